@@ -1,0 +1,16 @@
+"""The ``hl-sessions`` command. What it runs needs the extra ``server``."""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; without the extra, exit with a message that names it."""
+    try:
+        import click
+
+        from hl_sessions.server.command import serve
+    except ModuleNotFoundError as error:
+        if error.name is not None and error.name.startswith("hl_sessions"):
+            raise
+        sys.exit(f"hl-sessions: {error.name} is missing; install it with: pip install 'hl-sessions[server]'")
+    click.Group("hl-sessions", commands=[serve], help="A server of the v4 API.")()

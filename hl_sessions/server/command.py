@@ -1,0 +1,63 @@
+"""The command ``hl-sessions serve``."""
+
+import errno
+import os
+
+import click
+from sqlalchemy.exc import DBAPIError
+
+from hl_sessions.server.application import create_application
+from hl_sessions.server.serving import base_url, listen
+from hl_sessions.server.serving import serve as run
+from hl_sessions.server.settings import ServerSettings
+
+
+@click.command()
+@click.option("--host", default=ServerSettings.host, show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    default=ServerSettings.port,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port to listen on; 0 picks a free one.",
+)
+@click.option(
+    "--db",
+    "database",
+    default=ServerSettings.database,
+    show_default=True,
+    metavar="PATH_OR_URL",
+    help="SQLite file, made on first use, or an SQLAlchemy URL of one.",
+)
+@click.option(
+    "--api-key",
+    metavar="KEY",
+    # Not click's envvar: it takes an empty variable for none, and would leave the API open.
+    default=lambda: os.environ.get("HL_SESSIONS_API_KEY"),
+    help="Key that callers have to send; else taken from HL_SESSIONS_API_KEY. Without: this machine only.",
+)
+def serve(host: str, port: int, database: str, api_key: str | None) -> None:
+    """Serve the v4 API until interrupted."""
+    try:
+        settings = ServerSettings(host=host, port=port, database=database, api_key=api_key)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    try:
+        listener = listen(settings)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise click.ClickException(
+                f"port {port} of {host} is taken; choose another with --port"
+            ) from None
+        raise click.ClickException(f"cannot listen on port {port} of {host}: {error.strerror}") from None
+    with listener:
+        try:
+            application = create_application(settings)
+        except DBAPIError as error:
+            raise click.ClickException(f"cannot open the database {database}: {error.orig}") from None
+        click.echo(f"Listening on {base_url(listener)}")
+        try:
+            run(application, listener)
+        except KeyboardInterrupt:
+            # The server has ended gracefully by now; this is how it says why.
+            return

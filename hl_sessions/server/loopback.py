@@ -1,0 +1,13 @@
+"""Which hosts are this machine itself."""
+
+from ipaddress import ip_address
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether ``host``, a name or an address without port and brackets, can only mean this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,76 @@
+"""How a request is turned down: always as JSON, and never with anything of what it held."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+
+NOT_FOUND: Final = "Not Found"
+
+
+class InvalidRequestError(Exception):
+    """The request breaks a rule of the protocol; it is answered with status 422.
+
+    Args:
+        details: What is wrong. Of each mapping only ``loc``, ``msg`` and ``type`` are passed on.
+    """
+
+    def __init__(self, details: Iterable[Mapping[str, Any]]) -> None:
+        super().__init__("the request breaks a rule of the protocol")
+        self.details = list(details)
+
+    @classmethod
+    def at(
+        cls, location: tuple[str | int, ...], message: str, error_type: str = "value_error"
+    ) -> "InvalidRequestError":
+        """Say that one place of the request is wrong."""
+        return cls([{"loc": location, "msg": message, "type": error_type}])
+
+    @classmethod
+    def in_body(cls, error: ValidationError, skipped: int = 0) -> "InvalidRequestError":
+        """Say what pydantic found wrong in the body.
+
+        Args:
+            error: What pydantic raised.
+            skipped: How many outer levels of its locations the client did not send.
+        """
+        details = error.errors(include_url=False, include_context=False, include_input=False)
+        return cls({**detail, "loc": ("body", *detail["loc"][skipped:])} for detail in details)
+
+
+def add_rejections(application: FastAPI) -> None:
+    """Have the application answer whatever goes wrong in the shapes of the v4 protocol."""
+    application.exception_handler(InvalidRequestError)(_invalid_request)
+    application.exception_handler(RequestValidationError)(_invalid_parameters)
+    # A known path with a method that is not served yet is as absent as an unknown path.
+    application.exception_handler(405)(_not_found)
+    application.exception_handler(Exception)(_internal_error)
+
+
+def rejection(status: int, detail: Any) -> JSONResponse:
+    """Make the error answer of the v4 protocol."""
+    return JSONResponse({"detail": detail}, status)
+
+
+def _unprocessable(details: Iterable[Mapping[str, Any]]) -> JSONResponse:
+    # FastAPI's own handler sends the offending value back too, under "input" and "ctx".
+    return rejection(422, [{name: detail[name] for name in ("loc", "msg", "type")} for detail in details])
+
+
+async def _invalid_request(_request: Request, error: InvalidRequestError) -> JSONResponse:
+    return _unprocessable(error.details)
+
+
+async def _invalid_parameters(_request: Request, error: RequestValidationError) -> JSONResponse:
+    return _unprocessable(error.errors())
+
+
+async def _not_found(_request: Request, _error: Exception) -> JSONResponse:
+    return rejection(404, NOT_FOUND)
+
+
+async def _internal_error(_request: Request, _error: Exception) -> JSONResponse:
+    return rejection(500, "Internal Server Error")

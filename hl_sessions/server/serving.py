@@ -1,0 +1,69 @@
+"""Serves an application over HTTP: in the foreground, or on a thread beside other work."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from hl_sessions.server.access import BASE_PATH
+from hl_sessions.server.application import create_application
+from hl_sessions.server.settings import ServerSettings
+
+
+def listen(settings: ServerSettings) -> socket.socket:
+    """Take the port; connections are accepted, and wait to be served, from now on.
+
+    Raises:
+        OSError: When the port is taken, or the host cannot be listened on.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    return socket.create_server((settings.host, settings.port), family=family)
+
+
+def base_url(listener: socket.socket) -> str:
+    """Give the base URL of the API behind this socket, such as ``http://127.0.0.1:8642/v4``."""
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}{BASE_PATH}"
+
+
+def serve(application: FastAPI, listener: socket.socket) -> None:
+    """Serve until the process is told to end by SIGINT (``KeyboardInterrupt``) or SIGTERM."""
+    _server(application).run(sockets=[listener])
+
+
+@contextmanager
+def serving_in_background(settings: ServerSettings) -> Iterator[str]:
+    """Serve on a thread of this process as long as the ``with`` block runs; gives the base URL of the API.
+
+    Raises:
+        OSError: When the port is taken, or the host cannot be listened on.
+        sqlalchemy.exc.DBAPIError: When the database cannot be opened.
+    """
+    with listen(settings) as listener:
+        server = _server(create_application(settings))
+        thread = threading.Thread(
+            target=server.run, kwargs={"sockets": [listener]}, name="hl-sessions-server"
+        )
+        thread.start()
+        try:
+            yield base_url(listener)
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def _server(application: FastAPI) -> uvicorn.Server:
+    config = uvicorn.Config(
+        application,
+        ws="none",
+        # Logging is set up by the process that serves; warnings and errors reach stderr without any.
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        # Seconds that requests have to end in when the server is told to.
+        timeout_graceful_shutdown=5,
+    )
+    return uvicorn.Server(config)

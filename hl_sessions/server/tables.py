@@ -1,0 +1,118 @@
+"""The tables, in terms that every database of SQLAlchemy understands.
+
+Each table has a ``sequence``, the order of arrival, which never leaves the server: the IDs that do are
+random, and two rows may have the same time.
+"""
+
+from datetime import datetime, timezone
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """A point in time, given and read as an aware ``datetime`` in UTC."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Put back the time zone, which SQLite does not keep."""
+        return value if value is None or value.tzinfo else value.replace(tzinfo=timezone.utc)
+
+
+metadata = MetaData()
+
+
+def _sequence() -> Column[int]:
+    # SQLite numbers rows by itself only in a column of exactly the type INTEGER.
+    return Column("sequence", BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+
+
+def _json(name: str) -> Column[Any]:
+    return Column(name, JSON(none_as_null=True))
+
+
+projects = Table(
+    "projects",
+    metadata,
+    _sequence(),
+    Column("id", String, nullable=False, unique=True),
+    Column("name", String, nullable=False, unique=True),
+    Column("created_at", UTCDateTime, nullable=False),
+    Column("updated_at", UTCDateTime, nullable=False),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    _sequence(),
+    Column("id", String, nullable=False, unique=True),
+    Column("reference_id", String, unique=True),
+    Column("created_at", UTCDateTime, nullable=False),
+    Column("updated_at", UTCDateTime, nullable=False),
+)
+
+logs = Table(
+    "logs",
+    metadata,
+    _sequence(),
+    Column("id", String, nullable=False, unique=True),
+    Column("reference_id", String, unique=True),
+    Column("project_id", ForeignKey(projects.c.id), nullable=False),
+    Column("session_id", ForeignKey(sessions.c.id)),
+    Column("parent_id", ForeignKey("logs.id")),
+    Column("created_at", UTCDateTime, nullable=False),
+    Column("updated_at", UTCDateTime, nullable=False),
+    Column("save", Boolean, nullable=False),
+    Column("config_id", String),
+    _json("config"),
+    Column("source", String),
+    Column("source_datapoint_id", String),
+    Column("environment", String),
+    _json("metadata"),
+    _json("inputs"),
+    _json("messages"),
+    Column("output", Text),
+    _json("output_message"),
+    _json("judgment"),
+    Column("error", Text),
+    Column("stdout", Text),
+    Column("duration", Float),
+    Column("prompt_tokens", BigInteger),
+    Column("output_tokens", BigInteger),
+    Column("prompt_cost", Float),
+    Column("output_cost", Float),
+    _json("provider_request"),
+    _json("provider_response"),
+    Index("logs_of_session", "session_id", "created_at", "sequence"),
+    Index("logs_of_project", "project_id", "created_at", "sequence"),
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    _sequence(),
+    Column("id", String, nullable=False, unique=True),
+    Column("log_id", ForeignKey(logs.c.id), nullable=False, index=True),
+    Column("type", String, nullable=False),
+    Column("value", JSON, nullable=False),
+    Column("user", String),
+    Column("created_at", UTCDateTime, nullable=False),
+)
