@@ -73,4 +73,7 @@ async def _not_found(_request: Request, _error: Exception) -> JSONResponse:
 
 
 async def _internal_error(_request: Request, _error: Exception) -> JSONResponse:
-    return rejection(500, "Internal Server Error")
+    answer = rejection(500, "Internal Server Error")
+    # Uvicorn closes the connection after a failure: a client has to know, or its next call goes there.
+    answer.headers["Connection"] = "close"
+    return answer

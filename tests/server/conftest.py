@@ -1,0 +1,121 @@
+"""A real server, shared by the tests that do not need one of their own, and a client that talks to it."""
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from hl_sessions.server.serving import serving_in_background
+from hl_sessions.server.settings import ServerSettings
+
+
+@dataclass
+class Client:
+    """Calls one server."""
+
+    base_url: str
+    http: requests.Session = field(default_factory=requests.Session)
+
+    def __call__(self, method: str, path: str, **options: Any) -> requests.Response:
+        return self.http.request(method, self.base_url + path, timeout=10, **options)
+
+    def ok(self, method: str, path: str, **options: Any) -> Any:
+        response = self(method, path, **options)
+        assert response.ok, response.text
+        return response.json()
+
+    def new_session(self) -> str:
+        session_id: str = self.ok("POST", "/sessions")["id"]
+        return session_id
+
+    def log(self, **fields: Any) -> dict[str, str]:
+        created: dict[str, str] = self.ok("POST", "/logs", json=fields)
+        return created
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy stands before the loopback, and no key comes from outside a test."""
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.delenv("HL_SESSIONS_API_KEY", raising=False)
+
+
+@pytest.fixture(scope="session")
+def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    database = tmp_path_factory.mktemp("server") / "open.sqlite3"
+    with serving_in_background(ServerSettings(port=0, database=str(database))) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def api_key() -> str:
+    return "a key with spaces, and \\ signs"
+
+
+@pytest.fixture(scope="session")
+def locked_base_url(tmp_path_factory: pytest.TempPathFactory, api_key: str) -> Iterator[str]:
+    database = tmp_path_factory.mktemp("server") / "locked.sqlite3"
+    with serving_in_background(ServerSettings(port=0, database=str(database), api_key=api_key)) as url:
+        yield url
+
+
+@pytest.fixture
+def client(base_url: str) -> Iterator[Client]:
+    client = Client(base_url)
+    with client.http:
+        yield client
+
+
+@pytest.fixture
+def locked_client(locked_base_url: str) -> Iterator[Client]:
+    client = Client(locked_base_url)
+    with client.http:
+        yield client
+
+
+@pytest.fixture
+def unique() -> str:
+    """A name that no other test uses."""
+    return uuid.uuid4().hex
+
+
+@dataclass
+class Server:
+    """A server in a process of its own."""
+
+    process: subprocess.Popen[str]
+    greeting: str
+
+    @property
+    def base_url(self) -> str:
+        return self.greeting.split()[-1]
+
+
+@pytest.fixture
+def spawn() -> Iterator[Callable[..., Server]]:
+    """Starts ``hl-sessions serve`` on a free port; what is left of it at the end of the test is killed."""
+    with ExitStack() as running:
+
+        def start(directory: Path, *arguments: str, **variables: str) -> Server:
+            process = subprocess.Popen(
+                [Path(sys.executable).with_name("hl-sessions"), "serve", "--port", "0", *arguments],
+                cwd=directory,
+                env=os.environ | variables,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            running.enter_context(process)
+            running.callback(process.kill)
+            assert process.stdout is not None
+            return Server(process, process.stdout.readline())
+
+        yield start

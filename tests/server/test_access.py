@@ -1,0 +1,91 @@
+from typing import Any
+
+import pytest
+
+from hl_sessions.server.settings import ServerSettings
+
+CALLS = [
+    ("POST", "/sessions"),
+    ("GET", "/sessions/sesh_AAAAAAAAAAAAAAAAAAAAAAAA"),
+    ("POST", "/logs"),
+    ("GET", "/nothing"),
+    ("GET", ""),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), CALLS)
+@pytest.mark.parametrize("given", [None, "", "wrong", "Bearer wrong", "Bearer ", "kéy".encode()], ids=repr)
+def test_with_a_key_others_are_unauthorized(
+    locked_client: Any, method: str, path: str, given: str | bytes | None
+) -> None:
+    """Whatever the call, it needs the key."""
+    headers = {} if given is None else {"X-API-KEY": given}
+    response = locked_client(method, path, headers=headers)
+    assert response.status_code == 401
+    assert response.json().keys() == {"detail"}
+
+
+@pytest.mark.parametrize("prefix", ["", "Bearer ", "bearer  ", "Token "])
+def test_the_key_lets_in_with_or_without_a_prefix(locked_client: Any, api_key: str, prefix: str) -> None:
+    """The SDK can be told to put a word before the key."""
+    assert locked_client("POST", "/sessions", headers={"X-API-KEY": prefix + api_key}).status_code == 201
+
+
+def test_a_key_says_nothing_about_pages_outside_the_api(locked_client: Any) -> None:
+    """There is nothing at the root, and no key is asked for to learn it."""
+    root = locked_client.base_url.removesuffix("/v4")
+    response = locked_client.http.get(f"{root}/", timeout=10)
+    assert response.status_code == 404
+    assert response.json() == {"detail": "Not Found"}
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-API-KEY": "any"}])
+def test_without_a_key_every_key_is_let_in(client: Any, headers: dict[str, str]) -> None:
+    """A client that is configured with some key works against the open server too."""
+    assert client("POST", "/sessions", headers=headers).status_code == 201
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "evil.example:8642"},
+        {"Host": "127.0.0.1.evil.example"},
+        {"Host": "localhost.evil.example"},
+        {"Host": "[::"},
+        {"Host": "0.0.0.0"},
+        {"Host": "10.0.0.1"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "http://127.0.0.1.evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://[bad"},
+        {"Origin": ""},
+    ],
+    ids=str,
+)
+def test_without_a_key_no_foreign_page_is_let_in(client: Any, headers: dict[str, str]) -> None:
+    """Neither a name that was pointed at this machine nor a page from elsewhere gets through."""
+    response = client("POST", "/sessions", headers=headers)
+    assert response.status_code == 403
+    assert response.json().keys() == {"detail"}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "localhost"},
+        {"Host": "LOCALHOST:1"},
+        {"Host": "[::1]:8642"},
+        {"Host": "127.0.0.2"},
+        {"Host": "localhost:8642", "Origin": "http://localhost:3000"},
+    ],
+    ids=str,
+)
+def test_without_a_key_this_machine_is_let_in(client: Any, headers: dict[str, str]) -> None:
+    """Every name of the loopback will do, with any port."""
+    assert client("POST", "/sessions", headers=headers).status_code == 201
+
+
+def test_the_key_is_in_no_repr(api_key: str) -> None:
+    """Settings can be logged."""
+    assert api_key not in repr(ServerSettings(api_key=api_key))

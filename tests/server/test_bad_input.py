@@ -1,0 +1,150 @@
+import socket
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from hl_sessions.server.serving import serving_in_background
+from hl_sessions.server.settings import ServerSettings
+
+MIB = 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b'{"project": "bad"} {}',
+        b"\xff",
+        b'"text"',
+        b"5",
+        b"null",
+        b"[[]]",
+        b'{"project": "bad", "metadata": {"n": NaN}}',
+        b'{"project": "bad", "duration": Infinity}',
+        b'{"project": "bad", "metadata": {"n": [-1e999]}}',
+        b'{"project": "bad", "output": "\\u0000"}',
+        b'{"project": "bad", "metadata": {"\\u0000": 1}}',
+        b'{"project": "bad", "output": "\\ud800"}',
+        b'{"project": "bad", "metadata": {"n": ' + b"9" * 5000 + b"}}",
+        b'{"project": "bad", "metadata": {"deep": ' + b"[" * 10_000 + b"]" * 10_000 + b"}}",
+        b"[" * 500_000,
+        b'{"a":' * 100_000,
+    ],
+    ids=lambda body: repr(body[:45]),
+)
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+def test_a_body_that_is_no_json_object_is_refused(client: Any, method: str, body: bytes) -> None:
+    """The answer is a 422 in the shape of the protocol, nothing is stored, and the server goes on."""
+    path = "/logs" if method == "POST" else "/logs?reference_id=unknown"
+    response = client(method, path, data=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 422
+    for detail in response.json()["detail"]:
+        assert detail.keys() == {"loc", "msg", "type"}
+        assert detail["loc"][0] == "body"
+    names = [project["name"] for project in client.ok("GET", "/projects", params={"size": 100})["records"]]
+    assert "bad" not in names
+
+
+def test_json_at_the_limits_comes_back(client: Any, unique: str) -> None:
+    """What the parser lets in can be stored, read and listed."""
+    deep: Any = []
+    for _ in range(190):
+        deep = [deep]
+    metadata = {"deep": deep, "big": 10**4000, "small": 5e-324, "emoji": "😀", "backslash": "\\u0000"}
+    created = client.log(project=unique, metadata=metadata)
+    assert client.ok("GET", f"/logs/{created['id']}")["metadata"] == metadata
+    page = client.ok("GET", "/logs", params={"project_id": created["project_id"]})
+    assert page["records"][0]["metadata"] == metadata
+
+
+def test_a_body_of_one_mebibyte_is_read_and_not_a_byte_more(client: Any, unique: str) -> None:
+    """The limit holds to the byte."""
+    start, end = f'{{"project": "{unique}", "output": "', '"}'
+    filler = "x" * (MIB - len(start) - len(end))
+    assert client("POST", "/logs", data=start + filler + end).status_code == 200
+    response = client("POST", "/logs", data=start + filler + "x" + end)
+    assert response.status_code == 413
+    assert response.json().keys() == {"detail"}
+
+
+@pytest.mark.parametrize("path", ["/logs", "/sessions", "/nothing"])
+def test_a_body_without_a_length_is_counted_while_it_arrives(client: Any, path: str) -> None:
+    """A stream is refused wherever it goes, although no header tells how long it is."""
+
+    def stream() -> Iterator[bytes]:
+        for _ in range(64):
+            yield bytes(MIB // 16)
+
+    response = client("POST", path, data=stream())
+    assert response.status_code == 413
+
+
+def test_an_endless_body_is_answered_before_it_ends(client: Any) -> None:
+    """The answer does not wait for the rest of a body that is too long already."""
+    address = urlsplit(client.base_url)
+    assert address.hostname
+    assert address.port
+    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+        head = "POST /v4/logs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n"
+        connection.sendall(head.encode() + bytes(MIB + 1))
+        assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.fixture
+def own_database(tmp_path: Path) -> Path:
+    return tmp_path / "own.sqlite3"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"inputs": "PAYLOAD"},
+        {"config": {"type": "PAYLOAD"}},
+        {"feedback": {"type": "rating", "value": {"PAYLOAD": "PAYLOAD"}}},
+        {"created_at": "PAYLOAD"},
+        {"session_id": "PAYLOAD"},
+        {"messages": [{"role": "PAYLOAD"}]},
+        {"output": "PAYLOAD", "reference_id": "taken"},
+        {"output": "PAYLOAD\0"},
+        {"save": False, "inputs": {"a": "PAYLOAD"}, "output": "PAYLOAD", "error": "PAYLOAD"},
+        {"provider_api_keys": {"openai": "PAYLOAD"}},
+        {"provider_api_keys": "PAYLOAD", "duration": "x"},
+        {"config": {"type": "generic", "provider_api_keys": {"openai": "PAYLOAD"}}},
+        {"metadata": {"list": [{"provider_api_keys": ["PAYLOAD"]}]}, "output": 5},
+    ],
+    ids=str,
+)
+def test_what_must_not_be_kept_is_neither_stored_nor_echoed(
+    own_database: Path, capfd: pytest.CaptureFixture[str], fields: dict[str, Any]
+) -> None:
+    """Refused payloads, unsaved payloads and the user's provider keys leave no trace."""
+    settings = ServerSettings(port=0, database=str(own_database))
+    with requests.Session() as http, serving_in_background(settings) as base_url:
+        http.post(f"{base_url}/logs", json={"project": "p", "reference_id": "taken"}, timeout=10)
+        answers = [http.post(f"{base_url}/logs", json={"project": "p", **fields}, timeout=10)]
+        if answers[0].ok:
+            answers.append(http.get(f"{base_url}/logs/{answers[0].json()['id']}", timeout=10))
+        files = b"".join(path.read_bytes() for path in own_database.parent.iterdir())
+    assert b"taken" in files
+    assert b"PAYLOAD" not in files
+    assert not [answer.text for answer in answers if "PAYLOAD" in answer.text]
+    assert "PAYLOAD" not in "".join(capfd.readouterr())
+
+
+def test_a_failure_inside_tells_nothing_about_the_inside(own_database: Path) -> None:
+    """The answer is a plain 500, and the server goes on."""
+    settings = ServerSettings(port=0, database=str(own_database))
+    with requests.Session() as http, serving_in_background(settings) as base_url:
+        with closing(sqlite3.connect(own_database)) as connection:
+            connection.execute("DROP TABLE sessions")
+        response = http.post(f"{base_url}/sessions", timeout=10)
+        assert response.status_code == 500
+        assert response.json() == {"detail": "Internal Server Error"}
+        assert http.get(f"{base_url}/projects", timeout=10).status_code == 200

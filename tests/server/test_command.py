@@ -1,0 +1,142 @@
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from click.testing import CliRunner, Result
+
+from hl_sessions.server.command import serve
+
+KEY = "sk-of-the-server"
+RunningServer = Callable[..., Any]
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(serve, arguments)
+
+
+def test_serve_says_where_it_listens_and_keeps_its_file_beside_it(
+    tmp_path: Path, spawn: RunningServer
+) -> None:
+    """A free port is picked and printed, and the default database is a file of the current directory."""
+    server = spawn(tmp_path)
+    assert re.fullmatch(r"Listening on http://127\.0\.0\.1:\d+/v4\n", server.greeting)
+    assert requests.post(f"{server.base_url}/sessions", timeout=10).status_code == 201
+    assert (tmp_path / "hl-sessions.sqlite3").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_serve_ends_when_told_to(tmp_path: Path, spawn: RunningServer, number: signal.Signals) -> None:
+    """With a client still connected it ends within seconds, without a traceback, and leaves one file."""
+    server = spawn(tmp_path)
+    with requests.Session() as http:
+        http.post(f"{server.base_url}/sessions", timeout=10)
+        server.process.send_signal(number)
+        output, errors = server.process.communicate(timeout=5)
+    assert (output, errors) == ("", "")
+    assert server.process.returncode in {0, -signal.SIGTERM}
+    assert [path.name for path in tmp_path.iterdir()] == ["hl-sessions.sqlite3"]
+
+
+@pytest.mark.parametrize("way", ["option", "variable"])
+def test_serve_takes_a_key_and_never_prints_it(tmp_path: Path, spawn: RunningServer, way: str) -> None:
+    """The key comes from the option or the environment, and shows up in no output."""
+    if way == "option":
+        server = spawn(tmp_path, "--api-key", KEY, "--host", "0.0.0.0")
+    else:
+        server = spawn(tmp_path, "--host", "0.0.0.0", HL_SESSIONS_API_KEY=KEY)
+    url = f"{server.base_url}/sessions".replace("0.0.0.0", "127.0.0.1")
+    assert requests.post(url, timeout=10).status_code == 401
+    assert requests.post(url, headers={"X-API-KEY": KEY}, timeout=10).status_code == 201
+    server.process.terminate()
+    output, errors = server.process.communicate(timeout=10)
+    assert KEY not in server.greeting + output + errors
+
+
+def test_serve_listens_on_ipv6(tmp_path: Path, spawn: RunningServer) -> None:
+    """The printed URL has the address in brackets."""
+    server = spawn(tmp_path, "--host", "::1")
+    assert server.base_url.startswith("http://[::1]:")
+    assert requests.post(f"{server.base_url}/sessions", timeout=10).status_code == 201
+
+
+def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
+    """The command exits with 1, and has made no database."""
+    database = tmp_path / "database"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        result = run("--port", port, "--db", str(database))
+    assert result.exit_code == 1
+    assert result.output == f"Error: port {port} of 127.0.0.1 is taken; choose another with --port\n"
+    assert not database.exists()
+
+
+def test_a_host_of_another_machine_is_one_clear_line() -> None:
+    """An address that this machine does not have is no traceback."""
+    result = run("--host", "192.0.2.1", "--port", "0", "--api-key", KEY)
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: cannot listen on port 0 of 192.0.2.1: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "message"),
+    [
+        (
+            ["--host", "0.0.0.0"],
+            {},
+            "without an API key the server listens on loopback only, not on '0.0.0.0'",
+        ),
+        (["--host", "::"], {}, "without an API key the server listens on loopback only, not on '::'"),
+        (["--api-key", ""], {}, "the API key is empty"),
+        ([], {"HL_SESSIONS_API_KEY": ""}, "the API key is empty"),
+        ([], {"HL_SESSIONS_API_KEY": f"{KEY}\n"}, "the API key may hold printable ASCII characters only"),
+        (["--db", "postgresql://me:secret@db/x"], {}, "SQLite in this version, not 'postgresql'"),
+        (["--db", "sqlite://"], {}, "the database has to be a file"),
+        (["--db", ":memory:"], {}, "the database has to be a file"),
+        (["--db", "://secret"], {}, "the database URL cannot be parsed"),
+        (["--port", "65536"], {}, "65536 is not in the range"),
+    ],
+    ids=str,
+)
+def test_wrong_settings_are_usage_errors(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], variables: dict[str, str], message: str
+) -> None:
+    """The command exits with 2 and says what is wrong, without any secret in it."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    result = run("--port", "0", *arguments)
+    assert result.exit_code == 2
+    assert message in result.output
+    assert KEY not in result.output
+    assert "secret" not in result.output
+
+
+@pytest.mark.parametrize("content", [None, b"this is not a database at all, but it is long enough"])
+def test_a_database_that_cannot_be_opened_is_one_clear_line(tmp_path: Path, content: bytes | None) -> None:
+    """A missing folder or a file of another kind ends the command with 1."""
+    path = tmp_path / "folder" / "file"
+    if content is not None:
+        path.parent.mkdir()
+        path.write_bytes(content)
+    result = run("--port", "0", "--db", str(path))
+    assert result.exit_code == 1
+    assert result.output.startswith(f"Error: cannot open the database {path}: ")
+    assert result.output.count("\n") == 1
+
+
+@pytest.mark.parametrize("module", ["click", "uvicorn", "fastapi", "sqlalchemy"])
+def test_without_the_extra_the_command_names_it(module: str) -> None:
+    """Whatever is missing, the message says what to install."""
+    code = f"import sys; sys.modules[{module!r}] = None; from hl_sessions.cli import main; main()"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert "pip install 'hl-sessions[server]'" in result.stderr

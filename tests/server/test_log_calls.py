@@ -1,0 +1,331 @@
+import json
+import re
+from typing import Any
+
+import pytest
+
+EVERYTHING: dict[str, Any] = {
+    "inputs": {"question": "Why?", "nested": {"list": [1, None, "ü"]}},
+    "messages": [
+        {"role": "user", "content": "Why?"},
+        {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f"}}]},
+    ],
+    "output": "Because",
+    "output_message": {"role": "assistant", "content": [{"type": "text", "text": "Because"}]},
+    "judgment": ["good", "short"],
+    "error": "late",
+    "stdout": "debug",
+    "provider_request": {"model": "gpt"},
+    "provider_response": {"choices": []},
+    "source": "test",
+    "source_datapoint_id": "evtc_1",
+    "environment": "production",
+    "metadata": {"user": 7},
+    "duration": 1.25,
+    "prompt_tokens": 3,
+    "output_tokens": 2**40,
+    "prompt_cost": 0.01,
+    "output_cost": 0.0,
+    "created_at": "2025-09-08T12:00:00Z",
+    "config": {"type": "model", "model": "gpt", "temperature": 0.5, "other": {"a": None}},
+}
+PAYLOADS = {
+    "inputs",
+    "messages",
+    "output",
+    "output_message",
+    "judgment",
+    "error",
+    "stdout",
+    "provider_request",
+    "provider_response",
+}
+
+
+def test_a_log_comes_back_as_it_was_logged(client: Any, unique: str) -> None:
+    """Every documented field is kept, and unknown ones are dropped."""
+    created = client.log(project=unique, reference_id=unique, unknown="field", **EVERYTHING)
+    assert created.keys() == {"id", "project_id"}
+    assert re.fullmatch(r"data_[A-Za-z0-9_-]{20,}", created["id"])
+    assert re.fullmatch(r"pr_[A-Za-z0-9_-]{20,}", created["project_id"])
+    log = client.ok("GET", f"/logs/{created['id']}")
+    assert re.fullmatch(r"config_[A-Za-z0-9_-]{20,}", log["config"].pop("id"))
+    assert log.pop("updated_at")
+    assert log == {
+        **EVERYTHING,
+        **created,
+        "project": unique,
+        "reference_id": unique,
+        "save": True,
+        "evaluation_results": [],
+        "observability_status": "completed",
+    }
+
+
+def test_a_log_with_nothing_but_a_project_has_no_nulls(client: Any, unique: str) -> None:
+    """A field that was null is left out, and a config is made up where none was logged."""
+    log_id = client.log(project=unique, output=None, inputs=None, session_id=None)["id"]
+    log = client.ok("GET", f"/logs/{log_id}")
+    assert "null" not in json.dumps(log)
+    assert log.keys() == {
+        *("id", "project", "project_id", "config", "save", "created_at", "updated_at"),
+        *("evaluation_results", "observability_status"),
+    }
+    assert log["config"] == {
+        "id": log["config"]["id"],
+        "type": "generic",
+        "name": "generic",
+        "status": "uncommitted",
+    }
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"type": "tool", "name": "search"},
+        {"type": "agent", "agent_class": "Agent", "model_config": {"type": "model", "model": "gpt"}},
+        {"type": "generic", "other": {"k": 1}, "description": None},
+    ],
+    ids=lambda config: config["type"],
+)
+def test_a_config_gets_what_the_protocol_requires_of_its_type(
+    client: Any, unique: str, config: dict[str, Any]
+) -> None:
+    """A tool, agent or generic config is answered with an ID, a name and a status."""
+    log_id = client.log(project=unique, config=config, config_id="config_given")["id"]
+    answered = client.ok("GET", f"/logs/{log_id}")["config"]
+    described = {"id": "config_given", "name": config["type"], "status": "uncommitted", **config}
+    assert answered == {name: value for name, value in described.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    "given", [{"type": "rating", "value": "good"}, [{"type": "rating", "value": "good"}]]
+)
+def test_feedback_gets_an_id(client: Any, unique: str, given: Any) -> None:
+    """One feedback or a list of them comes back as a list."""
+    log_id = client.log(project=unique, feedback=given)["id"]
+    [feedback] = client.ok("GET", f"/logs/{log_id}")["feedback"]
+    assert re.fullmatch(r"ann_[A-Za-z0-9_-]{20,}", feedback.pop("id"))
+    assert feedback.pop("created_at")
+    assert feedback == {"type": "rating", "value": "good"}
+
+
+@pytest.mark.parametrize("value", [True, 3, 0.5, ["a", "b"], "text", False])
+def test_the_value_of_feedback_keeps_its_type(client: Any, unique: str, value: Any) -> None:
+    """A boolean stays a boolean, and a number a number."""
+    given = {"type": "mark", "value": value, "user": "me", "created_at": "2025-01-01T00:00:00"}
+    log_id = client.log(project=unique, feedback=given)["id"]
+    [feedback] = client.ok("GET", f"/logs/{log_id}")["feedback"]
+    assert json.dumps(feedback["value"]) == json.dumps(value)
+    assert feedback["user"] == "me"
+    assert feedback["created_at"] == "2025-01-01T00:00:00Z"
+
+
+def test_without_save_no_payload_is_kept(client: Any, unique: str) -> None:
+    """Neither the log nor a later update stores what went into the model or came out of it."""
+    session_id = client.new_session()
+    created = client.log(project=unique, session_id=session_id, save=False, **EVERYTHING)
+    log = client.ok("PATCH", f"/logs/{created['id']}", json={"output": "o", "error": "e", "duration": 2})
+    assert not PAYLOADS & log.keys()
+    assert log["save"] is False
+    assert log["duration"] == 2
+    assert log["metadata"] == EVERYTHING["metadata"]
+    session = client.ok("GET", f"/sessions/{session_id}")
+    assert session["datapoints_count"] == 1
+    assert not {"first_inputs", "last_output"} & session.keys()
+
+
+def test_a_project_is_made_on_first_use_and_found_after(client: Any, unique: str) -> None:
+    """The name and the ID lead to the same project."""
+    project_id = client.log(project=unique)["project_id"]
+    assert client.log(project=unique)["project_id"] == project_id
+    assert client.log(project_id=project_id)["project_id"] == project_id
+    assert client.log(project_id=project_id, project=unique)["project_id"] == project_id
+    [project] = [
+        p for p in client.ok("GET", "/projects", params={"size": 100})["records"] if p["name"] == unique
+    ]
+    assert project["id"] == project_id
+    assert project["data_count"] == 4
+    assert project["team_id"].startswith("tm_")
+    assert project["users"] == project["feedback_types"] == []
+
+
+def test_an_unknown_session_reference_makes_a_session_once(client: Any, unique: str) -> None:
+    """Datapoints with the same reference end up in one session, in one request and across requests."""
+    created = client.ok("POST", "/logs", json=[{"project": unique, "session_reference_id": unique}] * 2)
+    session_ids = {log["session_id"] for log in created}
+    log = client.log(project=unique, session_reference_id=unique)
+    assert session_ids == {log["session_id"]}
+    assert client.ok("GET", f"/logs/{log['id']}")["session_reference_id"] == unique
+    session = client.ok("GET", f"/sessions/{log['session_id']}")
+    assert session["reference_id"] == unique
+    assert session["datapoints_count"] == 3
+
+
+def test_a_datapoint_nests_under_one_of_the_same_session(client: Any, unique: str) -> None:
+    """A parent is named by either ID, and passes its session on to a child that names none."""
+    session_id = client.new_session()
+    parent = client.log(project=unique, session_id=session_id, reference_id=unique)
+    by_id = client.log(project=unique, parent_id=parent["id"])
+    by_reference = client.log(project=unique, session_id=session_id, parent_reference_id=unique)
+    assert by_id["session_id"] == by_reference["session_id"] == session_id
+    for child in (by_id, by_reference):
+        log = client.ok("GET", f"/logs/{child['id']}")
+        assert log["parent_id"] == parent["id"]
+        assert log["parent_reference_id"] == unique
+
+
+def test_a_batch_answers_in_its_order(client: Any, unique: str) -> None:
+    """The IDs stand where their logs stood."""
+    created = client.ok("POST", "/logs", json=[{"project": unique, "output": str(n)} for n in range(20)])
+    outputs = [client.ok("GET", f"/logs/{log['id']}")["output"] for log in created]
+    assert outputs == [str(n) for n in range(20)]
+    assert client.ok("POST", "/logs", json=[]) == []
+
+
+def test_logs_are_listed_newest_first(client: Any, unique: str) -> None:
+    """The time that the caller gave decides, and the order of arrival where times are equal."""
+    times = ["2025-01-02T00:00:00Z", "2025-01-01T00:00:00Z", "2025-01-02T00:00:00Z"]
+    logs = [{"project": unique, "output": str(n), "created_at": time} for n, time in enumerate(times)]
+    project_id = client.ok("POST", "/logs", json=logs)[0]["project_id"]
+    first, second = (
+        client.ok("GET", "/logs", params={"project_id": project_id, "page": page, "size": 2})
+        for page in (1, 2)
+    )
+    assert [log["output"] for log in first["records"] + second["records"]] == ["2", "0", "1"]
+    assert (second["page"], second["size"], second["total"]) == (2, 2, 3)
+
+
+def test_a_log_is_completed_later(client: Any, unique: str) -> None:
+    """An update by ID or by reference sets what it holds, leaves the rest, and answers the whole log."""
+    session_id = client.new_session()
+    created = client.log(project=unique, session_id=session_id, reference_id=unique, inputs={"a": 1})
+    before = client.ok("GET", f"/logs/{created['id']}")
+    log = client.ok("PATCH", f"/logs/{created['id']}", json={"output": "done", "duration": 3})
+    assert log.pop("updated_at") > before.pop("updated_at")
+    assert log == {**before, "output": "done", "duration": 3.0}
+    log = client.ok("PATCH", "/logs", params={"reference_id": unique}, json={"error": "no", "output": None})
+    assert (log["id"], log["output"], log["error"]) == (created["id"], "done", "no")
+    session = client.ok("GET", f"/sessions/{session_id}")
+    assert session["last_output"] == "done"
+    assert session["updated_at"] == log["updated_at"]
+
+
+def refused_logs(log: Any, session: str) -> dict[str, tuple[dict[str, Any], str | None]]:
+    """Give logs that break a rule, by the name of the rule, each with the field that is to blame."""
+    other_parent = log(project="refused", session_reference_id="another session")["id"]
+    homeless_parent = log(project="refused")["id"]
+    nobody = "A" * 24
+    return {
+        "no project": ({"project": None}, "project"),
+        "empty project": ({"project": ""}, "project"),
+        "unknown project": ({"project_id": f"pr_{nobody}", "project": None}, "project_id"),
+        "malformed project": ({"project_id": "x"}, "project_id"),
+        "unknown session": ({"session_id": f"sesh_{nobody}"}, "session_id"),
+        "malformed session": ({"session_id": "x"}, "session_id"),
+        "two sessions": ({"session_id": session, "session_reference_id": "x"}, None),
+        "unknown parent": ({"parent_id": f"data_{nobody}"}, "parent_id"),
+        "unknown parent reference": ({"parent_reference_id": nobody}, "parent_reference_id"),
+        "two parents": ({"parent_id": other_parent, "parent_reference_id": "x"}, None),
+        "parent of another session": ({"session_id": session, "parent_id": other_parent}, "parent_id"),
+        "parent without a session": ({"session_id": session, "parent_id": homeless_parent}, "parent_id"),
+        "config without a type": ({"config": {"model": "gpt"}}, "config"),
+        "config of an unknown type": ({"config": {"type": ["model"]}}, "config"),
+        "model config without a model": ({"config": {"type": "model"}}, "config"),
+        "unknown role": ({"messages": [{"role": "king", "content": ""}]}, "messages"),
+        "feedback without a value": ({"feedback": {"type": "rating"}}, "feedback"),
+        "number for a text": ({"output": 5}, "output"),
+        "text for a number": ({"duration": "5"}, "duration"),
+        "boolean for a number": ({"prompt_tokens": True}, "prompt_tokens"),
+        "too many tokens": ({"prompt_tokens": 2**63}, "prompt_tokens"),
+        "too large a cost": ({"prompt_cost": 10**400}, "prompt_cost"),
+        "list for an object": ({"inputs": []}, "inputs"),
+        "year 0": ({"created_at": "0000-01-01T00:00:00Z"}, "created_at"),
+        "year 10000": ({"created_at": "10000-01-01T00:00:00Z"}, "created_at"),
+        "year 10000 in UTC": ({"created_at": "9999-12-31T23:59:59-14:00"}, "created_at"),
+        "year 0 in UTC": ({"created_at": "0001-01-01T00:00:00+14:00"}, "created_at"),
+        "30 February": ({"created_at": "2025-02-30T00:00:00Z"}, "created_at"),
+        "time as a number": ({"created_at": 1736000000}, "created_at"),
+        "no time": ({"created_at": "yesterday"}, "created_at"),
+    }
+
+
+def test_a_log_that_breaks_a_rule_is_refused_with_its_place(client: Any) -> None:
+    """The 422 names the field, in a batch the index too, and nothing of the batch is stored."""
+    for name, (fields, field) in refused_logs(client.log, client.new_session()).items():
+        bad = {"project": f"refused: {name}", **fields}
+        location = ["body"] if field is None else ["body", field]
+        response = client("POST", "/logs", json=bad)
+        assert response.status_code == 422, name
+        [detail] = response.json()["detail"]
+        assert detail.keys() == {"loc", "msg", "type"}, name
+        assert detail["loc"][:2] == location, name
+        good = {"project": f"refused: {name}", "session_reference_id": f"refused: {name}"}
+        response = client("POST", "/logs", json=[good, bad, good])
+        assert response.status_code == 422, name
+        assert response.json()["detail"][0]["loc"][:3] == ["body", 1, *location[1:]], name
+    names = {project["name"] for project in client.ok("GET", "/projects", params={"size": 100})["records"]}
+    assert not [name for name in names if name.startswith("refused: ")]
+
+
+def test_a_reference_id_is_taken_once(client: Any, unique: str) -> None:
+    """The second datapoint with a reference ID is refused, in one request and across requests."""
+    log = {"project": unique, "reference_id": unique}
+    response = client("POST", "/logs", json=[log, log])
+    assert response.json()["detail"][0]["loc"] == ["body", 1, "reference_id"]
+    assert client.log(**log)
+    response = client("POST", "/logs", json=log)
+    assert response.status_code == 422
+    assert response.json()["detail"][0]["loc"] == ["body", "reference_id"]
+
+
+def test_a_parent_is_not_looked_for_in_the_same_request(client: Any, unique: str) -> None:
+    """As the vendor documents it, only a datapoint that was logged before can be a parent."""
+    parent = {"project": unique, "session_reference_id": unique, "reference_id": unique}
+    response = client("POST", "/logs", json=[parent, {"project": unique, "parent_reference_id": unique}])
+    assert response.status_code == 422
+    assert response.json()["detail"][0]["loc"] == ["body", 1, "parent_reference_id"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/logs/data_AAAAAAAAAAAAAAAAAAAAAAAA", 404),
+        ("PATCH", "/logs/data_AAAAAAAAAAAAAAAAAAAAAAAA", 404),
+        ("PATCH", "/logs?reference_id=unknown", 404),
+        ("GET", "/logs?project_id=pr_AAAAAAAAAAAAAAAAAAAAAAAA", 404),
+        ("GET", "/logs/1", 422),
+        ("PATCH", "/logs/1", 422),
+        ("PATCH", "/logs", 422),
+        ("GET", "/logs", 422),
+    ],
+)
+def test_an_unknown_log_is_not_found_and_a_malformed_id_invalid(
+    client: Any, method: str, path: str, status: int
+) -> None:
+    """404 says that the ID could have been one."""
+    assert client(method, path, json={}).status_code == status
+
+
+@pytest.mark.parametrize(
+    "update", [[], {"output": 1}, {"error": {}}, {"duration": "long"}, "output"], ids=str
+)
+def test_an_update_of_the_wrong_type_is_refused(client: Any, unique: str, update: Any) -> None:
+    """The log stays as it was."""
+    path = f"/logs/{client.log(project=unique)['id']}"
+    before = client.ok("GET", path)
+    assert client("PATCH", path, json=update).status_code == 422
+    assert client.ok("GET", path) == before
+
+
+@pytest.mark.parametrize(
+    "parameter", ["search", "metadata_search", "start_date", "end_date", "sort", "feedback-explicit_filter"]
+)
+def test_a_filter_that_is_not_served_is_refused(client: Any, unique: str, parameter: str) -> None:
+    """The whole list is never passed off as the filtered one."""
+    project_id = client.log(project=unique)["project_id"]
+    response = client("GET", "/logs", params={"project_id": project_id, parameter: "x"})
+    assert response.status_code == 422
+    [detail] = response.json()["detail"]
+    assert detail["loc"] == ["query", parameter]
+    assert "not supported yet" in detail["msg"]

@@ -1,0 +1,40 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGES = ["humanloop==0.5.18", "urllib3<2"]
+
+
+@pytest.fixture(scope="session")
+def vendor_python(pytestconfig: pytest.Config) -> Path:
+    """The interpreter of an environment that holds the vendor's SDK, which our own dependencies exclude."""
+    environment = pytestconfig.cache.mkdir("vendor-sdk")
+    python = environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    uv = [sys.executable, "-m", "uv", "--quiet"]
+    for command in (
+        [*uv, "venv", "--allow-existing", "--python", sys.executable, str(environment)],
+        [*uv, "pip", "install", "--python", str(python), *PACKAGES],
+    ):
+        result = subprocess.run(command, capture_output=True, text=True, timeout=40, check=False)
+        if result.returncode:
+            message = f"The vendor's SDK cannot be installed: {result.stderr}"
+            if os.environ.get("CI"):
+                pytest.fail(message)
+            pytest.skip(message)
+    return python
+
+
+def test_the_vendors_sdk_works_unchanged(vendor_python: Path, locked_base_url: str, api_key: str) -> None:
+    """Its session calls, its logging and its updates get answers that pass its own schema checks."""
+    script = Path(__file__).with_name("vendor_sdk_calls.py")
+    result = subprocess.run(
+        [vendor_python, script, locked_base_url, api_key],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
