@@ -1,0 +1,119 @@
+"""Every error of this package, one tree.
+
+.. code-block:: text
+
+    HLSessionsError
+    ├── ConfigurationError        a setting is wrong: raised where it is given
+    ├── APIConnectionError        no answer: refused, reset, unknown host, TLS
+    │   └── APITimeoutError       no complete answer within the time limit
+    ├── InvalidResponseError      an answer that is not what the protocol promises
+    └── APIStatusError            an answer with a status outside 2xx
+        ├── ValidationError       422
+        ├── AuthenticationError   401, 403
+        ├── NotFoundError         404
+        ├── RateLimitError        429
+        └── ServerError           5xx
+
+No message, attribute or ``repr`` of them holds the API key.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "APIConnectionError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AuthenticationError",
+    "ConfigurationError",
+    "HLSessionsError",
+    "InvalidResponseError",
+    "NotFoundError",
+    "RateLimitError",
+    "ServerError",
+    "ValidationError",
+]
+
+
+class HLSessionsError(Exception):
+    """What all errors of this package have in common."""
+
+
+class ConfigurationError(HLSessionsError, ValueError):
+    """A setting is wrong; the message names it, its value (unless secret) and what is accepted."""
+
+
+class APIConnectionError(HLSessionsError):
+    """The API could not be reached, or the connection broke before the answer was complete."""
+
+
+class APITimeoutError(APIConnectionError):
+    """No complete answer came within the time limit, retries included."""
+
+
+class InvalidResponseError(HLSessionsError):
+    """The API answered, but not with what the protocol promises."""
+
+
+class APIStatusError(HLSessionsError):
+    """The API answered with a status outside 2xx.
+
+    Attributes:
+        status: the HTTP status code.
+        reason: the reason phrase, possibly empty.
+        body: the decoded JSON body, or its text where it is not JSON.
+        headers: the response headers, with case-insensitive names.
+        round_trip_time: seconds from sending the request to the end of the answer.
+    """
+
+    def __init__(
+        self, status: int, reason: str, body: Any, headers: Mapping[str, str], round_trip_time: float
+    ) -> None:
+        super().__init__(status, reason, body, headers, round_trip_time)
+        self.status = status
+        self.reason = reason
+        self.body = body
+        self.headers = headers
+        self.round_trip_time = round_trip_time
+
+    def __str__(self) -> str:
+        return f"the sessions API answered {self.status} {self.reason}".rstrip()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.status}, {self.reason!r})"
+
+
+class ValidationError(APIStatusError):
+    """422: the API did not accept a value."""
+
+    @property
+    def detail(self) -> list[dict[str, Any]]:
+        """What was wrong: ``{"loc": [...], "msg": "...", "type": "..."}`` for each problem."""
+        detail = self.body.get("detail") if isinstance(self.body, dict) else None
+        return detail if isinstance(detail, list) else []
+
+
+class AuthenticationError(APIStatusError):
+    """401 or 403: the API key is missing, unknown or not allowed to do this."""
+
+
+class NotFoundError(APIStatusError):
+    """404: there is nothing with this ID."""
+
+
+class RateLimitError(APIStatusError):
+    """429: too many requests.
+
+    Attributes:
+        retry_after: seconds to wait before the next request, ``None`` where the API did not say.
+    """
+
+    retry_after: float | None = None
+
+
+class ServerError(APIStatusError):
+    """5xx: the API failed."""

@@ -1,0 +1,225 @@
+"""Managers: the configuration of scopes, and where their session IDs come from."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar, overload
+
+from hl_sessions.client import DEFAULT_RETRIES, DEFAULT_TIMEOUT, SessionsClient
+from hl_sessions.conversation import ConversationKey, Conversations, checked_key
+from hl_sessions.decorating import KeySource, check_key_or_new, session_decorator
+from hl_sessions.errors import APITimeoutError, ConfigurationError
+from hl_sessions.event_loop import WorkerThreads
+from hl_sessions.outage import CircuitBreaker, Reports
+from hl_sessions.scope import Scope
+from hl_sessions.settings import checked_seconds
+from hl_sessions.stores import ConversationStore, MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from typing_extensions import Self
+
+__all__ = ["SessionManager", "configure", "default_manager"]
+
+Function = TypeVar("Function")
+Parameters = ParamSpec("Parameters")
+
+DEFAULT_BASE_URL = "http://127.0.0.1:8642/v4"
+
+
+class SessionManager:
+    """Opens scopes and creates their sessions, each when its ID is first read.
+
+    Safe to share between threads, tasks and forked processes. Making one touches no network.
+
+    Args:
+        base_url: the URL of the sessions API up to and with its version. Default:
+            ``HL_SESSIONS_BASE_URL``, else that of the bundled server, ``http://127.0.0.1:8642/v4``.
+        api_key: its key. Default: ``HL_SESSIONS_API_KEY``, else ``HUMANLOOP_API_KEY``; without one no
+            key is sent.
+        client: the client to use instead of one made from ``base_url``, ``api_key``, ``timeout`` and
+            ``retries``. It stays yours to close.
+        store: where the session of a conversation is kept. Default: a :class:`MemoryStore` of its own.
+        idle_timeout: seconds of idle time after which a conversation starts a new session; ``None``:
+            never. It runs from the end of the last scope that read the ID to the entry of the next.
+        on_error: ``"warn"`` (default): a failure of the sessions API is logged, once per outage, and
+            reads give ``None``; ``"raise"``: it is raised to every simultaneous reader.
+        timeout: seconds that one read may take in all, retries and slow answers included.
+        retries: how often a creation is tried again within that time.
+
+    Raises:
+        ConfigurationError: a setting is wrong, whatever ``on_error`` says.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        *,
+        client: SessionsClient | None = None,
+        store: ConversationStore | None = None,
+        idle_timeout: float | None = None,
+        on_error: Literal["warn", "raise"] = "warn",
+        timeout: float | None = None,
+        retries: int | None = None,
+    ) -> None:
+        if on_error not in {"warn", "raise"}:
+            raise ConfigurationError(f"on_error={on_error!r} must be 'warn' or 'raise'")
+        if store is not None and not isinstance(store, ConversationStore):
+            raise ConfigurationError(f"store={store!r} must be a store of hl_sessions.stores")
+        if idle_timeout is not None:
+            idle_timeout = checked_seconds("idle_timeout", idle_timeout)
+        self._owns_client = client is None
+        if client is None:
+            client = _make_client(base_url, api_key, timeout, retries)
+        elif not isinstance(client, SessionsClient):
+            raise ConfigurationError(f"client must be a SessionsClient, not {type(client).__name__}")
+        elif any(setting is not None for setting in (base_url, api_key, timeout, retries)):
+            raise ConfigurationError("client excludes base_url, api_key, timeout and retries: it has its own")
+        self.raises_errors = on_error == "raise"
+        self.workers = WorkerThreads()
+        self._client = client
+        self._owns_store = store is None
+        self._store = MemoryStore() if store is None else store
+        self._reports = Reports()
+        self._circuit_breaker = CircuitBreaker(self._reports)
+        self.conversations = Conversations(
+            store=self._store,
+            base_url=client.base_url,
+            idle_timeout=idle_timeout,
+            create=self.create_session_id,
+            workers=self.workers,
+            reports=self._reports,
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(base_url={self._client.base_url!r})"
+
+    def session(self, *, key: ConversationKey | None = None, new: bool = False) -> Scope:
+        """Give a scope, for ``with`` and ``async with``; entering it gives its :class:`Session`.
+
+        A scope inside a scope of this manager is the same session, unless ``new`` or another ``key`` says
+        otherwise. Entering and leaving touch no network.
+
+        Args:
+            key: the conversation: scopes with the same key have the same session.
+            new: a session of its own, whatever surrounds it; not together with ``key``.
+
+        Raises:
+            TypeError: ``key`` is not a ``str``, an ``int`` or a ``uuid.UUID``.
+            ValueError: ``key`` is empty or longer than 256 characters, or ``new`` was given too.
+        """
+        check_key_or_new(key, new=new)
+        return Scope(self, None if key is None else checked_key(key), new=new)
+
+    @overload
+    def with_session(self, function: Function, /) -> Function: ...
+    @overload
+    def with_session(
+        self, /, *, key: KeySource = None, new: bool = False
+    ) -> Callable[[Function], Function]: ...
+    def with_session(
+        self, function: Function | None = None, /, *, key: KeySource = None, new: bool = False
+    ) -> Function | Callable[[Function], Function]:
+        """Decorate like :func:`hl_sessions.with_session`, with this manager."""
+        decorate = session_decorator(lambda: self, key=key, new=new)
+        return decorate if function is None else decorate(function)
+
+    def close(self) -> None:
+        """Release connections and threads. A session created later is a failure of the sessions API."""
+        if self._owns_client:
+            self._client.close()
+        if self._owns_store:
+            self._store.close()
+        self.workers.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def deadline(self) -> float:
+        """The time (of ``time.monotonic``) by which a read that begins now has to end."""
+        return time.monotonic() + self._client.timeout
+
+    def create_session_id(self, deadline: float) -> str:
+        """Create a session through ``POST /sessions``; what handles do on the first read.
+
+        Raises:
+            HLSessionsError: it could not be created by the deadline, or was not tried during an outage.
+        """
+        return self._circuit_breaker.call(lambda: self._post(deadline))
+
+    def _post(self, deadline: float) -> str:
+        seconds = deadline - time.monotonic()
+        if seconds <= 0:
+            raise APITimeoutError("the time for this read was over before it was its turn")
+        return self._client.create(timeout=seconds).body["id"]
+
+    def report(self) -> None:
+        """Log what happened since the last report; handles call it when no reader waits any more."""
+        self._reports.emit()
+
+
+def _make_client(
+    base_url: str | None, api_key: str | None, timeout: float | None, retries: int | None
+) -> SessionsClient:
+    environment = os.environ
+    if base_url is None:
+        base_url = environment.get("HL_SESSIONS_BASE_URL") or DEFAULT_BASE_URL
+    if api_key is None:
+        api_key = environment.get("HL_SESSIONS_API_KEY") or environment.get("HUMANLOOP_API_KEY") or None
+    return SessionsClient(
+        base_url,
+        api_key,
+        timeout=DEFAULT_TIMEOUT if timeout is None else timeout,
+        retries=DEFAULT_RETRIES if retries is None else retries,
+    )
+
+
+class _Default:
+    manager: SessionManager | None = None
+    lock = threading.Lock()
+
+
+def default_manager() -> SessionManager:
+    """Give the manager of :func:`configure`; without one, one made from the environment on first use.
+
+    Raises:
+        ConfigurationError: the environment holds a wrong setting.
+    """
+    return _Default.manager or _make_default()
+
+
+def _make_default() -> SessionManager:
+    with _Default.lock:
+        if _Default.manager is None:
+            _Default.manager = SessionManager()
+        return _Default.manager
+
+
+def _configurator(
+    make: Callable[Parameters, SessionManager],
+) -> Callable[Parameters, SessionManager]:
+    def configure(*args: Parameters.args, **kwargs: Parameters.kwargs) -> SessionManager:
+        """Set the default manager, which integrations and ``with_session`` use when they are given none.
+
+        Takes what :class:`SessionManager` takes.
+
+        Returns:
+            The new default manager. The one before goes on serving the scopes that it has opened.
+
+        Raises:
+            ConfigurationError: a setting is wrong; the default manager stays as it was.
+        """
+        _Default.manager = make(*args, **kwargs)
+        return _Default.manager
+
+    return configure
+
+
+configure = _configurator(SessionManager)

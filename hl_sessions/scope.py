@@ -1,0 +1,108 @@
+"""Scopes: from where to where a session is the current one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hl_sessions.context import session_variable
+from hl_sessions.conversation import ConversationSession, ConversationSource
+from hl_sessions.session import Session, SessionSource
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["Scope", "open_session"]
+
+
+def _surrounding(manager: SessionSource) -> Session | None:
+    session = session_variable.get()
+    while session is not None and session.manager is not manager:
+        session = session._outer
+    return session
+
+
+def _is_joined(session: Session, key: str | None) -> bool:
+    if key is None:
+        return True
+    return isinstance(session, ConversationSession) and session.key == key and not session._ended
+
+
+def open_session(
+    manager: ConversationSource, key: str | None = None, *, new: bool = False
+) -> tuple[Session, bool]:
+    """Give the session of a scope that is entered here, and whether it is the surrounding one.
+
+    Touches neither the network nor the store.
+
+    Args:
+        manager: the manager of the scope.
+        key: the conversation key as :func:`~hl_sessions.conversation.checked_key` gives it.
+        new: never the surrounding one.
+    """
+    surrounding = _surrounding(manager)
+    if surrounding is not None and not new and _is_joined(surrounding, key):
+        return surrounding, True
+    outer = session_variable.get()
+    if outer is not None and outer.manager is manager:
+        # The new session hides the one it is in; linking it would keep a chain of scopes alive for ever.
+        outer = outer._outer
+    if key is None:
+        return Session(manager, outer), False
+    return ConversationSession(manager, key, outer), False
+
+
+class Scope:
+    """What ``manager.session()`` gives: ``with`` and ``async with`` enter it, as often as you like.
+
+    No token of the context variable is kept: a generator that holds a scope may be closed in another
+    context than it was started in, and scopes of interleaved generators are not left in reverse order.
+    """
+
+    __slots__ = ("_entries", "_key", "_manager", "_new")
+
+    def __init__(self, manager: ConversationSource, key: str | None, *, new: bool) -> None:
+        self._manager = manager
+        self._key = key
+        self._new = new
+        self._entries: list[tuple[Session, Session | None, bool]] = []
+
+    def __enter__(self) -> Session:
+        previous = session_variable.get()
+        session, is_joined = open_session(self._manager, self._key, new=self._new)
+        session_variable.set(session)
+        self._entries.append((session, previous, is_joined))
+        return session
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        current = session_variable.get()
+        entry = next((entry for entry in reversed(self._entries) if entry[0] is current), self._entries[-1])
+        self._entries.remove(entry)
+        session, previous, is_joined = entry
+        if session is current:
+            session_variable.set(_not_left(previous))
+        elif not is_joined:
+            session._left_for = previous
+        if not is_joined:
+            session._leave()
+
+    async def __aenter__(self) -> Session:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.__exit__(exc_type, exc_value, traceback)
+
+
+def _not_left(session: Session | None) -> Session | None:
+    while session is not None and hasattr(session, "_left_for"):
+        session = session._left_for
+    return session

@@ -1,0 +1,283 @@
+"""The handle of one session: shared by everything in its scope, created by whoever reads first."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import uuid
+from concurrent.futures import Future
+from typing import Protocol
+
+from hl_sessions.errors import APIConnectionError
+from hl_sessions.event_loop import WorkerThreads, is_event_loop_running, wait_until_done
+from hl_sessions.fork import renew_after_fork
+from hl_sessions.reentry import creating, is_creating
+
+__all__ = ["Session", "SessionSource"]
+
+logger = logging.getLogger("hl_sessions")
+
+
+class SessionSource(Protocol):
+    """What a handle needs of the manager that it belongs to."""
+
+    raises_errors: bool
+    workers: WorkerThreads
+
+    def create_session_id(self, deadline: float) -> str:
+        """Create a session, at the latest by ``deadline`` (of ``time.monotonic``)."""
+
+    def deadline(self) -> float:
+        """The time (of ``time.monotonic``) by which a read that begins now has to end."""
+
+    def report(self) -> None:
+        """Log what happened since the last report."""
+
+
+class _Abandoned(Exception):  # noqa: N818 - not an error: the creator was interrupted, somebody else goes on
+    pass
+
+
+class _Creation(Future[str]):
+    """One attempt to get an ID, which one reader makes and all simultaneous ones wait for."""
+
+    def __init__(self, deadline: float) -> None:
+        super().__init__()
+        self.deadline = deadline
+        self.process = os.getpid()
+
+
+class _Details:
+    """What only those sessions need that are read."""
+
+    __slots__ = ("creation", "logs_by_reference", "reference_id")
+
+    def __init__(self) -> None:
+        self.creation: _Creation | None = None
+        self.reference_id: str | None = None
+        self.logs_by_reference = False
+
+
+class _Once:
+    """Says a thing once in the life of the process."""
+
+    def __init__(self) -> None:
+        self.said = False
+
+    def warn_that_a_read_blocked(self) -> None:
+        if self.said or not is_event_loop_running():
+            return
+        self.said = True
+        with creating():
+            logger.warning(
+                "reading the session ID blocked the event loop for a round trip to the sessions API; use"
+                " 'await acurrent_session_id()' or 'await session.aid()', or read it in a thread"
+                " (said once per process)"
+            )
+
+
+_once = _Once()
+
+
+class _Lock:
+    """Guards the few steps in which readers agree on who creates; never held while anything waits.
+
+    Reentrant, as a signal handler or a finalizer may read inside those steps.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        renew_after_fork(self)
+
+    def _renew_after_fork(self) -> None:
+        self.lock = threading.RLock()
+
+
+_agreement = _Lock()
+
+
+class Session:
+    """The session of one scope.
+
+    Every thread and task in the scope has this same object. The first read of its ID creates the session
+    on the server, simultaneous readers wait for it, later ones get it from memory. A creation that failed
+    is not remembered: a later read tries again.
+
+    Attributes:
+        manager: the manager of the scope.
+    """
+
+    __slots__ = ("_details", "_id", "_left_for", "_outer", "manager")
+
+    _left_for: Session | None
+
+    def __init__(self, manager: SessionSource, outer: Session | None = None) -> None:
+        self.manager = manager
+        self._outer = outer
+        self._id: str | None = None
+        self._details: _Details | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._id or 'not created'}>"
+
+    @property
+    def key(self) -> str | None:
+        """The conversation key, ``None`` where the scope has none."""
+        return None
+
+    @property
+    def id(self) -> str | None:
+        """The ``sesh_...`` ID; the first read creates the session.
+
+        ``None`` where it could not be created, and inside the creation itself (a logging handler that
+        sees a record of it).
+
+        Raises:
+            HLSessionsError: it could not be created, and the manager has ``on_error="raise"``.
+        """
+        if self._id is not None or is_creating():
+            return self._id
+        while (joined := self._join_creation()) is not None:
+            creation, is_mine = joined
+            if is_mine:
+                self._carry_out(creation)
+            if not isinstance(creation.exception(), _Abandoned):
+                _once.warn_that_a_read_blocked()
+                return self._outcome(creation)
+        return self._id
+
+    async def aid(self) -> str | None:
+        """Give what :attr:`id` gives, while the event loop (asyncio or trio) keeps running.
+
+        The creation goes on when the task that began it is cancelled: others may be waiting for it.
+        """
+        if self._id is not None or is_creating():
+            return self._id
+        while (joined := self._join_creation()) is not None:
+            creation, is_mine = joined
+            if is_mine:
+                self._carry_out_in_thread(creation)
+            await wait_until_done(creation)
+            if not isinstance(creation.exception(), _Abandoned):
+                return self._outcome(creation)
+        return self._id
+
+    def peek(self) -> str | None:
+        """Give the ID if there is one already; never creates."""
+        return self._id
+
+    @property
+    def reference_id(self) -> str:
+        """An ID of the client's own, which exists without any call.
+
+        The conversation key where there is one, else a random one that stays the same for the scope.
+        """
+        if self.key is not None:
+            return self.key
+        with _agreement.lock:
+            details = self._ensure_details()
+            if details.reference_id is None:
+                details.reference_id = uuid.uuid4().hex
+            return details.reference_id
+
+    def log_params(self) -> dict[str, str]:
+        """Give what to pass on to ``POST /logs``, reading the ID as :attr:`id` does.
+
+        Returns:
+            ``{"session_id": ...}``, or ``{"session_reference_id": ...}`` if the session could not be
+            created. The reference stays once it was given: the datapoints of one scope go to one session.
+
+        Raises:
+            HLSessionsError: as for :attr:`id`.
+        """
+        return self._log_params(self.id)
+
+    async def alog_params(self) -> dict[str, str]:
+        """Give what :meth:`log_params` gives, while the event loop keeps running."""
+        return self._log_params(await self.aid())
+
+    def end(self) -> None:
+        """End the conversation: the next scope with the same key starts a new session.
+
+        This handle keeps its ID. Without a key there is no conversation, and nothing to do.
+        """
+
+    def _leave(self) -> None:
+        """Note that the scope which opened this session is left."""
+
+    def _log_params(self, session_id: str | None) -> dict[str, str]:
+        with _agreement.lock:
+            session_id = session_id or self._id
+            if session_id is None or (self._details is not None and self._details.logs_by_reference):
+                self._ensure_details().logs_by_reference = True
+                return {"session_reference_id": self.reference_id}
+            return {"session_id": session_id}
+
+    def _known_id(self) -> str | None:
+        """An ID that can be had without waiting."""
+        return None
+
+    def _create_id(self, deadline: float) -> str:
+        return self.manager.create_session_id(deadline)
+
+    def _ensure_details(self) -> _Details:
+        if self._details is None:
+            self._details = _Details()
+        return self._details
+
+    def _join_creation(self) -> tuple[_Creation, bool] | None:
+        """Join the creation under way, or begin one and be its creator; ``None`` if there is an ID."""
+        with _agreement.lock:
+            if self._id is None:
+                self._id = self._known_id()
+            if self._id is not None:
+                return None
+            details = self._ensure_details()
+            under_way = details.creation
+            # A creation that was under way when this process was forked goes on in the parent only.
+            if under_way is not None and under_way.process == os.getpid():
+                return under_way, False
+            details.creation = _Creation(self.manager.deadline())
+            return details.creation, True
+
+    def _carry_out(self, creation: _Creation) -> None:
+        try:
+            with creating():
+                session_id = self._create_id(creation.deadline)
+        except Exception as error:  # noqa: BLE001 - every reader is told
+            self._settle(creation, error)
+        except BaseException:
+            self._settle(creation, _Abandoned())
+            raise
+        else:
+            self._settle(creation, session_id)
+        finally:
+            # Only now: the handler that emits a report may hold its lock and wait for this creation.
+            with creating():
+                self.manager.report()
+
+    def _carry_out_in_thread(self, creation: _Creation) -> None:
+        try:
+            self.manager.workers.submit(self._carry_out, creation)
+        except RuntimeError as error:
+            self._settle(creation, APIConnectionError(f"no thread to create a session in: {error}"))
+
+    def _settle(self, creation: _Creation, outcome: str | Exception) -> None:
+        with _agreement.lock:
+            if self._details is not None and self._details.creation is creation:
+                self._details.creation = None
+            if isinstance(outcome, str):
+                self._id = outcome
+        if isinstance(outcome, str):
+            creation.set_result(outcome)
+        else:
+            creation.set_exception(outcome)
+
+    def _outcome(self, creation: _Creation) -> str | None:
+        error = creation.exception()
+        if error is None:
+            return creation.result()
+        if self.manager.raises_errors:
+            raise error
+        return None

@@ -1,0 +1,254 @@
+"""HTTP within a total time limit.
+
+The time-outs of ``requests`` and urllib3 hold for each socket operation and each attempt: an answer
+that drips, a slow name server or a retry goes on beyond them. Here one :class:`Deadline` covers an
+exchange from the first name look-up to the last byte of the body, over all attempts.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+import threading
+import time
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextvars import Context
+from http.client import HTTPResponse
+from typing import TYPE_CHECKING, Any
+
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, InvalidHeader, MaxRetryError, ResponseError
+from urllib3.util import Retry, Timeout
+
+from hl_sessions.reentry import creating
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping
+    from http.client import HTTPMessage
+
+__all__ = ["Deadline", "DeadlineAdapter", "DeadlineRetry", "retry_after_seconds"]
+
+BACKOFF_START = 0.1  # seconds before the second attempt, doubled for each further one
+BACKOFF_MAX = 2.0  # seconds
+RETRY_AFTER_MAX = 10.0  # seconds: an API that wants more than this gets no further attempt
+RETRIED_STATUSES = frozenset({429, 502, 503, 504})
+POOL_SIZE = 32  # connections kept open; more are made when needed and closed after use
+
+
+class Deadline(Timeout):
+    """The end of one exchange, shared by all of its attempts.
+
+    Args:
+        seconds: from now until the end.
+        connect: the most seconds that making a connection may take, within ``seconds``.
+    """
+
+    def __init__(self, seconds: float, connect: float | None = None) -> None:
+        super().__init__()
+        self._end = time.monotonic() + seconds
+        self._connect_limit = seconds if connect is None else connect
+
+    def remaining(self) -> float:
+        """Seconds left, never negative."""
+        return max(0.0, self._end - time.monotonic())
+
+    def clone(self) -> Deadline:
+        """Itself: urllib3 clones a time-out for each attempt, and the attempts share this one."""
+        return self
+
+    def start_connect(self) -> float:
+        """Nothing to start: the clock has been running since the deadline was made."""
+        return self._end
+
+    @property
+    def connect_timeout(self) -> float:
+        """Seconds that making a connection may take from now on."""
+        return min(self.remaining(), self._connect_limit)
+
+    @property
+    def read_timeout(self) -> float:
+        """Seconds that the rest of the exchange may take from now on."""
+        return self.remaining()
+
+
+class _DeadlineReader(io.RawIOBase):
+    """The bytes of a socket until its time-out, counted from here on, is over."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._raw = sock.makefile("rb", buffering=0)
+        timeout = sock.gettimeout()
+        self._end = None if timeout is None else time.monotonic() + timeout
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if self._end is not None:
+            remaining = self._end - time.monotonic()
+            if remaining <= 0:
+                raise TimeoutError("timed out")
+            self._socket.settimeout(remaining)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _DeadlineResponse(HTTPResponse):
+    """Reads status line, headers and body within one time-out instead of one for each read."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(_AsFile(_DeadlineReader(sock)), *args, **kwargs)  # type: ignore[arg-type]
+
+
+class _AsFile:
+    """The one method of a socket that ``http.client`` asks a response's socket for."""
+
+    def __init__(self, reader: _DeadlineReader) -> None:
+        self._reader = reader
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(self._reader)
+
+
+class _DeadlineConnect:
+    """Connects in a thread, as neither a name look-up nor a TLS handshake has a total time limit."""
+
+    response_class = _DeadlineResponse
+    timeout: float
+
+    def connect(self) -> None:
+        outcome: Future[None] = Future()
+        connect = super().connect  # type: ignore[misc]
+
+        def run() -> None:
+            try:
+                with creating():
+                    connect()
+            except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
+                outcome.set_exception(error)
+            else:
+                outcome.set_result(None)
+
+        # An empty context: nothing that runs there may wait for the session being created here.
+        threading.Thread(target=Context().run, args=(run,), name="hl-sessions-connect", daemon=True).start()
+        try:
+            outcome.result(self.timeout)
+        except FutureTimeoutError:
+            if outcome.done():
+                raise
+            outcome.add_done_callback(lambda _: self.close())  # type: ignore[attr-defined]
+            raise ConnectTimeoutError(self, "the connection was not made in time") from None
+
+
+class _Connection(_DeadlineConnect, HTTPConnection):  # type: ignore[misc]
+    pass
+
+
+class _SecureConnection(_DeadlineConnect, HTTPSConnection):  # type: ignore[misc]
+    pass
+
+
+class _DeadlinePool:
+    """Tells the retries of an exchange about its deadline."""
+
+    def urlopen(self, *args: Any, **kwargs: Any) -> Any:
+        retries, deadline = kwargs.get("retries"), kwargs.get("timeout")
+        if isinstance(retries, DeadlineRetry) and isinstance(deadline, Deadline):
+            kwargs["retries"] = retries.within(deadline)
+        return super().urlopen(*args, **kwargs)  # type: ignore[misc]
+
+
+class _Pool(_DeadlinePool, HTTPConnectionPool):
+    ConnectionCls = _Connection  # type: ignore[assignment]
+
+
+class _SecurePool(_DeadlinePool, HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection  # type: ignore[assignment]
+
+
+class DeadlineAdapter(HTTPAdapter):
+    """The adapter that keeps an exchange within the :class:`Deadline` passed as its ``timeout``."""
+
+    def __init__(self, retries: int) -> None:
+        super().__init__(
+            pool_connections=1,
+            pool_maxsize=POOL_SIZE,
+            max_retries=DeadlineRetry(
+                total=retries,
+                allowed_methods=None,
+                status_forcelist=RETRIED_STATUSES,
+                redirect=0,
+                raise_on_status=False,
+            ),
+        )
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: D102
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+        return manager
+
+
+def retry_after_seconds(headers: Mapping[str, str] | HTTPMessage) -> float | None:
+    """Seconds that a ``Retry-After`` header asks to wait, given as a number or a date; else ``None``."""
+    value = headers.get("Retry-After")
+    if value is None:
+        return None
+    try:
+        return Retry(0).parse_retry_after(value)
+    except (InvalidHeader, ValueError, OverflowError):
+        return None
+
+
+class DeadlineRetry(Retry):
+    """Retries with exponential backoff and jitter, or when ``Retry-After`` says, within a deadline.
+
+    An attempt that could only start after the deadline, or after :data:`RETRY_AFTER_MAX`, is not
+    waited for: the failure or the answer at hand is given at once.
+    """
+
+    deadline: Deadline | None = None
+    delay = 0.0
+
+    def within(self, deadline: Deadline) -> DeadlineRetry:
+        """The same retries for one exchange."""
+        retry = self.new()
+        retry.deadline = deadline
+        return retry
+
+    def increment(  # noqa: D102
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: Any = None,
+        error: Exception | None = None,
+        _pool: Any = None,
+        _stacktrace: Any = None,
+    ) -> DeadlineRetry:
+        retry = super().increment(method, url, response, error, _pool, _stacktrace)
+        retry.deadline = self.deadline
+        retry.delay = retry._next_delay(response)
+        limit = RETRY_AFTER_MAX if self.deadline is None else min(RETRY_AFTER_MAX, self.deadline.remaining())
+        if retry.delay >= limit:
+            raise MaxRetryError(_pool, url or "", error or ResponseError("no time for another attempt"))
+        return retry
+
+    def _next_delay(self, response: Any) -> float:
+        asked = None if response is None else retry_after_seconds(response.headers)
+        if asked is not None:
+            return asked
+        backoff: float = min(BACKOFF_MAX, BACKOFF_START * 2 ** (len(self.history) - 1))
+        return backoff * random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret
+
+    def sleep(self, response: Any = None) -> None:  # noqa: ARG002, D102
+        time.sleep(self.delay)
