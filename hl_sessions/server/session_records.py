@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from sqlalchemy import Column, Connection, Select, exists, func, insert, select, update
+from sqlalchemy import Column, Connection, Select, func, insert, select, update
 
 from hl_sessions.server.identifiers import SESSION, new_identifier
 from hl_sessions.server.pages import Page
@@ -53,7 +53,8 @@ def list_sessions(connection: Connection, project_id: str, page: Page) -> dict[s
     """
     if not project_exists(connection, project_id):
         return None
-    in_project = exists().where(logs.c.session_id == sessions.c.id, logs.c.project_id == project_id)
+    # Not EXISTS: SQLite would search all logs of the project once per session.
+    in_project = sessions.c.id.in_(select(logs.c.session_id).where(logs.c.project_id == project_id))
     query = _described_sessions().where(in_project).order_by(sessions.c.sequence.desc())
     total = connection.scalar(select(func.count()).select_from(sessions).where(in_project)) or 0
     return page.answer(_read(connection, page.of(query)), total)

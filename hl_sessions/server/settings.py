@@ -42,6 +42,7 @@ class ServerSettings:
         ):
             # No HTTP client could send such a key: every call would be a puzzling 401.
             raise ValueError("the API key may hold printable ASCII characters only, and no spaces around it")
+        # A database that cannot be is a wrong setting too, and known before anything starts.
         _ = self.database_url
 
     @property

@@ -103,6 +103,7 @@ logs = Table(
     _json("provider_response"),
     Index("logs_of_session", "session_id", "created_at", "sequence"),
     Index("logs_of_project", "project_id", "created_at", "sequence"),
+    Index("sessions_of_project", "project_id", "session_id"),
 )
 
 feedback = Table(
