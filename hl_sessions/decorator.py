@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar, overload
 
 from hl_sessions.decorating import KeySource, session_decorator
-from hl_sessions.manager import SessionManager, default_manager
+from hl_sessions.manager import SessionManager, checked_manager, default_manager
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,8 +50,10 @@ def with_session(
     Raises:
         TypeError: when decorating, where ``function`` is not callable or has no parameter named ``key``;
             when called, where the key is not a ``str``, an ``int`` or a ``uuid.UUID``.
+        ConfigurationError: ``manager`` is not a manager.
         ValueError: ``key`` and ``new`` were both given; when called, where the key is empty or too long.
     """
+    checked_manager(manager)
     get_manager = default_manager if manager is None else lambda: manager
     decorate = session_decorator(get_manager, key=key, new=new)
     return decorate if function is None else decorate(function)

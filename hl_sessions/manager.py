@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-__all__ = ["SessionManager", "configure", "default_manager"]
+__all__ = ["SessionManager", "checked_manager", "configure", "default_manager"]
 
 Function = TypeVar("Function")
 Parameters = ParamSpec("Parameters")
@@ -163,6 +163,17 @@ class SessionManager:
     def report(self) -> None:
         """Log what happened since the last report; handles call it when no reader waits any more."""
         self._reports.emit()
+
+
+def checked_manager(manager: object) -> SessionManager | None:
+    """Give what an integration was given as its ``manager``; ``None`` stands for the default manager.
+
+    Raises:
+        ConfigurationError: it is not a manager.
+    """
+    if manager is not None and not isinstance(manager, SessionManager):
+        raise ConfigurationError(f"manager must be a SessionManager, not {type(manager).__name__}")
+    return manager
 
 
 def _make_client(

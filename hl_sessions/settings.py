@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from typing import Any
 from urllib.parse import urlsplit
@@ -48,7 +47,7 @@ def checked_seconds(name: str, value: Any) -> float:
     """A positive number of seconds that the clocks of the operating system can count."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ConfigurationError(f"{name}={value!r} must be a number of seconds")
-    if not (math.isfinite(value) and 0 < value <= threading.TIMEOUT_MAX):
+    if not 0 < value <= threading.TIMEOUT_MAX:
         raise ConfigurationError(f"{name}={value!r} must be a positive, finite number of seconds")
     return float(value)
 

@@ -11,8 +11,7 @@ import io
 import random
 import threading
 import time
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import Future, wait
 from contextvars import Context
 from http.client import HTTPResponse
 from typing import TYPE_CHECKING, Any
@@ -36,6 +35,7 @@ BACKOFF_START = 0.1  # seconds before the second attempt, doubled for each furth
 BACKOFF_MAX = 2.0  # seconds
 RETRY_AFTER_MAX = 10.0  # seconds: an API that wants more than this gets no further attempt
 RETRIED_STATUSES = frozenset({429, 502, 503, 504})
+LONGEST_TIMEOUT = 1e6  # seconds: sockets cannot count much further
 POOL_SIZE = 32  # connections kept open; more are made when needed and closed after use
 
 
@@ -49,7 +49,7 @@ class Deadline(Timeout):
 
     def __init__(self, seconds: float, connect: float | None = None) -> None:
         super().__init__()
-        self._end = time.monotonic() + seconds
+        self._end = time.monotonic() + min(seconds, LONGEST_TIMEOUT)
         self._connect_limit = seconds if connect is None else connect
 
     def remaining(self) -> float:
@@ -138,13 +138,10 @@ class _DeadlineConnect:
 
         # An empty context: nothing that runs there may wait for the session being created here.
         threading.Thread(target=Context().run, args=(run,), name="hl-sessions-connect", daemon=True).start()
-        try:
-            outcome.result(self.timeout)
-        except FutureTimeoutError:
-            if outcome.done():
-                raise
+        if not wait([outcome], self.timeout).done:
             outcome.add_done_callback(lambda _: self.close())  # type: ignore[attr-defined]
-            raise ConnectTimeoutError(self, "the connection was not made in time") from None
+            raise ConnectTimeoutError(self, "the connection was not made in time")
+        outcome.result()
 
 
 class _Connection(_DeadlineConnect, HTTPConnection):  # type: ignore[misc]
@@ -162,6 +159,7 @@ class _DeadlinePool:
         retries, deadline = kwargs.get("retries"), kwargs.get("timeout")
         if isinstance(retries, DeadlineRetry) and isinstance(deadline, Deadline):
             kwargs["retries"] = retries.within(deadline)
+        kwargs["enforce_content_length"] = True  # the default of urllib3 2, not of 1.26
         return super().urlopen(*args, **kwargs)  # type: ignore[misc]
 
 
@@ -185,6 +183,7 @@ class DeadlineAdapter(HTTPAdapter):
                 allowed_methods=None,
                 status_forcelist=RETRIED_STATUSES,
                 redirect=0,
+                respect_retry_after_header=False,  # which would have 413 retried, too
                 raise_on_status=False,
             ),
         )
@@ -205,7 +204,7 @@ def retry_after_seconds(headers: Mapping[str, str] | HTTPMessage) -> float | Non
     if value is None:
         return None
     try:
-        return Retry(0).parse_retry_after(value)
+        return float(Retry(0).parse_retry_after(value))
     except (InvalidHeader, ValueError, OverflowError):
         return None
 

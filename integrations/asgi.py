@@ -1,0 +1,119 @@
+"""A session for each HTTP request and each WebSocket connection of an ASGI application.
+
+.. code-block:: python
+
+    app = HLSessionMiddleware(app)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hl_sessions.context import session_variable
+from hl_sessions.headers import checked_header_name
+from hl_sessions.manager import SessionManager, checked_manager, default_manager
+from hl_sessions.scope import open_session
+from hl_sessions.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+
+    Message = MutableMapping[str, Any]
+    ASGIScope = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+    ASGIApplication = Callable[[ASGIScope, Receive, Send], Awaitable[None]]
+
+__all__ = ["HLSessionMiddleware"]
+
+_RESPONSE_STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+
+
+class HLSessionMiddleware:
+    """Pure ASGI middleware that makes each ``http`` and ``websocket`` scope the scope of a session.
+
+    It lasts as long as the application runs, streaming and background tasks of the framework included.
+    Everything else, such as ``lifespan``, passes through untouched, and so do all messages.
+
+    Args:
+        app: the ASGI application.
+        manager: opens the sessions; ``None``: the one of :func:`hl_sessions.configure`.
+        response_header: the name of a header that tells the client the session ID, if there is one when
+            the response starts or the WebSocket is accepted; ``None``: no header.
+
+    Raises:
+        ConfigurationError: ``manager`` is not a manager, or ``response_header`` not a header name.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApplication,
+        manager: SessionManager | None = None,
+        *,
+        response_header: str | None = None,
+    ) -> None:
+        self.app = app
+        self._manager = checked_manager(manager)
+        self._response_header = (
+            None
+            if response_header is None
+            else checked_header_name("response_header", response_header).lower().encode("ascii")
+        )
+
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        """Run the application in the scope of a session."""
+        if scope["type"] != "http" and scope["type"] != "websocket":
+            await self.app(scope, receive, send)
+            return
+        manager = self._manager or default_manager()
+        # What follows is on the path of every request: one object, one set and one reset.
+        session = Session(manager) if session_variable.get() is None else open_session(manager)[0]
+        token = session_variable.set(session)
+        try:
+            if self._response_header is None:
+                await self.app(scope, receive, send)
+            else:
+                await self._run_with_header(scope, receive, send, session)
+        finally:
+            try:
+                session_variable.reset(token)
+            except ValueError:
+                pass  # a request that nobody finished is closed in whatever context
+
+    async def _run_with_header(
+        self, scope: ASGIScope, receive: Receive, send: Send, session: Session
+    ) -> None:
+        has_started = False
+
+        async def send_with_header(message: Message) -> None:
+            nonlocal has_started
+            if message["type"] in _RESPONSE_STARTS:
+                has_started = True
+                message = {**message, "headers": self.with_header(message.get("headers", ()), session)}
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_header)
+        except Exception:
+            # Otherwise the server would answer, without the header. A framework that is still around
+            # this middleware has set "app", and answers itself.
+            if not has_started and scope["type"] == "http" and "app" not in scope and session.peek():
+                await _send_server_error(send_with_header)
+            raise
+
+    def with_header(
+        self, headers: Iterable[tuple[bytes, bytes]], session: Session
+    ) -> list[tuple[bytes, bytes]]:
+        """Give response headers with that of the session ID added, if there is one and it was asked for."""
+        headers, session_id = list(headers), session.peek()
+        name = self._response_header
+        if name is None or session_id is None or any(field.lower() == name for field, _ in headers):
+            return headers
+        return [*headers, (name, session_id.encode("ascii"))]
+
+
+async def _send_server_error(send: Send) -> None:
+    body = b"Internal Server Error"
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 500, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

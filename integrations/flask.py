@@ -1,0 +1,90 @@
+"""A session for each request of a Flask application.
+
+.. code-block:: python
+
+    app = Flask(__name__)
+    HLSessions(app)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hl_sessions.errors import ConfigurationError
+from hl_sessions.integrations.wsgi import HLSessionMiddleware
+from hl_sessions.manager import SessionManager, checked_manager
+
+try:
+    import flask  # noqa: TC002 - only here does its absence get a clear message
+except ImportError as error:
+    raise ImportError(
+        "hl_sessions.integrations.flask needs Flask: pip install 'hl-sessions[flask]'"
+    ) from error
+
+__all__ = ["HLSessions"]
+
+_PREFIX = "HL_SESSIONS_"
+_MANAGER_SETTINGS = frozenset({"base_url", "api_key", "idle_timeout", "on_error", "timeout", "retries"})
+_MIDDLEWARE_SETTINGS = frozenset({"response_header"})
+
+
+class HLSessions:
+    """The Flask extension: each request, streamed body included, is the scope of a session.
+
+    Settings in ``app.config`` are named like the arguments of :class:`~hl_sessions.SessionManager` and of
+    the middleware: ``HL_SESSIONS_BASE_URL``, ``HL_SESSIONS_API_KEY``, ``HL_SESSIONS_IDLE_TIMEOUT``,
+    ``HL_SESSIONS_ON_ERROR``, ``HL_SESSIONS_TIMEOUT``, ``HL_SESSIONS_RETRIES``,
+    ``HL_SESSIONS_RESPONSE_HEADER``. With any that concern a manager, the application has one of its own.
+
+    Args:
+        app: the application; ``None`` to call :meth:`init_app` later, for one or several.
+        manager: opens the sessions; ``None``: the one of the settings, else that of
+            :func:`hl_sessions.configure`.
+        response_header: the name of a header that tells the client the session ID, if there is one when
+            the response starts; the setting has precedence.
+
+    Raises:
+        ConfigurationError: as :meth:`init_app` does.
+    """
+
+    def __init__(
+        self,
+        app: flask.Flask | None = None,
+        manager: SessionManager | None = None,
+        *,
+        response_header: str | None = None,
+    ) -> None:
+        self._manager = checked_manager(manager)
+        self._response_header = response_header
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: flask.Flask) -> None:
+        """Wrap ``app.wsgi_app``.
+
+        Raises:
+            ConfigurationError: a setting is unknown or wrong, or there are settings for a manager beside
+                the one that was given.
+        """
+        settings = {
+            name.removeprefix(_PREFIX).lower(): value
+            for name, value in app.config.items()
+            if name.startswith(_PREFIX) and value is not None
+        }
+        unknown = settings.keys() - _MANAGER_SETTINGS - _MIDDLEWARE_SETTINGS
+        if unknown:
+            known = ", ".join(
+                sorted(_PREFIX + name.upper() for name in _MANAGER_SETTINGS | _MIDDLEWARE_SETTINGS)
+            )
+            names = ", ".join(sorted(_PREFIX + name.upper() for name in unknown))
+            raise ConfigurationError(f"unknown setting {names} in app.config; there are {known}")
+        of_manager: dict[str, Any] = {name: settings[name] for name in _MANAGER_SETTINGS & settings.keys()}
+        if of_manager and self._manager is not None:
+            names = ", ".join(sorted(_PREFIX + name.upper() for name in of_manager))
+            raise ConfigurationError(f"a manager was given, and {names} in app.config: use one of the two")
+        app.wsgi_app = HLSessionMiddleware(  # type: ignore[method-assign]
+            app.wsgi_app,
+            SessionManager(**of_manager) if of_manager else self._manager,
+            response_header=settings.get("response_header", self._response_header),
+        )
+        app.extensions["hl_sessions"] = self
