@@ -9,20 +9,29 @@ from __future__ import annotations
 import json
 import re
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
+from http.client import HTTPException, IncompleteRead, RemoteDisconnected
 from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar
 from urllib.parse import quote
 
 import requests
-import urllib3
+from urllib3.exceptions import (
+    InvalidChunkLength,
+    InvalidHeader,
+    MaxRetryError,
+    NewConnectionError,
+)
+from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 
 from hl_sessions.errors import (
     APIConnectionError,
     APIStatusError,
     APITimeoutError,
     AuthenticationError,
+    ConfigurationError,
     HLSessionsError,
     InvalidResponseError,
     NotFoundError,
@@ -60,6 +69,7 @@ MAX_BODY = 1 << 20  # bytes
 _SESSION_ID = re.compile(r"sesh_[A-Za-z0-9_-]{1,64}")
 
 Body = TypeVar("Body")
+Result = TypeVar("Result")
 
 
 def is_session_id(value: object) -> bool:
@@ -168,6 +178,8 @@ class SessionsClient:
         self.timeout = checked_seconds("timeout", timeout)
         self.retries = checked_count("retries", retries)
         self._api_key = None if api_key is None else checked_api_key("api_key", api_key)
+        # Also as a repr or JSON text shows it, with backslashes before some characters.
+        self._shown_key = api_key and re.compile(r"\\*".join(map(re.escape, api_key)))
         self._headers = {
             "User-Agent": f"hl-sessions/{version('hl-sessions')}",
             "Accept": "application/json",
@@ -186,7 +198,7 @@ class SessionsClient:
         return f"{type(self).__name__}(base_url={self.base_url!r})"
 
     def _renew_after_fork(self) -> None:
-        self._http = requests.Session()
+        self._http = _HTTPSession()
         self._http.headers.update(self._headers)
         self._http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         adapter = DeadlineAdapter(self.retries)
@@ -215,7 +227,7 @@ class SessionsClient:
 
     async def acreate(self, **options: Unpack[CallOptions]) -> Response[CreatedSession]:
         """Do what :meth:`create` does without blocking the event loop."""
-        return await self._workers.run(self.create, **options)
+        return await self._acall(self.create, **options)
 
     def get(self, id: str, **options: Unpack[CallOptions]) -> Response[SessionRecord]:  # noqa: A002
         """Look up one session (``GET /sessions/{id}``).
@@ -226,12 +238,12 @@ class SessionsClient:
         """
         request = self._prepare("GET", "/sessions")
         # Set as it is: ``requests`` would take the escapes of dots out again, and ".." changes the path.
-        request.url = f"{self.base_url}/sessions/{_path_segment('id', id)}"
+        request.url = f"{request.url}/{_path_segment('id', id)}"
         return self._call(request, _check_record, **options)
 
     async def aget(self, id: str, **options: Unpack[CallOptions]) -> Response[SessionRecord]:  # noqa: A002
         """Do what :meth:`get` does without blocking the event loop."""
-        return await self._workers.run(self.get, id, **options)
+        return await self._acall(self.get, id, **options)
 
     def list(
         self, project_id: str, *, page: int = 1, size: int = 10, **options: Unpack[CallOptions]
@@ -253,7 +265,7 @@ class SessionsClient:
         self, project_id: str, *, page: int = 1, size: int = 10, **options: Unpack[CallOptions]
     ) -> Response[SessionPage]:
         """Do what :meth:`list` does without blocking the event loop."""
-        return await self._workers.run(self.list, project_id, page=page, size=size, **options)
+        return await self._acall(self.list, project_id, page=page, size=size, **options)
 
     def iter(
         self, project_id: str, *, size: int = 100, **options: Unpack[CallOptions]
@@ -293,20 +305,30 @@ class SessionsClient:
             requests.Request(method, self.base_url + path, params=query, auth=lambda request: request)
         )
 
+    async def _acall(
+        self,
+        call: Callable[..., Result],
+        *args: Any,
+        timeout: float | tuple[float, float] | None = None,
+        **options: Any,
+    ) -> Result:
+        # The time that the call waits for a thread counts, too.
+        return await self._workers.run(call, *args, timeout=self._deadline(timeout), **options)
+
     def _call(
         self,
         request: requests.PreparedRequest,
         check: Callable[[Any], Body],
         *,
-        timeout: float | tuple[float, float] | None = None,
+        timeout: float | tuple[float, float] | Deadline | None = None,
         stream: bool = False,
         skip_deserialization: bool = False,
         accept_content_types: Sequence[str] = (),
     ) -> Response[Body]:
-        deadline = _deadline(self.timeout if timeout is None else timeout)
+        deadline = self._deadline(timeout)
         if accept_content_types:
             request = request.copy()
-            request.headers["Accept"] = ", ".join(accept_content_types)
+            request.headers["Accept"] = _accepted(accept_content_types)
         started = time.perf_counter()
         answer = self._send(request, deadline)
         succeeded = 200 <= answer.status_code < 300  # noqa: PLR2004 - what HTTP calls success
@@ -323,48 +345,51 @@ class SessionsClient:
     def _send(self, request: requests.PreparedRequest, deadline: Deadline) -> requests.Response:
         if self._closed:
             raise APIConnectionError("the client is closed; make a new one")
+        if not deadline.remaining():
+            raise APITimeoutError(f"no time was left to ask {self.base_url}")
         try:
             # A time-out of urllib3 is what the adapter passes on as it is.
             options: dict[str, Any] = {"timeout": deadline, "allow_redirects": False, **self._environment}
             return self._http.send(request, **options)
         except Exception as error:  # noqa: BLE001 - a hostile answer can fail anywhere below
-            raise self._connection_error(error) from None
+            failure = self._failure(error)
+        # Out here, as the error's context would hold the request, and with it the key.
+        raise failure
 
     def _read(self, answer: requests.Response) -> bytes:
         content = bytearray()
         try:
-            for chunk in answer.raw.stream(MAX_BODY, decode_content=True):
+            # As it came: an answer that is encoded nevertheless could grow without limit when decoded.
+            for chunk in answer.raw.stream(MAX_BODY, decode_content=False):
                 content += chunk
                 if len(content) > MAX_BODY:
                     break
+            else:
+                return bytes(content)
         except Exception as error:  # noqa: BLE001 - as above
-            answer.close()
-            raise self._connection_error(error) from None
-        if len(content) > MAX_BODY:
-            answer.close()
-            raise InvalidResponseError(f"the sessions API answered with more than {MAX_BODY} bytes")
-        return bytes(content)
+            failure = self._failure(error)
+        else:
+            failure = InvalidResponseError(f"the sessions API answered with more than {MAX_BODY} bytes")
+        answer.close()
+        raise failure
 
-    def _connection_error(self, error: Exception) -> HLSessionsError:
-        # Not chained: what ``requests`` raises holds the request, and with it the key.
+    def _failure(self, error: Exception) -> HLSessionsError:
         cause: Any = error
-        while isinstance(cause, (requests.RequestException, urllib3.exceptions.MaxRetryError)):
+        while isinstance(cause, (requests.RequestException, MaxRetryError)):
             inner = getattr(cause, "reason", None) or next(iter(cause.args), None)
             if not isinstance(inner, Exception):
                 break
             cause = inner
-        timed_out = isinstance(cause, (urllib3.exceptions.TimeoutError, TimeoutError))
-        # urllib3 counts a refused connection among the time-outs.
-        refused = isinstance(cause, urllib3.exceptions.NewConnectionError)
-        kind = APITimeoutError if timed_out and not refused else APIConnectionError
-        return kind(self._scrubbed(f"no answer from {self.base_url}: {type(cause).__name__}: {cause}"))
+        return _failure_type(cause)(
+            self._scrubbed(f"no answer from {self.base_url}: {type(cause).__name__}: {cause}")
+        )
 
     def _status_error(self, answer: requests.Response, seconds: float) -> APIStatusError:
-        text = self._scrubbed(answer.content.decode("utf-8", "replace"))
+        text = answer.content.decode("utf-8", "replace")
         try:
-            body = json.loads(text)
+            body = self._scrubbed(json.loads(text))
         except (ValueError, RecursionError):
-            body = text
+            body = self._scrubbed(text)
         headers = requests.structures.CaseInsensitiveDict(
             {name: self._scrubbed(value) for name, value in answer.headers.items()}
         )
@@ -375,8 +400,47 @@ class SessionsClient:
             error.retry_after = retry_after_seconds(headers)
         return error
 
-    def _scrubbed(self, text: str) -> str:
-        return text if self._api_key is None else text.replace(self._api_key, "***")
+    def _scrubbed(self, value: Any) -> Any:
+        """The text, or the decoded JSON, without the key."""
+        if not self._shown_key:
+            return value
+        if isinstance(value, str):
+            return self._shown_key.sub("***", value)
+        if isinstance(value, list):
+            return [self._scrubbed(item) for item in value]
+        if isinstance(value, dict):
+            return {self._scrubbed(name): self._scrubbed(item) for name, item in value.items()}
+        return value
+
+    def _deadline(self, timeout: float | tuple[float, float] | Deadline | None) -> Deadline:
+        if isinstance(timeout, Deadline):
+            return timeout
+        if not isinstance(timeout, tuple):
+            return Deadline(checked_seconds("timeout", self.timeout if timeout is None else timeout))
+        if len(timeout) != 2:  # noqa: PLR2004 - a pair
+            raise ConfigurationError(f"timeout={timeout!r} must be a number or a pair of numbers of seconds")
+        connect, rest = (checked_seconds("timeout", part) for part in timeout)
+        return Deadline(connect + rest, connect)
+
+
+class _HTTPSession(requests.Session):
+    def get_redirect_target(self, _: requests.Response) -> None:
+        """No redirect is followed; looking where it goes would read its body, however long."""
+
+
+def _failure_type(cause: Any) -> type[HLSessionsError]:
+    # urllib3 counts a refused connection among the time-outs.
+    if isinstance(cause, NewConnectionError):
+        return APIConnectionError
+    if isinstance(cause, (HTTPTimeoutError, TimeoutError)):
+        return APITimeoutError
+    # What is wrapped in a ProtocolError says whether the connection broke, or what came made no sense.
+    inner = next((arg for arg in reversed(cause.args) if isinstance(arg, Exception)), cause)
+    if isinstance(inner, (InvalidHeader, InvalidChunkLength)):
+        return InvalidResponseError
+    if isinstance(inner, HTTPException) and not isinstance(inner, (RemoteDisconnected, IncompleteRead)):
+        return InvalidResponseError
+    return APIConnectionError
 
 
 def _status_error_type(status: int) -> type[APIStatusError]:
@@ -391,11 +455,10 @@ def _status_error_type(status: int) -> type[APIStatusError]:
     }.get(status, APIStatusError)
 
 
-def _deadline(timeout: float | tuple[float, float]) -> Deadline:
-    if isinstance(timeout, tuple):
-        connect, rest = (checked_seconds("timeout", part) for part in timeout)
-        return Deadline(connect + rest, connect)
-    return Deadline(checked_seconds("timeout", timeout))
+def _accepted(content_types: Sequence[str]) -> str:
+    if isinstance(content_types, str):
+        raise TypeError("accept_content_types must be a sequence of str, not a str")
+    return ", ".join(content_types)
 
 
 def _checked_text(name: str, value: object) -> str:
@@ -420,13 +483,13 @@ def _path_segment(name: str, value: object) -> str:
 
 
 def _decoded(answer: requests.Response) -> Any:
-    try:
+    with suppress(ValueError, RecursionError):
         return json.loads(answer.content)
-    except (ValueError, RecursionError) as error:
-        raise InvalidResponseError(
-            f"the sessions API answered {answer.status_code} with a body that is not JSON"
-            f" ({len(answer.content)} bytes)"
-        ) from error
+    # Not chained, as what the decoder raises holds the whole body.
+    raise InvalidResponseError(
+        f"the sessions API answered {answer.status_code} with a body that is not JSON"
+        f" ({len(answer.content)} bytes)"
+    )
 
 
 def _check(body: Any, what: str, required: Mapping[str, type], optional: Mapping[str, type]) -> None:

@@ -13,7 +13,7 @@ import threading
 import time
 from concurrent.futures import Future, wait
 from contextvars import Context
-from http.client import HTTPResponse
+from http.client import HTTPResponse, LineTooLong
 from typing import TYPE_CHECKING, Any
 
 from requests.adapters import HTTPAdapter
@@ -36,6 +36,8 @@ BACKOFF_MAX = 2.0  # seconds
 RETRY_AFTER_MAX = 10.0  # seconds: an API that wants more than this gets no further attempt
 RETRIED_STATUSES = frozenset({429, 502, 503, 504})
 LONGEST_TIMEOUT = 1e6  # seconds: sockets cannot count much further
+MAX_LINE = 65536  # bytes, as in http.client
+MAX_UNREAD = 65536  # bytes that are read in order to use a connection again
 POOL_SIZE = 32  # connections kept open; more are made when needed and closed after use
 
 
@@ -114,7 +116,17 @@ class _AsFile:
         self._reader = reader
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(self._reader)
+        return _BoundedLines(self._reader)
+
+
+class _BoundedLines(io.BufferedReader):
+    """Ends a line that goes on and on: urllib3 would keep all of the line before a chunk."""
+
+    def readline(self, size: int | None = -1) -> bytes:
+        line = super().readline(MAX_LINE + 1 if size is None or size < 0 else size)
+        if len(line) > MAX_LINE:
+            raise LineTooLong("chunk size")
+        return line
 
 
 class _DeadlineConnect:
@@ -240,6 +252,11 @@ class DeadlineRetry(Retry):
         limit = RETRY_AFTER_MAX if self.deadline is None else min(RETRY_AFTER_MAX, self.deadline.remaining())
         if retry.delay >= limit:
             raise MaxRetryError(_pool, url or "", error or ResponseError("no time for another attempt"))
+        # What is left of it is going to be read into memory before the next attempt.
+        if response is not None and (
+            response.length_remaining is None or response.length_remaining > MAX_UNREAD
+        ):
+            response.close()
         return retry
 
     def _next_delay(self, response: Any) -> float:

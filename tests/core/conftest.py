@@ -1,0 +1,183 @@
+"""A server that misbehaves in every way, and the three ways to make a call."""
+
+import asyncio
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pytest
+import trio
+
+from hl_sessions import SessionsClient
+from tests.conftest import SessionsAPI
+
+API_KEY = "hl_sk_top\\secret'key\"0123"  # with what a repr or JSON text shows differently
+MARGIN = 1.0  # seconds that a busy machine may take beyond a time limit
+
+
+@contextmanager
+def ends_within(seconds: float) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    assert time.monotonic() - started < seconds + MARGIN
+
+
+class Wire:
+    """The server's end of one connection."""
+
+    def __init__(self, server: "FaultServer", connection: socket.socket) -> None:
+        self.server = server
+        self.connection = connection
+
+    def read_request(self) -> bytes:
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            received = self.connection.recv(1)
+            if not received:
+                raise ConnectionResetError
+            head += received
+        return head
+
+    def send(self, *parts: bytes) -> None:
+        self.connection.sendall(b"".join(parts))
+
+    def drip(self, data: bytes) -> None:
+        """Each byte comes well within the time limit, all of them do not."""
+        for number in range(len(data)):
+            self.send(data[number : number + 1])
+            if self.server.stopped.wait(0.05):
+                return
+
+    def send_for_ever(self, data: bytes) -> None:
+        while not self.server.stopped.is_set():
+            self.send(data)
+
+    def say_no_more(self) -> None:
+        self.connection.shutdown(socket.SHUT_WR)
+
+    def reset(self) -> None:
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+
+    def wait_until_closed(self) -> None:
+        with suppress(OSError):
+            while self.connection.recv(65536):
+                pass
+
+
+Play = Callable[[Wire], None]
+
+
+class FaultServer:
+    """Plays one and the same thing on each connection, then waits for the client to close it."""
+
+    def __init__(self, play: Play) -> None:
+        self.play = play
+        self.opened = 0
+        self.stopped = threading.Event()
+        self._open = 0
+        self._change = threading.Condition()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._connections: list[socket.socket] = []
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self._listener.getsockname()[1]}"
+
+    @property
+    def base_url(self) -> str:
+        return f"http://{self.address}/v4"
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with self._change:
+                self.opened += 1
+                self._open += 1
+                self._connections.append(connection)
+                self._change.notify_all()
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        wire = Wire(self, connection)
+        with suppress(OSError), connection:
+            with suppress(OSError):
+                self.play(wire)
+            wire.wait_until_closed()
+        with self._change:
+            self._open -= 1
+            self._change.notify_all()
+
+    def wait_until_all_closed(self) -> bool:
+        """Whether the client has closed every connection that it made."""
+        with self._change:
+            return self._change.wait_for(lambda: self.opened > 0 and self._open == 0, 5)
+
+    def close(self) -> None:
+        self.stopped.set()
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+        for connection in self._connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        with self._change:
+            self._change.wait_for(lambda: self._open == 0, 5)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Play], FaultServer]]:
+    """Starts servers that play what they are given."""
+    servers: list[FaultServer] = []
+
+    def start(play: Play) -> FaultServer:
+        servers.append(FaultServer(play))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def client(sessions_api: SessionsAPI) -> Iterator[SessionsClient]:
+    with SessionsClient(sessions_api.base_url, API_KEY, retries=0) as client:
+        yield client
+
+
+Call = Callable[..., Any]
+
+
+def call_sync(client: SessionsClient, name: str, *args: Any, **options: Any) -> Any:
+    result = getattr(client, name)(*args, **options)
+    return list(result) if name == "iter" else result
+
+
+async def _acall(client: SessionsClient, name: str, args: Any, options: Any) -> Any:
+    result = getattr(client, "a" + name)(*args, **options)
+    return [item async for item in result] if name == "iter" else await result
+
+
+def call_asyncio(client: SessionsClient, name: str, *args: Any, **options: Any) -> Any:
+    return asyncio.run(_acall(client, name, args, options))
+
+
+def call_trio(client: SessionsClient, name: str, *args: Any, **options: Any) -> Any:
+    return trio.run(_acall, client, name, args, options)
+
+
+@pytest.fixture(params=[call_sync, call_asyncio, call_trio], ids=["sync", "asyncio", "trio"])
+def call(request: pytest.FixtureRequest) -> Call:
+    """Calls a method of a client by its name, ``create`` standing for ``acreate`` where there is a loop."""
+    call: Call = request.param
+    return call
