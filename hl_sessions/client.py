@@ -420,7 +420,7 @@ class SessionsClient:
         if len(timeout) != 2:  # noqa: PLR2004 - a pair
             raise ConfigurationError(f"timeout={timeout!r} must be a number or a pair of numbers of seconds")
         connect, rest = (checked_seconds("timeout", part) for part in timeout)
-        return Deadline(connect + rest, connect)
+        return Deadline(connect + rest, connect, rest)
 
 
 class _HTTPSession(requests.Session):

@@ -47,12 +47,14 @@ class Deadline(Timeout):
     Args:
         seconds: from now until the end.
         connect: the most seconds that making a connection may take, within ``seconds``.
+        rest: the most seconds from the first connection made until the end, within ``seconds``.
     """
 
-    def __init__(self, seconds: float, connect: float | None = None) -> None:
+    def __init__(self, seconds: float, connect: float | None = None, rest: float | None = None) -> None:
         super().__init__()
         self._end = time.monotonic() + min(seconds, LONGEST_TIMEOUT)
         self._connect_limit = seconds if connect is None else connect
+        self._rest = rest
 
     def remaining(self) -> float:
         """Seconds left, never negative."""
@@ -73,7 +75,10 @@ class Deadline(Timeout):
 
     @property
     def read_timeout(self) -> float:
-        """Seconds that the rest of the exchange may take from now on."""
+        """Seconds that the rest of the exchange may take from now on, as there is a connection now."""
+        if self._rest is not None:
+            self._end = min(self._end, time.monotonic() + self._rest)
+            self._rest = None
         return self.remaining()
 
 

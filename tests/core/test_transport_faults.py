@@ -214,7 +214,7 @@ def test_calls_that_wait_for_a_thread_end_in_time(serve: Callable[[Play], FaultS
     with SessionsClient(server.base_url, timeout=TIMEOUT, retries=0) as client:
 
         async def create_many() -> list[Any]:
-            return await asyncio.gather(*(client.acreate() for _ in range(60)), return_exceptions=True)
+            return await asyncio.gather(*(client.acreate() for _ in range(160)), return_exceptions=True)
 
         with ends_within(TIMEOUT):
             outcomes = asyncio.run(create_many())
