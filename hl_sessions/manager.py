@@ -12,6 +12,7 @@ from hl_sessions.conversation import ConversationKey, Conversations, checked_key
 from hl_sessions.decorating import KeySource, check_key_or_new, session_decorator
 from hl_sessions.errors import APITimeoutError, ConfigurationError
 from hl_sessions.event_loop import WorkerThreads
+from hl_sessions.fork import renew_after_fork
 from hl_sessions.outage import CircuitBreaker, Reports
 from hl_sessions.scope import Scope
 from hl_sessions.settings import checked_seconds
@@ -66,7 +67,7 @@ class SessionManager:
         timeout: float | None = None,
         retries: int | None = None,
     ) -> None:
-        if on_error not in {"warn", "raise"}:
+        if on_error not in ("warn", "raise"):  # a tuple: what is given may not be hashable
             raise ConfigurationError(f"on_error={on_error!r} must be 'warn' or 'raise'")
         if store is not None and not isinstance(store, ConversationStore):
             raise ConfigurationError(f"store={store!r} must be a store of hl_sessions.stores")
@@ -193,8 +194,16 @@ def _make_client(
 
 
 class _Default:
-    manager: SessionManager | None = None
-    lock = threading.Lock()
+    def __init__(self) -> None:
+        self.manager: SessionManager | None = None
+        self._renew_after_fork()
+        renew_after_fork(self)
+
+    def _renew_after_fork(self) -> None:
+        self.lock = threading.RLock()
+
+
+_default = _Default()
 
 
 def default_manager() -> SessionManager:
@@ -203,14 +212,14 @@ def default_manager() -> SessionManager:
     Raises:
         ConfigurationError: the environment holds a wrong setting.
     """
-    return _Default.manager or _make_default()
+    return _default.manager or _make_default()
 
 
 def _make_default() -> SessionManager:
-    with _Default.lock:
-        if _Default.manager is None:
-            _Default.manager = SessionManager()
-        return _Default.manager
+    with _default.lock:
+        if _default.manager is None:
+            _default.manager = SessionManager()
+        return _default.manager
 
 
 def _configurator(
@@ -227,8 +236,8 @@ def _configurator(
         Raises:
             ConfigurationError: a setting is wrong; the default manager stays as it was.
         """
-        _Default.manager = make(*args, **kwargs)
-        return _Default.manager
+        _default.manager = make(*args, **kwargs)
+        return _default.manager
 
     return configure
 

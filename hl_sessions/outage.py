@@ -31,6 +31,11 @@ class Reports:
     """
 
     def __init__(self) -> None:
+        self._renew_after_fork()
+        renew_after_fork(self)
+
+    def _renew_after_fork(self) -> None:
+        # What the parent has not logged yet it logs itself.
         self._records: deque[tuple[int, str, tuple[object, ...]]] = deque()
 
     def add(self, level: int, message: str, *arguments: object) -> None:
@@ -66,7 +71,7 @@ class CircuitBreaker:
         self._lock = threading.RLock()
         self._failures = 0
         self._since = 0.0
-        self._without_id = 0
+        self._without_id = 0  # reads that were tried, or answered at once, in vain
         self._cool_off = FIRST_COOL_OFF
         self._next_trial = 0.0
         self._last_error = ""
@@ -130,7 +135,7 @@ class CircuitBreaker:
             seconds = time.monotonic() - self._since
             self._reports.add(
                 logging.INFO,
-                "the sessions API is back after %.1f seconds; %d sessions went without an ID",
+                "the sessions API is back after %.1f seconds; %d reads went without an ID",
                 seconds,
                 self._without_id,
             )

@@ -45,8 +45,8 @@ def creating() -> Iterator[None]:
     for logger in _HTTP_CLIENT_LOGGERS:
         logger.addFilter(_is_audible)
     before = is_creating()
-    _thread.creating = True
     try:
+        _thread.creating = True
         yield
     finally:
         _thread.creating = before
