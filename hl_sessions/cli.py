@@ -8,9 +8,10 @@ def main() -> None:
     try:
         import click
 
+        from hl_sessions.demo.command import demo
         from hl_sessions.server.command import serve
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.startswith("hl_sessions"):
             raise
         sys.exit(f"hl-sessions: {error.name} is missing; install it with: pip install 'hl-sessions[server]'")
-    click.Group("hl-sessions", commands=[serve], help="A server of the v4 API.")()
+    click.Group("hl-sessions", commands=[serve, demo], help="A server of the v4 API, and a demo.")()

@@ -8,15 +8,29 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hl_sessions.session import Session
 
-__all__ = ["acurrent_session_id", "current_session", "current_session_id", "session_variable"]
+__all__ = [
+    "acurrent_session_id",
+    "current_session",
+    "current_session_id",
+    "enter_session",
+    "innermost_session",
+    "leave_session",
+]
 
-#: The handle of the innermost scope. Whoever sets it puts back what was there.
-session_variable: ContextVar[Session | None] = ContextVar("hl_sessions.session", default=None)
+_session: ContextVar[Session | None] = ContextVar("hl_sessions.session", default=None)
+
+# Methods of an imported name are looked up slowly on each call; these are on the path of every request.
+#: Gives the handle of the innermost scope, ``None`` outside every scope.
+innermost_session = _session.get
+#: Makes a handle the current one and gives the token that :func:`leave_session` takes.
+enter_session = _session.set
+#: Puts back what was there; a ``ValueError`` in another context than that of :func:`enter_session`.
+leave_session = _session.reset
 
 
 def current_session() -> Session | None:
     """Give the handle of the current session, ``None`` outside every scope; never touches the network."""
-    return session_variable.get()
+    return _session.get()
 
 
 def current_session_id(*, create: bool = True) -> str | None:
@@ -33,7 +47,7 @@ def current_session_id(*, create: bool = True) -> str | None:
     Raises:
         HLSessionsError: the session could not be created, and its manager has ``on_error="raise"``.
     """
-    session = session_variable.get()
+    session = _session.get()
     if session is None:
         return None
     if session._id is not None or not create:
@@ -43,7 +57,7 @@ def current_session_id(*, create: bool = True) -> str | None:
 
 async def acurrent_session_id(*, create: bool = True) -> str | None:
     """Give what :func:`current_session_id` gives, while the event loop (asyncio or trio) keeps running."""
-    session = session_variable.get()
+    session = _session.get()
     if session is None:
         return None
     if session._id is not None or not create:

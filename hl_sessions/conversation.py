@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from hl_sessions.errors import APITimeoutError
 from hl_sessions.event_loop import WorkerThreads, is_event_loop_running
 from hl_sessions.fork import renew_after_fork
+from hl_sessions.reentry import creating
 from hl_sessions.session import Session, SessionSource
 
 if TYPE_CHECKING:
@@ -36,7 +38,11 @@ def checked_key(key: object, name: str = "key") -> str:
         TypeError: it is not a ``str``, an ``int`` or a ``uuid.UUID``.
         ValueError: it is empty, longer than 256 characters, or not Unicode text.
     """
-    if isinstance(key, (int, uuid.UUID)) and not isinstance(key, bool):
+    if isinstance(key, int) and not isinstance(key, bool):
+        if key.bit_length() > 4 * MAX_KEY_LENGTH:  # far too long; turning it into a string may be refused
+            raise ValueError(f"{name} must have at most {MAX_KEY_LENGTH} characters")
+        key = int.__repr__(key)
+    elif isinstance(key, uuid.UUID):
         return str(key)
     if not isinstance(key, str):
         raise TypeError(f"{name} must be a str, an int or a uuid.UUID, not {type(key).__name__}")
@@ -48,7 +54,7 @@ def checked_key(key: object, name: str = "key") -> str:
         key.encode()
     except UnicodeEncodeError as error:
         raise ValueError(f"{name} is not Unicode text: {error.reason}") from None
-    return str(key)
+    return str.__str__(key)  # the text of an enum's member too, whatever str() would make of it
 
 
 class ConversationSource(SessionSource, Protocol):
@@ -62,8 +68,8 @@ class ConversationSession(Session):
 
     __slots__ = ("_conversations", "_ended", "_entered", "_is_counted", "_key", "_left")
 
-    def __init__(self, manager: ConversationSource, key: str, outer: Session | None = None) -> None:
-        super().__init__(manager, outer)
+    def __init__(self, manager: ConversationSource, key: str) -> None:
+        super().__init__(manager)
         self._conversations = manager.conversations
         self._key = key
         self._entered = time.monotonic()
@@ -79,7 +85,7 @@ class ConversationSession(Session):
     def end(self) -> None:
         """End the conversation: the next scope with the same key starts a new session.
 
-        This handle keeps its ID.
+        This handle keeps its ID; one that has none yet gets a session of its own when it is read.
         """
         self._ended = True
         self._conversations.end(self._key)
@@ -89,9 +95,11 @@ class ConversationSession(Session):
         self._conversations.leave(self)
 
     def _known_id(self) -> str | None:
-        return self._conversations.known_id(self)
+        return None if self._ended else self._conversations.known_id(self)
 
     def _create_id(self, deadline: float) -> str:
+        if self._ended:
+            return self.manager.create_session_id(deadline)
         return self._conversations.obtain_id(self, deadline)
 
 
@@ -130,15 +138,16 @@ class Conversations:
         self._lock = threading.RLock()
         self._creations: dict[str, Future[str | None]] = {}
         self._in_use: dict[str, int] = {}  # scopes of this process that have read the ID and are not left
-        self._tellings: dict[str, Future[None]] = {}  # what the store is being told in the background
-        self._is_store_failing = False
+        self._tellings: dict[str, _Telling] = {}  # what the store is being told in the background
+        self._has_warned = False  # since the store last worked
 
     def known_id(self, session: ConversationSession) -> str | None:
         """Give the ID of a conversation if that needs no waiting."""
         if self._store.blocking:
             return None
         try:
-            session_id = self._store.get(self._prefix + session.key, max_idle=self._max_idle(session))
+            with creating():
+                session_id = self._store.get(self._prefix + session.key, max_idle=self._max_idle(session))
         except Exception as error:  # noqa: BLE001 - a store must not break the application
             self._store_failed(error)
             return None
@@ -163,7 +172,7 @@ class Conversations:
                 self._count(session)
                 return session_id
         try:
-            session_id = self._find_or_create(key, session, deadline)
+            session_id = self._find_or_create(key, mine, session, deadline)
         except BaseException as error:
             self._forget(key, mine)
             if isinstance(error, Exception):
@@ -182,9 +191,9 @@ class Conversations:
             if not session._is_counted:
                 return
             session._is_counted = False
-            self._in_use[session.key] -= 1
-            if not self._in_use[session.key]:
-                del self._in_use[session.key]
+            others = self._in_use.pop(session.key, 1) - 1  # a forked child starts without counts
+            if others:
+                self._in_use[session.key] = others
         key, session_id = self._prefix + session.key, session.peek()
         if session_id is not None:
             self._tell(key, lambda: self._store.touch(key, session_id))
@@ -196,10 +205,15 @@ class Conversations:
             self._creations.pop(key, None)
         self._tell(key, lambda: self._store.end(key))
 
-    def _find_or_create(self, key: str, session: ConversationSession, deadline: float) -> str:
+    def _find_or_create(
+        self, key: str, creation: Future[str | None], session: ConversationSession, deadline: float
+    ) -> str:
         claimant = uuid.uuid4().hex
         try:
             session_id = self._find_or_claim(key, session, claimant, deadline)
+        except APITimeoutError as error:
+            self._warn_once("%s", error)
+            raise
         except Exception as error:  # noqa: BLE001 - a store that is down costs the conversation, not the session
             self._store_failed(error)
             return self._create(deadline)
@@ -211,8 +225,10 @@ class Conversations:
             self._quietly(lambda: self._store.release(key, claimant))
             raise
         try:
-            if not self._store.save(key, claimant, session_id):
-                # Somebody took over while this process stood still, or the conversation was ended.
+            if self._store.save(key, claimant, session_id):
+                self._has_warned = False
+            elif self._creations.get(key) is creation:
+                # Not ended here: somebody took over while this process stood still.
                 session_id = self._store.get(key, max_idle=None) or session_id
         except Exception as error:  # noqa: BLE001 - as above
             self._store_failed(error)
@@ -223,13 +239,12 @@ class Conversations:
     ) -> str | None:
         telling = self._tellings.get(key)
         if telling is not None:
-            telling.exception()
+            telling.finish()
         while True:
             max_idle = self._max_idle(session)
             session_id = self._store.get(key, max_idle=max_idle)
             lease = deadline - time.monotonic() + LEASE_MARGIN
             if session_id is not None or self._store.claim(key, claimant, lease=lease, max_idle=max_idle):
-                self._is_store_failing = False
                 return session_id
             if time.monotonic() + POLL_INTERVAL > deadline:
                 raise APITimeoutError("another process is creating the session of the conversation")
@@ -256,24 +271,58 @@ class Conversations:
     def _tell(self, key: str, tell: Callable[[], None]) -> None:
         if not (self._store.blocking and is_event_loop_running()):
             self._quietly(tell)
+            self._emit_reports()
             return
-        telling = self._workers.submit(self._quietly, tell)
-        self._tellings[key] = telling
-        telling.add_done_callback(lambda _: self._tellings.pop(key, None))
+        telling = self._tellings[key] = _Telling(self._quietly, tell)
+        try:
+            self._workers.submit(self._tell_in_thread, key, telling)
+        except RuntimeError as error:  # the interpreter is shutting down
+            self._store_failed(error)
+
+    def _tell_in_thread(self, key: str, telling: _Telling) -> None:
+        telling.finish()
+        with self._lock:
+            if self._tellings.get(key) is telling:
+                del self._tellings[key]
+        self._emit_reports()
 
     def _quietly(self, tell: Callable[[], None]) -> None:
         try:
             tell()
         except Exception as error:  # noqa: BLE001 - a store must not break the application
             self._store_failed(error)
+
+    def _emit_reports(self) -> None:
+        # Never where another thread waits: see Reports.
+        with creating():
             self._reports.emit()
 
     def _store_failed(self, error: Exception) -> None:
-        if not self._is_store_failing:
-            self._is_store_failing = True
-            self._reports.add(
-                logging.WARNING,
-                "the conversation store fails, scopes with a key fall back to a session of their own: %s: %s",
-                type(error).__name__,
-                error,
-            )
+        self._warn_once(
+            "the conversation store fails, scopes with a key fall back to a session of their own: %s: %s",
+            type(error).__name__,
+            error,
+        )
+
+    def _warn_once(self, message: str, *arguments: object) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            self._reports.add(logging.WARNING, message, *arguments)
+
+
+class _Telling:
+    """Something to tell a store: told once, by whoever comes first, and waited for by the others.
+
+    A creation that needs it to be told does not wait for a free thread, as it may itself hold the last.
+    """
+
+    def __init__(self, function: Callable[..., None], *args: object) -> None:
+        self._lock = threading.Lock()
+        self._tell: Callable[[], None] | None = functools.partial(function, *args)
+
+    def finish(self) -> None:
+        """Return when it is told."""
+        with self._lock:
+            tell, self._tell = self._tell, None
+            if tell is not None:
+                tell()

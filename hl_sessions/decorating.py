@@ -1,8 +1,8 @@
 """Callables of every kind, wrapped so that what they do happens in a scope.
 
-The wrappers are those of ``wrapt``: signature, binding and kind stay what frameworks see when they inspect
-the function. A generator is entered anew for each step, as its consumer runs between the steps, possibly
-in another context each time.
+The wrappers are object proxies of ``wrapt``: signature, binding and kind stay what frameworks see when
+they inspect the function. A generator is entered anew for each step, as its consumer runs between the
+steps, possibly in another context each time.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ import inspect
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType, MethodType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import wrapt
 
-from hl_sessions.context import session_variable
+from hl_sessions.context import enter_session, innermost_session, leave_session
 from hl_sessions.conversation import checked_key
 from hl_sessions.scope import open_session
+from hl_sessions.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Coroutine, Generator
-    from contextvars import Token
 
     from hl_sessions.conversation import ConversationSource
-    from hl_sessions.session import Session
 
 __all__ = ["KeySource", "check_key_or_new", "session_decorator"]
 
 Function = TypeVar("Function")
 KeySource = str | Callable[..., Any] | None
-# Both are given the instance (``None`` for a plain function) and the arguments of a call.
+# All are given the arguments of a call, and what is called: a bound method where it is one.
 FindKey = Callable[[Any, "tuple[Any, ...]", "dict[str, Any]"], str | None]
 OpenCall = Callable[[Any, "tuple[Any, ...]", "dict[str, Any]"], "tuple[Session, bool]"]
+Call = Callable[[Any, "tuple[Any, ...]", "dict[str, Any]"], Any]
 
-_RUNS_LATER = (CoroutineType, GeneratorType, AsyncGeneratorType)
+_RUNS_LATER = frozenset({CoroutineType, GeneratorType, AsyncGeneratorType})
 
 
 def check_key_or_new(key: object, *, new: bool) -> None:
@@ -74,22 +74,34 @@ def session_decorator(
     return decorate
 
 
-class _Function(wrapt.FunctionWrapper[..., Any]):
-    """A function or method that can still be pickled by its name, for worker processes."""
+class _Function(wrapt.ObjectProxy[Any]):
+    """A function, or a method once it is looked up on an instance or a class."""
+
+    def __init__(self, wrapped: Any, call: Call) -> None:
+        super().__init__(wrapped)
+        self._self_call = call
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        return self._self_call(self.__wrapped__, args, kwargs)
+
+    def __get__(self, instance: object, owner: type | None = None) -> _Function:
+        bound = self.__wrapped__.__get__(instance, owner)
+        return self if bound is self.__wrapped__ else _Function(bound, self._self_call)
 
     def __reduce_ex__(self, protocol: Any) -> str:
+        # By name, as functions are: worker processes are sent functions.
         return str(self.__qualname__)
 
 
 class _CallableObject(wrapt.ObjectProxy[Any]):
     """An object whose ``__call__``, too, looks like what it was: frameworks ask whether that is async."""
 
-    def __init__(self, wrapped: Any, call: Any) -> None:
+    def __init__(self, wrapped: Any, call: _Function) -> None:
         super().__init__(wrapped)
         self._self_call = call
 
     @property
-    def __call__(self) -> Any:
+    def __call__(self) -> _Function:
         return self._self_call
 
 
@@ -102,62 +114,87 @@ def _decorated(
         raise TypeError(f"with_session decorates functions, methods and callable objects, not {function!r}")
     if not hasattr(type(function), "__get__") and not isinstance(function, functools.partial):
         return _CallableObject(function, _decorated(function.__call__, get_manager, key, new=new))
-    open_call = _opener(get_manager, None if key is None else _key_finder(function, key), new=new)
     target = function.__func__ if isinstance(function, (classmethod, staticmethod)) else function
-    return _Function(function, (_async_call if inspect.iscoroutinefunction(target) else _call)(open_call))
+    is_async = inspect.iscoroutinefunction(target)
+    if key is None and not new:
+        return _Function(function, (_joining_async_call if is_async else _joining_call)(get_manager))
+    open_call = _opener(get_manager, None if key is None else _key_finder(function, key), new=new)
+    return _Function(function, (_async_call if is_async else _call)(open_call))
+
+
+def _joining_call(get_manager: Callable[[], ConversationSource]) -> Call:
+    def call(wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        manager = get_manager()
+        session = Session(manager) if innermost_session() is None else open_session(manager)[0]
+        token = enter_session(session)
+        try:
+            result = wrapped(*args, **kwargs)
+        finally:
+            leave_session(token)
+        return _continued(result, session) if type(result) in _RUNS_LATER else result
+
+    return call
+
+
+def _joining_async_call(get_manager: Callable[[], ConversationSource]) -> Call:
+    async def call(wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        manager = get_manager()
+        session = Session(manager) if innermost_session() is None else open_session(manager)[0]
+        token = enter_session(session)
+        try:
+            return await wrapped(*args, **kwargs)
+        finally:
+            try:
+                leave_session(token)
+            except ValueError:
+                pass  # a coroutine that nobody finished is closed in whatever context
+
+    return call
 
 
 def _opener(
     get_manager: Callable[[], ConversationSource], find_key: FindKey | None, *, new: bool
 ) -> OpenCall:
-    def open_call(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Session, bool]:
-        key = None if find_key is None else find_key(instance, args, kwargs)
+    def open_call(wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Session, bool]:
+        key = None if find_key is None else find_key(wrapped, args, kwargs)
         return open_session(get_manager(), key, new=new)
 
     return open_call
 
 
-def _call(open_call: OpenCall) -> Any:
-    def call(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        session, is_joined = open_call(instance, args, kwargs)
-        result = None
-        token = session_variable.set(session)
+def _call(open_call: OpenCall) -> Call:
+    def call(wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        session, is_joined = open_call(wrapped, args, kwargs)
+        goes_on = False
         try:
-            result = wrapped(*args, **kwargs)
+            result = _run_in(session, wrapped, *args, **kwargs)
+            goes_on = type(result) in _RUNS_LATER
         finally:
-            session_variable.reset(token)
-            goes_on = isinstance(result, _RUNS_LATER)
             if not is_joined and not goes_on:
                 session._leave()
-        return _continued(result, session, is_joined=is_joined) if goes_on else result
+        return _continued(result, session, leave=not is_joined) if goes_on else result
 
     return call
 
 
-def _async_call(open_call: OpenCall) -> Any:
-    async def call(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        session, is_joined = open_call(instance, args, kwargs)
-        token = session_variable.set(session)
-        try:
-            return await wrapped(*args, **kwargs)
-        finally:
-            _reset(token)
-            if not is_joined:
-                session._leave()
+def _async_call(open_call: OpenCall) -> Call:
+    async def call(wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        session, is_joined = open_call(wrapped, args, kwargs)
+        return await _coroutine(wrapped(*args, **kwargs), session, leave=not is_joined)
 
     return call
 
 
-def _continued(result: Any, session: Session, *, is_joined: bool) -> Any:
+def _continued(result: Any, session: Session, *, leave: bool = False) -> Any:
     if isinstance(result, GeneratorType):
-        return _generator(result, session, is_joined=is_joined)
+        return _generator(result, session, leave=leave)
     if isinstance(result, AsyncGeneratorType):
-        return _async_generator(result, session, is_joined=is_joined)
-    return _coroutine(result, session, is_joined=is_joined)
+        return _async_generator(result, session, leave=leave)
+    return _coroutine(result, session, leave=leave)
 
 
 def _generator(
-    generator: Generator[Any, Any, Any], session: Session, *, is_joined: bool
+    generator: Generator[Any, Any, Any], session: Session, *, leave: bool
 ) -> Generator[Any, Any, Any]:
     resume: Callable[[Any], Any] = generator.send
     value: Any = None
@@ -176,12 +213,12 @@ def _generator(
             except BaseException as error:  # noqa: BLE001 - thrown in by the consumer
                 resume, value = generator.throw, error
     finally:
-        if not is_joined:
+        if leave:
             session._leave()
 
 
 async def _async_generator(
-    generator: AsyncGenerator[Any, Any], session: Session, *, is_joined: bool
+    generator: AsyncGenerator[Any, Any], session: Session, *, leave: bool
 ) -> AsyncGenerator[Any, Any]:
     resume: Callable[[Any], Any] = generator.asend
     value: Any = None
@@ -200,52 +237,48 @@ async def _async_generator(
             except BaseException as error:  # noqa: BLE001 - thrown in by the consumer
                 resume, value = generator.athrow, error
     finally:
-        if not is_joined:
+        if leave:
             session._leave()
 
 
-async def _coroutine(coroutine: Coroutine[Any, Any, Any], session: Session, *, is_joined: bool) -> Any:
+async def _coroutine(coroutine: Coroutine[Any, Any, Any], session: Session, *, leave: bool) -> Any:
     try:
         return await _await_in(session, coroutine)
     finally:
-        if not is_joined:
+        if leave:
             session._leave()
 
 
-def _run_in(session: Session, function: Callable[..., Any], *args: Any) -> Any:
-    token = session_variable.set(session)
+def _run_in(session: Session, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    token = enter_session(session)
     try:
-        return function(*args)
+        return function(*args, **kwargs)
     finally:
-        session_variable.reset(token)
+        leave_session(token)
 
 
 async def _await_in(session: Session, awaitable: Awaitable[Any]) -> Any:
-    token = session_variable.set(session)
+    token = enter_session(session)
     try:
         return await awaitable
     finally:
-        _reset(token)
-
-
-def _reset(token: Token[Session | None]) -> None:
-    with suppress(ValueError):  # a coroutine that nobody finished is closed in whatever context
-        session_variable.reset(token)
+        with suppress(ValueError):  # as above
+            leave_session(token)
 
 
 def _key_finder(function: Any, key: str | Callable[..., Any]) -> FindKey:
-    # The parameters of a bound method begin after the instance; otherwise it is the first of them.
-    includes_instance = not inspect.ismethod(function)
+    # A method has its instance as first parameter, unless it was bound before it was decorated.
+    was_bound = inspect.ismethod(function)
 
-    def arguments(instance: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (instance, *args) if includes_instance and instance is not None else args
+    def arguments(wrapped: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return args if was_bound or not isinstance(wrapped, MethodType) else (wrapped.__self__, *args)
 
     if callable(key):
         name = f"what the key callable {getattr(key, '__qualname__', repr(key))} gives"
-        return lambda instance, args, kwargs: _checked(key(*arguments(instance, args), **kwargs), name)
+        return lambda wrapped, args, kwargs: _checked(key(*arguments(wrapped, args), **kwargs), name)
     position, default = _parameter(function, key)
-    return lambda instance, args, kwargs: _checked(
-        _argument(arguments(instance, args), kwargs, key, position, default), key
+    return lambda wrapped, args, kwargs: _checked(
+        _argument(arguments(wrapped, args), kwargs, key, position, default), key
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hl_sessions.context import session_variable
+from hl_sessions.context import enter_session, innermost_session
 from hl_sessions.conversation import ConversationSession, ConversationSource
 from hl_sessions.session import Session, SessionSource
 
@@ -15,10 +15,14 @@ __all__ = ["Scope", "open_session"]
 
 
 def _surrounding(manager: SessionSource) -> Session | None:
-    session = session_variable.get()
+    session = innermost_session()
     while session is not None and session.manager is not manager:
-        session = session._outer
+        session = _outer(session)
     return session
+
+
+def _outer(session: Session) -> Session | None:
+    return getattr(session, "_outer", None)
 
 
 def _is_joined(session: Session, key: str | None) -> bool:
@@ -42,13 +46,14 @@ def open_session(
     surrounding = _surrounding(manager)
     if surrounding is not None and not new and _is_joined(surrounding, key):
         return surrounding, True
-    outer = session_variable.get()
+    session = Session(manager) if key is None else ConversationSession(manager, key)
+    outer = innermost_session()
     if outer is not None and outer.manager is manager:
         # The new session hides the one it is in; linking it would keep a chain of scopes alive for ever.
-        outer = outer._outer
-    if key is None:
-        return Session(manager, outer), False
-    return ConversationSession(manager, key, outer), False
+        outer = _outer(outer)
+    if outer is not None:
+        session._outer = outer
+    return session, False
 
 
 class Scope:
@@ -67,9 +72,9 @@ class Scope:
         self._entries: list[tuple[Session, Session | None, bool]] = []
 
     def __enter__(self) -> Session:
-        previous = session_variable.get()
+        previous = innermost_session()
         session, is_joined = open_session(self._manager, self._key, new=self._new)
-        session_variable.set(session)
+        enter_session(session)
         self._entries.append((session, previous, is_joined))
         return session
 
@@ -79,12 +84,12 @@ class Scope:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        current = session_variable.get()
+        current = innermost_session()
         entry = next((entry for entry in reversed(self._entries) if entry[0] is current), self._entries[-1])
         self._entries.remove(entry)
         session, previous, is_joined = entry
         if session is current:
-            session_variable.set(_not_left(previous))
+            enter_session(_not_left(previous))
         elif not is_joined:
             session._left_for = previous
         if not is_joined:

@@ -68,7 +68,10 @@ class _Once:
     def warn_that_a_read_blocked(self) -> None:
         if self.said or not is_event_loop_running():
             return
-        self.said = True
+        with _agreement.lock:
+            if self.said:
+                return
+            self.said = True
         with creating():
             logger.warning(
                 "reading the session ID blocked the event loop for a round trip to the sessions API; use"
@@ -110,11 +113,13 @@ class Session:
 
     __slots__ = ("_details", "_id", "_left_for", "_outer", "manager")
 
+    # Set where they apply only, as a handle is made for every request: the session of another manager
+    # around this one, and what was current before a scope that was not left in order.
+    _outer: Session
     _left_for: Session | None
 
-    def __init__(self, manager: SessionSource, outer: Session | None = None) -> None:
+    def __init__(self, manager: SessionSource) -> None:
         self.manager = manager
-        self._outer = outer
         self._id: str | None = None
         self._details: _Details | None = None
 
@@ -228,9 +233,10 @@ class Session:
 
     def _join_creation(self) -> tuple[_Creation, bool] | None:
         """Join the creation under way, or begin one and be its creator; ``None`` if there is an ID."""
+        known_id = self._known_id()  # asks a store, which may log
         with _agreement.lock:
             if self._id is None:
-                self._id = self._known_id()
+                self._id = known_id
             if self._id is not None:
                 return None
             details = self._ensure_details()

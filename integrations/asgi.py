@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hl_sessions.context import session_variable
+from hl_sessions.context import enter_session, innermost_session, leave_session
 from hl_sessions.headers import checked_header_name
 from hl_sessions.manager import SessionManager, checked_manager, default_manager
 from hl_sessions.scope import open_session
@@ -67,8 +67,8 @@ class HLSessionMiddleware:
             return
         manager = self._manager or default_manager()
         # What follows is on the path of every request: one object, one set and one reset.
-        session = Session(manager) if session_variable.get() is None else open_session(manager)[0]
-        token = session_variable.set(session)
+        session = Session(manager) if innermost_session() is None else open_session(manager)[0]
+        token = enter_session(session)
         try:
             if self._response_header is None:
                 await self.app(scope, receive, send)
@@ -76,7 +76,7 @@ class HLSessionMiddleware:
                 await self._run_with_header(scope, receive, send, session)
         finally:
             try:
-                session_variable.reset(token)
+                leave_session(token)
             except ValueError:
                 pass  # a request that nobody finished is closed in whatever context
 

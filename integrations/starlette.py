@@ -13,7 +13,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from hl_sessions.context import current_session, session_variable
+from hl_sessions.context import current_session, enter_session, leave_session
 from hl_sessions.integrations import asgi
 from hl_sessions.session import Session  # noqa: TC001 - FastAPI evaluates annotations
 
@@ -88,7 +88,7 @@ class HLSessionMiddleware(asgi.HLSessionMiddleware):
         """Run the application in the scope of a session."""
         errors = getattr(scope.get("app"), "middleware_stack", None)
         if isinstance(errors, ServerErrorMiddleware) and not isinstance(errors.handler, _ErrorHandler):
-            errors.handler = _ErrorHandler(errors, self)  # type: ignore[assignment]
+            errors.handler = _ErrorHandler(errors, self)
         await super().__call__(scope, receive, send)
 
 
@@ -103,14 +103,14 @@ class _ErrorHandler:
 
     async def __call__(self, request: Request, error: Exception) -> Response:
         session = request.scope.get(_SESSION)
-        token = session_variable.set(session)
+        token = enter_session(session)
         try:
             if inspect.iscoroutinefunction(self._answer):
                 response: Response = await self._answer(request, error)
             else:
                 response = await run_in_threadpool(self._answer, request, error)
         finally:
-            session_variable.reset(token)
+            leave_session(token)
         if session is not None:
             response.raw_headers = self._middleware.with_header(response.raw_headers, session)
         return response

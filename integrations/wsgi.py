@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
-from hl_sessions.context import session_variable
+from hl_sessions.context import enter_session, innermost_session, leave_session
 from hl_sessions.headers import checked_header_name
 from hl_sessions.manager import SessionManager, checked_manager, default_manager
 from hl_sessions.scope import open_session
@@ -18,7 +18,8 @@ from hl_sessions.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 __all__ = ["HLSessionMiddleware"]
 
@@ -58,14 +59,14 @@ class HLSessionMiddleware:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Run the application in the scope of a session."""
         manager = self._manager or default_manager()
-        session = Session(manager) if session_variable.get() is None else open_session(manager)[0]
+        session = Session(manager) if innermost_session() is None else open_session(manager)[0]
         if self._response_header is not None:
             start_response = _WithHeader(start_response, self._response_header, session)
-        token = session_variable.set(session)
+        token = enter_session(session)
         try:
             body = self.app(environ, start_response)
         finally:
-            session_variable.reset(token)
+            leave_session(token)
         if isinstance(body, _FINISHED) or _is_file_wrapper(body, environ):
             return body
         return (_SizedBody if hasattr(body, "__len__") else _Body)(body, session)
@@ -104,26 +105,26 @@ class _Body:
         return self
 
     def __next__(self) -> bytes:
-        token = session_variable.set(self._session)
+        token = enter_session(self._session)
         try:
             if self._iterator is None:
                 self._iterator = iter(self._body)
             return next(self._iterator)
         finally:
-            session_variable.reset(token)
+            leave_session(token)
 
     def close(self) -> None:
         """Close the body of the application, once."""
         if self._is_closed:
             return
         self._is_closed = True
-        token = session_variable.set(self._session)
+        token = enter_session(self._session)
         try:
             close = getattr(self._body, "close", None)
             if close is not None:
                 close()
         finally:
-            session_variable.reset(token)
+            leave_session(token)
 
 
 class _SizedBody(_Body):
