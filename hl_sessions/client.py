@@ -12,7 +12,6 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException, IncompleteRead, RemoteDisconnected
-from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar
 from urllib.parse import quote
@@ -198,9 +197,9 @@ class SessionsClient:
         return f"{type(self).__name__}(base_url={self.base_url!r})"
 
     def _renew_after_fork(self) -> None:
-        self._http = _HTTPSession()
+        self._http = requests.Session()
+        self._http.headers.clear()  # "Connection: keep-alive" among them, which HTTP/1.1 does without
         self._http.headers.update(self._headers)
-        self._http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         adapter = DeadlineAdapter(self.retries)
         self._http.mount("http://", adapter)
         self._http.mount("https://", adapter)
@@ -349,8 +348,9 @@ class SessionsClient:
             raise APITimeoutError(f"no time was left to ask {self.base_url}")
         try:
             # A time-out of urllib3 is what the adapter passes on as it is.
-            options: dict[str, Any] = {"timeout": deadline, "allow_redirects": False, **self._environment}
-            return self._http.send(request, **options)
+            options: dict[str, Any] = {"timeout": deadline, **self._environment}
+            # The adapter itself: a session adds cookies, redirects and hooks, and none are wanted.
+            return self._http.get_adapter(self.base_url).send(request, **options)
         except Exception as error:  # noqa: BLE001 - a hostile answer can fail anywhere below
             failure = self._failure(error)
         # Out here, as the error's context would hold the request, and with it the key.
@@ -421,11 +421,6 @@ class SessionsClient:
             raise ConfigurationError(f"timeout={timeout!r} must be a number or a pair of numbers of seconds")
         connect, rest = (checked_seconds("timeout", part) for part in timeout)
         return Deadline(connect + rest, connect, rest)
-
-
-class _HTTPSession(requests.Session):
-    def get_redirect_target(self, _: requests.Response) -> None:
-        """No redirect is followed; looking where it goes would read its body, however long."""
 
 
 def _failure_type(cause: Any) -> type[HLSessionsError]:
