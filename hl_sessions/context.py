@@ -15,6 +15,8 @@ __all__ = [
     "enter_session",
     "innermost_session",
     "leave_session",
+    "not_left",
+    "strays",
 ]
 
 _session: ContextVar[Session | None] = ContextVar("hl_sessions.session", default=None)
@@ -27,10 +29,22 @@ enter_session = _session.set
 #: Puts back what was there; a ``ValueError`` in another context than that of :func:`enter_session`.
 leave_session = _session.reset
 
+#: Not empty once a scope may have been left in another context than it was entered in, as when a generator
+#: is closed by another task: its session stays behind where it was entered, and is current there no more.
+strays: list[bool] = []
+
+
+def not_left(session: Session | None) -> Session | None:
+    """Give ``session``, or if it is a stray what was current before it."""
+    while session is not None and hasattr(session, "_left_for"):
+        session = session._left_for
+    return session
+
 
 def current_session() -> Session | None:
     """Give the handle of the current session, ``None`` outside every scope; never touches the network."""
-    return _session.get()
+    session = _session.get()
+    return not_left(session) if strays else session
 
 
 def current_session_id(*, create: bool = True) -> str | None:
@@ -48,6 +62,8 @@ def current_session_id(*, create: bool = True) -> str | None:
         HLSessionsError: the session could not be created, and its manager has ``on_error="raise"``.
     """
     session = _session.get()
+    if strays:
+        session = not_left(session)
     if session is None:
         return None
     if session._id is not None or not create:
@@ -58,6 +74,8 @@ def current_session_id(*, create: bool = True) -> str | None:
 async def acurrent_session_id(*, create: bool = True) -> str | None:
     """Give what :func:`current_session_id` gives, while the event loop (asyncio or trio) keeps running."""
     session = _session.get()
+    if strays:
+        session = not_left(session)
     if session is None:
         return None
     if session._id is not None or not create:

@@ -85,12 +85,24 @@ class _Function(wrapt.ObjectProxy[Any]):
         return self._self_call(self.__wrapped__, args, kwargs)
 
     def __get__(self, instance: object, owner: type | None = None) -> _Function:
-        bound = self.__wrapped__.__get__(instance, owner)
+        try:
+            bound = self.__wrapped__.__get__(instance, owner)
+        except AttributeError:  # a partial or a C function is no method
+            return self
         return self if bound is self.__wrapped__ else _Function(bound, self._self_call)
 
-    def __reduce_ex__(self, protocol: Any) -> str:
-        # By name, as functions are: worker processes are sent functions.
+    # Pickled, for worker processes, and copied like functions and methods.
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if isinstance(self.__wrapped__, MethodType):
+            return getattr, (self.__wrapped__.__self__, self.__wrapped__.__name__)
         return str(self.__qualname__)
+
+    def __copy__(self) -> _Function:
+        return self
+
+    def __deepcopy__(self, memo: object) -> _Function:
+        return self
 
 
 class _CallableObject(wrapt.ObjectProxy[Any]):
@@ -112,7 +124,7 @@ def _decorated(
         callable(function) or isinstance(function, (classmethod, staticmethod))
     ):
         raise TypeError(f"with_session decorates functions, methods and callable objects, not {function!r}")
-    if not hasattr(type(function), "__get__") and not isinstance(function, functools.partial):
+    if _is_instance(function):
         return _CallableObject(function, _decorated(function.__call__, get_manager, key, new=new))
     target = function.__func__ if isinstance(function, (classmethod, staticmethod)) else function
     is_async = inspect.iscoroutinefunction(target)
@@ -120,6 +132,13 @@ def _decorated(
         return _Function(function, (_joining_async_call if is_async else _joining_call)(get_manager))
     open_call = _opener(get_manager, None if key is None else _key_finder(function, key), new=new)
     return _Function(function, (_async_call if is_async else _call)(open_call))
+
+
+def _is_instance(function: Any) -> bool:
+    """Whether it is an object of a class, written in Python, that has a method ``__call__``."""
+    if hasattr(type(function), "__get__") or isinstance(function, functools.partial):
+        return False
+    return hasattr(type(function.__call__), "__get__")
 
 
 def _joining_call(get_manager: Callable[[], ConversationSource]) -> Call:
@@ -180,13 +199,20 @@ def _call(open_call: OpenCall) -> Call:
 def _async_call(open_call: OpenCall) -> Call:
     async def call(wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         session, is_joined = open_call(wrapped, args, kwargs)
-        return await _coroutine(wrapped(*args, **kwargs), session, leave=not is_joined)
+        token = enter_session(session)
+        try:
+            return await wrapped(*args, **kwargs)
+        finally:
+            with suppress(ValueError):  # as above
+                leave_session(token)
+            if not is_joined:
+                session._leave()
 
     return call
 
 
 def _continued(result: Any, session: Session, *, leave: bool = False) -> Any:
-    if isinstance(result, GeneratorType):
+    if isinstance(result, GeneratorType) and not result.gi_code.co_flags & inspect.CO_ITERABLE_COROUTINE:
         return _generator(result, session, leave=leave)
     if isinstance(result, AsyncGeneratorType):
         return _async_generator(result, session, leave=leave)
@@ -207,12 +233,10 @@ def _generator(
             try:
                 value = yield item
                 resume = generator.send
-            except GeneratorExit:
-                _run_in(session, generator.close)
-                raise
-            except BaseException as error:  # noqa: BLE001 - thrown in by the consumer
+            except BaseException as error:  # noqa: BLE001 - thrown in by the consumer, GeneratorExit too
                 resume, value = generator.throw, error
     finally:
+        del resume, value  # an error that was thrown in holds this frame
         if leave:
             session._leave()
 
@@ -220,25 +244,33 @@ def _generator(
 async def _async_generator(
     generator: AsyncGenerator[Any, Any], session: Session, *, leave: bool
 ) -> AsyncGenerator[Any, Any]:
-    resume: Callable[[Any], Any] = generator.asend
-    value: Any = None
+    step = _first_step(generator)
     try:
         while True:
             try:
-                item = await _await_in(session, resume(value))
+                item = await _await_in(session, step)
             except StopAsyncIteration:
                 return
             try:
                 value = yield item
-                resume = generator.asend
-            except GeneratorExit:
-                await _await_in(session, generator.aclose())
-                raise
-            except BaseException as error:  # noqa: BLE001 - thrown in by the consumer
-                resume, value = generator.athrow, error
+                step = generator.asend(value)
+            except BaseException as error:  # noqa: BLE001 - as above
+                step = generator.athrow(error)
     finally:
+        del step  # as above
         if leave:
             session._leave()
+
+
+def _first_step(generator: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
+    # Unknown to the event loop, which at its end closes all generators it knows, at the same time:
+    # this one is closed by the wrapper.
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        return generator.asend(None)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
 
 
 async def _coroutine(coroutine: Coroutine[Any, Any, Any], session: Session, *, leave: bool) -> Any:

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hl_sessions.context import enter_session, innermost_session
+from hl_sessions.context import enter_session, innermost_session, not_left, strays
 from hl_sessions.conversation import ConversationSession, ConversationSource
-from hl_sessions.session import Session, SessionSource
+from hl_sessions.session import Session
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 __all__ = ["Scope", "open_session"]
-
-
-def _surrounding(manager: SessionSource) -> Session | None:
-    session = innermost_session()
-    while session is not None and session.manager is not manager:
-        session = _outer(session)
-    return session
 
 
 def _outer(session: Session) -> Session | None:
@@ -43,12 +36,16 @@ def open_session(
         key: the conversation key as :func:`~hl_sessions.conversation.checked_key` gives it.
         new: never the surrounding one.
     """
-    surrounding = _surrounding(manager)
+    outer = innermost_session()
+    if strays:
+        outer = not_left(outer)
+    surrounding = outer
+    while surrounding is not None and surrounding.manager is not manager:
+        surrounding = _outer(surrounding)
     if surrounding is not None and not new and _is_joined(surrounding, key):
         return surrounding, True
     session = Session(manager) if key is None else ConversationSession(manager, key)
-    outer = innermost_session()
-    if outer is not None and outer.manager is manager:
+    if outer is not None and outer is surrounding:
         # The new session hides the one it is in; linking it would keep a chain of scopes alive for ever.
         outer = _outer(outer)
     if outer is not None:
@@ -89,11 +86,14 @@ class Scope:
         self._entries.remove(entry)
         session, previous, is_joined = entry
         if session is current:
-            enter_session(_not_left(previous))
-        elif not is_joined:
-            session._left_for = previous
-        if not is_joined:
-            session._leave()
+            enter_session(not_left(previous))
+        if is_joined:
+            return
+        if session is not current or exc_type is GeneratorExit:
+            # This context may be another one than was entered, also a copy of it.
+            session._left_for = not_left(previous)
+            strays[:] = [True]
+        session._leave()
 
     async def __aenter__(self) -> Session:
         return self.__enter__()
@@ -105,9 +105,3 @@ class Scope:
         traceback: TracebackType | None,
     ) -> None:
         self.__exit__(exc_type, exc_value, traceback)
-
-
-def _not_left(session: Session | None) -> Session | None:
-    while session is not None and hasattr(session, "_left_for"):
-        session = session._left_for
-    return session
