@@ -1,0 +1,47 @@
+"""Calling the API as any program would that has its address and its key."""
+
+from typing import Any, Final
+
+import requests
+
+TIMEOUT: Final = 5
+"""Seconds to wait for an answer, which comes from this machine."""
+
+
+class API:
+    """The API behind a base URL. Its calls block, so they are made in worker threads.
+
+    Args:
+        base_url: The URL of the API with its version, such as ``http://127.0.0.1:8642/v4``.
+        api_key: Sent as ``X-API-KEY``.
+    """
+
+    def __init__(self, base_url: str, api_key: str) -> None:
+        self.base_url = base_url
+        self._http = requests.Session()
+        self._http.headers["X-API-KEY"] = api_key
+
+    def get(self, path: str, **parameters: str | int) -> Any:
+        """Give the JSON that a call answers.
+
+        Raises:
+            requests.RequestException: The API cannot be reached, or answers with an error.
+        """
+        return self._answer(self._http.get(self.base_url + path, params=parameters, timeout=TIMEOUT))
+
+    def post(self, path: str, body: Any) -> Any:
+        """Send JSON, and give the JSON that is answered.
+
+        Raises:
+            requests.RequestException: The API cannot be reached, or answers with an error.
+        """
+        return self._answer(self._http.post(self.base_url + path, json=body, timeout=TIMEOUT))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    @staticmethod
+    def _answer(response: requests.Response) -> Any:
+        response.raise_for_status()
+        return response.json()

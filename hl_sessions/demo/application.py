@@ -1,0 +1,80 @@
+"""The chat application: it uses the middleware as any Starlette application would."""
+
+import json
+import unicodedata
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import requests
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from hl_sessions import SessionManager
+from hl_sessions.demo.api import API
+from hl_sessions.demo.bot import Bot
+from hl_sessions.demo.datapoint_log import DatapointLog
+from hl_sessions.demo.page import SecurityHeadersMiddleware, page_routes
+from hl_sessions.demo.session_list import SessionList
+from hl_sessions.integrations.starlette import HLSessionMiddleware
+from hl_sessions.server.access import LoopbackOnlyMiddleware
+from hl_sessions.server.body_limit import BodyLimitMiddleware
+
+MAX_MESSAGE: Final = 500
+"""The longest message, in characters."""
+
+
+def create_chat(manager: SessionManager, api: API, pause: Callable[[], Awaitable[object]]) -> Starlette:
+    """Make the ASGI application of the chat.
+
+    Args:
+        manager: Opens the sessions.
+        api: Where datapoints are logged, and the list of sessions is read.
+        pause: Waited for between two words of a reply.
+    """
+    bot = Bot(DatapointLog(api), pause)
+    session_list = SessionList(api)
+
+    async def chat(request: Request) -> Response:
+        message = _message_in(await request.body())
+        if message is None:
+            return _error(422, f"A message has 1 to {MAX_MESSAGE} characters of text.")
+        return StreamingResponse(await bot.reply(message), media_type="text/plain")
+
+    def sessions(_request: Request) -> Response:
+        try:
+            return JSONResponse({"sessions": session_list.read()})
+        except requests.RequestException:
+            return _error(502, "The sessions API does not answer as it should.")
+
+    return Starlette(
+        routes=[
+            Route("/chat", chat, methods=["POST"]),
+            Route("/sessions", sessions),
+            *page_routes(),
+        ],
+        middleware=[
+            Middleware(SecurityHeadersMiddleware),
+            Middleware(LoopbackOnlyMiddleware),
+            Middleware(BodyLimitMiddleware),
+            Middleware(HLSessionMiddleware, manager=manager, response_header="X-Session-ID"),
+        ],
+    )
+
+
+def _message_in(body: bytes) -> str | None:
+    try:
+        message = json.loads(body)["message"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    if not isinstance(message, str):
+        return None
+    message = " ".join(message.split())
+    is_text = all(unicodedata.category(character) not in {"Cc", "Cs"} for character in message)
+    return message if is_text and 1 <= len(message) <= MAX_MESSAGE else None
+
+
+def _error(status: int, text: str) -> Response:
+    return JSONResponse({"error": text}, status)
