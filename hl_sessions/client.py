@@ -494,7 +494,9 @@ def _check(body: Any, what: str, required: Mapping[str, type], optional: Mapping
         if name not in body:
             raise InvalidResponseError(f"{what} has no {name!r}")
     for name, kind in {**required, **optional}.items():
-        if name in body and (not isinstance(body[name], kind) or (kind is int and body[name] is True)):
+        if name in body and (
+            not isinstance(body[name], kind) or (kind is int and isinstance(body[name], bool))
+        ):
             raise InvalidResponseError(f"{name!r} of {what} is a {type(body[name]).__name__}")
 
 

@@ -8,18 +8,20 @@ exchange from the first name look-up to the last byte of the body, over all atte
 from __future__ import annotations
 
 import io
+import math
 import random
 import threading
 import time
 from concurrent.futures import Future, wait
 from contextvars import Context
+from email.utils import mktime_tz, parsedate_tz
 from http.client import HTTPResponse, LineTooLong
 from typing import TYPE_CHECKING, Any
 
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ConnectTimeoutError, InvalidHeader, MaxRetryError, ResponseError
+from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, ResponseError
 from urllib3.util import Retry, Timeout
 
 from hl_sessions.reentry import creating
@@ -217,12 +219,16 @@ class DeadlineAdapter(HTTPAdapter):
 
 def retry_after_seconds(headers: Mapping[str, str] | HTTPMessage) -> float | None:
     """Seconds that a ``Retry-After`` header asks to wait, given as a number or a date; else ``None``."""
-    value = headers.get("Retry-After")
-    if value is None:
+    value = headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdecimal():
+        seconds = float(value)
+        return seconds if math.isfinite(seconds) else None
+    date = parsedate_tz(value)
+    if date is None:
         return None
     try:
-        return float(Retry(0).parse_retry_after(value))
-    except (InvalidHeader, ValueError, OverflowError):
+        return max(0.0, mktime_tz((*date[:9], date[9] or 0)) - time.time())
+    except (ValueError, OverflowError):
         return None
 
 

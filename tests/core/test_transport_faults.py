@@ -19,7 +19,7 @@ from hl_sessions import (
 from tests.conftest import SessionsAPI
 from tests.core.conftest import API_KEY, Call, FaultServer, Play, Wire, ends_within
 
-TIMEOUT = 0.3  # seconds
+TIMEOUT = 0.2  # seconds
 
 ID = b'{"id": "sesh_AAAAAAAAAAAAAAAAAAAA"}'
 CREATED = b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\n"
