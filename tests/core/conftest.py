@@ -1,19 +1,21 @@
 """A server that misbehaves in every way, and the three ways to make a call."""
 
 import asyncio
+import contextvars
 import socket
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
 import trio
 
-from hl_sessions import SessionsClient
-from tests.conftest import SessionsAPI
+from hl_sessions import Session, SessionManager, SessionsClient
+from tests.conftest import Answer, Request, SessionsAPI
 
 API_KEY = "hl_sk_top\\secret'key\"0123"  # with what a repr or JSON text shows differently
 MARGIN = 1.0  # seconds that a busy machine may take beyond a time limit
@@ -181,3 +183,83 @@ def call(request: pytest.FixtureRequest) -> Call:
     """Calls a method of a client by its name, ``create`` standing for ``acreate`` where there is a loop."""
     call: Call = request.param
     return call
+
+
+class Gate:
+    """Keeps the answers of a sessions API back until it is opened."""
+
+    def __init__(self, api: SessionsAPI) -> None:
+        self.arrived = threading.Event()
+        self.opened = threading.Event()
+        self._answer = api.answer
+        api.answer = self
+
+    def __call__(self, request: Request) -> Answer:
+        self.arrived.set()
+        assert self.opened.wait(30)
+        return self._answer(request)
+
+
+@pytest.fixture
+def gate(sessions_api: SessionsAPI) -> Iterator[Gate]:
+    gate = Gate(sessions_api)
+    yield gate
+    gate.opened.set()
+
+
+@pytest.fixture
+def make_manager(sessions_api: SessionsAPI) -> Iterator[Callable[..., SessionManager]]:
+    """Makes managers of the sessions API, without retries."""
+    managers: list[SessionManager] = []
+
+    def make(**settings: Any) -> SessionManager:
+        settings = {"base_url": sessions_api.base_url, "retries": 0, "timeout": 20, **settings}
+        managers.append(SessionManager(**settings))
+        return managers[-1]
+
+    yield make
+    for manager in managers:
+        manager.close()
+
+
+@pytest.fixture
+def manager(make_manager: Callable[..., SessionManager]) -> SessionManager:
+    return make_manager()
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """For what can only be observed: that a thread has begun to wait."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def waiting_threads(session: Session) -> int:
+    """How many threads wait for the session to be created by another one."""
+    creation = session._details.creation if session._details is not None else None
+    return 0 if creation is None else len(creation._condition._waiters)  # type: ignore[attr-defined]
+
+
+def in_threads(function: Callable[[], Any], count: int = 1) -> list[Future[Any]]:
+    """Call a function in that many threads, each with a copy of the caller's context."""
+    futures: list[Future[Any]] = []
+    for _ in range(count):
+        future: Future[Any] = Future()
+        context = contextvars.copy_context()
+        target = threading.Thread(target=context.run, args=(_call_into, future, function), daemon=True)
+        target.start()
+        futures.append(future)
+    return futures
+
+
+def _call_into(future: Future[Any], function: Callable[[], Any]) -> None:
+    try:
+        future.set_result(function())
+    except BaseException as error:  # noqa: BLE001 - handed to the test
+        future.set_exception(error)
+
+
+def fail(status: int = 503) -> Callable[[Request], Answer]:
+    """What makes a sessions API fail."""
+    return lambda _: Answer(status, {"detail": "down"})
