@@ -1,0 +1,136 @@
+"""Every code block of the README runs and does what the README says."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from starlette.testclient import TestClient
+
+from hl_sessions.server.serving import serving_in_background
+from hl_sessions.server.settings import ServerSettings
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+DOCUMENTED_URL = "http://127.0.0.1:8642/v4"
+
+
+def _blocks() -> dict[str, str]:
+    blocks, name = {}, ""
+    for title, code in re.findall(
+        r"^\*\*([^*]+)\*\*|^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE
+    ):
+        if title:
+            name = re.sub(r"\W+", "-", title.lower())
+        else:
+            blocks[name] = code
+    return blocks
+
+
+BLOCKS = _blocks()
+
+
+@pytest.fixture(scope="module")
+def api_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    database = str(tmp_path_factory.mktemp("readme") / "sessions.sqlite3")
+    with serving_in_background(ServerSettings(port=0, database=database)) as url:
+        yield url
+
+
+@pytest.fixture
+def run(api_url: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]:
+    """Runs a block as a user would, but against a server of the test."""
+    monkeypatch.setenv("HL_SESSIONS_BASE_URL", api_url)
+    monkeypatch.setattr("hl_sessions.manager._default.manager", None)
+
+    def run(name: str) -> dict[str, Any]:
+        namespace: dict[str, Any] = {"__name__": "readme"}
+        exec(compile(BLOCKS[name].replace(DOCUMENTED_URL, api_url), name, "exec"), namespace)
+        return namespace
+
+    return run
+
+
+def datapoints_of(api_url: str, project: str) -> list[dict[str, Any]]:
+    projects = requests.get(f"{api_url}/projects", timeout=5).json()["records"]
+    project_id = next(record["id"] for record in projects if record["name"] == project)
+    logs = requests.get(f"{api_url}/logs", params={"project_id": project_id, "size": 50}, timeout=5).json()
+    records: list[dict[str, Any]] = logs["records"]
+    return records
+
+
+def test_every_block_is_run_by_a_test_of_this_file() -> None:
+    """A new block in the README needs a test here."""
+    assert len(BLOCKS) == README.count("```python")
+    source = Path(__file__).read_text()
+    assert [name for name in BLOCKS if f'"{name}"' not in source] == []
+
+
+@pytest.mark.parametrize("name", ["flask", "starlette-fastapi"])
+def test_one_request_to_the_application_is_one_session(
+    name: str, run: Callable[[str], dict[str, Any]], api_url: str
+) -> None:
+    """Both datapoints of a request name the same session, those of the next another."""
+    app = run(name)["app"]
+    before = {record["id"] for record in _datapoints_if_any(api_url, "support")}
+    for _ in range(2):
+        if name == "flask":
+            response = app.test_client().post("/chat", json={"question": "Why?"})
+            assert response.json == {"answer": "42"}
+        else:
+            answer = TestClient(app).get("/chat", params={"question": "Why?"})
+            assert answer.json() == {"answer": "42"}
+            assert answer.headers["x-session-id"].startswith("sesh_")
+    new = [record for record in datapoints_of(api_url, "support") if record["id"] not in before]
+    assert sorted(record["source"] for record in new) == ["answer", "answer", "moderation", "moderation"]
+    sessions = [record["session_id"] for record in new]
+    assert len(set(sessions)) == 2
+    assert all(sessions.count(session) == 2 for session in sessions)
+
+
+def _datapoints_if_any(api_url: str, project: str) -> list[dict[str, Any]]:
+    try:
+        return datapoints_of(api_url, project)
+    except StopIteration:
+        return []
+
+
+BOT = "a-bot"
+
+
+def test_a_conversation_of_the_bot_is_one_session_until_a_new_one(
+    run: Callable[[str], dict[str, Any]], api_url: str
+) -> None:
+    """Messages of one chat share a session, other chats have others, and /new starts a new one."""
+    on_message = run(BOT)["on_message"]
+    for chat, text in ((1, "a"), (1, "b"), (2, "c"), (1, "/new"), (1, "d")):
+        on_message(chat, text)
+    session_of = {record["inputs"]["text"]: record["session_id"] for record in datapoints_of(api_url, "bot")}
+    assert session_of["a"] == session_of["b"]
+    assert len({session_of[text] for text in "acd"}) == 3
+
+
+@pytest.mark.parametrize(
+    "name", ["when-nobody-reads-the-id", "when-the-api-is-down", "with-threads", "with-streaming"]
+)
+def test_what_a_block_asserts_holds(name: str, run: Callable[[str], dict[str, Any]]) -> None:
+    """The blocks on behaviour check themselves."""
+    run(name)
+
+
+def test_what_the_api_got_is_what_it_gets() -> None:
+    """The datapoints shown are JSON of one session."""
+    shown = re.search(r"```json\n(.*?)```", README, re.DOTALL)
+    assert shown
+    datapoints = [json.loads(line) for line in shown[1].splitlines()]
+    assert len({datapoint["session_id"] for datapoint in datapoints}) == 1
+
+
+def test_the_commands_exist() -> None:
+    """Each make target that the README names is one of the Makefile."""
+    named = set(" ".join(re.findall(r"(?:`|\$ )make ([a-z -]*[a-z])", README)).split())
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert {"demo", "test"} <= named <= targets
