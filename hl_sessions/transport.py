@@ -13,9 +13,11 @@ import random
 import threading
 import time
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from contextvars import Context
 from email.utils import mktime_tz, parsedate_tz
 from http.client import HTTPResponse, LineTooLong
+from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 from requests.adapters import HTTPAdapter
@@ -215,6 +217,18 @@ class DeadlineAdapter(HTTPAdapter):
         manager = super().proxy_manager_for(*args, **kwargs)
         manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
         return manager
+
+    def close(self) -> None:
+        """Close the connections that no exchange is using; urllib3 leaves that to the garbage collection."""
+        managers = (self.poolmanager, *self.proxy_manager.values())
+        pools = [pool for manager in managers for pool in map(manager.pools.get, manager.pools.keys())]
+        super().close()
+        for pool in pools:
+            with suppress(Empty):
+                while True:
+                    connection = pool.pool.get(block=False)
+                    if connection is not None:
+                        connection.close()
 
 
 def retry_after_seconds(headers: Mapping[str, str] | HTTPMessage) -> float | None:

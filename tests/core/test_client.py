@@ -451,7 +451,7 @@ def test_a_closed_client_says_so(client: SessionsClient, sessions_api: SessionsA
     assert sessions_api.requests == []
 
 
-def test_closing_closes_the_connections(serve: Callable[[Play], FaultServer]) -> None:
+def test_closing_closes_the_connections(serve: Callable[[Play], FaultServer], call: Call) -> None:
     """Kept connections end with the client."""
 
     def play(wire: Wire) -> None:
@@ -460,7 +460,7 @@ def test_closing_closes_the_connections(serve: Callable[[Play], FaultServer]) ->
 
     server = serve(play)
     with SessionsClient(server.base_url, retries=0) as client:
-        client.create()
+        call(client, "create")
     assert server.wait_until_all_closed()
 
 

@@ -1,0 +1,62 @@
+"""A client in a process that forks, as servers with preloaded applications do."""
+
+import asyncio
+import os
+import traceback
+from collections.abc import Callable
+
+import pytest
+
+from hl_sessions import SessionsClient
+from tests.conftest import SessionsAPI
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork"),
+    # Python 3.12 warns of a fork beside threads; that it goes well with ours is what is tested here.
+    pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning"),
+]
+
+
+def exit_code_of_child(work: Callable[[], object]) -> int:
+    """What a forked child exits with: 0 if ``work`` ended well."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        except BaseException:  # noqa: BLE001 - nothing may go on in the child
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_a_child_has_a_connection_of_its_own(client: SessionsClient, sessions_api: SessionsAPI) -> None:
+    """Parent and children use the client at will, and never each other's connection."""
+    client.create()
+    for _ in range(2):
+        assert exit_code_of_child(client.create) == 0
+        client.create()
+    assert [request.connection for request in sessions_api.requests] == [1, 2, 1, 3, 1]
+
+
+def test_a_child_has_threads_of_its_own(client: SessionsClient, sessions_api: SessionsAPI) -> None:
+    """An async call works in a child though the parent's threads are not there."""
+
+    def create() -> None:
+        asyncio.run(client.acreate())
+
+    create()
+    assert exit_code_of_child(create) == 0
+    create()
+    assert [request.connection for request in sessions_api.requests] == [1, 2, 1]
+
+
+def test_a_child_of_a_closed_client_has_a_closed_one(
+    client: SessionsClient, sessions_api: SessionsAPI
+) -> None:
+    """A fork opens nothing again."""
+    client.close()
+    assert exit_code_of_child(client.create) == 1
+    assert sessions_api.requests == []

@@ -1,0 +1,227 @@
+"""What is tried again, how often, and for how long."""
+
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+
+from hl_sessions import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    InvalidResponseError,
+    RateLimitError,
+    SessionsClient,
+)
+from tests.conftest import Answer, SessionsAPI
+from tests.core.conftest import Call, FaultServer, Play, Wire, ends_within
+
+SESSION_ID = "sesh_AAAAAAAAAAAAAAAAAAAA"
+CREATED = b'HTTP/1.1 201 Created\r\nContent-Length: 35\r\n\r\n{"id": "%s"}' % SESSION_ID.encode()
+
+
+def answer_in_turn(sessions_api: SessionsAPI, *answers: Answer) -> None:
+    """The last one is given again and again."""
+    sessions_api.answer = lambda _: answers[min(len(sessions_api.requests), len(answers)) - 1]
+
+
+@pytest.mark.parametrize("retries", [0, 1, 2])
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_a_passing_failure_is_tried_again(
+    sessions_api: SessionsAPI, call: Call, status: int, retries: int
+) -> None:
+    """There is one attempt and then as many more as ``retries`` says; the last answer is the error."""
+    sessions_api.answer = lambda _: Answer(status, {"attempt": len(sessions_api.requests)})
+    client = SessionsClient(sessions_api.base_url, retries=retries)
+    with client, pytest.raises(APIStatusError) as failure:
+        call(client, "create")
+    assert failure.value.status == status
+    assert failure.value.body == {"attempt": retries + 1}
+    assert len(sessions_api.requests) == retries + 1
+    assert sessions_api.connections == 1
+
+
+def test_a_retry_that_succeeds_is_a_success(sessions_api: SessionsAPI, call: Call) -> None:
+    """The caller sees nothing of the failures before."""
+    answer_in_turn(sessions_api, Answer(503), Answer(429), Answer(201, {"id": SESSION_ID}))
+    with SessionsClient(sessions_api.base_url, retries=2) as client:
+        assert call(client, "create").body == {"id": SESSION_ID}
+    assert len(sessions_api.requests) == 3
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(
+            pytest.param(Answer(status), id=str(status))
+            for status in (301, 400, 401, 404, 409, 422, 500, 501)
+        ),
+        pytest.param(Answer(413, b"", {"Retry-After": "0"}), id="413-with-retry-after"),
+    ],
+)
+def test_a_lasting_failure_is_not_tried_again(sessions_api: SessionsAPI, answer: Answer) -> None:
+    """The same request would only fail once more."""
+    sessions_api.answer = lambda _: answer
+    with SessionsClient(sessions_api.base_url, retries=2) as client, pytest.raises(APIStatusError):
+        client.create()
+    assert len(sessions_api.requests) == 1
+
+
+@pytest.mark.parametrize("body", [b"<html>", b'{"id": "wrong"}'], ids=["html", "wrong-id"])
+def test_an_invalid_answer_is_not_tried_again(sessions_api: SessionsAPI, body: bytes) -> None:
+    """The session may have been created, and another attempt would make one more."""
+    sessions_api.answer = lambda _: Answer(201, body)
+    with SessionsClient(sessions_api.base_url, retries=2) as client, pytest.raises(InvalidResponseError):
+        client.create()
+    assert len(sessions_api.requests) == 1
+
+
+@pytest.mark.parametrize("retries", [0, 2])
+def test_a_reset_connection_is_tried_again(
+    serve: Callable[[Play], FaultServer], call: Call, retries: int
+) -> None:
+    """Each attempt has a connection of its own."""
+
+    def play(wire: Wire) -> None:
+        wire.read_request()
+        wire.reset()
+
+    server = serve(play)
+    client = SessionsClient(server.base_url, retries=retries)
+    with client, pytest.raises(APIConnectionError) as failure:
+        call(client, "create")
+    assert not isinstance(failure.value, APITimeoutError)
+    assert server.opened == retries + 1
+
+
+def test_a_server_that_comes_back_is_reached(serve: Callable[[Play], FaultServer]) -> None:
+    """A reset connection, then a closed one, then an answer: a success."""
+
+    def play(wire: Wire) -> None:
+        wire.read_request()
+        if wire.server.opened == 1:
+            wire.reset()
+        elif wire.server.opened == 3:
+            wire.send(CREATED)
+        else:
+            wire.say_no_more()
+
+    server = serve(play)
+    with SessionsClient(server.base_url, retries=2) as client:
+        assert client.create().body == {"id": SESSION_ID}
+    assert server.opened == 3
+
+
+def test_a_timeout_is_not_tried_again(serve: Callable[[Play], FaultServer]) -> None:
+    """A request without an answer may have been carried out, and no time is left anyway."""
+    server = serve(lambda wire: None)
+    with SessionsClient(server.base_url, timeout=0.2, retries=5) as client:
+        with pytest.raises(APITimeoutError):
+            client.create()
+        with pytest.raises(APITimeoutError):
+            client.create(timeout=(5, 0.2))
+    assert server.opened == 2
+
+
+def test_a_kept_connection_that_the_server_has_closed_is_no_failure(
+    serve: Callable[[Play], FaultServer],
+) -> None:
+    """It is seen before it is used, so no retry is needed for it."""
+
+    def play(wire: Wire) -> None:
+        wire.read_request()
+        wire.send(CREATED)
+        wire.connection.close()
+
+    server = serve(play)
+    with SessionsClient(server.base_url, retries=0) as client:
+        for _ in range(3):
+            client.create()
+            assert server.wait_until_all_closed()
+    assert server.opened == 3
+
+
+def test_a_kept_connection_that_ends_under_the_request_is_tried_again(
+    serve: Callable[[Play], FaultServer], call: Call
+) -> None:
+    """The server closed it in the moment in which the request was on its way."""
+
+    def play(wire: Wire) -> None:
+        wire.read_request()
+        wire.send(CREATED)
+        wire.read_request()
+        wire.reset()
+
+    server = serve(play)
+    with SessionsClient(server.base_url, retries=1) as client:
+        call(client, "create")
+        assert call(client, "create").body == {"id": SESSION_ID}
+    assert server.opened == 2
+
+
+def in_two_seconds() -> str:
+    return formatdate(time.time() + 2, usegmt=True)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("header", [lambda: "1", in_two_seconds], ids=["seconds", "date"])
+def test_retry_after_is_waited_for(sessions_api: SessionsAPI, status: int, header: Callable[[], str]) -> None:
+    """Where it fits into the time limit, the next attempt comes then and not before."""
+    answer_in_turn(
+        sessions_api, Answer(status, b"", {"Retry-After": header()}), Answer(201, {"id": SESSION_ID})
+    )
+    started = time.monotonic()
+    with SessionsClient(sessions_api.base_url, timeout=10, retries=1) as client:
+        assert client.create().body == {"id": SESSION_ID}
+    assert 0.9 < time.monotonic() - started < 4
+
+
+@pytest.mark.parametrize(
+    ("after", "timeout"),
+    [
+        pytest.param("1", 0.5, id="beyond-the-time-limit"),
+        pytest.param("3600", 7200, id="an-hour-of-two"),
+        pytest.param("9" * 300, 5, id="for-ever"),
+        pytest.param(formatdate(time.time() + 3600, usegmt=True), 7200, id="a-date-in-an-hour"),
+    ],
+)
+def test_a_wait_too_long_is_not_begun(
+    sessions_api: SessionsAPI, call: Call, after: str, timeout: float
+) -> None:
+    """The answer is given to the caller at once, who knows better when to come back."""
+    sessions_api.answer = lambda _: Answer(429, {"detail": "later"}, {"Retry-After": after})
+    client = SessionsClient(sessions_api.base_url, timeout=timeout, retries=2)
+    with client, ends_within(0), pytest.raises(RateLimitError) as failure:
+        call(client, "create")
+    assert failure.value.body == {"detail": "later"}
+    assert len(sessions_api.requests) == 1
+
+
+@pytest.mark.parametrize("after", ["soon", "-1", ""], ids=["text", "negative", "empty"])
+def test_a_senseless_retry_after_changes_nothing(sessions_api: SessionsAPI, after: str) -> None:
+    """The usual back-off is taken instead."""
+    answer_in_turn(sessions_api, Answer(429, b"", {"Retry-After": after}), Answer(201, {"id": SESSION_ID}))
+    with SessionsClient(sessions_api.base_url, retries=1) as client, ends_within(0):
+        assert client.create().body == {"id": SESSION_ID}
+
+
+@pytest.mark.parametrize("status", [None, 503], ids=["reset", "503"])
+def test_the_time_limit_includes_the_waits(
+    serve: Callable[[Play], FaultServer], call: Call, status: int | None
+) -> None:
+    """However many retries are allowed, the last failure is given when the time is over."""
+
+    def play(wire: Wire) -> None:
+        wire.read_request()
+        if status is None:
+            wire.reset()
+        wire.send(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    server = serve(play)
+    expected: type[Any] = APIConnectionError if status is None else APIStatusError
+    client = SessionsClient(server.base_url, timeout=0.6, retries=1000)
+    with client, ends_within(0.6), pytest.raises(expected):
+        call(client, "create")
+    assert 2 <= server.opened <= 6
