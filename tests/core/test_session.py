@@ -45,8 +45,12 @@ async def wait_for(event: threading.Event) -> None:
 def records() -> Iterator[list[logging.LogRecord]]:
     """What this package logs."""
     seen: list[logging.LogRecord] = []
-    handler = logging.Handler()
-    handler.emit = seen.append  # type: ignore[method-assign]
+
+    class Recorder(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(record)
+
+    handler = Recorder()
     logger = logging.getLogger("hl_sessions")
     logger.addHandler(handler)
     level = logger.level
@@ -612,7 +616,12 @@ class TestFork:
 
             # The child's own request opens the gate: it is the second to arrive.
             gate.arrived.clear()
-            opener = in_threads(lambda: gate.arrived.wait(20) and gate.opened.set())[0]
+
+            def open_gate() -> None:
+                assert gate.arrived.wait(20)
+                gate.opened.set()
+
+            opener = in_threads(open_gate)[0]
             self.in_child(read)
             opener.result(20)
             assert parent.result(20) == session.id is not None
@@ -641,11 +650,11 @@ class TestFork:
 
         def hold() -> None:
             for lock in locks:
-                lock.acquire()  # type: ignore[attr-defined]
+                lock.acquire()
             held.set()
             assert done.wait(30)
             for lock in reversed(locks):
-                lock.release()  # type: ignore[attr-defined]
+                lock.release()
 
         def use() -> bool:
             from hl_sessions.manager import default_manager
