@@ -1,42 +1,28 @@
-"""Callables of every kind, wrapped so that what they do happens in a scope.
-
-The wrappers are object proxies of ``wrapt``: signature, binding and kind stay what frameworks see when
-they inspect the function. A generator is entered anew for each step, as its consumer runs between the
-steps, possibly in another context each time.
-"""
+"""The decorator that makes each call a scope, and finds its conversation key among the arguments."""
 
 from __future__ import annotations
 
-import functools
 import inspect
 import sys
 from collections.abc import Callable
-from contextlib import suppress
-from types import AsyncGeneratorType, CoroutineType, GeneratorType, MethodType
+from types import MethodType
 from typing import TYPE_CHECKING, Any, TypeVar
-
-import wrapt
 
 from hl_sessions.context import enter_session, innermost_session, leave_session
 from hl_sessions.conversation import checked_key
 from hl_sessions.scope import open_session
 from hl_sessions.session import Session
+from hl_sessions.wrapping import RUNS_LATER, Call, OpenCall, continued, is_coroutine_function, wrap, wrap_in
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Coroutine, Generator
-
     from hl_sessions.conversation import ConversationSource
 
 __all__ = ["KeySource", "check_key_or_new", "session_decorator"]
 
 Function = TypeVar("Function")
 KeySource = str | Callable[..., Any] | None
-# All are given the arguments of a call, and what is called: a bound method where it is one.
+# Given what is called, a bound method where it is one, and the arguments of the call.
 FindKey = Callable[[Any, "tuple[Any, ...]", "dict[str, Any]"], str | None]
-OpenCall = Callable[[Any, "tuple[Any, ...]", "dict[str, Any]"], "tuple[Session, bool]"]
-Call = Callable[[Any, "tuple[Any, ...]", "dict[str, Any]"], Any]
-
-_RUNS_LATER = frozenset({CoroutineType, GeneratorType, AsyncGeneratorType})
 
 
 def check_key_or_new(key: object, *, new: bool) -> None:
@@ -68,77 +54,14 @@ def session_decorator(
         raise TypeError(f"key must be the name of a parameter or a callable, not {type(key).__name__}")
     check_key_or_new(key, new=new)
 
-    def decorate(function: Any) -> Any:
-        return _decorated(function, get_manager, key, new=new)
+    def make_call(function: Any) -> Call:
+        if key is None and not new:
+            make = _joining_async_call if is_coroutine_function(function) else _joining_call
+            return make(get_manager)
+        find_key = None if key is None else _key_finder(function, key)
+        return wrap_in(function, _opener(get_manager, find_key, new=new))
 
-    return decorate
-
-
-class _Function(wrapt.ObjectProxy[Any]):
-    """A function, or a method once it is looked up on an instance or a class."""
-
-    def __init__(self, wrapped: Any, call: Call) -> None:
-        super().__init__(wrapped)
-        self._self_call = call
-
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        return self._self_call(self.__wrapped__, args, kwargs)
-
-    def __get__(self, instance: object, owner: type | None = None) -> _Function:
-        try:
-            bound = self.__wrapped__.__get__(instance, owner)
-        except AttributeError:  # a partial or a C function is no method
-            return self
-        return self if bound is self.__wrapped__ else _Function(bound, self._self_call)
-
-    # Pickled, for worker processes, and copied like functions and methods.
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        if isinstance(self.__wrapped__, MethodType):
-            return getattr, (self.__wrapped__.__self__, self.__wrapped__.__name__)
-        return str(self.__qualname__)
-
-    def __copy__(self) -> _Function:
-        return self
-
-    def __deepcopy__(self, memo: object) -> _Function:
-        return self
-
-
-class _CallableObject(wrapt.ObjectProxy[Any]):
-    """An object whose ``__call__``, too, looks like what it was: frameworks ask whether that is async."""
-
-    def __init__(self, wrapped: Any, call: _Function) -> None:
-        super().__init__(wrapped)
-        self._self_call = call
-
-    @property
-    def __call__(self) -> _Function:
-        return self._self_call
-
-
-def _decorated(
-    function: Any, get_manager: Callable[[], ConversationSource], key: KeySource, *, new: bool
-) -> Any:
-    if inspect.isclass(function) or not (
-        callable(function) or isinstance(function, (classmethod, staticmethod))
-    ):
-        raise TypeError(f"with_session decorates functions, methods and callable objects, not {function!r}")
-    if _is_instance(function):
-        return _CallableObject(function, _decorated(function.__call__, get_manager, key, new=new))
-    target = function.__func__ if isinstance(function, (classmethod, staticmethod)) else function
-    is_async = inspect.iscoroutinefunction(target)
-    if key is None and not new:
-        return _Function(function, (_joining_async_call if is_async else _joining_call)(get_manager))
-    open_call = _opener(get_manager, None if key is None else _key_finder(function, key), new=new)
-    return _Function(function, (_async_call if is_async else _call)(open_call))
-
-
-def _is_instance(function: Any) -> bool:
-    """Whether it is an object of a class, written in Python, that has a method ``__call__``."""
-    if hasattr(type(function), "__get__") or isinstance(function, functools.partial):
-        return False
-    return hasattr(type(function.__call__), "__get__")
+    return lambda function: wrap(function, make_call)
 
 
 def _joining_call(get_manager: Callable[[], ConversationSource]) -> Call:
@@ -150,7 +73,7 @@ def _joining_call(get_manager: Callable[[], ConversationSource]) -> Call:
             result = wrapped(*args, **kwargs)
         finally:
             leave_session(token)
-        return _continued(result, session) if type(result) in _RUNS_LATER else result
+        return continued(result, session) if type(result) in RUNS_LATER else result
 
     return call
 
@@ -179,123 +102,6 @@ def _opener(
         return open_session(get_manager(), key, new=new)
 
     return open_call
-
-
-def _call(open_call: OpenCall) -> Call:
-    def call(wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        session, is_joined = open_call(wrapped, args, kwargs)
-        goes_on = False
-        try:
-            result = _run_in(session, wrapped, *args, **kwargs)
-            goes_on = type(result) in _RUNS_LATER
-        finally:
-            if not is_joined and not goes_on:
-                session._leave()
-        return _continued(result, session, leave=not is_joined) if goes_on else result
-
-    return call
-
-
-def _async_call(open_call: OpenCall) -> Call:
-    async def call(wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        session, is_joined = open_call(wrapped, args, kwargs)
-        token = enter_session(session)
-        try:
-            return await wrapped(*args, **kwargs)
-        finally:
-            with suppress(ValueError):  # as above
-                leave_session(token)
-            if not is_joined:
-                session._leave()
-
-    return call
-
-
-def _continued(result: Any, session: Session, *, leave: bool = False) -> Any:
-    if isinstance(result, GeneratorType) and not result.gi_code.co_flags & inspect.CO_ITERABLE_COROUTINE:
-        return _generator(result, session, leave=leave)
-    if isinstance(result, AsyncGeneratorType):
-        return _async_generator(result, session, leave=leave)
-    return _coroutine(result, session, leave=leave)
-
-
-def _generator(
-    generator: Generator[Any, Any, Any], session: Session, *, leave: bool
-) -> Generator[Any, Any, Any]:
-    resume: Callable[[Any], Any] = generator.send
-    value: Any = None
-    try:
-        while True:
-            try:
-                item = _run_in(session, resume, value)
-            except StopIteration as stop:
-                return stop.value
-            try:
-                value = yield item
-                resume = generator.send
-            except BaseException as error:  # noqa: BLE001 - thrown in by the consumer, GeneratorExit too
-                resume, value = generator.throw, error
-    finally:
-        del resume, value  # an error that was thrown in holds this frame
-        if leave:
-            session._leave()
-
-
-async def _async_generator(
-    generator: AsyncGenerator[Any, Any], session: Session, *, leave: bool
-) -> AsyncGenerator[Any, Any]:
-    step = _first_step(generator)
-    try:
-        while True:
-            try:
-                item = await _await_in(session, step)
-            except StopAsyncIteration:
-                return
-            try:
-                value = yield item
-                step = generator.asend(value)
-            except BaseException as error:  # noqa: BLE001 - as above
-                step = generator.athrow(error)
-    finally:
-        del step  # as above
-        if leave:
-            session._leave()
-
-
-def _first_step(generator: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
-    # Unknown to the event loop, which at its end closes all generators it knows, at the same time:
-    # this one is closed by the wrapper.
-    hooks = sys.get_asyncgen_hooks()
-    sys.set_asyncgen_hooks(None, None)
-    try:
-        return generator.asend(None)
-    finally:
-        sys.set_asyncgen_hooks(*hooks)
-
-
-async def _coroutine(coroutine: Coroutine[Any, Any, Any], session: Session, *, leave: bool) -> Any:
-    try:
-        return await _await_in(session, coroutine)
-    finally:
-        if leave:
-            session._leave()
-
-
-def _run_in(session: Session, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    token = enter_session(session)
-    try:
-        return function(*args, **kwargs)
-    finally:
-        leave_session(token)
-
-
-async def _await_in(session: Session, awaitable: Awaitable[Any]) -> Any:
-    token = enter_session(session)
-    try:
-        return await awaitable
-    finally:
-        with suppress(ValueError):  # as above
-            leave_session(token)
 
 
 def _key_finder(function: Any, key: str | Callable[..., Any]) -> FindKey:
