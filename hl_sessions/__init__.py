@@ -1,5 +1,6 @@
 """Sessions for LLM applications: made lazily, exactly once, and known everywhere in their scope."""
 
+from hl_sessions.binding import SessionThreadPoolExecutor, bind
 from hl_sessions.client import Response, SessionsClient
 from hl_sessions.context import acurrent_session_id, current_session, current_session_id
 from hl_sessions.decorator import with_session
@@ -33,9 +34,11 @@ __all__ = [
     "ServerError",
     "Session",
     "SessionManager",
+    "SessionThreadPoolExecutor",
     "SessionsClient",
     "ValidationError",
     "acurrent_session_id",
+    "bind",
     "configure",
     "current_session",
     "current_session_id",

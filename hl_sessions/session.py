@@ -7,14 +7,17 @@ import os
 import threading
 import uuid
 from concurrent.futures import Future
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from hl_sessions.errors import APIConnectionError
 from hl_sessions.event_loop import WorkerThreads, is_event_loop_running, wait_until_done
 from hl_sessions.fork import renew_after_fork
 from hl_sessions.reentry import creating, is_creating
+from hl_sessions.wrapping import wrap, wrap_in
 
 __all__ = ["Session", "SessionSource"]
+
+Function = TypeVar("Function")
 
 logger = logging.getLogger("hl_sessions")
 
@@ -207,6 +210,18 @@ class Session:
 
         This handle keeps its ID. Without a key there is no conversation, and nothing to do.
         """
+
+    def bind(self, function: Function) -> Function:
+        """Give ``function`` such that each call runs in this session, in whatever thread or context.
+
+        Args:
+            function: a function, coroutine function, generator, method or callable object.
+
+        Raises:
+            TypeError: it cannot be called.
+        """
+        bound: Function = wrap(function, lambda called: wrap_in(called, lambda *_: (self, True)))
+        return bound
 
     def _leave(self) -> None:
         """Note that the scope which opened this session is left."""

@@ -1,0 +1,121 @@
+"""Sessions created ahead of the reads that will need them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from contextvars import Context
+from typing import TYPE_CHECKING
+
+from hl_sessions.fork import renew_after_fork
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Prefetcher"]
+
+MAX_AGE = 180.0  # seconds after which a session is not handed out any more
+MAX_THREADS = 4  # that create at the same time
+IDLE_TIME = 10.0  # seconds without work after which a thread ends
+
+
+class Prefetcher:
+    """Keeps sessions ready, as many as the recent reads have needed.
+
+    Nothing is created before the first read. Each read that finds none ready doubles how many are kept,
+    up to ``limit``, and each session that grows too old takes one off; a process without reads creates
+    nothing. The threads are daemons and end when there is nothing to do.
+
+    Args:
+        limit: the most sessions that are kept ready, 1 or more.
+        create: creates a session and gives its ID; its errors are for the reads to meet.
+    """
+
+    def __init__(self, limit: int, create: Callable[[], str]) -> None:
+        self._limit = limit
+        self._create = create
+        self._renew_after_fork()
+        renew_after_fork(self)
+
+    def _renew_after_fork(self) -> None:
+        # What is ready belongs to the parent: nobody may have the same session twice.
+        self._ready: deque[tuple[str, float]] = deque()  # ID and time of creation, oldest first
+        self._wanted = 1
+        self._under_way = 0
+        self._threads = 0
+        self._waiting = 0  # threads that are
+        self._is_failing = False
+        self._is_closed = False
+        self._condition = threading.Condition()
+
+    def take(self) -> str | None:
+        """Give the ID of a session that is ready, ``None`` if none is; never waits for one."""
+        with self._condition:
+            session_id = self._pop()
+            if session_id is None:
+                self._wanted = min(2 * self._wanted, self._limit)
+            self._is_failing = False
+            self._start_refilling()
+            return session_id
+
+    def close(self) -> None:
+        """Create no more; what is ready is dropped."""
+        with self._condition:
+            self._is_closed = True
+            self._ready.clear()
+            self._condition.notify_all()
+
+    def _pop(self) -> str | None:
+        while self._ready:
+            session_id, created = self._ready.popleft()
+            if time.monotonic() - created < MAX_AGE:
+                return session_id
+            self._wanted = max(1, self._wanted - 1)
+        return None
+
+    def _missing(self) -> int:
+        if self._is_closed or self._is_failing:
+            return 0
+        return max(0, self._wanted - len(self._ready) - self._under_way)
+
+    def _start_refilling(self) -> None:
+        missing = self._missing()
+        if not missing:
+            return
+        self._condition.notify(missing)
+        if missing > self._waiting and self._threads < MAX_THREADS:
+            self._threads += 1
+            # An empty context: where threads inherit one, this one would keep the reader's session.
+            thread = threading.Thread(
+                target=Context().run, args=(self._refill,), name="hl-sessions-prefetch", daemon=True
+            )
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter is shutting down
+                self._threads -= 1
+
+    def _refill(self) -> None:
+        while self._is_needed():
+            try:
+                session_id = self._create()
+            except Exception:  # noqa: BLE001 - a read that creates for itself meets, and reports, the same
+                session_id = None
+            with self._condition:
+                self._under_way -= 1
+                if session_id is None:
+                    self._is_failing = True  # until the next read
+                elif not self._is_closed:
+                    self._ready.append((session_id, time.monotonic()))
+
+    def _is_needed(self) -> bool:
+        """Wait until there is something to create; ``False`` ends the thread."""
+        with self._condition:
+            self._waiting += 1
+            is_needed = self._condition.wait_for(lambda: self._missing() or self._is_closed, IDLE_TIME)
+            self._waiting -= 1
+            if self._is_closed or not is_needed:
+                self._threads -= 1
+                return False
+            self._under_way += 1
+            return True
