@@ -7,9 +7,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hl_sessions.context import enter_session, innermost_session, leave_session
+from hl_sessions.context import enter_session, leave_session
 from hl_sessions.headers import checked_header_name
 from hl_sessions.manager import SessionManager, checked_manager, default_manager
 from hl_sessions.scope import open_session
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
     Send = Callable[[Message], Awaitable[None]]
     ASGIApplication = Callable[[ASGIScope, Receive, Send], Awaitable[None]]
 
-__all__ = ["HLSessionMiddleware"]
+__all__ = ["SESSION", "UNANSWERED", "HLSessionMiddleware"]
+
+#: The key of the session in the ASGI scope.
+SESSION = "hl_sessions.session"
+#: The key of the functions that add their header to the answer to an error; the framework will give it.
+UNANSWERED = "hl_sessions.unanswered"
 
 _RESPONSE_STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 
@@ -33,7 +39,9 @@ class HLSessionMiddleware:
     """Pure ASGI middleware that makes each ``http`` and ``websocket`` scope the scope of a session.
 
     It lasts as long as the application runs, streaming and background tasks of the framework included.
-    Everything else, such as ``lifespan``, passes through untouched, and so do all messages.
+    Everything else, such as ``lifespan``, passes through untouched, and so do all messages. Only another
+    such middleware around this one is joined, not what the context of the server holds: uvicorn may run a
+    request in a copy of the context of the one before it on the same connection.
 
     Args:
         app: the ASGI application.
@@ -67,7 +75,7 @@ class HLSessionMiddleware:
             return
         manager = self._manager or default_manager()
         # What follows is on the path of every request: one object, one set and one reset.
-        session = Session(manager) if innermost_session() is None else open_session(manager)[0]
+        session = scope[SESSION] = open_session(manager)[0] if SESSION in scope else Session(manager)
         token = enter_session(session)
         try:
             if self._response_header is None:
@@ -84,6 +92,8 @@ class HLSessionMiddleware:
         self, scope: ASGIScope, receive: Receive, send: Send, session: Session
     ) -> None:
         has_started = False
+        # A framework that is around this middleware has set "app", and answers errors itself.
+        is_outermost = "app" not in scope
 
         async def send_with_header(message: Message) -> None:
             nonlocal has_started
@@ -95,10 +105,12 @@ class HLSessionMiddleware:
         try:
             await self.app(scope, receive, send_with_header)
         except Exception:
-            # Otherwise the server would answer, without the header. A framework that is still around
-            # this middleware has set "app", and answers itself.
-            if not has_started and scope["type"] == "http" and "app" not in scope and session.peek():
-                await _send_server_error(send_with_header)
+            if scope["type"] == "http" and not has_started:
+                if not is_outermost:
+                    scope.setdefault(UNANSWERED, []).append(partial(self.with_header, session=session))
+                elif session.peek() is not None:
+                    # Otherwise the server would answer, without the header.
+                    await _send_server_error(send_with_header)
             raise
 
     def with_header(

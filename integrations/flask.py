@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from hl_sessions.errors import ConfigurationError
@@ -82,9 +83,15 @@ class HLSessions:
         if of_manager and self._manager is not None:
             names = ", ".join(sorted(_PREFIX + name.upper() for name in of_manager))
             raise ConfigurationError(f"a manager was given, and {names} in app.config: use one of the two")
-        app.wsgi_app = HLSessionMiddleware(  # type: ignore[method-assign]
-            app.wsgi_app,
-            SessionManager(**of_manager) if of_manager else self._manager,
-            response_header=settings.get("response_header", self._response_header),
-        )
+        try:
+            middleware = HLSessionMiddleware(
+                app.wsgi_app,
+                SessionManager(**of_manager) if of_manager else self._manager,
+                response_header=settings.get("response_header", self._response_header),
+            )
+        except ConfigurationError as error:
+            # Its message begins with the name of the argument.
+            message = re.sub(r"^\w+", lambda name: _PREFIX + name[0].upper(), str(error))
+            raise ConfigurationError(message) from None
+        app.wsgi_app = middleware  # type: ignore[method-assign]
         app.extensions["hl_sessions"] = self

@@ -10,10 +10,11 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from hl_sessions.context import current_session, enter_session, leave_session
+from hl_sessions.context import current_session, enter_session, innermost_session, leave_session
 from hl_sessions.integrations import asgi
 from hl_sessions.session import Session  # noqa: TC001 - FastAPI evaluates annotations
 
@@ -26,14 +27,11 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
-    from starlette.responses import Response
+    from collections.abc import Awaitable, Callable
 
-    from hl_sessions.manager import SessionManager
+    from starlette.requests import Request
 
 __all__ = ["HLSessionMiddleware", "get_session"]
-
-_SESSION = "hl_sessions.session"
 
 
 async def get_session() -> Session:
@@ -71,46 +69,56 @@ class HLSessionMiddleware(asgi.HLSessionMiddleware):
         ConfigurationError: ``manager`` is not a manager, or ``response_header`` not a header name.
     """
 
-    def __init__(
-        self,
-        app: asgi.ASGIApplication,
-        manager: SessionManager | None = None,
-        *,
-        response_header: str | None = None,
-    ) -> None:
-        async def noting_app(scope: asgi.ASGIScope, receive: asgi.Receive, send: asgi.Send) -> None:
-            scope[_SESSION] = current_session()
-            await app(scope, receive, send)
-
-        super().__init__(noting_app, manager, response_header=response_header)
-
     async def __call__(self, scope: asgi.ASGIScope, receive: asgi.Receive, send: asgi.Send) -> None:
         """Run the application in the scope of a session."""
         errors = getattr(scope.get("app"), "middleware_stack", None)
-        if isinstance(errors, ServerErrorMiddleware) and not isinstance(errors.handler, _ErrorHandler):
-            errors.handler = _ErrorHandler(errors, self)
+        while errors is not None and not isinstance(errors, ServerErrorMiddleware):
+            errors = getattr(errors, "app", None)  # instrumentations wrap the stack once more
+        if errors is not None and not isinstance(errors.handler, _ErrorHandler):
+            errors.handler = _ErrorHandler(errors)
         await super().__call__(scope, receive, send)
 
 
 class _ErrorHandler:
     """Answers as Starlette would have answered, in the scope of the session."""
 
-    def __init__(self, errors: ServerErrorMiddleware, middleware: HLSessionMiddleware) -> None:
-        self._answer: Any = errors.handler or errors.error_response
+    def __init__(self, errors: ServerErrorMiddleware) -> None:
+        handler: Any = errors.handler or errors.error_response
         if errors.debug:
-            self._answer, errors.debug = errors.debug_response, False
-        self._middleware = middleware
+            handler, errors.debug = errors.debug_response, False
+        self._handle = handler if _is_async(handler) else functools.partial(run_in_threadpool, handler)
 
-    async def __call__(self, request: Request, error: Exception) -> Response:
-        session = request.scope.get(_SESSION)
-        token = enter_session(session)
+    async def __call__(self, request: Request, error: Exception) -> Any:
+        session = request.scope.get(asgi.SESSION) or innermost_session()
+        response = await _run_in(session, self._handle, request, error)
+
+        async def answer(scope: asgi.ASGIScope, receive: asgi.Receive, send: asgi.Send) -> None:
+            async def send_with_headers(message: asgi.Message) -> None:
+                if message["type"] == "http.response.start":
+                    headers = message.get("headers", ())
+                    for with_header in scope.get(asgi.UNANSWERED, ()):
+                        headers = with_header(headers)
+                    message = {**message, "headers": headers}
+                await send(message)
+
+            await _run_in(session, response, scope, receive, send_with_headers)
+
+        return answer
+
+
+def _is_async(function: Any) -> bool:
+    while isinstance(function, functools.partial):
+        function = function.func
+    call = getattr(function, "__call__", None)  # noqa: B004 - it is looked at, not tested for
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+
+
+async def _run_in(session: Session | None, function: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+    token = enter_session(session)
+    try:
+        return await function(*args)
+    finally:
         try:
-            if inspect.iscoroutinefunction(self._answer):
-                response: Response = await self._answer(request, error)
-            else:
-                response = await run_in_threadpool(self._answer, request, error)
-        finally:
             leave_session(token)
-        if session is not None:
-            response.raw_headers = self._middleware.with_header(response.raw_headers, session)
-        return response
+        except ValueError:
+            pass  # nobody finished the request, see the ASGI middleware

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["HLSessionMiddleware"]
 
 #: Bodies of which no part is made while they are sent, and which servers treat specially.
-_FINISHED = (list, tuple, io.IOBase)
+_FINISHED = frozenset({list, tuple, io.BufferedReader, io.BytesIO, io.FileIO})
 
 
 class HLSessionMiddleware:
@@ -67,7 +67,7 @@ class HLSessionMiddleware:
             body = self.app(environ, start_response)
         finally:
             leave_session(token)
-        if isinstance(body, _FINISHED) or _is_file_wrapper(body, environ):
+        if type(body) in _FINISHED or _is_file_wrapper(body, environ):
             return body
         return (_SizedBody if hasattr(body, "__len__") else _Body)(body, session)
 
@@ -85,11 +85,11 @@ class _WithHeader:
         self._name = name
         self._session = session
 
-    def __call__(self, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+    def __call__(self, status: str, headers: list[tuple[str, str]], *exc_info: Any, **options: Any) -> Any:
         session_id = self._session.peek()
         if session_id is not None and not any(name.lower() == self._name.lower() for name, _ in headers):
             headers = [*headers, (self._name, session_id)]
-        return self._start_response(status, headers, *exc_info)
+        return self._start_response(status, headers, *exc_info, **options)
 
 
 class _Body:
