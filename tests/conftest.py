@@ -1,6 +1,7 @@
 """What all tests share: an environment without surprises, and a sessions API that counts its calls."""
 
 import json
+import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -57,7 +58,8 @@ class SessionsAPI:
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.api = self
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._closing = False
+        self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
     @property
@@ -76,9 +78,16 @@ class SessionsAPI:
 
     def close(self) -> None:
         """Stop listening; connections end with their clients."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        if not self._closing:
+            self._closing = True
+            # The thread waits for a connection: this one wakes it up, at once and on every system.
+            socket.create_connection(("127.0.0.1", self._server.server_address[1])).close()
+            self._thread.join()
+            self._server.server_close()
+
+    def _serve(self) -> None:
+        while not self._closing:
+            self._server.handle_request()
 
     def connected(self) -> int:
         with self._lock:

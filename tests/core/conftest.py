@@ -98,9 +98,9 @@ class FaultServer:
 
     def _accept(self) -> None:
         while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
+            connection, _ = self._listener.accept()
+            if self.stopped.is_set():
+                connection.close()
                 return
             with self._change:
                 self.opened += 1
@@ -126,10 +126,10 @@ class FaultServer:
 
     def close(self) -> None:
         self.stopped.set()
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        # The thread waits for a connection: this one wakes it up, at once and on every system.
+        socket.create_connection(self._listener.getsockname()).close()
         self._thread.join()
+        self._listener.close()
         for connection in self._connections:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)

@@ -226,13 +226,13 @@ def test_making_a_connection_leaves_the_rest_its_time(sessions_api: SessionsAPI,
     slow = threading.Event()
 
     def answer(request: Request) -> Answer:
-        slow.wait(0.3)
+        slow.wait(0.15)
         return Answer(201, {"id": SESSION_ID})
 
     sessions_api.answer = answer
     with SessionsClient(sessions_api.base_url, timeout=0.1, retries=0) as client:
-        assert call(client, "create", timeout=(0.2, 5)).status == 201
-        assert call(client, "create", timeout=(0.2, 5)).status == 201
+        assert call(client, "create", timeout=(0.1, 5)).status == 201
+        assert call(client, "create", timeout=(0.1, 5)).status == 201
 
 
 @pytest.mark.parametrize(

@@ -219,6 +219,7 @@ def test_calls_that_wait_for_a_thread_end_in_time(serve: Callable[[Play], FaultS
         with ends_within(TIMEOUT):
             outcomes = asyncio.run(create_many())
     assert {type(outcome) for outcome in outcomes} == {APITimeoutError}
+    assert server.opened < 160  # whose time is over are not sent any more
 
 
 def test_the_event_loop_runs_on_during_a_call(serve: Callable[[Play], FaultServer]) -> None:
