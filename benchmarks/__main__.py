@@ -1,0 +1,69 @@
+"""Measure everything; show it, and write it to the documentation."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from benchmarks.current_id import current_id_rows
+from benchmarks.decorator import decorator_rows
+from benchmarks.first_read import first_read_rows
+from benchmarks.measure import FULL, QUICK, Effort
+from benchmarks.memory import memory_rows
+from benchmarks.middleware import asgi_rows, wsgi_rows
+from benchmarks.picture import bars_svg
+from benchmarks.report import markdown_page, summary, text_table
+from benchmarks.simultaneous import simultaneous_rows
+from benchmarks.whole_request import whole_request_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from benchmarks.row import Row
+
+# In the order of the report; to add rows, add a function that measures and gives them.
+BENCHMARKS: tuple[Callable[[Effort], Iterator[Row]], ...] = (
+    asgi_rows,
+    wsgi_rows,
+    whole_request_rows,
+    current_id_rows,
+    decorator_rows,
+    first_read_rows,
+    simultaneous_rows,
+    memory_rows,
+)
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="only try that everything works: the figures mean nothing"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=DOCS, help="the folder for benchmarks.md and benchmarks.svg"
+    )
+    options = parser.parse_args(arguments)
+
+    rows = list(_measured(QUICK if options.quick else FULL))
+    print("", text_table(rows), "", sep="\n")
+    for name, text in (("benchmarks.md", markdown_page(rows)), ("benchmarks.svg", bars_svg(rows))):
+        path = options.output / name
+        path.write_text(text, encoding="utf-8")
+        print(f"written: {path}")
+
+
+def _measured(effort: Effort) -> Iterator[Row]:
+    started = perf_counter()
+    for position, benchmark in enumerate(BENCHMARKS, start=1):
+        for row in benchmark(effort):
+            seconds = perf_counter() - started
+            print(f"[{position}/{len(BENCHMARKS)}, {seconds:3.0f} s] {summary(row)}", flush=True)
+            yield row
+
+
+if __name__ == "__main__":
+    main()

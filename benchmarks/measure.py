@@ -1,0 +1,98 @@
+"""Side by side: every contender in each round, so that what slows the machine slows them all."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from itertools import repeat
+from statistics import median
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    # Does something the given number of times, and gives the seconds that took.
+    Run = Callable[[int], float]
+
+__all__ = ["FULL", "QUICK", "Effort", "awaits", "calls", "compare", "empty_loop", "net_costs"]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much to measure.
+
+    Attributes:
+        rounds: in each of which every contender has its turn.
+        turn: seconds that a turn takes, about.
+        scopes: how many to open where memory is watched.
+    """
+
+    rounds: int
+    turn: float
+    scopes: int
+
+
+FULL = Effort(rounds=21, turn=0.02, scopes=1_000_000)
+QUICK = Effort(rounds=1, turn=0.0, scopes=1_000)
+
+
+def calls(function: Callable[[], object]) -> Run:
+    """Give a run that calls ``function``."""
+
+    def run(number: int) -> float:
+        started = perf_counter()
+        for _ in repeat(None, number):
+            function()
+        return perf_counter() - started
+
+    return run
+
+
+def awaits(function: Callable[[], Awaitable[object]]) -> Run:
+    """Give a run that awaits what ``function`` gives, in one task of an event loop."""
+
+    async def run(number: int) -> float:
+        started = perf_counter()
+        for _ in repeat(None, number):
+            await function()
+        return perf_counter() - started
+
+    return lambda number: asyncio.run(run(number))
+
+
+def empty_loop(number: int) -> float:
+    """Run what :func:`calls` runs around each call."""
+    started = perf_counter()
+    for _ in repeat(None, number):
+        pass
+    return perf_counter() - started
+
+
+def compare(runs: Mapping[str, Run], effort: Effort) -> dict[str, list[float]]:
+    """Give the seconds of each contender for doing it once, a number for each round."""
+    names = list(runs)
+    numbers = {name: _number_for(run, effort.turn) for name, run in runs.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(effort.rounds):
+        for name in names:
+            seconds[name].append(runs[name](numbers[name]) / numbers[name])
+        names.append(names.pop(0))  # nobody always follows the same neighbour
+    return seconds
+
+
+def _number_for(run: Run, turn: float) -> int:
+    """Give how often it can be done in ``turn`` seconds; finding that out warms up as well."""
+    number = 1
+    while (seconds := run(number)) < turn / 4:
+        number *= 2
+    return max(1, round(number * turn / seconds))
+
+
+def net_costs(seconds: Mapping[str, list[float]], bare: str) -> dict[str, float]:
+    """Give the median of what each contender takes longer than the bare one of the same round."""
+    return {
+        name: median(one - nothing for one, nothing in zip(rounds, seconds[bare], strict=True))
+        for name, rounds in seconds.items()
+        if name != bare
+    }

@@ -1,0 +1,88 @@
+"""The rows as a table, for the terminal and for the documentation."""
+
+from __future__ import annotations
+
+import os
+import platform
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from benchmarks.neighbours import DISTRIBUTIONS
+from benchmarks.row import OURS, TIMES, Row, formatted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+__all__ = ["markdown_page", "summary", "text_table"]
+
+_HEADINGS = ("", OURS, "times", "at most", "others")
+_MEASURED_WITH = ("requests", "urllib3", "wrapt", "starlette", "uvicorn", "uvloop")
+_PAGE = """\
+# Benchmarks
+
+`make bench` measures this and writes this page. Less is better everywhere.
+
+![The figures of the table as bars](benchmarks.svg)
+
+{table}
+
+- *hand-written* sets one context variable, runs the same thing, and resets it, as a class or a `wrapt`
+  decorator that does nothing else: what carries a session cannot do less. "At most" is what we promise.
+- Rows of middleware, of `with_session` and of `current_session_id()` are net: what the bare application,
+  the bare function or the empty loop takes is subtracted.
+- Every contender has its turn in each round, in changing order, so that what slows the machine slows all of
+  them; the figures are medians over the rounds. The garbage collector runs as usual. All traffic is on the
+  loopback, servers are processes of their own, and connections are kept open.
+- The others are measured as they are published, with their defaults; OpenTelemetry with its SDK, and without
+  an exporter. They do other work than we do, and what they do is in their figures.
+- *unguarded* asks "is there an ID yet?" and creates one if not, as is first written; its tasks do so through
+  `asyncio.to_thread`.
+
+Measured with {versions}, on {machine}.
+"""
+
+
+def summary(row: Row) -> str:
+    """Give a row as one line."""
+    times = "" if row.ratio is None else f" = {row.ratio:.3g} {TIMES} {row.reference}"
+    verdict = "" if row.is_within_reach else "  MISSED"
+    return f"{row.title}: {formatted(row.ours, row.unit)}{times} (at most {row.at_most_text}){verdict}"
+
+
+def text_table(rows: Iterable[Row]) -> str:
+    """Give the rows as a table for a terminal."""
+    lines = [_HEADINGS, *map(_cells, rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADINGS) - 1)]
+    return "\n".join(
+        "  ".join(
+            [*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]
+        ).rstrip()
+        for line in lines
+    )
+
+
+def markdown_page(rows: Sequence[Row]) -> str:
+    """Give the page of the documentation."""
+    lines = [_HEADINGS, ["---"] * len(_HEADINGS), *map(_cells, rows)]
+    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    machine = f"{platform.system()}, {platform.machine()}, {os.cpu_count()} CPUs"
+    return _PAGE.format(table=table, versions=", ".join(_versions()), machine=machine)
+
+
+def _cells(row: Row) -> list[str]:
+    others = [f"{name} {formatted(figure, row.unit)}" for name, figure in row.figures.items() if name != OURS]
+    return [
+        row.title,
+        formatted(row.ours, row.unit),
+        "" if row.ratio is None else f"{row.ratio:.3g}",
+        row.at_most_text if row.is_within_reach else f"{row.at_most_text} (missed)",
+        ", ".join(others),
+    ]
+
+
+def _versions() -> Iterator[str]:
+    yield f"{platform.python_implementation()} {platform.python_version()}"
+    for name in (*_MEASURED_WITH, *DISTRIBUTIONS):
+        with suppress(PackageNotFoundError):
+            yield f"{name} {version(name)}"
