@@ -7,12 +7,11 @@ steps, possibly in another context each time.
 
 from __future__ import annotations
 
-import functools
 import inspect
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from types import AsyncGeneratorType, CoroutineType, GeneratorType, MethodType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType, MethodType, MethodWrapperType
 from typing import TYPE_CHECKING, Any
 
 import wrapt
@@ -125,9 +124,7 @@ class _CallableObject(wrapt.ObjectProxy[Any]):
 
 def _is_instance(function: Any) -> bool:
     """Whether it is an object of a class, written in Python, that has a method ``__call__``."""
-    if hasattr(type(function), "__get__") or isinstance(function, functools.partial):
-        return False
-    return hasattr(type(function.__call__), "__get__")
+    return not (hasattr(type(function), "__get__") or isinstance(function.__call__, MethodWrapperType))
 
 
 def _call(open_call: OpenCall) -> Call:
