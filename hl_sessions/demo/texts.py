@@ -80,14 +80,20 @@ def words_of(text: str) -> set[str]:
 
 
 def find_text(question: str) -> Text | None:
-    """Give the text that shares the most words with the question, rare words counting more."""
+    """Give the text that shares the most words with the question; rare words and titles count more."""
     asked = _stems_of(question)
-    scores = [
-        sum(1 / _TEXTS_WITH[stem] for stem in asked & _stems_of(f"{text.title} {text.body}"))
-        for text in TEXTS
-    ]
+    scores = [_score(asked, text) for text in TEXTS]
     best = max(scores)
     return TEXTS[scores.index(best)] if best else None
+
+
+def _score(asked: set[str], text: Text) -> float:
+    title = _stems_of(text.title)
+    return sum((3 if stem in title else 1) / _TEXTS_WITH[stem] for stem in asked & _all_stems_of(text))
+
+
+def _all_stems_of(text: Text) -> set[str]:
+    return _stems_of(f"{text.title} {text.body}")
 
 
 def _stems_of(text: str) -> set[str]:
@@ -95,4 +101,4 @@ def _stems_of(text: str) -> set[str]:
     return {word[:5] for word in words_of(text)}
 
 
-_TEXTS_WITH: Final = Counter(stem for text in TEXTS for stem in _stems_of(f"{text.title} {text.body}"))
+_TEXTS_WITH: Final = Counter(stem for text in TEXTS for stem in _all_stems_of(text))

@@ -1,0 +1,96 @@
+"""A demo that the tests share, and demos in processes of their own."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from socket import create_server
+from typing import Any
+
+import pytest
+import requests
+
+from hl_sessions.demo.running import running_demo
+from hl_sessions.server.serving import base_url
+
+HL_SESSIONS = Path(sys.executable).with_name("hl-sessions")
+
+
+@dataclass
+class Chat:
+    """A chat application to talk to."""
+
+    url: str
+    api_url: str
+
+    def ask(self, message: str) -> requests.Response:
+        """Send a message; the reply is still to be read."""
+        return requests.post(f"{self.url}chat", json={"message": message}, stream=True, timeout=10)
+
+    def sessions(self) -> list[dict[str, Any]]:
+        answer = requests.get(f"{self.url}sessions", timeout=10)
+        sessions: list[dict[str, Any]] = answer.json()["sessions"]
+        return sessions
+
+    def session(self, session_id: str) -> dict[str, Any]:
+        return next(session for session in self.sessions() if session["id"] == session_id)
+
+    def steps(self, session_id: str) -> list[str]:
+        return [datapoint["step"] for datapoint in self.session(session_id)["datapoints"]]
+
+
+@dataclass
+class Demo(Chat):
+    """A demo in a process of its own."""
+
+    process: subprocess.Popen[str]
+    temporary: Path
+
+    def end(self, number: signal.Signals = signal.SIGINT) -> tuple[str, str]:
+        """Tell it to end, and give what it has printed since the greeting, to stdout and to stderr."""
+        self.process.send_signal(number)
+        return self.process.communicate(timeout=5)
+
+
+@pytest.fixture
+def start_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Demo]]:
+    """Starts ``hl-sessions demo`` with the arguments, and waits until it says where it is."""
+    with ExitStack() as running:
+
+        def start(*arguments: str) -> Demo:
+            temporary = tmp_path_factory.mktemp("temporary")
+            process = subprocess.Popen(
+                [HL_SESSIONS, "demo", *arguments],
+                env=os.environ | {"TMPDIR": str(temporary)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            running.enter_context(process)
+            running.callback(process.kill)
+            assert process.stdout is not None
+            urls = [re.search(r"http://[\d.:]+/(v4)?", process.stdout.readline()) for _ in range(2)]
+            assert urls[0]
+            assert urls[1]
+            return Demo(urls[0][0], urls[1][0], process, temporary)
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def chat() -> Iterator[Chat]:
+    """One that the tests share; its bot is quick."""
+    with (
+        pytest.MonkeyPatch.context() as environment,
+        create_server(("127.0.0.1", 0)) as chat_listener,
+        create_server(("127.0.0.1", 0)) as api_listener,
+    ):
+        environment.setenv("no_proxy", "127.0.0.1")
+        with running_demo(chat_listener, api_listener, database=None, seconds_per_word=0.01):
+            host, port = chat_listener.getsockname()
+            yield Chat(f"http://{host}:{port}/", base_url(api_listener))

@@ -1,0 +1,86 @@
+import re
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from hl_sessions.demo import command
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a demo that ends by itself."""
+    # What the command does to its environment ends with the test.
+    monkeypatch.setenv("no_proxy", "*")
+    return lambda *arguments: CliRunner().invoke(command.demo, arguments)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_the_demo_ends_at_once_when_told_to(start_demo: Any, number: signal.Signals) -> None:
+    """In the middle of a reply, which is then said to its end, it leaves no word, process or file."""
+    demo = start_demo("--port", "0", "--api-port", "0")
+    with demo.ask("When is a session created?") as response:
+        chunks = response.iter_content(chunk_size=None)
+        first = next(chunks)
+        assert list(demo.temporary.iterdir())
+        began = time.monotonic()
+        output = demo.end(number)
+        seconds = time.monotonic() - began
+        reply = b"".join([first, *chunks])
+    assert (demo.process.returncode, output) == (0, ("", ""))
+    assert seconds < 2
+    assert reply.endswith(b"(Source: Lazy creation)")
+    assert list(demo.temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize(("option", "other"), [("--port", "--api-port"), ("--api-port", "--port")])
+def test_a_taken_port_is_one_clear_line(run: Run, option: str, other: str) -> None:
+    """The command exits with 1 and names the port and the option."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        result = run(option, port, other, "0")
+    assert result.exit_code == 1
+    assert result.output == f"Error: port {port} is taken; choose another with {option}\n"
+
+
+def test_two_demos_run_side_by_side(start_demo: Any) -> None:
+    """The second one says that it takes free ports, and knows nothing of the sessions of the first."""
+    demos = [start_demo(), start_demo()]
+    assert len({url for demo in demos for url in (demo.url, demo.api_url)}) == 4
+    for demo in demos:
+        with demo.ask("hello") as response:
+            assert response.ok
+    assert [len(demo.sessions()) for demo in demos] == [1, 1]
+    assert demos[0].sessions() != demos[1].sessions()
+    _, said = demos[1].end()
+    assert said == (
+        "Port 8643 is taken, so a free one stands in (--port chooses).\n"
+        "Port 8642 is taken, so a free one stands in (--api-port chooses).\n"
+    )
+    demos[0].end()
+
+
+def test_a_file_keeps_the_sessions(run: Run, start_demo: Any, tmp_path: Path) -> None:
+    """The next demo with the same --db lists what the one before has made."""
+    database = str(tmp_path / "demo.sqlite3")
+    made = re.findall("-> (sesh_.*)", run("--script", "--db", database).output)
+    assert len(made) == 4
+    demo = start_demo("--port", "0", "--api-port", "0", "--db", database)
+    assert [session["id"] for session in demo.sessions()] == made[::-1]
+
+
+def test_a_file_that_is_no_database_is_one_clear_line(run: Run, tmp_path: Path) -> None:
+    """The command exits with 1 and names the file."""
+    path = tmp_path / "notes.txt"
+    path.write_text("this is not a database at all, but it is long enough", encoding="utf-8")
+    result = run("--script", "--db", str(path))
+    assert result.exit_code == 1
+    assert result.output.startswith(f"Error: cannot open the database {path}: ")
+    assert result.output.count("\n") == 1

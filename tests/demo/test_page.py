@@ -1,0 +1,128 @@
+import html
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from playwright.sync_api import Page, expect, sync_playwright
+
+import hl_sessions.demo
+
+CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
+FOLDER = Path(hl_sessions.demo.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def pages() -> Iterator[Any]:
+    """Opens pages; CI has to have a browser, a laptop need not."""
+    if not CHROMIUM.exists() and "CI" not in os.environ:
+        pytest.skip(f"no browser at {CHROMIUM}")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        yield browser.new_page
+        browser.close()
+
+
+@pytest.fixture
+def page(pages: Any, chat: Any) -> Iterator[Page]:
+    """The page of the shared chat; anything on its console, such as a refused script, is a failure."""
+    page = pages()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(chat.url)
+    yield page
+    page.close()
+    # A call that was answered with an error is one of the cases.
+    assert [text for text in complaints if not text.startswith("Failed to load resource")] == []
+
+
+def test_a_message_shows_its_reply_and_its_session(page: Page, chat: Any) -> None:
+    """The reply comes word by word, and the session under it is in the list with three datapoints."""
+    # Every text that the reply has on its way to the last one.
+    page.evaluate(
+        """() => {
+            window.seen = new Set();
+            const watch = () => window.seen.add(document.querySelector(".message.bot")?.textContent);
+            new MutationObserver(watch).observe(document.body, { childList: true, subtree: true });
+        }"""
+    )
+    page.get_by_label("Your message").fill("Do threads <b>share</b> the session?")
+    page.keyboard.press("Enter")
+    chip = page.get_by_title("Show this session in the list")
+    expect(chip).to_be_visible(timeout=10_000)
+    assert page.evaluate("window.seen.size") > 5
+    expect(page.locator(".message.you")).to_have_text("Do threads <b>share</b> the session?")
+    expect(page.locator(".message.bot")).to_contain_text("Worker threads see the session")
+    session_id = chip.locator("code").inner_text()
+    card = page.locator(".session.is-current")
+    expect(card.locator(".session-id")).to_have_text(session_id)
+    expect(card.locator(".step")).to_have_text(["moderation", "retrieval", "answer"])
+    expect(card.locator(".is-pending")).to_have_count(0)
+    assert chat.steps(session_id) == ["moderation", "retrieval", "answer"]
+
+
+def test_a_session_of_an_earlier_reply_can_be_shown_again(page: Page) -> None:
+    """A click on the ID under a reply marks its session in the list."""
+    chips = page.get_by_title("Show this session in the list")
+    for count in (1, 2):
+        page.get_by_role("button", name="When is a session created?").click()
+        expect(chips).to_have_count(count, timeout=10_000)
+    current = page.locator(".session.is-current .session-id")
+    expect(current).to_have_text(chips.nth(1).locator("code").inner_text())
+    chips.nth(0).click()
+    expect(current).to_have_text(chips.nth(0).locator("code").inner_text())
+
+
+def test_an_end_of_the_demo_is_said_on_the_page(pages: Any, start_demo: Any) -> None:
+    """The list, which stays, and the chat both say what is wrong."""
+    demo = start_demo("--port", "0", "--api-port", "0")
+    page = pages()
+    page.goto(demo.url)
+    expect(page.get_by_text("No sessions yet")).to_be_visible()
+    demo.end()
+    expect(page.get_by_role("alert")).to_have_text(
+        "The demo has ended. Start it again with: hl-sessions demo"
+    )
+    page.get_by_role("button", name="When is a session created?").click()
+    expect(page.locator(".message.problem")).to_have_text("The chat application does not answer.")
+    page.close()
+
+
+def test_an_api_that_fails_is_said_on_the_page(page: Page) -> None:
+    """The sentence of the chat application is shown, and goes when the API is back."""
+    page.route("**/sessions", lambda route: route.fulfill(status=502, json={"error": "Away"}))
+    expect(page.get_by_role("alert")).to_have_text("Away")
+    page.unroute("**/sessions")
+    expect(page.get_by_role("alert")).to_be_hidden()
+
+
+def test_the_page_is_whole_and_closed_to_foreign_content(chat: Any) -> None:
+    """It names no other host, holds no inline code, and tells browsers to let none in."""
+    response = requests.get(chat.url, timeout=10)
+    policy = response.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+    assert "unsafe" not in policy
+    references = re.findall(r'(?:src|href)="([^"]+)"', response.text)
+    assert [reference for reference in references if not reference.startswith("data:")] == [
+        "/static/demo.css",
+        "/static/demo.js",
+    ]
+    assert not re.search(r"<style|<script>|\son\w+=|style=", response.text)
+    for reference in references[1:]:
+        assert requests.get(chat.url.rstrip("/") + reference, timeout=10).ok
+
+
+def test_the_code_on_the_page_is_the_code_that_runs() -> None:
+    """Every line that the page shows is in the source of the demo."""
+    source = "\n".join(path.read_text(encoding="utf-8") for path in FOLDER.glob("*.py"))
+    page = (FOLDER / "static" / "index.html").read_text(encoding="utf-8")
+    shown = html.unescape("\n".join(re.findall(r"<code>(.+?)</code>", page, re.DOTALL))).splitlines()
+    assert len(shown) == 5
+    assert [line for line in shown if line.strip() not in source] == []
