@@ -137,13 +137,14 @@ class Response(Generic[Body]):
 class CallOptions(TypedDict, total=False):
     """What every call takes by keyword, as the vendor's calls do.
 
-    - ``timeout``: seconds in all, or a pair of seconds: to connect, and for the rest.
+    - ``timeout``: seconds in all, or a pair of seconds: to connect, and for the rest; or a deadline that
+      several calls share.
     - ``stream``: with ``skip_deserialization``, do not read the content in advance.
     - ``skip_deserialization``: neither decode nor check the body.
     - ``accept_content_types``: what to ask for, ``("application/json",)`` by default.
     """
 
-    timeout: float | tuple[float, float] | None
+    timeout: float | tuple[float, float] | Deadline | None
     stream: bool
     skip_deserialization: bool
     accept_content_types: Sequence[str]
@@ -308,7 +309,7 @@ class SessionsClient:
         self,
         call: Callable[..., Result],
         *args: Any,
-        timeout: float | tuple[float, float] | None = None,
+        timeout: float | tuple[float, float] | Deadline | None = None,
         **options: Any,
     ) -> Result:
         # The time that the call waits for a thread counts, too.

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from hl_sessions.outage import Reports
     from hl_sessions.stores import ConversationStore
+    from hl_sessions.transport import Deadline
 
 __all__ = ["ConversationKey", "ConversationSession", "ConversationSource", "Conversations", "checked_key"]
 
@@ -97,7 +98,10 @@ class ConversationSession(Session):
     def _known_id(self) -> str | None:
         return None if self._ended else self._conversations.known_id(self)
 
-    def _create_id(self, deadline: float) -> str:
+    def _ready_id(self) -> str | None:
+        return None  # the conversation may have a session: the store is asked first
+
+    def _create_id(self, deadline: Deadline) -> str:
         if self._ended:
             return self.manager.create_session_id(deadline)
         return self._conversations.obtain_id(self, deadline)
@@ -121,7 +125,7 @@ class Conversations:
         store: ConversationStore,
         base_url: str,
         idle_timeout: float | None,
-        create: Callable[[float], str],
+        create: Callable[[Deadline], str],
         workers: WorkerThreads,
         reports: Reports,
     ) -> None:
@@ -155,7 +159,7 @@ class Conversations:
             self._count(session)
         return session_id
 
-    def obtain_id(self, session: ConversationSession, deadline: float) -> str:
+    def obtain_id(self, session: ConversationSession, deadline: Deadline) -> str:
         """Give the ID of a conversation, of a session created for it where there is none.
 
         Simultaneous callers with the same key get the same.
@@ -206,7 +210,7 @@ class Conversations:
         self._tell(key, lambda: self._store.end(key))
 
     def _find_or_create(
-        self, key: str, creation: Future[str | None], session: ConversationSession, deadline: float
+        self, key: str, creation: Future[str | None], session: ConversationSession, deadline: Deadline
     ) -> str:
         claimant = uuid.uuid4().hex
         try:
@@ -235,7 +239,7 @@ class Conversations:
         return session_id
 
     def _find_or_claim(
-        self, key: str, session: ConversationSession, claimant: str, deadline: float
+        self, key: str, session: ConversationSession, claimant: str, deadline: Deadline
     ) -> str | None:
         telling = self._tellings.get(key)
         if telling is not None:
@@ -243,10 +247,10 @@ class Conversations:
         while True:
             max_idle = self._max_idle(session)
             session_id = self._store.get(key, max_idle=max_idle)
-            lease = deadline - time.monotonic() + LEASE_MARGIN
+            lease = deadline.remaining() + LEASE_MARGIN
             if session_id is not None or self._store.claim(key, claimant, lease=lease, max_idle=max_idle):
                 return session_id
-            if time.monotonic() + POLL_INTERVAL > deadline:
+            if deadline.remaining() < POLL_INTERVAL:
                 raise APITimeoutError("another process is creating the session of the conversation")
             time.sleep(POLL_INTERVAL)
 

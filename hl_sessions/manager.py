@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar, overload
 
 from hl_sessions.client import DEFAULT_RETRIES, DEFAULT_TIMEOUT, SessionsClient
 from hl_sessions.conversation import ConversationKey, Conversations, checked_key
 from hl_sessions.decorating import KeySource, check_key_or_new, session_decorator
-from hl_sessions.errors import APITimeoutError, ConfigurationError
+from hl_sessions.errors import ConfigurationError
 from hl_sessions.event_loop import WorkerThreads
 from hl_sessions.fork import renew_after_fork
 from hl_sessions.outage import CircuitBreaker, Reports
+from hl_sessions.prefetch import Prefetcher
+from hl_sessions.reentry import creating
 from hl_sessions.scope import Scope
-from hl_sessions.settings import checked_seconds
+from hl_sessions.settings import checked_count, checked_seconds
 from hl_sessions.stores import ConversationStore, MemoryStore
+from hl_sessions.transport import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +50,9 @@ class SessionManager:
             never. It runs from the end of the last scope that read the ID to the entry of the next.
         on_error: ``"warn"`` (default): a failure of the sessions API is logged, once per outage, and
             reads give ``None``; ``"raise"``: it is raised to every simultaneous reader.
+        prefetch: how many created sessions to keep ready at the most, so that a first read costs no
+            round trip. None is created before the first read in the process, and as many are kept as
+            the reads need; what it costs are sessions without datapoints, at most ``prefetch``.
         timeout: seconds that one read may take in all, retries and slow answers included.
         retries: how often a creation is tried again within that time.
 
@@ -64,6 +69,7 @@ class SessionManager:
         store: ConversationStore | None = None,
         idle_timeout: float | None = None,
         on_error: Literal["warn", "raise"] = "warn",
+        prefetch: int = 0,
         timeout: float | None = None,
         retries: int | None = None,
     ) -> None:
@@ -73,6 +79,7 @@ class SessionManager:
             raise ConfigurationError(f"store={store!r} must be a store of hl_sessions.stores")
         if idle_timeout is not None:
             idle_timeout = checked_seconds("idle_timeout", idle_timeout)
+        prefetch = checked_count("prefetch", prefetch)
         self._owns_client = client is None
         if client is None:
             client = _make_client(base_url, api_key, timeout, retries)
@@ -86,12 +93,13 @@ class SessionManager:
         self._owns_store = store is None
         self._store = MemoryStore() if store is None else store
         self._reports = Reports()
-        self._circuit_breaker = CircuitBreaker(self._reports)
+        self._circuit_breaker = CircuitBreaker(self._post, self._reports)
+        self._prefetcher = Prefetcher(prefetch, self._create_ahead) if prefetch else None
         self.conversations = Conversations(
             store=self._store,
             base_url=client.base_url,
             idle_timeout=idle_timeout,
-            create=self.create_session_id,
+            create=lambda deadline: self.ready_session_id() or self.create_session_id(deadline),
             workers=self.workers,
             reports=self._reports,
         )
@@ -131,6 +139,8 @@ class SessionManager:
 
     def close(self) -> None:
         """Release connections and threads. A session created later is a failure of the sessions API."""
+        if self._prefetcher is not None:
+            self._prefetcher.close()
         if self._owns_client:
             self._client.close()
         if self._owns_store:
@@ -143,23 +153,36 @@ class SessionManager:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def deadline(self) -> float:
-        """The time (of ``time.monotonic``) by which a read that begins now has to end."""
-        return time.monotonic() + self._client.timeout
+    def deadline(self) -> Deadline:
+        """The deadline of a read that begins now."""
+        return Deadline(self._client.timeout)
 
-    def create_session_id(self, deadline: float) -> str:
-        """Create a session through ``POST /sessions``; what handles do on the first read.
+    def ready_session_id(self) -> str | None:
+        """The ID of a session that was created ahead, if one is ready."""
+        return None if self._prefetcher is None else self._prefetcher.take()
+
+    def create_session_id(self, deadline: Deadline) -> str:
+        """Create a session through ``POST /sessions``.
 
         Raises:
             HLSessionsError: it could not be created by the deadline, or was not tried during an outage.
         """
-        return self._circuit_breaker.call(lambda: self._post(deadline))
+        return self._circuit_breaker.create(deadline)
 
-    def _post(self, deadline: float) -> str:
-        seconds = deadline - time.monotonic()
-        if seconds <= 0:
-            raise APITimeoutError("the time for this read was over before it was its turn")
-        return self._client.create(timeout=seconds).body["id"]
+    def _create_ahead(self) -> str:
+        try:
+            with creating():
+                return self._circuit_breaker.create(self.deadline())
+        finally:
+            with creating():
+                self.report()
+
+    def _post(self, deadline: Deadline) -> str:
+        return self._client.create(timeout=deadline).body["id"]
+
+    def count_session_without_id(self) -> None:
+        """Count a session that could not be created when it was needed."""
+        self._circuit_breaker.count_session_without_id()
 
     def report(self) -> None:
         """Log what happened since the last report; handles call it when no reader waits any more."""

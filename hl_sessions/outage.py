@@ -15,6 +15,8 @@ from hl_sessions.fork import renew_after_fork
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hl_sessions.transport import Deadline
+
 __all__ = ["CircuitBreaker", "Reports"]
 
 FAILURES_TO_OPEN = 3  # in a row
@@ -55,14 +57,17 @@ class Reports:
 class CircuitBreaker:
     """Tries what fails only now and then, and one caller at a time, until it works again.
 
-    After :data:`FAILURES_TO_OPEN` failures in a row nothing is tried until a cool-off has passed, then
-    by one caller only. The cool-off grows from :data:`FIRST_COOL_OFF` to :data:`LONGEST_COOL_OFF` seconds.
+    After :data:`FAILURES_TO_OPEN` failures in a row the calls under way are given up, and nothing is tried
+    until a cool-off has passed, then by one caller only. The cool-off grows from :data:`FIRST_COOL_OFF`
+    to :data:`LONGEST_COOL_OFF` seconds.
 
     Args:
+        create: creates a session by a deadline and gives its ID.
         reports: where the beginning and the end of an outage are reported.
     """
 
-    def __init__(self, reports: Reports) -> None:
+    def __init__(self, create: Callable[[Deadline], str], reports: Reports) -> None:
+        self._create = create
         self._reports = reports
         self._renew_after_fork()
         renew_after_fork(self)
@@ -71,72 +76,88 @@ class CircuitBreaker:
         self._lock = threading.RLock()
         self._failures = 0
         self._since = 0.0
-        self._without_id = 0  # reads that were tried, or answered at once, in vain
         self._cool_off = FIRST_COOL_OFF
         self._next_trial = 0.0
         self._last_error = ""
+        self._sessions_without_id = 0
+        self._under_way: set[Deadline] = set()
 
-    def call(self, function: Callable[[], str]) -> str:
-        """Give the result of ``function``, or raise its error, or raise at once during an outage.
+    def create(self, deadline: Deadline) -> str:
+        """Create a session and give its ID, or raise at once during an outage.
 
         Raises:
-            APIConnectionError: ``function`` was not called, as it has been failing.
+            APIConnectionError: it was not tried, or not to the end, as creations have been failing.
+            Exception: what the creation raised.
         """
         is_trial = self._admit()
+        self._under_way.add(deadline)
         try:
-            result = function()
+            session_id = self._create(deadline)
         except Exception as error:
+            if deadline.is_aborted:
+                raise self._refusal() from None
             self._failed(error, is_trial=is_trial)
             raise
         except BaseException:
             if is_trial:
                 self._next_trial = time.monotonic()
             raise
+        finally:
+            self._under_way.discard(deadline)
         if self._failures:
             self._recovered()
-        return result
+        return session_id
+
+    def count_session_without_id(self) -> None:
+        """Count a session that went without an ID in the outage, for the report at its end."""
+        with self._lock:
+            self._sessions_without_id += 1
 
     def _admit(self) -> bool:
         if self._failures < FAILURES_TO_OPEN:
             return False
         with self._lock:
-            now = time.monotonic()
-            if now >= self._next_trial:
-                self._next_trial = float("inf")  # nobody else until this trial has ended
-                return True
-            self._without_id += 1
-            raise APIConnectionError(
-                f"not tried, as the sessions API failed {self._failures} times in a row, the last time with:"
-                f" {self._last_error}"
-            )
+            if time.monotonic() < self._next_trial:
+                raise self._refusal()
+            self._next_trial = float("inf")  # nobody else until this trial has ended
+            return True
+
+    def _refusal(self) -> APIConnectionError:
+        return APIConnectionError(
+            f"not tried, as the sessions API failed {self._failures} times in a row, the last time with:"
+            f" {self._last_error}"
+        )
 
     def _failed(self, error: Exception, *, is_trial: bool) -> None:
         with self._lock:
             self._failures += 1
-            self._without_id += 1
             self._last_error = f"{type(error).__name__}: {error}"
             if self._failures == 1:
                 self._since = time.monotonic()
                 self._cool_off = FIRST_COOL_OFF
+                self._sessions_without_id = 0
                 self._reports.add(
                     logging.WARNING,
                     "no session could be created, and none will be until the sessions API is back: %s",
                     self._last_error,
                 )
-            if is_trial or self._failures == FAILURES_TO_OPEN:
+            is_opened = self._failures == FAILURES_TO_OPEN
+            if is_opened or is_trial:
                 jitter = random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret
                 self._next_trial = time.monotonic() + self._cool_off * jitter
                 self._cool_off = min(2 * self._cool_off, LONGEST_COOL_OFF)
+        if is_opened:
+            for deadline in self._under_way.copy():
+                deadline.abort()
 
     def _recovered(self) -> None:
         with self._lock:
             if not self._failures:
                 return
-            seconds = time.monotonic() - self._since
+            self._failures = 0
             self._reports.add(
                 logging.INFO,
-                "the sessions API is back after %.1f seconds; %d reads went without an ID",
-                seconds,
-                self._without_id,
+                "the sessions API is back after %.1f seconds; %d sessions went without an ID",
+                time.monotonic() - self._since,
+                self._sessions_without_id,
             )
-            self._failures = self._without_id = 0

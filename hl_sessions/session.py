@@ -7,13 +7,16 @@ import os
 import threading
 import uuid
 from concurrent.futures import Future
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from hl_sessions.errors import APIConnectionError
 from hl_sessions.event_loop import WorkerThreads, is_event_loop_running, wait_until_done
 from hl_sessions.fork import renew_after_fork
 from hl_sessions.reentry import creating, is_creating
 from hl_sessions.wrapping import wrap, wrap_in
+
+if TYPE_CHECKING:
+    from hl_sessions.transport import Deadline
 
 __all__ = ["Session", "SessionSource"]
 
@@ -28,11 +31,17 @@ class SessionSource(Protocol):
     raises_errors: bool
     workers: WorkerThreads
 
-    def create_session_id(self, deadline: float) -> str:
-        """Create a session, at the latest by ``deadline`` (of ``time.monotonic``)."""
+    def deadline(self) -> Deadline:
+        """The deadline of a read that begins now."""
 
-    def deadline(self) -> float:
-        """The time (of ``time.monotonic``) by which a read that begins now has to end."""
+    def ready_session_id(self) -> str | None:
+        """The ID of a session that was created ahead, if one is ready."""
+
+    def create_session_id(self, deadline: Deadline) -> str:
+        """Create a session."""
+
+    def count_session_without_id(self) -> None:
+        """Count a session that could not be created when it was needed."""
 
     def report(self) -> None:
         """Log what happened since the last report."""
@@ -45,7 +54,7 @@ class _Abandoned(Exception):  # noqa: N818 - not an error: the creator was inter
 class _Creation(Future[str]):
     """One attempt to get an ID, which one reader makes and all simultaneous ones wait for."""
 
-    def __init__(self, deadline: float) -> None:
+    def __init__(self, deadline: Deadline) -> None:
         super().__init__()
         self.deadline = deadline
         self.process = os.getpid()
@@ -54,12 +63,13 @@ class _Creation(Future[str]):
 class _Details:
     """What only those sessions need that are read."""
 
-    __slots__ = ("creation", "logs_by_reference", "reference_id")
+    __slots__ = ("creation", "logs_by_reference", "reference_id", "went_without_id")
 
     def __init__(self) -> None:
         self.creation: _Creation | None = None
         self.reference_id: str | None = None
         self.logs_by_reference = False
+        self.went_without_id = False
 
 
 class _Once:
@@ -235,10 +245,14 @@ class Session:
             return {"session_id": session_id}
 
     def _known_id(self) -> str | None:
-        """An ID that can be had without waiting."""
+        """The ID that the session has already, if that can be had without waiting."""
         return None
 
-    def _create_id(self, deadline: float) -> str:
+    def _ready_id(self) -> str | None:
+        """An ID for this session alone, if one can be had without waiting."""
+        return self.manager.ready_session_id()
+
+    def _create_id(self, deadline: Deadline) -> str:
         return self.manager.create_session_id(deadline)
 
     def _ensure_details(self) -> _Details:
@@ -259,6 +273,9 @@ class Session:
             # A creation that was under way when this process was forked goes on in the parent only.
             if under_way is not None and under_way.process == os.getpid():
                 return under_way, False
+            self._id = self._ready_id()
+            if self._id is not None:
+                return None
             details.creation = _Creation(self.manager.deadline())
             return details.creation, True
 
@@ -286,10 +303,14 @@ class Session:
 
     def _settle(self, creation: _Creation, outcome: str | Exception) -> None:
         with _agreement.lock:
-            if self._details is not None and self._details.creation is creation:
-                self._details.creation = None
+            details = self._ensure_details()
+            if details.creation is creation:
+                details.creation = None
             if isinstance(outcome, str):
                 self._id = outcome
+            elif not (details.went_without_id or isinstance(outcome, _Abandoned)):
+                details.went_without_id = True
+                self.manager.count_session_without_id()
         if isinstance(outcome, str):
             creation.set_result(outcome)
         else:

@@ -7,12 +7,14 @@ exchange from the first name look-up to the last byte of the body, over all atte
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 import random
+import socket
 import threading
 import time
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import Context
 from email.utils import mktime_tz, parsedate_tz
@@ -29,8 +31,7 @@ from urllib3.util import Retry, Timeout
 from hl_sessions.reentry import creating
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from http.client import HTTPMessage
 
 __all__ = ["Deadline", "DeadlineAdapter", "DeadlineRetry", "retry_after_seconds"]
@@ -59,6 +60,24 @@ class Deadline(Timeout):
         self._end = time.monotonic() + min(seconds, LONGEST_TIMEOUT)
         self._connect_limit = seconds if connect is None else connect
         self._rest = rest
+        #: Wakes who waits for the exchange at the moment.
+        self.wake: Callable[[], object] | None = None
+        self.is_aborted = False
+
+    def abort(self) -> None:
+        """End now, from another thread: who waits stops waiting, and nothing is tried again."""
+        self.is_aborted = True
+        self._end = 0.0
+        wake = self.wake
+        if wake is not None:
+            with suppress(OSError):  # the connection is closed already
+                wake()
+
+    def wait(self, event: threading.Event, seconds: float) -> None:
+        """Wait for ``event``, at most ``seconds``, or until the deadline is aborted."""
+        self.wake = event.set
+        if not self.is_aborted:
+            event.wait(seconds)
 
     def remaining(self) -> float:
         """Seconds left, never negative."""
@@ -143,9 +162,18 @@ class _DeadlineConnect:
 
     response_class = _DeadlineResponse
     timeout: float
+    deadline: Deadline | None = None  # that of the exchange under way
+    sock: socket.socket
+
+    def getresponse(self, *args: Any, **kwargs: Any) -> Any:
+        if self.deadline is not None:
+            self.deadline.wake = functools.partial(self.sock.shutdown, socket.SHUT_RDWR)
+        return super().getresponse(*args, **kwargs)  # type: ignore[misc]
 
     def connect(self) -> None:
         outcome: Future[None] = Future()
+        is_over = threading.Event()
+        outcome.add_done_callback(lambda _: is_over.set())
         connect = super().connect  # type: ignore[misc]
 
         def run() -> None:
@@ -159,7 +187,11 @@ class _DeadlineConnect:
 
         # An empty context: nothing that runs there may wait for the session being created here.
         threading.Thread(target=Context().run, args=(run,), name="hl-sessions-connect", daemon=True).start()
-        if not wait([outcome], self.timeout).done:
+        if self.deadline is None:  # a tunnel through a proxy
+            is_over.wait(self.timeout)
+        else:
+            self.deadline.wait(is_over, self.timeout)
+        if not outcome.done():
             outcome.add_done_callback(lambda _: self.close())  # type: ignore[attr-defined]
             raise ConnectTimeoutError(self, "the connection was not made in time")
         outcome.result()
@@ -174,7 +206,7 @@ class _SecureConnection(_DeadlineConnect, HTTPSConnection):  # type: ignore[misc
 
 
 class _DeadlinePool:
-    """Tells the retries of an exchange about its deadline."""
+    """Tells the retries and the connection of an exchange about its deadline."""
 
     def urlopen(self, *args: Any, **kwargs: Any) -> Any:
         retries, deadline = kwargs.get("retries"), kwargs.get("timeout")
@@ -182,6 +214,11 @@ class _DeadlinePool:
             kwargs["retries"] = retries.within(deadline)
         kwargs["enforce_content_length"] = True  # the default of urllib3 2, not of 1.26
         return super().urlopen(*args, **kwargs)  # type: ignore[misc]
+
+    def _make_request(self, *args: Any, **kwargs: Any) -> Any:
+        connection, deadline = args[0], kwargs.get("timeout")
+        connection.deadline = deadline if isinstance(deadline, Deadline) else None
+        return super()._make_request(*args, **kwargs)  # type: ignore[misc]
 
 
 class _Pool(_DeadlinePool, HTTPConnectionPool):
@@ -292,4 +329,7 @@ class DeadlineRetry(Retry):
         return backoff * random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret
 
     def sleep(self, response: Any = None) -> None:  # noqa: ARG002, D102
-        time.sleep(self.delay)
+        if self.deadline is None:
+            time.sleep(self.delay)
+        else:
+            self.deadline.wait(threading.Event(), self.delay)
