@@ -236,6 +236,7 @@ class Conversations:
                 session_id = self._store.get(key, max_idle=None) or session_id
         except Exception as error:  # noqa: BLE001 - as above
             self._store_failed(error)
+            self._quietly(lambda: self._store.release(key, claimant))
         return session_id
 
     def _find_or_claim(
