@@ -51,13 +51,15 @@ class Prefetcher:
 
     def take(self) -> str | None:
         """Give the ID of a session that is ready, ``None`` if none is; never waits for one."""
-        with self._condition:
-            session_id = self._pop()
-            if session_id is None:
-                self._wanted = min(2 * self._wanted, self._limit)
-            self._is_failing = False
-            self._start_refilling()
-            return session_id
+        session_id = self._pop()
+        # Waking a thread costs more than all the rest; so it is done for several sessions at a time.
+        if len(self._ready) <= self._wanted // 4:
+            with self._condition:
+                if session_id is None:
+                    self._wanted = min(2 * self._wanted, self._limit)
+                self._is_failing = False
+                self._start_refilling()
+        return session_id
 
     def close(self) -> None:
         """Create no more; what is ready is dropped."""
@@ -68,7 +70,10 @@ class Prefetcher:
 
     def _pop(self) -> str | None:
         while self._ready:
-            session_id, created = self._ready.popleft()
+            try:
+                session_id, created = self._ready.popleft()
+            except IndexError:  # another thread was faster
+                break
             if time.monotonic() - created < MAX_AGE:
                 return session_id
             self._wanted = max(1, self._wanted - 1)

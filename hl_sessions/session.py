@@ -268,16 +268,15 @@ class Session:
                 self._id = known_id
             if self._id is not None:
                 return None
-            details = self._ensure_details()
-            under_way = details.creation
+            under_way = None if self._details is None else self._details.creation
             # A creation that was under way when this process was forked goes on in the parent only.
             if under_way is not None and under_way.process == os.getpid():
                 return under_way, False
             self._id = self._ready_id()
             if self._id is not None:
                 return None
-            details.creation = _Creation(self.manager.deadline())
-            return details.creation, True
+            creation = self._ensure_details().creation = _Creation(self.manager.deadline())
+            return creation, True
 
     def _carry_out(self, creation: _Creation) -> None:
         try:
