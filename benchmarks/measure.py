@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from itertools import repeat
+from random import Random
 from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -15,7 +16,17 @@ if TYPE_CHECKING:
     # Does something the given number of times, and gives the seconds that took.
     Run = Callable[[int], float]
 
-__all__ = ["FULL", "QUICK", "Effort", "awaits", "calls", "compare", "empty_loop", "net_costs"]
+__all__ = [
+    "FULL",
+    "QUICK",
+    "Effort",
+    "awaits",
+    "calls",
+    "compare",
+    "empty_loop",
+    "net_costs",
+    "paired_medians",
+]
 
 
 @dataclass(frozen=True)
@@ -24,7 +35,7 @@ class Effort:
 
     Attributes:
         rounds: in each of which every contender has its turn.
-        turn: seconds that a turn takes, about.
+        turn: seconds that a turn takes, about: short, as the load of the machine changes all the time.
         scopes: how many to open where memory is watched.
     """
 
@@ -33,7 +44,7 @@ class Effort:
     scopes: int
 
 
-FULL = Effort(rounds=21, turn=0.02, scopes=1_000_000)
+FULL = Effort(rounds=400, turn=0.002, scopes=1_000_000)
 QUICK = Effort(rounds=1, turn=0.0, scopes=1_000)
 
 
@@ -71,13 +82,13 @@ def empty_loop(number: int) -> float:
 
 def compare(runs: Mapping[str, Run], effort: Effort) -> dict[str, list[float]]:
     """Give the seconds of each contender for doing it once, a number for each round."""
-    names = list(runs)
+    names, shuffle = list(runs), Random(0).shuffle
     numbers = {name: _number_for(run, effort.turn) for name, run in runs.items()}
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(effort.rounds):
+        shuffle(names)  # some leave the machine slower to the next
         for name in names:
             seconds[name].append(runs[name](numbers[name]) / numbers[name])
-        names.append(names.pop(0))  # nobody always follows the same neighbour
     return seconds
 
 
@@ -87,6 +98,15 @@ def _number_for(run: Run, turn: float) -> int:
     while (seconds := run(number)) < turn / 4:
         number *= 2
     return max(1, round(number * turn / seconds))
+
+
+def paired_medians(seconds: Mapping[str, list[float]], reference: str) -> dict[str, float]:
+    """Give the median of the reference, times the median of what multiple of it each one takes."""
+    ordinary = median(seconds[reference])
+    return {
+        name: ordinary * median(one / other for one, other in zip(rounds, seconds[reference], strict=True))
+        for name, rounds in seconds.items()
+    }
 
 
 def net_costs(seconds: Mapping[str, list[float]], bare: str) -> dict[str, float]:

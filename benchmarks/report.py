@@ -32,8 +32,9 @@ _PAGE = """\
 - Rows of middleware, of `with_session` and of `current_session_id()` are net: what the bare application,
   the bare function or the empty loop takes is subtracted.
 - Every contender has its turn in each round, in changing order, so that what slows the machine slows all of
-  them; the figures are medians over the rounds. The garbage collector runs as usual. All traffic is on the
-  loopback, servers are processes of their own, and connections are kept open.
+  them; ratios are taken within a round, and what is shown are medians over the rounds. The garbage collector
+  runs as usual. All traffic is on the loopback, servers are processes of their own, and connections are kept
+  open.
 - The others are measured as they are published, with their defaults; OpenTelemetry with its SDK, and without
   an exporter. They do other work than we do, and what they do is in their figures.
 - *unguarded* asks "is there an ID yet?" and creates one if not, as is first written; its tasks do so through
