@@ -7,10 +7,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hl_sessions.context import enter_session, leave_session
+from hl_sessions.errors import HLSessionsError
 from hl_sessions.headers import checked_header_name
 from hl_sessions.manager import SessionManager, checked_manager, default_manager
 from hl_sessions.scope import open_session
@@ -48,6 +50,8 @@ class HLSessionMiddleware:
         manager: opens the sessions; ``None``: the one of :func:`hl_sessions.configure`.
         response_header: the name of a header that tells the client the session ID, if there is one when
             the response starts or the WebSocket is accepted; ``None``: no header.
+        eager: create the session before the application runs, off the event loop, so that a plain
+            ``current_session_id()`` in async code never blocks. Then each request makes a session.
 
     Raises:
         ConfigurationError: ``manager`` is not a manager, or ``response_header`` not a header name.
@@ -59,6 +63,7 @@ class HLSessionMiddleware:
         manager: SessionManager | None = None,
         *,
         response_header: str | None = None,
+        eager: bool = False,
     ) -> None:
         self.app = app
         self._manager = checked_manager(manager)
@@ -67,6 +72,8 @@ class HLSessionMiddleware:
             if response_header is None
             else checked_header_name("response_header", response_header).lower().encode("ascii")
         )
+        self._eager = eager
+        self._has_options = eager or response_header is not None
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         """Run the application in the scope of a session."""
@@ -78,15 +85,26 @@ class HLSessionMiddleware:
         session = scope[SESSION] = open_session(manager)[0] if SESSION in scope else Session(manager)
         token = enter_session(session)
         try:
-            if self._response_header is None:
+            if not self._has_options:
                 await self.app(scope, receive, send)
             else:
-                await self._run_with_header(scope, receive, send, session)
+                await self._run_with_options(scope, receive, send, session)
         finally:
             try:
                 leave_session(token)
             except ValueError:
                 pass  # a request that nobody finished is closed in whatever context
+
+    async def _run_with_options(
+        self, scope: ASGIScope, receive: Receive, send: Send, session: Session
+    ) -> None:
+        if self._eager:
+            with suppress(HLSessionsError):  # the application meets it when it reads
+                await session.aid()
+        if self._response_header is None:
+            await self.app(scope, receive, send)
+        else:
+            await self._run_with_header(scope, receive, send, session)
 
     async def _run_with_header(
         self, scope: ASGIScope, receive: Receive, send: Send, session: Session

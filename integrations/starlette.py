@@ -64,6 +64,8 @@ class HLSessionMiddleware(asgi.HLSessionMiddleware):
         manager: opens the sessions; ``None``: the one of :func:`hl_sessions.configure`.
         response_header: the name of a header that tells the client the session ID, if there is one when
             the response starts or the WebSocket is accepted; ``None``: no header.
+        eager: create the session before the application runs, off the event loop, so that a plain
+            ``current_session_id()`` in async code never blocks. Then each request makes a session.
 
     Raises:
         ConfigurationError: ``manager`` is not a manager, or ``response_header`` not a header name.
