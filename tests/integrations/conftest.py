@@ -1,0 +1,95 @@
+"""Real servers on the loopback, and a manager whose sessions API counts its calls."""
+
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+
+import hl_sessions.manager
+from hl_sessions import SessionManager, current_session
+from tests.conftest import SessionsAPI
+
+Address = tuple[str, int]
+ServeASGI = Callable[..., Address]
+
+SESSION_ID = re.compile(r"sesh_[0-9a-f]{32}")
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_behind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test leaves a session or a default manager to the next one."""
+    monkeypatch.setattr(hl_sessions.manager._default, "manager", None)
+    assert current_session() is None
+    yield
+    assert current_session() is None
+
+
+@pytest.fixture
+def manager(sessions_api: SessionsAPI) -> Iterator[SessionManager]:
+    with SessionManager(sessions_api.base_url, retries=0) as manager:
+        yield manager
+
+
+@pytest.fixture
+def other_manager(sessions_api: SessionsAPI) -> Iterator[SessionManager]:
+    with SessionManager(sessions_api.base_url, retries=0) as manager:
+        yield manager
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_up = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.is_up.set()
+
+
+@contextmanager
+def running_uvicorn(app: Any, **settings: Any) -> Iterator[Address]:
+    """Serve ``app`` from a thread."""
+    config = uvicorn.Config(
+        app, **{"log_config": None, "ws": "websockets-sansio", "lifespan": "off", **settings}
+    )
+    server = _Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        assert server.is_up.wait(10)
+        try:
+            yield listener.getsockname()
+        finally:
+            server.should_exit = True
+            thread.join(10)
+
+
+@pytest.fixture
+def serve_asgi() -> Iterator[ServeASGI]:
+    """Gives the address at which uvicorn serves an application until the end of the test."""
+    with ExitStack() as servers:
+        yield lambda app, **settings: servers.enter_context(running_uvicorn(app, **settings))
+
+
+def send_raw(address: Address, request: str) -> bytes:
+    """All bytes that the server sends until it closes the connection, which the request has to ask for."""
+    with socket.create_connection(address, timeout=10) as connection:
+        connection.sendall(request.replace("\n", "\r\n").encode("ascii"))
+        received = b"".join(iter(lambda: connection.recv(65536), b""))
+    return re.sub(rb"(?i)(\ndate: )[^\r]*", rb"\1(masked)", received)
+
+
+def get_raw(address: Address, path: str = "/", method: str = "GET") -> bytes:
+    return send_raw(address, f"{method} {path} HTTP/1.1\nHost: test\nConnection: close\n\n")
+
+
+def headers_named(name: str, response: bytes) -> list[str]:
+    """The values of all headers of that name in a response as it was on the wire."""
+    head = response.partition(b"\r\n\r\n")[0].decode("latin-1")
+    fields = [line.partition(":") for line in head.split("\r\n")[1:]]
+    return [value.strip() for field, _, value in fields if field.lower() == name.lower()]
