@@ -680,7 +680,7 @@ def test_websocket_has_one_session_and_tells_it_in_the_handshake(
             await send({"type": "websocket.send", "text": current_session_id()})
 
     address = serve_asgi(HLSessionMiddleware(app, manager, response_header="X-Session-ID"))
-    seen = []
+    seen: list[Any] = []
     for _ in range(2):
         with connect("ws://{}:{}/".format(*address)) as websocket:
             answers = set()

@@ -1,0 +1,253 @@
+"""The middleware and the dependency in FastAPI applications."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Annotated, Any
+
+import pytest
+from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request, WebSocket
+from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.testclient import TestClient
+
+from hl_sessions import Session, SessionManager, acurrent_session_id, current_session, current_session_id
+from hl_sessions.integrations.starlette import HLSessionMiddleware, get_session
+from tests.conftest import SessionsAPI
+from tests.integrations.conftest import SESSION_ID
+
+BACKENDS = ["asyncio", "trio"]
+HEADER = "X-Session-ID"
+TheSession = Annotated[Session, Depends(get_session)]
+
+
+@pytest.fixture
+def app(manager: SessionManager) -> FastAPI:
+    app = FastAPI()
+    app.add_middleware(HLSessionMiddleware, manager, response_header=HEADER)
+    return app
+
+
+def client_of(app: FastAPI, backend: Any = "asyncio") -> TestClient:
+    return TestClient(app, raise_server_exceptions=False, backend=backend)
+
+
+class Reads:
+    """Everything that FastAPI calls or iterates in a request, each reading the session ID."""
+
+    def __init__(self) -> None:
+        self.seen: list[str | None] = []
+
+    def sync(self) -> None:
+        self.seen.append(current_session_id())
+
+    async def coroutine(self) -> None:
+        self.seen.append(await acurrent_session_id())
+
+    def steps(self) -> Iterator[str]:
+        self.sync()
+        yield "x"
+        self.sync()
+
+    async def asteps(self) -> AsyncIterator[str]:
+        await self.coroutine()
+        yield "x"
+        await self.coroutine()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("path", ["/sync", "/async"])
+def test_one_session_in_dependencies_endpoint_stream_and_background(
+    path: str, backend: str, app: FastAPI, sessions_api: SessionsAPI
+) -> None:
+    """All of them, sync and async, and what dependencies do after their ``yield``, share one session."""
+    reads = Reads()
+    dependencies = [Depends(each) for each in (reads.sync, reads.coroutine, reads.steps, reads.asteps)]
+
+    def add_tasks(tasks: BackgroundTasks) -> None:
+        tasks.add_task(reads.sync)
+        tasks.add_task(reads.coroutine)
+
+    @app.get("/sync", dependencies=[*dependencies, Depends(add_tasks)])
+    def endpoint() -> StreamingResponse:
+        reads.sync()
+        return StreamingResponse(reads.steps())
+
+    @app.get("/async", dependencies=[*dependencies, Depends(add_tasks)])
+    async def aendpoint() -> StreamingResponse:
+        await reads.coroutine()
+        return StreamingResponse(reads.asteps())
+
+    with client_of(app, backend) as client:
+        for number in (1, 2):
+            response = client.get(path)
+            assert response.text == "x"
+            assert reads.seen == [response.headers[HEADER]] * 11
+            assert sessions_api.posts == number
+            reads.seen.clear()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_get_session_gives_the_handle(backend: str, app: FastAPI, sessions_api: SessionsAPI) -> None:
+    """It is the session of the request, in sync and async endpoints, and asking for it makes no call."""
+
+    @app.get("/unread")
+    async def unread(session: TheSession) -> bool:
+        return session is current_session()
+
+    @app.get("/sync")
+    def read(session: TheSession) -> str | None:
+        return session.id
+
+    @app.get("/async")
+    async def aread(session: TheSession) -> str | None:
+        return await session.aid()
+
+    with client_of(app, backend) as client:
+        assert client.get("/unread").json() is True
+        assert sessions_api.connections == 0
+        for path in ("/sync", "/async"):
+            response = client.get(path)
+            assert response.json() == response.headers[HEADER]
+
+
+def test_get_session_serves_websockets(app: FastAPI) -> None:
+    """The dependency works where there is no request object, and every message has the one session."""
+
+    @app.websocket("/")
+    async def talk(websocket: WebSocket, session: TheSession) -> None:
+        await websocket.accept()
+        async for _ in websocket.iter_text():
+            await websocket.send_json([await session.aid(), current_session_id()])
+
+    with client_of(app).websocket_connect("/") as websocket:
+        answers = []
+        for _ in range(2):
+            websocket.send_text("and now?")
+            answers.extend(websocket.receive_json())
+    assert len(answers) == 4
+    assert len(set(answers)) == 1
+
+
+def test_get_session_without_the_middleware_says_what_to_add() -> None:
+    """The error names the middleware, with the module that it comes from."""
+    app = FastAPI()
+
+    @app.get("/")
+    def endpoint(session: TheSession) -> None: ...
+
+    with pytest.raises(RuntimeError, match=r"add hl_sessions\.integrations\.starlette\.HLSessionMiddleware"):
+        TestClient(app).get("/")
+
+
+def test_documentation_of_the_api_stays_the_same(app: FastAPI) -> None:
+    """Neither the middleware nor the dependency shows in the OpenAPI schema."""
+    bare = FastAPI()
+
+    @bare.get("/{number}")
+    def without(number: int) -> None: ...
+
+    @app.get("/{number}")
+    def with_session(number: int, session: TheSession) -> None: ...
+
+    schema = TestClient(app).get("/openapi.json").text
+    assert schema.replace("with_session", "without").replace("With Session", "Without") == (
+        TestClient(bare).get("/openapi.json").text
+    )
+
+
+@pytest.mark.parametrize("debug", [False, True], ids=["plain", "debug"])
+def test_unhandled_error_tells_its_session(app: FastAPI, sessions_api: SessionsAPI, *, debug: bool) -> None:
+    """On the first request ever the 500 has the header."""
+    app.debug = debug
+
+    @app.get("/")
+    def fail(session: TheSession) -> None:
+        raise LookupError(session.id)
+
+    for number in (1, 2):
+        response = client_of(app).get("/")
+        assert response.status_code == 500
+        assert SESSION_ID.fullmatch(response.headers[HEADER])
+        assert (f"LookupError: {response.headers[HEADER]}" in response.text) == debug
+        assert sessions_api.posts == number
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_error_handler_runs_once_in_the_session(app: FastAPI, *, asynchronous: bool) -> None:
+    """What ``exception_handler(Exception)`` answers has the header, and was made in the session."""
+    calls: list[str | None] = []
+
+    def handle(request: Request, error: Exception) -> JSONResponse:
+        calls.append(current_session_id())
+        return JSONResponse({"sorry": str(error)}, 500)
+
+    async def ahandle(request: Request, error: Exception) -> JSONResponse:
+        return handle(request, error)
+
+    app.exception_handler(Exception)(ahandle if asynchronous else handle)
+
+    @app.get("/")
+    def fail(session: TheSession) -> None:
+        raise LookupError("fail")
+
+    response = client_of(app).get("/")
+    assert response.json() == {"sorry": "fail"}
+    assert calls == [response.headers[HEADER]]
+
+
+def test_refusals_tell_the_session(app: FastAPI) -> None:
+    """An ``HTTPException`` after the first read, and a validation error after a dependency's read."""
+
+    async def read() -> None:
+        await acurrent_session_id()
+
+    @app.get("/refused", dependencies=[Depends(read)])
+    def refuse() -> None:
+        raise HTTPException(403)
+
+    @app.get("/invalid", dependencies=[Depends(read)])
+    def invalid(number: int) -> None: ...
+
+    client = client_of(app)
+    refused, invalid_ = client.get("/refused"), client.get("/invalid?number=x")
+    assert (refused.status_code, invalid_.status_code) == (403, 422)
+    assert SESSION_ID.fullmatch(refused.headers[HEADER])
+    assert SESSION_ID.fullmatch(invalid_.headers[HEADER])
+
+
+def test_dependency_sees_the_error_in_the_session(app: FastAPI) -> None:
+    """The ``except`` and ``finally`` of a dependency with ``yield`` run in the session of the request."""
+    seen: list[str | None] = []
+
+    def steps() -> Iterator[None]:
+        try:
+            yield
+        except LookupError:
+            seen.append(current_session_id())
+            raise
+        finally:
+            seen.append(current_session_id())
+
+    @app.get("/", dependencies=[Depends(steps)])
+    def fail(session: TheSession) -> None:
+        raise LookupError(session.id)
+
+    response = client_of(app).get("/")
+    assert seen == [response.headers[HEADER]] * 2
+
+
+def test_http_middleware_functions_share_the_session(manager: SessionManager) -> None:
+    """Functions of ``app.middleware("http")`` added before ours run inside of it."""
+    app = FastAPI()
+    seen: list[str | None] = []
+
+    @app.middleware("http")
+    async def note(request: Request, call_next: Callable[[Request], Any]) -> Any:
+        response = await call_next(request)
+        seen.append(await acurrent_session_id())
+        return response
+
+    @app.get("/")
+    def endpoint(session: TheSession) -> str | None:
+        return session.id
+
+    app.add_middleware(HLSessionMiddleware, manager)
+    assert [client_of(app).get("/").json()] == seen
