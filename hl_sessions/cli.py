@@ -14,4 +14,7 @@ def main() -> None:
         if error.name is not None and error.name.startswith("hl_sessions"):
             raise
         sys.exit(f"hl-sessions: {error.name} is missing; install it with: pip install 'hl-sessions[server]'")
+    except KeyboardInterrupt:
+        # Loading takes a moment, and somebody may have thought better of it.
+        sys.exit(130)
     click.Group("hl-sessions", commands=[serve, demo], help="A server of the v4 API, and a demo.")()

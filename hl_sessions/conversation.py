@@ -67,10 +67,10 @@ class ConversationSource(SessionSource, Protocol):
 class ConversationSession(Session):
     """The session of a scope with a conversation key."""
 
-    __slots__ = ("_conversations", "_ended", "_entered", "_is_counted", "_key", "_left")
+    __slots__ = ("_conversations", "_ended", "_entered", "_is_counted", "_key", "_left", "manager")
 
     def __init__(self, manager: ConversationSource, key: str) -> None:
-        super().__init__(manager)
+        self.manager = manager
         self._conversations = manager.conversations
         self._key = key
         self._entered = time.monotonic()

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from hl_sessions.context import enter_session, innermost_session, leave_session
 from hl_sessions.conversation import checked_key
 from hl_sessions.scope import open_session
-from hl_sessions.session import Session
 from hl_sessions.wrapping import RUNS_LATER, Call, OpenCall, continued, is_coroutine_function, wrap, wrap_in
 
 if TYPE_CHECKING:
     from hl_sessions.conversation import ConversationSource
+    from hl_sessions.session import Session
 
 __all__ = ["KeySource", "check_key_or_new", "session_decorator"]
 
@@ -67,7 +67,7 @@ def session_decorator(
 def _joining_call(get_manager: Callable[[], ConversationSource]) -> Call:
     def call(wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         manager = get_manager()
-        session = Session(manager) if innermost_session() is None else open_session(manager)[0]
+        session = manager.new_session() if innermost_session() is None else open_session(manager)[0]
         token = enter_session(session)
         try:
             result = wrapped(*args, **kwargs)
@@ -81,7 +81,7 @@ def _joining_call(get_manager: Callable[[], ConversationSource]) -> Call:
 def _joining_async_call(get_manager: Callable[[], ConversationSource]) -> Call:
     async def call(wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         manager = get_manager()
-        session = Session(manager) if innermost_session() is None else open_session(manager)[0]
+        session = manager.new_session() if innermost_session() is None else open_session(manager)[0]
         token = enter_session(session)
         try:
             return await wrapped(*args, **kwargs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar, overload
@@ -16,6 +17,7 @@ from hl_sessions.outage import CircuitBreaker, Reports
 from hl_sessions.prefetch import Prefetcher
 from hl_sessions.reentry import creating
 from hl_sessions.scope import Scope
+from hl_sessions.session import Session, session_type
 from hl_sessions.settings import checked_count, checked_seconds
 from hl_sessions.stores import ConversationStore, MemoryStore
 from hl_sessions.transport import Deadline
@@ -87,6 +89,7 @@ class SessionManager:
             raise ConfigurationError(f"client must be a SessionsClient, not {type(client).__name__}")
         elif any(setting is not None for setting in (base_url, api_key, timeout, retries)):
             raise ConfigurationError("client excludes base_url, api_key, timeout and retries: it has its own")
+        self.new_session: Callable[[], Session] = session_type(self)
         self.raises_errors = on_error == "raise"
         self.workers = WorkerThreads()
         self._client = client
@@ -248,6 +251,7 @@ def _make_default() -> SessionManager:
 def _configurator(
     make: Callable[Parameters, SessionManager],
 ) -> Callable[Parameters, SessionManager]:
+    @functools.wraps(make, assigned=())
     def configure(*args: Parameters.args, **kwargs: Parameters.kwargs) -> SessionManager:
         """Set the default manager, which integrations and ``with_session`` use when they are given none.
 

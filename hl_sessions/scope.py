@@ -6,16 +6,13 @@ from typing import TYPE_CHECKING
 
 from hl_sessions.context import enter_session, innermost_session, not_left, strays
 from hl_sessions.conversation import ConversationSession, ConversationSource
-from hl_sessions.session import Session
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from hl_sessions.session import Session
+
 __all__ = ["Scope", "open_session"]
-
-
-def _outer(session: Session) -> Session | None:
-    return getattr(session, "_outer", None)
 
 
 def _is_joined(session: Session, key: str | None) -> bool:
@@ -41,13 +38,13 @@ def open_session(
         outer = not_left(outer)
     surrounding = outer
     while surrounding is not None and surrounding.manager is not manager:
-        surrounding = _outer(surrounding)
+        surrounding = surrounding._outer
     if surrounding is not None and not new and _is_joined(surrounding, key):
         return surrounding, True
-    session = Session(manager) if key is None else ConversationSession(manager, key)
+    session = manager.new_session() if key is None else ConversationSession(manager, key)
     if outer is not None and outer is surrounding:
         # The new session hides the one it is in; linking it would keep a chain of scopes alive for ever.
-        outer = _outer(outer)
+        outer = outer._outer
     if outer is not None:
         session._outer = outer
     return session, False

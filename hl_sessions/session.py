@@ -16,9 +16,11 @@ from hl_sessions.reentry import creating, is_creating
 from hl_sessions.wrapping import wrap, wrap_in
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hl_sessions.transport import Deadline
 
-__all__ = ["Session", "SessionSource"]
+__all__ = ["Session", "SessionSource", "session_type"]
 
 Function = TypeVar("Function")
 
@@ -28,6 +30,7 @@ logger = logging.getLogger("hl_sessions")
 class SessionSource(Protocol):
     """What a handle needs of the manager that it belongs to."""
 
+    new_session: Callable[[], Session]
     raises_errors: bool
     workers: WorkerThreads
 
@@ -124,17 +127,14 @@ class Session:
         manager: the manager of the scope.
     """
 
-    __slots__ = ("_details", "_id", "_left_for", "_outer", "manager")
-
-    # Set where they apply only, as a handle is made for every request: the session of another manager
-    # around this one, and what was current before a scope that was not left in order.
-    _outer: Session
+    # Defaults of the class and no constructor: a handle is made for every request, and most are never read.
+    manager: SessionSource
+    _id: str | None = None
+    _details: _Details | None = None
+    #: The session of another manager around this one.
+    _outer: Session | None = None
+    #: What was current before, set once a scope was not left in order.
     _left_for: Session | None
-
-    def __init__(self, manager: SessionSource) -> None:
-        self.manager = manager
-        self._id: str | None = None
-        self._details: _Details | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._id or 'not created'}>"
@@ -322,3 +322,8 @@ class Session:
         if self.manager.raises_errors:
             raise error
         return None
+
+
+def session_type(manager: SessionSource) -> type[Session]:
+    """Give the class of the handles of a manager, which are made without an argument."""
+    return type("Session", (Session,), {"__doc__": Session.__doc__, "manager": manager})

@@ -16,10 +16,11 @@ from hl_sessions.errors import HLSessionsError
 from hl_sessions.headers import checked_header_name
 from hl_sessions.manager import SessionManager, checked_manager, default_manager
 from hl_sessions.scope import open_session
-from hl_sessions.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+
+    from hl_sessions.session import Session
 
     Message = MutableMapping[str, Any]
     ASGIScope = MutableMapping[str, Any]
@@ -82,7 +83,7 @@ class HLSessionMiddleware:
             return
         manager = self._manager or default_manager()
         # What follows is on the path of every request: one object, one set and one reset.
-        session = scope[SESSION] = open_session(manager)[0] if SESSION in scope else Session(manager)
+        session = scope[SESSION] = open_session(manager)[0] if SESSION in scope else manager.new_session()
         token = enter_session(session)
         try:
             if not self._has_options:

@@ -14,12 +14,13 @@ from hl_sessions.context import enter_session, innermost_session, leave_session
 from hl_sessions.headers import checked_header_name
 from hl_sessions.manager import SessionManager, checked_manager, default_manager
 from hl_sessions.scope import open_session
-from hl_sessions.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from hl_sessions.session import Session
 
 __all__ = ["HLSessionMiddleware"]
 
@@ -59,7 +60,7 @@ class HLSessionMiddleware:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Run the application in the scope of a session."""
         manager = self._manager or default_manager()
-        session = Session(manager) if innermost_session() is None else open_session(manager)[0]
+        session = manager.new_session() if innermost_session() is None else open_session(manager)[0]
         if self._response_header is not None:
             start_response = _WithHeader(start_response, self._response_header, session)
         token = enter_session(session)

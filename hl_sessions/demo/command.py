@@ -10,7 +10,7 @@ import click
 import requests
 from sqlalchemy.exc import DBAPIError
 
-from hl_sessions.demo.ending import told_to_end, wait_for
+from hl_sessions.demo.ending import told_to_end
 from hl_sessions.demo.running import running_demo
 from hl_sessions.demo.script import UnexpectedSessionsError, converse
 from hl_sessions.server.serving import base_url
@@ -65,16 +65,16 @@ def demo(port: int | None, api_port: int | None, database: str | None, *, script
         chat_url = _url(chat_listener)
         if script:
             try:
-                converse(chat_url, click.echo, ending.is_set)
+                converse(chat_url, click.echo, ending.is_told)
             except (UnexpectedSessionsError, requests.RequestException) as error:
                 raise click.ClickException(str(error)) from None
-            if ending.is_set():
+            if ending.is_told():
                 raise click.Abort
             return
         click.echo(f"Open {chat_url}/ in your browser. Ctrl-C ends the demo.")
         kept = database or "a temporary file until then"
         click.echo(f"The sessions API is {base_url(api_listener)}; it keeps its sessions in {kept}.")
-        wait_for(ending)
+        ending.wait()
 
 
 def _listen(option: str, port: int | None, default: int) -> socket.socket:

@@ -1,32 +1,51 @@
 """Ending in order when told to: by Ctrl-C, by SIGTERM, or by the closing of the terminal."""
 
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from queue import Empty, SimpleQueue
 
 _SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
 ]
 
 
+class Ending:
+    """Knows whether the process was told to end."""
+
+    def __init__(self) -> None:
+        # Not an Event: a signal handler that sets one may meet the lock of the wait that it interrupted.
+        self._signals: SimpleQueue[int] = SimpleQueue()
+
+    def is_told(self) -> bool:
+        """Tell whether it is time to end."""
+        return not self._signals.empty()
+
+    def tell(self, number: int, _frame: object) -> None:
+        """Note a signal."""
+        self._signals.put(number)
+
+    def wait(self) -> None:
+        """Wait until it is time to end."""
+        while True:
+            try:
+                # Not one long wait: on Windows no signal would get through to it.
+                self._signals.get(timeout=0.5)
+            except Empty:
+                continue
+            return
+
+
 @contextmanager
-def told_to_end() -> Iterator[threading.Event]:
-    """Give the event that is set once the process is told to end, for as long as the ``with`` block runs.
+def told_to_end() -> Iterator[Ending]:
+    """Listen for the signals as long as the ``with`` block runs.
 
     No exception interrupts the main thread, wherever it is: what was started is always cleaned up.
     """
-    event = threading.Event()
-    before = {number: signal.signal(number, lambda *_: event.set()) for number in _SIGNALS}
+    ending = Ending()
+    before = {number: signal.signal(number, ending.tell) for number in _SIGNALS}
     try:
-        yield event
+        yield ending
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def wait_for(event: threading.Event) -> None:
-    """Wait until the event is set."""
-    # Not one long wait: on Windows no signal would get through to it.
-    while not event.wait(0.5):
-        pass

@@ -90,7 +90,7 @@ class TestNesting:
         for scope in scopes:
             scope.__enter__()
         session = current_session()
-        assert not hasattr(session, "_outer")
+        assert session._outer is None
         for scope in reversed(scopes):
             scope.__exit__(None, None, None)
 
