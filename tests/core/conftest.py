@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import logging
 import socket
 import struct
 import threading
@@ -263,3 +264,22 @@ def _call_into(future: Future[Any], function: Callable[[], Any]) -> None:
 def fail(status: int = 503) -> Callable[[Request], Answer]:
     """What makes a sessions API fail."""
     return lambda _: Answer(status, {"detail": "down"})
+
+
+@pytest.fixture
+def records() -> Iterator[list[logging.LogRecord]]:
+    """What this package logs."""
+    seen: list[logging.LogRecord] = []
+
+    class Recorder(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(record)
+
+    handler = Recorder()
+    logger = logging.getLogger("hl_sessions")
+    logger.addHandler(handler)
+    level = logger.level
+    logger.setLevel(logging.DEBUG)
+    yield seen
+    logger.setLevel(level)
+    logger.removeHandler(handler)

@@ -41,25 +41,6 @@ async def wait_for(event: threading.Event) -> None:
         await asyncio.get_running_loop().run_in_executor(None, event.wait, 20)
 
 
-@pytest.fixture
-def records() -> Iterator[list[logging.LogRecord]]:
-    """What this package logs."""
-    seen: list[logging.LogRecord] = []
-
-    class Recorder(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            seen.append(record)
-
-    handler = Recorder()
-    logger = logging.getLogger("hl_sessions")
-    logger.addHandler(handler)
-    level = logger.level
-    logger.setLevel(logging.DEBUG)
-    yield seen
-    logger.setLevel(level)
-    logger.removeHandler(handler)
-
-
 class InterruptedClient(SessionsClient):
     """Its first call is interrupted, once it may be."""
 

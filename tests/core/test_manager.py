@@ -1,0 +1,240 @@
+import asyncio
+import inspect
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from hl_sessions import (
+    APIConnectionError,
+    ConfigurationError,
+    HLSessionsError,
+    SessionManager,
+    SessionsClient,
+    configure,
+    current_session,
+    with_session,
+)
+from hl_sessions.manager import DEFAULT_BASE_URL, _default, default_manager
+from hl_sessions.stores import MemoryStore
+from tests.conftest import SessionsAPI
+from tests.core.conftest import in_threads
+
+Managers = Callable[..., SessionManager]
+KEY = "hl_sk_secret"
+
+
+@pytest.fixture(autouse=True)
+def no_default(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(_default, "manager", None)
+    yield
+    if _default.manager is not None:
+        _default.manager.close()
+
+
+class TestSettings:
+    def test_environment(self, monkeypatch: pytest.MonkeyPatch, sessions_api: SessionsAPI) -> None:
+        """What is not given comes from the environment, what is given does not."""
+        monkeypatch.setenv("HL_SESSIONS_BASE_URL", sessions_api.base_url)
+        monkeypatch.setenv("HUMANLOOP_API_KEY", "vendor")
+        for api_key, own, sent in [(None, "", "vendor"), (None, "own", "own"), ("given", "own", "given")]:
+            monkeypatch.setenv("HL_SESSIONS_API_KEY", own)
+            with SessionManager(api_key=api_key) as manager, manager.session() as session:
+                assert session.id is not None
+            assert sessions_api.last.headers["X-API-KEY"] == sent
+        monkeypatch.setenv("HL_SESSIONS_BASE_URL", "http://127.0.0.1:9/v4")
+        with SessionManager(sessions_api.base_url) as manager, manager.session() as session:
+            assert session.id is not None
+
+    def test_nothing_given(self, sessions_api: SessionsAPI) -> None:
+        """The default is the bundled server; without a key no header is sent."""
+        with SessionManager() as manager:
+            assert repr(manager) == "SessionManager(base_url='http://127.0.0.1:8642/v4')"
+            assert DEFAULT_BASE_URL in repr(manager)
+        with SessionManager(sessions_api.base_url) as manager, manager.session() as session:
+            assert session.id is not None
+        assert "X-API-KEY" not in sessions_api.last.headers
+
+    @pytest.mark.parametrize("on_error", ["warn", "raise"])
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"base_url": "ftp://host"}, "base_url"),
+            ({"base_url": ""}, "base_url"),
+            ({"base_url": 1}, "base_url"),
+            ({"api_key": ""}, "api_key"),
+            ({"api_key": b"x"}, "api_key"),
+            ({"api_key": f"{KEY}\n"}, "api_key"),
+            ({"timeout": 0}, "timeout=0"),
+            ({"timeout": float("nan")}, "timeout=nan"),
+            ({"timeout": "5"}, "timeout='5'"),
+            ({"retries": -1}, "retries=-1"),
+            ({"retries": True}, "retries=True"),
+            ({"idle_timeout": -1}, "idle_timeout=-1"),
+            ({"idle_timeout": True}, "idle_timeout=True"),
+            ({"prefetch": -1}, "prefetch=-1"),
+            ({"store": {}}, "store={}"),
+            ({"store": MemoryStore}, "store="),
+            ({"client": object()}, "client must be a SessionsClient, not object"),
+        ],
+        ids=str,
+    )
+    def test_wrong(self, settings: dict[str, Any], message: str, on_error: Any) -> None:
+        """A wrong setting is a ConfigurationError that names it, whatever on_error says, without the key."""
+        with pytest.raises(ConfigurationError, match=f"^{message}") as raised:
+            SessionManager(**settings, on_error=on_error)
+        assert KEY not in str(raised.value)
+
+    @pytest.mark.parametrize("on_error", ["ignore", None, ["warn"], True])
+    def test_wrong_on_error(self, on_error: Any) -> None:
+        """So is an on_error of another value, or type."""
+        with pytest.raises(ConfigurationError, match="on_error="):
+            SessionManager(on_error=on_error)
+
+    def test_wrong_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """So is a wrong value in the environment."""
+        monkeypatch.setenv("HL_SESSIONS_BASE_URL", "host:80")
+        with pytest.raises(ConfigurationError, match="base_url"):
+            SessionManager()
+
+    @pytest.mark.parametrize("name", ["base_url", "api_key", "timeout", "retries"])
+    def test_client_excludes(self, name: str) -> None:
+        """A client has its own settings: giving others too is refused."""
+        value: Any = {"base_url": "http://h", "api_key": "k", "timeout": 1, "retries": 0}[name]
+        with (
+            SessionsClient("http://127.0.0.1:9") as client,
+            pytest.raises(ConfigurationError, match="client excludes"),
+        ):
+            SessionManager(client=client, **{name: value})
+
+    def test_repr(self) -> None:
+        """No text of a manager shows the key."""
+        with SessionManager("http://127.0.0.1:9", KEY) as manager:
+            assert KEY not in repr(manager)
+            assert KEY not in repr(manager._client)
+
+
+class TestClose:
+    @pytest.mark.parametrize("on_error", ["warn", "raise"])
+    def test_reads_fail(self, sessions_api: SessionsAPI, on_error: Any) -> None:
+        """After close() a first read fails as when the API is down; what is in memory stays."""
+        with SessionManager(sessions_api.base_url, on_error=on_error) as manager:
+            scope = manager.session()
+            with scope as session:
+                session_id = session.id
+        assert session.id == session_id is not None
+        with manager.session() as session:
+            if on_error == "warn":
+                assert session.id is None
+            else:
+                with pytest.raises(APIConnectionError, match="closed"):
+                    _ = session.id
+        manager.close()
+        assert sessions_api.posts == 1
+
+    def test_threads_end(self, make_manager: Managers) -> None:
+        """close() lets the threads of a manager end."""
+        manager = make_manager()
+        with manager.session() as session:
+            assert asyncio.run(session.aid())
+        threads = [thread for thread in threading.enumerate() if thread.name.startswith("hl-sessions")]
+        assert threads
+        manager.close()
+        for thread in threads:
+            thread.join(20)
+            assert not thread.is_alive()
+
+    def test_what_was_given_stays_open(self, sessions_api: SessionsAPI) -> None:
+        """A client and a store that were given are left to who made them."""
+
+        class Store(MemoryStore):
+            closed = 0
+
+            def close(self) -> None:
+                self.closed += 1
+
+        store = Store()
+        with SessionsClient(sessions_api.base_url) as client:
+            with SessionManager(client=client, store=store) as manager, manager.session() as session:
+                assert session.id
+            assert client.create().body["id"]
+        assert store.closed == 0
+
+    def test_process_that_does_not_close(self, sessions_api: SessionsAPI) -> None:
+        """A process that never closes its manager ends in silence."""
+        code = (
+            "import asyncio, hl_sessions as hl\n"
+            "with hl.configure().session() as session:\n"
+            "    print(asyncio.run(session.aid()))\n"
+        )
+        environment = {**os.environ, "HL_SESSIONS_BASE_URL": sessions_api.base_url}
+        process = subprocess.run(
+            [sys.executable, "-X", "dev", "-W", "error", "-c", code],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert (process.returncode, process.stderr) == (0, "")
+        assert process.stdout.startswith("sesh_")
+
+
+class TestDefault:
+    def test_from_the_environment(self, monkeypatch: pytest.MonkeyPatch, sessions_api: SessionsAPI) -> None:
+        """Without configure() the default manager is made on first use, once, from the environment."""
+
+        @with_session
+        def read() -> str | None:
+            session = current_session()
+            assert session is not None
+            assert session.manager == default_manager()
+            return session.id
+
+        monkeypatch.setenv("HL_SESSIONS_BASE_URL", sessions_api.base_url)
+        assert read() is not None
+        barrier = threading.Barrier(16)
+        monkeypatch.setattr(_default, "manager", None)
+
+        def get() -> SessionManager:
+            barrier.wait(20)
+            return default_manager()
+
+        assert len({thread.result(20) for thread in in_threads(get, 16)}) == 1
+
+    def test_configure(self, sessions_api: SessionsAPI) -> None:
+        """configure() sets and gives the default manager; scopes opened before go on."""
+
+        @with_session
+        def stream() -> Iterator[str | None]:
+            session = current_session()
+            assert session is not None
+            yield session.id
+
+        first = configure(sessions_api.base_url, "first")
+        before = stream()
+        second = configure(sessions_api.base_url, "second")
+        assert default_manager() is second
+        assert next(before) is not None
+        assert sessions_api.last.headers["X-API-KEY"] == "first"
+        assert next(stream()) is not None
+        assert sessions_api.last.headers["X-API-KEY"] == "second"
+        first.close()
+
+    def test_wrong(self) -> None:
+        """What is wrong is refused, and the default manager stays as it was."""
+        first = configure("http://127.0.0.1:9")
+        with pytest.raises(HLSessionsError):
+            configure("nowhere")
+        assert default_manager() is first
+
+    def test_looks(self) -> None:
+        """configure takes what SessionManager takes; nothing is created before it is needed."""
+        assert configure.__name__ == "configure"
+        assert configure.__doc__ is not None
+        assert inspect.signature(configure).parameters == inspect.signature(SessionManager).parameters
+        assert _default.manager is None

@@ -1,0 +1,240 @@
+import asyncio
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import hl_sessions.outage
+from hl_sessions import APIConnectionError, ServerError, SessionManager
+from hl_sessions.outage import FAILURES_TO_OPEN, FIRST_COOL_OFF, LONGEST_COOL_OFF
+from tests.conftest import SessionsAPI, create_sessions
+from tests.core.conftest import Gate, fail, in_threads, wait_until
+
+Managers = Callable[..., SessionManager]
+
+
+class Clock:
+    """The real clock, put forward by a test."""
+
+    def __init__(self) -> None:
+        self.offset = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.offset
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(hl_sessions.outage, "time", clock)
+    return clock
+
+
+def read(manager: SessionManager) -> str | None:
+    with manager.session(new=True) as session:
+        return session.id
+
+
+def fall(manager: SessionManager, sessions_api: SessionsAPI) -> None:
+    """The API goes down, and that is noticed."""
+    sessions_api.answer = fail()
+    for _ in range(FAILURES_TO_OPEN):
+        assert read(manager) is None
+
+
+def test_is_remembered(manager: SessionManager, sessions_api: SessionsAPI, clock: Clock) -> None:
+    """After three failures in a row reads are answered at once, without a call."""
+    fall(manager, sessions_api)
+    for _ in range(20):
+        assert read(manager) is None
+    with manager.session() as session:
+        assert asyncio.run(session.aid()) is None
+        assert session.log_params() == {"session_reference_id": session.reference_id}
+    assert sessions_api.posts == FAILURES_TO_OPEN == 3
+
+
+def test_only_in_a_row(manager: SessionManager, sessions_api: SessionsAPI, clock: Clock) -> None:
+    """Failures with successes between them are no outage."""
+    for _ in range(5):
+        sessions_api.answer = fail()
+        assert read(manager) is read(manager) is None
+        sessions_api.answer = create_sessions
+        assert read(manager)
+    assert sessions_api.posts == 15
+
+
+def test_raised(make_manager: Managers, sessions_api: SessionsAPI, clock: Clock) -> None:
+    """With on_error="raise" the error says that it was not tried, and what went wrong."""
+    manager = make_manager(on_error="raise")
+    sessions_api.answer = fail()
+    for _ in range(3):
+        with pytest.raises(ServerError):
+            read(manager)
+    with pytest.raises(APIConnectionError, match=r"not tried.* 3 times in a row.*ServerError.*503"):
+        read(manager)
+    assert sessions_api.posts == 3
+
+
+def test_recovery(manager: SessionManager, sessions_api: SessionsAPI, clock: Clock) -> None:
+    """When the cool-off has passed one read tries, and if it succeeds all others do."""
+    fall(manager, sessions_api)
+    sessions_api.answer = create_sessions
+    assert read(manager) is None
+    clock.offset += FIRST_COOL_OFF
+    assert None not in {read(manager) for _ in range(5)}
+    assert sessions_api.posts == 3 + 5
+
+
+def test_within_a_minute(manager: SessionManager, sessions_api: SessionsAPI, clock: Clock) -> None:
+    """However long the outage was, a read that comes 30 seconds after the API is back tries again."""
+    fall(manager, sessions_api)
+    tries = []
+    for _ in range(3600):
+        before = sessions_api.posts
+        assert read(manager) is None
+        if sessions_api.posts > before:
+            tries.append(clock.offset)
+        clock.offset += 1
+    pauses = [later - earlier for earlier, later in itertools.pairwise(tries)]
+    assert max(pauses) <= LONGEST_COOL_OFF + 1
+    assert 3600 / LONGEST_COOL_OFF <= len(tries) <= 2.5 * 3600 / LONGEST_COOL_OFF
+    sessions_api.answer = create_sessions
+    clock.offset += LONGEST_COOL_OFF
+    assert read(manager) is not None
+
+
+def test_said_once(
+    manager: SessionManager, sessions_api: SessionsAPI, clock: Clock, records: list[logging.LogRecord]
+) -> None:
+    """There is one warning at the beginning of an outage and one line at its end, for each outage."""
+    for _ in range(2):
+        fall(manager, sessions_api)
+        for _ in range(7):
+            assert read(manager) is None
+        clock.offset += FIRST_COOL_OFF
+        assert read(manager) is None
+        sessions_api.answer = create_sessions
+        clock.offset += 2 * FIRST_COOL_OFF
+        assert read(manager)
+        assert read(manager)
+    beginning, end, *again = records
+    assert [record.levelname for record in (beginning, end)] == ["WARNING", "INFO"]
+    assert "503" in beginning.getMessage()
+    assert "11 sessions went without an ID" in end.getMessage()
+    assert [record.levelname for record in again] == ["WARNING", "INFO"]
+    assert {record.exc_info for record in records} == {None}
+
+
+def test_one_caller_tries(
+    manager: SessionManager, sessions_api: SessionsAPI, clock: Clock, gate: Gate
+) -> None:
+    """While one caller tries, the others are answered at once."""
+    gate._answer = sessions_api.answer = fail()
+    fall(manager, sessions_api)
+    gate._answer, sessions_api.answer = create_sessions, gate
+    clock.offset += FIRST_COOL_OFF
+    trial = in_threads(lambda: read(manager))[0]
+    assert gate.arrived.wait(20)
+    others = in_threads(lambda: [read(manager) for _ in range(5)], 8)
+    assert [other.result(20) for other in others] == [[None] * 5] * 8
+    gate.opened.set()
+    assert trial.result(20) is not None
+    assert read(manager) is not None
+    assert sessions_api.posts == 3 + 2
+
+
+def test_a_trial_is_interrupted(
+    manager: SessionManager,
+    sessions_api: SessionsAPI,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A trial that Ctrl-C ended is not the last one."""
+    fall(manager, sessions_api)
+    clock.offset += FIRST_COOL_OFF
+    sessions_api.answer = create_sessions
+    create = manager._client.create
+
+    def interrupted(**options: Any) -> Any:
+        monkeypatch.setattr(manager._client, "create", create)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(manager._client, "create", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        read(manager)
+    assert read(manager) is not None
+
+
+def test_simultaneous_failures(
+    manager: SessionManager,
+    sessions_api: SessionsAPI,
+    clock: Clock,
+    records: list[logging.LogRecord],
+) -> None:
+    """Many scopes that fail at the same time are one outage, which is recovered from like any other."""
+    barrier = threading.Barrier(30)
+
+    def read_together() -> str | None:
+        barrier.wait(20)
+        return read(manager)
+
+    sessions_api.answer = fail()
+    readers = in_threads(read_together, 30)
+    assert {reader.result(30) for reader in readers} == {None}
+    assert [record.levelname for record in records] == ["WARNING"]
+    posts = sessions_api.posts
+    assert read(manager) is None
+    assert sessions_api.posts == posts
+    sessions_api.answer = create_sessions
+    clock.offset += FIRST_COOL_OFF
+    assert read(manager) is not None
+
+
+def test_those_under_way_are_given_up(
+    make_manager: Managers, sessions_api: SessionsAPI, clock: Clock, gate: Gate
+) -> None:
+    """Reads that wait for an API that hangs are answered as soon as the outage is recognised."""
+    manager = make_manager(timeout=60)
+    hanging = in_threads(lambda: read(manager), 5)
+    wait_until(lambda: sessions_api.posts == 5)
+    fall(manager, sessions_api)
+    assert [reader.result(20) for reader in hanging] == [None] * 5
+
+
+def test_no_answer_at_all(make_manager: Managers, clock: Clock) -> None:
+    """An API that nobody serves is an outage like any other."""
+    manager = make_manager(base_url="http://127.0.0.1:9/v4")
+    for _ in range(FAILURES_TO_OPEN + 1):
+        assert read(manager) is None
+    manager = make_manager(base_url="http://127.0.0.1:9/v4", on_error="raise")
+    for _ in range(FAILURES_TO_OPEN):
+        with pytest.raises(APIConnectionError, match="no answer from"):
+            read(manager)
+    with pytest.raises(APIConnectionError, match="not tried"):
+        read(manager)
+
+
+def test_managers_apart(make_manager: Managers, sessions_api: SessionsAPI, clock: Clock) -> None:
+    """The outage of one manager's API is not another's."""
+    fall(make_manager(), sessions_api)
+    sessions_api.answer = create_sessions
+    assert read(make_manager()) is not None
+
+
+def test_conversations(manager: SessionManager, sessions_api: SessionsAPI, clock: Clock) -> None:
+    """In an outage a conversation that has its session goes on, others have none and try again after it."""
+    with manager.session(key="old") as session:
+        old = session.id
+    fall(manager, sessions_api)
+    with manager.session(key="old") as session:
+        assert session.id == old is not None
+    with manager.session(key="new") as session:
+        assert session.id is None
+    sessions_api.answer = create_sessions
+    clock.offset += FIRST_COOL_OFF
+    with manager.session(key="new") as session:
+        assert session.id is not None
