@@ -281,8 +281,12 @@ def test_content_can_be_streamed(serve: Callable[[Play], FaultServer], call: Cal
 def test_what_is_streamed_is_checked_unless_told_otherwise(
     client: SessionsClient, sessions_api: SessionsAPI, call: Call
 ) -> None:
-    """``stream`` alone changes nothing about the answer."""
+    """``stream`` alone changes nothing about the answer, nor about its limits, whatever its status."""
     assert call(client, "create", stream=True).body["id"].startswith("sesh_")
+    for status in (201, 400):
+        sessions_api.answer = answer_always(b" " * (1 << 20) + b"1", status)
+        with pytest.raises(InvalidResponseError, match="more than 1048576 bytes"):
+            call(client, "create", stream=True)
 
 
 def test_an_error_is_read_even_when_streaming(
