@@ -1,0 +1,96 @@
+"""The examples run and do what they say."""
+
+import os
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from starlette.testclient import TestClient
+
+from hl_sessions import configure
+from hl_sessions.server.serving import serving_in_background
+from hl_sessions.server.settings import ServerSettings
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture(scope="module")
+def api_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    database = str(tmp_path_factory.mktemp("examples") / "sessions.sqlite3")
+    with serving_in_background(ServerSettings(port=0, database=database)) as url:
+        yield url
+
+
+@pytest.fixture(autouse=True)
+def _default_manager(api_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("HL_SESSIONS_BASE_URL", api_url)
+    monkeypatch.setattr("hl_sessions.manager._default.manager", None)
+    with configure(api_url):
+        yield
+
+
+def run(name: str, api_url: str) -> list[str]:
+    """The lines that an example prints as a script."""
+    completed = subprocess.run(
+        [sys.executable, EXAMPLES / name],
+        env=os.environ | {"HL_SESSIONS_BASE_URL": api_url},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert completed.stderr == ""
+    return completed.stdout.splitlines()
+
+
+def datapoints(api_url: str, project: str) -> list[dict[str, Any]]:
+    projects = requests.get(f"{api_url}/projects", timeout=5).json()["records"]
+    project_id = next(record["id"] for record in projects if record["name"] == project)
+    records: list[dict[str, Any]]
+    records = requests.get(f"{api_url}/logs", params={"project_id": project_id}, timeout=5).json()["records"]
+    return records
+
+
+def test_every_example_is_run_by_a_test_of_this_file() -> None:
+    """A new example needs a test here."""
+    source = Path(__file__).read_text()
+    assert [path.name for path in EXAMPLES.glob("*.py") if f'"{path.name}"' not in source] == []
+
+
+def test_flask_logs_the_start_and_the_end_of_a_stream_under_one_session(api_url: str) -> None:
+    """The datapoint of the streamed body has the session of the request."""
+    app = runpy.run_path(str(EXAMPLES / "flask_chat.py"))["app"]
+    response = app.test_client().get("/chat?question=Why")
+    assert response.text == "You asked: Why "
+    logged = datapoints(api_url, "flask-chat")
+    assert {record["source"] for record in logged} == {"moderation", "answer"}
+    assert {record["session_id"] for record in logged} == {response.headers["X-Session-ID"]}
+
+
+def test_fastapi_logs_in_the_background_under_the_session_of_the_dependency(api_url: str) -> None:
+    """The background task has the session that the endpoint was given."""
+    app = runpy.run_path(str(EXAMPLES / "fastapi_chat.py"))["app"]
+    answer = TestClient(app).get("/chat", params={"question": "Why"}).json()
+    assert [record["session_id"] for record in datapoints(api_url, "fastapi-chat")] == [answer["session"]]
+
+
+def test_conversations_have_a_session_each(api_url: str) -> None:
+    """Messages of a chat share one until a new conversation is asked for."""
+    lines = run("conversations.py", api_url)
+    first, other, second, _, again = (re.findall(r"sesh_\S+", line) for line in lines)
+    assert first == second
+    assert len({*first, *other, *again}) == 3
+
+
+def test_threads_have_the_session_of_the_caller(api_url: str) -> None:
+    """All four lines show the same ID."""
+    lines = run("threads.py", api_url)
+    assert [line.split(":")[0] for line in lines] == ["caller", "pool 1", "pool 2", "thread"]
+    assert len({line.split(": ")[1] for line in lines}) == 1
+    assert "sesh_" in lines[0]
