@@ -1,4 +1,4 @@
-"""Every code block of the README runs and does what the README says."""
+"""Every code block of the README and of the guide runs and does what the text says."""
 
 import json
 import re
@@ -15,6 +15,7 @@ from hl_sessions.server.settings import ServerSettings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+GUIDE = (ROOT / "docs" / "guide.md").read_text()
 DOCUMENTED_URL = "http://127.0.0.1:8642/v4"
 
 
@@ -46,9 +47,9 @@ def run(api_url: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[s
     monkeypatch.setenv("HL_SESSIONS_BASE_URL", api_url)
     monkeypatch.setattr("hl_sessions.manager._default.manager", None)
 
-    def run(name: str) -> dict[str, Any]:
+    def run(code: str) -> dict[str, Any]:
         namespace: dict[str, Any] = {"__name__": "readme"}
-        exec(compile(BLOCKS[name].replace(DOCUMENTED_URL, api_url), name, "exec"), namespace)
+        exec(compile(code.replace(DOCUMENTED_URL, api_url), "block", "exec"), namespace)
         return namespace
 
     return run
@@ -74,7 +75,7 @@ def test_one_request_to_the_application_is_one_session(
     name: str, run: Callable[[str], dict[str, Any]], api_url: str
 ) -> None:
     """Both datapoints of a request name the same session, those of the next another."""
-    app = run(name)["app"]
+    app = run(BLOCKS[name])["app"]
     before = {record["id"] for record in _datapoints_if_any(api_url, "support")}
     for _ in range(2):
         if name == "flask":
@@ -105,7 +106,7 @@ def test_a_conversation_of_the_bot_is_one_session_until_a_new_one(
     run: Callable[[str], dict[str, Any]], api_url: str
 ) -> None:
     """Messages of one chat share a session, other chats have others, and /new starts a new one."""
-    on_message = run(BOT)["on_message"]
+    on_message = run(BLOCKS[BOT])["on_message"]
     for chat, text in ((1, "a"), (1, "b"), (2, "c"), (1, "/new"), (1, "d")):
         on_message(chat, text)
     session_of = {record["inputs"]["text"]: record["session_id"] for record in datapoints_of(api_url, "bot")}
@@ -118,7 +119,28 @@ def test_a_conversation_of_the_bot_is_one_session_until_a_new_one(
 )
 def test_what_a_block_asserts_holds(name: str, run: Callable[[str], dict[str, Any]]) -> None:
     """The blocks on behaviour check themselves."""
-    run(name)
+    run(BLOCKS[name])
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param(code, id=title)
+        for title, code in re.findall(
+            r"^## (.*?)$(?:(?!^## ).)*?^```python\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE
+        )
+    ],
+)
+def test_a_block_of_the_guide_runs(code: str, run: Callable[[str], dict[str, Any]]) -> None:
+    """The blocks of the guide check themselves."""
+    run(code)
+
+
+def test_each_block_of_the_guide_has_a_heading_of_its_own() -> None:
+    """Which is how they are found by the test above."""
+    assert len(re.findall(r"^## (?:(?!^## ).)*?^```python", GUIDE, re.DOTALL | re.MULTILINE)) == GUIDE.count(
+        "```python"
+    )
 
 
 def test_what_the_api_got_is_what_it_gets() -> None:
