@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     rows = list(_measured(QUICK if options.quick else FULL))
     print("", text_table(rows), "", sep="\n")
+    options.output.mkdir(parents=True, exist_ok=True)
     for name, text in (("benchmarks.md", markdown_page(rows)), ("benchmarks.svg", bars_svg(rows))):
         path = options.output / name
         path.write_text(text, encoding="utf-8")

@@ -13,22 +13,23 @@ if TYPE_CHECKING:
 __all__ = ["bars_svg"]
 
 WIDTH = 860  # pixels, as everything below
-LABELS = 190  # where the names of the bars end
-BARS = 480  # the most that a bar is long
+START = 200  # where bars start, right of their names
+BARS = 560  # the most that a bar is long
 TITLE, LINE, BAR, GAP = 26, 20, 13, 18  # heights
 BEYOND = 1.8  # longer bars than this many times the mark are cut off
 
 _STYLE = """
   text { font: 13px system-ui, sans-serif; fill: #1f2328 }
   .title { font-weight: 600 }
-  .small { font-size: 11px; fill: #59636e }
+  .at-most { fill: #cf222e }
+  .ours-value { font-weight: 600 }
   .ours { fill: #1a7f64 }
   .other { fill: #afb8c1 }
   .mark { stroke: #cf222e; stroke-width: 1.5; stroke-dasharray: 3 2 }
   .cut { stroke: #ffffff; stroke-width: 3 }
   @media (prefers-color-scheme: dark) {
     text { fill: #e6edf3 }
-    .small { fill: #9198a1 }
+    .at-most { fill: #ff7b72 }
     .ours { fill: #2ea98a }
     .other { fill: #59636e }
     .mark { stroke: #ff7b72 }
@@ -64,22 +65,21 @@ def _group(row: Row, top: int) -> Iterator[str]:
         return BARS * min(max(figure, 0) / longest, 1)
 
     yield f'<text x="0" y="{top + BAR}" class="title">{escape(row.title)}</text>'
+    yield (
+        f'<text x="{WIDTH}" y="{top + BAR}" text-anchor="end" class="at-most">'
+        f"at most {escape(row.at_most_text)}</text>"
+    )
     top += TITLE
     for line, (name, figure) in enumerate(sorted(row.figures.items(), key=lambda item: item[0] != OURS)):
-        kind, middle = ("ours" if name == OURS else "other"), top + LINE * line
-        end = LABELS + 10 + length(figure)
-        yield f'<text x="{LABELS}" y="{middle + BAR - 2}" text-anchor="end">{escape(name)}</text>'
+        y, kind = top + LINE * line, "ours" if name == OURS else "other"
+        yield f'<text x="{START - 10}" y="{y + BAR - 2}" text-anchor="end">{escape(name)}</text>'
         yield (
-            f'<rect x="{LABELS + 10}" y="{middle}" width="{max(length(figure), 1):.1f}" height="{BAR}" rx="2"'
+            f'<rect x="{START}" y="{y}" width="{max(length(figure), 1):.1f}" height="{BAR}" rx="2"'
             f' class="{kind}"/>'
         )
         if figure > longest:
-            yield f'<path d="M{end - 20:.1f} {middle + BAR + 2} l8 -{BAR + 4}" class="cut"/>'
-        yield f'<text x="{end + 8:.1f}" y="{middle + BAR - 2}">{escape(formatted(figure, row.unit))}</text>'
-    mark = LABELS + 10 + length(row.at_most)
-    bottom = top + LINE * len(row.figures) - LINE + BAR
-    yield f'<path d="M{mark:.1f} {top - 4} V{bottom + 4}" class="mark"/>'
-    yield (
-        f'<text x="{mark:.1f}" y="{top - 7}" text-anchor="middle" class="small">'
-        f"at most {escape(row.at_most_text)}</text>"
-    )
+            yield f'<path d="M{START + BARS - 20} {y + BAR + 2} l8 -{BAR + 4}" class="cut"/>'
+        value = escape(formatted(figure, row.unit))
+        yield f'<text x="{WIDTH}" y="{y + BAR - 2}" text-anchor="end" class="{kind}-value">{value}</text>'
+    bottom = top + LINE * (len(row.figures) - 1) + BAR
+    yield f'<path d="M{START + length(row.at_most):.1f} {top - 4} V{bottom + 4}" class="mark"/>'

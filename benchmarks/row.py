@@ -71,6 +71,6 @@ def within(title: str, unit: str, figures: Mapping[str, float], at_most: float) 
 def formatted(figure: float, unit: str) -> str:
     """Give a figure with its unit, as it is written."""
     if unit != SECONDS:
-        return f"{figure:,.0f} {unit}"
+        return f"{figure:,.0f} {unit}".rstrip()
     unit, size = next((one for one in _SECOND_UNITS if abs(figure) >= one[1]), _SECOND_UNITS[-1])
     return f"{figure / size:,.{0 if abs(figure) >= 100 * size else 1}f} {unit}"
