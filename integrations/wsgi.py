@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["HLSessionMiddleware"]
 
 #: Bodies of which no part is made while they are sent, and which servers treat specially.
-_FINISHED = frozenset({list, tuple, io.BufferedReader, io.BytesIO, io.FileIO})
+_FINISHED = frozenset({list, tuple, io.BufferedRandom, io.BufferedReader, io.BytesIO, io.FileIO})
 
 
 class HLSessionMiddleware:

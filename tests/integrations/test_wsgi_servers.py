@@ -1,0 +1,167 @@
+"""The WSGI middleware under the servers that run it."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+import pytest
+import waitress.server  # type: ignore[import-untyped]
+from werkzeug.serving import make_server
+
+from hl_sessions import configure
+from tests.conftest import SessionsAPI
+from tests.integrations import wsgi_application
+from tests.integrations.conftest import SESSION_ID, Address, get_raw, headers_named
+
+HERE = Path(__file__).parent
+KINDS = ["list", "lists", "sized", "generator", "closing", "file", "write", "empty", "error"]
+
+
+@contextmanager
+def running_gunicorn(base_url: str, *arguments: str) -> Iterator[Address]:
+    """One worker process; the listening socket is given to it, so that no connection can come too early."""
+    command = [sys.executable, "-m", "gunicorn", "--no-control-socket", "--workers=1", "--log-level=critical"]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        process = subprocess.Popen(
+            [*command, f"--bind=fd://{listener.fileno()}", *arguments, "wsgi_application:application"],
+            pass_fds=[listener.fileno()],
+            cwd=HERE,
+            env={**os.environ, "HL_SESSIONS_BASE_URL": base_url, "NO_PROXY": "*"},
+        )
+        try:
+            yield listener.getsockname()
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        """Not on the terminal."""
+
+
+class _ThreadingServer(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A failing application is the test's."""
+
+
+@contextmanager
+def running_in_thread(serve: Callable[[], Any], stop: Callable[[], Any]) -> Iterator[None]:
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop()
+        thread.join(10)
+
+
+@contextmanager
+def running_waitress(base_url: str) -> Iterator[Address]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    connections: dict[int, Any] = {}
+    server = waitress.server.create_server(
+        wsgi_application.application, map=connections, sockets=[listener], threads=2
+    )
+
+    def stop() -> None:
+        server.trigger.pull_trigger(lambda: waitress.wasyncore.close_all(connections))
+        server.task_dispatcher.shutdown()
+
+    with configure(base_url), running_in_thread(server.run, stop):
+        yield listener.getsockname()
+
+
+@contextmanager
+def running_wsgiref(base_url: str) -> Iterator[Address]:
+    with configure(base_url), _ThreadingServer(("127.0.0.1", 0), _QuietHandler) as server:
+        server.set_app(wsgi_application.application)
+        with running_in_thread(lambda: server.serve_forever(0.02), server.shutdown):
+            yield server.server_address[:2]  # type: ignore[misc]
+
+
+@contextmanager
+def running_werkzeug(base_url: str) -> Iterator[Address]:
+    server = make_server("127.0.0.1", 0, wsgi_application.application, threaded=True)
+    with configure(base_url), running_in_thread(server.serve_forever, server.shutdown):
+        yield ("127.0.0.1", server.server_port)
+    server.server_close()
+
+
+SERVERS: dict[str, Any] = {
+    "gunicorn-sync": lambda url: running_gunicorn(url, "--worker-class=sync"),
+    "gunicorn-gthread": lambda url: running_gunicorn(url, "--worker-class=gthread", "--threads=2"),
+    "gunicorn-gevent": lambda url: running_gunicorn(url, "--worker-class=gevent"),
+    "gunicorn-preload": lambda url: running_gunicorn(url, "--preload"),
+    "waitress": running_waitress,
+    "wsgiref": running_wsgiref,
+    "werkzeug": running_werkzeug,
+}
+
+
+@pytest.fixture(params=SERVERS)
+def address(request: pytest.FixtureRequest, sessions_api: SessionsAPI) -> Iterator[Address]:
+    wsgi_application.closed.clear()
+    with SERVERS[request.param](sessions_api.base_url) as address:
+        yield address
+
+
+def body_of(response: bytes) -> str:
+    """The text of a response, without the framing of chunks."""
+    body = response.partition(b"\r\n\r\n")[2]
+    return re.sub(rb"(?:^|\r\n)[0-9A-Fa-f]+\r\n", b"", body.removesuffix(b"\r\n")).decode()
+
+
+def test_server_serves_the_same_bytes_and_keeps_requests_apart(
+    address: Address, sessions_api: SessionsAPI
+) -> None:
+    """One start of a server proves them all, as starting is what takes time.
+
+    On the wire nothing changes, for bodies of every kind; ``close`` is called once, in the session; streams
+    have one session each; and no worker keeps any of them for the next request.
+    """
+    for kind in KINDS:
+        for method in ("GET", "HEAD"):
+            expected = get_raw(address, f"/bare/{kind}", method)
+            assert re.match(rb"HTTP/1\.[01] (200|204|500) ", expected)
+            assert get_raw(address, f"/scoped/{kind}", method) == expected
+            told = get_raw(address, f"/told/{kind}", method)
+            if kind == "error":
+                assert told == expected
+            elif headers_named("X-Session-ID", told):
+                (session_id,) = headers_named("X-Session-ID", told)
+                assert re.sub(rb"(?i)x-session-id: \w+\r\n", b"", told) == expected
+                assert SESSION_ID.fullmatch(session_id)
+            else:
+                assert (kind, method) == ("closing", "GET")
+            assert body_of(get_raw(address, "/bare/current")) == "None"
+    assert wsgi_application.CONTENT in get_raw(address, "/scoped/file")
+    get_raw(address, "/scoped/failing")
+    assert body_of(get_raw(address, "/bare/current")) == "None"
+
+    closed = body_of(get_raw(address, "/bare/closed")).split()
+    assert [each == "None" for each in closed] == [True, False, False] * 2
+    assert len(set(closed)) == 1 + 4
+
+    posts = sessions_api.posts
+    with ThreadPoolExecutor(8) as threads:
+        streams = list(threads.map(lambda _: get_raw(address, "/told/ids"), range(16)))
+    ids = [body_of(stream).split() for stream in streams]
+    assert [len(each) for each in ids] == [4] * 16
+    assert all(
+        {*each} == {*headers_named("X-Session-ID", stream)} for each, stream in zip(ids, streams, strict=True)
+    )
+    assert len({each[0] for each in ids}) == sessions_api.posts - posts == 16
+    assert all(SESSION_ID.fullmatch(each[0]) for each in ids)
