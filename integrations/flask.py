@@ -90,8 +90,11 @@ class HLSessions:
                 response_header=settings.get("response_header", self._response_header),
             )
         except ConfigurationError as error:
-            # Its message begins with the name of the argument.
-            message = re.sub(r"^\w+", lambda name: _PREFIX + name[0].upper(), str(error))
+            # Its message begins with the name of an argument.
+            message = str(error)
+            for name in settings:
+                if re.match(rf"{name}\b", message):
+                    message = _PREFIX + name.upper() + message[len(name) :]
             raise ConfigurationError(message) from None
         app.wsgi_app = middleware  # type: ignore[method-assign]
         app.extensions["hl_sessions"] = self
