@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hl_sessions.context import enter_session, innermost_session, not_left, strays
+from hl_sessions.context import (
+    current_session,
+    enter_session,
+    innermost_session,
+    leave_session,
+    not_left,
+    strays,
+)
 from hl_sessions.conversation import ConversationSession, ConversationSource
 
 if TYPE_CHECKING:
+    from contextvars import Token
     from types import TracebackType
 
     from hl_sessions.session import Session
 
 __all__ = ["Scope", "open_session"]
+
+
+# The session of a scope that was entered, whether it is the surrounding one, and what puts that one back.
+_Entry = tuple["Session", bool, "Token[Session | None]"]
 
 
 def _is_joined(session: Session, key: str | None) -> bool:
@@ -50,11 +62,23 @@ def open_session(
     return session, False
 
 
+def _put_back(token: Token[Session | None]) -> bool:
+    """Make current what was before a scope, if this is the context in which it was entered."""
+    try:
+        leave_session(token)
+    except (ValueError, RuntimeError):  # another context; the latter when a thread leaves there right now
+        return False
+    if strays:
+        enter_session(current_session())
+    return True
+
+
 class Scope:
     """What ``manager.session()`` gives: ``with`` and ``async with`` enter it, as often as you like.
 
-    No token of the context variable is kept: a generator that holds a scope may be closed in another
-    context than it was started in, and scopes of interleaved generators are not left in reverse order.
+    A generator that holds a scope may be left in another context than it was started in, scopes of
+    interleaved generators are not left in reverse order, and several tasks may be in one scope object.
+    So a token of the context variable serves only to tell whether this is the context that was entered.
     """
 
     __slots__ = ("_entries", "_key", "_manager", "_new")
@@ -63,13 +87,11 @@ class Scope:
         self._manager = manager
         self._key = key
         self._new = new
-        self._entries: list[tuple[Session, Session | None, bool]] = []
+        self._entries: list[_Entry] = []
 
     def __enter__(self) -> Session:
-        previous = innermost_session()
         session, is_joined = open_session(self._manager, self._key, new=self._new)
-        enter_session(session)
-        self._entries.append((session, previous, is_joined))
+        self._entries.append((session, is_joined, enter_session(session)))
         return session
 
     def __exit__(
@@ -78,19 +100,29 @@ class Scope:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        current = innermost_session()
-        entry = next((entry for entry in reversed(self._entries) if entry[0] is current), self._entries[-1])
+        current = current_session()
+        for entry in reversed(self._entries):
+            session, is_joined, token = entry
+            if session is current and _put_back(token):
+                break
+        else:
+            session, is_joined, token = entry = self._entry_out_of_order(current)
+            previous = None if token.old_value is token.MISSING else not_left(token.old_value)
+            if session is current:
+                enter_session(previous)  # in a copy of the context that was entered
+            if not is_joined:
+                session._left_for = previous
+                strays[:] = [True]
         self._entries.remove(entry)
-        session, previous, is_joined = entry
-        if session is current:
-            enter_session(not_left(previous))
-        if is_joined:
-            return
-        if session is not current or exc_type is GeneratorExit:
-            # This context may be another one than was entered, also a copy of it.
-            session._left_for = not_left(previous)
-            strays[:] = [True]
-        session._leave()
+        if not is_joined:
+            session._leave()
+
+    def _entry_out_of_order(self, current: Session | None) -> _Entry:
+        for entry in reversed(self._entries):
+            if _put_back(entry[2]):
+                enter_session(current)  # of a scope that was entered later, and is not left yet
+                return entry
+        return next((entry for entry in reversed(self._entries) if entry[0] is current), self._entries[-1])
 
     async def __aenter__(self) -> Session:
         return self.__enter__()
