@@ -1,0 +1,84 @@
+"""What importing this package loads, and what it says where something is missing."""
+
+import subprocess
+import sys
+from importlib.metadata import packages_distributions
+
+import pytest
+
+#: ``requests`` and ``wrapt``, and what they bring along, some of it only where it is installed.
+EXPECTED = {
+    "brotli",
+    "brotlicffi",
+    "certifi",
+    "chardet",
+    "charset_normalizer",
+    "cryptography",
+    "hl_sessions",
+    "idna",
+    "OpenSSL",
+    "requests",
+    "simplejson",
+    "socks",
+    "urllib3",
+    "wrapt",
+    "zstandard",
+}
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    """Run ``code`` in an interpreter that has loaded nothing yet."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def loaded_by(module: str) -> set[str]:
+    code = f"import sys; before = set(sys.modules); import {module}; print(*set(sys.modules) - before)"
+    result = run(code)
+    assert result.stderr == ""
+    modules = {name.partition(".")[0] for name in result.stdout.split()}
+    # Names that no distribution owns are left out: what Cython and mypyc make up at run time.
+    return modules & (packages_distributions().keys() | {"hl_sessions"}) - sys.stdlib_module_names
+
+
+@pytest.mark.parametrize(
+    "module", ["hl_sessions", "hl_sessions.integrations.asgi", "hl_sessions.integrations.wsgi"]
+)
+def test_no_framework_and_no_server_is_loaded(module: str) -> None:
+    """The package and the two integrations without a framework load the two dependencies only."""
+    loaded = loaded_by(module)
+    assert {"hl_sessions", "requests", "wrapt"} <= loaded
+    assert loaded <= EXPECTED
+
+
+def test_importing_touches_no_network_and_starts_no_thread() -> None:
+    """Nothing happens before it is asked for."""
+    result = run(
+        "import socket, threading\n"
+        "def refuse(*_): raise AssertionError('a socket')\n"
+        "socket.socket.connect = socket.getaddrinfo = refuse\n"
+        "import hl_sessions\n"
+        "assert threading.active_count() == 1, threading.enumerate()\n"
+        "assert hl_sessions.current_session_id() is None\n"
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("missing", ["starlette", "flask"])
+def test_missing_framework_is_told_with_the_command_that_installs_it(missing: str) -> None:
+    """The ``ImportError`` of an integration names its extra."""
+    result = run(f"import sys; sys.modules[{missing!r}] = None; import hl_sessions.integrations.{missing}")
+    last_line = result.stderr.splitlines()[-1]
+    assert last_line.startswith("ImportError: ")
+    assert f"pip install 'hl-sessions[{missing}]'" in last_line
+
+
+@pytest.mark.parametrize(
+    ("module", "never"), [("starlette", "fastapi"), ("starlette", "flask"), ("flask", "starlette")]
+)
+def test_integration_loads_its_own_framework_only(module: str, never: str) -> None:
+    """Who uses one framework need not have the others."""
+    loaded = loaded_by(f"hl_sessions.integrations.{module}")
+    assert module in loaded
+    assert never not in loaded
