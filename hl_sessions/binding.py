@@ -27,8 +27,8 @@ def bind(function: Function) -> Function:
         threading.Thread(target=bind(index_documents)).start()
 
     Args:
-        function: a function, coroutine function, generator, method or callable object; outside every
-            scope it is given back as it is.
+        function: a function, coroutine function, generator, method, class or callable object; outside
+            every scope it is given back as it is.
 
     Raises:
         TypeError: it cannot be called.

@@ -10,7 +10,7 @@ import uuid
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Protocol
 
-from hl_sessions.errors import APITimeoutError
+from hl_sessions.errors import APITimeoutError, HLSessionsError
 from hl_sessions.event_loop import WorkerThreads, is_event_loop_running
 from hl_sessions.fork import renew_after_fork
 from hl_sessions.reentry import creating
@@ -101,6 +101,11 @@ class ConversationSession(Session):
     def _ready_id(self) -> str | None:
         return None  # the conversation may have a session: the store is asked first
 
+    def _refusal(self) -> HLSessionsError | None:
+        if self._conversations.is_blocking and not self._ended:
+            return None  # as above
+        return super()._refusal()
+
     def _create_id(self, deadline: Deadline) -> str:
         if self._ended:
             return self.manager.create_session_id(deadline)
@@ -145,9 +150,14 @@ class Conversations:
         self._tellings: dict[str, _Telling] = {}  # what the store is being told in the background
         self._has_warned = False  # since the store last worked
 
+    @property
+    def is_blocking(self) -> bool:
+        """Whether asking for a conversation needs waiting."""
+        return self._store.blocking
+
     def known_id(self, session: ConversationSession) -> str | None:
         """Give the ID of a conversation if that needs no waiting."""
-        if self._store.blocking:
+        if self.is_blocking:
             return None
         try:
             with creating():

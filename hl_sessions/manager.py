@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar, overload
 from hl_sessions.client import DEFAULT_RETRIES, DEFAULT_TIMEOUT, SessionsClient
 from hl_sessions.conversation import ConversationKey, Conversations, checked_key
 from hl_sessions.decorating import KeySource, check_key_or_new, session_decorator
-from hl_sessions.errors import ConfigurationError
+from hl_sessions.errors import ConfigurationError, HLSessionsError
 from hl_sessions.event_loop import WorkerThreads
 from hl_sessions.fork import renew_after_fork
 from hl_sessions.outage import CircuitBreaker, Reports
@@ -172,6 +172,10 @@ class SessionManager:
         """
         return self._circuit_breaker.create(deadline)
 
+    def refusal(self) -> HLSessionsError | None:
+        """The error with which :meth:`create_session_id` would not even try, ``None`` if it would."""
+        return self._circuit_breaker.refusal()
+
     def _create_ahead(self) -> str:
         try:
             with creating():
@@ -251,7 +255,7 @@ def _make_default() -> SessionManager:
 def _configurator(
     make: Callable[Parameters, SessionManager],
 ) -> Callable[Parameters, SessionManager]:
-    @functools.wraps(make, assigned=())
+    @functools.wraps(make, assigned=(), updated=())
     def configure(*args: Parameters.args, **kwargs: Parameters.kwargs) -> SessionManager:
         """Set the default manager, which integrations and ``with_session`` use when they are given none.
 

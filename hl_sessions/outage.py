@@ -22,6 +22,9 @@ __all__ = ["CircuitBreaker", "Reports"]
 FAILURES_TO_OPEN = 3  # in a row
 FIRST_COOL_OFF = 1.0  # seconds, doubled by each further failure
 LONGEST_COOL_OFF = 30.0  # seconds
+LONGEST_TRIAL = 25.0  # seconds after which another trial may begin, as the one before may be lost
+TRIAL_MARGIN = 1.0  # seconds that a trial may go on beyond its deadline
+CALM = 5.0  # seconds without a failure that end an outage of single failures
 
 logger = logging.getLogger("hl_sessions")
 
@@ -61,6 +64,10 @@ class CircuitBreaker:
     until a cool-off has passed, then by one caller only. The cool-off grows from :data:`FIRST_COOL_OFF`
     to :data:`LONGEST_COOL_OFF` seconds.
 
+    An outage is reported from its first failure on until a trial succeeds. Where it did not come to trials,
+    as every second call or so succeeds, it lasts until there was no failure for :data:`CALM` seconds: an
+    API that fails now and then does not fill the log.
+
     Args:
         create: creates a session by a deadline and gives its ID.
         reports: where the beginning and the end of an outage are reported.
@@ -74,8 +81,10 @@ class CircuitBreaker:
 
     def _renew_after_fork(self) -> None:
         self._lock = threading.RLock()
-        self._failures = 0
+        self._failures = 0  # in a row
+        self._is_reported = False
         self._since = 0.0
+        self._last_failure = 0.0
         self._cool_off = FIRST_COOL_OFF
         self._next_trial = 0.0
         self._last_error = ""
@@ -89,8 +98,10 @@ class CircuitBreaker:
             APIConnectionError: it was not tried, or not to the end, as creations have been failing.
             Exception: what the creation raised.
         """
-        is_trial = self._admit()
+        is_trial = self._admit(deadline)
         self._under_way.add(deadline)
+        if self._is_open() and not is_trial:
+            deadline.abort()  # the outage was recognised in this moment, without this call in the list
         try:
             session_id = self._create(deadline)
         except Exception as error:
@@ -104,22 +115,33 @@ class CircuitBreaker:
             raise
         finally:
             self._under_way.discard(deadline)
-        if self._failures:
-            self._recovered()
+        if self._is_reported:
+            self._succeeded(is_trial=is_trial)
         return session_id
+
+    def refusal(self) -> APIConnectionError | None:
+        """Give the error that :meth:`create` would raise without trying, ``None`` if it would try."""
+        if self._is_open() and time.monotonic() < self._next_trial:
+            return self._refusal()
+        return None
 
     def count_session_without_id(self) -> None:
         """Count a session that went without an ID in the outage, for the report at its end."""
         with self._lock:
             self._sessions_without_id += 1
 
-    def _admit(self) -> bool:
-        if self._failures < FAILURES_TO_OPEN:
+    def _is_open(self) -> bool:
+        return self._failures >= FAILURES_TO_OPEN
+
+    def _admit(self, deadline: Deadline) -> bool:
+        if not self._is_open():
             return False
         with self._lock:
-            if time.monotonic() < self._next_trial:
-                raise self._refusal()
-            self._next_trial = float("inf")  # nobody else until this trial has ended
+            refusal = self.refusal()
+            if refusal is not None:
+                raise refusal
+            # Nobody else until this trial has ended, or should have.
+            self._next_trial = time.monotonic() + min(deadline.remaining() + TRIAL_MARGIN, LONGEST_TRIAL)
             return True
 
     def _refusal(self) -> APIConnectionError:
@@ -131,9 +153,11 @@ class CircuitBreaker:
     def _failed(self, error: Exception, *, is_trial: bool) -> None:
         with self._lock:
             self._failures += 1
+            self._last_failure = time.monotonic()
             self._last_error = f"{type(error).__name__}: {error}"
-            if self._failures == 1:
-                self._since = time.monotonic()
+            if not self._is_reported:
+                self._is_reported = True
+                self._since = self._last_failure
                 self._cool_off = FIRST_COOL_OFF
                 self._sessions_without_id = 0
                 self._reports.add(
@@ -144,20 +168,21 @@ class CircuitBreaker:
             is_opened = self._failures == FAILURES_TO_OPEN
             if is_opened or is_trial:
                 jitter = random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret
-                self._next_trial = time.monotonic() + self._cool_off * jitter
+                self._next_trial = self._last_failure + self._cool_off * jitter
                 self._cool_off = min(2 * self._cool_off, LONGEST_COOL_OFF)
         if is_opened:
             for deadline in self._under_way.copy():
                 deadline.abort()
 
-    def _recovered(self) -> None:
+    def _succeeded(self, *, is_trial: bool) -> None:
         with self._lock:
-            if not self._failures:
-                return
             self._failures = 0
-            self._reports.add(
-                logging.INFO,
-                "the sessions API is back after %.1f seconds; %d sessions went without an ID",
-                time.monotonic() - self._since,
-                self._sessions_without_id,
-            )
+            now = time.monotonic()
+            if self._is_reported and (is_trial or now - self._last_failure >= CALM):
+                self._is_reported = False
+                self._reports.add(
+                    logging.INFO,
+                    "the sessions API is back after %.1f seconds; %d sessions went without an ID",
+                    now - self._since,
+                    self._sessions_without_id,
+                )

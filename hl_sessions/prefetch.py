@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -24,8 +25,8 @@ class Prefetcher:
     """Keeps sessions ready, as many as the recent reads have needed.
 
     Nothing is created before the first read. Each read that finds none ready doubles how many are kept,
-    up to ``limit``, and each session that grows too old takes one off; a process without reads creates
-    nothing. The threads are daemons and end when there is nothing to do.
+    up to ``limit``, and each session that grows too old takes one off; where reads are so rare that every
+    session would grow too old, none is kept. The threads are daemons and end when there is nothing to do.
 
     Args:
         limit: the most sessions that are kept ready, 1 or more.
@@ -35,6 +36,7 @@ class Prefetcher:
     def __init__(self, limit: int, create: Callable[[], str]) -> None:
         self._limit = limit
         self._create = create
+        self._is_closed = False
         self._renew_after_fork()
         renew_after_fork(self)
 
@@ -42,23 +44,26 @@ class Prefetcher:
         # What is ready belongs to the parent: nobody may have the same session twice.
         self._ready: deque[tuple[str, float]] = deque()  # ID and time of creation, oldest first
         self._wanted = 1
+        self._last_read = -math.inf
         self._under_way = 0
         self._threads = 0
         self._waiting = 0  # threads that are
         self._is_failing = False
-        self._is_closed = False
         self._condition = threading.Condition()
 
     def take(self) -> str | None:
         """Give the ID of a session that is ready, ``None`` if none is; never waits for one."""
-        session_id = self._pop()
+        now = time.monotonic()
+        session_id = self._pop(now)
         # Waking a thread costs more than all the rest; so it is done for several sessions at a time.
-        if len(self._ready) <= self._wanted // 4:
+        if len(self._ready) <= self._wanted // 2:
             with self._condition:
-                if session_id is None:
-                    self._wanted = min(2 * self._wanted, self._limit)
+                # One more would have helped, if this read was not the first for long and creating works.
+                if session_id is None and now - self._last_read < MAX_AGE and not self._is_failing:
+                    self._wanted = min(max(1, 2 * self._wanted), self._limit)
                 self._is_failing = False
                 self._start_refilling()
+        self._last_read = now
         return session_id
 
     def close(self) -> None:
@@ -68,15 +73,15 @@ class Prefetcher:
             self._ready.clear()
             self._condition.notify_all()
 
-    def _pop(self) -> str | None:
+    def _pop(self, now: float) -> str | None:
         while self._ready:
             try:
                 session_id, created = self._ready.popleft()
             except IndexError:  # another thread was faster
                 break
-            if time.monotonic() - created < MAX_AGE:
+            if now - created < MAX_AGE:
                 return session_id
-            self._wanted = max(1, self._wanted - 1)
+            self._wanted = max(0, self._wanted - 1)
         return None
 
     def _missing(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import logging
 import os
 import threading
@@ -9,7 +11,7 @@ import uuid
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from hl_sessions.errors import APIConnectionError
+from hl_sessions.errors import APIConnectionError, HLSessionsError
 from hl_sessions.event_loop import WorkerThreads, is_event_loop_running, wait_until_done
 from hl_sessions.fork import renew_after_fork
 from hl_sessions.reentry import creating, is_creating
@@ -42,6 +44,9 @@ class SessionSource(Protocol):
 
     def create_session_id(self, deadline: Deadline) -> str:
         """Create a session."""
+
+    def refusal(self) -> HLSessionsError | None:
+        """The error with which :meth:`create_session_id` would not even try, ``None`` if it would."""
 
     def count_session_without_id(self) -> None:
         """Count a session that could not be created when it was needed."""
@@ -225,12 +230,13 @@ class Session:
         """Give ``function`` such that each call runs in this session, in whatever thread or context.
 
         Args:
-            function: a function, coroutine function, generator, method or callable object.
+            function: a function, coroutine function, generator, method, class or callable object.
 
         Raises:
             TypeError: it cannot be called.
         """
-        bound: Function = wrap(function, lambda called: wrap_in(called, lambda *_: (self, True)))
+        callee = functools.partial(function) if inspect.isclass(function) else function
+        bound: Function = wrap(callee, lambda called: wrap_in(called, lambda *_: (self, True)))
         return bound
 
     def _leave(self) -> None:
@@ -251,6 +257,10 @@ class Session:
     def _ready_id(self) -> str | None:
         """An ID for this session alone, if one can be had without waiting."""
         return self.manager.ready_session_id()
+
+    def _refusal(self) -> HLSessionsError | None:
+        """The error with which :meth:`_create_id` would fail without waiting, ``None`` if it would wait."""
+        return self.manager.refusal()
 
     def _create_id(self, deadline: Deadline) -> str:
         return self.manager.create_session_id(deadline)
@@ -295,6 +305,10 @@ class Session:
                 self.manager.report()
 
     def _carry_out_in_thread(self, creation: _Creation) -> None:
+        refusal = self._refusal()
+        if refusal is not None:  # no thread is needed, which would have to be free
+            self._settle(creation, refusal)
+            return
         try:
             self.manager.workers.submit(self._carry_out, creation)
         except RuntimeError as error:

@@ -60,24 +60,27 @@ class Deadline(Timeout):
         self._end = time.monotonic() + min(seconds, LONGEST_TIMEOUT)
         self._connect_limit = seconds if connect is None else connect
         self._rest = rest
-        #: Wakes who waits for the exchange at the moment.
-        self.wake: Callable[[], object] | None = None
         self.is_aborted = False
+        self._wake: Callable[[], object] | None = None
 
     def abort(self) -> None:
         """End now, from another thread: who waits stops waiting, and nothing is tried again."""
         self.is_aborted = True
         self._end = 0.0
-        wake = self.wake
-        if wake is not None:
+        if self._wake is not None:
             with suppress(OSError):  # the connection is closed already
-                wake()
+                self._wake()
+
+    def on_abort(self, wake: Callable[[], object]) -> None:
+        """Have ``wake`` end the wait that comes next, if the deadline is aborted in it or has been before."""
+        self._wake = wake
+        if self.is_aborted:
+            self.abort()
 
     def wait(self, event: threading.Event, seconds: float) -> None:
         """Wait for ``event``, at most ``seconds``, or until the deadline is aborted."""
-        self.wake = event.set
-        if not self.is_aborted:
-            event.wait(seconds)
+        self.on_abort(event.set)
+        event.wait(seconds)
 
     def remaining(self) -> float:
         """Seconds left, never negative."""
@@ -166,8 +169,9 @@ class _DeadlineConnect:
     sock: socket.socket
 
     def getresponse(self, *args: Any, **kwargs: Any) -> Any:
-        if self.deadline is not None:
-            self.deadline.wake = functools.partial(self.sock.shutdown, socket.SHUT_RDWR)
+        shutdown = getattr(self.sock, "shutdown", None)  # which TLS within TLS does not have
+        if self.deadline is not None and shutdown is not None:
+            self.deadline.on_abort(functools.partial(shutdown, socket.SHUT_RDWR))
         return super().getresponse(*args, **kwargs)  # type: ignore[misc]
 
     def connect(self) -> None:
@@ -211,6 +215,8 @@ class _DeadlinePool:
     def urlopen(self, *args: Any, **kwargs: Any) -> Any:
         retries, deadline = kwargs.get("retries"), kwargs.get("timeout")
         if isinstance(retries, DeadlineRetry) and isinstance(deadline, Deadline):
+            if not deadline.remaining():  # on a kept connection the request would be sent nevertheless
+                raise ConnectTimeoutError(self, "no time was left for another attempt")
             kwargs["retries"] = retries.within(deadline)
         kwargs["enforce_content_length"] = True  # the default of urllib3 2, not of 1.26
         return super().urlopen(*args, **kwargs)  # type: ignore[misc]
