@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import wrapt
 
 from benchmarks.measure import Effort, awaits, calls, compare, net_costs
-from benchmarks.neighbours import DECORATORS, installed
+from benchmarks.neighbours import DECORATORS, around_function
 from benchmarks.row import OURS, Row, limited
 from hl_sessions import SessionManager
 
@@ -58,7 +58,12 @@ def decorator_rows(effort: Effort) -> Iterator[Row]:
     )
     with SessionManager() as manager:
         for title, no_op, hand_written, run in kinds:
-            functions = {BARE: no_op, LIMIT: hand_written(no_op), OURS: manager.with_session(no_op)}
-            functions |= installed(DECORATORS, no_op)
+            decorators = {
+                BARE: lambda function: function,
+                LIMIT: hand_written,
+                OURS: manager.with_session,
+                **DECORATORS,
+            }
+            functions = around_function(decorators, no_op)
             seconds = compare({name: run(function) for name, function in functions.items()}, effort)
             yield limited(title, net_costs(seconds, BARE), times=1.25, reference=LIMIT)

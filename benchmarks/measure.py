@@ -8,13 +8,16 @@ from itertools import repeat
 from random import Random
 from statistics import median
 from time import perf_counter
-from typing import TYPE_CHECKING
+from types import FunctionType
+from typing import TYPE_CHECKING, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     # Does something the given number of times, and gives the seconds that took.
     Run = Callable[[int], float]
+
+Function = TypeVar("Function", bound="Callable[..., object]")
 
 __all__ = [
     "FULL",
@@ -25,6 +28,7 @@ __all__ = [
     "compare",
     "empty_loop",
     "net_costs",
+    "own",
     "paired_medians",
 ]
 
@@ -48,6 +52,22 @@ FULL = Effort(rounds=400, turn=0.002, scopes=1_000_000)
 QUICK = Effort(rounds=1, turn=0.0, scopes=1_000)
 
 
+def own(function: Function) -> Function:
+    """Give a copy with code of its own.
+
+    The interpreter adapts code to what it meets there: contenders that shared some would slow each other.
+    """
+    original = cast("FunctionType", function)
+    copy = FunctionType(
+        original.__code__.replace(),
+        original.__globals__,
+        original.__name__,
+        original.__defaults__,
+        original.__closure__,
+    )
+    return cast("Function", copy)
+
+
 def calls(function: Callable[[], object]) -> Run:
     """Give a run that calls ``function``."""
 
@@ -57,7 +77,7 @@ def calls(function: Callable[[], object]) -> Run:
             function()
         return perf_counter() - started
 
-    return run
+    return own(run)
 
 
 def awaits(function: Callable[[], Awaitable[object]]) -> Run:
@@ -69,7 +89,8 @@ def awaits(function: Callable[[], Awaitable[object]]) -> Run:
             await function()
         return perf_counter() - started
 
-    return lambda number: asyncio.run(run(number))
+    own_run = own(run)
+    return lambda number: asyncio.run(own_run(number))
 
 
 def empty_loop(number: int) -> float:

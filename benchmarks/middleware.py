@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.measure import Effort, awaits, calls, compare, net_costs
-from benchmarks.neighbours import ASGI_MIDDLEWARE, WSGI_MIDDLEWARE, installed
+from benchmarks.measure import Effort, awaits, calls, compare, net_costs, own
+from benchmarks.neighbours import ASGI_MIDDLEWARE, WSGI_MIDDLEWARE, around_function
 from benchmarks.row import LIMIT, OURS, Row, limited
 from hl_sessions import SessionManager
 from hl_sessions.integrations import asgi, wsgi
@@ -53,12 +53,13 @@ class HandWrittenWSGI:
 def asgi_rows(effort: Effort) -> Iterator[Row]:
     """Measure the ASGI middleware."""
     with SessionManager() as manager:
-        apps: dict[str, Any] = {
-            BARE: _asgi_app,
-            LIMIT: HandWrittenASGI(_asgi_app),
-            OURS: asgi.HLSessionMiddleware(_asgi_app, manager),
-            **installed(ASGI_MIDDLEWARE, _asgi_app),
+        middleware: dict[str, Callable[[Any], Any]] = {
+            BARE: lambda app: app,
+            LIMIT: HandWrittenASGI,
+            OURS: lambda app: asgi.HLSessionMiddleware(app, manager),
+            **ASGI_MIDDLEWARE,
         }
+        apps = around_function(middleware, _asgi_app)
         seconds = compare({name: awaits(_asgi_request(app)) for name, app in apps.items()}, effort)
     yield limited("ASGI middleware, session never read", net_costs(seconds, BARE), times=2)
 
@@ -90,18 +91,19 @@ def _asgi_request(app: asgi.ASGIApplication) -> Callable[[], Any]:
     async def send(message: asgi.Message) -> None:
         pass
 
-    return lambda: app(dict(scope), receive, send)
+    return own(lambda: app(dict(scope), receive, send))
 
 
 def wsgi_rows(effort: Effort) -> Iterator[Row]:
     """Measure the WSGI middleware."""
     with SessionManager() as manager:
-        apps: dict[str, Any] = {
-            BARE: _wsgi_app,
-            LIMIT: HandWrittenWSGI(_wsgi_app),
-            OURS: wsgi.HLSessionMiddleware(_wsgi_app, manager),
-            **installed(WSGI_MIDDLEWARE, _wsgi_app),
+        middleware: dict[str, Callable[[Any], Any]] = {
+            BARE: lambda app: app,
+            LIMIT: HandWrittenWSGI,
+            OURS: lambda app: wsgi.HLSessionMiddleware(app, manager),
+            **WSGI_MIDDLEWARE,
         }
+        apps = around_function(middleware, _wsgi_app)
         seconds = compare({name: calls(_wsgi_request(app)) for name, app in apps.items()}, effort)
     yield limited("WSGI middleware, session never read", net_costs(seconds, BARE), times=2.5)
 
@@ -135,4 +137,4 @@ def _wsgi_request(app: Any) -> Callable[[], None]:
         if hasattr(body, "close"):
             body.close()
 
-    return request
+    return own(request)

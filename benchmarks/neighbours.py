@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from benchmarks.measure import own
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,10 +21,12 @@ __all__ = [
     "DISTRIBUTIONS",
     "OPENTELEMETRY",
     "WSGI_MIDDLEWARE",
+    "around_function",
     "get_baggage",
     "installed",
 ]
 
+Function = TypeVar("Function", bound="Callable[..., object]")
 Made = TypeVar("Made")
 
 DISTRIBUTIONS = (
@@ -36,13 +41,18 @@ DISTRIBUTIONS = (
 OPENTELEMETRY = "OpenTelemetry"
 
 
-def installed(makers: Mapping[str, Callable[..., Made]], *args: object) -> dict[str, Made]:
-    """Give what each maker makes of ``args``, without those whose library is not installed."""
+def installed(makers: Mapping[str, Callable[[], Made]]) -> dict[str, Made]:
+    """Give what each makes, without those whose library is not installed."""
     made: dict[str, Made] = {}
     for name, make in makers.items():
         with suppress(ImportError):
-            made[name] = make(*args)
+            made[name] = make()
     return made
+
+
+def around_function(wrappers: Mapping[str, Callable[[Any], Any]], function: Function) -> dict[str, Any]:
+    """Give what each makes of a copy of ``function``, without those whose library is not installed."""
+    return installed({name: partial(wrap, own(function)) for name, wrap in wrappers.items()})
 
 
 def _asgi_correlation_id(app: ASGIApplication) -> Any:

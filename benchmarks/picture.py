@@ -21,18 +21,18 @@ BEYOND = 1.8  # longer bars than this many times the mark are cut off
 _STYLE = """
   text { font: 13px system-ui, sans-serif; fill: #1f2328 }
   .title { font-weight: 600 }
-  .at-most { fill: #cf222e }
+  .at-most { fill: #9a6700 }
   .ours-value { font-weight: 600 }
   .ours { fill: #1a7f64 }
   .other { fill: #afb8c1 }
-  .mark { stroke: #cf222e; stroke-width: 1.5; stroke-dasharray: 3 2 }
+  .mark { stroke: #9a6700; stroke-width: 1.5; stroke-dasharray: 3 2 }
   .cut { stroke: #ffffff; stroke-width: 3 }
   @media (prefers-color-scheme: dark) {
     text { fill: #e6edf3 }
-    .at-most { fill: #ff7b72 }
+    .at-most { fill: #d29922 }
     .ours { fill: #2ea98a }
     .other { fill: #59636e }
-    .mark { stroke: #ff7b72 }
+    .mark { stroke: #d29922 }
     .cut { stroke: #0d1117 }
   }
 """

@@ -8,11 +8,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
 from benchmarks.api import listening_socket
 from benchmarks.measure import Effort, calls, compare, paired_medians
 from benchmarks.middleware import HandWrittenASGI
-from benchmarks.neighbours import ASGI_MIDDLEWARE, installed
+from benchmarks.neighbours import ASGI_MIDDLEWARE, around_function
 from benchmarks.row import LIMIT, OURS, Row, limited
+from hl_sessions.integrations.starlette import HLSessionMiddleware
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,23 +30,16 @@ __all__ = ["whole_request_rows"]
 
 BARE = "bare application"
 
-
-def _ours(app: Any) -> Any:
-    from hl_sessions.integrations.starlette import HLSessionMiddleware
-
-    return HLSessionMiddleware(app)
-
-
 _MIDDLEWARE: dict[str, Callable[[Any], Any]] = {
     LIMIT: HandWrittenASGI,
-    OURS: _ours,
+    OURS: HLSessionMiddleware,
     **ASGI_MIDDLEWARE,
 }
 
 
 def whole_request_rows(effort: Effort) -> Iterator[Row]:
     """Measure requests: all to one process, as no two processes are equally fast."""
-    names = [BARE, *installed(_MIDDLEWARE, None)]
+    names = [BARE, *around_function(_MIDDLEWARE, _ok)]
     effort = replace(effort, rounds=effort.rounds * 10, turn=0)  # a request each
     with _connection(names) as connection:
         runs = {name: calls(_request(connection, place)) for place, name in enumerate(names)}
@@ -78,19 +78,14 @@ def _request(connection: socket.socket, place: int) -> Callable[[], None]:
     return request
 
 
+async def _ok(_: Request) -> PlainTextResponse:
+    return PlainTextResponse("ok")
+
+
 def _serve(listener: socket.socket, names: list[str]) -> None:
-    import uvicorn
-    from starlette.applications import Starlette
-    from starlette.middleware import Middleware
-    from starlette.responses import PlainTextResponse
-    from starlette.routing import Route
-
-    async def ok(_: Request) -> PlainTextResponse:
-        return PlainTextResponse("ok")
-
     def starlette(path: str, name: str) -> Starlette:
         middleware = [] if name == BARE else [Middleware(_MIDDLEWARE[name])]
-        return Starlette(routes=[Route(path, ok)], middleware=middleware)
+        return Starlette(routes=[Route(path, _ok)], middleware=middleware)
 
     apps = {f"/{place}": starlette(f"/{place}", name) for place, name in enumerate(names)}
 
