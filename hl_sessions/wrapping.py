@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import wrapt
 
-from hl_sessions.context import enter_session, leave_session
+from hl_sessions.context import enter_session, innermost_session, leave_session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Coroutine, Generator
@@ -160,14 +160,19 @@ def _async_call(open_call: OpenCall) -> Call:
 def _generator(
     generator: Generator[Any, Any, Any], session: Session, *, leave: bool
 ) -> Generator[Any, Any, Any]:
+    current: Session | None = session  # in a scope that the generator has entered itself: that one's
     resume: Callable[[Any], Any] = generator.send
     value: Any = None
     try:
         while True:
+            token = enter_session(current)
             try:
-                item = _run_in(session, resume, value)
+                item = resume(value)
             except StopIteration as stop:
                 return stop.value
+            finally:
+                current = innermost_session()
+                leave_session(token)
             try:
                 value = yield item
                 resume = generator.send
@@ -182,13 +187,19 @@ def _generator(
 async def _async_generator(
     generator: AsyncGenerator[Any, Any], session: Session, *, leave: bool
 ) -> AsyncGenerator[Any, Any]:
+    current: Session | None = session  # as above
     step = _first_step(generator)
     try:
         while True:
+            token = enter_session(current)
             try:
-                item = await _await_in(session, step)
+                item = await step
             except StopAsyncIteration:
                 return
+            finally:
+                current = innermost_session()
+                with suppress(ValueError):  # as above
+                    leave_session(token)
             try:
                 value = yield item
                 step = generator.asend(value)
@@ -212,9 +223,12 @@ def _first_step(generator: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
 
 
 async def _coroutine(coroutine: Coroutine[Any, Any, Any], session: Session, *, leave: bool) -> Any:
+    token = enter_session(session)
     try:
-        return await _await_in(session, coroutine)
+        return await coroutine
     finally:
+        with suppress(ValueError):  # as above
+            leave_session(token)
         if leave:
             session._leave()
 
@@ -225,12 +239,3 @@ def _run_in(session: Session, function: Callable[..., Any], *args: Any, **kwargs
         return function(*args, **kwargs)
     finally:
         leave_session(token)
-
-
-async def _await_in(session: Session, awaitable: Awaitable[Any]) -> Any:
-    token = enter_session(session)
-    try:
-        return await awaitable
-    finally:
-        with suppress(ValueError):  # as above
-            leave_session(token)

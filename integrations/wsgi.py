@@ -98,7 +98,7 @@ class _Body:
 
     def __init__(self, body: Iterable[bytes], session: Session) -> None:
         self._body = body
-        self._session = session
+        self._current: Session | None = session  # in a scope that the body has entered itself: that one's
         self._iterator: Iterator[bytes] | None = None
         self._is_closed = False
 
@@ -106,12 +106,13 @@ class _Body:
         return self
 
     def __next__(self) -> bytes:
-        token = enter_session(self._session)
+        token = enter_session(self._current)
         try:
             if self._iterator is None:
                 self._iterator = iter(self._body)
             return next(self._iterator)
         finally:
+            self._current = innermost_session()
             leave_session(token)
 
     def close(self) -> None:
@@ -119,7 +120,7 @@ class _Body:
         if self._is_closed:
             return
         self._is_closed = True
-        token = enter_session(self._session)
+        token = enter_session(self._current)
         try:
             close = getattr(self._body, "close", None)
             if close is not None:
