@@ -4,7 +4,6 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -51,29 +50,28 @@ class _Server(uvicorn.Server):
         self.is_up.set()
 
 
-@contextmanager
-def running_uvicorn(app: Any, **settings: Any) -> Iterator[Address]:
-    """Serve ``app`` from a thread."""
-    config = uvicorn.Config(
-        app, **{"log_config": None, "ws": "websockets-sansio", "lifespan": "off", **settings}
-    )
-    server = _Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        assert server.is_up.wait(10)
-        try:
-            yield listener.getsockname()
-        finally:
-            server.should_exit = True
-            thread.join(10)
-
-
 @pytest.fixture
 def serve_asgi() -> Iterator[ServeASGI]:
-    """Gives the address at which uvicorn serves an application until the end of the test."""
-    with ExitStack() as servers:
-        yield lambda app, **settings: servers.enter_context(running_uvicorn(app, **settings))
+    """Serves applications with uvicorn, each from a thread, and gives the address; until the test ends."""
+    running: list[tuple[_Server, threading.Thread, socket.socket]] = []
+    defaults = {"log_config": None, "ws": "websockets-sansio", "lifespan": "off"}
+
+    def serve(app: Any, **settings: Any) -> Address:
+        server = _Server(uvicorn.Config(app, **{**defaults, **settings}))
+        listener = socket.create_server(("127.0.0.1", 0))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        running.append((server, thread, listener))
+        assert server.is_up.wait(10)
+        address: Address = listener.getsockname()
+        return address
+
+    yield serve
+    for server, _, _ in running:
+        server.should_exit = True
+    for _, thread, listener in running:
+        thread.join(10)
+        listener.close()
 
 
 def send_raw(address: Address, request: str) -> bytes:

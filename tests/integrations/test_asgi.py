@@ -19,6 +19,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from hl_sessions import (
+    APIConnectionError,
     ConfigurationError,
     Session,
     SessionManager,
@@ -318,6 +319,77 @@ def test_request_that_nobody_finishes_ends_quietly(
         gc.collect()
         assert ended == [True]
         assert current_session() is surrounding
+
+
+# Eager creation
+
+
+@pytest.mark.parametrize("response_header", [None, "X-Session-ID"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_eager_session_is_there_before_the_application_runs(
+    backend: str, response_header: str | None, manager: SessionManager, sessions_api: SessionsAPI
+) -> None:
+    """Each request makes one session, so that a plain read in async code finds it in memory."""
+    seen: list[str | None] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(current_session_id(create=False))
+        await answer(send)
+
+    scoped = HLSessionMiddleware(app, manager, response_header=response_header, eager=True)
+    sent = Sent()
+    for number in (1, 2):
+        run(scoped, sent, backend=backend)
+        assert sessions_api.posts == number
+    assert sent.headers("x-session-id") == ([] if response_header is None else [seen[0]])
+    assert len(set(seen)) == 2
+    assert SESSION_ID.fullmatch(str(seen[0]))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_eager_creation_lets_the_event_loop_run(
+    backend: str, manager: SessionManager, sessions_api: SessionsAPI
+) -> None:
+    """While the sessions API is taking its time, other tasks of the loop go on."""
+    go_on = threading.Event()
+    create = sessions_api.answer
+
+    def answer_later(request: Any) -> Any:
+        assert go_on.wait(10)
+        return create(request)
+
+    sessions_api.answer = answer_later
+    order: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        order.append("application")
+
+    async def serve() -> None:
+        async def other() -> None:
+            order.append("other task")
+            go_on.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(HLSessionMiddleware(app, manager, eager=True), http_scope(), receive, send)
+            tasks.start_soon(other)
+
+    anyio.run(serve, backend=backend)
+    assert order == ["other task", "application"]
+
+
+def test_eager_creation_that_fails_is_the_applications_to_meet() -> None:
+    """A request that reads nothing is served, one that reads gets what the manager's ``on_error`` says."""
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        with pytest.raises(APIConnectionError) as caught:
+            await acurrent_session_id()
+        seen.append(caught.type)
+
+    with SessionManager("http://127.0.0.1:9/v4", retries=0, on_error="raise") as manager:
+        run(HLSessionMiddleware(plain_app, manager, eager=True))
+        run(HLSessionMiddleware(app, manager, eager=True))
+    assert seen == [APIConnectionError]
 
 
 # Several middlewares
