@@ -6,6 +6,7 @@ import os
 import platform
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from benchmarks.neighbours import DISTRIBUTIONS
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["markdown_page", "summary", "text_table"]
 
+WIDTH = 110
 _HEADINGS = ("", OURS, "times", "at most", "others")
 _MEASURED_WITH = ("requests", "urllib3", "wrapt", "starlette", "uvicorn", "uvloop")
 _PAGE = """\
@@ -41,7 +43,7 @@ _PAGE = """\
   *hand-written* creates once, and then sets an event for the threads and one for the tasks; *unguarded* asks
   "is there an ID yet?" and creates one if not, as is first written, its tasks with `asyncio.to_thread`.
 
-Measured with {versions}, on {machine}.
+{measured_with}
 """
 
 
@@ -69,7 +71,8 @@ def markdown_page(rows: Sequence[Row]) -> str:
     lines = [_HEADINGS, ["---"] * len(_HEADINGS), *map(_cells, rows)]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     machine = f"{platform.system()}, {platform.machine()}, {os.cpu_count()} CPUs"
-    return _PAGE.format(table=table, versions=", ".join(_versions()), machine=machine)
+    measured_with = fill(f"Measured with {', '.join(_versions())}, on {machine}.", width=WIDTH)
+    return _PAGE.format(table=table, measured_with=measured_with)
 
 
 def _cells(row: Row) -> list[str]:
