@@ -2,7 +2,6 @@
 
 Needs playwright and a Chromium; ``CHROMIUM`` names one that is not at ``/usr/bin/chromium``.
 """
-# ruff: noqa: INP001 - a script, not a package
 
 import os
 from pathlib import Path

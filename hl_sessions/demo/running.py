@@ -9,14 +9,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import uvicorn
-from starlette.types import ASGIApp
-
 from hl_sessions import SessionManager
 from hl_sessions.demo.api import API
 from hl_sessions.demo.application import create_chat
 from hl_sessions.server.application import create_application
-from hl_sessions.server.serving import base_url
+from hl_sessions.server.serving import base_url, in_background
 from hl_sessions.server.settings import ServerSettings
 
 
@@ -53,31 +50,11 @@ def running_demo(
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="hl-sessions-demo-"))
             database = str(Path(directory, "demo.sqlite3"))
         server = create_application(ServerSettings(database=database, api_key=api_key))
-        stack.enter_context(_serving_in_background(server, api_listener))
+        stack.enter_context(in_background(server, api_listener, grace=1))
         manager = stack.enter_context(SessionManager(url, api_key))
         api = API(url, api_key)
         stack.callback(api.close)
-        stack.enter_context(_serving_in_background(create_chat(manager, api, pause), chat_listener))
+        chat = create_chat(manager, api, pause)
+        stack.enter_context(in_background(chat, chat_listener, grace=1))
         stack.callback(is_ending.set)
         yield
-
-
-@contextmanager
-def _serving_in_background(application: ASGIApp, listener: socket.socket) -> Iterator[None]:
-    config = uvicorn.Config(
-        application,
-        ws="none",
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        # Seconds that requests have to end in; all of them are short once the pauses are over.
-        timeout_graceful_shutdown=1,
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="hl-sessions-demo")
-    thread.start()
-    try:
-        yield
-    finally:
-        server.should_exit = True
-        thread.join()

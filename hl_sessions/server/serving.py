@@ -4,13 +4,17 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from hl_sessions.server.access import BASE_PATH
 from hl_sessions.server.application import create_application
 from hl_sessions.server.settings import ServerSettings
+
+GRACE: Final = 5  # seconds that requests have to end in when the server is told to
 
 
 def listen(settings: ServerSettings) -> socket.socket:
@@ -31,7 +35,7 @@ def base_url(listener: socket.socket) -> str:
 
 def serve(application: FastAPI, listener: socket.socket) -> None:
     """Serve until the process is told to end by SIGINT (``KeyboardInterrupt``) or SIGTERM."""
-    _server(application).run(sockets=[listener])
+    _server(application, GRACE).run(sockets=[listener])
 
 
 @contextmanager
@@ -42,20 +46,30 @@ def serving_in_background(settings: ServerSettings) -> Iterator[str]:
         OSError: When the port is taken, or the host cannot be listened on.
         sqlalchemy.exc.DBAPIError: When the database cannot be opened.
     """
-    with listen(settings) as listener:
-        server = _server(create_application(settings))
-        thread = threading.Thread(
-            target=server.run, kwargs={"sockets": [listener]}, name="hl-sessions-server"
-        )
-        thread.start()
-        try:
-            yield base_url(listener)
-        finally:
-            server.should_exit = True
-            thread.join()
+    with listen(settings) as listener, in_background(create_application(settings), listener):
+        yield base_url(listener)
 
 
-def _server(application: FastAPI) -> uvicorn.Server:
+@contextmanager
+def in_background(application: ASGIApp, listener: socket.socket, *, grace: int = GRACE) -> Iterator[None]:
+    """Serve any application on a thread of this process as long as the ``with`` block runs.
+
+    Args:
+        application: What to serve.
+        listener: The socket to serve it on.
+        grace: Seconds that requests have to end in when the block is left.
+    """
+    server = _server(application, grace)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="hl-sessions-server")
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def _server(application: ASGIApp, grace: int) -> uvicorn.Server:
     config = uvicorn.Config(
         application,
         ws="none",
@@ -63,7 +77,6 @@ def _server(application: FastAPI) -> uvicorn.Server:
         log_config=None,
         log_level="warning",
         access_log=False,
-        # Seconds that requests have to end in when the server is told to.
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=grace,
     )
     return uvicorn.Server(config)
