@@ -97,12 +97,12 @@ class SessionManager:
         self._store = MemoryStore() if store is None else store
         self._reports = Reports()
         self._circuit_breaker = CircuitBreaker(self._post, self._reports)
-        self._prefetcher = Prefetcher(prefetch, self._create_ahead) if prefetch else None
+        self._prefetcher = Prefetcher(prefetch, self._create_ready_id) if prefetch else None
         self.conversations = Conversations(
             store=self._store,
             base_url=client.base_url,
             idle_timeout=idle_timeout,
-            create=lambda deadline: self.ready_session_id() or self.create_session_id(deadline),
+            create=self._take_or_create,
             workers=self.workers,
             reports=self._reports,
         )
@@ -164,6 +164,11 @@ class SessionManager:
         """The ID of a session that was created ahead, if one is ready."""
         return None if self._prefetcher is None else self._prefetcher.take()
 
+    def replace_taken(self) -> None:
+        """Have sessions created for those that were taken, in the background."""
+        if self._prefetcher is not None:
+            self._prefetcher.refill()
+
     def create_session_id(self, deadline: Deadline) -> str:
         """Create a session through ``POST /sessions``.
 
@@ -176,7 +181,12 @@ class SessionManager:
         """The error with which :meth:`create_session_id` would not even try, ``None`` if it would."""
         return self._circuit_breaker.refusal()
 
-    def _create_ahead(self) -> str:
+    def _take_or_create(self, deadline: Deadline) -> str:
+        session_id = self.ready_session_id()
+        self.replace_taken()
+        return session_id or self.create_session_id(deadline)
+
+    def _create_ready_id(self) -> str:
         try:
             with creating():
                 return self._circuit_breaker.create(self.deadline())

@@ -48,23 +48,37 @@ class Prefetcher:
         self._under_way = 0
         self._threads = 0
         self._waiting = 0  # threads that are
+        self._is_low = False
         self._is_failing = False
         self._condition = threading.Condition()
 
     def take(self) -> str | None:
-        """Give the ID of a session that is ready, ``None`` if none is; never waits for one."""
+        """Give the ID of a session that is ready, ``None`` if none is; never waits for anything."""
         now = time.monotonic()
         session_id = self._pop(now)
+        # One more would have helped, if this read was not the first for long and creating works.
+        if session_id is None and now - self._last_read < MAX_AGE and not self._is_failing:
+            self._wanted = min(max(1, 2 * self._wanted), self._limit)
         # Waking a thread costs more than all the rest; so it is done for several sessions at a time.
-        if len(self._ready) <= self._wanted // 2:
-            with self._condition:
-                # One more would have helped, if this read was not the first for long and creating works.
-                if session_id is None and now - self._last_read < MAX_AGE and not self._is_failing:
-                    self._wanted = min(max(1, 2 * self._wanted), self._limit)
-                self._is_failing = False
-                self._start_refilling()
+        self._is_low = len(self._ready) <= self._wanted // 2
         self._last_read = now
         return session_id
+
+    def refill(self) -> None:
+        """Have created what was taken, in the background.
+
+        Not a part of :meth:`take`, as starting a thread waits for it, and lets other greenlets run.
+        """
+        if not self._is_low:
+            return
+        with self._condition:
+            self._is_low = self._is_failing = False
+            missing = self._missing()
+            self._condition.notify(missing)
+            if missing <= self._waiting or self._threads >= MAX_THREADS:
+                return
+            self._threads += 1
+        self._start_thread()
 
     def close(self) -> None:
         """Create no more; what is ready is dropped."""
@@ -89,23 +103,18 @@ class Prefetcher:
             return 0
         return max(0, self._wanted - len(self._ready) - self._under_way)
 
-    def _start_refilling(self) -> None:
-        missing = self._missing()
-        if not missing:
-            return
-        self._condition.notify(missing)
-        if missing > self._waiting and self._threads < MAX_THREADS:
-            self._threads += 1
-            # An empty context: where threads inherit one, this one would keep the reader's session.
-            thread = threading.Thread(
-                target=Context().run, args=(self._refill,), name="hl-sessions-prefetch", daemon=True
-            )
-            try:
-                thread.start()
-            except RuntimeError:  # the interpreter is shutting down
+    def _start_thread(self) -> None:
+        # An empty context: where threads inherit one, this one would keep the reader's session.
+        thread = threading.Thread(
+            target=Context().run, args=(self._create_missing,), name="hl-sessions-prefetch", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter is shutting down
+            with self._condition:
                 self._threads -= 1
 
-    def _refill(self) -> None:
+    def _create_missing(self) -> None:
         while self._is_needed():
             try:
                 session_id = self._create()

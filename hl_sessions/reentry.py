@@ -12,6 +12,8 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from hl_sessions.fork import renew_after_fork
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -27,12 +29,29 @@ _HTTP_CLIENT_LOGGERS = tuple(
         "urllib3.util.retry",
     )
 )
-_thread = threading.local()
+
+
+class _CreatingThreads:
+    """The idents of the threads that are creating.
+
+    Not a ``threading.local``: one that was made before gevent's patches is shared by all greenlets of a
+    thread, whereas their idents differ from then on.
+    """
+
+    def __init__(self) -> None:
+        self.idents: set[int] = set()
+        renew_after_fork(self)
+
+    def _renew_after_fork(self) -> None:
+        self.idents &= {threading.get_ident()}
+
+
+_creating = _CreatingThreads()
 
 
 def is_creating() -> bool:
     """Whether this thread is creating a session, or reporting on it, further up its stack."""
-    return getattr(_thread, "creating", False)
+    return threading.get_ident() in _creating.idents
 
 
 def _is_audible(_: logging.LogRecord) -> bool:
@@ -44,9 +63,11 @@ def creating() -> Iterator[None]:
     """Mark this thread as creating a session: reads answer at once, the HTTP client logs nothing."""
     for logger in _HTTP_CLIENT_LOGGERS:
         logger.addFilter(_is_audible)
-    before = is_creating()
+    ident = threading.get_ident()
+    is_outermost = ident not in _creating.idents
     try:
-        _thread.creating = True
+        _creating.idents.add(ident)
         yield
     finally:
-        _thread.creating = before
+        if is_outermost:
+            _creating.idents.discard(ident)

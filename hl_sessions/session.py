@@ -42,6 +42,9 @@ class SessionSource(Protocol):
     def ready_session_id(self) -> str | None:
         """The ID of a session that was created ahead, if one is ready."""
 
+    def replace_taken(self) -> None:
+        """Have sessions created for those that were taken, in the background."""
+
     def create_session_id(self, deadline: Deadline) -> str:
         """Create a session."""
 
@@ -273,6 +276,11 @@ class Session:
     def _join_creation(self) -> tuple[_Creation, bool] | None:
         """Join the creation under way, or begin one and be its creator; ``None`` if there is an ID."""
         known_id = self._known_id()  # asks a store, which may log
+        joined = self._join_or_begin_creation(known_id)
+        self.manager.replace_taken()  # may start a thread, and wait for it
+        return joined
+
+    def _join_or_begin_creation(self, known_id: str | None) -> tuple[_Creation, bool] | None:
         with _agreement.lock:
             if self._id is None:
                 self._id = known_id
