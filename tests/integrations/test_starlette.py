@@ -4,6 +4,7 @@ import functools
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
+import anyio
 import pytest
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask, BackgroundTasks
@@ -17,7 +18,7 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket
 
-from hl_sessions import SessionManager, acurrent_session_id, current_session, current_session_id
+from hl_sessions import Session, SessionManager, acurrent_session_id, current_session, current_session_id
 from hl_sessions.integrations import asgi
 from hl_sessions.integrations.starlette import HLSessionMiddleware
 from tests.conftest import SessionsAPI
@@ -340,6 +341,27 @@ def test_unhandled_error_tells_its_session(
         else:
             without_header = response.replace(f"x-session-id: {session_id}\r\n".encode(), b"")
             assert without_header == get_raw(serve_asgi(Starlette(routes=routes)))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_answered_error_leaves_the_session(backend: str, manager: SessionManager) -> None:
+    """In the task that served the failed request, no session is current afterwards."""
+    app = Starlette(routes=[Route("/", aread_and_fail)], middleware=[scoped(manager, response_header=HEADER)])
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def serve() -> Session | None:
+        with pytest.raises(LookupError, match="of the endpoint"):
+            await app({"type": "http", "method": "GET", "path": "/", "headers": []}, receive, send)
+        return current_session()
+
+    assert anyio.run(serve, backend=backend) is None
+    assert sent[0]["status"] == 500
 
 
 def test_debug_page_shows_the_error_to_browsers(manager: SessionManager) -> None:
