@@ -236,9 +236,10 @@ class _SecurePool(_DeadlinePool, HTTPSConnectionPool):
 
 
 class DeadlineAdapter(HTTPAdapter):
-    """The adapter that keeps an exchange within the :class:`Deadline` passed as its ``timeout``."""
+    """The adapter, for one API, that keeps an exchange within the :class:`Deadline` passed as ``timeout``."""
 
     def __init__(self, retries: int) -> None:
+        self._pool: Any = None
         super().__init__(
             pool_connections=1,
             pool_maxsize=POOL_SIZE,
@@ -255,6 +256,12 @@ class DeadlineAdapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: D102
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Give the pool of connections to the API, found once: it costs a tenth of a request."""
+        if self._pool is None:
+            self._pool = super().get_connection_with_tls_context(*args, **kwargs)
+        return self._pool
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:  # noqa: D102
         manager = super().proxy_manager_for(proxy, **kwargs)
