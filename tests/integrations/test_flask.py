@@ -302,6 +302,17 @@ def test_wrong_setting_is_named_and_the_key_never_shown(name: str, value: Any) -
     assert app.wsgi_app == untouched
 
 
+def test_wrong_setting_is_told_like_a_wrong_argument() -> None:
+    """Only the name differs, and the settings beside it stay out of the message."""
+    app = Flask(__name__)
+    app.config.from_mapping(HL_SESSIONS_TIMEOUT=0, HL_SESSIONS_API_KEY=KEY, HL_SESSIONS_RETRIES=0)
+    with pytest.raises(ConfigurationError) as argument:
+        SessionManager(timeout=0)
+    with pytest.raises(ConfigurationError) as setting:
+        HLSessions(app)
+    assert str(setting.value) == str(argument.value).replace("timeout=0", "HL_SESSIONS_TIMEOUT=0")
+
+
 def test_manager_and_settings_of_one_exclude_each_other(manager: SessionManager) -> None:
     """An application that was given a manager and has settings for one is told which."""
     app = Flask(__name__)
