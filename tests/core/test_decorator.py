@@ -9,6 +9,7 @@ import pickle
 import sys
 import types
 import uuid
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import aclosing, suppress
 from typing import Any
@@ -547,6 +548,31 @@ class TestGenerators:
                 generator.throw(LookupError())
             del generator
             assert len(closed) == 2
+        finally:
+            gc.enable()
+
+    def test_thrown_errors_are_let_go(self) -> None:
+        """An error that was thrown in is not kept, nor what it holds, until the collector comes."""
+
+        @with_session
+        def stream() -> Iterator[int]:
+            yield 1
+
+        class Thrown(Exception):  # noqa: N818 - the name of a value
+            pass
+
+        def throw() -> weakref.ref[Thrown]:
+            generator: Any = stream()
+            next(generator)
+            thrown = [Thrown()]  # popped, as a variable of this frame would keep it
+            reference = weakref.ref(thrown[0])
+            with suppress(Thrown):
+                generator.throw(thrown.pop())
+            return reference
+
+        gc.disable()
+        try:
+            assert throw()() is None
         finally:
             gc.enable()
 
