@@ -302,6 +302,18 @@ def test_wrong_setting_is_named_and_the_key_never_shown(name: str, value: Any) -
     assert app.wsgi_app == untouched
 
 
+def test_setting_that_is_none_is_not_given(manager: SessionManager) -> None:
+    """It stands for the default, and so neither excludes a manager nor the header of the argument."""
+    app = Flask(__name__)
+    app.config.from_mapping(
+        HL_SESSIONS_BASE_URL=None, HL_SESSIONS_TIMEOUT=None, HL_SESSIONS_RESPONSE_HEADER=None
+    )
+    HLSessions(app, manager, response_header=HEADER)
+    app.get("/")(read)
+    response = app.test_client().get("/")
+    assert response.headers[HEADER] == response.text
+
+
 def test_wrong_setting_is_told_like_a_wrong_argument() -> None:
     """Only the name differs, and the settings beside it stay out of the message."""
     app = Flask(__name__)
