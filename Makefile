@@ -27,7 +27,7 @@ test-all: .venv/test-is-ready
 	    if "$$python" -c "" 2>/dev/null; then \
 	      echo "=== Python $$version"; \
 	      .venv/bin/uv venv --quiet --clear --python "$$python" .venv-$$version; \
-	      .venv/bin/uv pip install --python .venv-$$version -c constraints.txt --build-constraints constraints.txt -e "$(EXTRAS)" --group test; \
+	      .venv/bin/uv pip install --python .venv-$$version -c constraints.txt --build-constraints constraints.txt -e "$(EXTRAS)" --group test --group build; \
 	      .venv-$$version/bin/pytest; \
 	      break; \
 	    fi; \
@@ -48,7 +48,7 @@ wheel: .venv/test-is-ready
 	rm -rf dist .venv-wheel
 	.venv/bin/uv build --build-constraint constraints.txt
 	.venv/bin/uv venv --quiet --python .venv/bin/python .venv-wheel
-	.venv/bin/uv pip install --python .venv-wheel -c constraints.txt --group test \
+	.venv/bin/uv pip install --python .venv-wheel -c constraints.txt --group test --group build \
 	  "$$(echo dist/*.whl)[server,starlette,fastapi,flask]"
 	cd "$$(mktemp -d)" && "$(CURDIR)/.venv-wheel/bin/pytest" "$(CURDIR)/tests"
 
@@ -73,5 +73,5 @@ clean:
 	touch $@
 
 .venv/test-is-ready: .venv/pip-is-ready pyproject.toml constraints.txt
-	.venv/bin/pip install -c constraints.txt --build-constraint constraints.txt -e "$(EXTRAS)" --group test --group lint
+	.venv/bin/pip install -c constraints.txt --build-constraint constraints.txt -e "$(EXTRAS)" --group test --group lint --group build
 	touch $@

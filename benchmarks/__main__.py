@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 
 from benchmarks.current_id import current_id_rows
 from benchmarks.decorator import decorator_rows
+from benchmarks.event_loop import event_loop_rows
 from benchmarks.first_read import first_read_rows
 from benchmarks.measure import FULL, QUICK, Effort
 from benchmarks.memory import memory_rows
 from benchmarks.middleware import asgi_rows, wsgi_rows
+from benchmarks.outage import outage_rows
 from benchmarks.picture import bars_svg
+from benchmarks.prefetching import prefetching_rows
 from benchmarks.report import markdown_page, summary, text_table
 from benchmarks.simultaneous import simultaneous_rows
 from benchmarks.whole_request import whole_request_rows
@@ -32,6 +35,9 @@ BENCHMARKS: tuple[Callable[[Effort], Iterator[Row]], ...] = (
     decorator_rows,
     first_read_rows,
     simultaneous_rows,
+    event_loop_rows,
+    prefetching_rows,
+    outage_rows,
     memory_rows,
 )
 DOCS = Path(__file__).resolve().parent.parent / "docs"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 from random import Random
 from statistics import median
@@ -46,6 +46,10 @@ class Effort:
     rounds: int
     turn: float
     scopes: int
+
+    def within(self, seconds: float) -> Effort:
+        """Give as many rounds as one contender has time for."""
+        return replace(self, rounds=max(1, min(self.rounds, int(seconds / max(self.turn, 1e-3)))))
 
 
 FULL = Effort(rounds=400, turn=0.002, scopes=1_000_000)

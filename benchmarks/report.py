@@ -39,7 +39,7 @@ _PAGE = """\
   open.
 - The others are measured as they are published, with their defaults; OpenTelemetry with its SDK, and without
   an exporter. They do other work than we do, and what they do is in their figures.
-- Threads and tasks that read "at once" read one new session of an API that answers after 20 ms. Here
+- Threads and tasks that read "at once" read one new session of an API that answers after 100 ms. Here
   *hand-written* creates once, and then sets an event for the threads and one for the tasks; *unguarded* asks
   "is there an ID yet?" and creates one if not, as is first written, its tasks with `asyncio.to_thread`.
 

@@ -1,0 +1,53 @@
+"""First reads that find a session ready, at a steady rate of requests."""
+
+from __future__ import annotations
+
+import time
+from statistics import median, quantiles
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from benchmarks.api import sessions_api
+from benchmarks.row import OURS, SECONDS, Row, within
+from hl_sessions import SessionManager
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from benchmarks.measure import Effort
+
+__all__ = ["prefetching_rows"]
+
+LATENCY = 0.02  # seconds
+RATE = 50  # requests a second
+WARM_UP = 50  # requests in which it learns the rate
+WITHOUT = "without prefetching"
+
+
+def prefetching_rows(effort: Effort) -> Iterator[Row]:
+    """Measure the first read of each request, with sessions kept ready and without."""
+    requests = max(4, 2 * effort.rounds)
+    with sessions_api(LATENCY) as api:
+        with SessionManager(api.base_url, prefetch=8) as manager:
+            ready = _first_reads(manager, WARM_UP + requests)[WARM_UP:]
+        with SessionManager(api.base_url) as manager:
+            waiting = _first_reads(manager, max(2, requests // 10))
+    title = f"first read, API at {LATENCY * 1000:.0f} ms, {RATE} requests a second, prefetch=8"
+    yield within(f"{title}: median", SECONDS, {OURS: median(ready), WITHOUT: median(waiting)}, at_most=1e-5)
+    slow = {OURS: quantiles(ready, n=100)[98], WITHOUT: max(waiting)}
+    yield within(f"{title}: 99th percentile", SECONDS, slow, at_most=1e-4)
+
+
+def _first_reads(manager: SessionManager, number: int) -> list[float]:
+    seconds = []
+    due = perf_counter()
+    for _ in range(number):
+        due += 1 / RATE
+        time.sleep(max(0.0, due - perf_counter()))
+        with manager.session() as session:
+            started = perf_counter()
+            session_id = session.id
+            seconds.append(perf_counter() - started)
+        if session_id is None:
+            raise RuntimeError("the session could not be created")
+    return seconds
