@@ -64,6 +64,7 @@ __all__ = [
 DEFAULT_TIMEOUT = 5.0  # seconds
 DEFAULT_RETRIES = 2
 MAX_BODY = 1 << 20  # bytes
+MAX_SHOWN = 200  # characters of what a server has sent, in a message
 
 _SESSION_ID = re.compile(r"sesh_[A-Za-z0-9_-]{1,64}")
 
@@ -381,9 +382,8 @@ class SessionsClient:
             if not isinstance(inner, Exception):
                 break
             cause = inner
-        return _failure_type(cause)(
-            self._scrubbed(f"no answer from {self.base_url}: {type(cause).__name__}: {cause}")
-        )
+        text = self._scrubbed(f"{type(cause).__name__}: {cause}")
+        return _failure_type(cause)(f"no answer from {self.base_url}: {_one_line(text)}")
 
     def _status_error(self, answer: requests.Response, seconds: float) -> APIStatusError:
         text = answer.content.decode("utf-8", "replace")
@@ -395,7 +395,7 @@ class SessionsClient:
             {name: self._scrubbed(value) for name, value in answer.headers.items()}
         )
         kind = _status_error_type(answer.status_code)
-        reason = self._scrubbed(answer.reason or "")
+        reason = _one_line(self._scrubbed(answer.reason or ""))
         error = kind(answer.status_code, reason, body, headers, seconds)
         if isinstance(error, RateLimitError):
             error.retry_after = retry_after_seconds(headers)
@@ -422,6 +422,12 @@ class SessionsClient:
             raise ConfigurationError(f"timeout={timeout!r} must be a number or a pair of numbers of seconds")
         connect, rest = (checked_seconds("timeout", part) for part in timeout)
         return Deadline(connect + rest, connect, rest)
+
+
+def _one_line(text: str) -> str:
+    """What a server has sent, fit for a log: nothing that breaks its lines, colours or fills it."""
+    short = text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "..."
+    return "".join(character if character.isprintable() else "?" for character in short)
 
 
 def _failure_type(cause: Any) -> type[HLSessionsError]:

@@ -106,7 +106,7 @@ def test_a_greenlet_starts_empty(sessions_api: SessionsAPI) -> None:
 
 
 def test_an_api_that_hangs(serve: Callable[[Play], FaultServer]) -> None:
-    """The time limit holds for every greenlet, together they take no longer than one, and then it is known."""
+    """The time limit holds for all greenlets together, and then the outage is known."""
     server = serve(lambda wire: None)
     code = """
     import logging, time
@@ -136,7 +136,7 @@ def test_an_api_that_hangs(serve: Callable[[Play], FaultServer]) -> None:
 
 
 def test_a_killed_greenlet(sessions_api: SessionsAPI, gate: Gate) -> None:
-    """Who is killed while it creates, or runs into gevent's own time limit, leaves the creation to the next."""
+    """A greenlet that is killed while it creates leaves the creation to the next one."""
     opened_after_a_request(gate)
     code = """
     with manager.session() as session:
