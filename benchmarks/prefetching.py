@@ -7,9 +7,12 @@ from statistics import median, quantiles
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from flask import Flask, request
+
 from benchmarks.api import sessions_api
 from benchmarks.row import OURS, SECONDS, Row, within
-from hl_sessions import SessionManager
+from hl_sessions import SessionManager, current_session_id
+from hl_sessions.integrations.flask import HLSessions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +24,7 @@ __all__ = ["prefetching_rows"]
 LATENCY = 0.02  # seconds
 RATE = 50  # requests a second
 WARM_UP = 50  # requests in which it learns the rate
+OK = 200
 WITHOUT = "without prefetching"
 
 
@@ -39,15 +43,26 @@ def prefetching_rows(effort: Effort) -> Iterator[Row]:
 
 
 def _first_reads(manager: SessionManager, number: int) -> list[float]:
-    seconds = []
+    """Give how long the first read takes in each of so many requests to a Flask application."""
+    app = Flask("benchmark")
+    HLSessions(app, manager)
+    seconds: list[float] = []
+
+    @app.post("/chat")
+    def chat() -> dict[str, str]:
+        question = request.get_json()["question"]
+        started = perf_counter()
+        session_id = current_session_id()
+        seconds.append(perf_counter() - started)
+        if session_id is None:
+            raise RuntimeError("the session could not be created")
+        return {"answer": question}
+
+    client = app.test_client()
     due = perf_counter()
     for _ in range(number):
         due += 1 / RATE
         time.sleep(max(0.0, due - perf_counter()))
-        with manager.session() as session:
-            started = perf_counter()
-            session_id = session.id
-            seconds.append(perf_counter() - started)
-        if session_id is None:
-            raise RuntimeError("the session could not be created")
+        if client.post("/chat", json={"question": "Why?"}).status_code != OK:
+            raise RuntimeError("the request failed")
     return seconds

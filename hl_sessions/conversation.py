@@ -98,7 +98,7 @@ class ConversationSession(Session):
     def _known_id(self) -> str | None:
         return None if self._ended else self._conversations.known_id(self)
 
-    def _ready_id(self) -> str | None:
+    def _take_ready_id(self) -> str | None:
         return None  # the conversation may have a session: the store is asked first
 
     def _refusal(self) -> HLSessionsError | None:

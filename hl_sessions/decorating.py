@@ -67,12 +67,17 @@ def session_decorator(
 def _joining_call(get_manager: Callable[[], ConversationSource]) -> Call:
     def call(wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         manager = get_manager()
-        session = manager.new_session() if innermost_session() is None else open_session(manager)[0]
-        token = enter_session(session)
-        try:
+        innermost = innermost_session()
+        session = manager.new_session() if innermost is None else open_session(manager)[0]
+        if session is innermost:
+            # Nothing is put back: the scope around may be that of a generator which ends inside the call.
             result = wrapped(*args, **kwargs)
-        finally:
-            leave_session(token)
+        else:
+            token = enter_session(session)
+            try:
+                result = wrapped(*args, **kwargs)
+            finally:
+                leave_session(token)
         return continued(result, session) if type(result) in RUNS_LATER else result
 
     return call
@@ -81,7 +86,10 @@ def _joining_call(get_manager: Callable[[], ConversationSource]) -> Call:
 def _joining_async_call(get_manager: Callable[[], ConversationSource]) -> Call:
     async def call(wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         manager = get_manager()
-        session = manager.new_session() if innermost_session() is None else open_session(manager)[0]
+        innermost = innermost_session()
+        session = manager.new_session() if innermost is None else open_session(manager)[0]
+        if session is innermost:
+            return await wrapped(*args, **kwargs)  # as above
         token = enter_session(session)
         try:
             return await wrapped(*args, **kwargs)

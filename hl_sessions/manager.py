@@ -98,6 +98,9 @@ class SessionManager:
         self._reports = Reports()
         self._circuit_breaker = CircuitBreaker(self._post, self._reports)
         self._prefetcher = Prefetcher(prefetch, self._create_ready_id) if prefetch else None
+        self.take_ready_id: Callable[[], str | None] = (
+            _nothing if self._prefetcher is None else self._prefetcher.take
+        )
         self.conversations = Conversations(
             store=self._store,
             base_url=client.base_url,
@@ -160,14 +163,10 @@ class SessionManager:
         """The deadline of a read that begins now."""
         return Deadline(self._client.timeout)
 
-    def ready_session_id(self) -> str | None:
-        """The ID of a session that was created ahead, if one is ready."""
-        return None if self._prefetcher is None else self._prefetcher.take()
-
-    def replace_taken(self) -> None:
-        """Have sessions created for those that were taken, in the background."""
+    def put_back(self, session_id: str) -> None:
+        """Take back a session that was created but not needed."""
         if self._prefetcher is not None:
-            self._prefetcher.refill()
+            self._prefetcher.put_back(session_id)
 
     def create_session_id(self, deadline: Deadline) -> str:
         """Create a session through ``POST /sessions``.
@@ -182,9 +181,7 @@ class SessionManager:
         return self._circuit_breaker.refusal()
 
     def _take_or_create(self, deadline: Deadline) -> str:
-        session_id = self.ready_session_id()
-        self.replace_taken()
-        return session_id or self.create_session_id(deadline)
+        return self.take_ready_id() or self.create_session_id(deadline)
 
     def _create_ready_id(self) -> str:
         try:
@@ -204,6 +201,10 @@ class SessionManager:
     def report(self) -> None:
         """Log what happened since the last report; handles call it when no reader waits any more."""
         self._reports.emit()
+
+
+def _nothing() -> None:
+    """Nothing is kept ready."""
 
 
 def checked_manager(manager: object) -> SessionManager | None:

@@ -43,36 +43,60 @@ class Prefetcher:
     def _renew_after_fork(self) -> None:
         # What is ready belongs to the parent: nobody may have the same session twice.
         self._ready: deque[tuple[str, float]] = deque()  # ID and time of creation, oldest first
-        self._wanted = 1
+        self._want(1)
         self._last_read = -math.inf
         self._under_way = 0
         self._threads = 0
         self._waiting = 0  # threads that are
-        self._is_low = False
         self._is_failing = False
         self._condition = threading.Condition()
 
     def take(self) -> str | None:
-        """Give the ID of a session that is ready, ``None`` if none is; never waits for anything."""
-        now = time.monotonic()
-        session_id = self._pop(now)
-        # One more would have helped, if this read was not the first for long and creating works.
-        if session_id is None and now - self._last_read < MAX_AGE and not self._is_failing:
-            self._wanted = min(max(1, 2 * self._wanted), self._limit)
-        # Waking a thread costs more than all the rest; so it is done for several sessions at a time.
-        self._is_low = len(self._ready) <= self._wanted // 2
-        self._last_read = now
-        return session_id
+        """Give the ID of a session that is ready, ``None`` if none is; never waits for one.
 
-    def refill(self) -> None:
-        """Have created what was taken, in the background.
-
-        Not a part of :meth:`take`, as starting a thread waits for it, and lets other greenlets run.
+        Not to be called under a lock: what is missing is then created by a thread, which may have to be
+        started, and that waits for it, and lets other greenlets run.
         """
-        if not self._is_low:
-            return
+        # The path of almost every read, kept short: on a machine that was idle just before, it is not the
+        # steps that take the time but how much code and data they touch.
+        try:
+            session_id, created = self._ready.popleft()
+        except IndexError:
+            return self._take_with_care(None)
+        if len(self._ready) >= self._enough and time.monotonic() - created < MAX_AGE:
+            return session_id
+        return self._take_with_care((session_id, created))
+
+    def put_back(self, session_id: str) -> None:
+        """Have somebody else take a session that was not needed after all."""
+        self._ready.append((session_id, time.monotonic()))
+
+    def _take_with_care(self, taken: tuple[str, float] | None) -> str | None:
+        now = time.monotonic()
+        while taken is not None and now - taken[1] >= MAX_AGE:
+            self._want(max(0, self._wanted - 1))
+            taken = self._pop()
+        # One more would have helped, if this read was not the first for long and creating works.
+        if taken is None and now - self._last_read < MAX_AGE and not self._is_failing:
+            self._want(min(max(1, 2 * self._wanted), self._limit))
+        self._last_read = now
+        self._refill()
+        return None if taken is None else taken[0]
+
+    def _pop(self) -> tuple[str, float] | None:
+        try:
+            return self._ready.popleft()
+        except IndexError:
+            return None
+
+    def _want(self, number: int) -> None:
+        self._wanted = number
+        # Waking a thread costs more than all the rest; so it is done for several sessions at a time.
+        self._enough = number // 2 + 1
+
+    def _refill(self) -> None:
         with self._condition:
-            self._is_low = self._is_failing = False
+            self._is_failing = False
             missing = self._missing()
             self._condition.notify(missing)
             if missing <= self._waiting or self._threads >= MAX_THREADS:
@@ -86,17 +110,6 @@ class Prefetcher:
             self._is_closed = True
             self._ready.clear()
             self._condition.notify_all()
-
-    def _pop(self, now: float) -> str | None:
-        while self._ready:
-            try:
-                session_id, created = self._ready.popleft()
-            except IndexError:  # another thread was faster
-                break
-            if now - created < MAX_AGE:
-                return session_id
-            self._wanted = max(0, self._wanted - 1)
-        return None
 
     def _missing(self) -> int:
         if self._is_closed or self._is_failing:

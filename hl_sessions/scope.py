@@ -100,7 +100,7 @@ class Scope:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        current = current_session()
+        current = innermost_session()
         for entry in reversed(self._entries):
             session, is_joined, token = entry
             if session is current and _put_back(token):

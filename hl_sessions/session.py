@@ -33,17 +33,15 @@ class SessionSource(Protocol):
     """What a handle needs of the manager that it belongs to."""
 
     new_session: Callable[[], Session]
+    take_ready_id: Callable[[], str | None]
     raises_errors: bool
     workers: WorkerThreads
 
     def deadline(self) -> Deadline:
         """The deadline of a read that begins now."""
 
-    def ready_session_id(self) -> str | None:
-        """The ID of a session that was created ahead, if one is ready."""
-
-    def replace_taken(self) -> None:
-        """Have sessions created for those that were taken, in the background."""
+    def put_back(self, session_id: str) -> None:
+        """Take back a session that was created but not needed."""
 
     def create_session_id(self, deadline: Deadline) -> str:
         """Create a session."""
@@ -162,32 +160,14 @@ class Session:
         Raises:
             HLSessionsError: it could not be created, and the manager has ``on_error="raise"``.
         """
-        if self._id is not None or is_creating():
-            return self._id
-        while (joined := self._join_creation()) is not None:
-            creation, is_mine = joined
-            if is_mine:
-                self._carry_out(creation)
-            if not isinstance(creation.exception(), _Abandoned):
-                _once.warn_that_a_read_blocked()
-                return self._outcome(creation)
-        return self._id
+        return self._id or self._take_ready_id() or self._read()
 
     async def aid(self) -> str | None:
         """Give what :attr:`id` gives, while the event loop (asyncio or trio) keeps running.
 
         The creation goes on when the task that began it is cancelled: others may be waiting for it.
         """
-        if self._id is not None or is_creating():
-            return self._id
-        while (joined := self._join_creation()) is not None:
-            creation, is_mine = joined
-            if is_mine:
-                self._carry_out_in_thread(creation)
-            await wait_until_done(creation)
-            if not isinstance(creation.exception(), _Abandoned):
-                return self._outcome(creation)
-        return self._id
+        return self._id or self._take_ready_id() or await self._aread()
 
     def peek(self) -> str | None:
         """Give the ID if there is one already; never creates."""
@@ -253,13 +233,47 @@ class Session:
                 return {"session_reference_id": self.reference_id}
             return {"session_id": session_id}
 
+    def _read(self) -> str | None:
+        if is_creating():
+            return self._id
+        while (joined := self._join_creation()) is not None:
+            creation, is_mine = joined
+            if is_mine:
+                self._carry_out(creation)
+            if not isinstance(creation.exception(), _Abandoned):
+                _once.warn_that_a_read_blocked()
+                return self._outcome(creation)
+        return self._id
+
+    async def _aread(self) -> str | None:
+        if is_creating():
+            return self._id
+        while (joined := self._join_creation()) is not None:
+            creation, is_mine = joined
+            if is_mine:
+                self._carry_out_in_thread(creation)
+            await wait_until_done(creation)
+            if not isinstance(creation.exception(), _Abandoned):
+                return self._outcome(creation)
+        return self._id
+
+    def _take_ready_id(self) -> str | None:
+        """Get an ID without waiting, if one is ready and none is under way."""
+        if self._details is not None and self._details.creation is not None:
+            return None
+        session_id = self.manager.take_ready_id()
+        return session_id and self._keep(session_id)
+
+    def _keep(self, session_id: str) -> str:
+        """Keep an ID as that of this session, unless another reader was faster; give the one that is."""
+        kept: str = self.__dict__.setdefault("_id", session_id)  # in one step, without a lock
+        if kept is not session_id:
+            self.manager.put_back(session_id)
+        return kept
+
     def _known_id(self) -> str | None:
         """The ID that the session has already, if that can be had without waiting."""
         return None
-
-    def _ready_id(self) -> str | None:
-        """An ID for this session alone, if one can be had without waiting."""
-        return self.manager.ready_session_id()
 
     def _refusal(self) -> HLSessionsError | None:
         """The error with which :meth:`_create_id` would fail without waiting, ``None`` if it would wait."""
@@ -276,23 +290,15 @@ class Session:
     def _join_creation(self) -> tuple[_Creation, bool] | None:
         """Join the creation under way, or begin one and be its creator; ``None`` if there is an ID."""
         known_id = self._known_id()  # asks a store, which may log
-        joined = self._join_or_begin_creation(known_id)
-        self.manager.replace_taken()  # may start a thread, and wait for it
-        return joined
-
-    def _join_or_begin_creation(self, known_id: str | None) -> tuple[_Creation, bool] | None:
         with _agreement.lock:
-            if self._id is None:
-                self._id = known_id
+            if known_id is not None:
+                self._keep(known_id)
             if self._id is not None:
                 return None
             under_way = None if self._details is None else self._details.creation
             # A creation that was under way when this process was forked goes on in the parent only.
             if under_way is not None and under_way.process == os.getpid():
                 return under_way, False
-            self._id = self._ready_id()
-            if self._id is not None:
-                return None
             creation = self._ensure_details().creation = _Creation(self.manager.deadline())
             return creation, True
 
@@ -328,7 +334,7 @@ class Session:
             if details.creation is creation:
                 details.creation = None
             if isinstance(outcome, str):
-                self._id = outcome
+                outcome = self._keep(outcome)
             elif not (details.went_without_id or isinstance(outcome, _Abandoned)):
                 details.went_without_id = True
                 self.manager.count_session_without_id()

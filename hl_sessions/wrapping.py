@@ -145,6 +145,8 @@ def _call(open_call: OpenCall) -> Call:
 def _async_call(open_call: OpenCall) -> Call:
     async def call(wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         session, is_joined = open_call(wrapped, args, kwargs)
+        if session is innermost_session():
+            return await wrapped(*args, **kwargs)  # as in _run_in
         token = enter_session(session)
         try:
             return await wrapped(*args, **kwargs)
@@ -234,6 +236,9 @@ async def _coroutine(coroutine: Coroutine[Any, Any, Any], session: Session, *, l
 
 
 def _run_in(session: Session, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    if session is innermost_session():
+        # Nothing is put back: the scope around may be that of a generator which ends inside the call.
+        return function(*args, **kwargs)
     token = enter_session(session)
     try:
         return function(*args, **kwargs)
