@@ -235,7 +235,7 @@ async def _coroutine(coroutine: Coroutine[Any, Any, Any], session: Session, *, l
             session._leave()
 
 
-def _run_in(session: Session, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def _run_in(session: Session, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     if session is innermost_session():
         # Nothing is put back: the scope around may be that of a generator which ends inside the call.
         return function(*args, **kwargs)
