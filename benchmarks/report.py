@@ -42,6 +42,8 @@ _PAGE = """\
 - Threads and tasks that read "at once" read one new session of an API that answers after 100 ms. Here
   *hand-written* creates once, and then sets an event for the threads and one for the tasks; *unguarded* asks
   "is there an ID yet?" and creates one if not, as is first written, its tasks with `asyncio.to_thread`.
+- With prefetching, the reads are those of a Flask application that serves other requests in between: after a
+  sleep, a machine that does nothing else takes ten times as long for the first steps of anything.
 
 {measured_with}
 """

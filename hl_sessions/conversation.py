@@ -98,9 +98,6 @@ class ConversationSession(Session):
     def _known_id(self) -> str | None:
         return None if self._ended else self._conversations.known_id(self)
 
-    def _take_ready_id(self) -> str | None:
-        return None  # the conversation may have a session: the store is asked first
-
     def _refusal(self) -> HLSessionsError | None:
         if self._conversations.is_blocking and not self._ended:
             return None  # as above

@@ -89,7 +89,6 @@ class SessionManager:
             raise ConfigurationError(f"client must be a SessionsClient, not {type(client).__name__}")
         elif any(setting is not None for setting in (base_url, api_key, timeout, retries)):
             raise ConfigurationError("client excludes base_url, api_key, timeout and retries: it has its own")
-        self.new_session: Callable[[], Session] = session_type(self)
         self.raises_errors = on_error == "raise"
         self.workers = WorkerThreads()
         self._client = client
@@ -98,9 +97,8 @@ class SessionManager:
         self._reports = Reports()
         self._circuit_breaker = CircuitBreaker(self._post, self._reports)
         self._prefetcher = Prefetcher(prefetch, self._create_ready_id) if prefetch else None
-        self.take_ready_id: Callable[[], str | None] = (
-            _nothing if self._prefetcher is None else self._prefetcher.take
-        )
+        self.take_ready_id = None if self._prefetcher is None else self._prefetcher.take
+        self.new_session: Callable[[], Session] = session_type(self)
         self.conversations = Conversations(
             store=self._store,
             base_url=client.base_url,
@@ -181,7 +179,8 @@ class SessionManager:
         return self._circuit_breaker.refusal()
 
     def _take_or_create(self, deadline: Deadline) -> str:
-        return self.take_ready_id() or self.create_session_id(deadline)
+        ready = None if self.take_ready_id is None else self.take_ready_id()
+        return ready or self.create_session_id(deadline)
 
     def _create_ready_id(self) -> str:
         try:
@@ -201,10 +200,6 @@ class SessionManager:
     def report(self) -> None:
         """Log what happened since the last report; handles call it when no reader waits any more."""
         self._reports.emit()
-
-
-def _nothing() -> None:
-    """Nothing is kept ready."""
 
 
 def checked_manager(manager: object) -> SessionManager | None:

@@ -92,7 +92,7 @@ class Prefetcher:
     def _want(self, number: int) -> None:
         self._wanted = number
         # Waking a thread costs more than all the rest; so it is done for several sessions at a time.
-        self._enough = number // 2 + 1
+        self._enough = number // 4 + 1
 
     def _refill(self) -> None:
         with self._condition:

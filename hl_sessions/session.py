@@ -9,7 +9,7 @@ import os
 import threading
 import uuid
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from hl_sessions.errors import APIConnectionError, HLSessionsError
 from hl_sessions.event_loop import WorkerThreads, is_event_loop_running, wait_until_done
@@ -33,7 +33,7 @@ class SessionSource(Protocol):
     """What a handle needs of the manager that it belongs to."""
 
     new_session: Callable[[], Session]
-    take_ready_id: Callable[[], str | None]
+    take_ready_id: Callable[[], str | None] | None
     raises_errors: bool
     workers: WorkerThreads
 
@@ -122,6 +122,10 @@ class _Lock:
 _agreement = _Lock()
 
 
+def _nothing() -> None:
+    """Nothing is kept ready."""
+
+
 class Session:
     """The session of one scope.
 
@@ -137,6 +141,8 @@ class Session:
     manager: SessionSource
     _id: str | None = None
     _details: _Details | None = None
+    #: Takes a session that its manager has kept ready.
+    _take_ready_id: Callable[[], str | None] = staticmethod(_nothing)
     #: The session of another manager around this one.
     _outer: Session | None = None
     #: What was current before, set once a scope was not left in order.
@@ -160,14 +166,14 @@ class Session:
         Raises:
             HLSessionsError: it could not be created, and the manager has ``on_error="raise"``.
         """
-        return self._id or self._take_ready_id() or self._read()
+        return self._id or self._ready_id() or self._read()
 
     async def aid(self) -> str | None:
         """Give what :attr:`id` gives, while the event loop (asyncio or trio) keeps running.
 
         The creation goes on when the task that began it is cancelled: others may be waiting for it.
         """
-        return self._id or self._take_ready_id() or await self._aread()
+        return self._id or self._ready_id() or await self._aread()
 
     def peek(self) -> str | None:
         """Give the ID if there is one already; never creates."""
@@ -257,12 +263,15 @@ class Session:
                 return self._outcome(creation)
         return self._id
 
-    def _take_ready_id(self) -> str | None:
+    def _ready_id(self) -> str | None:
         """Get an ID without waiting, if one is ready and none is under way."""
         if self._details is not None and self._details.creation is not None:
             return None
-        session_id = self.manager.take_ready_id()
-        return session_id and self._keep(session_id)
+        session_id = self._take_ready_id()
+        if session_id is None:
+            return None
+        kept: str = self.__dict__.setdefault("_id", session_id)
+        return kept if kept is session_id else self._keep(session_id)
 
     def _keep(self, session_id: str) -> str:
         """Keep an ID as that of this session, unless another reader was faster; give the one that is."""
@@ -354,4 +363,7 @@ class Session:
 
 def session_type(manager: SessionSource) -> type[Session]:
     """Give the class of the handles of a manager, which are made without an argument."""
-    return type("Session", (Session,), {"__doc__": Session.__doc__, "manager": manager})
+    attributes: dict[str, Any] = {"__doc__": Session.__doc__, "manager": manager}
+    if manager.take_ready_id is not None:
+        attributes["_take_ready_id"] = staticmethod(manager.take_ready_id)
+    return type("Session", (Session,), attributes)
