@@ -20,7 +20,7 @@ __all__ = ["WorkerThreads", "is_event_loop_running", "wait_until_done"]
 
 Result = TypeVar("Result")
 
-MAX_WORKERS = 16
+MAX_WORKERS = 32
 
 
 def _is_trio_running() -> bool:

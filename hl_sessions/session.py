@@ -334,8 +334,9 @@ class Session:
             return
         try:
             self.manager.workers.submit(self._carry_out, creation)
-        except RuntimeError as error:
+        except RuntimeError as error:  # the interpreter is shutting down
             self._settle(creation, APIConnectionError(f"no thread to create a session in: {error}"))
+            logger.warning("a session could not be created: %s", error)
 
     def _settle(self, creation: _Creation, outcome: str | Exception) -> None:
         with _agreement.lock:

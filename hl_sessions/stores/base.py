@@ -53,7 +53,7 @@ class ConversationStore(ABC):
         """End a claim with the session that was created, used just now.
 
         Returns:
-            Whether it was kept: not where the claim has been void, or the conversation was ended since.
+            Whether it was kept: not where another claim has taken over, or the conversation was ended.
         """
 
     @abstractmethod
