@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import threading
 import time
 import uuid
+from collections import OrderedDict
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,6 +31,7 @@ ConversationKey = str | int | uuid.UUID
 
 MAX_KEY_LENGTH = 256  # characters
 POLL_INTERVAL = 0.02  # seconds between looks for the session that another process is creating
+MAX_ENDED = 10_000  # conversations whose end is remembered
 LEASE_MARGIN = 1.0  # seconds that a claim outlives the creation it is for
 
 
@@ -91,6 +94,10 @@ class ConversationSession(Session):
         self._ended = True
         self._conversations.end(self._key)
 
+    def _is_over(self) -> bool:
+        """Whether the conversation was ended since this scope was entered, by whatever handle."""
+        return self._ended or self._conversations.has_ended(self)
+
     def _leave(self) -> None:
         self._left = True
         self._conversations.leave(self)
@@ -146,6 +153,8 @@ class Conversations:
         self._in_use: dict[str, int] = {}  # scopes of this process that have read the ID and are not left
         self._tellings: dict[str, _Telling] = {}  # what the store is being told in the background
         self._has_warned = False  # since the store last worked
+        # When conversations were ended, for the scopes that are inside of one meanwhile.
+        self._ended: OrderedDict[str, float] = OrderedDict()
 
     @property
     def is_blocking(self) -> bool:
@@ -214,7 +223,15 @@ class Conversations:
         key = self._prefix + conversation_key
         with self._lock:
             self._creations.pop(key, None)
+            self._ended[conversation_key] = time.monotonic()
+            self._ended.move_to_end(conversation_key)
+            if len(self._ended) > MAX_ENDED:
+                self._ended.popitem(last=False)
         self._tell(key, lambda: self._store.end(key))
+
+    def has_ended(self, session: ConversationSession) -> bool:
+        """Whether the conversation of a scope was ended since it was entered, as far as remembered."""
+        return self._ended.get(session.key, -math.inf) >= session._entered
 
     def _find_or_create(
         self, key: str, creation: Future[str | None], session: ConversationSession, deadline: Deadline

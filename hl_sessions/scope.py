@@ -30,7 +30,7 @@ _Entry = tuple["Session", bool, "Token[Session | None]"]
 def _is_joined(session: Session, key: str | None) -> bool:
     if key is None:
         return True
-    return isinstance(session, ConversationSession) and session.key == key and not session._ended
+    return isinstance(session, ConversationSession) and session.key == key and not session._is_over()
 
 
 def open_session(
@@ -49,7 +49,9 @@ def open_session(
     if strays:
         outer = not_left(outer)
     surrounding = outer
-    while surrounding is not None and surrounding.manager is not manager:
+    while surrounding is not None and (
+        surrounding.manager is not manager or (strays and hasattr(surrounding, "_left_for"))
+    ):
         surrounding = surrounding._outer
     if surrounding is not None and not new and _is_joined(surrounding, key):
         return surrounding, True
@@ -120,7 +122,8 @@ class Scope:
     def _entry_out_of_order(self, current: Session | None) -> _Entry:
         for entry in reversed(self._entries):
             if _put_back(entry[2]):
-                enter_session(current)  # of a scope that was entered later, and is not left yet
+                if not_left(current) is not entry[0]:
+                    enter_session(current)  # of a scope that was entered later, and is not left yet
                 return entry
         return next((entry for entry in reversed(self._entries) if entry[0] is current), self._entries[-1])
 

@@ -229,6 +229,18 @@ class TestEnd:
             assert current_session_id() == before
         assert read(manager, "a") == nested.id
 
+    def test_by_another_handle(self, manager: SessionManager) -> None:
+        """A scope that began before another one ended the conversation is not joined any more."""
+        with manager.session(key="chat") as session:
+            first = session.id
+            with manager.session(key="other"), manager.session(key="chat") as again:
+                assert again.id == first
+                again.end()
+            with manager.session(key="chat") as new:
+                assert new is not session
+                assert new.id != first
+            assert current_session_id() == first
+
     def test_unread(self, manager: SessionManager) -> None:
         """A handle that was ended before it was read gets a session that is nobody else's."""
         before = read(manager, "a")
