@@ -1,0 +1,302 @@
+"""Who waits while an outage is recognised, and who comes afterwards."""
+
+import asyncio
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+import trio
+
+import hl_sessions.outage
+from hl_sessions import APIConnectionError, SessionManager
+from hl_sessions.event_loop import MAX_WORKERS
+from hl_sessions.outage import CALM, FAILURES_TO_OPEN, FIRST_COOL_OFF, LONGEST_TRIAL, CircuitBreaker, Reports
+from hl_sessions.transport import Deadline
+from tests.conftest import Answer, SessionsAPI, create_sessions
+from tests.core.conftest import FaultServer, Gate, Play, Wire, ends_within, fail, in_threads, wait_until
+
+Managers = Callable[..., SessionManager]
+TASKS = 40  # more than there are worker threads
+
+
+class Clock:
+    """The real clock, put forward by a test."""
+
+    def __init__(self) -> None:
+        self.offset = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.offset
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(hl_sessions.outage, "time", clock)
+    return clock
+
+
+def read(manager: SessionManager, key: str | None = None) -> str | None:
+    with manager.session(new=True) if key is None else manager.session(key=key) as session:
+        return session.id
+
+
+async def aread(manager: SessionManager) -> str | None:
+    async with manager.session(new=True) as session:
+        return await session.aid()
+
+
+def read_in_tasks(manager: SessionManager) -> list[str | None]:
+    async def read_all() -> list[str | None]:
+        return await asyncio.gather(*(aread(manager) for _ in range(TASKS)))
+
+    return asyncio.run(read_all())
+
+
+def read_in_every_way(manager: SessionManager) -> list[Future[Any]]:
+    return [
+        *in_threads(lambda: read(manager), 8),
+        *in_threads(lambda: read(manager, "chat"), 2),
+        *in_threads(lambda: read_in_tasks(manager)),
+        *in_threads(lambda: trio.run(aread, manager)),
+    ]
+
+
+def fall(manager: SessionManager, sessions_api: SessionsAPI) -> None:
+    sessions_api.answer = fail()
+    for _ in range(FAILURES_TO_OPEN):
+        assert read(manager) is None
+
+
+def send_then_hang(data: bytes) -> Play:
+    return lambda wire: wire.send(data)
+
+
+HEAD = b"HTTP/1.1 201 Created\r\nContent-Length: 99\r\n"
+BACK_OFF = b"HTTP/1.1 503 Busy\r\nRetry-After: 9\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "hang",
+    [
+        pytest.param(send_then_hang(b""), id="for-an-answer"),
+        pytest.param(send_then_hang(HEAD), id="for-headers"),
+        pytest.param(send_then_hang(HEAD + b"\r\n{"), id="for-a-body"),
+        pytest.param(lambda wire: wire.drip(b" " * 10_000), id="for-a-drip"),
+        pytest.param(send_then_hang(BACK_OFF), id="for-another-attempt"),
+    ],
+)
+def test_all_who_wait_are_let_go(
+    serve: Callable[[Play], FaultServer], make_manager: Managers, hang: Play
+) -> None:
+    """Threads, tasks and conversations are answered when an outage is recognised, whatever they wait for."""
+    is_failing = threading.Event()
+
+    def play(wire: Wire) -> None:
+        wire.read_request()
+        if is_failing.is_set():
+            wire.send(b"HTTP/1.1 500 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        else:
+            hang(wire)
+
+    server = serve(play)
+    manager = make_manager(base_url=server.base_url, timeout=60, retries=1)
+    readers = read_in_every_way(manager)
+    wait_until(lambda: server.opened >= 8 + 1 + MAX_WORKERS)
+    is_failing.set()
+    for _ in range(FAILURES_TO_OPEN):
+        assert read(manager) is None
+    outcomes = [reader.result(5) for reader in readers]
+    assert outcomes == [None] * 10 + [[None] * TASKS, None]
+    assert server.wait_until_all_closed()
+
+
+@pytest.fixture
+def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """A name server that does not answer until it is told to."""
+    go_on = threading.Event()
+    getaddrinfo = socket.getaddrinfo
+
+    def resolve(*args: Any, **options: Any) -> Any:
+        if args[0] == "localhost":
+            go_on.wait(60)
+        return getaddrinfo("127.0.0.1", *args[1:], **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    yield go_on
+    go_on.set()
+
+
+def test_who_is_still_connecting_is_let_go(
+    sessions_api: SessionsAPI, make_manager: Managers, resolver: threading.Event
+) -> None:
+    """So are those who have no connection yet."""
+    base_url = sessions_api.base_url
+    manager = make_manager(base_url=base_url.replace("127.0.0.1", "localhost"), timeout=60)
+    readers = read_in_every_way(manager)
+    breaker = manager._circuit_breaker
+    wait_until(lambda: len(breaker._under_way) >= 8 + 1 + MAX_WORKERS)
+    for _ in range(FAILURES_TO_OPEN):
+        breaker._failed(APIConnectionError("no"), is_trial=False)
+    assert [reader.result(5) for reader in readers] == [None] * 10 + [[None] * TASKS, None]
+    assert sessions_api.requests == []
+
+
+def test_64_threads_on_a_black_hole(serve: Callable[[Play], FaultServer], make_manager: Managers) -> None:
+    """Reads that began at different times end together, when the first ones have timed out."""
+    timeout = 2.0
+    manager = make_manager(base_url=serve(lambda wire: None).base_url, timeout=timeout)
+    ended: list[str | None] = []
+    with ends_within(timeout):
+        starts = [0.9 * timeout * number / 64 for number in range(64)]
+        timers = [threading.Timer(start, lambda: ended.append(read(manager))) for start in starts]
+        for timer in timers:
+            timer.start()
+        for timer in timers:
+            timer.join(20)
+    assert ended == [None] * 64
+
+
+@pytest.mark.parametrize("key", [None, "chat"])
+def test_tasks_need_no_free_thread(
+    make_manager: Managers, sessions_api: SessionsAPI, clock: Clock, key: str | None
+) -> None:
+    """During an outage a task is answered at once, though all worker threads are busy for long."""
+    manager = make_manager(on_error="raise")
+    released = threading.Event()
+    for _ in range(MAX_WORKERS):
+        manager.workers.submit(released.wait, 30)
+    sessions_api.answer = fail()
+    for _ in range(FAILURES_TO_OPEN):
+        with pytest.raises(Exception, match="503"):
+            read(manager)
+
+    async def read_in_time() -> None:
+        with manager.session(key=key) as session, pytest.raises(APIConnectionError, match="not tried"):
+            await asyncio.wait_for(session.aid(), 10)
+
+    try:
+        asyncio.run(read_in_time())
+    finally:
+        released.set()
+    assert sessions_api.posts == FAILURES_TO_OPEN
+
+
+def test_a_task_that_tries_does_not_block(
+    manager: SessionManager, sessions_api: SessionsAPI, clock: Clock, gate: Gate
+) -> None:
+    """After the cool-off one task tries, in a thread, and the others of its loop are answered meanwhile."""
+    fall(manager, sessions_api)
+    clock.offset += FIRST_COOL_OFF
+    gate._answer = create_sessions
+    sessions_api.answer = gate
+
+    async def main() -> tuple[str | None, list[str | None]]:
+        trial = asyncio.create_task(aread(manager))
+        await asyncio.to_thread(gate.arrived.wait, 20)
+        others = await asyncio.gather(*(aread(manager) for _ in range(TASKS)))
+        gate.opened.set()
+        return await trial, others
+
+    tried, others = asyncio.run(main())
+    assert tried is not None
+    assert others == [None] * TASKS
+
+
+def test_a_lost_trial_is_not_the_last(
+    manager: SessionManager, sessions_api: SessionsAPI, clock: Clock, gate: Gate
+) -> None:
+    """A trial that hangs, or of which nothing is heard any more, holds up the others for a while only."""
+    fall(manager, sessions_api)
+    clock.offset += FIRST_COOL_OFF
+    sessions_api.answer = gate
+    trial = in_threads(lambda: read(manager))[0]
+    assert gate.arrived.wait(20)
+    sessions_api.answer = create_sessions
+    assert read(manager) is None
+    clock.offset += LONGEST_TRIAL
+    assert read(manager) is not None
+    gate.opened.set()
+    assert trial.result(20) is not None
+
+
+def test_a_call_that_was_just_admitted_is_given_up() -> None:
+    """An outage that is recognised between the admission and the beginning of a call is not missed."""
+    seen: list[bool] = []
+
+    def create(deadline: Deadline) -> str:
+        seen.append(deadline.is_aborted)
+        raise APIConnectionError("no")
+
+    breaker = CircuitBreaker(create, Reports())
+
+    class Late(set[Deadline]):
+        def add(self, deadline: Deadline) -> None:
+            breaker._failures = FAILURES_TO_OPEN
+            super().add(deadline)
+
+    breaker._under_way = Late()
+    with pytest.raises(APIConnectionError, match="not tried"):
+        breaker.create(Deadline(60))
+    assert seen == [True]
+
+
+def test_an_abort_is_heard_later() -> None:
+    """Who begins to wait on a deadline that was aborted before does not wait."""
+    deadline = Deadline(60)
+    deadline.abort()
+    heard = threading.Event()
+    deadline.on_abort(heard.set)
+    assert heard.is_set()
+    with ends_within(0):
+        deadline.wait(threading.Event(), 60)
+
+
+def test_single_failures_do_not_fill_the_log(
+    manager: SessionManager, sessions_api: SessionsAPI, clock: Clock, records: list[logging.LogRecord]
+) -> None:
+    """An API that fails every second call is one outage, which ends when it has not failed for a while."""
+    answers = iter(range(1000))
+
+    def every_second(request: Any) -> Answer:
+        return create_sessions(request) if next(answers) % 2 else fail()(request)
+
+    sessions_api.answer = every_second
+    ids = [read(manager) for _ in range(40)]
+    assert ids.count(None) == 20
+    assert [record.levelname for record in records] == ["WARNING"]
+    sessions_api.answer = create_sessions
+    assert read(manager)
+    assert len(records) == 1
+    clock.offset += CALM
+    assert read(manager)
+    assert read(manager)
+    assert [record.levelname for record in records] == ["WARNING", "INFO"]
+    assert "20 sessions went without an ID" in records[1].getMessage()
+
+
+@pytest.mark.parametrize("key", [None, "chat"])
+def test_a_scope_is_counted_once(
+    manager: SessionManager,
+    sessions_api: SessionsAPI,
+    clock: Clock,
+    records: list[logging.LogRecord],
+    key: str | None,
+) -> None:
+    """However often and however it was read, it is one that went without an ID, and it logs one way."""
+    sessions_api.answer = fail()
+    with manager.session(key=key) as session:
+        for _ in range(5):
+            assert session.id is asyncio.run(session.aid()) is None
+            reference = session.log_params()
+        sessions_api.answer = create_sessions
+        clock.offset += 4 * FIRST_COOL_OFF
+        assert session.id is not None
+        assert session.log_params() == trio.run(session.alog_params) == reference
+    assert reference == {"session_reference_id": session.reference_id}
+    assert "; 1 sessions went without an ID" in records[-1].getMessage()
