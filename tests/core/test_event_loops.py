@@ -1,0 +1,186 @@
+"""Event loops go on while sessions are created: here it is their own tasks that let the API answer."""
+
+import itertools
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from hl_sessions import SessionManager, acurrent_session_id
+from hl_sessions.stores import MemoryStore
+from tests.conftest import SessionsAPI
+from tests.core.conftest import FaultServer, Gate, Play
+
+LOOPS: list[Any] = [
+    pytest.param(("asyncio", {}), id="asyncio"),
+    pytest.param(
+        ("asyncio", {"use_uvloop": True}),
+        id="uvloop",
+        marks=pytest.mark.skipif(sys.platform == "win32", reason="uvloop is not made for Windows"),
+    ),
+    pytest.param(("trio", {}), id="trio"),
+]
+pytestmark = pytest.mark.parametrize("loop", LOOPS)
+
+Loop = tuple[str, dict[str, Any]]
+READERS = 50  # more than there are worker threads
+
+
+def run(main: Callable[[], Any], loop: Loop) -> Any:
+    return anyio.run(main, backend=loop[0], backend_options=loop[1])
+
+
+class SlowStore(MemoryStore):
+    """Answers when it is told to."""
+
+    blocking = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.go_on = threading.Event(), threading.Event()
+
+    def get(self, key: str, *, max_idle: float | None) -> str | None:
+        self.asked.set()
+        assert self.go_on.wait(30)
+        return super().get(key, max_idle=max_idle)
+
+    def touch(self, key: str, session_id: str) -> None:
+        assert self.go_on.wait(30)
+        super().touch(key, session_id)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let the other tasks run until it holds; a loop that stands still never gets there."""
+    with anyio.fail_after(20):
+        while not condition():  # noqa: ASYNC110 - what other threads have done
+            await anyio.sleep(0.001)
+
+
+async def ticks() -> None:
+    for _ in itertools.repeat(None, 100):
+        await anyio.lowlevel.checkpoint()
+
+
+def test_creations(manager: SessionManager, sessions_api: SessionsAPI, gate: Gate, loop: Loop) -> None:
+    """Fifty scopes are read, entered and left while the API keeps its answers back."""
+    ids: list[str | None] = []
+
+    async def read(number: int) -> None:
+        async with manager.session(key=None if number % 2 else f"chat {number}") as session:
+            read_id = await session.aid() if number % 3 else await acurrent_session_id()
+            assert (await session.alog_params())["session_id"] == read_id
+            ids.append(read_id)
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            for number in range(READERS):
+                group.start_soon(read, number)
+            await until(gate.arrived.is_set)
+            await ticks()
+            assert ids == []
+            gate.opened.set()
+
+    run(main, loop)
+    assert len({*ids}) == READERS
+    assert None not in ids
+    assert sessions_api.posts == READERS
+
+
+def test_prefetch(make_manager: Callable[..., SessionManager], gate: Gate, loop: Loop) -> None:
+    """So it is with prefetching, which makes its sessions beside the loop."""
+    manager = make_manager(prefetch=4)
+    ids: list[str | None] = []
+
+    async def read() -> None:
+        async with manager.session(new=True) as session:
+            ids.append(await session.aid())
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            for _ in range(READERS):
+                group.start_soon(read)
+            await until(gate.arrived.is_set)
+            await ticks()
+            assert ids == []
+            gate.opened.set()
+        await until(lambda: len(manager._prefetcher._ready) > 0)  # type: ignore[union-attr]
+        gate.opened.clear()
+        await read()
+
+    run(main, loop)
+    assert len({*ids}) == READERS + 1
+    assert None not in ids
+
+
+def test_a_store_that_takes_its_time(make_manager: Callable[..., SessionManager], loop: Loop) -> None:
+    """A store is asked, and told of the end of a scope, beside the loop."""
+    store = SlowStore()
+    manager = make_manager(store=store, idle_timeout=60)
+    ids: list[str | None] = []
+
+    async def read() -> None:
+        async with manager.session(key="chat") as session:
+            ids.append(await session.aid())
+            store.go_on.clear()
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(read)
+            await until(store.asked.is_set)
+            await ticks()
+            assert ids == []
+            store.go_on.set()
+        await ticks()
+        store.go_on.set()
+
+    run(main, loop)
+    assert len(ids) == 1
+    assert None not in ids
+
+
+def test_an_api_that_hangs(
+    serve: Callable[[Play], FaultServer], make_manager: Callable[..., SessionManager], loop: Loop
+) -> None:
+    """The loop runs on until the time is over, and through the outage after it."""
+    server = serve(lambda wire: None)
+    manager = make_manager(base_url=server.base_url, timeout=0.3)
+    ids: list[str | None] = []
+    ticked = 0
+
+    async def read() -> None:
+        async with manager.session(new=True) as session:
+            ids.append(await session.aid())
+
+    async def main() -> None:
+        nonlocal ticked
+        async with anyio.create_task_group() as group:
+            for _ in range(READERS):
+                group.start_soon(read)
+            await until(lambda: server.opened)
+            while not ids:
+                ticked += 1
+                await anyio.sleep(0.001)
+        await read()
+
+    run(main, loop)
+    assert ids == [None] * (READERS + 1)
+    assert ticked > 10
+
+
+def test_a_timeout_of_the_application(manager: SessionManager, gate: Gate, loop: Loop) -> None:
+    """A task may give up waiting whenever it likes; the creation goes on, and the next read has the ID."""
+
+    async def main() -> str | None:
+        async with manager.session() as session:
+            with anyio.move_on_after(0.05) as scope:
+                await session.aid()
+            assert scope.cancelled_caught
+            await until(gate.arrived.is_set)
+            gate.opened.set()
+            return await session.aid()
+
+    assert run(main, loop) is not None
