@@ -138,10 +138,12 @@ class TestClose:
 
     def test_threads_end(self, make_manager: Managers) -> None:
         """close() lets the threads of a manager end."""
+        before = set(threading.enumerate())
         manager = make_manager()
         with manager.session() as session:
             assert asyncio.run(session.aid())
-        threads = [thread for thread in threading.enumerate() if thread.name.startswith("hl-sessions")]
+        started = set(threading.enumerate()) - before
+        threads = [thread for thread in started if thread.name.startswith("hl-sessions")]
         assert threads
         manager.close()
         for thread in threads:
