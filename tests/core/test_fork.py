@@ -225,7 +225,9 @@ application = HLSessionMiddleware(read)
 @contextmanager
 def gunicorn(folder: Path, base_url: str, *arguments: str) -> Iterator[str]:
     (folder / "preloaded.py").write_text(APPLICATION)
-    command = [sys.executable, "-m", "gunicorn", "--no-control-socket", "--preload", "--log-level=critical"]
+    # A worker that is started while gunicorn ends never learns of it: it is killed after that second.
+    options = ["--no-control-socket", "--preload", "--graceful-timeout=1", "--log-level=critical"]
+    command = [sys.executable, "-m", "gunicorn", *options]
     with socket.create_server(("127.0.0.1", 0)) as listener:
         process = subprocess.Popen(
             [*command, f"--bind=fd://{listener.fileno()}", *arguments, "preloaded:application"],
