@@ -175,6 +175,8 @@ class _DeadlineConnect:
         return super().getresponse(*args, **kwargs)  # type: ignore[misc]
 
     def connect(self) -> None:
+        if self.timeout <= 0:  # which a socket takes for: do not wait
+            raise ConnectTimeoutError(self, "no time was left to make a connection")
         outcome: Future[None] = Future()
         is_over = threading.Event()
         outcome.add_done_callback(lambda _: is_over.set())
