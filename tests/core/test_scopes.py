@@ -90,7 +90,8 @@ class TestNesting:
         for scope in scopes:
             scope.__enter__()
         session = current_session()
-        assert session is not None and session._outer is None
+        assert session is not None
+        assert session._outer is None
         for scope in reversed(scopes):
             scope.__exit__(None, None, None)
 
