@@ -1,0 +1,28 @@
+"""A sessions API that answers at once, without a network."""
+
+import itertools
+from typing import Any
+
+import requests
+
+from hl_sessions import SessionsClient
+from hl_sessions.client import CreatedSession, Response
+
+_numbers = itertools.count(1)
+
+
+class CountingClient(SessionsClient):
+    """Creates sessions in this process.
+
+    Attributes:
+        created: how many.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("http://127.0.0.1:1/v4")
+        self.created = 0
+
+    def create(self, **_: Any) -> Response[CreatedSession]:
+        self.created += 1
+        body: CreatedSession = {"id": f"sesh_{next(_numbers)}"}
+        return Response(body, {}, 201, 0.0, requests.Response())
