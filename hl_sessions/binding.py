@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from hl_sessions.context import current_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["SessionThreadPoolExecutor", "bind"]
 
@@ -45,3 +45,7 @@ class SessionThreadPoolExecutor(ThreadPoolExecutor):
     ) -> Future[Result]:
         """Call ``fn`` in a thread, in the session of the caller."""
         return super().submit(bind(fn), *args, **kwargs)
+
+    def map(self, fn: Callable[..., Result], *iterables: Iterable[Any], **options: Any) -> Iterator[Result]:
+        """Call ``fn`` in threads, in the session of the caller; the options are those of ``Executor.map``."""
+        return super().map(bind(fn), *iterables, **options)  # which may submit when it is iterated

@@ -161,11 +161,6 @@ class SessionManager:
         """The deadline of a read that begins now."""
         return Deadline(self._client.timeout)
 
-    def put_back(self, session_id: str) -> None:
-        """Take back a session that was created but not needed."""
-        if self._prefetcher is not None:
-            self._prefetcher.put_back(session_id)
-
     def create_session_id(self, deadline: Deadline) -> str:
         """Create a session through ``POST /sessions``.
 

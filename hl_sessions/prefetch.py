@@ -67,10 +67,6 @@ class Prefetcher:
             return session_id
         return self._take_with_care((session_id, created))
 
-    def put_back(self, session_id: str) -> None:
-        """Have somebody else take a session that was not needed after all."""
-        self._ready.append((session_id, time.monotonic()))
-
     def _take_with_care(self, taken: tuple[str, float] | None) -> str | None:
         now = time.monotonic()
         while taken is not None and now - taken[1] >= MAX_AGE:

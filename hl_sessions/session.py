@@ -40,9 +40,6 @@ class SessionSource(Protocol):
     def deadline(self) -> Deadline:
         """The deadline of a read that begins now."""
 
-    def put_back(self, session_id: str) -> None:
-        """Take back a session that was created but not needed."""
-
     def create_session_id(self, deadline: Deadline) -> str:
         """Create a session."""
 
@@ -268,16 +265,11 @@ class Session:
         if self._details is not None and self._details.creation is not None:
             return None
         session_id = self._take_ready_id()
-        if session_id is None:
-            return None
-        kept: str = self.__dict__.setdefault("_id", session_id)
-        return kept if kept is session_id else self._keep(session_id)
+        return session_id and self._keep(session_id)
 
     def _keep(self, session_id: str) -> str:
         """Keep an ID as that of this session, unless another reader was faster; give the one that is."""
         kept: str = self.__dict__.setdefault("_id", session_id)  # in one step, without a lock
-        if kept is not session_id:
-            self.manager.put_back(session_id)
         return kept
 
     def _known_id(self) -> str | None:
