@@ -9,6 +9,7 @@ from hl_sessions import SessionsClient
 from hl_sessions.client import CreatedSession, Response
 
 _numbers = itertools.count(1)
+_raw = requests.Response()
 
 
 class CountingClient(SessionsClient):
@@ -25,4 +26,4 @@ class CountingClient(SessionsClient):
     def create(self, **_: Any) -> Response[CreatedSession]:
         self.created += 1
         body: CreatedSession = {"id": f"sesh_{next(_numbers)}"}
-        return Response(body, {}, 201, 0.0, requests.Response())
+        return Response(body, {}, 201, 0.0, _raw)
