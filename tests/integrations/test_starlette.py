@@ -60,6 +60,8 @@ def reading_dispatch(seen: Seen) -> Callable[..., Any]:
     return dispatch
 
 
+# Of the last Starlette for Python 3.10, which trio complains about.
+@pytest.mark.filterwarnings("ignore:Async generator 'starlette.requests.Request.stream':ResourceWarning")
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("path", ["/sync", "/async"])
 def test_one_session_from_middleware_to_background_task(
