@@ -84,10 +84,16 @@ class Scopes:
             with self.manager.session():
                 pass
 
-    def nested(self, count: int) -> None:
-        for _ in range(count // 2):
-            with self.manager.session(), self.manager.session(new=True):
-                pass
+    def handed_on(self, count: int) -> None:
+        def step() -> contextvars.Context:
+            with self.manager.session(new=True):
+                return contextvars.copy_context()
+
+        context = contextvars.Context()
+        for _ in range(count):
+            context = context.run(step)
+        # Before it goes: the last one must not hold all those before it.
+        self.last = context
 
     def nested_in_a_long_one(self, count: int) -> None:
         def go_deeper(count: int) -> None:
