@@ -66,9 +66,8 @@ def current_session_id(*, create: bool = True) -> str | None:
         session = not_left(session)
     if session is None:
         return None
-    if session._id is not None or not create:
-        return session._id
-    return session.id
+    session_id = session._id
+    return session_id if session_id is not None or not create else session.id
 
 
 async def acurrent_session_id(*, create: bool = True) -> str | None:
@@ -78,6 +77,5 @@ async def acurrent_session_id(*, create: bool = True) -> str | None:
         session = not_left(session)
     if session is None:
         return None
-    if session._id is not None or not create:
-        return session._id
-    return await session.aid()
+    session_id = session._id
+    return session_id if session_id is not None or not create else await session.aid()

@@ -268,9 +268,17 @@ class Session:
         return session_id and self._keep(session_id)
 
     def _keep(self, session_id: str) -> str:
-        """Keep an ID as that of this session, unless another reader was faster; give the one that is."""
-        kept: str = self.__dict__.setdefault("_id", session_id)  # in one step, without a lock
-        return kept
+        """Keep an ID as that of this session, unless another reader was faster; give the one that is.
+
+        Readers that take what is ready hold no lock, so theirs is kept in one step; all others hold it, and
+        set a plain attribute, which is read faster ever after.
+        """
+        if self.manager.take_ready_id is not None:
+            kept: str = self.__dict__.setdefault("_id", session_id)
+            return kept
+        if self._id is None:
+            self._id = session_id
+        return self._id
 
     def _known_id(self) -> str | None:
         """The ID that the session has already, if that can be had without waiting."""
