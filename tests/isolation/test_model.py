@@ -357,9 +357,14 @@ class Machine(RuleBasedStateMachine):
             return False
         if entry not in stack and entry.handle.is_left:
             return True
-        later = stack[stack.index(entry) + 1 :] if entry in stack else stack
-        later = [other for other in later if other.is_call or not other.handle.is_left]
-        if any(standing(other.handle) is entry.handle for other in later):
+
+        def after(stack: Stack) -> Stack:
+            later = stack[stack.index(entry) + 1 :]
+            return [other for other in later if other.is_call or not other.handle.is_left]
+
+        later = after(stack) if entry in stack else after([entry, *stack])
+        where_entered = after(entry.stack) if entry in entry.stack else []
+        if any(standing(other.handle) is entry.handle for other in (*later, *where_entered)):
             return False
         is_innermost = entry.actor is actor and entry in stack and not later
         return entry.opened or is_innermost or entry.before is entry.handle
@@ -369,7 +374,11 @@ class Machine(RuleBasedStateMachine):
         if not entry.opened and entry in entry.stack:
             entry.stack.remove(entry)
         if entry in stack:
-            stack.remove(entry)
+            later = stack[stack.index(entry) + 1 :]
+            if all(other.handle.is_left and not other.is_call for other in later):
+                del stack[stack.index(entry) :]
+            elif not entry.opened:
+                stack.remove(entry)
         while stack and stack[-1].handle.is_left and not stack[-1].is_call:
             stack.pop()
         if entry.opened and not is_in_order:
@@ -531,6 +540,7 @@ class Machine(RuleBasedStateMachine):
         stream = Stream(actor.do(self.decorate(manager, kind, function)), is_async, [])
         assert stream.stack is not None
         entry = self.enter(list(actor.stack), actor, manager, kind, real[0])  # type: ignore[arg-type]
+        entry.is_call = True
         stream.stack.append(entry)
         self.streams.append(stream)
 
