@@ -2,9 +2,9 @@
 
 More examples by hand: ``HYPOTHESIS_PROFILE=thorough pytest tests/isolation/test_model.py``.
 
-What the model leaves out, as nothing can tell what is meant: a scope that is left before another one in the
-same context that joined it; and one scope *object* that several contexts are in, left on behalf of one
-context by another.
+What the model leaves out, as nothing can tell what is meant: a scope that is left before another one that
+joined it, in the same context or in a copy of it; and one scope *object* that several contexts are in, left
+on behalf of one context by another.
 """
 
 from __future__ import annotations
@@ -363,11 +363,15 @@ class Machine(RuleBasedStateMachine):
             return [other for other in later if other.is_call or not other.handle.is_left]
 
         later = after(stack) if entry in stack else after([entry, *stack])
-        where_entered = after(entry.stack) if entry in entry.stack else []
-        if any(standing(other.handle) is entry.handle for other in (*later, *where_entered)):
-            return False
         is_innermost = entry.actor is actor and entry in stack and not later
+        joining = [] if is_innermost else [after(other) for other in self.all_stacks() if entry in other]
+        if any(standing(other.handle) is entry.handle for other in itertools.chain(later, *joining)):
+            return False
         return entry.opened or is_innermost or entry.before is entry.handle
+
+    def all_stacks(self) -> Iterator[Stack]:
+        yield from (actor.stack for actor in self.actors)
+        yield from (stream.stack for stream in self.streams if stream.stack is not None)
 
     def leave(self, entry: Entry, actor: Actor, stack: Stack) -> None:
         is_in_order = entry.actor is actor and bool(stack) and stack[-1] is entry
@@ -377,10 +381,10 @@ class Machine(RuleBasedStateMachine):
             later = stack[stack.index(entry) + 1 :]
             if all(other.handle.is_left and not other.is_call for other in later):
                 del stack[stack.index(entry) :]
+                while stack and stack[-1].handle.is_left and not stack[-1].is_call:
+                    stack.pop()
             elif not entry.opened:
                 stack.remove(entry)
-        while stack and stack[-1].handle.is_left and not stack[-1].is_call:
-            stack.pop()
         if entry.opened and not is_in_order:
             # What was entered may be anywhere, so it is left everywhere.
             entry.handle.left_for = standing(entry.before)
