@@ -135,9 +135,12 @@ def paired_medians(seconds: Mapping[str, list[float]], reference: str) -> dict[s
 
 
 def net_costs(seconds: Mapping[str, list[float]], bare: str) -> dict[str, float]:
-    """Give the median of what each contender takes longer than the bare one of the same round."""
+    """Give the median of what each contender takes longer than the bare one of the same round.
+
+    It is a nanosecond at the least: less is noise, of which nothing is a multiple.
+    """
     return {
-        name: median(one - nothing for one, nothing in zip(rounds, seconds[bare], strict=True))
+        name: max(median(one - nothing for one, nothing in zip(rounds, seconds[bare], strict=True)), 1e-9)
         for name, rounds in seconds.items()
         if name != bare
     }
