@@ -2,9 +2,9 @@
 
 More examples by hand: ``HYPOTHESIS_PROFILE=thorough pytest tests/isolation/test_model.py``.
 
-What the model leaves out, as nothing can tell what is meant: a scope that is left before another one that
-joined it, in the same context or in a copy of it; and one scope *object* that several contexts are in, left
-on behalf of one context by another.
+What the model leaves out: a scope that is left before another one that joined it, in the same context or in
+a copy of it; scopes left out of order while one has joined another across a scope of a second manager; and
+one scope *object* that several contexts are in, left on behalf of one context by another.
 """
 
 from __future__ import annotations
@@ -318,6 +318,7 @@ class Machine(RuleBasedStateMachine):
         self.handles: list[Handle] = []
         self.entries = itertools.count()
         self.created = 0
+        self.is_ending = False
 
     # -- the model --
 
@@ -367,7 +368,14 @@ class Machine(RuleBasedStateMachine):
         joining = [] if is_innermost else [after(other) for other in self.all_stacks() if entry in other]
         if any(standing(other.handle) is entry.handle for other in itertools.chain(later, *joining)):
             return False
+        if not is_innermost and not self.is_ending and self.joins_across_managers():
+            return False
         return entry.opened or is_innermost or entry.before is entry.handle
+
+    def joins_across_managers(self) -> bool:
+        """Whether some scope has joined one around a scope of the other manager."""
+        entries = itertools.chain.from_iterable(self.all_stacks())
+        return any(not entry.opened and entry.before is not entry.handle for entry in entries)
 
     def all_stacks(self) -> Iterator[Stack]:
         yield from (actor.stack for actor in self.actors)
@@ -680,6 +688,8 @@ class Machine(RuleBasedStateMachine):
     def leave_everything(self) -> None:
         """Leave what was entered last first, each where it was entered; then nothing is current."""
         inherited = {actor: [e for e in actor.stack if e.actor is not actor] for actor in self.actors}
+
+        self.is_ending = True
 
         def count() -> int:
             return len(self.streams) + sum(len(actor.scopes) + len(actor.calls) for actor in self.actors)
