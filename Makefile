@@ -3,7 +3,7 @@
 #   make test     sets up and runs the tests
 PYTHON ?= python3
 PIP_VERSION := 26.3
-EXTRAS := .[server,starlette,fastapi,flask]
+EXTRAS := server,postgresql,starlette,fastapi,flask,httpx,cookie,redis,celery,rq
 VERSIONS := 3.10 3.11 3.12 3.13 3.14
 
 .PHONY: demo test test-all lint types wheel bench screenshots constraints clean
@@ -27,7 +27,7 @@ test-all: .venv/test-is-ready
 	    if "$$python" -c "" 2>/dev/null; then \
 	      echo "=== Python $$version"; \
 	      .venv/bin/uv venv --quiet --clear --python "$$python" .venv-$$version; \
-	      .venv/bin/uv pip install --python .venv-$$version -c constraints.txt --build-constraints constraints.txt -e "$(EXTRAS)" --group test --group build; \
+	      .venv/bin/uv pip install --python .venv-$$version -c constraints.txt --build-constraints constraints.txt -e ".[$(EXTRAS)]" --group test --group build; \
 	      .venv-$$version/bin/pytest; \
 	      break; \
 	    fi; \
@@ -49,7 +49,7 @@ wheel: .venv/test-is-ready
 	.venv/bin/uv build --build-constraint constraints.txt
 	.venv/bin/uv venv --quiet --python .venv/bin/python .venv-wheel
 	.venv/bin/uv pip install --python .venv-wheel -c constraints.txt --group test --group build \
-	  "$$(echo dist/*.whl)[server,starlette,fastapi,flask]"
+	  "$$(echo dist/*.whl)[$(EXTRAS)]"
 	cd "$$(mktemp -d)" && "$(CURDIR)/.venv-wheel/bin/pytest" "$(CURDIR)/tests"
 
 bench: .venv/test-is-ready
@@ -73,5 +73,5 @@ clean:
 	touch $@
 
 .venv/test-is-ready: .venv/pip-is-ready pyproject.toml constraints.txt
-	.venv/bin/pip install -c constraints.txt --build-constraint constraints.txt -e "$(EXTRAS)" --group test --group lint --group build
+	.venv/bin/pip install -c constraints.txt --build-constraint constraints.txt -e ".[$(EXTRAS)]" --group test --group lint --group build
 	touch $@
