@@ -1,46 +1,60 @@
-"""Who may call the API: the holders of the key, or, without a key, this machine and no foreign web page."""
+"""Who may call: holders of a key, or, while there is no key, this machine and no foreign web page."""
 
-import hmac
 from typing import Final
 from urllib.parse import urlsplit
 
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from hl_sessions.server.key_ring import KeyHolder, KeyRing
 from hl_sessions.server.loopback import is_loopback
 from hl_sessions.server.rejections import rejection
 
 BASE_PATH: Final = "/v4"
 """Where the API begins."""
 
+_ORGANISATION: Final = "organisation_id"
 
-class APIKeyMiddleware:
-    """Answers 401 to calls of the API that do not carry the key in the header ``X-API-KEY``.
+
+class AccessMiddleware:
+    """Lets calls in, and tells the application for which organisation: see ``organisation_of``.
+
+    With keys, calls of the API have to carry one in the header ``X-API-KEY``, else they are answered 401;
+    what lies outside of the API is passed on. While there is no key, ``LoopbackOnlyMiddleware`` decides.
 
     Args:
         app: The ASGI application.
-        api_key: The key, printable ASCII. A caller may put one word before it, such as ``Bearer``.
+        keys: The valid keys.
     """
 
-    def __init__(self, app: ASGIApp, api_key: str) -> None:
+    def __init__(self, app: ASGIApp, keys: KeyRing) -> None:
         self._app = app
-        self._api_key = api_key.encode()
+        self._app_without_keys = LoopbackOnlyMiddleware(app)
+        self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the call on, or refuse it."""
-        if scope["type"] == "http" and self._is_refused(scope):
-            await rejection(401, "The API key is missing or wrong")(scope, receive, send)
-        else:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        if not self._keys.is_fresh():
+            await self._keys.refresh()
+        if self._keys.is_open():
+            _let_in(scope, self._keys.default_organisation_id)
+            await self._app_without_keys(scope, receive, send)
+            return
+        if f"{scope['path']}/".startswith(f"{BASE_PATH}/"):
+            holder = self._holder(scope)
+            if holder is None:
+                await rejection(401, "The API key is missing or wrong")(scope, receive, send)
+                return
+            _let_in(scope, holder.organisation_id)
+        await self._app(scope, receive, send)
 
-    def _is_refused(self, scope: Scope) -> bool:
-        if not f"{scope['path']}/".startswith(f"{BASE_PATH}/"):
-            return False
-        given = _header(scope, b"x-api-key") or b""
-        without_prefix = given.partition(b" ")[2].strip()
-        # Not "or": how long the comparison takes tells nothing about the key.
-        return not (
-            hmac.compare_digest(given, self._api_key) | hmac.compare_digest(without_prefix, self._api_key)
-        )
+    def _holder(self, scope: Scope) -> KeyHolder | None:
+        given = (_header(scope, b"x-api-key") or b"").decode("latin-1")
+        # A caller may put one word before the key, such as "Bearer".
+        return self._keys.holder_of(given) or self._keys.holder_of(given.partition(" ")[2].strip())
 
 
 class LoopbackOnlyMiddleware:
@@ -58,17 +72,28 @@ class LoopbackOnlyMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the call on, or refuse it."""
-        if scope["type"] == "http" and self._is_foreign(scope):
+        if scope["type"] == "http" and _is_foreign(scope):
             await rejection(403, "Without an API key, only this machine may call")(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
-    def _is_foreign(self, scope: Scope) -> bool:
-        host = _host_name(b"//" + (_header(scope, b"host") or b""))
-        if not is_loopback(host):
-            return True
-        origin = _header(scope, b"origin")
-        return origin is not None and _host_name(origin) != host
+
+def organisation_of(connection: HTTPConnection) -> int:
+    """Give the ID of the organisation for which a call of the API was let in."""
+    organisation_id: int = connection.scope["state"][_ORGANISATION]
+    return organisation_id
+
+
+def _let_in(scope: Scope, organisation_id: int) -> None:
+    scope.setdefault("state", {})[_ORGANISATION] = organisation_id
+
+
+def _is_foreign(scope: Scope) -> bool:
+    host = _host_name(b"//" + (_header(scope, b"host") or b""))
+    if not is_loopback(host):
+        return True
+    origin = _header(scope, b"origin")
+    return origin is not None and _host_name(origin) != host
 
 
 def _header(scope: Scope, name: bytes) -> bytes | None:

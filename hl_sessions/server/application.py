@@ -5,24 +5,42 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from hl_sessions.server.access import BASE_PATH, APIKeyMiddleware, LoopbackOnlyMiddleware
+from hl_sessions.server.access import BASE_PATH, AccessMiddleware
 from hl_sessions.server.body_limit import BodyLimitMiddleware
 from hl_sessions.server.database import Database
+from hl_sessions.server.key_ring import KeyRing
+from hl_sessions.server.loopback import is_loopback
 from hl_sessions.server.rejections import add_rejections
 from hl_sessions.server.routes import router
 from hl_sessions.server.settings import ServerSettings
+
+
+class OpenServerError(Exception):
+    """A server without any key would listen where other machines can call it."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"without an API key the server listens on loopback only, not on {host!r}: "
+            "give one with --api-key, or make some with: hl-sessions keys create"
+        )
 
 
 def create_application(settings: ServerSettings) -> FastAPI:
     """Open the database and make the ASGI application on it, which closes the database at its end (lifespan).
 
     Args:
-        settings: The database and the API key; where to listen is for ``hl_sessions.server.serving``.
+        settings: The database, the API key, and the host; to listen is for ``hl_sessions.server.serving``.
 
     Raises:
+        OpenServerError: When other machines could call, and no key keeps them out.
         sqlalchemy.exc.DBAPIError: When the database cannot be opened.
     """
     database = Database.open(settings.database_url)
+    try:
+        keys = _open_keys(database, settings)
+    except BaseException:
+        database.close()
+        raise
 
     @asynccontextmanager
     async def lifespan(_application: FastAPI) -> AsyncIterator[None]:
@@ -32,12 +50,17 @@ def create_application(settings: ServerSettings) -> FastAPI:
     # FastAPI's own documentation pages load their scripts from the internet.
     application = FastAPI(openapi_url=None, redirect_slashes=False, lifespan=lifespan)
     application.state.database = database
+    application.state.keys = keys
     application.include_router(router, prefix=BASE_PATH)
     add_rejections(application)
     # The last one added comes first: nobody's body is read before it is clear that they may call.
     application.add_middleware(BodyLimitMiddleware)
-    if settings.api_key is None:
-        application.add_middleware(LoopbackOnlyMiddleware)
-    else:
-        application.add_middleware(APIKeyMiddleware, api_key=settings.api_key)
+    application.add_middleware(AccessMiddleware, keys=keys)
     return application
+
+
+def _open_keys(database: Database, settings: ServerSettings) -> KeyRing:
+    keys = KeyRing(database, settings.api_key)
+    if keys.is_open() and not is_loopback(settings.host):
+        raise OpenServerError(settings.host)
+    return keys

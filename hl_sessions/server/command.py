@@ -6,7 +6,7 @@ import os
 import click
 from sqlalchemy.exc import DBAPIError
 
-from hl_sessions.server.application import create_application
+from hl_sessions.server.application import OpenServerError, create_application
 from hl_sessions.server.serving import base_url, listen
 from hl_sessions.server.serving import serve as run
 from hl_sessions.server.settings import ServerSettings
@@ -53,6 +53,8 @@ def serve(host: str, port: int, database: str, api_key: str | None) -> None:
     with listener:
         try:
             application = create_application(settings)
+        except OpenServerError as error:
+            raise click.UsageError(str(error)) from None
         except DBAPIError as error:
             raise click.ClickException(f"cannot open the database {database}: {error.orig}") from None
         click.echo(f"Listening on {base_url(listener)}")

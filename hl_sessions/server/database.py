@@ -47,22 +47,24 @@ class Database:
 
     async def read(self, query: Callable[[Connection], Result]) -> Result:
         """Answer what ``query`` returns; all its statements see the same state."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._run_query, query)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, query)
 
     async def write(self, change: Callable[[Connection], Result]) -> Result:
         """Answer what ``change`` returns once its changes are durable; when it raises, there are none."""
-        return await asyncio.get_running_loop().run_in_executor(self._writer, self._run_change, change)
+        return await asyncio.get_running_loop().run_in_executor(self._writer, self.write_now, change)
+
+    def read_now(self, query: Callable[[Connection], Result]) -> Result:
+        """Do the same as ``read`` on the calling thread: for commands, and before the server runs."""
+        with self._engine.connect() as connection:
+            return query(connection)
+
+    def write_now(self, change: Callable[[Connection], Result]) -> Result:
+        """Do the same as ``write`` on the calling thread."""
+        with self._engine_for_writing.begin() as connection:
+            return change(connection)
 
     def close(self) -> None:
         """Wait for the transactions that run, and close the connections."""
         self._writer.shutdown()
         self._readers.shutdown()
         self._engine.dispose()
-
-    def _run_query(self, query: Callable[[Connection], Result]) -> Result:
-        with self._engine.connect() as connection:
-            return query(connection)
-
-    def _run_change(self, change: Callable[[Connection], Result]) -> Result:
-        with self._engine_for_writing.begin() as connection:
-            return change(connection)

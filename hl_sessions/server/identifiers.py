@@ -8,6 +8,8 @@ PROJECT: Final = "pr_"
 LOG: Final = "data_"
 FEEDBACK: Final = "ann_"
 CONFIG: Final = "config_"
+TEAM: Final = "tm_"
+KEY: Final = "key_"
 
 
 def new_identifier(prefix: str) -> str:

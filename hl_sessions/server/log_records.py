@@ -47,12 +47,15 @@ class InvalidLogError(Exception):
 
 @dataclass(frozen=True)
 class _Place:
+    organisation_id: int
     project_id: str
     session_id: str | None
     parent_id: str | None
 
 
-def create_logs(connection: Connection, requests: Sequence[LogRequest]) -> list[dict[str, str]]:
+def create_logs(
+    connection: Connection, organisation_id: int, requests: Sequence[LogRequest]
+) -> list[dict[str, str]]:
     """Store the logs, and the projects and sessions that they are the first to name.
 
     Returns:
@@ -63,7 +66,10 @@ def create_logs(connection: Connection, requests: Sequence[LogRequest]) -> list[
     """
     now = datetime.now(timezone.utc)
     # All places first: a log cannot be the parent of another one in the same request.
-    places = [_find_place(connection, index, request, now) for index, request in enumerate(requests)]
+    places = [
+        _find_place(connection, organisation_id, index, request, now)
+        for index, request in enumerate(requests)
+    ]
     return [
         _create_log(connection, index, request, place, now)
         for index, (request, place) in enumerate(zip(requests, places, strict=True))
@@ -71,10 +77,12 @@ def create_logs(connection: Connection, requests: Sequence[LogRequest]) -> list[
 
 
 def update_log(
-    connection: Connection, condition: ColumnElement[bool], request: UpdateLogRequest
+    connection: Connection, organisation_id: int, condition: ColumnElement[bool], request: UpdateLogRequest
 ) -> dict[str, Any] | None:
     """Change the log for which ``condition`` is true, and answer the whole of it, or ``None`` without one."""
-    query = select(logs.c.id, logs.c.session_id, logs.c.save).where(condition)
+    query = select(logs.c.id, logs.c.session_id, logs.c.save).where(
+        condition, logs.c.organisation_id == organisation_id
+    )
     log = connection.execute(query).one_or_none()
     if log is None:
         return None
@@ -83,18 +91,25 @@ def update_log(
     connection.execute(update(logs).where(logs.c.id == log.id).values(**values, updated_at=now))
     if log.session_id is not None:
         touch_session(connection, log.session_id, now)
-    return get_log(connection, log.id)
+    return get_log(connection, organisation_id, log.id)
 
 
-def get_log(connection: Connection, log_id: str) -> dict[str, Any] | None:
-    """Answer the log with this ID, or ``None``."""
-    records = _read(connection, _described_logs().where(logs.c.id == log_id))
+def get_log(connection: Connection, organisation_id: int, log_id: str) -> dict[str, Any] | None:
+    """Answer the log of the organisation with this ID, or ``None``."""
+    query = _described_logs().where(logs.c.id == log_id, logs.c.organisation_id == organisation_id)
+    records = _read(connection, query)
     return records[0] if records else None
 
 
-def list_logs(connection: Connection, project_id: str, page: Page) -> dict[str, Any] | None:
-    """Answer one page of the logs of the project, newest first, or ``None`` when there is no such project."""
-    if not project_exists(connection, project_id):
+def list_logs(
+    connection: Connection, organisation_id: int, project_id: str, page: Page
+) -> dict[str, Any] | None:
+    """Answer one page of the logs of the project, newest first.
+
+    Returns:
+        The page, or ``None`` when the organisation has no such project.
+    """
+    if not project_exists(connection, organisation_id, project_id):
         return None
     in_project = logs.c.project_id == project_id
     query = _described_logs().where(in_project).order_by(logs.c.created_at.desc(), logs.c.sequence.desc())
@@ -102,40 +117,52 @@ def list_logs(connection: Connection, project_id: str, page: Page) -> dict[str, 
     return page.answer(_read(connection, page.of(query)), total)
 
 
-def _find_place(connection: Connection, index: int, request: LogRequest, now: datetime) -> _Place:
-    project_id = _find_project(connection, index, request, now)
-    session_id = _find_session(connection, index, request)
+def _find_place(
+    connection: Connection, organisation_id: int, index: int, request: LogRequest, now: datetime
+) -> _Place:
+    project_id = _find_project(connection, organisation_id, index, request, now)
+    session_id = _find_session(connection, organisation_id, index, request)
     if request.parent_id is not None:
         field, condition = "parent_id", logs.c.id == request.parent_id
     elif request.parent_reference_id is not None:
         field, condition = "parent_reference_id", logs.c.reference_id == request.parent_reference_id
     else:
-        return _Place(project_id, session_id, None)
-    parent = connection.execute(select(logs.c.id, logs.c.session_id).where(condition)).one_or_none()
+        return _Place(organisation_id, project_id, session_id, None)
+    parent = connection.execute(
+        select(logs.c.id, logs.c.session_id).where(condition, logs.c.organisation_id == organisation_id)
+    ).one_or_none()
     if parent is None:
         raise InvalidLogError(index, field, "There is no such datapoint")
     if session_id not in {None, parent.session_id}:
         raise InvalidLogError(index, field, "The parent is not in the session of this datapoint")
-    return _Place(project_id, parent.session_id, parent.id)
+    return _Place(organisation_id, project_id, parent.session_id, parent.id)
 
 
-def _find_project(connection: Connection, index: int, request: LogRequest, now: datetime) -> str:
+def _find_project(
+    connection: Connection, organisation_id: int, index: int, request: LogRequest, now: datetime
+) -> str:
     if request.project_id is not None:
-        name = connection.scalar(select(projects.c.name).where(projects.c.id == request.project_id))
+        name = connection.scalar(
+            select(projects.c.name).where(
+                projects.c.id == request.project_id, projects.c.organisation_id == organisation_id
+            )
+        )
         if name is None:
             raise InvalidLogError(index, "project_id", "There is no such project")
         if request.project not in {None, name}:
             raise InvalidLogError(index, "project", "The project with this ID has another name")
         return request.project_id
     if request.project is not None:
-        return find_or_create_project(connection, request.project, now)
+        return find_or_create_project(connection, organisation_id, request.project, now)
     raise InvalidLogError(index, "project", "One of 'project' and 'project_id' is required")
 
 
-def _find_session(connection: Connection, index: int, request: LogRequest) -> str | None:
+def _find_session(
+    connection: Connection, organisation_id: int, index: int, request: LogRequest
+) -> str | None:
     if request.session_reference_id is not None:
-        return find_or_create_session(connection, request.session_reference_id)
-    if request.session_id is not None and not session_exists(connection, request.session_id):
+        return find_or_create_session(connection, organisation_id, request.session_reference_id)
+    if request.session_id is not None and not session_exists(connection, organisation_id, request.session_id):
         raise InvalidLogError(index, "session_id", "There is no such session")
     return request.session_id
 
@@ -144,7 +171,9 @@ def _create_log(
     connection: Connection, index: int, request: LogRequest, place: _Place, now: datetime
 ) -> dict[str, str]:
     if request.reference_id is not None and connection.scalar(
-        select(logs.c.id).where(logs.c.reference_id == request.reference_id)
+        select(logs.c.id).where(
+            logs.c.organisation_id == place.organisation_id, logs.c.reference_id == request.reference_id
+        )
     ):
         raise InvalidLogError(index, "reference_id", "Another datapoint has this reference ID")
     save = request.save is not False
@@ -152,6 +181,7 @@ def _create_log(
     values = request.model_dump(exclude_none=True, exclude=not_stored if save else not_stored | _PAYLOADS)
     values |= {
         "id": new_identifier(LOG),
+        "organisation_id": place.organisation_id,
         "project_id": place.project_id,
         "session_id": place.session_id,
         "parent_id": place.parent_id,
@@ -192,7 +222,7 @@ def _described_logs() -> Select[Any]:
     parents = logs.alias("parents")
     return (
         select(
-            *(column for column in logs.c if column is not logs.c.sequence),
+            *(column for column in logs.c if column.name not in {"sequence", "organisation_id"}),
             projects.c.name.label("project"),
             sessions.c.reference_id.label("session_reference_id"),
             parents.c.reference_id.label("parent_reference_id"),

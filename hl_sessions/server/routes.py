@@ -7,6 +7,7 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import ColumnElement
 
+from hl_sessions.server.access import organisation_of
 from hl_sessions.server.database import Database
 from hl_sessions.server.json_body import json_response, read_json
 from hl_sessions.server.log_records import InvalidLogError, create_logs, get_log, list_logs, update_log
@@ -29,13 +30,21 @@ router: Final = APIRouter()
 @router.post("/sessions")
 async def post_session(request: Request) -> Response:
     """Make a session."""
-    return json_response({"id": await _database(request).write(create_session)}, 201)
+    organisation_id = organisation_of(request)
+    session_id = await _database(request).write(
+        lambda connection: create_session(connection, organisation_id)
+    )
+    return json_response({"id": session_id}, 201)
 
 
 @router.get("/sessions/{session_id}")
 async def get_one_session(request: Request, session_id: SessionId) -> Response:
     """Answer one session."""
-    return _found(await _database(request).read(lambda connection: get_session(connection, session_id)))
+    return _found(
+        await _database(request).read(
+            lambda connection: get_session(connection, organisation_of(request), session_id)
+        )
+    )
 
 
 @router.get("/sessions")
@@ -45,7 +54,9 @@ async def get_sessions(
     """Answer a page of the sessions that hold a datapoint of the project, newest first."""
     wanted = Page(page, size)
     return _found(
-        await _database(request).read(lambda connection: list_sessions(connection, project_id, wanted))
+        await _database(request).read(
+            lambda connection: list_sessions(connection, organisation_of(request), project_id, wanted)
+        )
     )
 
 
@@ -56,7 +67,9 @@ async def post_logs(request: Request) -> Response:
     is_list = isinstance(body, list)
     try:
         requests = _LOG_REQUESTS.validate_python(body if is_list else [body])
-        created = await _database(request).write(lambda connection: create_logs(connection, requests))
+        created = await _database(request).write(
+            lambda connection: create_logs(connection, organisation_of(request), requests)
+        )
     except ValidationError as error:
         raise InvalidRequestError.in_body(error, skipped=0 if is_list else 1) from None
     except InvalidLogError as error:
@@ -72,13 +85,21 @@ async def get_logs(
     """Answer a page of the datapoints of the project, newest first."""
     _refuse_filters(request, {"project_id", "page", "size"})
     wanted = Page(page, size)
-    return _found(await _database(request).read(lambda connection: list_logs(connection, project_id, wanted)))
+    return _found(
+        await _database(request).read(
+            lambda connection: list_logs(connection, organisation_of(request), project_id, wanted)
+        )
+    )
 
 
 @router.get("/logs/{log_id}")
 async def get_one_log(request: Request, log_id: LogId) -> Response:
     """Answer one datapoint."""
-    return _found(await _database(request).read(lambda connection: get_log(connection, log_id)))
+    return _found(
+        await _database(request).read(
+            lambda connection: get_log(connection, organisation_of(request), log_id)
+        )
+    )
 
 
 @router.patch("/logs/{log_id}")
@@ -98,7 +119,11 @@ async def get_projects(request: Request, page: PageNumber = 1, size: PageSize = 
     """Answer a page of the projects, newest first."""
     _refuse_filters(request, {"page", "size"})
     wanted = Page(page, size)
-    return json_response(await _database(request).read(lambda connection: list_projects(connection, wanted)))
+    return json_response(
+        await _database(request).read(
+            lambda connection: list_projects(connection, organisation_of(request), wanted)
+        )
+    )
 
 
 async def _update_log(request: Request, condition: ColumnElement[bool]) -> Response:
@@ -107,7 +132,9 @@ async def _update_log(request: Request, condition: ColumnElement[bool]) -> Respo
     except ValidationError as error:
         raise InvalidRequestError.in_body(error) from None
     return _found(
-        await _database(request).write(lambda connection: update_log(connection, condition, update))
+        await _database(request).write(
+            lambda connection: update_log(connection, organisation_of(request), condition, update)
+        )
     )
 
 

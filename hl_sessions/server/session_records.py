@@ -13,25 +13,36 @@ from hl_sessions.server.project_records import project_exists
 from hl_sessions.server.tables import logs, projects, sessions
 
 
-def create_session(connection: Connection, reference_id: str | None = None) -> str:
+def create_session(connection: Connection, organisation_id: int, reference_id: str | None = None) -> str:
     """Make a session and answer its ID."""
     session_id = new_identifier(SESSION)
     now = datetime.now(timezone.utc)
     connection.execute(
-        insert(sessions).values(id=session_id, reference_id=reference_id, created_at=now, updated_at=now)
+        insert(sessions).values(
+            id=session_id,
+            organisation_id=organisation_id,
+            reference_id=reference_id,
+            created_at=now,
+            updated_at=now,
+        )
     )
     return session_id
 
 
-def find_or_create_session(connection: Connection, reference_id: str) -> str:
+def find_or_create_session(connection: Connection, organisation_id: int, reference_id: str) -> str:
     """Answer the ID of the session with the caller's own ID, which is made on first use."""
-    found = connection.scalar(select(sessions.c.id).where(sessions.c.reference_id == reference_id))
-    return found or create_session(connection, reference_id)
+    query = select(sessions.c.id).where(
+        sessions.c.organisation_id == organisation_id, sessions.c.reference_id == reference_id
+    )
+    return connection.scalar(query) or create_session(connection, organisation_id, reference_id)
 
 
-def session_exists(connection: Connection, session_id: str) -> bool:
-    """Tell whether there is a session with this ID."""
-    return connection.scalar(select(sessions.c.id).where(sessions.c.id == session_id)) is not None
+def session_exists(connection: Connection, organisation_id: int, session_id: str) -> bool:
+    """Tell whether the organisation has a session with this ID."""
+    query = select(sessions.c.id).where(
+        sessions.c.id == session_id, sessions.c.organisation_id == organisation_id
+    )
+    return connection.scalar(query) is not None
 
 
 def touch_session(connection: Connection, session_id: str, now: datetime) -> None:
@@ -39,19 +50,24 @@ def touch_session(connection: Connection, session_id: str, now: datetime) -> Non
     connection.execute(update(sessions).where(sessions.c.id == session_id).values(updated_at=now))
 
 
-def get_session(connection: Connection, session_id: str) -> dict[str, Any] | None:
-    """Answer the session with this ID, or ``None``."""
-    records = _read(connection, _described_sessions().where(sessions.c.id == session_id))
+def get_session(connection: Connection, organisation_id: int, session_id: str) -> dict[str, Any] | None:
+    """Answer the session of the organisation with this ID, or ``None``."""
+    query = _described_sessions().where(
+        sessions.c.id == session_id, sessions.c.organisation_id == organisation_id
+    )
+    records = _read(connection, query)
     return records[0] if records else None
 
 
-def list_sessions(connection: Connection, project_id: str, page: Page) -> dict[str, Any] | None:
+def list_sessions(
+    connection: Connection, organisation_id: int, project_id: str, page: Page
+) -> dict[str, Any] | None:
     """Answer one page of the sessions that hold a datapoint of the project, newest first.
 
     Returns:
-        The page, or ``None`` when there is no such project.
+        The page, or ``None`` when the organisation has no such project.
     """
-    if not project_exists(connection, project_id):
+    if not project_exists(connection, organisation_id, project_id):
         return None
     # Not EXISTS: SQLite would search all logs of the project once per session.
     in_project = sessions.c.id.in_(select(logs.c.session_id).where(logs.c.project_id == project_id))

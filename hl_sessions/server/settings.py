@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from hl_sessions.server.loopback import is_loopback
-
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSettings:
@@ -16,11 +14,11 @@ class ServerSettings:
         host: The address to listen on.
         port: The TCP port to listen on; 0 lets the operating system choose a free one.
         database: The path of an SQLite file, made on first use, or an SQLAlchemy URL of one.
-        api_key: The key that callers have to send. Without one every caller is let in, which is only allowed
-            on a loopback address.
+        api_key: A key that callers may send, beside those in the database. Without any key every caller is
+            let in, which is only allowed on a loopback address.
 
     Raises:
-        ValueError: When a value, or the combination of host and key, cannot be served.
+        ValueError: When a value cannot be served.
     """
 
     host: str = "127.0.0.1"
@@ -29,14 +27,9 @@ class ServerSettings:
     api_key: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if self.api_key is None:
-            if not is_loopback(self.host):
-                raise ValueError(
-                    f"without an API key the server listens on loopback only, not on {self.host!r}"
-                )
-        elif not self.api_key:
+        if self.api_key == "":
             raise ValueError("the API key is empty")
-        elif (
+        if self.api_key is not None and (
             not (self.api_key.isascii() and self.api_key.isprintable())
             or self.api_key != self.api_key.strip()
         ):

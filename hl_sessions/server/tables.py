@@ -1,7 +1,8 @@
 """The tables, in terms that every database of SQLAlchemy understands.
 
 Each table has a ``sequence``, the order of arrival, which never leaves the server: the IDs that do are
-random, and two rows may have the same time.
+random, and two rows may have the same time. Everything belongs to one organisation, whose keys open
+nothing of another one: ``organisation_id`` is the ``sequence`` of the organisation.
 """
 
 from datetime import datetime, timezone
@@ -23,6 +24,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    UniqueConstraint,
 )
 
 
@@ -49,14 +51,43 @@ def _json(name: str) -> Column[Any]:
     return Column(name, JSON(none_as_null=True))
 
 
+def _organisation() -> Column[int]:
+    return Column("organisation_id", ForeignKey(organisations.c.sequence), nullable=False)
+
+
+organisations = Table(
+    "organisations",
+    metadata,
+    _sequence(),
+    # What the protocol calls the team of a project.
+    Column("team_id", String, nullable=False, unique=True),
+    Column("name", String, nullable=False, unique=True),
+    Column("created_at", UTCDateTime, nullable=False),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    _sequence(),
+    Column("id", String, nullable=False, unique=True),
+    _organisation(),
+    Column("name", String, nullable=False),
+    Column("hash", String, nullable=False, unique=True),
+    Column("created_at", UTCDateTime, nullable=False),
+    # A key that was revoked stays: that there was a key is why the server is not open.
+    Column("revoked_at", UTCDateTime),
+)
+
 projects = Table(
     "projects",
     metadata,
     _sequence(),
     Column("id", String, nullable=False, unique=True),
-    Column("name", String, nullable=False, unique=True),
+    _organisation(),
+    Column("name", String, nullable=False),
     Column("created_at", UTCDateTime, nullable=False),
     Column("updated_at", UTCDateTime, nullable=False),
+    UniqueConstraint("organisation_id", "name", name="project_names"),
 )
 
 sessions = Table(
@@ -64,9 +95,11 @@ sessions = Table(
     metadata,
     _sequence(),
     Column("id", String, nullable=False, unique=True),
-    Column("reference_id", String, unique=True),
+    _organisation(),
+    Column("reference_id", String),
     Column("created_at", UTCDateTime, nullable=False),
     Column("updated_at", UTCDateTime, nullable=False),
+    UniqueConstraint("organisation_id", "reference_id", name="session_references"),
 )
 
 logs = Table(
@@ -74,10 +107,12 @@ logs = Table(
     metadata,
     _sequence(),
     Column("id", String, nullable=False, unique=True),
-    Column("reference_id", String, unique=True),
+    _organisation(),
+    Column("reference_id", String),
     Column("project_id", ForeignKey(projects.c.id), nullable=False),
     Column("session_id", ForeignKey(sessions.c.id)),
-    Column("parent_id", ForeignKey("logs.id")),
+    # What was nested under a datapoint outlives it.
+    Column("parent_id", ForeignKey("logs.id", ondelete="SET NULL"), index=True),
     Column("created_at", UTCDateTime, nullable=False),
     Column("updated_at", UTCDateTime, nullable=False),
     Column("save", Boolean, nullable=False),
@@ -101,6 +136,7 @@ logs = Table(
     Column("output_cost", Float),
     _json("provider_request"),
     _json("provider_response"),
+    UniqueConstraint("organisation_id", "reference_id", name="log_references"),
     Index("logs_of_session", "session_id", "created_at", "sequence"),
     Index("logs_of_project", "project_id", "created_at", "sequence"),
     Index("sessions_of_project", "project_id", "session_id"),
@@ -111,7 +147,7 @@ feedback = Table(
     metadata,
     _sequence(),
     Column("id", String, nullable=False, unique=True),
-    Column("log_id", ForeignKey(logs.c.id), nullable=False, index=True),
+    Column("log_id", ForeignKey(logs.c.id, ondelete="CASCADE"), nullable=False, index=True),
     Column("type", String, nullable=False),
     Column("value", JSON, nullable=False),
     Column("user", String),

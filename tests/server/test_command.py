@@ -105,9 +105,14 @@ def test_a_host_of_another_machine_is_one_clear_line() -> None:
     ids=str,
 )
 def test_wrong_settings_are_usage_errors(
-    monkeypatch: pytest.MonkeyPatch, arguments: list[str], variables: dict[str, str], message: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    variables: dict[str, str],
+    message: str,
 ) -> None:
     """The command exits with 2 and says what is wrong, without any secret in it."""
+    monkeypatch.chdir(tmp_path)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     result = run("--port", "0", *arguments)

@@ -1,0 +1,77 @@
+"""The keys of the organisations in the database, which holds no key but only what proves one."""
+
+from datetime import datetime, timezone
+from hashlib import sha256
+from secrets import token_urlsafe
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from hl_sessions.server.identifiers import KEY, new_identifier
+from hl_sessions.server.organisation_records import find_or_create_organisation
+from hl_sessions.server.tables import keys, organisations
+
+
+def hash_of_key(key: str) -> str:
+    """Give what the database keeps in place of a key.
+
+    A fast hash without salt is right here: a key is 256 random bits, which no dictionary holds and nobody
+    can try through, unlike the passwords that slow hashes are made for.
+    """
+    return sha256(key.encode()).hexdigest()
+
+
+def create_key(connection: Connection, name: str, organisation: str) -> str:
+    """Make a key of the organisation, which is made on first use, and answer it: nobody can read it later.
+
+    Args:
+        connection: The connection of the transaction.
+        name: What tells the key from the others in a list.
+        organisation: The name of the organisation.
+    """
+    key = f"hls_{token_urlsafe(32)}"
+    values = {
+        "id": new_identifier(KEY),
+        "organisation_id": find_or_create_organisation(connection, organisation),
+        "name": name,
+        "hash": hash_of_key(key),
+        "created_at": datetime.now(timezone.utc),
+    }
+    connection.execute(insert(keys).values(values))
+    return key
+
+
+def list_keys(connection: Connection) -> list[dict[str, Any]]:
+    """Answer all keys, oldest first: ``id``, ``name``, ``organisation``, ``created_at``, ``revoked_at``."""
+    query = (
+        select(
+            keys.c.id,
+            keys.c.name,
+            organisations.c.name.label("organisation"),
+            keys.c.created_at,
+            keys.c.revoked_at,
+        )
+        .join(organisations, organisations.c.sequence == keys.c.organisation_id)
+        .order_by(keys.c.sequence)
+    )
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def revoke_key(connection: Connection, key_id: str) -> bool:
+    """End a key for good; answers whether there was a key with this ID that had not ended before."""
+    change = update(keys).where(keys.c.id == key_id, keys.c.revoked_at.is_(None))
+    return connection.execute(change.values(revoked_at=datetime.now(timezone.utc))).rowcount == 1
+
+
+def count_keys(connection: Connection) -> tuple[int, int]:
+    """Answer how many keys were ever made, and how many of them were revoked."""
+    made, revoked = connection.execute(
+        select(func.count(), func.count(keys.c.revoked_at)).select_from(keys)
+    ).one()
+    return made, revoked
+
+
+def valid_keys(connection: Connection) -> list[tuple[str, str, int]]:
+    """Answer ID, hash and organisation ID of each key that was not revoked."""
+    query = select(keys.c.id, keys.c.hash, keys.c.organisation_id).where(keys.c.revoked_at.is_(None))
+    return [(key_id, hash_, organisation_id) for key_id, hash_, organisation_id in connection.execute(query)]

@@ -1,0 +1,109 @@
+"""Whose key is this: answered from memory, and at most a moment behind the database."""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from time import monotonic
+from typing import Final
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from hl_sessions.server.database import Database
+from hl_sessions.server.key_records import count_keys, hash_of_key, valid_keys
+from hl_sessions.server.organisation_records import DEFAULT_ORGANISATION, find_or_create_organisation
+
+FRESH: Final = 0.5
+"""How long the keys are taken from memory, in seconds, before the database is asked for changes."""
+
+CONFIGURED_KEY: Final = "key_configured"
+"""The ID of the key that the server was started with, which is not in the database."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class KeyHolder:
+    """Who a key belongs to.
+
+    Args:
+        key_id: The ID of the key, which opens nothing.
+        organisation_id: The organisation whose data the key opens.
+    """
+
+    key_id: str
+    organisation_id: int
+
+
+class KeyRing:
+    """The keys that are valid now.
+
+    Making one reads the database on the calling thread; afterwards the event loop asks it for changes, with
+    one small query for all requests of a moment.
+
+    Args:
+        database: Where the keys are kept.
+        api_key: The key that the server was started with, if any; it opens the default organisation.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: When the database cannot be read.
+    """
+
+    def __init__(self, database: Database, api_key: str | None) -> None:
+        self._database = database
+        self._default_organisation_id = database.write_now(
+            lambda connection: find_or_create_organisation(connection, DEFAULT_ORGANISATION)
+        )
+        self._configured: dict[str, KeyHolder] = {}
+        if api_key is not None:
+            self._configured[hash_of_key(api_key)] = KeyHolder(CONFIGURED_KEY, self._default_organisation_id)
+        self._counts = (0, 0)
+        self._holder_by_hash = self._configured
+        self._refreshed_at = monotonic()
+        self._refreshing = asyncio.Lock()
+        database.read_now(self._read)
+
+    @property
+    def default_organisation_id(self) -> int:
+        """The organisation of who calls an open server."""
+        return self._default_organisation_id
+
+    def is_open(self) -> bool:
+        """Tell whether there has never been a key, so that everybody on this machine is let in."""
+        made, _revoked = self._counts
+        return not made and not self._configured
+
+    def holder_of(self, key: str) -> KeyHolder | None:
+        """Tell whose key this is, or ``None`` of a key that is unknown or was revoked."""
+        # A look-up by a hash takes a time that tells nothing about the keys it was not.
+        return self._holder_by_hash.get(hash_of_key(key))
+
+    def holder_with_id(self, key_id: str) -> KeyHolder | None:
+        """Give the holder of the key with this ID, or ``None`` when it is unknown or was revoked."""
+        return next((holder for holder in self._holder_by_hash.values() if holder.key_id == key_id), None)
+
+    def is_fresh(self) -> bool:
+        """Tell whether the answers are as good as the database's, so that ``refresh`` has nothing to do."""
+        return monotonic() - self._refreshed_at < FRESH
+
+    async def refresh(self) -> None:
+        """Take over what has changed in the database; while it cannot be read, the keys stay as they are."""
+        async with self._refreshing:
+            if self.is_fresh():
+                return
+            try:
+                await self._database.read(self._read)
+            except SQLAlchemyError as error:
+                # Whoever holds a known key will be told by their call what is wrong.
+                _logger.warning("the keys cannot be read, so the known ones stay: %s", type(error).__name__)
+            self._refreshed_at = monotonic()
+
+    def _read(self, connection: Connection) -> None:
+        counts = count_keys(connection)
+        # No key is ever deleted or changed but by revoking it, so equal counts are equal keys.
+        if counts != self._counts:
+            self._holder_by_hash = self._configured | {
+                hash_: KeyHolder(key_id, organisation_id)
+                for key_id, hash_, organisation_id in valid_keys(connection)
+            }
+            self._counts = counts

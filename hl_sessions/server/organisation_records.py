@@ -1,0 +1,32 @@
+"""Organisations in the database: whose sessions, projects and datapoints these are."""
+
+from datetime import datetime, timezone
+from typing import Final
+
+from sqlalchemy import Connection, insert, select
+
+from hl_sessions.server.identifiers import TEAM, new_identifier
+from hl_sessions.server.tables import organisations
+
+DEFAULT_ORGANISATION: Final = "default"
+"""The organisation of who calls an open server, or with the key that the server was started with."""
+
+
+def find_organisation(connection: Connection, name: str) -> int | None:
+    """Answer the ID of the organisation with this name, or ``None``."""
+    found: int | None = connection.scalar(
+        select(organisations.c.sequence).where(organisations.c.name == name)
+    )
+    return found
+
+
+def find_or_create_organisation(connection: Connection, name: str) -> int:
+    """Answer the ID of the organisation with this name, which is made on first use."""
+    found = find_organisation(connection, name)
+    if found is not None:
+        return found
+    values = {"team_id": new_identifier(TEAM), "name": name, "created_at": datetime.now(timezone.utc)}
+    created: int = connection.execute(
+        insert(organisations).values(values).returning(organisations.c.sequence)
+    ).scalar_one()
+    return created
