@@ -14,6 +14,7 @@ from hl_sessions.server.project_records import find_or_create_project, project_e
 from hl_sessions.server.session_records import find_or_create_session, session_exists, touch_session
 from hl_sessions.server.tables import feedback, logs, projects, sessions
 from hl_sessions.server.wire import LogRequest, UpdateLogRequest
+from hl_sessions.server.wire_configs import described_config
 
 _PAYLOADS: Final = {
     "inputs",
@@ -177,7 +178,7 @@ def _create_log(
     ):
         raise InvalidLogError(index, "reference_id", "Another datapoint has this reference ID")
     save = request.save is not False
-    not_stored = {"project", "session_reference_id", "parent_reference_id", "feedback"}
+    not_stored = {"project", "session_reference_id", "parent_reference_id", "config", "feedback"}
     values = request.model_dump(exclude_none=True, exclude=not_stored if save else not_stored | _PAYLOADS)
     values |= {
         "id": new_identifier(LOG),
@@ -188,7 +189,7 @@ def _create_log(
         "created_at": request.created_at or now,
         "updated_at": now,
         "save": save,
-        "config": _describe_config(request),
+        "config": described_config(request.config, request.config_id or new_identifier(CONFIG)),
     }
     connection.execute(insert(logs).values(values))
     for given in request.feedback or ():
@@ -207,15 +208,6 @@ def _create_log(
         touch_session(connection, place.session_id, now)
         created["session_id"] = place.session_id
     return created
-
-
-def _describe_config(request: LogRequest) -> dict[str, Any]:
-    config = request.config or {"type": "generic"}
-    identified = config | {"id": request.config_id or new_identifier(CONFIG)}
-    if config["type"] == "model":
-        return identified
-    # Of the other types the protocol requires a name and a status too.
-    return {"name": config["type"], "status": "uncommitted"} | identified
 
 
 def _described_logs() -> Select[Any]:

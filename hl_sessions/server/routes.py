@@ -16,7 +16,8 @@ from hl_sessions.server.project_records import list_projects
 from hl_sessions.server.rejections import NOT_FOUND, InvalidRequestError
 from hl_sessions.server.session_records import create_session, get_session, list_sessions
 from hl_sessions.server.tables import logs
-from hl_sessions.server.wire import LogId, LogRequest, ProjectId, SessionId, UpdateLogRequest
+from hl_sessions.server.wire import LogRequest, UpdateLogRequest
+from hl_sessions.server.wire_values import LogId, ProjectId, SessionId
 
 # Above, the offset of a page would not fit into an integer of the database.
 PageNumber = Annotated[int, Query(ge=1, lt=2**31)]

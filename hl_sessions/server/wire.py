@@ -1,83 +1,30 @@
-"""What a client may send to ``/logs``, as in the published OpenAPI document of the v4 API.
+"""What a client may send, as in the published OpenAPI document of the v4 API."""
 
-Unknown fields are dropped. An optional field may also be ``null``, which means the same as leaving it out.
-"""
+from typing import Annotated
 
-import re
-from datetime import datetime, timezone
-from typing import Annotated, Any, Final, Literal
+from pydantic import BeforeValidator, model_validator
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-
-from hl_sessions.server.identifiers import LOG, PROJECT, SESSION, identifier_pattern
-
-_REQUIRED_IN_CONFIG: Final[dict[str, dict[str, type]]] = {
-    "model": {"model": str},
-    "tool": {"name": str},
-    "agent": {"agent_class": str, "model_config": dict},
-    "generic": {},
-}
-
-
-def _require_date_and_time(value: object) -> object:
-    # Pydantic would also take numbers, and digits, as seconds since 1970.
-    if not isinstance(value, str) or not re.match(r"\d{4}-\d\d-\d\d[Tt ]\d\d:", value, re.ASCII):
-        raise ValueError("give date and time as in 2025-09-08T12:00:00Z")
-    return value
-
-
-def _in_utc(value: datetime) -> datetime:
-    if value.tzinfo is None:
-        return value.replace(tzinfo=timezone.utc)
-    try:
-        return value.astimezone(timezone.utc)
-    except OverflowError:
-        raise ValueError("the date is out of range") from None
+from hl_sessions.server.wire_configs import Config
+from hl_sessions.server.wire_values import (
+    ChatMessage,
+    Count,
+    JSONObject,
+    Judgment,
+    LogId,
+    ProjectId,
+    Reference,
+    SessionId,
+    Timestamp,
+    WireModel,
+)
 
 
 def _as_list(value: object) -> object:
     return [value] if isinstance(value, dict) else value
 
 
-def _check_config(config: dict[str, Any]) -> dict[str, Any]:
-    required = _REQUIRED_IN_CONFIG.get(kind) if isinstance(kind := config.get("type"), str) else None
-    if required is None:
-        raise ValueError(f"the type has to be one of {', '.join(_REQUIRED_IN_CONFIG)}")
-    for name, kind_of_value in required.items():
-        if not isinstance(config.get(name), kind_of_value):
-            raise ValueError(f"{name!r} is missing or of the wrong type")  # noqa: TRY004
-    return {name: value for name, value in config.items() if value is not None}
-
-
-Reference = Annotated[str, Field(min_length=1)]
-ProjectId = Annotated[str, Field(pattern=identifier_pattern(PROJECT))]
-SessionId = Annotated[str, Field(pattern=identifier_pattern(SESSION))]
-LogId = Annotated[str, Field(pattern=identifier_pattern(LOG))]
-Timestamp = Annotated[
-    datetime, Field(strict=False), BeforeValidator(_require_date_and_time), AfterValidator(_in_utc)
-]
-# The largest integer of a database.
-TokenCount = Annotated[int, Field(ge=0, lt=2**63)]
-Judgment = bool | int | float | list[str] | str
-
-
-class _WireModel(BaseModel):
-    model_config = ConfigDict(strict=True, allow_inf_nan=False, hide_input_in_errors=True)
-
-
-class ChatMessage(_WireModel):
-    """One message of a chat."""
-
-    role: Literal["user", "assistant", "system", "tool"]
-    content: str | list[dict[str, Any]] | None = None
-    name: str | None = None
-    tool_call_id: str | None = None
-    tool_calls: list[dict[str, Any]] | None = None
-    tool_call: dict[str, Any] | None = None
-
-
-class FeedbackRequest(_WireModel):
-    """What somebody thought of a datapoint."""
+class LogFeedback(WireModel):
+    """What somebody thought of a datapoint, told together with it."""
 
     type: str
     value: Judgment
@@ -85,7 +32,24 @@ class FeedbackRequest(_WireModel):
     created_at: Timestamp | None = None
 
 
-class UpdateLogRequest(_WireModel):
+class FeedbackRequest(WireModel):
+    """What somebody thought of a datapoint, or, with ``unset``, thinks no longer."""
+
+    data_id: LogId
+    type: str
+    value: Judgment | None = None
+    user: str | None = None
+    created_at: Timestamp | None = None
+    unset: bool | None = None
+
+    @model_validator(mode="after")
+    def _require_value(self) -> "FeedbackRequest":
+        if self.value is None and not self.unset:
+            raise ValueError("'value' is required, but for feedback to 'unset'")
+        return self
+
+
+class UpdateLogRequest(WireModel):
     """What may be told about a datapoint later; ``duration`` is in seconds."""
 
     output: str | None = None
@@ -103,26 +67,26 @@ class LogRequest(UpdateLogRequest):
     parent_id: LogId | None = None
     parent_reference_id: Reference | None = None
     reference_id: Reference | None = None
-    inputs: dict[str, Any] | None = None
+    inputs: JSONObject | None = None
     messages: list[ChatMessage] | None = None
     output_message: ChatMessage | None = None
     source: str | None = None
     source_datapoint_id: str | None = None
     environment: str | None = None
-    metadata: dict[str, Any] | None = None
+    metadata: JSONObject | None = None
     save: bool | None = None
-    config: Annotated[dict[str, Any], AfterValidator(_check_config)] | None = None
+    config: Config | None = None
     config_id: str | None = None
-    feedback: Annotated[list[FeedbackRequest], BeforeValidator(_as_list)] | None = None
+    feedback: Annotated[list[LogFeedback], BeforeValidator(_as_list)] | None = None
     created_at: Timestamp | None = None
     stdout: str | None = None
     judgment: Judgment | None = None
-    prompt_tokens: TokenCount | None = None
-    output_tokens: TokenCount | None = None
+    prompt_tokens: Count | None = None
+    output_tokens: Count | None = None
     prompt_cost: float | None = None
     output_cost: float | None = None
-    provider_request: dict[str, Any] | None = None
-    provider_response: dict[str, Any] | None = None
+    provider_request: JSONObject | None = None
+    provider_response: JSONObject | None = None
 
     @model_validator(mode="after")
     def _check_references(self) -> "LogRequest":
@@ -131,3 +95,15 @@ class LogRequest(UpdateLogRequest):
         if self.parent_id is not None and self.parent_reference_id is not None:
             raise ValueError("at most one of 'parent_id' and 'parent_reference_id' is allowed")
         return self
+
+
+class CreateProjectRequest(WireModel):
+    """A new project."""
+
+    name: Reference
+
+
+class UpdateProjectRequest(WireModel):
+    """What may be changed of a project."""
+
+    name: Reference | None = None
