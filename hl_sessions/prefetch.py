@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections import deque
 from contextvars import Context
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from hl_sessions.fork import renew_after_fork
@@ -18,6 +18,8 @@ __all__ = ["Prefetcher"]
 
 MAX_AGE = 180.0  # seconds after which a session is not handed out any more
 MAX_THREADS = 4  # that create at the same time
+POLL_INTERVAL = 0.02  # seconds between looks at what is missing, shortly after something was
+POLLS = 50  # of a thread, until it lets itself be woken
 IDLE_TIME = 10.0  # seconds without work after which a thread ends
 
 
@@ -48,6 +50,7 @@ class Prefetcher:
         self._under_way = 0
         self._threads = 0
         self._waiting = 0  # threads that are
+        self._polling = 0  # of those who wait: nobody need wake them
         self._is_failing = False
         self._condition = threading.Condition()
 
@@ -63,12 +66,12 @@ class Prefetcher:
             session_id, created = self._ready.popleft()
         except IndexError:
             return self._take_with_care(None)
-        if len(self._ready) >= self._enough and time.monotonic() - created < MAX_AGE:
+        if len(self._ready) >= self._enough and monotonic() - created < MAX_AGE:
             return session_id
         return self._take_with_care((session_id, created))
 
     def _take_with_care(self, taken: tuple[str, float] | None) -> str | None:
-        now = time.monotonic()
+        now = monotonic()
         while taken is not None and now - taken[1] >= MAX_AGE:
             self._want(max(0, self._wanted - 1))
             taken = self._pop()
@@ -76,7 +79,8 @@ class Prefetcher:
         if taken is None and now - self._last_read < MAX_AGE and not self._is_failing:
             self._want(min(max(1, 2 * self._wanted), self._limit))
         self._last_read = now
-        self._refill()
+        if not (self._polling and self._ready):
+            self._refill()
         return None if taken is None else taken[0]
 
     def _pop(self) -> tuple[str, float] | None:
@@ -87,7 +91,8 @@ class Prefetcher:
 
     def _want(self, number: int) -> None:
         self._wanted = number
-        # Waking a thread costs more than all the rest; so it is done for several sessions at a time.
+        # Waking a thread costs more than all the rest: it is done for several sessions at a time, and not
+        # while one polls, as it does when reads follow each other closely.
         self._enough = number // 4 + 1
 
     def _refill(self) -> None:
@@ -134,16 +139,26 @@ class Prefetcher:
                 if session_id is None:
                     self._is_failing = True  # until the next read
                 elif not self._is_closed:
-                    self._ready.append((session_id, time.monotonic()))
+                    self._ready.append((session_id, monotonic()))
 
     def _is_needed(self) -> bool:
         """Wait until there is something to create; ``False`` ends the thread."""
         with self._condition:
             self._waiting += 1
-            is_needed = self._condition.wait_for(lambda: self._missing() or self._is_closed, IDLE_TIME)
+            is_needed = self._poll() or self._wait(IDLE_TIME)
             self._waiting -= 1
             if self._is_closed or not is_needed:
                 self._threads -= 1
                 return False
             self._under_way += 1
             return True
+
+    def _poll(self) -> bool:
+        self._polling += 1
+        try:
+            return any(self._wait(POLL_INTERVAL) for _ in range(POLLS))
+        finally:
+            self._polling -= 1
+
+    def _wait(self, seconds: float) -> bool:
+        return bool(self._condition.wait_for(lambda: self._missing() or self._is_closed, seconds))

@@ -8,11 +8,10 @@ import logging
 import os
 import threading
 import uuid
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from hl_sessions.errors import APIConnectionError, HLSessionsError
-from hl_sessions.event_loop import WorkerThreads, is_event_loop_running, wait_until_done
+from hl_sessions.event_loop import Outcome, WorkerThreads, is_event_loop_running
 from hl_sessions.fork import renew_after_fork
 from hl_sessions.reentry import creating, is_creating
 from hl_sessions.wrapping import wrap, wrap_in
@@ -57,8 +56,10 @@ class _Abandoned(Exception):  # noqa: N818 - not an error: the creator was inter
     pass
 
 
-class _Creation(Future[str]):
+class _Creation(Outcome[str]):
     """One attempt to get an ID, which one reader makes and all simultaneous ones wait for."""
+
+    __slots__ = ("deadline", "process")
 
     def __init__(self, deadline: Deadline) -> None:
         super().__init__()
@@ -119,10 +120,6 @@ class _Lock:
 _agreement = _Lock()
 
 
-def _nothing() -> None:
-    """Nothing is kept ready."""
-
-
 class Session:
     """The session of one scope.
 
@@ -138,8 +135,6 @@ class Session:
     manager: SessionSource
     _id: str | None = None
     _details: _Details | None = None
-    #: Takes a session that its manager has kept ready.
-    _take_ready_id: Callable[[], str | None] = staticmethod(_nothing)
     #: The session of another manager around this one.
     _outer: Session | None = None
     #: What was current before, set once a scope was not left in order.
@@ -243,7 +238,8 @@ class Session:
             creation, is_mine = joined
             if is_mine:
                 self._carry_out(creation)
-            if not isinstance(creation.exception(), _Abandoned):
+            creation.wait()
+            if not isinstance(creation.error, _Abandoned):
                 _once.warn_that_a_read_blocked()
                 return self._outcome(creation)
         return self._id
@@ -255,27 +251,20 @@ class Session:
             creation, is_mine = joined
             if is_mine:
                 self._carry_out_in_thread(creation)
-            await wait_until_done(creation)
-            if not isinstance(creation.exception(), _Abandoned):
+            await creation.wait_in_task()
+            if not isinstance(creation.error, _Abandoned):
                 return self._outcome(creation)
         return self._id
 
     def _ready_id(self) -> str | None:
         """Get an ID without waiting, if one is ready and none is under way."""
-        if self._details is not None and self._details.creation is not None:
-            return None
-        session_id = self._take_ready_id()
-        return session_id and self._keep(session_id)
+        return None
 
     def _keep(self, session_id: str) -> str:
-        """Keep an ID as that of this session, unless another reader was faster; give the one that is.
+        """Keep an ID as that of this session, unless there is one already; give the one that is.
 
-        Readers that take what is ready hold no lock, so theirs is kept in one step; all others hold it, and
-        set a plain attribute, which is read faster ever after.
+        The caller holds the lock. What is set is a plain attribute, which is read fastest ever after.
         """
-        if self.manager.take_ready_id is not None:
-            kept: str = self.__dict__.setdefault("_id", session_id)
-            return kept
         if self._id is None:
             self._id = session_id
         return self._id
@@ -349,22 +338,45 @@ class Session:
                 details.went_without_id = True
                 self.manager.count_session_without_id()
         if isinstance(outcome, str):
-            creation.set_result(outcome)
+            creation.set(outcome)
         else:
-            creation.set_exception(outcome)
+            creation.set_error(outcome)
 
     def _outcome(self, creation: _Creation) -> str | None:
-        error = creation.exception()
-        if error is None:
-            return creation.result()
-        if self.manager.raises_errors:
-            raise error
+        if creation.error is None or self.manager.raises_errors:
+            return creation.get()
         return None
+
+
+class _ReadySession(Session):
+    """The session of one scope of a manager that keeps some ready."""
+
+    _take_ready_id: Callable[[], str | None]
+
+    @property
+    def id(self) -> str | None:  # in fewer calls, as the first of a request find little in the CPU's caches
+        """The ``sesh_...`` ID; the first read takes a session that is ready, or creates one."""
+        if self._id is None and self._details is None:
+            session_id = self._take_ready_id()
+            return self.__dict__.setdefault("_id", session_id) if session_id else self._read()
+        return super().id
+
+    def _ready_id(self) -> str | None:
+        if self._details is not None and self._details.creation is not None:
+            return None
+        session_id = self._take_ready_id()
+        return session_id and self.__dict__.setdefault("_id", session_id)
+
+    def _keep(self, session_id: str) -> str:
+        # In one step, as readers that take what is ready hold no lock.
+        kept: str = self.__dict__.setdefault("_id", session_id)
+        return kept
 
 
 def session_type(manager: SessionSource) -> type[Session]:
     """Give the class of the handles of a manager, which are made without an argument."""
     attributes: dict[str, Any] = {"__doc__": Session.__doc__, "manager": manager}
-    if manager.take_ready_id is not None:
-        attributes["_take_ready_id"] = staticmethod(manager.take_ready_id)
-    return type("Session", (Session,), attributes)
+    if manager.take_ready_id is None:
+        return type("Session", (Session,), attributes)
+    attributes["_take_ready_id"] = staticmethod(manager.take_ready_id)
+    return type("Session", (_ReadySession,), attributes)

@@ -239,7 +239,7 @@ def wait_until(condition: Callable[[], object]) -> None:
 def waiting_threads(session: Session) -> int:
     """How many threads wait for the session to be created by another one."""
     creation = session._details.creation if session._details is not None else None
-    return 0 if creation is None else len(creation._condition._waiters)  # type: ignore[attr-defined]
+    return 0 if creation is None else len(creation._wakers)
 
 
 def in_threads(function: Callable[[], Any], count: int = 1) -> list[Future[Any]]:

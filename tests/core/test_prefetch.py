@@ -38,7 +38,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(hl_sessions.prefetch, "time", clock)
+    monkeypatch.setattr(hl_sessions.prefetch, "monotonic", clock.monotonic)
     monkeypatch.setattr(hl_sessions.outage, "time", clock)
     return clock
 

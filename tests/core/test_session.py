@@ -362,7 +362,7 @@ class TestFailures:
             loops = in_threads(lambda: asyncio.run(session.aid())) + in_threads(lambda: trio.run(session.aid))
             creation = session._details.creation if session._details else None
             assert creation is not None
-            wait_until(lambda: len(creation._done_callbacks) == 2)  # type: ignore[attr-defined]
+            wait_until(lambda: len(creation._wakers) + len(creation._tasks) == 16)
             gate.opened.set()
             for reader in threads + loops:
                 with pytest.raises(ServerError):
