@@ -1,18 +1,20 @@
 """Logs, the datapoints, in the database."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, select, update
 
-from hl_sessions.server.identifiers import CONFIG, FEEDBACK, LOG, new_identifier
+from hl_sessions.server.feedback_records import add_feedback, feedback_of
+from hl_sessions.server.identifiers import CONFIG, LOG, new_identifier
+from hl_sessions.server.invalid_entry import InvalidEntryError
+from hl_sessions.server.log_filter import LogFilter
 from hl_sessions.server.pages import Page
 from hl_sessions.server.project_records import find_or_create_project, project_exists
 from hl_sessions.server.session_records import find_or_create_session, session_exists, touch_session
-from hl_sessions.server.tables import feedback, logs, projects, sessions
+from hl_sessions.server.tables import logs, projects, sessions
 from hl_sessions.server.wire import LogRequest, UpdateLogRequest
 from hl_sessions.server.wire_configs import described_config
 
@@ -28,22 +30,6 @@ _PAYLOADS: Final = {
     "provider_response",
 }
 """What went into the model and came out of it: not stored of a datapoint logged with ``save: false``."""
-
-
-class InvalidLogError(Exception):
-    """A log that cannot be stored.
-
-    Args:
-        index: Which one of the logs that were given.
-        field: The field that is wrong.
-        message: What is wrong with it.
-    """
-
-    def __init__(self, index: int, field: str, message: str) -> None:
-        super().__init__(message)
-        self.index = index
-        self.field = field
-        self.message = message
 
 
 @dataclass(frozen=True)
@@ -63,7 +49,7 @@ def create_logs(
         The IDs of each log, of its project and, if it has one, its session, in the order of the requests.
 
     Raises:
-        InvalidLogError: When a log refers to what is not there, or its reference ID is taken.
+        InvalidEntryError: When a log refers to what is not there, or its reference ID is taken.
     """
     now = datetime.now(timezone.utc)
     # All places first: a log cannot be the parent of another one in the same request.
@@ -103,19 +89,36 @@ def get_log(connection: Connection, organisation_id: int, log_id: str) -> dict[s
 
 
 def list_logs(
-    connection: Connection, organisation_id: int, project_id: str, page: Page
+    connection: Connection, organisation_id: int, project_id: str, wanted: LogFilter, page: Page
 ) -> dict[str, Any] | None:
-    """Answer one page of the logs of the project, newest first.
+    """Answer one page of the wanted logs of the project, newest first.
 
     Returns:
         The page, or ``None`` when the organisation has no such project.
     """
     if not project_exists(connection, organisation_id, project_id):
         return None
-    in_project = logs.c.project_id == project_id
-    query = _described_logs().where(in_project).order_by(logs.c.created_at.desc(), logs.c.sequence.desc())
-    total = connection.scalar(select(func.count()).select_from(logs).where(in_project)) or 0
+    conditions = [logs.c.project_id == project_id, *wanted.conditions()]
+    query = _described_logs().where(*conditions).order_by(logs.c.created_at.desc(), logs.c.sequence.desc())
+    total = connection.scalar(select(func.count()).select_from(logs).where(*conditions)) or 0
     return page.answer(_read(connection, page.of(query)), total)
+
+
+def delete_logs(connection: Connection, organisation_id: int, log_ids: Sequence[str]) -> bool:
+    """Delete the logs with all of these IDs and their feedback; what was nested under them stays.
+
+    Returns:
+        Whether the organisation has a log with each of the IDs. If not, none is deleted.
+    """
+    wanted = logs.c.id.in_(log_ids) & (logs.c.organisation_id == organisation_id)
+    found = connection.execute(select(logs.c.id, logs.c.session_id).where(wanted)).all()
+    if len(found) < len(set(log_ids)):
+        return False
+    connection.execute(delete(logs).where(wanted))
+    now = datetime.now(timezone.utc)
+    for session_id in {log.session_id for log in found} - {None}:
+        touch_session(connection, session_id, now)
+    return True
 
 
 def _find_place(
@@ -133,9 +136,9 @@ def _find_place(
         select(logs.c.id, logs.c.session_id).where(condition, logs.c.organisation_id == organisation_id)
     ).one_or_none()
     if parent is None:
-        raise InvalidLogError(index, field, "There is no such datapoint")
+        raise InvalidEntryError(index, field, "There is no such datapoint")
     if session_id not in {None, parent.session_id}:
-        raise InvalidLogError(index, field, "The parent is not in the session of this datapoint")
+        raise InvalidEntryError(index, field, "The parent is not in the session of this datapoint")
     return _Place(organisation_id, project_id, parent.session_id, parent.id)
 
 
@@ -149,13 +152,13 @@ def _find_project(
             )
         )
         if name is None:
-            raise InvalidLogError(index, "project_id", "There is no such project")
+            raise InvalidEntryError(index, "project_id", "There is no such project")
         if request.project not in {None, name}:
-            raise InvalidLogError(index, "project", "The project with this ID has another name")
+            raise InvalidEntryError(index, "project", "The project with this ID has another name")
         return request.project_id
     if request.project is not None:
         return find_or_create_project(connection, organisation_id, request.project, now)
-    raise InvalidLogError(index, "project", "One of 'project' and 'project_id' is required")
+    raise InvalidEntryError(index, "project", "One of 'project' and 'project_id' is required")
 
 
 def _find_session(
@@ -164,7 +167,7 @@ def _find_session(
     if request.session_reference_id is not None:
         return find_or_create_session(connection, organisation_id, request.session_reference_id)
     if request.session_id is not None and not session_exists(connection, organisation_id, request.session_id):
-        raise InvalidLogError(index, "session_id", "There is no such session")
+        raise InvalidEntryError(index, "session_id", "There is no such session")
     return request.session_id
 
 
@@ -176,7 +179,7 @@ def _create_log(
             logs.c.organisation_id == place.organisation_id, logs.c.reference_id == request.reference_id
         )
     ):
-        raise InvalidLogError(index, "reference_id", "Another datapoint has this reference ID")
+        raise InvalidEntryError(index, "reference_id", "Another datapoint has this reference ID")
     save = request.save is not False
     not_stored = {"project", "session_reference_id", "parent_reference_id", "config", "feedback"}
     values = request.model_dump(exclude_none=True, exclude=not_stored if save else not_stored | _PAYLOADS)
@@ -193,16 +196,7 @@ def _create_log(
     }
     connection.execute(insert(logs).values(values))
     for given in request.feedback or ():
-        connection.execute(
-            insert(feedback).values(
-                id=new_identifier(FEEDBACK),
-                log_id=values["id"],
-                type=given.type,
-                value=given.value,
-                user=given.user,
-                created_at=given.created_at or now,
-            )
-        )
+        add_feedback(connection, values["id"], given, now)
     created = {"id": values["id"], "project_id": place.project_id}
     if place.session_id is not None:
         touch_session(connection, place.session_id, now)
@@ -228,20 +222,11 @@ def _described_logs() -> Select[Any]:
 
 def _read(connection: Connection, query: Select[Any]) -> list[dict[str, Any]]:
     rows = connection.execute(query).mappings().all()
-    feedback_of = _feedback_of(connection, [row["id"] for row in rows])
+    feedback = feedback_of(connection, [row["id"] for row in rows])
     return [
         {name: value for name, value in row.items() if value is not None}
-        | ({"feedback": feedback_of[row["id"]]} if row["id"] in feedback_of else {})
+        | ({"feedback": feedback[row["id"]]} if row["id"] in feedback else {})
         # No evaluators run here, so there is nothing to wait for.
         | {"evaluation_results": [], "observability_status": "completed"}
         for row in rows
     ]
-
-
-def _feedback_of(connection: Connection, log_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    query = select(feedback).where(feedback.c.log_id.in_(log_ids)).order_by(feedback.c.sequence)
-    feedback_of: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in connection.execute(query).mappings():
-        shown = ("id", "type", "value", "user", "created_at")
-        feedback_of[row["log_id"]].append({name: row[name] for name in shown if row[name] is not None})
-    return feedback_of

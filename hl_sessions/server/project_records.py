@@ -1,13 +1,36 @@
 """Projects in the database."""
 
-from datetime import datetime
-from typing import Any
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, Literal
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, delete, func, insert, select, update
 
 from hl_sessions.server.identifiers import PROJECT, new_identifier
 from hl_sessions.server.pages import Page
 from hl_sessions.server.tables import logs, organisations, projects
+from hl_sessions.server.text_search import text_contains
+
+SortedBy = Literal["created_at", "updated_at", "name"]
+Direction = Literal["asc", "desc"]
+
+
+@dataclass(frozen=True)
+class ProjectOrder:
+    """What projects are sorted by; of those that are equal in it, the one that came later is the greater.
+
+    Args:
+        by: The field.
+        direction: Whether the smallest or the greatest comes first.
+    """
+
+    by: SortedBy = "created_at"
+    direction: Direction = "desc"
+
+    def columns(self) -> list[ColumnElement[Any]]:
+        """Give what a query of projects is ordered by."""
+        columns = (projects.c[self.by], projects.c.sequence)
+        return [column.asc() if self.direction == "asc" else column.desc() for column in columns]
 
 
 def find_or_create_project(connection: Connection, organisation_id: int, name: str, now: datetime) -> str:
@@ -34,13 +57,77 @@ def project_exists(connection: Connection, organisation_id: int, project_id: str
     return connection.scalar(query) is not None
 
 
-def list_projects(connection: Connection, organisation_id: int, page: Page) -> dict[str, Any]:
-    """Answer one page of the projects of the organisation, newest first."""
+def create_project(connection: Connection, organisation_id: int, name: str) -> dict[str, Any] | None:
+    """Make a project and answer it, or ``None`` when another one has the name."""
+    if _is_taken(connection, organisation_id, name):
+        return None
+    now = datetime.now(timezone.utc)
+    project_id = find_or_create_project(connection, organisation_id, name, now)
+    return get_project(connection, organisation_id, project_id)
+
+
+def get_project(connection: Connection, organisation_id: int, project_id: str) -> dict[str, Any] | None:
+    """Answer the project of the organisation with this ID, or ``None``."""
+    query = _described_projects(organisation_id).where(projects.c.id == project_id)
+    row = connection.execute(query).mappings().one_or_none()
+    return None if row is None else _answer(row)
+
+
+def rename_project(connection: Connection, organisation_id: int, project_id: str, name: str) -> bool:
+    """Give a project that is there another name; answers whether no other project has it."""
+    if _is_taken(connection, organisation_id, name, except_project=project_id):
+        return False
+    change = update(projects).where(
+        projects.c.id == project_id, projects.c.organisation_id == organisation_id
+    )
+    connection.execute(change.values(name=name, updated_at=datetime.now(timezone.utc)))
+    return True
+
+
+def delete_project(connection: Connection, organisation_id: int, project_id: str) -> bool:
+    """Delete a project with its logs; sessions stay. Answers whether there was such a project."""
+    if not project_exists(connection, organisation_id, project_id):
+        return False
+    connection.execute(delete(logs).where(logs.c.project_id == project_id))
+    connection.execute(delete(projects).where(projects.c.id == project_id))
+    return True
+
+
+def list_projects(
+    connection: Connection, organisation_id: int, order: ProjectOrder, name_filter: str | None, page: Page
+) -> dict[str, Any]:
+    """Answer one page of the projects of the organisation.
+
+    Args:
+        connection: The connection of the transaction.
+        organisation_id: Whose projects.
+        order: What they are sorted by.
+        name_filter: A text in their names, in upper or lower case, or ``None``.
+        page: Which part of the list.
+    """
+    conditions = [projects.c.organisation_id == organisation_id]
+    if name_filter is not None:
+        conditions.append(text_contains(projects.c.name, name_filter))
+    query = _described_projects(organisation_id).where(*conditions).order_by(*order.columns())
+    rows = connection.execute(page.of(query)).mappings()
+    total = connection.scalar(select(func.count()).select_from(projects).where(*conditions)) or 0
+    return page.answer([_answer(row) for row in rows], total)
+
+
+def _is_taken(
+    connection: Connection, organisation_id: int, name: str, except_project: str | None = None
+) -> bool:
+    query = select(projects.c.id).where(
+        projects.c.organisation_id == organisation_id, projects.c.name == name
+    )
+    return connection.scalar(query) not in {None, except_project}
+
+
+def _described_projects(organisation_id: int) -> Select[Any]:
     data_count = (
         select(func.count()).where(logs.c.project_id == projects.c.id).correlate(projects).scalar_subquery()
     )
-    of_organisation = projects.c.organisation_id == organisation_id
-    query = (
+    return (
         select(
             projects.c.id,
             projects.c.name,
@@ -50,9 +137,9 @@ def list_projects(connection: Connection, organisation_id: int, page: Page) -> d
             projects.c.updated_at,
         )
         .join(organisations, organisations.c.sequence == projects.c.organisation_id)
-        .where(of_organisation)
-        .order_by(projects.c.sequence.desc())
+        .where(projects.c.organisation_id == organisation_id)
     )
-    rows = connection.execute(page.of(query)).mappings()
-    total = connection.scalar(select(func.count()).select_from(projects).where(of_organisation)) or 0
-    return page.answer([{**row, "users": [], "feedback_types": []} for row in rows], total)
+
+
+def _answer(row: RowMapping) -> dict[str, Any]:
+    return {**row, "users": [], "feedback_types": []}

@@ -107,7 +107,7 @@ def test_feedback_gets_an_id(client: Any, unique: str, given: Any) -> None:
     [feedback] = client.ok("GET", f"/logs/{log_id}")["feedback"]
     assert re.fullmatch(r"ann_[A-Za-z0-9_-]{20,}", feedback.pop("id"))
     assert feedback.pop("created_at")
-    assert feedback == {"type": "rating", "value": "good"}
+    assert feedback == {"type": "rating", "value": "good", "data_id": log_id}
 
 
 @pytest.mark.parametrize("value", [True, 3, 0.5, ["a", "b"], "text", False])
@@ -319,7 +319,7 @@ def test_an_update_of_the_wrong_type_is_refused(client: Any, unique: str, update
 
 
 @pytest.mark.parametrize(
-    "parameter", ["search", "metadata_search", "start_date", "end_date", "sort", "feedback-explicit_filter"]
+    "parameter", ["sort", "source_filter", "model_filter", "feedback-explicit_filter"]
 )
 def test_a_filter_that_is_not_served_is_refused(client: Any, unique: str, parameter: str) -> None:
     """The whole list is never passed off as the filtered one."""
@@ -328,4 +328,4 @@ def test_a_filter_that_is_not_served_is_refused(client: Any, unique: str, parame
     assert response.status_code == 422
     [detail] = response.json()["detail"]
     assert detail["loc"] == ["query", parameter]
-    assert "not supported yet" in detail["msg"]
+    assert "not supported" in detail["msg"]

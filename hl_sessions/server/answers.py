@@ -1,0 +1,154 @@
+"""What the calls answer, for the OpenAPI document; fields without a value are left out, never ``null``."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+# Pydantic needs this one before Python 3.12.
+from typing_extensions import NotRequired, TypedDict
+
+from hl_sessions.server.wire_values import Judgment
+
+
+class Problem(TypedDict):
+    """Why a call was turned down."""
+
+    detail: str
+
+
+class FieldProblem(TypedDict):
+    """What is wrong with one place of the request."""
+
+    loc: list[str | int]
+    msg: str
+    type: str
+
+
+class FieldProblems(TypedDict):
+    """What is wrong with the request."""
+
+    detail: list[FieldProblem]
+
+
+class CreatedSession(TypedDict):
+    """The ID of a new session."""
+
+    id: str
+
+
+class SessionProject(TypedDict):
+    """A project that has datapoints in a session."""
+
+    id: str
+    name: str
+    type: Literal["prompt"]
+
+
+class SessionAnswer(TypedDict):
+    """A session, with the inputs of its first datapoint and the output of its last one."""
+
+    id: str
+    reference_id: NotRequired[str]
+    projects: list[SessionProject]
+    datapoints_count: int
+    first_inputs: NotRequired[dict[str, Any]]
+    last_output: NotRequired[str]
+    created_at: datetime
+    updated_at: datetime
+
+
+class SessionPage(TypedDict):
+    """A page of sessions."""
+
+    records: list[SessionAnswer]
+    page: int
+    size: int
+    total: int
+
+
+class CreatedLog(TypedDict):
+    """The IDs of a new datapoint, of its project and, if it has one, its session."""
+
+    id: str
+    project_id: str
+    session_id: NotRequired[str]
+
+
+class FeedbackAnswer(TypedDict):
+    """What somebody thought of a datapoint."""
+
+    id: str
+    data_id: str
+    type: str
+    value: Judgment
+    user: NotRequired[str]
+    created_at: datetime
+
+
+class LogAnswer(TypedDict):
+    """A datapoint: what was logged, and what the server says about it."""
+
+    id: str
+    reference_id: NotRequired[str]
+    project: str
+    project_id: str
+    session_id: NotRequired[str]
+    session_reference_id: NotRequired[str]
+    parent_id: NotRequired[str]
+    parent_reference_id: NotRequired[str]
+    created_at: datetime
+    updated_at: datetime
+    save: bool
+    config: dict[str, Any]
+    config_id: NotRequired[str]
+    environment: NotRequired[str]
+    source: NotRequired[str]
+    source_datapoint_id: NotRequired[str]
+    metadata: NotRequired[dict[str, Any]]
+    inputs: NotRequired[dict[str, Any]]
+    messages: NotRequired[list[dict[str, Any]]]
+    output: NotRequired[str]
+    output_message: NotRequired[dict[str, Any]]
+    judgment: NotRequired[Judgment]
+    error: NotRequired[str]
+    stdout: NotRequired[str]
+    duration: NotRequired[float]
+    prompt_tokens: NotRequired[int]
+    output_tokens: NotRequired[int]
+    prompt_cost: NotRequired[float]
+    output_cost: NotRequired[float]
+    provider_request: NotRequired[dict[str, Any]]
+    provider_response: NotRequired[dict[str, Any]]
+    feedback: NotRequired[list[FeedbackAnswer]]
+    evaluation_results: list[dict[str, Any]]
+    observability_status: Literal["completed"]
+
+
+class LogPage(TypedDict):
+    """A page of datapoints."""
+
+    records: list[LogAnswer]
+    page: int
+    size: int
+    total: int
+
+
+class ProjectAnswer(TypedDict):
+    """A project, with the number of its datapoints."""
+
+    id: str
+    name: str
+    users: list[dict[str, Any]]
+    data_count: int
+    feedback_types: list[dict[str, Any]]
+    team_id: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class ProjectPage(TypedDict):
+    """A page of projects."""
+
+    records: list[ProjectAnswer]
+    page: int
+    size: int
+    total: int

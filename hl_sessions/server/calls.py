@@ -1,0 +1,122 @@
+"""What the calls of the API have in common: parameters, bodies, and the way to the database."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Concatenate, Final, ParamSpec, TypeVar
+
+from fastapi import HTTPException, Query, Request, Response
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from sqlalchemy import Connection
+
+from hl_sessions.server.access import organisation_of
+from hl_sessions.server.database import Database
+from hl_sessions.server.invalid_entry import InvalidEntryError
+from hl_sessions.server.json_body import json_response, read_json
+from hl_sessions.server.rejections import NOT_FOUND, InvalidRequestError
+
+# Above, the offset of a page would not fit into an integer of the database.
+PageNumber = Annotated[int, Query(ge=1, lt=2**31)]
+PageSize = Annotated[int, Query(ge=1, le=100)]
+
+TEXT_PATTERN: Final = r"^[^\u0000]*$"
+"""What a text parameter may be: not every database takes a NUL character."""
+
+SearchText = Annotated[str, Query(max_length=1000, pattern=TEXT_PATTERN)]
+
+Model = TypeVar("Model", bound=BaseModel)
+Result = TypeVar("Result")
+Parameters = ParamSpec("Parameters")
+
+
+async def read_for(
+    request: Request,
+    query: Callable[Concatenate[Connection, int, Parameters], Result],
+    *arguments: Parameters.args,
+    **named: Parameters.kwargs,
+) -> Result:
+    """Answer what ``query`` finds for the organisation that calls.
+
+    Args:
+        request: The call.
+        query: Is given the connection, the ID of the organisation, and the arguments.
+    """
+    organisation_id = organisation_of(request)
+    return await _database(request).read(
+        lambda connection: query(connection, organisation_id, *arguments, **named)
+    )
+
+
+async def write_for(
+    request: Request,
+    change: Callable[Concatenate[Connection, int, Parameters], Result],
+    *arguments: Parameters.args,
+    **named: Parameters.kwargs,
+) -> Result:
+    """Answer what ``change`` answers for the organisation that calls, once it is durable."""
+    organisation_id = organisation_of(request)
+    return await _database(request).write(
+        lambda connection: change(connection, organisation_id, *arguments, **named)
+    )
+
+
+def found(record: Mapping[str, Any] | None) -> Response:
+    """Make the answer that holds the record, or say that there is none."""
+    if record is None:
+        raise not_found()
+    return json_response(record)
+
+
+def not_found() -> HTTPException:
+    """Make the error that says that an ID is unknown."""
+    return HTTPException(404, NOT_FOUND)
+
+
+async def read_object(request: Request, model: type[Model]) -> Model:
+    """Give the object in the body.
+
+    Raises:
+        InvalidRequestError: When there is something else.
+    """
+    body = await read_json(request)
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        raise InvalidRequestError.in_body(error) from None
+
+
+async def create_entries(
+    request: Request,
+    entries: TypeAdapter[list[Model]],
+    create: Callable[[Connection, int, Sequence[Model]], Sequence[Any]],
+) -> Response:
+    """Create the one entry in the body, or all entries of the list in it, and answer in the same form.
+
+    Raises:
+        InvalidRequestError: When an entry is refused; then none is created.
+    """
+    body = await read_json(request)
+    is_list = isinstance(body, list)
+    try:
+        given = entries.validate_python(body if is_list else [body])
+        created = await write_for(request, create, given)
+    except ValidationError as error:
+        raise InvalidRequestError.in_body(error, skipped=0 if is_list else 1) from None
+    except InvalidEntryError as error:
+        index = (error.index,) if is_list else ()
+        raise InvalidRequestError.at(("body", *index, error.field), error.message) from None
+    return json_response(created if is_list else created[0])
+
+
+def refuse_other_filters(request: Request, known: set[str]) -> None:
+    """Refuse a parameter that is not served: ignored, it would pass the whole list off as the filtered one.
+
+    Raises:
+        InvalidRequestError: When there is such a parameter.
+    """
+    for name in request.query_params:
+        if name not in known:
+            raise InvalidRequestError.at(("query", name), "This parameter is not supported", "not_supported")
+
+
+def _database(request: Request) -> Database:
+    database: Database = request.app.state.database
+    return database

@@ -1,0 +1,26 @@
+"""The call about feedback."""
+
+from typing import Final
+
+from fastapi import APIRouter, Request, Response
+from pydantic import TypeAdapter
+
+from hl_sessions.server.answers import FeedbackAnswer
+from hl_sessions.server.calls import create_entries
+from hl_sessions.server.feedback_records import create_feedback
+from hl_sessions.server.openapi import body_of
+from hl_sessions.server.wire import FeedbackRequest
+
+_FEEDBACK_REQUESTS: Final = TypeAdapter(list[FeedbackRequest])
+
+router: Final = APIRouter(tags=["Feedback"])
+
+
+@router.post(
+    "/feedback",
+    responses={200: {"model": FeedbackAnswer | list[FeedbackAnswer]}},
+    openapi_extra=body_of(FeedbackRequest, or_list=True),
+)
+async def post_feedback(request: Request) -> Response:
+    """Store what somebody thinks of a datapoint, or take it back: one feedback, or all of a list, or none."""
+    return await create_entries(request, _FEEDBACK_REQUESTS, create_feedback)

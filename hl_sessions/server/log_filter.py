@@ -1,0 +1,69 @@
+"""Which datapoints of a list are wanted."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, time
+from typing import Annotated, Any, Final
+
+from pydantic import BeforeValidator, WithJsonSchema
+from sqlalchemy import Column, ColumnElement, false, or_
+
+from hl_sessions.server.tables import logs
+from hl_sessions.server.text_search import json_contains, text_contains
+from hl_sessions.server.wire_values import Timestamp
+
+_JSON_TO_SEARCH: Final[Sequence[Column[Any]]] = (logs.c.inputs, logs.c.messages, logs.c.output_message)
+
+_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_DATE_OR_TIME: Final = WithJsonSchema(
+    {"anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]}
+)
+
+
+def _begin_of_day(value: object) -> object:
+    return f"{value}T00:00:00Z" if isinstance(value, str) and _DATE.fullmatch(value) else value
+
+
+def _end_of_day(value: object) -> object:
+    return f"{value}T{time.max}Z" if isinstance(value, str) and _DATE.fullmatch(value) else value
+
+
+FirstTime = Annotated[Timestamp, BeforeValidator(_begin_of_day), _DATE_OR_TIME]
+"""A point in time, or a date, which stands for the begin of its day in UTC."""
+
+LastTime = Annotated[Timestamp, BeforeValidator(_end_of_day), _DATE_OR_TIME]
+"""A point in time, or a date, which stands for the end of its day in UTC."""
+
+
+@dataclass(frozen=True)
+class LogFilter:
+    """What the datapoints have in common; what is ``None`` is not asked for.
+
+    Args:
+        search: A text in what went into the model or came out of it, in upper or lower case.
+        metadata_search: A text in the metadata, in upper or lower case.
+        start: The earliest time of the datapoint, in UTC.
+        end: The latest time of the datapoint, in UTC.
+        nothing: Whether no datapoint is wanted at all.
+    """
+
+    search: str | None = None
+    metadata_search: str | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    nothing: bool = False
+
+    def conditions(self) -> Iterator[ColumnElement[bool]]:
+        """Give what has to be true of a row of the table of logs."""
+        if self.search is not None:
+            in_json = [json_contains(column, self.search) for column in _JSON_TO_SEARCH]
+            yield or_(text_contains(logs.c.output, self.search), *in_json)
+        if self.metadata_search is not None:
+            yield json_contains(logs.c.metadata, self.metadata_search)
+        if self.start is not None:
+            yield logs.c.created_at >= self.start
+        if self.end is not None:
+            yield logs.c.created_at <= self.end
+        if self.nothing:
+            yield false()

@@ -1,0 +1,68 @@
+"""The OpenAPI document of what is served, true to what is read and answered."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fastapi import FastAPI
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from hl_sessions.server.answers import FieldProblems, Problem
+from hl_sessions.server.wire import (
+    CreateProjectRequest,
+    FeedbackRequest,
+    LogRequest,
+    UpdateLogRequest,
+    UpdateProjectRequest,
+)
+
+NOT_FOUND: Final[Mapping[int | str, dict[str, Any]]] = {
+    404: {"model": Problem, "description": "There is none with this ID"}
+}
+
+PROBLEMS: Final[Mapping[int | str, dict[str, Any]]] = {
+    401: {"model": Problem, "description": "The API key is missing or wrong"},
+    403: {"model": Problem, "description": "A foreign web page may not call"},
+    413: {"model": Problem, "description": "The body is too long"},
+    422: {"model": FieldProblems, "description": "The request breaks a rule of the protocol"},
+    503: {"model": Problem, "description": "The database does not answer; the call can be tried again"},
+    507: {"model": Problem, "description": "The disk is full"},
+}
+"""How every call may be turned down."""
+
+_REFERENCE: Final = "#/components/schemas/{model}"
+_REQUESTS: Final[tuple[type[BaseModel], ...]] = (
+    CreateProjectRequest,
+    FeedbackRequest,
+    LogRequest,
+    UpdateLogRequest,
+    UpdateProjectRequest,
+)
+
+
+def body_of(model: type[BaseModel], *, or_list: bool = False) -> dict[str, Any]:
+    """Describe the body that a call reads by itself.
+
+    Args:
+        model: The JSON object that it reads.
+        or_list: Whether it takes a list of such objects too.
+    """
+    schema: dict[str, Any] = {"$ref": _REFERENCE.format(model=model.__name__)}
+    if or_list:
+        schema = {"anyOf": [schema, {"type": "array", "items": schema}]}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def describe_bodies(application: FastAPI) -> None:
+    """Add the bodies to the document of the application: FastAPI knows only those that it reads itself."""
+    describe_the_rest = application.openapi
+
+    def describe() -> dict[str, Any]:
+        document = describe_the_rest()
+        _, definitions = models_json_schema(
+            [(model, "validation") for model in _REQUESTS], ref_template=_REFERENCE
+        )
+        document["components"]["schemas"].update(definitions["$defs"])
+        return document
+
+    application.openapi = describe  # type: ignore[method-assign]

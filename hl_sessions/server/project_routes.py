@@ -1,0 +1,106 @@
+"""The calls about projects."""
+
+from typing import Any, Final
+
+from fastapi import APIRouter, Request, Response
+from sqlalchemy import Connection
+
+from hl_sessions.server.answers import ProjectAnswer, ProjectPage
+from hl_sessions.server.calls import (
+    PageNumber,
+    PageSize,
+    SearchText,
+    found,
+    not_found,
+    read_for,
+    read_object,
+    refuse_other_filters,
+    write_for,
+)
+from hl_sessions.server.json_body import json_response
+from hl_sessions.server.openapi import NOT_FOUND, body_of
+from hl_sessions.server.pages import Page
+from hl_sessions.server.project_records import (
+    Direction,
+    ProjectOrder,
+    SortedBy,
+    create_project,
+    delete_project,
+    get_project,
+    list_projects,
+    project_exists,
+    rename_project,
+)
+from hl_sessions.server.rejections import InvalidRequestError
+from hl_sessions.server.wire import CreateProjectRequest, UpdateProjectRequest
+from hl_sessions.server.wire_values import ProjectId
+
+router: Final = APIRouter(tags=["Projects"])
+
+
+@router.get("/projects", responses={200: {"model": ProjectPage}})
+async def get_projects(
+    request: Request,
+    *,
+    page: PageNumber = 1,
+    size: PageSize = 10,
+    filter: SearchText = "",  # noqa: A002 - the name is the protocol's
+    sort_by: SortedBy = "created_at",
+    order: Direction = "desc",
+) -> Response:
+    """Answer a page of the projects; ``filter`` is a text in their names, in upper or lower case."""
+    refuse_other_filters(request, {"page", "size", "filter", "sort_by", "order"})
+    part, sorting = Page(page, size), ProjectOrder(sort_by, order)
+    return json_response(await read_for(request, list_projects, sorting, filter or None, part))
+
+
+@router.post(
+    "/projects",
+    status_code=201,
+    responses={201: {"model": ProjectAnswer}},
+    openapi_extra=body_of(CreateProjectRequest),
+)
+async def post_project(request: Request) -> Response:
+    """Make a project; its name has to be new."""
+    name = (await read_object(request, CreateProjectRequest)).name
+    project = await write_for(request, create_project, name)
+    if project is None:
+        raise _taken()
+    return json_response(project, 201)
+
+
+@router.get("/projects/{project_id}", responses={200: {"model": ProjectAnswer}, **NOT_FOUND})
+async def get_one_project(request: Request, project_id: ProjectId) -> Response:
+    """Answer one project."""
+    return found(await read_for(request, get_project, project_id))
+
+
+@router.patch(
+    "/projects/{project_id}",
+    responses={200: {"model": ProjectAnswer}, **NOT_FOUND},
+    openapi_extra=body_of(UpdateProjectRequest),
+)
+async def patch_project(request: Request, project_id: ProjectId) -> Response:
+    """Rename a project; the name has to be new."""
+    name = (await read_object(request, UpdateProjectRequest)).name
+
+    def change(connection: Connection, organisation_id: int) -> dict[str, Any] | None:
+        if not project_exists(connection, organisation_id, project_id):
+            return None
+        if name is not None and not rename_project(connection, organisation_id, project_id, name):
+            raise _taken()
+        return get_project(connection, organisation_id, project_id)
+
+    return found(await write_for(request, change))
+
+
+@router.delete("/projects/{project_id}", status_code=204, responses={**NOT_FOUND})
+async def delete_one_project(request: Request, project_id: ProjectId) -> Response:
+    """Delete a project with its datapoints; sessions stay."""
+    if not await write_for(request, delete_project, project_id):
+        raise not_found()
+    return Response(status_code=204)
+
+
+def _taken() -> InvalidRequestError:
+    return InvalidRequestError.at(("body", "name"), "Another project has this name")

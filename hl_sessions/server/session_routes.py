@@ -1,0 +1,36 @@
+"""The calls about sessions."""
+
+from typing import Final
+
+from fastapi import APIRouter, Request, Response
+
+from hl_sessions.server.answers import CreatedSession, SessionAnswer, SessionPage
+from hl_sessions.server.calls import PageNumber, PageSize, found, read_for, write_for
+from hl_sessions.server.json_body import json_response
+from hl_sessions.server.openapi import NOT_FOUND
+from hl_sessions.server.pages import Page
+from hl_sessions.server.session_records import create_session, get_session, list_sessions
+from hl_sessions.server.wire_values import ProjectId, SessionId
+
+router: Final = APIRouter(tags=["Sessions"])
+
+
+@router.post("/sessions", status_code=201, responses={201: {"model": CreatedSession}})
+async def post_session(request: Request) -> Response:
+    """Make a session."""
+    return json_response({"id": await write_for(request, create_session)}, 201)
+
+
+@router.get("/sessions/{session_id}", responses={200: {"model": SessionAnswer}, **NOT_FOUND})
+async def get_one_session(request: Request, session_id: SessionId) -> Response:
+    """Answer one session."""
+    return found(await read_for(request, get_session, session_id))
+
+
+@router.get("/sessions", responses={200: {"model": SessionPage}, **NOT_FOUND})
+async def get_sessions(
+    request: Request, project_id: ProjectId, page: PageNumber = 1, size: PageSize = 10
+) -> Response:
+    """Answer a page of the sessions that hold a datapoint of the project, newest first."""
+    wanted = Page(page, size)
+    return found(await read_for(request, list_sessions, project_id, wanted))
