@@ -1,0 +1,1 @@
+"""The page of the server: what was logged, for people to look at."""

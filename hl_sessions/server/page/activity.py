@@ -1,0 +1,145 @@
+"""How much was logged, and how long it took, over time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from itertools import pairwise
+from math import ceil
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, func, literal, select, union_all
+
+from hl_sessions.server.tables import logs, sessions
+
+SAMPLE: Final = 200
+"""From how many datapoints of a span its latencies are told: the newest ones."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A time to look back on.
+
+    Args:
+        name: How it is called in the address of the page.
+        label: How it is called on the page.
+        span: The time that one bar of the chart stands for.
+        spans: How many bars there are.
+    """
+
+    name: str
+    label: str
+    span: timedelta
+    spans: int
+
+    def begins(self, now: datetime) -> list[datetime]:
+        """Give when each span begins, and when the last one ends: at round times, the last one around now."""
+        seconds = self.span.total_seconds()
+        epoch = datetime(1970, 1, 1, tzinfo=timezone.utc)
+        end = epoch + timedelta(seconds=(now - epoch).total_seconds() // seconds * seconds) + self.span
+        return [end - self.span * count for count in range(self.spans, -1, -1)]
+
+
+WINDOWS: Final = (
+    Window("1h", "1 hour", timedelta(minutes=2), 30),
+    Window("24h", "24 hours", timedelta(minutes=30), 48),
+    Window("7d", "7 days", timedelta(hours=4), 42),
+    Window("30d", "30 days", timedelta(days=1), 30),
+)
+
+
+@dataclass(frozen=True)
+class Span:
+    """What happened in one span of time.
+
+    Args:
+        begin: When it began.
+        end: When it ended.
+        sessions: How many sessions began.
+        datapoints: How many datapoints were logged.
+        errors: How many of those have an error.
+        median: The duration in seconds that half of a sample of them did not exceed; ``None`` without any.
+        slowest: The duration that 95 % of the sample did not exceed.
+    """
+
+    begin: datetime
+    end: datetime
+    sessions: int
+    datapoints: int
+    errors: int
+    median: float | None
+    slowest: float | None
+
+
+def read_activity(
+    connection: Connection, organisation_id: int, project_id: str | None, begins: Sequence[datetime]
+) -> list[Span]:
+    """Count what was logged in the spans between consecutive times.
+
+    Args:
+        connection: The connection of the transaction.
+        organisation_id: The organisation of the reader.
+        project_id: The project to count the datapoints of; ``None``: all.
+        begins: When the spans begin, and when the last one ends.
+    """
+    spans = list(pairwise(begins))
+    wanted = [logs.c.organisation_id == organisation_id]
+    if project_id is not None:
+        wanted.append(logs.c.project_id == project_id)
+    session_counts = _counts(connection, spans, sessions, [sessions.c.organisation_id == organisation_id])
+    datapoint_counts = _counts(connection, spans, logs, wanted)
+    error_counts = _counts(connection, spans, logs, [*wanted, logs.c.error.is_not(None)])
+    durations = _durations(connection, spans, wanted)
+    return [
+        Span(
+            begin=begin,
+            end=end,
+            sessions=session_counts[index],
+            datapoints=datapoint_counts[index],
+            errors=error_counts[index],
+            median=_percentile(durations[index], 0.5),
+            slowest=_percentile(durations[index], 0.95),
+        )
+        for index, (begin, end) in enumerate(spans)
+    ]
+
+
+def _counts(
+    connection: Connection,
+    spans: Sequence[tuple[datetime, datetime]],
+    table: Any,
+    conditions: Sequence[ColumnElement[bool]],
+) -> Sequence[int]:
+    # One statement, in which each count reads its own stretch of an index.
+    counts = [
+        select(func.count())
+        .select_from(table)
+        .where(*conditions, table.c.created_at >= begin, table.c.created_at < end)
+        .scalar_subquery()
+        .label(f"span_{index}")
+        for index, (begin, end) in enumerate(spans)
+    ]
+    return connection.execute(select(*counts)).one()
+
+
+def _durations(
+    connection: Connection,
+    spans: Sequence[tuple[datetime, datetime]],
+    conditions: Sequence[ColumnElement[bool]],
+) -> list[list[float]]:
+    samples = [
+        select(literal(index).label("span"), logs.c.duration)
+        .where(*conditions, logs.c.created_at >= begin, logs.c.created_at < end, logs.c.duration.is_not(None))
+        .order_by(logs.c.created_at.desc())
+        .limit(SAMPLE)
+        .subquery()
+        for index, (begin, end) in enumerate(spans)
+    ]
+    durations: list[list[float]] = [[] for _ in spans]
+    for index, duration in connection.execute(union_all(*(select(sample) for sample in samples))):
+        durations[index].append(duration)
+    return durations
+
+
+def _percentile(values: list[float], share: float) -> float | None:
+    """Give the smallest of the values that at least this share of them does not exceed."""
+    return sorted(values)[ceil(share * len(values)) - 1] if values else None

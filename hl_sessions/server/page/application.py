@@ -1,0 +1,66 @@
+"""The page as an application of its own, beside the API."""
+
+from pathlib import Path
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from hl_sessions.server.database import Database
+from hl_sessions.server.key_ring import KeyRing
+from hl_sessions.server.page.activity_page import show_activity
+from hl_sessions.server.page.feedback_call import rate_datapoint
+from hl_sessions.server.page.local_path import SIGN_IN, STATIC
+from hl_sessions.server.page.problems import HANDLERS
+from hl_sessions.server.page.project_page import show_projects
+from hl_sessions.server.page.same_origin import SameOriginMiddleware
+from hl_sessions.server.page.security_headers import SecurityHeadersMiddleware
+from hl_sessions.server.page.session_pages import (
+    give_datapoint,
+    show_session,
+    show_session_rows,
+    show_sessions,
+    tell_version,
+)
+from hl_sessions.server.page.sign_in import SignIn, SignInMiddleware
+from hl_sessions.server.page.sign_in_pages import show_sign_in, sign_in, sign_out
+
+_STATIC_FILES: Final = Path(__file__).with_name("static")
+
+
+def create_page(database: Database, keys: KeyRing) -> Starlette:
+    """Make the ASGI application of the page, to be mounted behind the routes of the API.
+
+    Args:
+        database: What is shown.
+        keys: Who may look.
+    """
+    signing_in = SignIn(keys)
+    page = Starlette(
+        routes=[
+            Route("/", show_sessions),
+            Route("/sessions/rows", show_session_rows),
+            Route("/sessions/{session_id}", show_session),
+            Route("/sessions/{session_id}/version", tell_version),
+            Route("/datapoints/{log_id}.json", give_datapoint),
+            Route("/datapoints/{log_id}/rating", rate_datapoint, methods=["POST"]),
+            Route("/projects", show_projects),
+            Route("/activity", show_activity),
+            Route(SIGN_IN, show_sign_in),
+            Route(SIGN_IN, sign_in, methods=["POST"]),
+            Route("/sign-out", sign_out, methods=["POST"]),
+            Mount(STATIC, StaticFiles(directory=_STATIC_FILES)),
+        ],
+        middleware=[
+            Middleware(SecurityHeadersMiddleware),
+            Middleware(SameOriginMiddleware),
+            Middleware(SignInMiddleware, sign_in=signing_in),
+        ],
+        exception_handlers=HANDLERS,
+    )
+    page.router.redirect_slashes = False
+    page.state.database = database
+    page.state.sign_in = signing_in
+    return page

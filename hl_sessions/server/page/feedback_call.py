@@ -1,0 +1,51 @@
+"""Giving feedback with a click."""
+
+from datetime import datetime, timezone
+from typing import Final
+
+from fastapi import HTTPException
+from sqlalchemy import Connection, insert, select
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from hl_sessions.server.identifiers import FEEDBACK, new_identifier
+from hl_sessions.server.page.requests import is_from_script
+from hl_sessions.server.page.session_detail import RATING
+from hl_sessions.server.session_records import touch_session
+from hl_sessions.server.tables import feedback, logs
+
+RATINGS: Final = ("good", "bad")
+
+
+async def rate_datapoint(request: Request) -> Response:
+    """Rate a datapoint, and go back to it."""
+    form = await request.form()
+    value, log_id = form.get("value"), request.path_params["log_id"]
+    if not isinstance(value, str) or value not in RATINGS:
+        raise HTTPException(422, f"A rating is one of: {', '.join(RATINGS)}.")
+    organisation_id = request.state.organisation_id
+    session_id = await request.app.state.database.write(
+        lambda connection: _rate(connection, organisation_id, log_id, value)
+    )
+    if session_id is None:
+        raise HTTPException(404)
+    if is_from_script(request):
+        return Response(status_code=204)
+    view = "?view=timeline" if form.get("view") == "timeline" else ""
+    return RedirectResponse(f"/sessions/{session_id}{view}#{log_id}", 303)
+
+
+def _rate(connection: Connection, organisation_id: int, log_id: str, value: str) -> str | None:
+    session_id: str | None = connection.scalar(
+        select(logs.c.session_id).where(logs.c.id == log_id, logs.c.organisation_id == organisation_id)
+    )
+    if session_id is None:
+        return None
+    now = datetime.now(timezone.utc)
+    connection.execute(
+        insert(feedback).values(
+            id=new_identifier(FEEDBACK), log_id=log_id, type=RATING, value=value, created_at=now
+        )
+    )
+    touch_session(connection, session_id, now)
+    return session_id

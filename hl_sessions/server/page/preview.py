@@ -1,0 +1,50 @@
+"""Values in one line, for tables."""
+
+import json
+from typing import Any, Final
+
+LENGTH: Final = 240
+"""The most characters of a line that are ever shown; the width of the column shows less."""
+
+STORED_LENGTH: Final = 2000
+"""How much of a stored JSON text is looked at for its line, in characters."""
+
+
+def preview_text(text: str) -> str:
+    """Give the beginning of a text as one line."""
+    return " ".join(text[: 2 * LENGTH].split())[:LENGTH]
+
+
+def preview_inputs(text: str) -> str:
+    """Give the inputs of a datapoint as one line.
+
+    Args:
+        text: An object as JSON text, or no more than its beginning.
+    """
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return preview_text(text)
+    if isinstance(value, dict) and len(value) == 1:
+        (value,) = value.values()
+    elif isinstance(value, dict):
+        return preview_text(" · ".join(f"{name}: {_as_text(item)}" for name, item in value.items()))
+    return preview_text(_as_text(value))
+
+
+def preview_messages(text: str) -> str:
+    """Give the last thing that the user said in the messages of a datapoint as one line.
+
+    Args:
+        text: A list of messages as JSON text, or no more than its beginning.
+    """
+    try:
+        messages = json.loads(text)
+    except ValueError:
+        return preview_text(text)
+    said = [message.get("content") for message in messages if message.get("role") == "user"]
+    return preview_text(_as_text(said[-1] or "")) if said else ""
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,66 @@
+"""The projects of an organisation, with what was logged in them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, func, select
+
+from hl_sessions.server.page.session_list import ProjectLink
+from hl_sessions.server.tables import logs, projects
+
+MAX_PROJECTS: Final = 500
+"""How many projects are listed, the newest ones."""
+
+
+@dataclass(frozen=True)
+class ListedProject:
+    """A project as a row of the list.
+
+    Args:
+        id: Its ID.
+        name: Its name.
+        created_at: When it was made.
+        datapoints: How many datapoints it has.
+        last_datapoint_at: When the newest of them was logged.
+    """
+
+    id: str
+    name: str
+    created_at: datetime
+    datapoints: int
+    last_datapoint_at: datetime | None
+
+
+def list_projects(connection: Connection, organisation_id: int) -> list[ListedProject]:
+    """Read the projects, the newest one first."""
+    query = (
+        select(
+            projects.c.id,
+            projects.c.name,
+            projects.c.created_at,
+            _of_project(func.count()).label("datapoints"),
+            _of_project(func.max(logs.c.created_at)).label("last_datapoint_at"),
+        )
+        .where(projects.c.organisation_id == organisation_id)
+        .order_by(projects.c.sequence.desc())
+        .limit(MAX_PROJECTS)
+    )
+    return [ListedProject(**row) for row in connection.execute(query).mappings()]
+
+
+def name_projects(connection: Connection, organisation_id: int) -> Sequence[ProjectLink]:
+    """Read the names of the projects, in their alphabetical order."""
+    query = (
+        select(projects.c.id, projects.c.name)
+        .where(projects.c.organisation_id == organisation_id)
+        .order_by(projects.c.sequence.desc())
+        .limit(MAX_PROJECTS)
+    )
+    links = [ProjectLink(row.id, row.name) for row in connection.execute(query)]
+    return sorted(links, key=lambda link: link.name.casefold())
+
+
+def _of_project(value: Any) -> Any:
+    return select(value).where(logs.c.project_id == projects.c.id).correlate(projects).scalar_subquery()

@@ -1,0 +1,16 @@
+"""The page of the projects."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from hl_sessions.server.page.project_list import MAX_PROJECTS, list_projects
+from hl_sessions.server.page.templates import render
+
+
+async def show_projects(request: Request) -> Response:
+    """Show the projects."""
+    organisation_id = request.state.organisation_id
+    projects = await request.app.state.database.read(
+        lambda connection: list_projects(connection, organisation_id)
+    )
+    return render(request, "projects.html", projects=projects, is_cut=len(projects) == MAX_PROJECTS)

@@ -1,0 +1,132 @@
+"""The sessions of the list, with what their rows show."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Column, Connection, Text, cast, func, select
+
+from hl_sessions.server.page.epoch import EpochSeconds
+from hl_sessions.server.page.preview import STORED_LENGTH, preview_inputs, preview_messages, preview_text
+from hl_sessions.server.tables import logs, projects, sessions
+
+
+@dataclass(frozen=True)
+class ProjectLink:
+    """A project of a session: its ID and its name."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True)
+class ListedSession:
+    """A session as a row of the list.
+
+    Args:
+        id: Its ID.
+        reference_id: The caller's own ID for it.
+        created_at: When it began.
+        projects: The projects that have datapoints in it.
+        first_input: What went into its first datapoint, in one line.
+        last_output: What came out of its last datapoint, in one line.
+        datapoints: How many datapoints it has.
+        errors: How many of them have an error.
+        seconds: The time from its first datapoint to the end of the latest one; ``None`` without datapoints.
+    """
+
+    id: str
+    reference_id: str | None
+    created_at: datetime
+    projects: Sequence[ProjectLink]
+    first_input: str
+    last_output: str
+    datapoints: int
+    errors: int
+    seconds: float | None
+
+
+def describe_sessions(connection: Connection, session_ids: Sequence[str]) -> list[ListedSession]:
+    """Read what the list shows of sessions, in the order of their IDs.
+
+    Args:
+        connection: The connection of the transaction.
+        session_ids: The IDs of sessions that are known to belong to the reader's organisation.
+    """
+    first, last = (logs.c.created_at, logs.c.sequence), (logs.c.created_at.desc(), logs.c.sequence.desc())
+    query = select(
+        sessions.c.id,
+        sessions.c.reference_id,
+        sessions.c.created_at,
+        _of_one_log(_beginning(logs.c.inputs), *first).label("inputs"),
+        _of_one_log(_beginning(logs.c.messages), *first).label("messages"),
+        _of_one_log(_beginning(logs.c.output), *last).label("output"),
+    ).where(sessions.c.id.in_(session_ids))
+    rows = {row.id: row for row in connection.execute(query)}
+    totals_of = _totals_of(connection, session_ids)
+    projects_of = _projects_of(connection, session_ids)
+    return [
+        _listed(rows[session_id], totals_of.get(session_id), projects_of[session_id])
+        for session_id in session_ids
+    ]
+
+
+def _listed(row: Any, totals: Any, of_projects: Sequence[ProjectLink]) -> ListedSession:
+    inputs = preview_inputs(row.inputs or "{}")
+    return ListedSession(
+        id=row.id,
+        reference_id=row.reference_id,
+        created_at=row.created_at,
+        projects=of_projects,
+        first_input=inputs or preview_messages(row.messages or "[]"),
+        last_output=preview_text(row.output or ""),
+        datapoints=totals.datapoints if totals else 0,
+        errors=totals.errors if totals else 0,
+        seconds=totals and float(totals.end - totals.begin),
+    )
+
+
+def _beginning(column: Column[Any]) -> Any:
+    return func.substr(cast(column, Text), 1, STORED_LENGTH)
+
+
+def _of_one_log(value: Any, *order: Any) -> Any:
+    return (
+        select(value)
+        .where(logs.c.session_id == sessions.c.id)
+        .order_by(*order)
+        .limit(1)
+        .correlate(sessions)
+        .scalar_subquery()
+    )
+
+
+def _totals_of(connection: Connection, session_ids: Sequence[str]) -> dict[str, Any]:
+    query = (
+        select(
+            logs.c.session_id,
+            func.count().label("datapoints"),
+            func.count(logs.c.error).label("errors"),
+            func.min(EpochSeconds(logs.c.created_at)).label("begin"),
+            func.max(EpochSeconds(logs.c.created_at) + func.coalesce(logs.c.duration, 0)).label("end"),
+        )
+        .where(logs.c.session_id.in_(session_ids))
+        .group_by(logs.c.session_id)
+    )
+    return {row.session_id: row for row in connection.execute(query)}
+
+
+def _projects_of(connection: Connection, session_ids: Sequence[str]) -> dict[str, list[ProjectLink]]:
+    query = (
+        select(logs.c.session_id, projects.c.id, projects.c.name)
+        .join(projects, projects.c.id == logs.c.project_id)
+        .where(logs.c.session_id.in_(session_ids))
+        .distinct()
+        .order_by(projects.c.name)
+    )
+    projects_of: dict[str, list[ProjectLink]] = defaultdict(list)
+    for session_id, project_id, name in connection.execute(query):
+        projects_of[session_id].append(ProjectLink(project_id, name))
+    return projects_of

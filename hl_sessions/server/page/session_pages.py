@@ -1,0 +1,110 @@
+"""The pages of sessions: the list, and one session."""
+
+from typing import Any
+
+from fastapi import HTTPException
+from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from hl_sessions.server.json_body import json_response
+from hl_sessions.server.log_records import get_log
+from hl_sessions.server.page.conversation import tell
+from hl_sessions.server.page.filters import Cursor, SessionFilter
+from hl_sessions.server.page.problems import problem
+from hl_sessions.server.page.project_list import name_projects
+from hl_sessions.server.page.session_detail import read_session, read_version
+from hl_sessions.server.page.session_list import describe_sessions
+from hl_sessions.server.page.session_search import SCANNED, UnknownCursorError, find_sessions
+from hl_sessions.server.page.templates import render
+from hl_sessions.server.page.timeline import lay_out
+
+
+async def show_sessions(request: Request) -> Response:
+    """Show the list of sessions, or the part of it that the address names."""
+    wanted, cursor = SessionFilter.read(request.query_params), Cursor.read(request.query_params)
+    try:
+        values = await _read_list(request, wanted, cursor, with_projects=True)
+    except UnknownCursorError:
+        return _lost_part(request)
+    if cursor.after and not values["found"].has_newer:
+        # The first part is a full one, and is kept up to date.
+        return RedirectResponse(f"/{wanted.query()}", 303)
+    return render(request, "sessions.html", **values)
+
+
+async def show_session_rows(request: Request) -> Response:
+    """Give the same part of the list as HTML for the page to take over."""
+    wanted, cursor = SessionFilter.read(request.query_params), Cursor.read(request.query_params)
+    try:
+        values = await _read_list(request, wanted, cursor, with_projects=False)
+    except UnknownCursorError:
+        return _lost_part(request)
+    return render(request, "session_rows.html", **values)
+
+
+async def show_session(request: Request) -> Response:
+    """Show one session, as a conversation or, with ``view=timeline``, as a tree with a time line."""
+    session_id, after = request.path_params["session_id"], request.query_params.get("after")
+    organisation_id = request.state.organisation_id
+    detail = await request.app.state.database.read(
+        lambda connection: read_session(connection, organisation_id, session_id, after)
+    )
+    if detail is None:
+        raise HTTPException(404)
+    is_timeline = request.query_params.get("view") == "timeline"
+    return render(
+        request,
+        "session.html",
+        detail=detail,
+        after=after,
+        view="timeline" if is_timeline else "conversation",
+        timeline=lay_out(detail.datapoints) if is_timeline else None,
+        turns=None if is_timeline else tell(detail.datapoints),
+    )
+
+
+async def tell_version(request: Request) -> Response:
+    """Tell the version of a session, which changes with every change in it."""
+    session_id, organisation_id = request.path_params["session_id"], request.state.organisation_id
+    version = await request.app.state.database.read(
+        lambda connection: read_version(connection, organisation_id, session_id)
+    )
+    if version is None:
+        raise HTTPException(404)
+    return JSONResponse({"version": version})
+
+
+async def give_datapoint(request: Request) -> Response:
+    """Give the whole of a datapoint as JSON."""
+    log_id, organisation_id = request.path_params["log_id"], request.state.organisation_id
+    log = await request.app.state.database.read(
+        lambda connection: get_log(connection, organisation_id, log_id)
+    )
+    if log is None:
+        raise HTTPException(404)
+    return json_response(log)
+
+
+async def _read_list(
+    request: Request, wanted: SessionFilter, cursor: Cursor, *, with_projects: bool
+) -> dict[str, Any]:
+    organisation_id = request.state.organisation_id
+
+    def query(connection: Connection) -> dict[str, Any]:
+        found = find_sessions(connection, organisation_id, wanted, cursor)
+        return {
+            "wanted": wanted,
+            "cursor": cursor,
+            "found": found,
+            "sessions": describe_sessions(connection, found.ids),
+            "projects": name_projects(connection, organisation_id) if with_projects else (),
+            "scanned": SCANNED,
+        }
+
+    values: dict[str, Any] = await request.app.state.database.read(query)
+    return values
+
+
+def _lost_part(request: Request) -> Response:
+    return problem(request, 404, "This part of the list is gone", "The session that it began at was deleted.")

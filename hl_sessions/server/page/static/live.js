@@ -1,0 +1,116 @@
+import { ask, repeat } from "./asking.js";
+import { say } from "./status.js";
+import { refreshTimes } from "./times.js";
+
+const MILLISECONDS = 2000;
+
+/** Keeps the list of sessions up to date, and moves nothing that somebody reads. */
+export function followSessions() {
+  const rows = document.getElementById("rows");
+  if (!rows) return;
+  const isFirst = JSON.parse(rows.dataset.isFirst);
+  const live = document.getElementById("live");
+  const pill = document.getElementById("newer");
+  let latest = [];
+  if (live) live.hidden = false;
+
+  const isShown = (row) => rows.querySelector(`tr[data-id="${row.dataset.id}"]`) !== null;
+
+  function takeOver() {
+    const added = latest.filter((row) => !isShown(row));
+    for (const row of added) row.classList.add("is-new");
+    rows.replaceChildren(...latest);
+    pill.hidden = true;
+    return added.length;
+  }
+
+  /** Tells whether new rows may push the others down: nobody has scrolled, points at one or is at one. */
+  const isAtRest = () => scrollY < 10 && !rows.matches(":hover") && !rows.contains(document.activeElement);
+
+  function update(table) {
+    latest = [...table.querySelectorAll("tr")];
+    refreshTimes(table);
+    if (!rows.matches("tbody")) {
+      // There was nothing, and so nothing to put the first rows into.
+      if (latest.length) location.reload();
+      return;
+    }
+    const count = isFirst ? latest.findIndex((row) => isShown(row)) : 0;
+    const added = count < 0 ? latest.length : count;
+    if (added && isAtRest()) {
+      say(`${takeOver()} new sessions`);
+      return;
+    }
+    for (const row of latest.slice(added)) {
+      const shown = rows.querySelector(`tr[data-id="${row.dataset.id}"]`);
+      if (shown && differs(shown, row)) refill(shown, row);
+    }
+    if (!added) return;
+    const text = `${added === latest.length ? `${added} or more` : added} new session${added > 1 ? "s" : ""}`;
+    if (pill.textContent !== text) say(text);
+    pill.textContent = text;
+    pill.hidden = false;
+  }
+
+  pill?.addEventListener("click", () => {
+    takeOver();
+    scrollTo({ top: 0 });
+    rows.querySelector("a")?.focus({ preventScroll: true });
+  });
+
+  repeat(async () => {
+    try {
+      const response = await ask(rows.dataset.address);
+      const table = document.createElement("table");
+      table.innerHTML = await response.text();
+      update(table);
+      setLive(live, true);
+    } catch {
+      setLive(live, false);
+    }
+  }, MILLISECONDS);
+}
+
+function setLive(live, isLive) {
+  if (!live || live.classList.contains("is-down") === !isLive) return;
+  live.classList.toggle("is-down", !isLive);
+  live.textContent = isLive ? "live" : "not live: the server does not answer";
+  say(live.textContent);
+}
+
+/** Compares what two rows show, but for the times, which always go on. */
+function differs(shown, row) {
+  return [...row.cells].some((cell, index) => !cell.querySelector("time") && cell.innerHTML !== shown.cells[index].innerHTML);
+}
+
+/** Puts new contents into a row; the link stays, and with it the focus. */
+function refill(shown, row) {
+  [...row.cells].forEach((cell, index) => {
+    const link = cell.querySelector("a");
+    const target = link ? shown.cells[index].querySelector("a") : shown.cells[index];
+    if (!cell.querySelector("time")) target.replaceChildren(...(link ?? cell).childNodes);
+  });
+}
+
+/** Tells the reader of a session when something in it has changed. */
+export function followSession() {
+  const version = document.getElementById("version");
+  if (!version) return;
+  const pill = document.getElementById("changed");
+  pill.addEventListener("click", () => location.reload());
+  let isOwn = false;
+  document.addEventListener("rated", () => {
+    isOwn = true;
+  });
+  repeat(async () => {
+    const response = await ask(version.dataset.address).catch(() => null);
+    if (!response) return;
+    const latest = (await response.json()).version;
+    if (latest !== version.dataset.version && !isOwn && pill.hidden) {
+      pill.hidden = false;
+      say(pill.textContent);
+    }
+    if (isOwn) version.dataset.version = latest;
+    isOwn = false;
+  }, MILLISECONDS);
+}

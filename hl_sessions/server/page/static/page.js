@@ -1,0 +1,14 @@
+import { offerCopying } from "./copying.js";
+import { followDatapoint } from "./datapoint.js";
+import { applyFilters } from "./filters.js";
+import { followSession, followSessions } from "./live.js";
+import { rateInPlace } from "./rating.js";
+import { keepTimes } from "./times.js";
+
+offerCopying();
+followDatapoint();
+applyFilters();
+followSession();
+followSessions();
+rateInPlace();
+keepTimes();

@@ -1,0 +1,22 @@
+import { ask } from "./asking.js";
+import { say } from "./status.js";
+
+/** Sends a rating without leaving the page. */
+export function rateInPlace() {
+  document.addEventListener("submit", async (event) => {
+    const form = event.target;
+    if (!form.matches(".rating")) return;
+    event.preventDefault();
+    const chosen = event.submitter;
+    try {
+      await ask(form.action, { method: "POST", body: new FormData(form, chosen) });
+    } catch {
+      say("The rating was not stored");
+      chosen.title = "The rating was not stored";
+      return;
+    }
+    for (const button of form.querySelectorAll("button")) button.setAttribute("aria-pressed", button === chosen);
+    say(`Rated ${chosen.value}`);
+    form.dispatchEvent(new CustomEvent("rated", { bubbles: true }));
+  });
+}

@@ -1,0 +1,91 @@
+"""The datapoints of a session as a tree, each at its place in time."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from hl_sessions.server.page.session_detail import Datapoint
+
+WIDTH: Final = 1000
+"""How wide the time line is, in units of its pictures."""
+
+_LEAST_WIDTH: Final = 4
+"""A datapoint without a duration is still to be seen."""
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A datapoint in the tree.
+
+    Args:
+        datapoint: The datapoint.
+        depth: How many datapoints it is nested in.
+        children: How many datapoints are nested in it.
+        offset: Where its bar begins, from 0 to ``WIDTH``.
+        width: How wide its bar is.
+        seconds: When it began, in seconds from the first one.
+    """
+
+    datapoint: Datapoint
+    depth: int
+    children: int
+    offset: float
+    width: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Datapoints as a tree, each one followed by those that are nested in it.
+
+    Args:
+        branches: The datapoints.
+        seconds: The time from the begin of the first one to the end of the last one.
+    """
+
+    branches: Sequence[Branch]
+    seconds: float
+
+
+def lay_out(datapoints: Sequence[Datapoint]) -> Timeline:
+    """Make the tree of datapoints; they begin at their ``created_at`` and take their ``duration``.
+
+    A datapoint that is nested in one that is not among these stands by itself.
+    """
+    if not datapoints:
+        return Timeline([], 0)
+    begin = min(datapoint["created_at"] for datapoint in datapoints)
+    begins = {datapoint["id"]: (datapoint["created_at"] - begin).total_seconds() for datapoint in datapoints}
+    seconds = max(begins[datapoint["id"]] + _duration(datapoint) for datapoint in datapoints)
+    scale = WIDTH / seconds if seconds else 0
+    children_of: dict[str | None, list[Datapoint]] = defaultdict(list)
+    for datapoint in datapoints:
+        parent_id = datapoint["parent_id"]
+        children_of[parent_id if parent_id in begins else None].append(datapoint)
+
+    branches = []
+    # Not by recursion: nothing bounds the depth.
+    pending = [(root, 0) for root in reversed(children_of[None])]
+    while pending:
+        datapoint, depth = pending.pop()
+        children = children_of[datapoint["id"]]
+        pending.extend((child, depth + 1) for child in reversed(children))
+        width = max(_duration(datapoint) * scale, _LEAST_WIDTH)
+        started = begins[datapoint["id"]]
+        branches.append(
+            Branch(
+                datapoint=datapoint,
+                depth=depth,
+                children=len(children),
+                offset=min(started * scale, WIDTH - _LEAST_WIDTH),
+                width=width,
+                seconds=started,
+            )
+        )
+    return Timeline(branches, seconds)
+
+
+def _duration(datapoint: Datapoint) -> float:
+    # The protocol takes any number.
+    return max(datapoint["duration"] or 0, 0)
