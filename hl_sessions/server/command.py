@@ -7,6 +7,7 @@ import click
 from sqlalchemy.exc import DBAPIError
 
 from hl_sessions.server.application import OpenServerError, create_application
+from hl_sessions.server.database_errors import DatabaseError, cannot_open
 from hl_sessions.server.serving import base_url, listen
 from hl_sessions.server.serving import serve as run
 from hl_sessions.server.settings import ServerSettings
@@ -27,19 +28,27 @@ from hl_sessions.server.settings import ServerSettings
     default=ServerSettings.database,
     show_default=True,
     metavar="PATH_OR_URL",
-    help="SQLite file, made on first use, or an SQLAlchemy URL of one.",
+    help="SQLite file, made on first use, or the URL of a PostgreSQL database.",
 )
 @click.option(
     "--api-key",
     metavar="KEY",
     # Not click's envvar: it takes an empty variable for none, and would leave the API open.
     default=lambda: os.environ.get("HL_SESSIONS_API_KEY"),
-    help="Key that callers have to send; else taken from HL_SESSIONS_API_KEY. Without: this machine only.",
+    help="Key that callers have to send; else taken from HL_SESSIONS_API_KEY. Without any key: this machine only.",
 )
-def serve(host: str, port: int, database: str, api_key: str | None) -> None:
+@click.option(
+    "--max-body",
+    default=ServerSettings.max_body,
+    show_default=True,
+    type=click.IntRange(min=1),
+    metavar="BYTES",
+    help="Longest request body that is read; a longer one is answered 413.",
+)
+def serve(host: str, port: int, database: str, api_key: str | None, max_body: int) -> None:
     """Serve the v4 API until interrupted."""
     try:
-        settings = ServerSettings(host=host, port=port, database=database, api_key=api_key)
+        settings = ServerSettings(host=host, port=port, database=database, api_key=api_key, max_body=max_body)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     try:
@@ -56,7 +65,9 @@ def serve(host: str, port: int, database: str, api_key: str | None) -> None:
         except OpenServerError as error:
             raise click.UsageError(str(error)) from None
         except DBAPIError as error:
-            raise click.ClickException(f"cannot open the database {database}: {error.orig}") from None
+            raise click.ClickException(cannot_open(settings.database_url, error)) from None
+        except DatabaseError as error:
+            raise click.ClickException(str(error)) from None
         click.echo(f"Listening on {base_url(listener)}")
         try:
             run(application, listener)

@@ -1,22 +1,26 @@
-"""The database as the routes see it: reads side by side, writes one after the other."""
+"""The database as the routes see it: reads side by side, writes in groups."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine
 
-from hl_sessions.server.sqlite import create_sqlite_engine, for_writing
-from hl_sessions.server.tables import metadata
-
-_READERS: Final = 4
+from hl_sessions.server.engines import READERS, for_reading, for_writing, open_engine, writers_of
+from hl_sessions.server.group_commit import GroupCommit, make_one
+from hl_sessions.server.migrating import upgrade
+from hl_sessions.server.retrying import retrying
 
 Result = TypeVar("Result")
+Argument = TypeVar("Argument")
 
 
 class Database:
     """Runs functions in transactions, on threads of its own, so that no event loop waits for the disk.
+
+    What they raise is raised to who asked for them; so are ``DatabaseUnavailableError`` and, by those that
+    write, ``DatabaseFullError``. One event loop may use it.
 
     Args:
         engine: The engine of a database that has the tables.
@@ -24,22 +28,22 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._engine_for_reading = for_reading(engine)
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="hl-sessions-reader")
         self._engine_for_writing = for_writing(engine)
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="hl-sessions-reader")
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="hl-sessions-writer")
+        self._writes = GroupCommit(self._engine_for_writing, writers_of(engine))
 
     @classmethod
     def open(cls, url: URL) -> "Database":
-        """Open the database, and make the tables that it lacks.
+        """Open the database, and bring its tables up to date.
 
         Raises:
-            sqlalchemy.exc.DBAPIError: When the file cannot be opened, or is no database.
+            sqlalchemy.exc.DBAPIError: When it cannot be opened, or is no database.
+            DatabaseVersionError: When a newer version of the program has used it.
         """
-        engine = create_sqlite_engine(url)
+        engine = open_engine(url)
         try:
-            # The lock keeps a second server that starts on the same file from making the same tables.
-            with for_writing(engine).begin() as connection:
-                metadata.create_all(connection)
+            upgrade(engine)
         except BaseException:
             engine.dispose()
             raise
@@ -50,21 +54,47 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, query)
 
     async def write(self, change: Callable[[Connection], Result]) -> Result:
-        """Answer what ``change`` returns once its changes are durable; when it raises, there are none."""
-        return await asyncio.get_running_loop().run_in_executor(self._writer, self.write_now, change)
+        """Answer what ``change`` returns once its changes are durable; when it raises, there are none.
+
+        It may be called again, after what it did before was undone.
+        """
+        result: Result = await self._writes.make(_one_by_one, change)
+        return result
+
+    async def write_together(
+        self,
+        changes: Callable[[Connection, Sequence[Argument]], Sequence[Result | Exception]],
+        argument: Argument,
+    ) -> Result:
+        """Do the same with the arguments of all requests that wait, by one call.
+
+        Args:
+            changes: Answers a result for each argument, or an exception, which is raised to the one who
+                gave the argument, and after which nothing of it may be left.
+            argument: One of them.
+        """
+        result: Result = await self._writes.make(changes, argument)
+        return result
 
     def read_now(self, query: Callable[[Connection], Result]) -> Result:
         """Do the same as ``read`` on the calling thread: for commands, and before the server runs."""
-        with self._engine.connect() as connection:
-            return query(connection)
+
+        def attempt() -> Result:
+            with self._engine_for_reading.connect() as connection:
+                return query(connection)
+
+        return retrying(attempt)
 
     def write_now(self, change: Callable[[Connection], Result]) -> Result:
         """Do the same as ``write`` on the calling thread."""
-        with self._engine_for_writing.begin() as connection:
-            return change(connection)
+        return retrying(lambda: make_one(self._engine_for_writing, change))
 
     def close(self) -> None:
         """Wait for the transactions that run, and close the connections."""
-        self._writer.shutdown()
+        self._writes.close()
         self._readers.shutdown()
         self._engine.dispose()
+
+
+def _one_by_one(connection: Connection, changes: Sequence[Callable[[Connection], Any]]) -> list[Any]:
+    return [change(connection) for change in changes]

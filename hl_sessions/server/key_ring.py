@@ -7,14 +7,18 @@ from time import monotonic
 from typing import Final
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
 
 from hl_sessions.server.database import Database
+from hl_sessions.server.database_errors import DatabaseError
+from hl_sessions.server.database_errors import DatabaseError
 from hl_sessions.server.key_records import count_keys, hash_of_key, valid_keys
 from hl_sessions.server.organisation_records import DEFAULT_ORGANISATION, find_or_create_organisation
 
 FRESH: Final = 0.5
 """How long the keys are taken from memory, in seconds, before the database is asked for changes."""
+
+LONGEST_WAIT: Final = 0.5
+"""How long a call waits for changes, in seconds, before the known keys have to do."""
 
 CONFIGURED_KEY: Final = "key_configured"
 """The ID of the key that the server was started with, which is not in the database."""
@@ -46,7 +50,7 @@ class KeyRing:
         api_key: The key that the server was started with, if any; it opens the default organisation.
 
     Raises:
-        sqlalchemy.exc.DBAPIError: When the database cannot be read.
+        DatabaseError: When the database cannot be read.
     """
 
     def __init__(self, database: Database, api_key: str | None) -> None:
@@ -60,7 +64,7 @@ class KeyRing:
         self._counts = (0, 0)
         self._holder_by_hash = self._configured
         self._refreshed_at = monotonic()
-        self._refreshing = asyncio.Lock()
+        self._refreshing: asyncio.Future[None] | None = None
         database.read_now(self._read)
 
     @property
@@ -82,21 +86,34 @@ class KeyRing:
         """Give the holder of the key with this ID, or ``None`` when it is unknown or was revoked."""
         return next((holder for holder in self._holder_by_hash.values() if holder.key_id == key_id), None)
 
+    def secret_with_id(self, key_id: str) -> str | None:
+        """Give a secret that follows from the key with this ID, or ``None`` when that is unknown or revoked.
+
+        All processes of the server have the same one, and it ends with the key.
+        """
+        return next(
+            (hash_ for hash_, holder in self._holder_by_hash.items() if holder.key_id == key_id), None
+        )
+
     def is_fresh(self) -> bool:
         """Tell whether the answers are as good as the database's, so that ``refresh`` has nothing to do."""
         return monotonic() - self._refreshed_at < FRESH
 
     async def refresh(self) -> None:
         """Take over what has changed in the database; while it cannot be read, the keys stay as they are."""
-        async with self._refreshing:
-            if self.is_fresh():
-                return
-            try:
-                await self._database.read(self._read)
-            except SQLAlchemyError as error:
-                # Whoever holds a known key will be told by their call what is wrong.
-                _logger.warning("the keys cannot be read, so the known ones stay: %s", type(error).__name__)
+        if self._refreshing is None:
+            self._refreshing = asyncio.ensure_future(self._take_over_changes())
+        await asyncio.wait([self._refreshing], timeout=LONGEST_WAIT)
+
+    async def _take_over_changes(self) -> None:
+        try:
+            await self._database.read(self._read)
+        except (DatabaseError, SQLAlchemyError) as error:
+            # Whoever holds a known key will be told by their call what is wrong.
+            _logger.warning("the keys cannot be read, so the known ones stay: %s", type(error).__name__)
+        finally:
             self._refreshed_at = monotonic()
+            self._refreshing = None
 
     def _read(self, connection: Connection) -> None:
         counts = count_keys(connection)

@@ -8,7 +8,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
+from hl_sessions.server.database_errors import DatabaseFullError, DatabaseUnavailableError
+
 NOT_FOUND: Final = "Not Found"
+
+_RETRY_AFTER: Final = 5  # seconds
 
 
 class InvalidRequestError(Exception):
@@ -47,6 +51,8 @@ def add_rejections(application: FastAPI) -> None:
     application.exception_handler(RequestValidationError)(_invalid_parameters)
     # A known path with a method that is not served yet is as absent as an unknown path.
     application.exception_handler(405)(_not_found)
+    application.exception_handler(DatabaseFullError)(_insufficient_storage)
+    application.exception_handler(DatabaseUnavailableError)(_service_unavailable)
     application.exception_handler(Exception)(_internal_error)
 
 
@@ -70,6 +76,16 @@ async def _invalid_parameters(_request: Request, error: RequestValidationError) 
 
 async def _not_found(_request: Request, _error: Exception) -> JSONResponse:
     return rejection(404, NOT_FOUND)
+
+
+async def _insufficient_storage(_request: Request, _error: Exception) -> JSONResponse:
+    return rejection(507, "The disk of the database is full; nothing was stored")
+
+
+async def _service_unavailable(_request: Request, _error: Exception) -> JSONResponse:
+    answer = rejection(503, "The database is locked or does not answer")
+    answer.headers["Retry-After"] = str(_RETRY_AFTER)
+    return answer
 
 
 async def _internal_error(_request: Request, _error: Exception) -> JSONResponse:

@@ -1,6 +1,7 @@
 """What an operator of the server can choose."""
 
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -13,9 +14,10 @@ class ServerSettings:
     Args:
         host: The address to listen on.
         port: The TCP port to listen on; 0 lets the operating system choose a free one.
-        database: The path of an SQLite file, made on first use, or an SQLAlchemy URL of one.
+        database: The path of an SQLite file, made on first use, or the URL of a PostgreSQL database.
         api_key: A key that callers may send, beside those in the database. Without any key every caller is
             let in, which is only allowed on a loopback address.
+        max_body: The longest request body that is read, in bytes.
 
     Raises:
         ValueError: When a value cannot be served.
@@ -25,6 +27,7 @@ class ServerSettings:
     port: int = 8642
     database: str = "hl-sessions.sqlite3"
     api_key: str | None = field(default=None, repr=False)
+    max_body: int = 10 * 1024 * 1024
 
     def __post_init__(self) -> None:
         if self.api_key == "":
@@ -35,6 +38,8 @@ class ServerSettings:
         ):
             # No HTTP client could send such a key: every call would be a puzzling 401.
             raise ValueError("the API key may hold printable ASCII characters only, and no spaces around it")
+        if self.max_body < 1:
+            raise ValueError(f"the longest body has to be at least 1 byte, not {self.max_body}")
         # A database that cannot be is a wrong setting too, and known before anything starts.
         _ = self.database_url
 
@@ -49,8 +54,14 @@ class ServerSettings:
             except ArgumentError:
                 # The text may hold a password, so it is not repeated.
                 raise ValueError("the database URL cannot be parsed") from None
+        if url.drivername in {"postgresql", "postgresql+psycopg"}:
+            if find_spec("psycopg") is None:
+                raise ValueError("PostgreSQL needs psycopg: pip install 'hl-sessions[postgresql]'")
+            return url.set(drivername="postgresql+psycopg")
         if url.drivername not in {"sqlite", "sqlite+pysqlite"}:
-            raise ValueError(f"the database has to be SQLite in this version, not {url.drivername!r}")
+            raise ValueError(
+                f"the database has to be a path, an sqlite:// or a postgresql:// URL, not {url.drivername!r}"
+            )
         if url.database in {None, "", ":memory:"}:
-            raise ValueError("the database has to be a file")
+            raise ValueError("the database has to be a file, or a postgresql:// URL")
         return url

@@ -4,15 +4,10 @@ from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
-_PRAGMAS: Final = (
-    # First, so that the others wait for another process too. Milliseconds.
-    "PRAGMA busy_timeout = 30000",
-    # Readers go on beside the one writer.
-    "PRAGMA journal_mode = WAL",
-    # A commit is on the disk before it is answered.
-    "PRAGMA synchronous = FULL",
-    "PRAGMA foreign_keys = ON",
-)
+from hl_sessions.server.retrying import PATIENCE
+from hl_sessions.server.tables import json_for_database
+from hl_sessions.server.text_search import UNICODE_LOWER
+
 _BEGIN: Final = "sqlite_begin"
 
 
@@ -23,13 +18,13 @@ def create_sqlite_engine(url: URL) -> Engine:
         url: An SQLAlchemy URL of a file.
     """
     # SQLAlchemy's messages would carry the payloads of a failed statement into the log.
-    engine = create_engine(url, hide_parameters=True)
+    engine = create_engine(url, hide_parameters=True, json_serializer=json_for_database)
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)
     return engine
 
 
-def for_writing(engine: Engine) -> Engine:
+def sqlite_for_writing(engine: Engine) -> Engine:
     """Give the same engine with transactions that take the write lock at their begin.
 
     A transaction that reads first and asks for the lock only then fails at once when another process has
@@ -41,8 +36,23 @@ def for_writing(engine: Engine) -> Engine:
 def _configure(connection: Any, _record: object) -> None:
     # Else the driver begins transactions by itself, and only before some statements.
     connection.isolation_level = None
-    for pragma in _PRAGMAS:
-        connection.execute(pragma)
+    for pragma in (
+        # First, so that the others wait for another process too. Milliseconds.
+        f"busy_timeout = {PATIENCE * 1000:.0f}",
+        # Readers go on beside the one writer.
+        "journal_mode = WAL",
+        # A commit is on the disk before it is answered.
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        # KiB, as negative numbers; the default of 2 MiB does not hold the upper levels of large indexes.
+        "cache_size = -16384",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+    connection.create_function(UNICODE_LOWER, 1, _lower, deterministic=True)
+
+
+def _lower(value: str | None) -> str | None:
+    return value if value is None else value.lower()
 
 
 def _begin(connection: Connection) -> None:

@@ -1,0 +1,81 @@
+"""What can go wrong with a database, told apart by what a caller can do about it.
+
+The drivers' own messages may quote what was to be stored, and so get no further than here.
+"""
+
+from typing import Final
+
+from sqlalchemy import URL
+from sqlalchemy.exc import DBAPIError
+
+_SHOWN_STATEMENT: Final = 200  # characters
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_FULL_STATES: Final = ("53100",)
+_PASSING_STATES: Final = (
+    "08",  # the connection broke
+    "40",  # a deadlock: another transaction goes first
+    "53",  # no memory, or no connection, is left
+    "55P03",  # a lock was not to be had
+    "57P",  # the server stops, or starts
+)
+# The drivers of Python 3.10 give SQLite's messages only. A quota, or a limit on the size of files, is an I/O
+# error to SQLite.
+_FULL_MESSAGES: Final = ("database or disk is full", "disk I/O error")
+_PASSING_MESSAGES: Final = ("database is locked", "database table is locked")
+
+
+class DatabaseError(Exception):
+    """The database did not do what it was asked to; the message holds nothing of what that was about."""
+
+
+class DatabaseFullError(DatabaseError):
+    """There is no space to write to; what is there can be read."""
+
+    def __init__(self) -> None:
+        super().__init__("the disk of the database is full")
+
+
+class DatabaseUnavailableError(DatabaseError):
+    """The database did not answer, or somebody else kept it locked, for as long as it was waited for."""
+
+    def __init__(self) -> None:
+        super().__init__("the database is locked or does not answer")
+
+
+class UnexpectedDatabaseError(DatabaseError):
+    """The database refused a statement, which is nobody's fault but this program's.
+
+    Args:
+        error: What SQLAlchemy raised; of it, what holds no values is kept.
+    """
+
+    def __init__(self, error: DBAPIError) -> None:
+        state = getattr(error.orig, "sqlstate", None) or "no SQLSTATE"
+        statement = (error.statement or "no statement")[:_SHOWN_STATEMENT]
+        super().__init__(f"{type(error.orig).__name__} ({state}) in: {statement}")
+
+
+def cannot_open(url: URL, error: DBAPIError) -> str:
+    """Say in one line that a database could not be opened, and why; without its password."""
+    shown = url.database if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
+    reason = str(error.orig).partition("\n")[0]
+    return f"cannot open the database {shown}: {reason}"
+
+
+def is_full(error: DBAPIError) -> bool:
+    """Tell whether there was no space left to write to."""
+    return _matches(error, _FULL_STATES, _FULL_MESSAGES)
+
+
+def is_passing(error: DBAPIError) -> bool:
+    """Tell whether the same may work a little later."""
+    return error.connection_invalidated or _matches(error, _PASSING_STATES, _PASSING_MESSAGES)
+
+
+def _matches(error: DBAPIError, states: tuple[str, ...], messages: tuple[str, ...]) -> bool:
+    if not hasattr(error.orig, "sqlstate"):
+        return str(error.orig) in messages
+    # Without a state it was not the server that said so, but the driver: there is no connection.
+    state: str = getattr(error.orig, "sqlstate", None) or "08"
+    return state.startswith(states)

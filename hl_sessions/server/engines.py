@@ -1,0 +1,39 @@
+"""SQLAlchemy engines, the same to their users whichever database is behind them."""
+
+from typing import Final
+
+from sqlalchemy import URL, Engine
+
+from hl_sessions.server.postgresql import create_postgresql_engine, postgresql_for_reading
+from hl_sessions.server.sqlite import create_sqlite_engine, sqlite_for_writing
+
+READERS: Final = 4
+"""How many transactions that read may run side by side."""
+
+_POSTGRESQL_WRITERS: Final = 2
+
+
+def open_engine(url: URL) -> Engine:
+    """Make the engine for a database; nothing is connected to yet."""
+    if url.get_backend_name() == "sqlite":
+        engine = create_sqlite_engine(url)
+    else:
+        engine = create_postgresql_engine(url, READERS + _POSTGRESQL_WRITERS)
+    # Many rows are one statement: between two of them another thread takes over, and gives back late.
+    engine.dialect.use_insertmanyvalues_wo_returning = True
+    return engine
+
+
+def writers_of(engine: Engine) -> int:
+    """Tell how many transactions that write may run side by side."""
+    return 1 if engine.name == "sqlite" else _POSTGRESQL_WRITERS
+
+
+def for_reading(engine: Engine) -> Engine:
+    """Give the same engine with transactions whose statements all see the same state."""
+    return engine if engine.name == "sqlite" else postgresql_for_reading(engine)
+
+
+def for_writing(engine: Engine) -> Engine:
+    """Give the same engine with transactions that write."""
+    return sqlite_for_writing(engine) if engine.name == "sqlite" else engine

@@ -1,0 +1,67 @@
+"""Brings the tables of a database up to date, once, however many processes start on it."""
+
+from pathlib import Path
+from typing import Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, text
+
+from hl_sessions.server.database_errors import DatabaseError
+from hl_sessions.server.engines import for_writing
+
+_SCRIPTS: Final = Path(__file__).with_name("migrations")
+_POSTGRESQL_LOCK: Final = 5_487_123_907_321  # any number that nobody else locks
+
+
+class DatabaseVersionError(DatabaseError):
+    """The database is of a version of the program that this one does not know.
+
+    Args:
+        revision: What it says it is.
+    """
+
+    def __init__(self, revision: str) -> None:
+        super().__init__(
+            f"the database has the revision {revision!r}, which this version of hl-sessions does not know: "
+            "a newer one has used it. Upgrade hl-sessions, or give another database with --db"
+        )
+
+
+def upgrade(engine: Engine) -> tuple[str | None, str]:
+    """Make the tables, or change them to those of this version; other processes wait for that.
+
+    Returns:
+        The revision that the database was of, ``None`` when it was empty, and the one that it is of now.
+
+    Raises:
+        DatabaseVersionError: When the database is newer than this program.
+        sqlalchemy.exc.DBAPIError: When it cannot be opened, or is no database.
+    """
+    scripts = ScriptDirectory(str(_SCRIPTS))
+    head = scripts.get_current_head()
+    if head is None:
+        raise FileNotFoundError(f"there are no migrations in {_SCRIPTS}")
+    with engine.connect() as connection:
+        revision = MigrationContext.configure(connection).get_current_revision()
+    if revision != head:
+        with for_writing(engine).begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _POSTGRESQL_LOCK})
+            # Somebody else may have been quicker.
+            revision = MigrationContext.configure(connection).get_current_revision()
+            if revision is not None and revision not in {
+                script.revision for script in scripts.walk_revisions()
+            }:
+                raise DatabaseVersionError(revision)
+            command.upgrade(alembic_config(connection), "head")
+    return revision, head
+
+
+def alembic_config(connection: Connection) -> Config:
+    """Give what alembic's commands want to know in order to work on this connection."""
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
+    return config
