@@ -10,7 +10,6 @@ from sqlalchemy import Connection
 
 from hl_sessions.server.database import Database
 from hl_sessions.server.database_errors import DatabaseError
-from hl_sessions.server.database_errors import DatabaseError
 from hl_sessions.server.key_records import count_keys, hash_of_key, valid_keys
 from hl_sessions.server.organisation_records import DEFAULT_ORGANISATION, find_or_create_organisation
 
@@ -108,7 +107,7 @@ class KeyRing:
     async def _take_over_changes(self) -> None:
         try:
             await self._database.read(self._read)
-        except (DatabaseError, SQLAlchemyError) as error:
+        except DatabaseError as error:
             # Whoever holds a known key will be told by their call what is wrong.
             _logger.warning("the keys cannot be read, so the known ones stay: %s", type(error).__name__)
         finally:
