@@ -4,13 +4,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.routing import Route
 
 from hl_sessions.server.access import BASE_PATH, AccessMiddleware
 from hl_sessions.server.body_limit import BodyLimitMiddleware
 from hl_sessions.server.database import Database
 from hl_sessions.server.key_ring import KeyRing
 from hl_sessions.server.loopback import is_loopback
-from hl_sessions.server.rejections import add_rejections
+from hl_sessions.server.openapi import describe_bodies
+from hl_sessions.server.page.application import create_page
+from hl_sessions.server.rejections import NOT_FOUND, add_rejections, rejection
 from hl_sessions.server.routes import router
 from hl_sessions.server.settings import ServerSettings
 
@@ -48,13 +51,25 @@ def create_application(settings: ServerSettings) -> FastAPI:
         database.close()
 
     # FastAPI's own documentation pages load their scripts from the internet.
-    application = FastAPI(openapi_url=None, redirect_slashes=False, lifespan=lifespan)
+    application = FastAPI(
+        title="hl-sessions",
+        openapi_url=f"{BASE_PATH}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
     application.state.database = database
     application.state.keys = keys
     application.include_router(router, prefix=BASE_PATH)
+    describe_bodies(application)
+    # What is none of the calls above is none of the pages below.
+    application.router.routes.append(Route(BASE_PATH, rejection(404, NOT_FOUND)))
+    application.mount(BASE_PATH, rejection(404, NOT_FOUND))
+    application.mount("/", create_page(database, keys))
     add_rejections(application)
     # The last one added comes first: nobody's body is read before it is clear that they may call.
-    application.add_middleware(BodyLimitMiddleware)
+    application.add_middleware(BodyLimitMiddleware, max_body=settings.max_body)
     application.add_middleware(AccessMiddleware, keys=keys)
     return application
 

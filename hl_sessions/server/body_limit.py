@@ -1,24 +1,21 @@
 """Keeps request bodies within a limit, whatever their headers say."""
 
-from typing import Final
-
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hl_sessions.server.rejections import rejection
 
-MAX_BODY: Final = 1024 * 1024
-"""The longest request body that is read, in bytes."""
-
 
 class BodyLimitMiddleware:
-    """Reads the body before the application does, and answers 413 once more than ``MAX_BODY`` bytes arrived.
+    """Reads the body before the application does, and answers 413 once more than the limit has arrived.
 
     Args:
         app: The ASGI application, which gets the whole body in one message.
+        max_body: The longest body that is read, in bytes.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, max_body: int) -> None:
         self._app = app
+        self._max_body = max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the call on with its whole body, or refuse it."""
@@ -32,8 +29,8 @@ class BodyLimitMiddleware:
             if message["type"] == "http.disconnect":
                 return
             body += message.get("body", b"")
-            if len(body) > MAX_BODY:
-                await rejection(413, f"The body is longer than {MAX_BODY} bytes")(scope, receive, send)
+            if len(body) > self._max_body:
+                await rejection(413, f"The body is longer than {self._max_body} bytes")(scope, receive, send)
                 return
             more_body = message.get("more_body", False)
 

@@ -35,7 +35,8 @@ from hl_sessions.server.settings import ServerSettings
     metavar="KEY",
     # Not click's envvar: it takes an empty variable for none, and would leave the API open.
     default=lambda: os.environ.get("HL_SESSIONS_API_KEY"),
-    help="Key that callers have to send; else taken from HL_SESSIONS_API_KEY. Without any key: this machine only.",
+    help="Key that callers may send, beside those of 'hl-sessions keys'; else taken from "
+    "HL_SESSIONS_API_KEY. Without any key: this machine only.",
 )
 @click.option(
     "--max-body",

@@ -31,14 +31,6 @@ def test_the_key_lets_in_with_or_without_a_prefix(locked_client: Any, api_key: s
     assert locked_client("POST", "/sessions", headers={"X-API-KEY": prefix + api_key}).status_code == 201
 
 
-def test_a_key_says_nothing_about_pages_outside_the_api(locked_client: Any) -> None:
-    """There is nothing at the root, and no key is asked for to learn it."""
-    root = locked_client.base_url.removesuffix("/v4")
-    response = locked_client.http.get(f"{root}/", timeout=10)
-    assert response.status_code == 404
-    assert response.json() == {"detail": "Not Found"}
-
-
 @pytest.mark.parametrize("headers", [{}, {"X-API-KEY": "any"}])
 def test_without_a_key_every_key_is_let_in(client: Any, headers: dict[str, str]) -> None:
     """A client that is configured with some key works against the open server too."""

@@ -129,7 +129,8 @@ def test_what_is_not_served_is_not_found(client: Any, method: str, path: str) ->
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("DELETE", "/sessions"), ("PUT", "/logs"), ("GET", "/feedback"), ("HEAD", "/projects")]
+    ("method", "path"),
+    [("DELETE", "/sessions"), ("PUT", "/logs"), ("GET", "/feedback"), ("HEAD", "/projects")],
 )
 def test_a_method_that_is_not_served_is_not_found(client: Any, method: str, path: str) -> None:
     """A known path with another method is as absent as an unknown path."""

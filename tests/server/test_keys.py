@@ -1,0 +1,186 @@
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from click.testing import CliRunner, Result
+
+from hl_sessions.server.application import OpenServerError, create_application
+from hl_sessions.server.key_commands import keys
+from hl_sessions.server.serving import serving_in_background
+from hl_sessions.server.settings import ServerSettings
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "keys.sqlite3"
+
+
+def run(database: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(keys, [*arguments, "--db", str(database)])
+
+
+def create(database: Path, *arguments: str) -> str:
+    result = run(database, "create", *arguments)
+    assert result.exit_code == 0, result.output
+    key = result.output.strip()
+    assert re.fullmatch(r"hls_[A-Za-z0-9_-]{43}", key)
+    return key
+
+
+def ids(database: Path) -> list[str]:
+    return [line.split()[0] for line in run(database, "list").output.splitlines()]
+
+
+@contextmanager
+def serving(database: Path, **settings: Any) -> Iterator[Callable[..., requests.Response]]:
+    """Serve, and call the server with a key, or without one."""
+    with (
+        requests.Session() as http,
+        serving_in_background(ServerSettings(port=0, database=str(database), **settings)) as base_url,
+    ):
+
+        def call(method: str, path: str, key: str | None = None, **options: Any) -> requests.Response:
+            headers = {} if key is None else {"X-API-KEY": key}
+            return http.request(method, base_url + path, headers=headers, timeout=10, **options)
+
+        yield call
+
+
+def wait_for_status(call: Callable[[], requests.Response], status: int) -> None:
+    deadline = time.monotonic() + 5
+    while call().status_code != status:
+        assert time.monotonic() < deadline
+
+
+def test_a_key_is_shown_once_and_only_its_hash_is_kept(database: Path) -> None:
+    """The list names every key by what opens nothing, and no file holds the key."""
+    made = [create(database, "--name", "laptop"), create(database, "--name", "ci", "--organisation", "acme")]
+    listed = run(database, "list").output
+    assert re.fullmatch(
+        r"key_\S{24}  laptop  \(default\)  created \d{4}-\d\d-\d\d \d\d:\d\d UTC\n"
+        r"key_\S{24}  ci  \(acme\)  created .* UTC\n",
+        listed,
+    )
+    files = b"".join(path.read_bytes() for path in database.parent.iterdir())
+    for key in made:
+        assert key not in listed
+        assert key.encode() not in files
+
+
+@pytest.mark.parametrize("name", ["", "  ", "two\nlines", "bell\a"], ids=repr)
+def test_a_name_that_would_spoil_the_list_is_refused(database: Path, name: str) -> None:
+    """A name is one line of printable text."""
+    for arguments in (("--name", name), ("--name", "x", "--organisation", name)):
+        result = run(database, "create", *arguments)
+        assert result.exit_code == 2
+        assert "give one line of printable text" in result.output
+
+
+def test_a_key_of_nobody_cannot_be_revoked(database: Path) -> None:
+    """The message says where the IDs are; a key is revoked once."""
+    create(database, "--name", "laptop")
+    [key_id] = ids(database)
+    assert run(database, "revoke", key_id).output == f"Revoked {key_id}\n"
+    for unknown in (key_id, "key_x"):
+        result = run(database, "revoke", unknown)
+        assert result.exit_code == 1
+        assert "hl-sessions keys list" in result.output
+    assert ", revoked " in run(database, "list").output
+
+
+def test_a_database_that_cannot_be_opened_is_one_clear_line(tmp_path: Path) -> None:
+    """A wrong path and a wrong URL end the command without a traceback and without a password."""
+    result = run(tmp_path / "missing" / "file", "list")
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: cannot open the database ")
+    result = CliRunner().invoke(keys, ["list", "--db", "mysql://me:secret@host/x"])
+    assert result.exit_code == 2
+    assert "secret" not in result.output
+
+
+def test_running_servers_take_keys_and_lose_them_within_a_moment(database: Path) -> None:
+    """The first key closes an open server, a second one works beside it, and a revoked one ends."""
+    with serving(database) as call:
+        session_id = call("POST", "/sessions").json()["id"]
+        first = create(database, "--name", "first")
+        wait_for_status(lambda: call("POST", "/sessions"), 401)
+        # What was made while the server was open belongs to the default organisation.
+        assert call("GET", f"/sessions/{session_id}", first).status_code == 200
+        second = create(database, "--name", "second")
+        wait_for_status(lambda: call("POST", "/sessions", f"Bearer {second}"), 201)
+        for key_id in ids(database):
+            run(database, "revoke", key_id)
+        began = time.monotonic()
+        wait_for_status(lambda: call("POST", "/sessions", first), 401)
+        assert time.monotonic() - began < 2
+        # Without any valid key the server stays closed: somebody wanted it so.
+        assert call("POST", "/sessions", second).status_code == 401
+        assert call("POST", "/sessions").status_code == 401
+
+
+def test_the_key_of_the_command_line_goes_on_to_work_beside_others(database: Path) -> None:
+    """It opens the default organisation, as the keys without another organisation do."""
+    key = create(database, "--name", "x")
+    with serving(database, api_key="given") as call:
+        session_id = call("POST", "/sessions", key).json()["id"]
+        assert call("GET", f"/sessions/{session_id}", "given").status_code == 200
+        assert call("POST", "/sessions", "other").status_code == 401
+
+
+def test_another_host_needs_a_key_of_either_kind(database: Path) -> None:
+    """A server that other machines can reach does not start open."""
+    settings = ServerSettings(host="0.0.0.0", port=0, database=str(database))
+    with pytest.raises(OpenServerError, match="hl-sessions keys create"):
+        create_application(settings)
+    create(database, "--name", "x")
+    with serving(database, host="0.0.0.0") as call:
+        assert call("POST", "/sessions").status_code == 401
+
+
+def test_an_organisation_sees_nothing_of_another(database: Path) -> None:
+    """The IDs of others are unknown in every call, and reference IDs and names do not collide."""
+    ours = create(database, "--name", "ours", "--organisation", "ours")
+    theirs = create(database, "--name", "theirs", "--organisation", "theirs")
+    log = {"project": "same", "session_reference_id": "same", "reference_id": "same", "output": "secret"}
+    with serving(database) as call:
+        our, their = (call("POST", "/logs", key, json=log).json() for key in (ours, theirs))
+        assert not our.items() & their.items()
+        our_team, their_team = (
+            call("GET", "/projects", key).json()["records"][0]["team_id"] for key in (ours, theirs)
+        )
+        assert our_team != their_team
+
+        for method, path in [
+            ("GET", f"/sessions/{their['session_id']}"),
+            ("GET", f"/sessions?project_id={their['project_id']}"),
+            ("GET", f"/logs?project_id={their['project_id']}"),
+            ("GET", f"/logs/{their['id']}"),
+            ("PATCH", f"/logs/{their['id']}"),
+            ("DELETE", f"/logs?id={our['id']}&id={their['id']}"),
+            ("GET", f"/projects/{their['project_id']}"),
+            ("PATCH", f"/projects/{their['project_id']}"),
+            ("DELETE", f"/projects/{their['project_id']}"),
+        ]:
+            answer = call(method, path, ours, json={"output": "ours", "name": "ours"})
+            assert answer.status_code == 404, path
+            assert answer.json() == {"detail": "Not Found"}
+        for path, body in [
+            ("/logs", {"project_id": their["project_id"]}),
+            ("/logs", {"project": "p", "session_id": their["session_id"]}),
+            ("/logs", {"project": "p", "parent_id": their["id"]}),
+            ("/feedback", {"data_id": their["id"], "type": "rating", "value": "bad"}),
+        ]:
+            answer = call("POST", path, ours, json=body)
+            assert answer.status_code == 422, body
+        changed = call("PATCH", "/logs?reference_id=same", ours, json={"output": "ours"}).json()
+        assert changed["id"] == our["id"]
+
+        kept = call("GET", f"/logs/{their['id']}", theirs).json()
+        assert (kept["output"], "feedback" in kept) == ("secret", False)
+        assert call("GET", "/projects", theirs).json()["records"][0]["name"] == "same"
+        assert call("GET", "/projects", ours).json()["total"] == 1
