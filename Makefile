@@ -3,7 +3,7 @@
 #   make test     sets up and runs the tests
 PYTHON ?= python3
 PIP_VERSION := 26.3
-EXTRAS := server,postgresql,starlette,fastapi,flask,httpx,cookie,redis,celery,rq
+EXTRAS := server,postgresql,starlette,fastapi,flask,httpx,signing,redis,celery,rq
 VERSIONS := 3.10 3.11 3.12 3.13 3.14
 
 .PHONY: demo test test-all lint types wheel bench screenshots constraints clean
