@@ -1,31 +1,56 @@
 """A real server, shared by the tests that do not need one of their own, and a client that talks to it."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 import requests
 
 from hl_sessions.server.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 
+VENDOR: dict[str, Any] = json.loads(Path(__file__).with_name("vendor_answers.json").read_text())
+
+
+@cache
+def published_answer(call: str, status: str) -> jsonschema_rs.Validator | None:
+    """What the vendor's OpenAPI document says about an answer, if anything."""
+    schema = VENDOR["answers"].get(call, {}).get(status)
+    if schema is None:
+        return None
+    return jsonschema_rs.validator_for({**schema, "components": VENDOR["components"]}, validate_formats=True)
+
+
+def hold_against_the_published_answers(method: str, path: str, response: requests.Response) -> None:
+    """Check that an answer is what the vendor's SDKs expect."""
+    pattern = re.sub("^(/[a-z]+)/[^/]+$", r"\1/{id}", path.partition("?")[0])
+    validator = published_answer(f"{method} {pattern}", str(response.status_code))
+    if validator is not None:
+        validator.validate(response.json())
+
 
 @dataclass
 class Client:
-    """Calls one server."""
+    """Calls one server, and holds every answer against the vendor's OpenAPI document."""
 
     base_url: str
     http: requests.Session = field(default_factory=requests.Session)
 
     def __call__(self, method: str, path: str, **options: Any) -> requests.Response:
-        return self.http.request(method, self.base_url + path, timeout=10, **options)
+        response = self.http.request(method, self.base_url + path, timeout=10, **options)
+        hold_against_the_published_answers(method, path, response)
+        return response
 
     def ok(self, method: str, path: str, **options: Any) -> Any:
         response = self(method, path, **options)
