@@ -1,0 +1,151 @@
+"""Finding and deleting datapoints."""
+
+from typing import Any
+
+import pytest
+
+LOGS: list[dict[str, Any]] = [
+    {"inputs": {"question": 'Why "so"?'}, "created_at": "2025-01-01T00:00:00Z"},
+    {"output": "Übung macht den Meister", "created_at": "2025-01-01T23:59:59.999999Z"},
+    {"messages": [{"role": "user", "content": "100%\n_sure_"}], "created_at": "2025-01-02T00:00:00Z"},
+    {
+        "output_message": {"role": "assistant", "content": "ПРИВЕТ"},
+        "metadata": {"user": "Zoë", "n": 42},
+        "created_at": "2025-01-03T12:00:00+02:00",
+    },
+]
+
+
+@pytest.fixture
+def project_id(client: Any, unique: str) -> str:
+    """A project with the logs above."""
+    created: list[dict[str, str]] = client.ok(
+        "POST", "/logs", json=[{"project": unique, **log} for log in LOGS]
+    )
+    return created[0]["project_id"]
+
+
+def found(client: Any, project_id: str, **parameters: Any) -> list[int]:
+    """Give which of the logs are found, the newest first."""
+    page = client.ok("GET", "/logs", params={"project_id": project_id, **parameters})
+    assert page["total"] == len(page["records"])
+    days = {log["created_at"][:19]: number for number, log in enumerate(LOGS)}
+    days["2025-01-03T10:00:00"] = 3
+    return [days[log["created_at"][:19]] for log in page["records"]]
+
+
+@pytest.mark.parametrize(
+    ("search", "numbers"),
+    [
+        ("WHY", [0]),
+        ('"so"?', [0]),
+        ("übung", [1]),
+        ("ÜBUNG MACHT", [1]),
+        ("100%", [2]),
+        ("%\n_", [2]),
+        ("0_", []),
+        ("_sure", [2]),
+        ("привет", [3]),
+        ("Zoë", []),
+        ("\\", []),
+        ("", [3, 2, 1, 0]),
+    ],
+)
+def test_a_search_finds_a_text_in_what_went_in_or_came_out(
+    client: Any, project_id: str, search: str, numbers: list[int]
+) -> None:
+    """Upper and lower case are the same in every alphabet, and no character is special."""
+    assert found(client, project_id, search=search) == numbers
+
+
+@pytest.mark.parametrize(("search", "numbers"), [("zoË", [3]), ("42", [3]), ("Why", []), ("", [3, 2, 1, 0])])
+def test_a_metadata_search_finds_a_text_in_the_metadata(
+    client: Any, project_id: str, search: str, numbers: list[int]
+) -> None:
+    """It looks nowhere else."""
+    assert found(client, project_id, metadata_search=search) == numbers
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "numbers"),
+    [
+        ("2025-01-02", None, [3, 2]),
+        (None, "2025-01-01", [1, 0]),
+        ("2025-01-02", "2025-01-02", [2]),
+        ("2025-01-03T10:00:00Z", None, [3]),
+        ("2025-01-03T12:00:00.000001+02:00", None, []),
+        (None, "2025-01-02T00:00:00Z", [2, 1, 0]),
+        ("0001-01-01", "9999-12-31", [3, 2, 1, 0]),
+        ("2025-01-02", "2025-01-01", []),
+    ],
+)
+def test_dates_bound_the_list(
+    client: Any, project_id: str, start: str | None, end: str | None, numbers: list[int]
+) -> None:
+    """Both bounds belong to what they bound, and a date is the whole of its day."""
+    assert found(client, project_id, start_date=start, end_date=end) == numbers
+
+
+def test_filters_add_up(client: Any, project_id: str) -> None:
+    """A datapoint has to pass all of them; a config that is committed is not to be had here."""
+    assert found(client, project_id, search="why", start_date="2025-01-02") == []
+    assert found(client, project_id, search="why", end_date="2025-01-02", version_status="uncommitted") == [0]
+    assert found(client, project_id, version_status="committed") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("start_date", "0000-01-01"),
+        ("end_date", "10000-01-01"),
+        ("start_date", "2025-02-30"),
+        ("end_date", "1736000000"),
+        ("start_date", "9999-12-31T23:59:59-14:00"),
+        ("search", "\0"),
+        ("metadata_search", "a\0"),
+        ("search", "x" * 1001),
+        ("version_status", "new"),
+        ("page", "0"),
+        ("size", "101"),
+    ],
+)
+def test_a_filter_that_cannot_be_is_refused(client: Any, project_id: str, name: str, value: str) -> None:
+    """The 422 names the parameter."""
+    response = client("GET", "/logs", params={"project_id": project_id, name: value})
+    assert response.status_code == 422
+    assert response.json()["detail"][0]["loc"] == ["query", name]
+
+
+def test_datapoints_are_deleted(client: Any, unique: str) -> None:
+    """They are gone with their feedback; their session and what was nested under them stay."""
+    session_id = client.new_session()
+    first, second, third = client.ok(
+        "POST", "/logs", json=[{"project": unique, "session_id": session_id, "output": n} for n in "123"]
+    )
+    child = client.log(project=unique, parent_id=second["id"], output="child")
+    client.ok("POST", "/feedback", json={"type": "rating", "value": "bad", "data_id": second["id"]})
+    response = client("DELETE", "/logs", params={"id": [first["id"], second["id"], second["id"]]})
+    assert (response.status_code, response.content) == (204, b"")
+    page = client.ok("GET", "/logs", params={"project_id": first["project_id"]})
+    assert [log["id"] for log in page["records"]] == [child["id"], third["id"]]
+    assert client("PATCH", f"/logs/{second['id']}", json={}).status_code == 404
+    orphan = client.ok("GET", f"/logs/{child['id']}")
+    assert "parent_id" not in orphan
+    assert orphan["session_id"] == session_id
+    assert client.ok("GET", f"/sessions/{session_id}")["datapoints_count"] == 2
+
+
+def test_datapoints_are_deleted_together_or_not_at_all(client: Any, unique: str) -> None:
+    """One unknown or malformed ID keeps the others."""
+    log_id = client.log(project=unique)["id"]
+    for other, status in (("data_AAAAAAAAAAAAAAAAAAAAAAAA", 404), ("x", 422)):
+        assert client("DELETE", "/logs", params={"id": [log_id, other]}).status_code == status
+    assert client("DELETE", "/logs").status_code == 422
+    assert client("GET", f"/logs/{log_id}").status_code == 200
+
+
+def test_a_deleted_reference_can_be_taken_again(client: Any, unique: str) -> None:
+    """The reference ID of a datapoint that is gone is free."""
+    log_id = client.log(project=unique, reference_id=unique)["id"]
+    assert client("DELETE", "/logs", params={"id": log_id}).status_code == 204
+    assert client.log(project=unique, reference_id=unique)["id"] != log_id
