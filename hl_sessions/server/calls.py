@@ -1,6 +1,6 @@
 """What the calls of the API have in common: parameters, bodies, and the way to the database."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Concatenate, Final, ParamSpec, TypeVar
 
 from fastapi import HTTPException, Query, Request, Response
@@ -40,7 +40,7 @@ async def read_for(
         query: Is given the connection, the ID of the organisation, and the arguments.
     """
     organisation_id = organisation_of(request)
-    return await _database(request).read(
+    return await database_of(request).read(
         lambda connection: query(connection, organisation_id, *arguments, **named)
     )
 
@@ -53,7 +53,7 @@ async def write_for(
 ) -> Result:
     """Answer what ``change`` answers for the organisation that calls, once it is durable."""
     organisation_id = organisation_of(request)
-    return await _database(request).write(
+    return await database_of(request).write(
         lambda connection: change(connection, organisation_id, *arguments, **named)
     )
 
@@ -86,7 +86,7 @@ async def read_object(request: Request, model: type[Model]) -> Model:
 async def create_entries(
     request: Request,
     entries: TypeAdapter[list[Model]],
-    create: Callable[[Connection, int, Sequence[Model]], Sequence[Any]],
+    create: Callable[[Request, Sequence[Model]], Awaitable[Sequence[Any]]],
 ) -> Response:
     """Create the one entry in the body, or all entries of the list in it, and answer in the same form.
 
@@ -97,7 +97,7 @@ async def create_entries(
     is_list = isinstance(body, list)
     try:
         given = entries.validate_python(body if is_list else [body])
-        created = await write_for(request, create, given)
+        created = await create(request, given)
     except ValidationError as error:
         raise InvalidRequestError.in_body(error, skipped=0 if is_list else 1) from None
     except InvalidEntryError as error:
@@ -117,6 +117,7 @@ def refuse_other_filters(request: Request, known: set[str]) -> None:
             raise InvalidRequestError.at(("query", name), "This parameter is not supported", "not_supported")
 
 
-def _database(request: Request) -> Database:
+def database_of(request: Request) -> Database:
+    """Give the database of the application that is called."""
     database: Database = request.app.state.database
     return database

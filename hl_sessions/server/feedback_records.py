@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any
 
+from pydantic_core import to_json
 from sqlalchemy import Connection, RowMapping, delete, insert, select
 
 from hl_sessions.server.identifiers import FEEDBACK, new_identifier
@@ -37,7 +38,14 @@ def add_feedback(
     connection: Connection, log_id: str, given: LogFeedback | FeedbackRequest, now: datetime
 ) -> dict[str, Any]:
     """Store one feedback on a log that is there, and answer it."""
-    values = {
+    values = feedback_values(log_id, given, now)
+    connection.execute(insert(feedback).values(values))
+    return _answer(values)
+
+
+def feedback_values(log_id: str, given: LogFeedback | FeedbackRequest, now: datetime) -> dict[str, Any]:
+    """Give the row of one new feedback."""
+    return {
         "id": new_identifier(FEEDBACK),
         "log_id": log_id,
         "type": given.type,
@@ -45,8 +53,6 @@ def add_feedback(
         "user": given.user,
         "created_at": given.created_at or now,
     }
-    connection.execute(insert(feedback).values(values))
-    return _answer(values)
 
 
 def feedback_of(connection: Connection, log_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
@@ -77,8 +83,10 @@ def _unset_feedback(connection: Connection, index: int, request: FeedbackRequest
         .order_by(feedback.c.sequence.desc())
     )
     for row in connection.execute(query).mappings():
-        # Compared here, not in the database: not every one compares JSON.
-        if request.value in {None, row["value"]} and request.user in {None, row["user"]}:
+        # Compared here, not in the database, since not every one compares JSON; and as JSON, since to Python
+        # true is 1.
+        is_wanted = request.value is None or to_json(request.value) == to_json(row["value"])
+        if is_wanted and request.user in {None, row["user"]}:
             connection.execute(delete(feedback).where(feedback.c.id == row["id"]))
             return _answer(row)
     raise InvalidEntryError(index, "unset", "There is no such feedback to unset")

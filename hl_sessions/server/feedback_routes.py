@@ -1,12 +1,13 @@
 """The call about feedback."""
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 from pydantic import TypeAdapter
 
 from hl_sessions.server.answers import FeedbackAnswer
-from hl_sessions.server.calls import create_entries
+from hl_sessions.server.calls import create_entries, write_for
 from hl_sessions.server.feedback_records import create_feedback
 from hl_sessions.server.openapi import body_of
 from hl_sessions.server.wire import FeedbackRequest
@@ -23,4 +24,8 @@ router: Final = APIRouter(tags=["Feedback"])
 )
 async def post_feedback(request: Request) -> Response:
     """Store what somebody thinks of a datapoint, or take it back: one feedback, or all of a list, or none."""
-    return await create_entries(request, _FEEDBACK_REQUESTS, create_feedback)
+    return await create_entries(request, _FEEDBACK_REQUESTS, _create_feedback)
+
+
+async def _create_feedback(request: Request, given: Sequence[FeedbackRequest]) -> Sequence[dict[str, Any]]:
+    return await write_for(request, create_feedback, given)

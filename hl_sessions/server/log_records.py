@@ -1,24 +1,21 @@
 """Logs, the datapoints, in the database."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, update
 
-from hl_sessions.server.feedback_records import add_feedback, feedback_of
-from hl_sessions.server.identifiers import CONFIG, LOG, new_identifier
-from hl_sessions.server.invalid_entry import InvalidEntryError
+from hl_sessions.server.datapoint_counts import count_deleted
+from hl_sessions.server.feedback_records import feedback_of
 from hl_sessions.server.log_filter import LogFilter
 from hl_sessions.server.pages import Page
-from hl_sessions.server.project_records import find_or_create_project, project_exists
-from hl_sessions.server.session_records import find_or_create_session, session_exists, touch_session
+from hl_sessions.server.project_records import project_exists
+from hl_sessions.server.session_records import touch_sessions
 from hl_sessions.server.tables import logs, projects, sessions
-from hl_sessions.server.wire import LogRequest, UpdateLogRequest
-from hl_sessions.server.wire_configs import described_config
+from hl_sessions.server.wire import UpdateLogRequest
 
-_PAYLOADS: Final = {
+PAYLOADS: Final = {
     "inputs",
     "messages",
     "output",
@@ -32,37 +29,6 @@ _PAYLOADS: Final = {
 """What went into the model and came out of it: not stored of a datapoint logged with ``save: false``."""
 
 
-@dataclass(frozen=True)
-class _Place:
-    organisation_id: int
-    project_id: str
-    session_id: str | None
-    parent_id: str | None
-
-
-def create_logs(
-    connection: Connection, organisation_id: int, requests: Sequence[LogRequest]
-) -> list[dict[str, str]]:
-    """Store the logs, and the projects and sessions that they are the first to name.
-
-    Returns:
-        The IDs of each log, of its project and, if it has one, its session, in the order of the requests.
-
-    Raises:
-        InvalidEntryError: When a log refers to what is not there, or its reference ID is taken.
-    """
-    now = datetime.now(timezone.utc)
-    # All places first: a log cannot be the parent of another one in the same request.
-    places = [
-        _find_place(connection, organisation_id, index, request, now)
-        for index, request in enumerate(requests)
-    ]
-    return [
-        _create_log(connection, index, request, place, now)
-        for index, (request, place) in enumerate(zip(requests, places, strict=True))
-    ]
-
-
 def update_log(
     connection: Connection, organisation_id: int, condition: ColumnElement[bool], request: UpdateLogRequest
 ) -> dict[str, Any] | None:
@@ -74,10 +40,10 @@ def update_log(
     if log is None:
         return None
     now = datetime.now(timezone.utc)
-    values = request.model_dump(exclude_none=True, exclude=None if log.save else _PAYLOADS)
+    values = request.model_dump(exclude_none=True, exclude=None if log.save else PAYLOADS)
     connection.execute(update(logs).where(logs.c.id == log.id).values(**values, updated_at=now))
     if log.session_id is not None:
-        touch_session(connection, log.session_id, now)
+        touch_sessions(connection, [log.session_id], now)
     return get_log(connection, organisation_id, log.id)
 
 
@@ -100,7 +66,10 @@ def list_logs(
         return None
     conditions = [logs.c.project_id == project_id, *wanted.conditions()]
     query = _described_logs().where(*conditions).order_by(logs.c.created_at.desc(), logs.c.sequence.desc())
-    total = connection.scalar(select(func.count()).select_from(logs).where(*conditions)) or 0
+    counting = select(func.count()).select_from(logs).where(*conditions)
+    if len(conditions) == 1:
+        counting = select(projects.c.datapoints_count).where(projects.c.id == project_id)
+    total = connection.scalar(counting) or 0
     return page.answer(_read(connection, page.of(query)), total)
 
 
@@ -111,97 +80,17 @@ def delete_logs(connection: Connection, organisation_id: int, log_ids: Sequence[
         Whether the organisation has a log with each of the IDs. If not, none is deleted.
     """
     wanted = logs.c.id.in_(log_ids) & (logs.c.organisation_id == organisation_id)
-    found = connection.execute(select(logs.c.id, logs.c.session_id).where(wanted)).all()
+    query = select(logs.c.project_id, logs.c.session_id, sessions.c.sequence).outerjoin(
+        sessions, sessions.c.id == logs.c.session_id
+    )
+    found = connection.execute(query.where(wanted)).all()
     if len(found) < len(set(log_ids)):
         return False
     connection.execute(delete(logs).where(wanted))
-    now = datetime.now(timezone.utc)
-    for session_id in {log.session_id for log in found} - {None}:
-        touch_session(connection, session_id, now)
+    count_deleted(connection, [(log.project_id, log.sequence) for log in found])
+    touched = {log.session_id for log in found} - {None}
+    touch_sessions(connection, sorted(touched), datetime.now(timezone.utc))
     return True
-
-
-def _find_place(
-    connection: Connection, organisation_id: int, index: int, request: LogRequest, now: datetime
-) -> _Place:
-    project_id = _find_project(connection, organisation_id, index, request, now)
-    session_id = _find_session(connection, organisation_id, index, request)
-    if request.parent_id is not None:
-        field, condition = "parent_id", logs.c.id == request.parent_id
-    elif request.parent_reference_id is not None:
-        field, condition = "parent_reference_id", logs.c.reference_id == request.parent_reference_id
-    else:
-        return _Place(organisation_id, project_id, session_id, None)
-    parent = connection.execute(
-        select(logs.c.id, logs.c.session_id).where(condition, logs.c.organisation_id == organisation_id)
-    ).one_or_none()
-    if parent is None:
-        raise InvalidEntryError(index, field, "There is no such datapoint")
-    if session_id not in {None, parent.session_id}:
-        raise InvalidEntryError(index, field, "The parent is not in the session of this datapoint")
-    return _Place(organisation_id, project_id, parent.session_id, parent.id)
-
-
-def _find_project(
-    connection: Connection, organisation_id: int, index: int, request: LogRequest, now: datetime
-) -> str:
-    if request.project_id is not None:
-        name = connection.scalar(
-            select(projects.c.name).where(
-                projects.c.id == request.project_id, projects.c.organisation_id == organisation_id
-            )
-        )
-        if name is None:
-            raise InvalidEntryError(index, "project_id", "There is no such project")
-        if request.project not in {None, name}:
-            raise InvalidEntryError(index, "project", "The project with this ID has another name")
-        return request.project_id
-    if request.project is not None:
-        return find_or_create_project(connection, organisation_id, request.project, now)
-    raise InvalidEntryError(index, "project", "One of 'project' and 'project_id' is required")
-
-
-def _find_session(
-    connection: Connection, organisation_id: int, index: int, request: LogRequest
-) -> str | None:
-    if request.session_reference_id is not None:
-        return find_or_create_session(connection, organisation_id, request.session_reference_id)
-    if request.session_id is not None and not session_exists(connection, organisation_id, request.session_id):
-        raise InvalidEntryError(index, "session_id", "There is no such session")
-    return request.session_id
-
-
-def _create_log(
-    connection: Connection, index: int, request: LogRequest, place: _Place, now: datetime
-) -> dict[str, str]:
-    if request.reference_id is not None and connection.scalar(
-        select(logs.c.id).where(
-            logs.c.organisation_id == place.organisation_id, logs.c.reference_id == request.reference_id
-        )
-    ):
-        raise InvalidEntryError(index, "reference_id", "Another datapoint has this reference ID")
-    save = request.save is not False
-    not_stored = {"project", "session_reference_id", "parent_reference_id", "config", "feedback"}
-    values = request.model_dump(exclude_none=True, exclude=not_stored if save else not_stored | _PAYLOADS)
-    values |= {
-        "id": new_identifier(LOG),
-        "organisation_id": place.organisation_id,
-        "project_id": place.project_id,
-        "session_id": place.session_id,
-        "parent_id": place.parent_id,
-        "created_at": request.created_at or now,
-        "updated_at": now,
-        "save": save,
-        "config": described_config(request.config, request.config_id or new_identifier(CONFIG)),
-    }
-    connection.execute(insert(logs).values(values))
-    for given in request.feedback or ():
-        add_feedback(connection, values["id"], given, now)
-    created = {"id": values["id"], "project_id": place.project_id}
-    if place.session_id is not None:
-        touch_session(connection, place.session_id, now)
-        created["session_id"] = place.session_id
-    return created
 
 
 def _described_logs() -> Select[Any]:

@@ -1,11 +1,13 @@
 """The calls about logs, the datapoints."""
 
+from collections.abc import Sequence
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import TypeAdapter
 from sqlalchemy import ColumnElement
 
+from hl_sessions.server.access import organisation_of
 from hl_sessions.server.answers import CreatedLog, LogAnswer, LogPage
 from hl_sessions.server.calls import (
     TEXT_PATTERN,
@@ -13,6 +15,7 @@ from hl_sessions.server.calls import (
     PageSize,
     SearchText,
     create_entries,
+    database_of,
     found,
     not_found,
     read_for,
@@ -20,8 +23,9 @@ from hl_sessions.server.calls import (
     refuse_other_filters,
     write_for,
 )
+from hl_sessions.server.log_creation import create_logs
 from hl_sessions.server.log_filter import FirstTime, LastTime, LogFilter
-from hl_sessions.server.log_records import create_logs, delete_logs, get_log, list_logs, update_log
+from hl_sessions.server.log_records import delete_logs, get_log, list_logs, update_log
 from hl_sessions.server.openapi import NOT_FOUND, body_of
 from hl_sessions.server.pages import Page
 from hl_sessions.server.tables import logs
@@ -44,7 +48,7 @@ router: Final = APIRouter(tags=["Logs"])
 )
 async def post_logs(request: Request) -> Response:
     """Store one datapoint, or all of a list, or none."""
-    return await create_entries(request, _LOG_REQUESTS, create_logs)
+    return await create_entries(request, _LOG_REQUESTS, _create_logs)
 
 
 @router.get("/logs", responses={200: {"model": LogPage}, **NOT_FOUND})
@@ -110,6 +114,10 @@ async def delete_some_logs(request: Request, ids: Annotated[list[LogId], Query(a
     if not await write_for(request, delete_logs, ids):
         raise not_found()
     return Response(status_code=204)
+
+
+async def _create_logs(request: Request, given: Sequence[LogRequest]) -> Sequence[dict[str, str]]:
+    return await database_of(request).write_together(create_logs, (organisation_of(request), given))
 
 
 async def _update_log(request: Request, condition: ColumnElement[bool]) -> Response:

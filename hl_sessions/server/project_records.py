@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, delete, fu
 
 from hl_sessions.server.identifiers import PROJECT, new_identifier
 from hl_sessions.server.pages import Page
-from hl_sessions.server.tables import logs, organisations, projects
+from hl_sessions.server.tables import logs, organisations, project_sessions, projects
 from hl_sessions.server.text_search import text_contains
 
 SortedBy = Literal["created_at", "updated_at", "name"]
@@ -89,6 +89,7 @@ def delete_project(connection: Connection, organisation_id: int, project_id: str
     if not project_exists(connection, organisation_id, project_id):
         return False
     connection.execute(delete(logs).where(logs.c.project_id == project_id))
+    connection.execute(delete(project_sessions).where(project_sessions.c.project_id == project_id))
     connection.execute(delete(projects).where(projects.c.id == project_id))
     return True
 
@@ -124,14 +125,11 @@ def _is_taken(
 
 
 def _described_projects(organisation_id: int) -> Select[Any]:
-    data_count = (
-        select(func.count()).where(logs.c.project_id == projects.c.id).correlate(projects).scalar_subquery()
-    )
     return (
         select(
             projects.c.id,
             projects.c.name,
-            data_count.label("data_count"),
+            projects.c.datapoints_count.label("data_count"),
             organisations.c.team_id,
             projects.c.created_at,
             projects.c.updated_at,

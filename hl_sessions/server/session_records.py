@@ -1,53 +1,36 @@
 """Sessions in the database."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from sqlalchemy import Column, Connection, Select, func, insert, select, update
+from sqlalchemy import BigInteger, Column, Connection, Select, cast, func, insert, select, update
 
 from hl_sessions.server.identifiers import SESSION, new_identifier
 from hl_sessions.server.pages import Page
 from hl_sessions.server.project_records import project_exists
-from hl_sessions.server.tables import logs, projects, sessions
+from hl_sessions.server.tables import logs, project_sessions, projects, sessions
 
 
-def create_session(connection: Connection, organisation_id: int, reference_id: str | None = None) -> str:
-    """Make a session and answer its ID."""
-    session_id = new_identifier(SESSION)
+def create_sessions(connection: Connection, organisation_ids: Sequence[int]) -> list[str]:
+    """Make a session for each of these organisations, and answer their IDs."""
     now = datetime.now(timezone.utc)
+    session_ids = [new_identifier(SESSION) for _ in organisation_ids]
+    times = {"created_at": now, "updated_at": now}
     connection.execute(
-        insert(sessions).values(
-            id=session_id,
-            organisation_id=organisation_id,
-            reference_id=reference_id,
-            created_at=now,
-            updated_at=now,
-        )
+        insert(sessions),
+        [
+            {"id": session_id, "organisation_id": organisation_id, **times}
+            for session_id, organisation_id in zip(session_ids, organisation_ids, strict=True)
+        ],
     )
-    return session_id
+    return session_ids
 
 
-def find_or_create_session(connection: Connection, organisation_id: int, reference_id: str) -> str:
-    """Answer the ID of the session with the caller's own ID, which is made on first use."""
-    query = select(sessions.c.id).where(
-        sessions.c.organisation_id == organisation_id, sessions.c.reference_id == reference_id
-    )
-    return connection.scalar(query) or create_session(connection, organisation_id, reference_id)
-
-
-def session_exists(connection: Connection, organisation_id: int, session_id: str) -> bool:
-    """Tell whether the organisation has a session with this ID."""
-    query = select(sessions.c.id).where(
-        sessions.c.id == session_id, sessions.c.organisation_id == organisation_id
-    )
-    return connection.scalar(query) is not None
-
-
-def touch_session(connection: Connection, session_id: str, now: datetime) -> None:
-    """Note that something in the session has changed."""
-    connection.execute(update(sessions).where(sessions.c.id == session_id).values(updated_at=now))
+def touch_sessions(connection: Connection, session_ids: Collection[str], now: datetime) -> None:
+    """Note that something in these sessions has changed."""
+    connection.execute(update(sessions).where(sessions.c.id.in_(session_ids)).values(updated_at=now))
 
 
 def get_session(connection: Connection, organisation_id: int, session_id: str) -> dict[str, Any] | None:
@@ -69,15 +52,25 @@ def list_sessions(
     """
     if not project_exists(connection, organisation_id, project_id):
         return None
-    # Not EXISTS: SQLite would search all logs of the project once per session.
-    in_project = sessions.c.id.in_(select(logs.c.session_id).where(logs.c.project_id == project_id))
-    query = _described_sessions().where(in_project).order_by(sessions.c.sequence.desc())
-    total = connection.scalar(select(func.count()).select_from(sessions).where(in_project)) or 0
-    return page.answer(_read(connection, page.of(query)), total)
+    placed = project_sessions.c.project_id == project_id
+    newest_first = select(project_sessions.c.session_sequence).where(placed)
+    newest_first = page.of(newest_first.order_by(project_sessions.c.session_sequence.desc()))
+    # The sessions of the page are found in the index alone, and described only then.
+    query = (
+        _described_sessions()
+        .where(sessions.c.sequence.in_(newest_first))
+        .order_by(sessions.c.sequence.desc())
+    )
+    total = connection.scalar(select(projects.c.sessions_count).where(projects.c.id == project_id)) or 0
+    return page.answer(_read(connection, query), total)
 
 
 def _described_sessions() -> Select[Any]:
-    of_session = select(func.count()).where(logs.c.session_id == sessions.c.id).correlate(sessions)
+    of_session = (
+        select(cast(func.coalesce(func.sum(project_sessions.c.datapoints_count), 0), BigInteger))
+        .where(project_sessions.c.session_sequence == sessions.c.sequence)
+        .correlate(sessions)
+    )
     return select(
         sessions.c.id,
         sessions.c.reference_id,
@@ -112,10 +105,10 @@ def _read(connection: Connection, query: Select[Any]) -> list[dict[str, Any]]:
 
 def _projects_of(connection: Connection, session_ids: Sequence[str]) -> dict[str, list[dict[str, str]]]:
     query = (
-        select(logs.c.session_id, projects.c.id, projects.c.name)
-        .join(projects, projects.c.id == logs.c.project_id)
-        .where(logs.c.session_id.in_(session_ids))
-        .group_by(logs.c.session_id, projects.c.sequence, projects.c.id, projects.c.name)
+        select(sessions.c.id, projects.c.id, projects.c.name)
+        .join(project_sessions, project_sessions.c.session_sequence == sessions.c.sequence)
+        .join(projects, projects.c.id == project_sessions.c.project_id)
+        .where(sessions.c.id.in_(session_ids))
         .order_by(projects.c.sequence)
     )
     projects_of: dict[str, list[dict[str, str]]] = defaultdict(list)

@@ -4,12 +4,13 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
+from hl_sessions.server.access import organisation_of
 from hl_sessions.server.answers import CreatedSession, SessionAnswer, SessionPage
-from hl_sessions.server.calls import PageNumber, PageSize, found, read_for, write_for
+from hl_sessions.server.calls import PageNumber, PageSize, database_of, found, read_for
 from hl_sessions.server.json_body import json_response
 from hl_sessions.server.openapi import NOT_FOUND
 from hl_sessions.server.pages import Page
-from hl_sessions.server.session_records import create_session, get_session, list_sessions
+from hl_sessions.server.session_records import create_sessions, get_session, list_sessions
 from hl_sessions.server.wire_values import ProjectId, SessionId
 
 router: Final = APIRouter(tags=["Sessions"])
@@ -18,7 +19,8 @@ router: Final = APIRouter(tags=["Sessions"])
 @router.post("/sessions", status_code=201, responses={201: {"model": CreatedSession}})
 async def post_session(request: Request) -> Response:
     """Make a session."""
-    return json_response({"id": await write_for(request, create_session)}, 201)
+    session_id = await database_of(request).write_together(create_sessions, organisation_of(request))
+    return json_response({"id": session_id}, 201)
 
 
 @router.get("/sessions/{session_id}", responses={200: {"model": SessionAnswer}, **NOT_FOUND})

@@ -93,6 +93,9 @@ projects = Table(
     Column("name", String, nullable=False),
     Column("created_at", UTCDateTime, nullable=False),
     Column("updated_at", UTCDateTime, nullable=False),
+    # Counted along, as to count anew takes the longer the more there are: see ``datapoint_counts``.
+    Column("datapoints_count", BigInteger, nullable=False, server_default="0"),
+    Column("sessions_count", BigInteger, nullable=False, server_default="0"),
     UniqueConstraint("organisation_id", "name", name="project_names"),
 )
 
@@ -106,6 +109,18 @@ sessions = Table(
     Column("created_at", UTCDateTime, nullable=False),
     Column("updated_at", UTCDateTime, nullable=False),
     UniqueConstraint("organisation_id", "reference_id", name="session_references"),
+    Index("sessions_of_organisation", "organisation_id", "created_at", "sequence"),
+)
+
+# Which sessions hold datapoints of which projects, and how many: never none.
+project_sessions = Table(
+    "project_sessions",
+    metadata,
+    Column("project_id", ForeignKey(projects.c.id), primary_key=True),
+    Column("session_sequence", ForeignKey(sessions.c.sequence), primary_key=True),
+    Column("datapoints_count", BigInteger, nullable=False),
+    Index("projects_of_session", "session_sequence"),
+    sqlite_with_rowid=False,
 )
 
 logs = Table(
@@ -145,7 +160,6 @@ logs = Table(
     UniqueConstraint("organisation_id", "reference_id", name="log_references"),
     Index("logs_of_session", "session_id", "created_at", "sequence"),
     Index("logs_of_project", "project_id", "created_at", "sequence"),
-    Index("sessions_of_project", "project_id", "session_id"),
 )
 
 feedback = Table(

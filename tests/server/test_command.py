@@ -96,7 +96,7 @@ def test_a_host_of_another_machine_is_one_clear_line() -> None:
         (["--api-key", ""], {}, "the API key is empty"),
         ([], {"HL_SESSIONS_API_KEY": ""}, "the API key is empty"),
         ([], {"HL_SESSIONS_API_KEY": f"{KEY}\n"}, "the API key may hold printable ASCII characters only"),
-        (["--db", "postgresql://me:secret@db/x"], {}, "SQLite in this version, not 'postgresql'"),
+        (["--db", "mysql://me:secret@db/x"], {}, "a postgresql:// URL, not 'mysql'"),
         (["--db", "sqlite://"], {}, "the database has to be a file"),
         (["--db", ":memory:"], {}, "the database has to be a file"),
         (["--db", "://secret"], {}, "the database URL cannot be parsed"),

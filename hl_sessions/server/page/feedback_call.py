@@ -4,21 +4,23 @@ from datetime import datetime, timezone
 from typing import Final
 
 from fastapi import HTTPException
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, select
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from hl_sessions.server.identifiers import FEEDBACK, new_identifier
+from hl_sessions.server.feedback_records import add_feedback
 from hl_sessions.server.page.requests import is_from_script
-from hl_sessions.server.page.session_detail import RATING
-from hl_sessions.server.session_records import touch_session
+from hl_sessions.server.page.session_detail import RATER, RATING
+from hl_sessions.server.session_records import touch_sessions
 from hl_sessions.server.tables import feedback, logs
+from hl_sessions.server.wire import LogFeedback
 
-RATINGS: Final = ("good", "bad")
+RATINGS: Final = ("good", "bad", "none")
+"""What a click can mean; the last one takes back an earlier one."""
 
 
 async def rate_datapoint(request: Request) -> Response:
-    """Rate a datapoint, and go back to it."""
+    """Rate a datapoint, or take that back, and go back to it."""
     form = await request.form()
     value, log_id = form.get("value"), request.path_params["log_id"]
     if not isinstance(value, str) or value not in RATINGS:
@@ -41,11 +43,10 @@ def _rate(connection: Connection, organisation_id: int, log_id: str, value: str)
     )
     if session_id is None:
         return None
+    of_page = (feedback.c.log_id == log_id, feedback.c.type == RATING, feedback.c.user == RATER)
+    connection.execute(delete(feedback).where(*of_page))
     now = datetime.now(timezone.utc)
-    connection.execute(
-        insert(feedback).values(
-            id=new_identifier(FEEDBACK), log_id=log_id, type=RATING, value=value, created_at=now
-        )
-    )
-    touch_session(connection, session_id, now)
+    if value != "none":
+        add_feedback(connection, log_id, LogFeedback(type=RATING, value=value, user=RATER), now)
+    touch_sessions(connection, [session_id], now)
     return session_id

@@ -41,6 +41,8 @@ def upgrade() -> None:
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("datapoints_count", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("sessions_count", sa.BigInteger(), server_default="0", nullable=False),
         sa.ForeignKeyConstraint(["organisation_id"], ["organisations.sequence"]),
         sa.PrimaryKeyConstraint("sequence"),
         sa.UniqueConstraint("id"),
@@ -58,6 +60,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("sequence"),
         sa.UniqueConstraint("id"),
         sa.UniqueConstraint("organisation_id", "reference_id", name="session_references"),
+    )
+    op.create_index(
+        "sessions_of_organisation", "sessions", ["organisation_id", "created_at", "sequence"], unique=False
     )
     op.create_table(
         "logs",
@@ -102,7 +107,17 @@ def upgrade() -> None:
     op.create_index("ix_logs_parent_id", "logs", ["parent_id"], unique=False)
     op.create_index("logs_of_project", "logs", ["project_id", "created_at", "sequence"], unique=False)
     op.create_index("logs_of_session", "logs", ["session_id", "created_at", "sequence"], unique=False)
-    op.create_index("sessions_of_project", "logs", ["project_id", "session_id"], unique=False)
+    op.create_table(
+        "project_sessions",
+        sa.Column("project_id", sa.String(), nullable=False),
+        sa.Column("session_sequence", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("datapoints_count", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["project_id"], ["projects.id"]),
+        sa.ForeignKeyConstraint(["session_sequence"], ["sessions.sequence"]),
+        sa.PrimaryKeyConstraint("project_id", "session_sequence"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("projects_of_session", "project_sessions", ["session_sequence"], unique=False)
     op.create_table(
         "feedback",
         sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),

@@ -1,0 +1,95 @@
+"""Keeps count of the datapoints of projects and of sessions, in the transaction that adds or deletes them."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, Final, TypeAlias
+
+from sqlalchemy import Connection, Insert, bindparam, delete, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from hl_sessions.server.tables import project_sessions, projects
+
+Place: TypeAlias = tuple[str, int | None]
+"""The ID of the project of a datapoint, and the sequence of its session, if it has one."""
+
+
+def _adding(insert: Any) -> Insert:
+    adding = insert(project_sessions)
+    counted = project_sessions.c.datapoints_count
+    statement: Insert = adding.on_conflict_do_update(
+        index_elements=project_sessions.primary_key.columns.keys(),
+        set_={counted.name: counted + adding.excluded[counted.name]},
+    ).returning(project_sessions)
+    return statement
+
+
+_ADD_TO_SESSION: Final = {"sqlite": _adding(sqlite.insert), "postgresql": _adding(postgresql.insert)}
+_TAKE_FROM_SESSION: Final = (
+    update(project_sessions)
+    .where(
+        project_sessions.c.project_id == bindparam("project"),
+        project_sessions.c.session_sequence == bindparam("session"),
+    )
+    .values(datapoints_count=project_sessions.c.datapoints_count - bindparam("datapoints"))
+)
+_ADD_TO_PROJECT: Final = (
+    update(projects)
+    .where(projects.c.id == bindparam("project"))
+    .values(
+        datapoints_count=projects.c.datapoints_count + bindparam("datapoints"),
+        sessions_count=projects.c.sessions_count + bindparam("sessions"),
+    )
+)
+
+
+def count_added(connection: Connection, places: Iterable[Place]) -> None:
+    """Count datapoints that are added, each by its place."""
+    added = Counter(places)
+    # In order, here and below: transactions that lock the same rows in the same order never wait in a circle.
+    in_sessions = sorted((key, n) for key, n in added.items() if key[1] is not None)
+    new_sessions: Counter[str] = Counter()
+    if in_sessions:
+        rows = [
+            {"project_id": project_id, "session_sequence": session, "datapoints_count": n}
+            for (project_id, session), n in in_sessions
+        ]
+        for project_id, session, n in connection.execute(_ADD_TO_SESSION[connection.dialect.name], rows):
+            new_sessions[project_id] += n == added[project_id, session]
+    _add_to_projects(connection, added, new_sessions)
+
+
+def count_deleted(connection: Connection, places: Iterable[Place]) -> None:
+    """Count datapoints that are deleted, each by its place."""
+    deleted = Counter(places)
+    in_sessions = sorted((key, n) for key, n in deleted.items() if key[1] is not None)
+    empty_sessions: Counter[str] = Counter()
+    if in_sessions:
+        connection.execute(
+            _TAKE_FROM_SESSION,
+            [{"project": key[0], "session": key[1], "datapoints": n} for key, n in in_sessions],
+        )
+        key = tuple_(project_sessions.c.project_id, project_sessions.c.session_sequence)
+        empty = (
+            delete(project_sessions)
+            .where(project_sessions.c.datapoints_count == 0, key.in_([key for key, _ in in_sessions]))
+            .returning(project_sessions.c.project_id)
+        )
+        empty_sessions.update(connection.scalars(empty))
+    _add_to_projects(
+        connection,
+        Counter({place: -n for place, n in deleted.items()}),
+        Counter({project_id: -n for project_id, n in empty_sessions.items()}),
+    )
+
+
+def _add_to_projects(connection: Connection, datapoints: Counter[Place], sessions: Counter[str]) -> None:
+    of_project: Counter[str] = Counter()
+    for (project_id, _), n in datapoints.items():
+        of_project[project_id] += n
+    connection.execute(
+        _ADD_TO_PROJECT,
+        [
+            {"project": project_id, "datapoints": n, "sessions": sessions[project_id]}
+            for project_id, n in sorted(of_project.items())
+        ],
+    )

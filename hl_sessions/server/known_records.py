@@ -1,0 +1,131 @@
+"""What new logs refer to, looked up for all of them at once."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, Final, TypeAlias
+
+from sqlalchemy import Column, Connection, Row, Table, select
+
+from hl_sessions.server.tables import logs, projects, sessions
+from hl_sessions.server.wire import LogRequest
+
+_LOOKED_UP_AT_ONCE: Final = 1000
+"""How many values one query looks for; no database takes any number of them."""
+
+_SHOWN: Final[dict[Table, list[Column[Any]]]] = {
+    projects: [projects.c.id, projects.c.organisation_id, projects.c.name],
+    sessions: [sessions.c.id, sessions.c.organisation_id, sessions.c.reference_id, sessions.c.sequence],
+    logs: [logs.c.id, logs.c.organisation_id, logs.c.reference_id, logs.c.session_id],
+}
+
+Name: TypeAlias = tuple[int, str]  # the ID of an organisation, and what is unique in it
+
+
+@dataclass(frozen=True)
+class KnownProject:
+    """A project that is there, or is about to be."""
+
+    id: str
+    organisation_id: int
+    name: str
+
+
+@dataclass
+class KnownSession:
+    """The same of a session.
+
+    Args:
+        id: Its ID.
+        organisation_id: Whose it is.
+        reference_id: The caller's own ID for it, if there is one.
+        sequence: Its place in the order of arrival; ``None`` before it is stored.
+    """
+
+    id: str
+    organisation_id: int
+    reference_id: str | None
+    sequence: int | None = None
+
+
+@dataclass(frozen=True)
+class KnownLog:
+    """The same of a log."""
+
+    id: str
+    organisation_id: int
+    reference_id: str | None
+    session: KnownSession | None
+
+
+@dataclass
+class KnownRecords:
+    """What logs refer to, by ID and by name."""
+
+    """What logs refer to, by ID or name."""
+
+    projects: dict[str, KnownProject] = field(default_factory=dict)
+    projects_by_name: dict[Name, KnownProject] = field(default_factory=dict)
+    sessions: dict[str, KnownSession] = field(default_factory=dict)
+    sessions_by_reference: dict[Name, KnownSession] = field(default_factory=dict)
+    logs: dict[str, KnownLog] = field(default_factory=dict)
+    logs_by_reference: dict[Name, KnownLog] = field(default_factory=dict)
+
+    def add(self, others: "KnownRecords") -> None:
+        """Know these, too."""
+        self.projects |= others.projects
+        self.projects_by_name |= others.projects_by_name
+        self.sessions |= others.sessions
+        self.sessions_by_reference |= others.sessions_by_reference
+        self.logs |= others.logs
+        self.logs_by_reference |= others.logs_by_reference
+
+
+def look_up(connection: Connection, requests: Sequence[tuple[int, Sequence[LogRequest]]]) -> KnownRecords:
+    """Give what is there of all that the logs refer to; of another organisation's it may be more.
+
+    Args:
+        connection: The connection of the transaction.
+        requests: Of each request the ID of the organisation, and its logs.
+    """
+    records = KnownRecords()
+    organisation_ids = sorted({organisation_id for organisation_id, _ in requests})
+    given = [request for _, of_one in requests for request in of_one]
+
+    def find(table: Table, name: str, *attributes: str, more: Iterable[str] = ()) -> Iterator[Row[Any]]:
+        named = {getattr(request, attribute) for request in given for attribute in attributes} | set(more)
+        values = sorted(named - {None})
+        shown = _SHOWN[table]
+        for start in range(0, len(values), _LOOKED_UP_AT_ONCE):
+            query = select(*shown).where(
+                table.c.organisation_id.in_(organisation_ids),
+                table.c[name].in_(values[start : start + _LOOKED_UP_AT_ONCE]),
+            )
+            yield from connection.execute(query)
+
+    for row in chain(find(projects, "id", "project_id"), find(projects, "name", "project")):
+        project = KnownProject(row.id, row.organisation_id, row.name)
+        records.projects[project.id] = project
+        records.projects_by_name[project.organisation_id, project.name] = project
+    found_logs = {
+        row.id: row
+        for row in chain(
+            find(logs, "id", "parent_id"),
+            find(logs, "reference_id", "reference_id", "parent_reference_id"),
+        )
+    }
+    of_parents = {row.session_id for row in found_logs.values()} - {None}
+    for row in chain(
+        find(sessions, "id", "session_id", more=of_parents),
+        find(sessions, "reference_id", "session_reference_id"),
+    ):
+        session = KnownSession(row.id, row.organisation_id, row.reference_id, row.sequence)
+        records.sessions[session.id] = session
+        if session.reference_id is not None:
+            records.sessions_by_reference[session.organisation_id, session.reference_id] = session
+    for row in found_logs.values():
+        log = KnownLog(row.id, row.organisation_id, row.reference_id, records.sessions.get(row.session_id))
+        records.logs[log.id] = log
+        if log.reference_id is not None:
+            records.logs_by_reference[log.organisation_id, log.reference_id] = log
+    return records

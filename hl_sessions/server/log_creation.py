@@ -1,0 +1,210 @@
+"""Stores new logs, those of many requests by a few statements, whatever their number."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any, Final
+
+from sqlalchemy import Connection, insert
+
+from hl_sessions.server.datapoint_counts import count_added
+from hl_sessions.server.feedback_records import feedback_values
+from hl_sessions.server.identifiers import CONFIG, LOG, PROJECT, SESSION, new_identifier
+from hl_sessions.server.invalid_entry import InvalidEntryError
+from hl_sessions.server.known_records import KnownLog, KnownProject, KnownRecords, KnownSession, look_up
+from hl_sessions.server.log_records import PAYLOADS
+from hl_sessions.server.session_records import touch_sessions
+from hl_sessions.server.tables import feedback, logs, projects, sessions
+from hl_sessions.server.wire import LogRequest
+from hl_sessions.server.wire_configs import described_config
+
+_NOT_COPIED: Final = frozenset(
+    {"project", "session_reference_id", "parent_reference_id", "config", "feedback"}
+)
+_EMPTY_ROW: Final = dict.fromkeys(column.name for column in logs.c if column is not logs.c.sequence)
+"""Rows that are inserted together have to name the same columns."""
+
+
+@dataclass
+class _Additions:
+    """What one request adds, or all of them."""
+
+    records: KnownRecords = field(default_factory=KnownRecords)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    places: list[tuple[KnownProject, KnownSession | None]] = field(default_factory=list)
+    feedback: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, others: "_Additions") -> None:
+        self.records.add(others.records)
+        self.rows += others.rows
+        self.places += others.places
+        self.feedback += others.feedback
+
+
+def create_logs(
+    connection: Connection, requests: Sequence[tuple[int, Sequence[LogRequest]]]
+) -> list[list[dict[str, str]] | InvalidEntryError]:
+    """Store logs, and the projects and sessions that they are the first to name.
+
+    Args:
+        connection: The connection of the transaction.
+        requests: Of each request the ID of the organisation, and its logs.
+
+    Returns:
+        Of each request the IDs of each log, of its project and, if it has one, its session, in the order of
+        the logs; or what is wrong with the request, of which nothing is stored then.
+    """
+    now = datetime.now(timezone.utc)
+    known = look_up(connection, requests)
+    added = _Additions()
+    answers: list[list[dict[str, str]] | InvalidEntryError] = []
+    for organisation_id, given in requests:
+        adding = _Adding(organisation_id, known, now)
+        try:
+            answers.append([adding.add(index, request) for index, request in enumerate(given)])
+        except InvalidEntryError as error:
+            answers.append(error)
+        else:
+            known.add(adding.additions.records)
+            added.add(adding.additions)
+    if added.rows:
+        _store(connection, added, now)
+    return answers
+
+
+@dataclass
+class _Adding:
+    """Finds out what one request adds to what is known."""
+
+    organisation_id: int
+    known: KnownRecords
+    now: datetime
+    additions: _Additions = field(default_factory=_Additions)
+
+    def add(self, index: int, request: LogRequest) -> dict[str, str]:
+        project = self._find_project(index, request)
+        session = self._find_session(index, request)
+        parent = self._find_parent(index, request, session)
+        if parent is not None:
+            session = parent.session
+        log = KnownLog(new_identifier(LOG), self.organisation_id, request.reference_id, session)
+        if log.reference_id is not None:
+            name = (self.organisation_id, log.reference_id)
+            if name in self.known.logs_by_reference or name in self.additions.records.logs_by_reference:
+                raise InvalidEntryError(index, "reference_id", "Another datapoint has this reference ID")
+            self.additions.records.logs_by_reference[name] = log
+        self.additions.places.append((project, session))
+        self.additions.rows.append(self._row(request, log, project, parent))
+        self.additions.feedback += [
+            feedback_values(log.id, given, self.now) for given in request.feedback or ()
+        ]
+        answer = {"id": log.id, "project_id": project.id}
+        if session is not None:
+            answer["session_id"] = session.id
+        return answer
+
+    def _find_project(self, index: int, request: LogRequest) -> KnownProject:
+        if request.project_id is not None:
+            project = self.known.projects.get(request.project_id)
+            if project is None or project.organisation_id != self.organisation_id:
+                raise InvalidEntryError(index, "project_id", "There is no such project")
+            if request.project not in {None, project.name}:
+                raise InvalidEntryError(index, "project", "The project with this ID has another name")
+            return project
+        if request.project is None:
+            raise InvalidEntryError(index, "project", "One of 'project' and 'project_id' is required")
+        name = (self.organisation_id, request.project)
+        records = self.additions.records
+        found = self.known.projects_by_name.get(name) or records.projects_by_name.get(name)
+        if found is None:
+            found = KnownProject(new_identifier(PROJECT), self.organisation_id, request.project)
+            records.projects[found.id] = records.projects_by_name[name] = found
+        return found
+
+    def _find_session(self, index: int, request: LogRequest) -> KnownSession | None:
+        if request.session_id is not None:
+            session = self.known.sessions.get(request.session_id)
+            if session is None or session.organisation_id != self.organisation_id:
+                raise InvalidEntryError(index, "session_id", "There is no such session")
+            return session
+        if request.session_reference_id is None:
+            return None
+        name = (self.organisation_id, request.session_reference_id)
+        records = self.additions.records
+        found = self.known.sessions_by_reference.get(name) or records.sessions_by_reference.get(name)
+        if found is None:
+            found = KnownSession(new_identifier(SESSION), self.organisation_id, request.session_reference_id)
+            records.sessions[found.id] = records.sessions_by_reference[name] = found
+        return found
+
+    def _find_parent(self, index: int, request: LogRequest, session: KnownSession | None) -> KnownLog | None:
+        # What is known only: a log cannot be the parent of another one in the same request.
+        if request.parent_id is not None:
+            field_name, parent = "parent_id", self.known.logs.get(request.parent_id)
+        elif request.parent_reference_id is not None:
+            name = (self.organisation_id, request.parent_reference_id)
+            field_name, parent = "parent_reference_id", self.known.logs_by_reference.get(name)
+        else:
+            return None
+        if parent is None or parent.organisation_id != self.organisation_id:
+            raise InvalidEntryError(index, field_name, "There is no such datapoint")
+        if session is not None and (parent.session is None or session.id != parent.session.id):
+            raise InvalidEntryError(index, field_name, "The parent is not in the session of this datapoint")
+        return parent
+
+    def _row(
+        self, request: LogRequest, log: KnownLog, project: KnownProject, parent: KnownLog | None
+    ) -> dict[str, Any]:
+        save = request.save is not False
+        given = request.model_dump(
+            exclude_none=True, exclude=set(_NOT_COPIED if save else _NOT_COPIED | PAYLOADS)
+        )
+        return (
+            _EMPTY_ROW
+            | given
+            | {
+                "id": log.id,
+                "organisation_id": self.organisation_id,
+                "project_id": project.id,
+                "session_id": None if log.session is None else log.session.id,
+                "parent_id": None if parent is None else parent.id,
+                "created_at": request.created_at or self.now,
+                "updated_at": self.now,
+                "save": save,
+                "config": described_config(request.config, request.config_id or new_identifier(CONFIG)),
+            }
+        )
+
+
+def _store(connection: Connection, added: _Additions, now: datetime) -> None:
+    times = {"created_at": now, "updated_at": now}
+    new_projects = [
+        {"id": project.id, "organisation_id": project.organisation_id, "name": project.name} | times
+        for project in added.records.projects.values()
+    ]
+    if new_projects:
+        connection.execute(insert(projects), new_projects)
+    new_sessions = added.records.sessions
+    if new_sessions:
+        rows = [
+            {
+                "id": session.id,
+                "organisation_id": session.organisation_id,
+                "reference_id": session.reference_id,
+            }
+            | times
+            for session in new_sessions.values()
+        ]
+        statement = insert(sessions).returning(sessions.c.id, sessions.c.sequence)
+        for session_id, sequence in connection.execute(statement, rows):
+            new_sessions[session_id].sequence = sequence
+    connection.execute(insert(logs), added.rows)
+    if added.feedback:
+        connection.execute(insert(feedback), added.feedback)
+    count_added(
+        connection,
+        [(project.id, None if session is None else session.sequence) for project, session in added.places],
+    )
+    touched = {session.id for _, session in added.places if session is not None} - new_sessions.keys()
+    if touched:
+        touch_sessions(connection, sorted(touched), now)
