@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, func, literal, select, union_all
 
-from hl_sessions.server.tables import logs, sessions
+from hl_sessions.server.tables import logs, projects, sessions
 
 SAMPLE: Final = 200
 """From how many datapoints of a span its latencies are told: the newest ones."""
@@ -71,7 +71,10 @@ class Span:
 
 
 def read_activity(
-    connection: Connection, organisation_id: int, project_id: str | None, begins: Sequence[datetime]
+    connection: Connection,
+    organisation_id: int,
+    project_id: str | None,
+    begins: Sequence[datetime],
 ) -> list[Span]:
     """Count what was logged in the spans between consecutive times.
 
@@ -82,9 +85,13 @@ def read_activity(
         begins: When the spans begin, and when the last one ends.
     """
     spans = list(pairwise(begins))
-    wanted = [logs.c.organisation_id == organisation_id]
-    if project_id is not None:
-        wanted.append(logs.c.project_id == project_id)
+    project_ids = connection.scalars(
+        select(projects.c.id).where(
+            projects.c.organisation_id == organisation_id, projects.c.id == (project_id or projects.c.id)
+        )
+    ).all()
+    # By project, as the index of datapoints by time is.
+    wanted = [logs.c.project_id.in_(project_ids)]
     session_counts = _counts(connection, spans, sessions, [sessions.c.organisation_id == organisation_id])
     datapoint_counts = _counts(connection, spans, logs, wanted)
     error_counts = _counts(connection, spans, logs, [*wanted, logs.c.error.is_not(None)])

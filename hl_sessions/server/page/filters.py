@@ -9,6 +9,8 @@ from urllib.parse import urlencode
 
 from hl_sessions.server.identifiers import PROJECT, SESSION, identifier_pattern
 
+_DAY: Final = timedelta(days=1)
+
 MAX_SEARCH: Final = 200
 """The longest text to search for, in characters."""
 
@@ -75,7 +77,7 @@ class SessionFilter:
     def end(self) -> datetime | None:
         """The first moment at which it may not have begun any more."""
         day = _read_day("until", self.until_day)
-        return day and day + timedelta(days=1)
+        return day and day + _DAY
 
     def __bool__(self) -> bool:
         return self != SessionFilter()
@@ -140,7 +142,9 @@ def _read_day(name: str, value: str | None) -> datetime | None:
     if not value:
         return None
     try:
-        # Years with four digits, far enough from both ends of the calendar to add a day.
-        return datetime.strptime(value, "%Y-%m-%d").replace(tzinfo=timezone.utc)
-    except ValueError:
+        day = datetime.strptime(value, "%Y-%m-%d").replace(tzinfo=timezone.utc)
+        # The calendar ends, and a day may have to be added.
+        _ = day + _DAY
+    except (ValueError, OverflowError):
         raise InvalidFilterError(f"{name} has to be a day such as 2026-11-22") from None
+    return day

@@ -1,6 +1,7 @@
 """Values in one line, for tables."""
 
 import json
+import re
 from typing import Any, Final
 
 LENGTH: Final = 240
@@ -8,6 +9,8 @@ LENGTH: Final = 240
 
 STORED_LENGTH: Final = 2000
 """How much of a stored JSON text is looked at for its line, in characters."""
+
+_FIRST_TEXT: Final = re.compile(r'\{\s*"(?:[^"\\]|\\.)*"\s*:\s*"((?:[^"\\]|\\u[0-9a-fA-F]{4}|\\[^u])*)')
 
 
 def preview_text(text: str) -> str:
@@ -24,7 +27,7 @@ def preview_inputs(text: str) -> str:
     try:
         value = json.loads(text)
     except ValueError:
-        return preview_text(text)
+        return preview_text(_first_text(text))
     if isinstance(value, dict) and len(value) == 1:
         (value,) = value.values()
     elif isinstance(value, dict):
@@ -44,6 +47,16 @@ def preview_messages(text: str) -> str:
         return preview_text(text)
     said = [message.get("content") for message in messages if message.get("role") == "user"]
     return preview_text(_as_text(said[-1] or "")) if said else ""
+
+
+def _first_text(beginning: str) -> str:
+    """Give what is there of the first value of an object, if that is a text, and else all that is there."""
+    match = _FIRST_TEXT.match(beginning)
+    if match is None:
+        return beginning
+    text: str = json.loads(f'"{match[1]}"')
+    # The beginning may end between the two halves of a character.
+    return text.encode(errors="ignore").decode()
 
 
 def _as_text(value: Any) -> str:

@@ -4,6 +4,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from hl_sessions.server.database_errors import DatabaseFullError, DatabaseUnavailableError
 from hl_sessions.server.page.filters import InvalidFilterError
 from hl_sessions.server.page.templates import render
 
@@ -26,6 +27,18 @@ async def answer_invalid_filter(request: Request, error: Exception) -> Response:
     return problem(request, 422, "The address cannot be understood", f"{error}.")
 
 
+async def answer_full_database(request: Request, _error: Exception) -> Response:
+    """Say that nothing can be stored."""
+    return problem(request, 507, "Nothing can be stored", "The disk of the database is full.")
+
+
+async def answer_absent_database(request: Request, _error: Exception) -> Response:
+    """Say that the database does not answer."""
+    answer = problem(request, 503, "The database does not answer", "It may in a moment: load the page again.")
+    answer.headers["Retry-After"] = "1"
+    return answer
+
+
 async def answer_failure(request: Request, _error: Exception) -> Response:
     """Say that the server has failed; why is in its log."""
     return problem(request, 500, "The server has failed", "Why is in its log.")
@@ -33,6 +46,8 @@ async def answer_failure(request: Request, _error: Exception) -> Response:
 
 HANDLERS = {
     HTTPException: answer_http_error,
+    DatabaseFullError: answer_full_database,
+    DatabaseUnavailableError: answer_absent_database,
     InvalidFilterError: answer_invalid_filter,
     Exception: answer_failure,
 }

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection, func, select
 
@@ -35,13 +35,19 @@ class ListedProject:
 
 def list_projects(connection: Connection, organisation_id: int) -> list[ListedProject]:
     """Read the projects, the newest one first."""
+    last_at = (
+        select(func.max(logs.c.created_at))
+        .where(logs.c.project_id == projects.c.id)
+        .correlate(projects)
+        .scalar_subquery()
+    )
     query = (
         select(
             projects.c.id,
             projects.c.name,
             projects.c.created_at,
-            _of_project(func.count()).label("datapoints"),
-            _of_project(func.max(logs.c.created_at)).label("last_datapoint_at"),
+            projects.c.datapoints_count.label("datapoints"),
+            last_at.label("last_datapoint_at"),
         )
         .where(projects.c.organisation_id == organisation_id)
         .order_by(projects.c.sequence.desc())
@@ -60,7 +66,3 @@ def name_projects(connection: Connection, organisation_id: int) -> Sequence[Proj
     )
     links = [ProjectLink(row.id, row.name) for row in connection.execute(query)]
     return sorted(links, key=lambda link: link.name.casefold())
-
-
-def _of_project(value: Any) -> Any:
-    return select(value).where(logs.c.project_id == projects.c.id).correlate(projects).scalar_subquery()

@@ -5,6 +5,8 @@ from typing import Final
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hl_sessions.server.page.local_path import STATIC
+
 _HEADERS: Final = {
     # Scripts, styles and data from this origin only, nothing inline, and no foreign frame around it.
     "Content-Security-Policy": (
@@ -37,7 +39,8 @@ class SecurityHeadersMiddleware:
                 headers = MutableHeaders(scope=message)
                 headers.update(_HEADERS)
                 # What was shown to who was signed in is not to be shown once they are not.
-                headers.setdefault("Cache-Control", "no-store")
+                is_file = scope["path"].startswith(f"{STATIC}/")
+                headers["Cache-Control"] = "no-cache" if is_file else "no-store"
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

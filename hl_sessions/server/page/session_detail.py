@@ -17,6 +17,9 @@ SIZE: Final = 100
 RATING: Final = "rating"
 """The type of the feedback that is given with a click."""
 
+RATER: Final = "page"
+"""Who gives it, so that a click takes back or replaces no rating that somebody has logged."""
+
 
 @dataclass(frozen=True)
 class Feedback:
@@ -26,6 +29,11 @@ class Feedback:
     value: Any
     user: str | None
     created_at: datetime
+
+    @property
+    def is_from_page(self) -> bool:
+        """Whether it was given with a click on the page."""
+        return (self.type, self.user) == (RATING, RATER)
 
 
 @dataclass(frozen=True)
@@ -70,8 +78,8 @@ class Datapoint:
 
     @property
     def rating(self) -> Any:
-        """The latest rating, or ``None``."""
-        return next((given.value for given in reversed(self.feedback) if given.type == RATING), None)
+        """The rating that was given on the page, or ``None``."""
+        return next((given.value for given in reversed(self.feedback) if given.is_from_page), None)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from sqlalchemy import Column, Connection, Text, cast, func, select
 
 from hl_sessions.server.page.epoch import EpochSeconds
 from hl_sessions.server.page.preview import STORED_LENGTH, preview_inputs, preview_messages, preview_text
-from hl_sessions.server.tables import logs, projects, sessions
+from hl_sessions.server.tables import logs, project_sessions, projects, sessions
 
 
 @dataclass(frozen=True)
@@ -120,10 +120,10 @@ def _totals_of(connection: Connection, session_ids: Sequence[str]) -> dict[str, 
 
 def _projects_of(connection: Connection, session_ids: Sequence[str]) -> dict[str, list[ProjectLink]]:
     query = (
-        select(logs.c.session_id, projects.c.id, projects.c.name)
-        .join(projects, projects.c.id == logs.c.project_id)
-        .where(logs.c.session_id.in_(session_ids))
-        .distinct()
+        select(sessions.c.id, projects.c.id, projects.c.name)
+        .join(project_sessions, project_sessions.c.session_sequence == sessions.c.sequence)
+        .join(projects, projects.c.id == project_sessions.c.project_id)
+        .where(sessions.c.id.in_(session_ids))
         .order_by(projects.c.name)
     )
     projects_of: dict[str, list[ProjectLink]] = defaultdict(list)

@@ -9,13 +9,14 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from hl_sessions.server.json_body import json_response
 from hl_sessions.server.log_records import get_log
+from hl_sessions.server.page import session_search
 from hl_sessions.server.page.conversation import tell
 from hl_sessions.server.page.filters import Cursor, SessionFilter
 from hl_sessions.server.page.problems import problem
 from hl_sessions.server.page.project_list import name_projects
 from hl_sessions.server.page.session_detail import read_session, read_version
 from hl_sessions.server.page.session_list import describe_sessions
-from hl_sessions.server.page.session_search import SCANNED, UnknownCursorError, find_sessions
+from hl_sessions.server.page.session_search import UnknownCursorError, find_sessions
 from hl_sessions.server.page.templates import render
 from hl_sessions.server.page.timeline import lay_out
 
@@ -99,7 +100,7 @@ async def _read_list(
             "found": found,
             "sessions": describe_sessions(connection, found.ids),
             "projects": name_projects(connection, organisation_id) if with_projects else (),
-            "scanned": SCANNED,
+            "scanned": session_search.SCANNED,
         }
 
     values: dict[str, Any] = await request.app.state.database.read(query)

@@ -1,35 +1,20 @@
 """Which sessions belong into a part of the list: by position, filter and search."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Select,
-    Text,
-    and_,
-    cast,
-    exists,
-    literal,
-    or_,
-    select,
-    tuple_,
-)
+from sqlalchemy import ColumnElement, Connection, Select, Tuple, and_, literal, or_, select, tuple_
 
 from hl_sessions.server.page.filters import Cursor, SessionFilter
-from hl_sessions.server.tables import logs, sessions
+from hl_sessions.server.tables import logs, project_sessions, sessions
+from hl_sessions.server.text_search import json_contains, text_contains
 
 SIZE: Final = 50
 """How many sessions a part of the list holds."""
 
 SCANNED: Final = 2000
 """How many sessions one search looks into, so that its time does not grow with the database."""
-
-_POSITION: Final = (sessions.c.created_at, sessions.c.sequence)
-"""What the list is ordered by: two sessions may have begun at the same time."""
 
 
 class UnknownCursorError(LookupError):
@@ -62,13 +47,17 @@ def find_sessions(
     Raises:
         UnknownCursorError: When the session at which the part begins is not there.
     """
-    candidates: Select[Any] = select(sessions.c.id, *_POSITION).where(
-        sessions.c.organisation_id == organisation_id, *_conditions(wanted)
-    )
+    candidates, order = _candidates(organisation_id, wanted)
     known = wanted.search and _find_identified(connection, organisation_id, wanted.search)
     if known:
         candidates = candidates.where(sessions.c.id == known)
-    candidates = _placed(candidates, connection, organisation_id, cursor)
+    session_id = cursor.before or cursor.after
+    if session_id is not None:
+        position = _position_of(connection, organisation_id, session_id, order)
+        here = tuple_(*order)
+        candidates = candidates.where(here > position if cursor.after else here < position)
+    # Away from the cursor.
+    candidates = candidates.order_by(*(order if cursor.after else (column.desc() for column in order)))
     inside = _condition_inside(wanted, is_known=bool(known))
     if inside is None:
         found, scanned_to = list(connection.scalars(candidates.limit(SIZE + 1))), None
@@ -81,31 +70,46 @@ def find_sessions(
     return FoundSessions(found, cursor.before is not None, has_more, None if has_more else scanned_to)
 
 
+def _candidates(
+    organisation_id: int, wanted: SessionFilter
+) -> tuple[Select[Any], tuple[ColumnElement[Any], ...]]:
+    """Give the sessions that the filter is about, and the columns of an index with them in order."""
+    query = select(sessions.c.id).where(sessions.c.organisation_id == organisation_id)
+    if wanted.begin is not None:
+        query = query.where(sessions.c.created_at >= wanted.begin)
+    if wanted.end is not None:
+        query = query.where(sessions.c.created_at < wanted.end)
+    if wanted.project_id is None:
+        return query, (sessions.c.created_at, sessions.c.sequence)
+    in_project = project_sessions.c.session_sequence == sessions.c.sequence
+    query = query.join_from(project_sessions, sessions, in_project).where(
+        project_sessions.c.project_id == wanted.project_id
+    )
+    return query, (project_sessions.c.session_sequence,)
+
+
+def _position_of(
+    connection: Connection, organisation_id: int, session_id: str, order: tuple[ColumnElement[Any], ...]
+) -> Tuple:
+    query = select(sessions.c.created_at, sessions.c.sequence).where(
+        sessions.c.id == session_id, sessions.c.organisation_id == organisation_id
+    )
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise UnknownCursorError(session_id)
+    values = row[-len(order) :]
+    return tuple_(*(literal(value, column.type) for value, column in zip(values, order, strict=True)))
+
+
 def _scan(
     connection: Connection, candidates: Select[Any], inside: ColumnElement[bool]
 ) -> tuple[list[str], str | None]:
-    scanned = candidates.limit(SCANNED).subquery()
-    of_candidate = exists().where(logs.c.session_id == scanned.c.id, inside)
-    query = (
-        select(scanned.c.id)
-        .where(of_candidate)
-        .order_by(scanned.c.created_at.desc(), scanned.c.sequence.desc())
-    )
-    last = connection.scalar(candidates.offset(SCANNED - 1).limit(1))
-    return list(connection.scalars(query.limit(SIZE + 1))), last
-
-
-def _conditions(wanted: SessionFilter) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
-    if wanted.begin is not None:
-        conditions.append(sessions.c.created_at >= wanted.begin)
-    if wanted.end is not None:
-        conditions.append(sessions.c.created_at < wanted.end)
-    if wanted.project_id is not None:
-        conditions.append(
-            exists().where(logs.c.project_id == wanted.project_id, logs.c.session_id == sessions.c.id)
-        )
-    return conditions
+    """Look into the next candidates; gives those that match, and the last one if there may be more."""
+    scanned = list(connection.scalars(candidates.limit(SCANNED)))
+    matching = select(logs.c.session_id).where(logs.c.session_id.in_(scanned), inside).distinct()
+    matches = set(connection.scalars(matching))
+    found = [session_id for session_id in scanned if session_id in matches]
+    return found[: SIZE + 1], scanned[-1] if len(scanned) == SCANNED else None
 
 
 def _find_identified(connection: Connection, organisation_id: int, text: str) -> str | None:
@@ -121,38 +125,16 @@ def _find_identified(connection: Connection, organisation_id: int, text: str) ->
     return None
 
 
-def _placed(
-    candidates: Select[Any], connection: Connection, organisation_id: int, cursor: Cursor
-) -> Select[Any]:
-    """Put the candidates in order, beginning at the cursor."""
-    newest_first = candidates.order_by(*(column.desc() for column in _POSITION))
-    session_id = cursor.before or cursor.after
-    if session_id is None:
-        return newest_first
-    query = select(*_POSITION).where(
-        sessions.c.id == session_id, sessions.c.organisation_id == organisation_id
-    )
-    row = connection.execute(query).one_or_none()
-    if row is None:
-        raise UnknownCursorError(session_id)
-    position = tuple_(*(literal(value, column.type) for value, column in zip(row, _POSITION, strict=True)))
-    if cursor.before is not None:
-        return newest_first.where(tuple_(*_POSITION) < position)
-    return candidates.where(tuple_(*_POSITION) > position).order_by(*_POSITION)
-
-
 def _condition_inside(wanted: SessionFilter, *, is_known: bool) -> ColumnElement[bool] | None:
     """Give what has to be true of one of the datapoints of a session, if anything."""
     conditions: list[ColumnElement[bool]] = []
     if wanted.errors:
         conditions.append(logs.c.error.is_not(None))
     if wanted.search is not None and not is_known:
-        # Stored JSON may have written the same character in either way.
-        as_json = {json.dumps(wanted.search, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False)}
-        texts = [(column, wanted.search) for column in (logs.c.output, logs.c.error)] + [
-            (cast(column, Text), text)
+        texts = (text_contains(column, wanted.search) for column in (logs.c.output, logs.c.error))
+        payloads = (
+            json_contains(column, wanted.search)
             for column in (logs.c.inputs, logs.c.messages, logs.c.metadata)
-            for text in sorted(as_json)
-        ]
-        conditions.append(or_(*(column.icontains(text, autoescape=True) for column, text in texts)))
+        )
+        conditions.append(or_(*texts, *payloads))
     return and_(*conditions) if conditions else None

@@ -15,8 +15,13 @@ export function rateInPlace() {
       chosen.title = "The rating was not stored";
       return;
     }
-    for (const button of form.querySelectorAll("button")) button.setAttribute("aria-pressed", button === chosen);
-    say(`Rated ${chosen.value}`);
+    say(chosen.value === "none" ? "Rating taken back" : `Rated ${chosen.value}`);
+    for (const button of form.querySelectorAll("button")) {
+      const isPressed = button === chosen && button.value !== "none";
+      button.setAttribute("aria-pressed", isPressed);
+      // A click on what is pressed takes it back.
+      button.value = isPressed ? "none" : button.dataset.rating;
+    }
     form.dispatchEvent(new CustomEvent("rated", { bubbles: true }));
   });
 }

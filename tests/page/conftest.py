@@ -1,0 +1,118 @@
+"""A server that is open and one that wants keys, both with a page, and what is sent to them."""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from time import monotonic
+from typing import Any
+
+import pytest
+import requests
+
+from hl_sessions.server.database import Database
+from hl_sessions.server.key_records import create_key, list_keys, revoke_key
+from hl_sessions.server.serving import serving_in_background
+from hl_sessions.server.settings import ServerSettings
+
+
+@dataclass
+class Reader:
+    """Sends datapoints to a server, and reads its pages as a browser without scripts would."""
+
+    url: str
+    api_key: str | None = None
+    http: requests.Session = field(default_factory=requests.Session)
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        return self.http.get(self.url + path, timeout=10, **options)
+
+    def post(self, path: str, **options: Any) -> requests.Response:
+        """Send a form as a browser does from a page of this server."""
+        headers = {"Origin": self.url} | options.pop("headers", {})
+        return self.http.post(self.url + path, headers=headers, timeout=10, **options)
+
+    def read(self, path: str) -> str:
+        answer = self.get(path)
+        assert answer.ok, answer.status_code
+        return answer.text
+
+    def log(self, *datapoints: dict[str, Any], **datapoint: Any) -> Any:
+        """Log one datapoint, or several ones in one call; gives what the API answers."""
+        key = {} if self.api_key is None else {"X-API-KEY": self.api_key}
+        answer = requests.post(
+            f"{self.url}/v4/logs", json=list(datapoints) or datapoint, headers=key, timeout=30
+        )
+        assert answer.ok, answer.text
+        return answer.json()
+
+    def sign_in(self, **fields: Any) -> requests.Response:
+        return self.post("/sign-in", data={"key": self.api_key} | fields, allow_redirects=False)
+
+
+def url_of(base_url: str) -> str:
+    return base_url.removesuffix("/v4")
+
+
+@pytest.fixture(scope="session")
+def open_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    database = tmp_path_factory.mktemp("page") / "open.sqlite3"
+    with serving_in_background(ServerSettings(port=0, database=str(database))) as base_url:
+        yield url_of(base_url)
+
+
+@pytest.fixture
+def reader(open_url: str) -> Iterator[Reader]:
+    """The reader of a server without keys, which other tests use too."""
+    reader = Reader(open_url)
+    with reader.http:
+        yield reader
+
+
+@dataclass
+class LockedServer:
+    """A server that wants keys; its database is there before and after it."""
+
+    settings: ServerSettings
+    url: str
+
+    def reader_with_the_key_of_the_settings(self) -> Reader:
+        reader = Reader(self.url, self.settings.api_key)
+        assert reader.sign_in().status_code == HTTPStatus.SEE_OTHER
+        return reader
+
+    def reader(self, organisation: str) -> tuple[Reader, str]:
+        """Make a key of the organisation; gives a reader with it, and the ID of the key."""
+        database = Database.open(self.settings.database_url)
+        try:
+            key = database.write_now(lambda connection: create_key(connection, organisation, organisation))
+            key_id = database.read_now(lambda connection: list_keys(connection)[-1]["id"])
+        finally:
+            database.close()
+        reader = Reader(self.url, key)
+        deadline = monotonic() + 5
+        # A running server knows of a new key within a moment.
+        while reader.sign_in().status_code != HTTPStatus.SEE_OTHER:
+            assert monotonic() < deadline
+        return reader, key_id
+
+    def revoke(self, key_id: str) -> None:
+        database = Database.open(self.settings.database_url)
+        try:
+            assert database.write_now(lambda connection: revoke_key(connection, key_id))
+        finally:
+            database.close()
+
+
+@pytest.fixture(scope="session")
+def locked_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LockedServer]:
+    database = tmp_path_factory.mktemp("page") / "locked.sqlite3"
+    settings = ServerSettings(port=0, database=str(database), api_key="the key of the settings")
+    with serving_in_background(settings) as base_url:
+        yield LockedServer(settings, url_of(base_url))
+
+
+@pytest.fixture
+def unique() -> str:
+    """A name that no other test uses."""
+    return uuid.uuid4().hex

@@ -1,0 +1,97 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hl_sessions.server.page
+from hl_sessions.server.page.json_text import format_json, highlight_json
+from hl_sessions.server.page.markdown import render_markdown
+
+FOLDER = Path(hl_sessions.server.page.__file__).parent
+
+
+@pytest.mark.parametrize("path", ["/", "/projects", "/activity", "/nothing", "/static/page.js", "/?from=x"])
+def test_browsers_are_told_to_let_nothing_foreign_in(reader: Any, path: str) -> None:
+    """Whatever is answered: scripts and styles are files of this server, and nobody frames the page."""
+    headers = reader.get(path).headers
+    policy = dict(part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";"))
+    assert policy == {
+        "default-src": "'none'",
+        "script-src": "'self'",
+        "style-src": "'self'",
+        "img-src": "'self'",
+        "connect-src": "'self'",
+        "base-uri": "'none'",
+        "form-action": "'self'",
+        "frame-ancestors": "'none'",
+    }
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "same-origin"
+    assert headers["Cache-Control"] == ("no-cache" if "static" in path else "no-store")
+
+
+def test_everything_that_the_page_uses_is_shipped_with_it(reader: Any) -> None:
+    """No reference leads to another host, and each one leads to something."""
+    for file in [*FOLDER.glob("templates/*"), *FOLDER.glob("static/*")]:
+        text = file.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+        assert "//" not in re.sub(r"^\s*(//|/\*\*).*$", "", text, flags=re.MULTILINE).replace(
+            "{{ base_url }}", ""
+        )
+        for name in re.findall(r'(?:src|href)="(/static/[^"]+)"|from "\./([^"]+)"', text):
+            assert reader.get(name[0] or f"/static/{name[1]}").ok
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script>alert(1)</script>",
+        "<img src=x onerror=alert(1)>",
+        "[a](javascript:alert(1))",
+        "[a](JaVaScRiPt&#58;alert(1))",
+        "[a](data:text/html,<script>alert(1)</script>)",
+        "<javascript:alert(1)>",
+        "![a](https://evil.example/pixel.png)",
+        "[a]: javascript:alert(1)\n\n[a]",
+        "|a|\n|:-:|\n|<b onclick=alert(1)>|",
+        "```<script>\nalert(1)\n```",
+        '[a](https://example.com/"onmouseover="alert(1))',
+    ],
+)
+def test_markdown_gives_elements_to_read_only(text: str) -> None:
+    """Nothing that runs, nothing that loads, nothing that the policy would have to stop."""
+    elements = re.findall(r"<(\w+)([^>]*)>", render_markdown(text))
+    assert {name for name, _ in elements} <= {
+        "p",
+        "a",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "pre",
+        "code",
+    }
+    for _, attributes in elements:
+        for name, value in re.findall(r'([\w-]+)="([^"]*)"', attributes):
+            assert name in {"href", "rel", "class"}
+            assert name != "href" or value.startswith("https://")
+
+
+def test_markdown_keeps_what_is_to_be_read() -> None:
+    """Headings go below those of the page, and lines stay lines."""
+    assert render_markdown("# One\n\ntwo  *three*\nfour") == (
+        "<h4>One</h4>\n<p>two  <em>three</em><br />\nfour</p>\n"
+    )
+    assert 'rel="noopener noreferrer nofollow"' in render_markdown("<https://example.com>")
+
+
+def test_json_is_shown_with_its_kinds_of_values() -> None:
+    """Names, texts, numbers and constants are marked; all of it stays text."""
+    shown = highlight_json(format_json({"<a>": ['"<b>', -1.5e-7, None, "ü"]}))
+    assert re.sub(r"</?span[^>]*>", "", shown) == (
+        "{\n  &#34;&lt;a&gt;&#34;: [\n    &#34;\\&#34;&lt;b&gt;&#34;,\n    -1.5e-07,\n    null,"
+        "\n    &#34;ü&#34;\n  ]\n}"
+    )
+    assert re.findall(r'class="json-(\w+)"', shown) == ["name", "string", "number", "constant", "string"]

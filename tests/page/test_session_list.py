@@ -1,0 +1,266 @@
+import html
+import re
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from hl_sessions.server.page import session_search
+
+
+def rows_of(page: str) -> list[dict[str, str]]:
+    """What the rows of the table say, by the class of the cell, and the ID of the session."""
+    rows = []
+    for session_id, cells in re.findall(r'<tr data-id="(\w+[\w-]*)"[^>]*>(.*?)</tr>', page, re.DOTALL):
+        texts = {
+            classes.split()[-1]: html.unescape(re.sub(r"<[^>]+>", " ", content)).strip()
+            for classes, content in re.findall(r'class="([^"]+)">(.*?)</t[dh]>', cells, re.DOTALL)
+        }
+        rows.append(texts | {"id": session_id})
+    return rows
+
+
+def link_of(page: str, text: str) -> str:
+    match = re.search(rf'href="([^"]+)"[^>]*>{re.escape(text)}<', page)
+    assert match, f"no link {text!r}"
+    return html.unescape(match[1])
+
+
+def inputs_on(page: str) -> list[str]:
+    return [row["input"] for row in rows_of(page)]
+
+
+def test_a_row_tells_what_happened_in_a_session(reader: Any, unique: str) -> None:
+    """First input, last output, projects, datapoints, how long, when, errors."""
+    begin = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+    shared = {"session_reference_id": unique, "created_at": begin.isoformat()}
+    created = reader.log(
+        {"project": f"{unique}-a", "inputs": {"question": "Why?\nReally."}, "duration": 4.5, **shared},
+        {"project": f"{unique}-b", "output": "Not this", "error": "Timed out", "duration": 1.0, **shared},
+    )
+    later = (begin + timedelta(seconds=2)).isoformat()
+    reader.log(
+        project=f"{unique}-a", output="Because", duration=0.5, session_reference_id=unique, created_at=later
+    )
+    page = reader.read(f"/?q={unique}")
+    (row,) = rows_of(page)
+    assert row["id"] == created[0]["session_id"]
+    assert row["input"] == "Why? Really."
+    assert row["output"] == "Because"
+    assert row["projects"].split() == [f"{unique}-a", f"{unique}-b"]
+    assert row["datapoints"].split() == ["3", "datapoints"]
+    assert row["duration"] == "4.5 s"
+    assert row["when"] == "just now"
+    assert row["errors"].split() == ["1", "error"]
+    assert link_of(page, "Why? Really.") == f"/sessions/{row['id']}"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "messages", "shown"),
+    [
+        pytest.param({"a": "one", "b": {"c": 2}}, None, 'a: one · b: {"c": 2}', id="several inputs"),
+        pytest.param({"a": [1, "ü"]}, None, '[1, "ü"]', id="one that is no text"),
+        pytest.param({"a": 'x\n"' * 5000}, None, 'x "x "x "', id="a long one"),
+        pytest.param({"a": list(range(5000))}, None, "0,1,2,3", id="a long one that is no text"),
+        pytest.param(
+            None,
+            [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}],
+            "Hi",
+            id="messages",
+        ),
+        pytest.param(None, None, "no input", id="none"),
+    ],
+)
+def test_inputs_are_told_in_a_line(
+    reader: Any, unique: str, inputs: object, messages: object, shown: str
+) -> None:
+    """Whatever was logged as what went in."""
+    reader.log(project="lines", session_reference_id=unique, inputs=inputs, messages=messages)
+    (row,) = rows_of(reader.read(f"/?q={unique}"))
+    assert shown in row["input"]
+    assert len(row["input"]) < 300
+
+
+def test_parts_of_the_list_stay_when_sessions_arrive(reader: Any, unique: str) -> None:
+    """A part that is reached by a link shows the same sessions later, and leads on in both directions."""
+    project = f"{unique}-paged"
+
+    def log(numbers: range) -> str:
+        created = reader.log(
+            *(
+                {
+                    "project": project,
+                    "session_reference_id": f"{unique}-{number}",
+                    "inputs": {"n": str(number)},
+                }
+                for number in numbers
+            )
+        )
+        return str(created[0]["project_id"])
+
+    project_id = log(range(120))
+    first = reader.read(f"/?project={project_id}")
+    assert inputs_on(first) == [str(number) for number in range(119, 69, -1)]
+    address = link_of(first, "Older →")
+    log(range(120, 180))
+    second = reader.read(address)
+    assert inputs_on(second) == [str(number) for number in range(69, 19, -1)]
+    last = reader.read(link_of(second, "Older →"))
+    assert inputs_on(last) == [str(number) for number in range(19, -1, -1)]
+    assert "Older →" not in last
+    assert inputs_on(reader.read(link_of(last, "← Newer"))) == inputs_on(second)
+    # The part before the first full one is the list from its begin.
+    newest = [str(number) for number in range(179, 129, -1)]
+    third = reader.read(link_of(second, "← Newer"))
+    assert inputs_on(third) == [str(number) for number in range(119, 69, -1)]
+    assert inputs_on(reader.read(link_of(third, "← Newer"))) == [
+        str(number) for number in range(169, 119, -1)
+    ]
+    assert inputs_on(reader.read(link_of(third, "Newest"))) == newest
+
+
+def test_a_full_page_before_the_newest_ones_is_the_newest_page(reader: Any, unique: str) -> None:
+    """When fewer sessions than a part holds are newer, nobody gets to a part with a few of them."""
+    created = reader.log(
+        *(
+            {"project": unique, "session_reference_id": f"{unique}-{n}", "inputs": {"n": str(n)}}
+            for n in range(9)
+        )
+    )
+    answer = reader.get(f"/?project={created[0]['project_id']}&after={created[5]['session_id']}")
+    assert answer.url == f"{reader.url}/?project={created[0]['project_id']}"
+    assert len(rows_of(answer.text)) == 9
+
+
+def test_filters_leave_what_was_asked_for(reader: Any, unique: str) -> None:
+    """By project, by errors, by day, and by several at once; the form says which are on."""
+    failed = reader.log(project=unique, session_reference_id=f"{unique}-1", inputs={"n": "1"}, error="Broken")
+    reader.log(project=unique, session_reference_id=f"{unique}-2", inputs={"n": "2"}, output="fine")
+    reader.log(project="elsewhere", session_reference_id=f"{unique}-3", inputs={"n": "3"}, error="Broken")
+    in_project = f"/?project={failed['project_id']}"
+    today = datetime.now(timezone.utc).date()
+    yesterday = today - timedelta(days=1)
+    assert inputs_on(reader.read(in_project)) == ["2", "1"]
+    page = reader.read(f"{in_project}&errors=1")
+    assert inputs_on(page) == ["1"]
+    assert re.search(r'id="errors"[^>]* checked', page)
+    assert re.search(rf'value="{failed["project_id"]}" selected', page)
+    # Midnight may pass meanwhile.
+    assert inputs_on(reader.read(f"{in_project}&from={yesterday}&until={today + timedelta(days=1)}")) == [
+        "2",
+        "1",
+    ]
+    page = reader.read(f"{in_project}&until={yesterday - timedelta(days=1)}")
+    assert inputs_on(page) == []
+    assert "No session matches" in page
+    assert inputs_on(reader.read(f"{in_project}&from={today + timedelta(days=2)}")) == []
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"inputs": {"question": "Größe 100%_?"}},
+        {"messages": [{"role": "user", "content": 'say "Größe 100%_?"'}]},
+        {"output": "the Größe 100%_? of it"},
+        {"error": "No Größe 100%_? here"},
+        {"metadata": {"Größe 100%_?": 1}},
+    ],
+    ids=lambda field: next(iter(field)),
+)
+def test_search_finds_text_in_the_datapoints(reader: Any, unique: str, field: dict[str, Any]) -> None:
+    """In upper or lower case, with letters beyond ASCII, and without wildcards."""
+    created = reader.log(project=unique, session_reference_id=unique, **field)
+    reader.log(project=unique, session_reference_id=f"{unique}-other", inputs={"question": "Größe 100ab"})
+    found = rows_of(reader.get("/", params={"project": created["project_id"], "q": "größe 100%_?"}).text)
+    assert [row["id"] for row in found] == [created["session_id"]]
+
+
+def test_search_finds_what_an_id_or_reference_names(reader: Any, unique: str) -> None:
+    """Of a session, or of a datapoint in it."""
+    created = reader.log(
+        project=unique, session_reference_id=f"{unique}-session", reference_id=f"{unique}-datapoint"
+    )
+    for text in (created["session_id"], created["id"], f"{unique}-session", f"{unique}-datapoint"):
+        assert [row["id"] for row in rows_of(reader.read(f"/?q={text}"))] == [created["session_id"]]
+
+
+def test_a_search_says_how_far_it_has_looked_and_goes_on(
+    reader: Any, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its time is bounded, so it looks into the newest sessions first, and into older ones by a link."""
+    monkeypatch.setattr(session_search, "SCANNED", 7)
+    created = reader.log(
+        *(
+            {
+                "project": unique,
+                "session_reference_id": f"{unique}-{number}",
+                "inputs": {"text": f"needle {number}" if number in {1, 11} else f"hay {number}"},
+            }
+            for number in range(12)
+        )
+    )
+    address = f"/?q=needle&project={created[0]['project_id']}"
+    page = reader.read(address)
+    assert inputs_on(page) == ["needle 11"]
+    assert "The search looked into 7 sessions." in page
+    page = reader.read(link_of(page, "Search older ones →"))
+    assert inputs_on(page) == ["needle 1"]
+    assert "Search older ones" not in page
+    page = reader.read(f"{address.replace('needle', 'nothing')}")
+    assert "No session matches" in page
+    assert "None of the 7 newest sessions" in page
+
+
+@pytest.mark.parametrize(
+    ("query", "problem"),
+    [
+        ("from=yesterday", "from has to be a day such as 2026-11-22."),
+        ("until=2026-02-30", "until has to be a day such as 2026-11-22."),
+        ("until=9999-12-31", "until has to be a day such as 2026-11-22."),
+        ("project=support", "project has to be the ID of a project, such as pr_...."),
+        ("before=7", "before has to be the ID of a session, such as sesh_...."),
+        ("before=sesh_a&after=sesh_b", "before and after exclude each other: leave one of them out."),
+        ("q=" + "x" * 201, "q may be up to 200 printable characters in one line."),
+        ("q=a%00b", "q may be up to 200 printable characters in one line."),
+    ],
+)
+def test_an_address_that_cannot_be_understood_says_why(reader: Any, query: str, problem: str) -> None:
+    """It names the parameter, and what it may be."""
+    answer = reader.get(f"/?{query}")
+    assert answer.status_code == 422
+    assert problem in html.unescape(answer.text)
+    assert reader.get(f"/sessions/rows?{query}").status_code == 422
+
+
+def test_a_part_that_began_at_a_deleted_session_is_gone(reader: Any) -> None:
+    """The page says so, and leads back to the list."""
+    answer = reader.get("/?before=sesh_000000000000000000000000")
+    assert answer.status_code == 404
+    assert "This part of the list is gone" in answer.text
+    assert link_of(answer.text, "To the sessions") == "/"
+
+
+def test_projects_are_listed_with_what_is_in_them(reader: Any, unique: str) -> None:
+    """Their datapoints are counted, and their names lead to their sessions."""
+    created = reader.log({"project": f"{unique} <b>"}, {"project": f"{unique} <b>"})
+    page = reader.read("/projects")
+    assert link_of(page, f"{unique} &lt;b&gt;") == f"/?project={created[0]['project_id']}"
+    row = page[page.index(unique) :].partition("</tr>")[0]
+    assert re.search(r'class="number">2<', row)
+    assert "just now" in row
+
+
+def test_what_is_not_there_is_said_on_a_page_or_as_json(reader: Any) -> None:
+    """For people on the page, for programs below the path of the API."""
+    for path in (
+        "/nothing",
+        "/sessions/sesh_000000000000000000000000",
+        "/static/nothing",
+        "/datapoints/x.json",
+    ):
+        answer = reader.get(path)
+        assert answer.status_code == 404
+        assert "<h1>Not found</h1>" in answer.text
+    answer = reader.get("/v4/nothing")
+    assert answer.status_code == 404
+    assert answer.json() == {"detail": "Not Found"}

@@ -1,0 +1,193 @@
+import html
+import re
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+import requests
+
+BEGIN = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+
+
+def text_of(page: str) -> str:
+    """What a page says, as one line."""
+    main = page[page.index("<main") :]
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", main)).split())
+
+
+def turns_of(page: str) -> list[str]:
+    turns = re.findall(r'<li class="turn.*?(?=<li class="turn|</ol>\s*</main>|\Z)', page, re.DOTALL)
+    return [text_of(f"<main>{turn}") for turn in turns]
+
+
+def test_a_conversation_says_nothing_twice(reader: Any, unique: str) -> None:
+    """Of messages that grow from call to call, each one is shown where it was new."""
+    session = {"project": "chat", "session_reference_id": unique}
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who are you?"}]
+    created = reader.log(messages=messages, output="A **bot**.", **session)
+    messages += [{"role": "assistant", "content": "A **bot**."}, {"role": "user", "content": "Prove it."}]
+    reader.log(messages=messages, output="Beep.", **session)
+    first, second = turns_of(reader.read(f"/sessions/{created['session_id']}"))
+    assert "system Be brief." in first
+    assert "user Who are you?" in first
+    assert "output A bot ." in first
+    assert "3 earlier messages, as above" in second
+    assert "user Prove it." in second
+    assert "user Who are you?" not in second
+
+
+def test_the_same_inputs_of_steps_are_shown_once(reader: Any, unique: str) -> None:
+    """The steps of one request often get the same inputs."""
+    session = {"project": "chat", "session_reference_id": unique, "inputs": {"question": "Why?", "k": 3}}
+    created = reader.log({"source": "look", **session}, {"source": "tell", "output": "So.", **session})
+    first, second = turns_of(reader.read(f"/sessions/{created[0]['session_id']}"))
+    assert "question Why?" in first
+    assert "k 3" in first
+    assert "no output" in first
+    assert "same input as above" in second
+    assert "output So." in second
+
+
+def test_a_session_sums_up_what_was_logged(reader: Any, unique: str) -> None:
+    """Duration, datapoints, errors, tokens, cost, projects and reference stand above it."""
+    session = {"session_reference_id": unique, "created_at": BEGIN.isoformat()}
+    numbers = {"prompt_tokens": 1000, "output_tokens": 34, "prompt_cost": 0.25, "output_cost": 0.0125}
+    created = reader.log(
+        {"project": f"{unique}-a", "duration": 75, "error": "Gone", **numbers, **session},
+        {"project": f"{unique}-b", "prompt_tokens": 200, **session},
+    )
+    text = text_of(reader.read(f"/sessions/{created[0]['session_id']}"))
+    assert "Duration 1 min 15 s Datapoints 2 Errors 1 Tokens 1,200 in, 34 out Cost $0.2625" in text
+    assert f"Projects {unique}-a {unique}-b Reference {unique}" in text
+
+
+def test_a_tree_shows_what_is_nested_in_what_and_when(reader: Any, unique: str) -> None:
+    """A child follows its parent, one level deeper, with a bar at its place in time."""
+    session = {"project": "agent", "session_reference_id": unique}
+
+    def log(name: str, seconds: float, duration: float | None, **fields: Any) -> Any:
+        begin = (BEGIN + timedelta(seconds=seconds)).isoformat()
+        return reader.log(source=name, created_at=begin, duration=duration, **session, **fields)
+
+    root = log("root", 0, 10)
+    child = log("child", 2.5, 5, parent_id=root["id"])
+    log("second root", 8, None, error="Late")
+    log("grandchild", 3, 1, parent_id=child["id"], output_tokens=1234, output_cost=0.5)
+    log("second child", 9, 1, parent_id=root["id"])
+    page = reader.read(f"/sessions/{root['session_id']}?view=timeline")
+    branches = re.findall(
+        r'depth-(\d).*?class="name">([^<]+)<.*?<rect x="([\d.]+)".*?width="([\d.]+)"', page, re.DOTALL
+    )
+    assert branches == [
+        ("0", "root", "0.00", "1000.00"),
+        ("1", "child", "250.00", "500.00"),
+        ("2", "grandchild", "300.00", "100.00"),
+        ("1", "second child", "900.00", "100.00"),
+        ("0", "second root", "800.00", "4.00"),
+    ]
+    assert re.search(r'class="is-failed">(?:(?!<li).)*second root', page, re.DOTALL)
+    text = text_of(page)
+    assert "0 2.5 s 5.0 s 7.5 s 10 s" in text
+    assert "1.0 s 1,234 tokens $0.5000" in text
+
+
+def test_a_turn_leads_to_what_is_nested_in_it(reader: Any, unique: str) -> None:
+    """At any depth; the conversation itself is of the outermost datapoints."""
+    session = {"project": "agent", "session_reference_id": unique}
+    root = reader.log(source="root", output="Done", **session)
+    child = reader.log(source="child", parent_id=root["id"], **session)
+    reader.log(source="grandchild", parent_id=child["id"], error="Oh", **session)
+    page = reader.read(f"/sessions/{root['session_id']}")
+    (turn,) = turns_of(page)
+    assert "2 nested datapoints, 1 with an error" in turn
+    assert f'href="/sessions/{root["session_id"]}?view=timeline#{root["id"]}"' in page
+
+
+def test_a_long_session_comes_in_parts(reader: Any, unique: str) -> None:
+    """A hundred datapoints at a time, in the order of time."""
+    created = reader.log(
+        *({"project": "long", "session_reference_id": unique, "output": f"number {n}."} for n in range(101))
+    )
+    page = reader.read(f"/sessions/{created[0]['session_id']}")
+    assert len(turns_of(page)) == 100
+    assert "Datapoints 101" in text_of(page)
+    address = f"/sessions/{created[0]['session_id']}?after={created[99]['id']}"
+    assert address in page
+    (turn,) = turns_of(reader.read(address))
+    assert "number 100." in turn
+    answer = reader.get(f"/sessions/{created[0]['session_id']}?after={unique}")
+    assert answer.status_code == 404
+
+
+def test_a_long_value_is_cut_and_the_whole_of_it_is_a_link_away(reader: Any, unique: str) -> None:
+    """A page stays light whatever was logged."""
+    created = reader.log(project="long", session_reference_id=unique, output="word " * 50_000)
+    page = reader.read(f"/sessions/{created['session_id']}")
+    assert "Only the beginning of 250 kB." in text_of(page)
+    assert len(page) < 100_000
+    assert f'href="/datapoints/{created["id"]}.json"' in page
+    assert reader.get(f"/datapoints/{created['id']}.json").json()["output"] == "word " * 50_000
+
+
+@pytest.mark.parametrize("duration", [-5.0, 1e300, 0.0])
+def test_any_number_is_a_duration(reader: Any, unique: str, duration: float) -> None:
+    """The protocol takes every one, so the page has to show it."""
+    created = reader.log(project="odd", session_reference_id=unique, duration=duration, prompt_cost=-1e-9)
+    for path in (f"/?q={unique}", *(f"/sessions/{created['session_id']}{v}" for v in ("", "?view=timeline"))):
+        assert len(reader.read(path)) < 20_000
+
+
+def test_a_session_without_datapoints_says_so(reader: Any) -> None:
+    """It has an ID, and that is all."""
+    session_id = requests.post(f"{reader.url}/v4/sessions", timeout=10).json()["id"]
+    for view in ("", "?view=timeline"):
+        assert "No datapoints yet" in text_of(reader.read(f"/sessions/{session_id}{view}"))
+    assert "no datapoints yet" in text_of(reader.read(f"/?q={session_id}"))
+
+
+def test_payloads_that_were_not_stored_are_told(reader: Any, unique: str) -> None:
+    """``save: false`` keeps them out, and nobody has to wonder where they are."""
+    created = reader.log(project="secret", session_reference_id=unique, output="secret", save=False)
+    (turn,) = turns_of(reader.read(f"/sessions/{created['session_id']}"))
+    assert "payloads not stored, as the call asked" in turn
+
+
+def test_a_rating_is_feedback_of_the_api(reader: Any, unique: str) -> None:
+    """A click replaces the one before, leaves alone what others gave, and can be taken back."""
+    given = {"type": "rating", "value": "good", "user": "anna"}
+    created = reader.log(project="rated", session_reference_id=unique, feedback=given)
+
+    def ratings() -> list[tuple[str, str]]:
+        log = requests.get(f"{reader.url}/v4/logs/{created['id']}", timeout=10).json()
+        return [(feedback["user"], feedback["value"]) for feedback in log.get("feedback", [])]
+
+    address = f"/datapoints/{created['id']}/rating"
+    answer = reader.post(address, data={"value": "good"}, allow_redirects=False)
+    assert answer.status_code == 303
+    assert answer.headers["Location"] == f"/sessions/{created['session_id']}#{created['id']}"
+    assert ratings() == [("anna", "good"), ("page", "good")]
+    page = reader.post(address, data={"value": "bad", "view": "timeline"}).text
+    assert ratings() == [("anna", "good"), ("page", "bad")]
+    assert re.search(r'value="none" data-rating="bad" aria-pressed="true"', page)
+    assert "rating: good by anna" in text_of(page)
+    reader.post(address, data={"value": "none"})
+    assert ratings() == [("anna", "good")]
+    assert reader.post(address, data={"value": "great"}).status_code == 422
+    assert reader.post("/datapoints/data_unknown/rating", data={"value": "good"}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({"Origin": "http://127.0.0.1:9"}, id="another port of this machine"),
+        pytest.param({"Origin": "null"}, id="a sandboxed frame"),
+        pytest.param({"Origin": None}, id="no origin"),
+        pytest.param({"Sec-Fetch-Site": "same-site"}, id="a page of the same site"),
+    ],
+)
+def test_foreign_pages_give_no_ratings(reader: Any, unique: str, headers: dict[str, Any]) -> None:
+    """Only the page itself may send what changes something."""
+    created = reader.log(project="rated", session_reference_id=unique)
+    answer = reader.post(f"/datapoints/{created['id']}/rating", data={"value": "good"}, headers=headers)
+    assert answer.status_code == 403
+    assert "feedback" not in requests.get(f"{reader.url}/v4/logs/{created['id']}", timeout=10).json()

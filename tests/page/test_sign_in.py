@@ -1,0 +1,167 @@
+import html
+import re
+from time import monotonic
+from typing import Any
+
+import pytest
+import requests
+
+from hl_sessions.server.serving import serving_in_background
+
+PAGES = ("/", "/sessions/sesh_x", "/projects", "/activity", "/nothing")
+
+
+def test_who_is_not_signed_in_gets_to_the_form_and_then_to_where_they_wanted(locked_server: Any) -> None:
+    """Every page leads there, and the form leads on."""
+    reader = locked_server.reader_with_the_key_of_the_settings()
+    reader.http.cookies.clear()
+    for path in PAGES:
+        answer = reader.get(path)
+        assert answer.url.startswith(f"{reader.url}/sign-in?next=")
+        assert "API key" in answer.text
+    answer = reader.get("/activity?window=7d")
+    wanted = html.unescape(re.findall(r'name="next" value="([^"]+)"', answer.text)[0])
+    assert wanted == "/activity?window=7d"
+    answer = reader.sign_in(next=wanted)
+    assert answer.status_code == 303
+    assert answer.headers["Location"] == wanted
+    assert reader.get("/activity?window=7d").url == f"{reader.url}{wanted}"
+    assert reader.get("/sign-in").url == f"{reader.url}/"
+
+
+def test_scripts_and_posts_of_strangers_are_refused(locked_server: Any) -> None:
+    """There is nobody to show a form to."""
+    headers = {"X-Requested-With": "fetch"}
+    assert requests.get(f"{locked_server.url}/sessions/rows", headers=headers, timeout=10).status_code == 401
+    headers = {"Origin": locked_server.url}
+    answer = requests.post(f"{locked_server.url}/datapoints/data_x/rating", headers=headers, timeout=10)
+    assert answer.status_code == 401
+
+
+def test_the_cookie_is_out_of_reach(locked_server: Any) -> None:
+    """For scripts, for other sites, and, where there is TLS, for listeners; the key is not in it."""
+    reader = locked_server.reader_with_the_key_of_the_settings()
+    cookie = reader.sign_in().headers["Set-Cookie"]
+    attributes = {part.strip().lower() for part in cookie.split(";")}
+    assert {"httponly", "samesite=strict", "path=/"} <= attributes
+    assert "secure" not in attributes
+    assert reader.api_key not in cookie
+    behind_tls = reader.sign_in(next="/").request
+    answer = reader.post(
+        "/sign-in",
+        data=behind_tls.body,
+        headers={"X-Forwarded-Proto": "https"} | {"Content-Type": "application/x-www-form-urlencoded"},
+        allow_redirects=False,
+    )
+    assert "secure" in answer.headers["Set-Cookie"].lower()
+
+
+@pytest.mark.parametrize("key", ["wrong", "", "ключ", "\0"])
+def test_a_wrong_key_is_told_and_not_repeated(locked_server: Any, key: str) -> None:
+    """The form says that it was wrong; where the reader wanted to go is kept."""
+    answer = requests.post(
+        f"{locked_server.url}/sign-in",
+        data={"key": key, "next": "/projects"},
+        headers={"Origin": locked_server.url},
+        timeout=10,
+    )
+    assert answer.status_code == 401
+    assert "This key is not valid, or was revoked." in answer.text
+    assert 'name="next" value="/projects"' in answer.text
+    assert "Set-Cookie" not in answer.headers
+    assert 'value="wrong"' not in answer.text
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    ["//evil.example", "/\\evil.example", "https://evil.example", "evil", "/a\r\nSet-Cookie: a=b", ""],
+)
+def test_the_form_leads_to_no_other_host(locked_server: Any, wanted: str) -> None:
+    """What is no path of this server is as good as nothing."""
+    reader = locked_server.reader_with_the_key_of_the_settings()
+    assert reader.sign_in(next=wanted).headers["Location"] == "/"
+
+
+def test_organisations_see_what_is_theirs(locked_server: Any, unique: str) -> None:
+    """In the list, by the address of a session, in the projects, and in what is told over time."""
+    one, _ = locked_server.reader(f"{unique}-one")
+    other, _ = locked_server.reader(f"{unique}-other")
+    created = one.log(
+        project=f"{unique} secret", session_reference_id=unique, inputs={"q": "mine"}, output=unique
+    )
+    session_id, log_id = created["session_id"], created["id"]
+    assert session_id in one.read("/")
+    assert session_id in one.read(f"/?q={unique}")
+    for path in (
+        "/",
+        f"/?q={unique}",
+        f"/?q={session_id}",
+        f"/?project={created['project_id']}",
+        "/sessions/rows",
+    ):
+        assert f"/sessions/{session_id}" not in other.read(path)
+    for path in (
+        f"/sessions/{session_id}",
+        f"/sessions/{session_id}/version",
+        f"/datapoints/{log_id}.json",
+        f"/?before={session_id}",
+    ):
+        assert one.get(path).ok
+        assert other.get(path).status_code == 404
+    assert other.post(f"/datapoints/{log_id}/rating", data={"value": "good"}).status_code == 404
+    assert unique not in other.read("/projects")
+    assert "<b>1</b> logged" in one.read("/activity")
+    for query in ("", f"?project={created['project_id']}"):
+        activity = other.read(f"/activity{query}")
+        assert "<b>0</b> logged" in activity
+        assert "secret" not in activity
+
+
+def test_a_revoked_key_ends_the_sign_in(locked_server: Any) -> None:
+    """Within a moment, also for who had signed in before."""
+    reader, key_id = locked_server.reader("a leaver")
+    assert reader.get("/").url == f"{reader.url}/"
+    locked_server.revoke(key_id)
+    deadline = monotonic() + 5
+    while reader.get("/").url == f"{reader.url}/":
+        assert monotonic() < deadline
+    assert reader.sign_in().status_code == 401
+
+
+def test_a_sign_in_outlasts_the_server(locked_server: Any) -> None:
+    """Another process on the same database knows it, so a restart or a second worker asks nobody again."""
+    reader = locked_server.reader_with_the_key_of_the_settings()
+    reader.sign_in()
+    with serving_in_background(locked_server.settings) as base_url:
+        url = base_url.removesuffix("/v4")
+        answer = requests.get(url, cookies=reader.http.cookies.get_dict(), timeout=10)
+        assert answer.url == f"{url}/"
+
+
+@pytest.mark.parametrize("place", [0, 5, -2])
+def test_a_cookie_that_was_changed_is_none(locked_server: Any, place: int) -> None:
+    """Nobody makes one of their own, nor one for another key."""
+    reader = locked_server.reader_with_the_key_of_the_settings()
+    (cookie,) = reader.http.cookies
+    changed = list(cookie.value)
+    changed[place] = "A" if changed[place] != "A" else "B"
+    answer = requests.get(
+        f"{locked_server.url}/", cookies={cookie.name: "".join(changed)}, allow_redirects=False, timeout=10
+    )
+    assert answer.status_code == 303
+
+
+def test_signing_out_ends_it(locked_server: Any) -> None:
+    """The cookie is taken back; a foreign page cannot do that."""
+    reader = locked_server.reader_with_the_key_of_the_settings()
+    assert reader.post("/sign-out", headers={"Origin": "https://evil.example"}).status_code == 403
+    assert reader.get("/").url == f"{reader.url}/"
+    assert "API key" in reader.post("/sign-out").text
+    assert reader.get("/").url.startswith(f"{reader.url}/sign-in")
+
+
+def test_an_open_server_asks_for_nothing(reader: Any) -> None:
+    """There is nothing to sign in to, nor out of; a foreign name of this machine gets nothing."""
+    assert reader.get("/sign-in").url == f"{reader.url}/"
+    assert "Sign out" not in reader.read("/")
+    assert reader.get("/", headers={"Host": "evil.example"}).status_code == 403
