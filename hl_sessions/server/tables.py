@@ -162,6 +162,16 @@ logs = Table(
     Index("logs_of_project", "project_id", "created_at", "sequence"),
 )
 
+# The few logs with an error, which are counted over time.
+_has_error = logs.c.error.is_not(None)
+Index(
+    "errors_of_project",
+    logs.c.project_id,
+    logs.c.created_at,
+    sqlite_where=_has_error,
+    postgresql_where=_has_error,
+)
+
 feedback = Table(
     "feedback",
     metadata,

@@ -104,6 +104,14 @@ def upgrade() -> None:
         sa.UniqueConstraint("id"),
         sa.UniqueConstraint("organisation_id", "reference_id", name="log_references"),
     )
+    op.create_index(
+        "errors_of_project",
+        "logs",
+        ["project_id", "created_at"],
+        unique=False,
+        sqlite_where=sa.text("error IS NOT NULL"),
+        postgresql_where=sa.text("error IS NOT NULL"),
+    )
     op.create_index("ix_logs_parent_id", "logs", ["parent_id"], unique=False)
     op.create_index("logs_of_project", "logs", ["project_id", "created_at", "sequence"], unique=False)
     op.create_index("logs_of_session", "logs", ["session_id", "created_at", "sequence"], unique=False)
