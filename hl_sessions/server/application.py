@@ -11,7 +11,7 @@ from hl_sessions.server.body_limit import BodyLimitMiddleware
 from hl_sessions.server.database import Database
 from hl_sessions.server.key_ring import KeyRing
 from hl_sessions.server.loopback import is_loopback
-from hl_sessions.server.openapi import describe_bodies
+from hl_sessions.server.openapi import complete_openapi
 from hl_sessions.server.page.application import create_page
 from hl_sessions.server.rejections import NOT_FOUND, add_rejections, rejection
 from hl_sessions.server.routes import router
@@ -62,7 +62,7 @@ def create_application(settings: ServerSettings) -> FastAPI:
     application.state.database = database
     application.state.keys = keys
     application.include_router(router, prefix=BASE_PATH)
-    describe_bodies(application)
+    complete_openapi(application)
     # What is none of the calls above is none of the pages below.
     application.router.routes.append(Route(BASE_PATH, rejection(404, NOT_FOUND)))
     application.mount(BASE_PATH, rejection(404, NOT_FOUND))

@@ -53,16 +53,23 @@ def body_of(model: type[BaseModel], *, or_list: bool = False) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-def describe_bodies(application: FastAPI) -> None:
-    """Add the bodies to the document of the application: FastAPI knows only those that it reads itself."""
+def complete_openapi(application: FastAPI) -> None:
+    """Add to the document of the application the bodies and keys, which FastAPI does not read."""
     describe_the_rest = application.openapi
 
     def describe() -> dict[str, Any]:
-        document = describe_the_rest()
-        _, definitions = models_json_schema(
-            [(model, "validation") for model in _REQUESTS], ref_template=_REFERENCE
-        )
-        document["components"]["schemas"].update(definitions["$defs"])
-        return document
+        if application.openapi_schema is None:
+            document = describe_the_rest()
+            _, definitions = models_json_schema(
+                [(model, "validation") for model in _REQUESTS], ref_template=_REFERENCE
+            )
+            document["components"]["schemas"].update(definitions["$defs"])
+            document["components"]["securitySchemes"] = {
+                "APIKey": {"type": "apiKey", "in": "header", "name": "X-API-KEY"}
+            }
+            # An open server takes no key, too.
+            document["security"] = [{"APIKey": []}, {}]
+            application.openapi_schema = document
+        return application.openapi_schema
 
     application.openapi = describe  # type: ignore[method-assign]
