@@ -1,0 +1,233 @@
+"""Session IDs in header fields, and the signature that earns trust."""
+
+import base64
+import re
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hl_sessions import ConfigurationError
+from hl_sessions.propagation import SharedSecret, baggage_keys, encoded, session_ids
+
+SESSION_ID = "sesh_0123-Az_"
+OTHER_ID = "sesh_4567"
+SECRET = "a secret of two services"
+NEW_SECRET = "the secret that comes next"
+NOW = 1_800_000_000
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Sets the time."""
+
+    def set_time(seconds: float) -> None:
+        monkeypatch.setattr(time, "time", lambda: seconds)
+
+    set_time(NOW)
+    return set_time
+
+
+def test_a_signature_is_good_for_its_id_only() -> None:
+    """Signed by one service, verified by another that has the secret."""
+    signature = SharedSecret(SECRET).sign(SESSION_ID)
+    assert SharedSecret(SECRET).verify(SESSION_ID, signature)
+    assert not SharedSecret(SECRET).verify(OTHER_ID, signature)
+    assert not SharedSecret(NEW_SECRET).verify(SESSION_ID, signature)
+
+
+@pytest.mark.parametrize(
+    ("age", "good"), [(0, True), (300, True), (301, False), (10**9, False), (-30, True), (-31, False)]
+)
+def test_a_signature_is_good_for_five_minutes(clock: Any, age: int, *, good: bool) -> None:
+    """And a clock that is half a minute ahead does not matter."""
+    signature = SharedSecret(SECRET).sign(SESSION_ID)
+    clock(NOW + age)
+    assert SharedSecret(SECRET).verify(SESSION_ID, signature) is good
+
+
+def test_secrets_rotate_without_a_gap() -> None:
+    """Of a list the last one signs, and all verify, so that services may change one after the other."""
+    services = [SharedSecret([NEW_SECRET, SECRET]), SharedSecret([SECRET, NEW_SECRET])]
+    for sender in services:
+        for receiver in services:
+            assert receiver.verify(SESSION_ID, sender.sign(SESSION_ID))
+    assert SharedSecret(NEW_SECRET).verify(SESSION_ID, services[1].sign(SESSION_ID))
+    assert not SharedSecret(SECRET).verify(SESSION_ID, services[1].sign(SESSION_ID))
+
+
+def test_a_mac_of_another_use_of_the_secret_is_no_signature() -> None:
+    """The signature has a salt of its own."""
+    import itsdangerous
+
+    foreign = itsdangerous.TimestampSigner(SECRET).sign(SESSION_ID).decode().partition(".")[2]
+    assert not SharedSecret(SECRET).verify(SESSION_ID, foreign)
+
+
+@pytest.mark.parametrize(
+    ("secret", "shown"),
+    [
+        pytest.param("fifteen letters", "has only 15 characters", id="short"),
+        pytest.param("", "has only 0 characters", id="empty"),
+        pytest.param([SECRET, "fifteen letters"], "has only 15 characters", id="one-short"),
+        pytest.param([], "is a list without a secret", id="none"),
+        pytest.param(None, "is a NoneType without a secret", id="not-given"),
+        pytest.param(SECRET.encode(), "is a bytes without a secret", id="bytes"),
+        pytest.param([SECRET.encode()], "holds a bytes", id="list-of-bytes"),
+        pytest.param("fifteen letters \ud800", "is not Unicode text", id="surrogate"),
+    ],
+)
+def test_a_wrong_secret_is_refused_and_not_shown(secret: Any, shown: str) -> None:
+    """The message says what is wrong and what is wanted."""
+    with pytest.raises(ConfigurationError, match=f"^secret {shown}; give a str") as caught:
+        SharedSecret(secret)
+    assert "fifteen" not in str(caught.value)
+
+
+def test_no_repr_shows_a_secret() -> None:
+    """Neither as text nor as bytes."""
+    assert repr(SharedSecret(SECRET)) == "<SharedSecret>"
+
+
+@pytest.mark.parametrize("session_id", ["", "sesh_", "sesh_a.b", "sesh_a\n", "abc", None])
+def test_only_a_session_id_is_signed(session_id: Any) -> None:
+    """What could be taken for another ID and another time is none."""
+    with pytest.raises(ValueError, match=r"^session_id must be of the form sesh_\.\.\.$"):
+        SharedSecret(SECRET).sign(session_id)
+
+
+def test_the_missing_library_is_named_with_its_command() -> None:
+    """Of the core, only this class needs it."""
+    code = (
+        "import sys; sys.modules['itsdangerous'] = None; from hl_sessions.propagation import *\n"
+        "assert session_ids([], ['sesh_a']); SharedSecret('a secret of two services')"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert "ImportError: SharedSecret needs itsdangerous: pip install 'hl-sessions[signing]'" in result.stderr
+
+
+def broken(signature: str) -> list[str]:
+    """Everything that is one step away from a good signature."""
+    alphabet = "".join(sorted(set(base64.urlsafe_b64encode(bytes(range(256))).decode()) | set(".;,\0é ")))
+    changed = [
+        signature[:place] + character + signature[place + 1 :]
+        for place in range(len(signature))
+        for character in alphabet
+    ]
+    cut = [signature[:length] for length in range(len(signature))]
+    grown = [f"{signature}{end}" for end in ("\n", "\0", "=", " ", ".", "A")]
+    return [*changed, *cut, *grown, signature * 2500, "\0" * 100_000, "é" * 100_000, "." * 100_000]
+
+
+def test_no_broken_signature_is_good() -> None:
+    """Not with any character changed, taken away or added, and each answer comes at once."""
+    signature = SharedSecret(SECRET).sign(SESSION_ID)
+    secret = SharedSecret([NEW_SECRET, SECRET])
+    assert secret.verify(SESSION_ID, signature)
+    started = time.process_time()
+    accepted = [each for each in broken(signature) if each != signature and secret.verify(SESSION_ID, each)]
+    assert accepted == []
+    assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize("wrong", [None, b"", 1, [], "\ud800", "sesh_" + "a" * 65])
+def test_what_is_no_text_is_not_good(wrong: Any) -> None:
+    """As an ID or as a signature."""
+    secret = SharedSecret(SECRET)
+    assert not secret.verify(SESSION_ID, wrong)
+    assert not secret.verify(wrong, secret.sign(SESSION_ID))
+
+
+@pytest.mark.parametrize(
+    ("baggage", "plain", "named"),
+    [
+        pytest.param([], [], None, id="nothing"),
+        pytest.param([], ["sesh_a"], ("sesh_a", None), id="plain"),
+        pytest.param([], [" sesh_a\t"], ("sesh_a", None), id="plain-with-space"),
+        pytest.param([], ["sesh_a;signature=t.m"], ("sesh_a", "t.m"), id="plain-signed"),
+        pytest.param(["session.id=sesh_a"], [], ("sesh_a", None), id="baggage"),
+        pytest.param(["session.id=sesh_a;signature=t.m"], [], ("sesh_a", "t.m"), id="baggage-signed"),
+        pytest.param(
+            ["a=1 , session.id = sesh_a ; p ; signature = t.m ; q=2 , b=2"], [], ("sesh_a", "t.m"), id="space"
+        ),
+        pytest.param(["a=1", "b=2,session.id=sesh_a"], [], ("sesh_a", None), id="several-headers"),
+        pytest.param(["session.id=%73esh%5Fa;signature=t%2Em"], [], ("sesh_a", "t.m"), id="percent"),
+        pytest.param(["session.id=sesh_a,session.id=sesh_a"], [], ("sesh_a", None), id="twice-the-same"),
+        pytest.param(["session.id=sesh_a"], ["sesh_a"], ("sesh_a", None), id="both-the-same"),
+        pytest.param([",,=,;,a,session.id=sesh_a"], [], ("sesh_a", None), id="beside-rubbish"),
+        pytest.param(["session.id=sesh_a,session.id=sesh_b"], [], None, id="two"),
+        pytest.param(["session.id=sesh_a", "session.id=sesh_b"], [], None, id="two-headers"),
+        pytest.param(["session.id=sesh_a,session.id=sesh_a;signature=t.m"], [], None, id="two-signatures"),
+        pytest.param(["session.id=sesh_a;signature=t.m;signature=t.n"], [], None, id="signed-twice"),
+        pytest.param(["session.id=sesh_a"], ["sesh_b"], None, id="both-different"),
+        pytest.param([], ["sesh_a", "sesh_a"], None, id="two-plain"),
+        pytest.param([], ["sesh_a,sesh_a"], None, id="two-plain-in-one"),
+        pytest.param(["session.id=sesh_a,session.id=\0"], [], None, id="one-malformed"),
+        pytest.param(["session.id"], [], None, id="no-value"),
+        pytest.param(["session.id=sesh_"], [], None, id="empty-id"),
+        pytest.param(["session.id=sesh_" + "a" * 65], [], None, id="long-id"),
+        pytest.param(["session.id=sesh_a%0A"], [], None, id="line-break"),
+        pytest.param(["session.id=sesh_%C3%A9"], [], None, id="not-ascii"),
+        pytest.param(["session.id=sesh_%FF"], [], None, id="not-utf-8"),
+        pytest.param(["Session.ID=sesh_a"], [], None, id="other-key"),
+        pytest.param(["session.id=sesh_a," + "a" * 8175], [], None, id="one-too-long"),
+        pytest.param(["session.id=sesh_a", "a" * 4096, "a" * 4096], [], None, id="too-long-together"),
+        pytest.param([], ["sesh_a;" + "a" * 8192], None, id="plain-too-long"),
+    ],
+)
+def test_the_session_that_headers_name(
+    baggage: list[str], plain: list[str], named: tuple[str, str | None] | None
+) -> None:
+    """One that is clear and well-formed, or none."""
+    assert session_ids(iter(baggage), iter(plain)) == named
+
+
+def test_headers_of_the_greatest_length_count() -> None:
+    """8192 characters, as W3C demands."""
+    header = "session.id=sesh_a," + "a" * (8192 - 18)
+    assert len(header) == 8192
+    assert session_ids([header], []) == ("sesh_a", None)
+
+
+@pytest.mark.parametrize("signature", [None, SharedSecret(SECRET).sign(SESSION_ID)])
+def test_what_is_encoded_is_named(signature: str | None) -> None:
+    """In both carriers."""
+    value = encoded(SESSION_ID, signature)
+    assert session_ids([], [value]) == (SESSION_ID, signature)
+    assert session_ids([f"a=1,session.id={value};p=1"], []) == (SESSION_ID, signature)
+
+
+def test_keys_of_baggage() -> None:
+    """Without values, properties and space."""
+    assert list(baggage_keys(" a = 1;p=2 ,session.id=x")) == ["a", "session.id"]
+
+
+def test_whatever_comes_names_a_well_formed_id_or_none(clock: Any) -> None:
+    """And nothing but the one good signature is ever accepted."""
+    clock(NOW)
+    secret = SharedSecret(SECRET)
+    good = secret.sign(SESSION_ID)
+    fragments = ["session.id", "=", ";", ",", "signature", SESSION_ID, good, "sesh_", "%", "%73", "%00", "\0"]
+    text = st.sampled_from(fragments) | st.text(max_size=20)
+    header = st.lists(text, max_size=12).map("".join)
+
+    @settings(max_examples=400, deadline=None, database=None)
+    @given(st.lists(header, max_size=3), st.lists(header, max_size=2))
+    def check(baggage: list[str], plain: list[str]) -> None:
+        named = session_ids(baggage, plain)
+        if named is not None:
+            session_id, signature = named
+            assert re.fullmatch("sesh_[A-Za-z0-9_-]{1,64}", session_id)
+            if signature is not None and secret.verify(session_id, signature):
+                assert named == (SESSION_ID, good)
+        for each in [*baggage, *plain]:
+            assert not secret.verify(SESSION_ID, each) or each == good
+            assert not secret.verify(each, good) or each == SESSION_ID
+
+    check()
