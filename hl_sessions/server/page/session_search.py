@@ -13,7 +13,7 @@ from hl_sessions.server.text_search import json_contains, text_contains
 SIZE: Final = 50
 """How many sessions a part of the list holds."""
 
-SCANNED: Final = 2000
+SCANNED: Final = 5000
 """How many sessions one search looks into, so that its time does not grow with the database."""
 
 

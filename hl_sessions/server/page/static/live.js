@@ -17,11 +17,9 @@ export function followSessions() {
   const isShown = (row) => rows.querySelector(`tr[data-id="${row.dataset.id}"]`) !== null;
 
   function takeOver() {
-    const added = latest.filter((row) => !isShown(row));
-    for (const row of added) row.classList.add("is-new");
+    for (const row of latest.filter((row) => !isShown(row))) row.classList.add("is-new");
     rows.replaceChildren(...latest);
     pill.hidden = true;
-    return added.length;
   }
 
   /** Tells whether new rows may push the others down: nobody has scrolled, points at one or is at one. */
@@ -38,7 +36,8 @@ export function followSessions() {
     const count = isFirst ? latest.findIndex((row) => isShown(row)) : 0;
     const added = count < 0 ? latest.length : count;
     if (added && isAtRest()) {
-      say(`${takeOver()} new sessions`);
+      takeOver();
+      say(counted(added));
       return;
     }
     for (const row of latest.slice(added)) {
@@ -46,7 +45,7 @@ export function followSessions() {
       if (shown && differs(shown, row)) refill(shown, row);
     }
     if (!added) return;
-    const text = `${added === latest.length ? `${added} or more` : added} new session${added > 1 ? "s" : ""}`;
+    const text = counted(added, added === latest.length);
     if (pill.textContent !== text) say(text);
     pill.textContent = text;
     pill.hidden = false;
@@ -69,6 +68,10 @@ export function followSessions() {
       setLive(live, false);
     }
   }, MILLISECONDS);
+}
+
+function counted(count, isLeast = false) {
+  return `${count}${isLeast ? " or more" : ""} new session${count > 1 ? "s" : ""}`;
 }
 
 function setLive(live, isLive) {

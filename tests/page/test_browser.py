@@ -1,0 +1,344 @@
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from playwright.sync_api import Page, expect, sync_playwright
+
+from hl_sessions.server.serving import serving_in_background
+from hl_sessions.server.settings import ServerSettings
+
+CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
+PHONE = {"width": 360, "height": 740}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """One for all; CI has to have it, a laptop need not."""
+    if not CHROMIUM.exists() and "CI" not in os.environ:
+        pytest.skip(f"no browser at {CHROMIUM}")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Callable[..., Page]]:
+    """Opens pages; a refused script, an error in one, or anything else on the console is a failure."""
+    complaints: list[str] = []
+    contexts = []
+
+    def open_one(address: str, **options: Any) -> Page:
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page: Page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: complaints.append(dialog.message))
+        page.clock.install()
+        page.goto(address)
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    # A server that does not answer, or refuses, is one of the cases.
+    assert [text for text in complaints if not text.startswith("Failed to load resource")] == []
+
+
+def look_again(page: Page) -> None:
+    """Let the time pass after which the page asks for what is new."""
+    page.clock.run_for(2000)
+
+
+def width_of(page: Page) -> int:
+    width: int = page.evaluate("document.documentElement.scrollWidth")
+    return width
+
+
+EVIL = '"><script>document.title = "owned"; alert(1)</script><img src=x onerror=alert(1)>'
+
+
+def test_every_value_is_shown_and_none_is_run(
+    reader: Any, unique: str, open_page: Callable[..., Page]
+) -> None:
+    """Whatever field it was logged in, and wherever it is shown."""
+    created = reader.log(
+        project=f"{EVIL} {unique}",
+        session_reference_id=f"{EVIL} {unique}",
+        reference_id=f"{EVIL} {unique}",
+        source=EVIL,
+        environment=EVIL,
+        inputs={EVIL: EVIL, "link": "[link](javascript:alert(1))", "nested": {EVIL: [EVIL]}},
+        messages=[
+            {"role": "user", "content": EVIL},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": EVIL},
+                    {"type": "image_url", "image_url": {"url": EVIL}},
+                ],
+            },
+        ],
+        output=f"{EVIL} [click me](javascript:alert(1)) ![i](https://evil.example/i.png)\n\n|a|\n|:-:|\n|b|",
+        error=EVIL,
+        stdout=EVIL,
+        metadata={EVIL: EVIL},
+        config={"type": "model", "model": EVIL},
+        feedback=[{"type": EVIL, "value": EVIL, "user": EVIL}],
+    )
+    session = f"/sessions/{created['session_id']}"
+    for path in (f"/?q={unique}", session, f"{session}?view=timeline", "/projects", "/activity"):
+        page = open_page(f"{reader.url}{path}")
+        page.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
+        if path.startswith("/sessions/"):
+            expect(page.get_by_text(EVIL).first).to_be_visible()
+            expect(page.get_by_text("[click me](javascript:alert(1))")).to_be_visible()
+        assert page.locator("a[href^='javascript:' i], main script, main img").count() == 0
+        assert "owned" not in page.title().partition(">")[0]
+        page.close()
+
+
+def test_new_sessions_appear_by_themselves(reader: Any, unique: str, open_page: Callable[..., Page]) -> None:
+    """On the newest page, as long as nobody has scrolled or is at a row; changes do in any case."""
+    created = reader.log(
+        *(
+            {"project": unique, "session_reference_id": f"{unique}-{n}", "output": f"old {n}"}
+            for n in range(60)
+        )
+    )
+    page = open_page(
+        f"{reader.url}/?project={created[0]['project_id']}", viewport={"width": 1000, "height": 500}
+    )
+    rows = page.locator("#rows tr")
+    expect(rows).to_have_count(50)
+    reader.log(project=unique, session_reference_id=f"{unique}-60", output="new")
+    look_again(page)
+    expect(rows.first).to_contain_text("new")
+    expect(rows).to_have_count(50)
+    expect(page.get_by_role("status")).to_have_text("1 new session")
+
+    page.mouse.move(500, 400)
+    page.mouse.wheel(0, 300)
+    page.wait_for_function("scrollY > 250")
+    seen = page.locator("#rows tr", has_text="old 45")
+    place = seen.bounding_box()
+    for number in (61, 62):
+        reader.log(project=unique, session_reference_id=f"{unique}-{number}", output=f"newer {number}")
+    reader.log(project=unique, session_reference_id=f"{unique}-45", output="old 45 goes on", error="Oh")
+    look_again(page)
+    pill = page.get_by_role("button", name="2 new sessions")
+    expect(pill).to_be_visible()
+    expect(seen).to_contain_text("old 45 goes on")
+    expect(seen).to_contain_text("1 error")
+    assert seen.bounding_box() == place
+    pill.click()
+    expect(rows.first).to_contain_text("newer 62")
+    expect(pill).to_be_hidden()
+    assert page.evaluate("scrollY") == 0
+    expect(rows.first.get_by_role("link")).to_be_focused()
+
+
+def test_the_first_datapoint_appears_by_itself(tmp_path: Path, open_page: Callable[..., Page]) -> None:
+    """An empty server shows the lines that send one, and they do."""
+    settings = ServerSettings(port=0, database=str(tmp_path / "empty.sqlite3"))
+    with serving_in_background(settings) as base_url:
+        page = open_page(base_url.removesuffix("v4"))
+        expect(page.get_by_role("heading", name="Send the first datapoint")).to_be_visible()
+        python, curl = (code.inner_text() for code in page.locator("pre").all())
+        assert len(python.splitlines()) == len(curl.splitlines()) + 1 == 4
+        subprocess.run([sys.executable, "-c", python], check=True)
+        look_again(page)
+        expect(page.get_by_role("rowheader")).to_have_text("Hello?")
+        call = re.fullmatch(r"curl (\S+) .*-H \"(.+): (.+)\" .*-d '(.+)'", curl, re.DOTALL)
+        assert call
+        url, header, value, body = call.groups()
+        assert requests.post(url, data=body, headers={header: value}, timeout=10).ok
+        look_again(page)
+        expect(page.locator("#rows tr")).to_have_count(2)
+        # The end of the server is said, and what was there stays.
+    look_again(page)
+    expect(page.locator("#live")).to_have_text("not live: the server does not answer")
+    expect(page.locator("#rows tr")).to_have_count(2)
+
+
+def test_filters_stand_in_the_address(reader: Any, unique: str, open_page: Callable[..., Page]) -> None:
+    """A choice is applied at once, a search by the return key; what is empty stays out."""
+    created = reader.log(project=unique, session_reference_id=unique, inputs={"q": f"needle {unique}"})
+    page = open_page(f"{reader.url}/")
+    page.get_by_label("Project").select_option(unique)
+    page.wait_for_url(f"{reader.url}/?project={created['project_id']}")
+    page.get_by_label("Search").fill("needle")
+    page.get_by_label("Search").press("Enter")
+    page.wait_for_url(f"{reader.url}/?q=needle&project={created['project_id']}")
+    expect(page.get_by_role("rowheader")).to_have_text(f"needle {unique}")
+    page.get_by_label("With errors").check()
+    page.wait_for_url(f"{reader.url}/?q=needle&project={created['project_id']}&errors=1")
+    expect(page.get_by_role("heading", name="No session matches")).to_be_visible()
+    page.get_by_role("link", name="Clear").click()
+    page.wait_for_url(f"{reader.url}/")
+
+
+def test_a_rating_and_a_copy_are_one_click(reader: Any, unique: str, open_page: Callable[..., Page]) -> None:
+    """The page stays where it is; the whole value is copied, not the part that is shown."""
+    text = "**word** " * 5000
+    created = reader.log(project=unique, session_reference_id=unique, output=text)
+    page = open_page(
+        f"{reader.url}/sessions/{created['session_id']}", permissions=["clipboard-read", "clipboard-write"]
+    )
+    good, bad = (page.get_by_role("button", name=name) for name in ("Good", "Bad"))
+    good.click()
+    expect(page.get_by_role("status")).to_have_text("Rated good")
+    expect(good).to_have_attribute("aria-pressed", "true")
+    bad.click()
+    expect(good).to_have_attribute("aria-pressed", "false")
+    bad.click()
+    expect(page.get_by_role("status")).to_have_text("Rating taken back")
+    expect(bad).to_have_attribute("aria-pressed", "false")
+    good.click()
+    expect(page.get_by_role("status")).to_have_text("Rated good")
+    with page.expect_response("**/version"):
+        look_again(page)
+    expect(page.get_by_role("button", name="This session has changed")).to_be_hidden()
+    page.get_by_role("button", name="Copy output").click()
+    expect(page.get_by_role("status")).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == text
+    page.get_by_role("button", name="Copy session ID").click()
+    page.wait_for_function(
+        f"navigator.clipboard.readText().then((text) => text === '{created['session_id']}')"
+    )
+    page.reload()
+    expect(good).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_session_that_goes_on_says_so(reader: Any, unique: str, open_page: Callable[..., Page]) -> None:
+    """And shows it when the reader wants it to."""
+    created = reader.log(project=unique, session_reference_id=unique, output="first")
+    page = open_page(f"{reader.url}/sessions/{created['session_id']}")
+    reader.log(project=unique, session_reference_id=unique, output="second")
+    look_again(page)
+    page.get_by_role("button", name="This session has changed").click()
+    expect(page.get_by_text("second")).to_be_visible()
+
+
+def test_the_keyboard_gets_everywhere(reader: Any, unique: str, open_page: Callable[..., Page]) -> None:
+    """Past the navigation, into a session, into a branch of its tree, with the focus to be seen."""
+    created = reader.log(project=unique, session_reference_id=unique, source="step", inputs={"q": unique})
+    page = open_page(f"{reader.url}/?q={unique}")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("main")).to_be_focused()
+    link = page.get_by_role("link", name=unique)
+    for _ in range(25):
+        page.keyboard.press("Tab")
+        if link.evaluate("element => element === document.activeElement"):
+            break
+    assert link.evaluate("element => getComputedStyle(element, '::after').outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/sessions/{created['session_id']}")
+    page.get_by_role("link", name="Timeline").press("Enter")
+    branch = page.locator("summary.branch")
+    branch.press("Enter")
+    expect(page.get_by_role("button", name="Good")).to_be_visible()
+
+
+def test_screen_readers_are_told_what_is_what(
+    reader: Any, unique: str, open_page: Callable[..., Page]
+) -> None:
+    """Landmarks, a named table with headers, names of everything that can be used; on a phone, too."""
+    created = reader.log(project=unique, session_reference_id=unique, inputs={"q": "Why?"}, error="Oh")
+    for options in ({}, {"viewport": PHONE}):
+        page = open_page(f"{reader.url}/?project={created['project_id']}", **options)
+        table = page.get_by_role("table", name="Sessions, newest first")
+        assert table.get_by_role("columnheader").all_inner_texts()[:3] == [
+            "Began",
+            "First input",
+            "Last output",
+        ]
+        expect(table.get_by_role("rowheader")).to_have_text("Why?")
+        assert len(table.get_by_role("cell").all()) == 6
+        for role in ("banner", "navigation", "main", "search"):
+            expect(page.get_by_role(role).first).to_be_visible()
+        nameless = page.evaluate(
+            "[...document.querySelectorAll('input:not([type=hidden]), select')].filter((e) => !e.labels[0])"
+        )
+        assert nameless == []
+        assert page.get_by_role("heading", level=1).count() == 1
+        page.close()
+
+
+def test_a_phone_shows_it_without_scrolling_sideways(
+    reader: Any, unique: str, open_page: Callable[..., Page]
+) -> None:
+    """Long words, wide tables and long code included."""
+    words = {
+        "inputs": {"x" * 90: "y" * 300},
+        "output": f"{'z' * 300}\n\n|a|b|\n|-|-|\n|{'c' * 200}|{'d' * 200}|",
+    }
+    created = reader.log(project="p" * 120, session_reference_id=unique + "r" * 99, source="s" * 99, **words)
+    reader.log(
+        project=unique, session_reference_id=unique + "r" * 99, parent_id=created["id"], error="e" * 300
+    )
+    session = f"/sessions/{created['session_id']}"
+    page = open_page(f"{reader.url}/?q={created['id']}", viewport=PHONE)
+    assert width_of(page) == PHONE["width"]
+    for path in ("/", session, f"{session}?view=timeline", "/projects", "/activity", "/x"):
+        page.goto(f"{reader.url}{path}")
+        page.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
+        assert width_of(page) == PHONE["width"], path
+
+
+def test_dark_and_light_follow_the_reader(reader: Any, open_page: Callable[..., Page]) -> None:
+    """Dark text on light ground, and the other way round."""
+    page = open_page(f"{reader.url}/projects")
+    for scheme, is_dark in (("light", False), ("dark", True)):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        colours = page.evaluate(
+            "(({ color, backgroundColor }) => [color, backgroundColor])(getComputedStyle(document.body))"
+        )
+        text, ground = (sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in colours)
+        assert (text > 600 and ground < 150) if is_dark else (text < 150 and ground > 600)
+
+
+def test_fifty_rows_come_without_a_shift(reader: Any, unique: str, open_page: Callable[..., Page]) -> None:
+    """Nothing on the page moves once it was drawn, whatever the scripts then do."""
+    created = reader.log(
+        *({"project": unique, "session_reference_id": f"{unique}-{n}", "output": "o"} for n in range(50))
+    )
+    page = open_page(f"{reader.url}/?project={created[0]['project_id']}")
+    expect(page.locator("#rows tr")).to_have_count(50)
+    with page.expect_response("**/sessions/rows*"):
+        look_again(page)
+    shift = page.evaluate(
+        """() => new Promise((resolve) => {
+            new PerformanceObserver((list) => resolve(list.getEntries().reduce((sum, e) => sum + e.value, 0)))
+                .observe({ type: "layout-shift", buffered: true });
+            requestAnimationFrame(() => requestAnimationFrame(() => resolve(0)));
+        })"""
+    )
+    assert shift == 0
+
+
+def test_the_form_signs_in_and_out(locked_server: Any, open_page: Callable[..., Page]) -> None:
+    """In the browser as it is: with its cookie, its origin and the policy of the page."""
+    page = open_page(f"{locked_server.url}/projects")
+    page.get_by_label("API key").fill("wrong")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_have_text("This key is not valid, or was revoked.")
+    page.get_by_label("API key").fill(locked_server.settings.api_key)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Projects")
+    assert page.evaluate("document.cookie") == ""
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("API key")).to_be_visible()
