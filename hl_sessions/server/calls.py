@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Concatenate, Final, ParamSpec, TypeVar
 
 from fastapi import HTTPException, Query, Request, Response
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from sqlalchemy import Connection
 
 from hl_sessions.server.access import organisation_of
@@ -23,6 +23,8 @@ TEXT_PATTERN: Final = r"^[^\u0000]*$"
 SearchText = Annotated[str, Query(max_length=1000, pattern=TEXT_PATTERN)]
 
 Model = TypeVar("Model", bound=BaseModel)
+# One request is one transaction, which others wait for.
+Entries = Annotated[list[Model], Field(max_length=10_000)]
 Result = TypeVar("Result")
 Parameters = ParamSpec("Parameters")
 

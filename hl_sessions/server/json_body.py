@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
-from typing import Any
+from typing import Any, Final
 
 from fastapi import Request, Response
+from fastapi.concurrency import run_in_threadpool
 from pydantic_core import from_json, to_json
 
 from hl_sessions.server.rejections import InvalidRequestError
+
+_QUICKLY_PARSED: Final = 64 * 1024
+"""The longest body, in bytes, for which other requests may as well wait; ten megabytes can take a second."""
 
 
 async def read_json(request: Request) -> Any:
@@ -20,13 +24,8 @@ async def read_json(request: Request) -> Any:
             than 200 levels, or holds what not every database keeps: NUL, halves of a surrogate pair, numbers
             beyond a float.
     """
-    try:
-        value = from_json(await request.body(), allow_inf_nan=False)
-    except ValueError:
-        # The parser's message tells where, but may tell what as well.
-        raise InvalidRequestError.at(("body",), "The body is not valid JSON", "json_invalid") from None
-    _clean(value)
-    return value
+    body = await request.body()
+    return _parse(body) if len(body) <= _QUICKLY_PARSED else await run_in_threadpool(_parse, body)
 
 
 def json_response(content: Mapping[str, Any] | Sequence[Any], status: int = 200) -> Response:
@@ -34,7 +33,20 @@ def json_response(content: Mapping[str, Any] | Sequence[Any], status: int = 200)
     return Response(to_json(content), status, media_type="application/json")
 
 
-def _clean(value: Any) -> None:
+def _parse(body: bytes) -> Any:
+    try:
+        value = from_json(body, allow_inf_nan=False)
+    except ValueError:
+        # The parser's message tells where, but may tell what as well.
+        raise InvalidRequestError.at(("body",), "The body is not valid JSON", "json_invalid") from None
+    problem = _clean(value)
+    if problem is not None:
+        raise InvalidRequestError.at(("body", *_place_of_problem(value)), problem)
+    return value
+
+
+def _clean(value: Any) -> str | None:
+    """Drop the users' keys, and tell what cannot be stored, if anything."""
     pending = [value]
     while pending:
         item = pending.pop()
@@ -46,6 +58,20 @@ def _clean(value: Any) -> None:
             pending.extend(item)
         elif isinstance(item, str):
             if "\0" in item:
-                raise InvalidRequestError.at(("body",), "NUL characters cannot be stored")
+                return "NUL characters cannot be stored"
         elif isinstance(item, float) and not isfinite(item):
-            raise InvalidRequestError.at(("body",), "A number is too large")
+            return "A number is too large"
+    return None
+
+
+def _place_of_problem(value: Any) -> tuple[str | int, ...]:
+    """Give the entry and the field, but nothing further inside, where names are part of the payload."""
+    if isinstance(value, list):
+        for index, entry in enumerate(value):
+            if _clean(entry) is not None:
+                return (index, *(_place_of_problem(entry) if isinstance(entry, dict) else ()))
+    elif isinstance(value, dict):
+        for name, field in value.items():
+            if name.isidentifier() and _clean(field) is not None:
+                return (name,)
+    return ()

@@ -11,6 +11,7 @@ from hl_sessions.server.access import organisation_of
 from hl_sessions.server.answers import CreatedLog, LogAnswer, LogPage
 from hl_sessions.server.calls import (
     TEXT_PATTERN,
+    Entries,
     PageNumber,
     PageSize,
     SearchText,
@@ -32,7 +33,7 @@ from hl_sessions.server.tables import logs
 from hl_sessions.server.wire import LogRequest, UpdateLogRequest
 from hl_sessions.server.wire_values import LogId, ProjectId
 
-_LOG_REQUESTS: Final = TypeAdapter(list[LogRequest])
+_LOG_REQUESTS: Final = TypeAdapter(Entries[LogRequest])
 _FILTERS: Final = {
     *("project_id", "page", "size", "search", "metadata_search", "start_date", "end_date"),
     "version_status",

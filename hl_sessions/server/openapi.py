@@ -49,7 +49,7 @@ def body_of(model: type[BaseModel], *, or_list: bool = False) -> dict[str, Any]:
     """
     schema: dict[str, Any] = {"$ref": _REFERENCE.format(model=model.__name__)}
     if or_list:
-        schema = {"anyOf": [schema, {"type": "array", "items": schema}]}
+        schema = {"anyOf": [schema, {"type": "array", "items": schema, "maxItems": 10_000}]}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 

@@ -1,3 +1,4 @@
+import json
 import socket
 import sqlite3
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ LIMIT = 10 * MIB
         b'{"project": "bad", "output": "\\u0000"}',
         b'{"project": "bad", "metadata": {"\\u0000": 1}}',
         b'{"project": "bad", "output": "\\ud800"}',
+        b'{"project": "bad", "output": "\xed\xa0\x80"}',
+        b'{"project": "bad", "output": "\0"}',
         b'{"project": "bad", "metadata": {"n": ' + b"9" * 5000 + b"}}",
         b'{"project": "bad", "metadata": {"deep": ' + b"[" * 10_000 + b"]" * 10_000 + b"}}",
         b"[" * 500_000,
@@ -51,6 +54,103 @@ def test_a_body_that_is_no_json_object_is_refused(client: Any, method: str, body
         assert detail["loc"][0] == "body"
     names = [project["name"] for project in client.ok("GET", "/projects", params={"size": 100})["records"]]
     assert "bad" not in names
+
+
+@pytest.mark.parametrize(
+    ("entry", "field"),
+    [
+        ({"output": "\0"}, "output"),
+        ({"metadata": {"a": [{"PAYLOAD\0": 1}]}}, "metadata"),
+        ({"metadata": {"a": float("inf")}}, None),
+        ({"feedback": {"type": "rating", "value": "\0"}}, "feedback"),
+        ({"duration": "1"}, "duration"),
+        ({"prompt_tokens": 2**63}, "prompt_tokens"),
+        ({"output_tokens": -1}, "output_tokens"),
+        ({"config": {"type": "model", "model": "m", "max_tokens": 2**63}}, "config"),
+        ({"config": {"type": "tool", "source": "PAYLOAD"}}, "config"),
+        ({"config": {"type": "agent", "agent_class": "a", "model_config": {}}}, "config"),
+        ({"config": {"type": "model", "model": "m", "tools": [{}]}}, "config"),
+        ({"messages": [{"role": "user", "content": [{"type": "PAYLOAD"}]}]}, "messages"),
+        ({"messages": [{"role": "user", "content": [{"type": ["PAYLOAD"]}]}]}, "messages"),
+        ({"messages": [{"role": "user", "tool_calls": [{"id": "1", "type": "PAYLOAD"}]}]}, "messages"),
+        ({"reference_id": "é" * 513}, "reference_id"),
+        ({"session_reference_id": "é" * 513}, "session_reference_id"),
+        ({"parent_reference_id": ""}, "parent_reference_id"),
+        ({"project": "é" * 513}, "project"),
+    ],
+    ids=lambda value: repr(value)[:60],
+)
+def test_one_bad_entry_is_named_and_spoils_the_batch(
+    client: Any, unique: str, entry: dict[str, Any], field: str | None
+) -> None:
+    """The 422 says which entry, and which field of it, but nothing of what was in it."""
+    good = {"project": unique, "session_reference_id": unique}
+    body = json.dumps([good, good, {"project": unique, **entry}, good])
+    response = client("POST", "/logs", data=body)
+    assert response.status_code == 422
+    location = response.json()["detail"][0]["loc"]
+    assert location[: 1 if field is None else 3] == (["body"] if field is None else ["body", 2, field])
+    assert "PAYLOAD" not in response.text
+    assert client.ok("GET", "/projects", params={"filter": unique})["total"] == 0
+
+
+def test_a_batch_has_an_end(client: Any, unique: str) -> None:
+    """10,000 entries are stored at once, and one more is too many."""
+    body = f'{{"project":"{unique}"}},' * 9_999 + f'{{"project":"{unique}"}}'
+    assert len(client.ok("POST", "/logs", data=f"[{body}]")) == 10_000
+    response = client("POST", "/logs", data=f"[{body},1]")
+    assert response.status_code == 422
+    assert response.json()["detail"][0]["loc"] == ["body"]
+
+
+def test_parents_make_no_circle(client: Any, unique: str) -> None:
+    """A parent was there before its children, and stays what it was."""
+    one, two = (
+        {"project": unique, "session_reference_id": unique, "reference_id": f"{unique} {n}"} for n in (1, 2)
+    )
+    around = [
+        {**one, "parent_reference_id": two["reference_id"]},
+        {**two, "parent_reference_id": one["reference_id"]},
+    ]
+    itself = {**one, "parent_reference_id": one["reference_id"]}
+    for body, location in ((around, ["body", 0]), (itself, ["body"])):
+        response = client("POST", "/logs", json=body)
+        assert response.status_code == 422
+        assert response.json()["detail"][0]["loc"] == [*location, "parent_reference_id"]
+    first = client.log(**one)["id"]
+    second = client.log(**two, parent_id=first)["id"]
+    client.ok("PATCH", f"/logs/{first}", json={"parent_id": second, "output": "x"})
+    assert "parent_id" not in client.ok("GET", f"/logs/{first}")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/logs?reference_id=%00",
+        "/logs?reference_id=a%00b",
+        "/logs/data_%00",
+        "/logs/data_" + "A" * 65,
+        "/projects/pr_%ED%A0%80",
+    ],
+)
+def test_a_parameter_that_no_database_takes_is_refused(client: Any, path: str) -> None:
+    """It is as malformed as a wrong type."""
+    assert client("PATCH", path, json={}).status_code == 422
+
+
+def test_a_number_of_any_size_is_kept_where_anything_is(client: Any, unique: str) -> None:
+    """Inside of inputs and metadata, integers are not those of the database."""
+    for number in (2**63, -(10**40), 1e308, -0.0, 5e-324):
+        created = client.log(project=unique, inputs={"n": number}, metadata={"n": [number]})
+        log = client.ok("GET", f"/logs/{created['id']}")
+        assert (repr(log["inputs"]["n"]), log["metadata"]["n"]) == (repr(number), [number])
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"])
+def test_the_first_and_the_last_time_come_back(client: Any, unique: str, time: str) -> None:
+    """Between the years 1 and 9999 every time is kept to the microsecond."""
+    log_id = client.log(project=unique, created_at=time)["id"]
+    assert client.ok("GET", f"/logs/{log_id}")["created_at"] == time
 
 
 def test_json_at_the_limits_comes_back(client: Any, unique: str) -> None:
@@ -117,6 +217,7 @@ def own_database(tmp_path: Path) -> Path:
         {"save": False, "inputs": {"a": "PAYLOAD"}, "output": "PAYLOAD", "error": "PAYLOAD"},
         {"provider_api_keys": {"openai": "PAYLOAD"}},
         {"provider_api_keys": "PAYLOAD", "duration": "x"},
+        {"provider_api_keys": "PAYLOAD\0"},
         {"config": {"type": "generic", "provider_api_keys": {"openai": "PAYLOAD"}}},
         {"metadata": {"list": [{"provider_api_keys": ["PAYLOAD"]}]}, "output": 5},
     ],
