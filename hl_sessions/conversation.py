@@ -10,13 +10,15 @@ import time
 import uuid
 from collections import OrderedDict
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from hl_sessions.errors import APITimeoutError, HLSessionsError
 from hl_sessions.event_loop import WorkerThreads, is_event_loop_running
 from hl_sessions.fork import renew_after_fork
-from hl_sessions.reentry import creating
-from hl_sessions.session import Session, SessionSource
+from hl_sessions.outage import Rest
+from hl_sessions.reentry import creating, is_creating
+from hl_sessions.session import Session, SessionSource, agreement
+from hl_sessions.stores import Conversation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +27,14 @@ if TYPE_CHECKING:
     from hl_sessions.stores import ConversationStore
     from hl_sessions.transport import Deadline
 
-__all__ = ["ConversationKey", "ConversationSession", "ConversationSource", "Conversations", "checked_key"]
+__all__ = [
+    "ConversationKey",
+    "ConversationSession",
+    "ConversationSource",
+    "Conversations",
+    "RequestSession",
+    "checked_key",
+]
 
 ConversationKey = str | int | uuid.UUID
 
@@ -33,6 +42,7 @@ MAX_KEY_LENGTH = 256  # characters
 POLL_INTERVAL = 0.02  # seconds between looks for the session that another process is creating
 MAX_ENDED = 10_000  # conversations whose end is remembered
 LEASE_MARGIN = 1.0  # seconds that a claim outlives the creation it is for
+LONGEST_LEASE = 10.0  # seconds until another process takes over from one that died, however long it may take
 
 
 def checked_key(key: object, name: str = "key") -> str:
@@ -70,29 +80,45 @@ class ConversationSource(SessionSource, Protocol):
 class ConversationSession(Session):
     """The session of a scope with a conversation key."""
 
-    __slots__ = ("_conversations", "_ended", "_entered", "_is_counted", "_key", "_left", "manager")
+    __slots__ = (
+        "_conversations",
+        "_ended",
+        "_entered",
+        "_is_counted",
+        "_key",
+        "_left",
+        "_previous_id",
+        "manager",
+    )
 
-    def __init__(self, manager: ConversationSource, key: str) -> None:
+    def __init__(self, manager: ConversationSource, key: str | None) -> None:
         self.manager = manager
         self._conversations = manager.conversations
-        self._key = key
+        self._key = key or ""  # none has an empty one
         self._entered = time.monotonic()
         self._ended = False
         self._left = False
         self._is_counted = False
+        self._previous_id: str | None = None
 
     @property
-    def key(self) -> str:
+    def key(self) -> str | None:
         """The conversation key."""
-        return self._key
+        return self._key or None
+
+    @property
+    def previous_id(self) -> str | None:
+        """The ID of the conversation's session before this one, once this one has an ID; ``None``: none."""
+        return self._previous_id
 
     def end(self) -> None:
         """End the conversation: the next scope with the same key starts a new session.
 
         This handle keeps its ID; one that has none yet gets a session of its own when it is read.
         """
-        self._ended = True
-        self._conversations.end(self._key)
+        if self.key is not None:
+            self._ended = True
+            self._conversations.end(self.key)
 
     def _is_over(self) -> bool:
         """Whether the conversation was ended since this scope was entered, by whatever handle."""
@@ -100,20 +126,62 @@ class ConversationSession(Session):
 
     def _leave(self) -> None:
         self._left = True
-        self._conversations.leave(self)
+        if self._conversations.become_idle:
+            self._conversations.leave(self)
 
-    def _known_id(self) -> str | None:
-        return None if self._ended else self._conversations.known_id(self)
+    def _ready_id(self) -> str | None:
+        if self._conversations.is_blocking or self.key is None or self._ended:
+            return None
+        conversation = self._conversations.known(self)
+        if conversation is None:
+            return None
+        session_id, self._previous_id = conversation
+        with agreement.lock:
+            return self._keep(session_id)
 
     def _refusal(self) -> HLSessionsError | None:
-        if self._conversations.is_blocking and not self._ended:
-            return None  # as above
+        if self.key is not None and self._conversations.is_blocking and not self._ended:
+            return None  # the store may know
         return super()._refusal()
 
     def _create_id(self, deadline: Deadline) -> str:
-        if self._ended:
-            return self.manager.create_session_id(deadline)
+        if self.key is None or self._ended:
+            return self._conversations.create(deadline)
         return self._conversations.obtain_id(self, deadline)
+
+
+class RequestSession(ConversationSession):
+    """The session of a request; its conversation is found when it is needed, as a router has to run first.
+
+    Args:
+        manager: the manager of the scope.
+        find_key: gives the conversation key, ``None`` where there is none; does not raise.
+    """
+
+    __slots__ = ("_find_key",)
+
+    def __init__(self, manager: ConversationSource, find_key: Callable[[], str | None]) -> None:
+        super().__init__(manager, None)
+        self._find_key: Callable[[], str | None] | None = find_key
+
+    @property
+    def key(self) -> str | None:
+        """The conversation key, ``None`` where the request has none."""
+        find_key = self._find_key
+        if find_key is not None and not is_creating():  # what finds it may read, as a logging handler does
+            with creating():
+                key = find_key()
+            with agreement.lock:
+                if self._find_key is not None:
+                    self._key, self._find_key = key or "", None
+        return self._key or None
+
+
+class _Found(NamedTuple):
+    """What became of looking for the session of a conversation."""
+
+    conversation: Conversation
+    is_kept: bool  # in the store: others find the same
 
 
 class Conversations:
@@ -139,60 +207,57 @@ class Conversations:
         reports: Reports,
     ) -> None:
         self._store = store
-        self._prefix = base_url + "#"
+        self._base_url = base_url
         self._idle_timeout = idle_timeout
-        self._create = create
+        #: Whether a conversation that nobody uses is over at some time.
+        self.become_idle = idle_timeout is not None
+        #: Whether asking for a conversation needs waiting.
+        self.is_blocking = store.blocking
+        self.create = create
         self._workers = workers
         self._reports = reports
+        self._rest = Rest(reports)
         self._renew_after_fork()
         renew_after_fork(self)
 
     def _renew_after_fork(self) -> None:
         self._lock = threading.RLock()
-        self._creations: dict[str, Future[str | None]] = {}
+        self._creations: dict[str, Future[_Found | None]] = {}
         self._in_use: dict[str, int] = {}  # scopes of this process that have read the ID and are not left
         self._tellings: dict[str, _Telling] = {}  # what the store is being told in the background
-        self._has_warned = False  # since the store last worked
+        self._has_warned = False  # of waiting in vain, since it last was not in vain
         # When conversations were ended, for the scopes that are inside of one meanwhile.
         self._ended: OrderedDict[str, float] = OrderedDict()
 
-    @property
-    def is_blocking(self) -> bool:
-        """Whether asking for a conversation needs waiting."""
-        return self._store.blocking
-
-    def known_id(self, session: ConversationSession) -> str | None:
-        """Give the ID of a conversation if that needs no waiting."""
-        if self.is_blocking:
-            return None
+    def known(self, session: ConversationSession) -> Conversation | None:
+        """Give what a store that needs no waiting keeps of a conversation."""
         try:
-            with creating():
-                session_id = self._store.get(self._prefix + session.key, max_idle=self._max_idle(session))
+            key = self._store.entry_key(self._base_url, session._key)
+            conversation = self._store.get(key, max_idle=self._max_idle(session))
         except Exception as error:  # noqa: BLE001 - a store must not break the application
-            self._store_failed(error)
+            self._rest.begin(error)
             return None
-        if session_id is not None:
+        if conversation is not None and self.become_idle:
             self._count(session)
-        return session_id
+        return conversation
 
     def obtain_id(self, session: ConversationSession, deadline: Deadline) -> str:
         """Give the ID of a conversation, of a session created for it where there is none.
 
         Simultaneous callers with the same key get the same.
         """
-        key = self._prefix + session.key
+        key = self._entry_key(session)
         while True:
             with self._lock:
                 creation = self._creations.get(key)
                 if creation is None:
                     mine = self._creations[key] = Future()
                     break
-            session_id = creation.result()
-            if session_id is not None:
-                self._count(session)
-                return session_id
+            found = creation.result()
+            if found is not None:
+                return self._accept(session, found)
         try:
-            session_id = self._find_or_create(key, mine, session, deadline)
+            found = self._find_or_create(key, mine, session, deadline)
         except BaseException as error:
             self._forget(key, mine)
             if isinstance(error, Exception):
@@ -200,9 +265,9 @@ class Conversations:
             else:  # only this caller was interrupted; one of those who wait goes on
                 mine.set_result(None)
             raise
-        self._count(session)
+        session_id = self._accept(session, found)
         self._forget(key, mine)
-        mine.set_result(session_id)
+        mine.set_result(found)
         return session_id
 
     def leave(self, session: ConversationSession) -> None:
@@ -211,16 +276,16 @@ class Conversations:
             if not session._is_counted:
                 return
             session._is_counted = False
-            others = self._in_use.pop(session.key, 1) - 1  # a forked child starts without counts
+            others = self._in_use.pop(session._key, 1) - 1  # a forked child starts without counts
             if others:
-                self._in_use[session.key] = others
-        key, session_id = self._prefix + session.key, session.peek()
-        if session_id is not None:
+                self._in_use[session._key] = others
+        key, session_id = self._entry_key(session), session.peek()
+        if session_id is not None and self._rest.is_over():
             self._tell(key, lambda: self._store.touch(key, session_id))
 
     def end(self, conversation_key: str) -> None:
         """End a conversation; who is waiting for its session still gets it."""
-        key = self._prefix + conversation_key
+        key = self._store.entry_key(self._base_url, conversation_key)
         with self._lock:
             self._creations.pop(key, None)
             self._ended[conversation_key] = time.monotonic()
@@ -231,68 +296,85 @@ class Conversations:
 
     def has_ended(self, session: ConversationSession) -> bool:
         """Whether the conversation of a scope was ended since it was entered, as far as remembered."""
-        return self._ended.get(session.key, -math.inf) >= session._entered
+        return self._ended.get(session._key, -math.inf) >= session._entered
+
+    def _entry_key(self, session: ConversationSession) -> str:
+        return self._store.entry_key(self._base_url, session._key)
 
     def _find_or_create(
-        self, key: str, creation: Future[str | None], session: ConversationSession, deadline: Deadline
-    ) -> str:
+        self, key: str, creation: Future[_Found | None], session: ConversationSession, deadline: Deadline
+    ) -> _Found:
+        if not self._rest.is_over():
+            return self._own(self.create(deadline))
         claimant = uuid.uuid4().hex
         try:
-            session_id = self._find_or_claim(key, session, claimant, deadline)
+            conversation = self._find_or_claim(key, session, claimant, deadline)
         except APITimeoutError as error:
             self._warn_once("%s", error)
             raise
         except Exception as error:  # noqa: BLE001 - a store that is down costs the conversation, not the session
-            self._store_failed(error)
-            return self._create(deadline)
-        if session_id is not None:
-            return session_id
+            self._rest.begin(error)
+            return self._own(self.create(deadline))
+        self._rest.end()
+        if conversation is not None:
+            return _Found(conversation, is_kept=True)
         try:
-            session_id = self._create(deadline)
+            session_id = self.create(deadline)
         except BaseException:
             self._quietly(lambda: self._store.release(key, claimant))
             raise
         try:
-            if self._store.save(key, claimant, session_id):
+            conversation = self._store.save(key, claimant, session_id)
+            if conversation is not None:
                 self._has_warned = False
             elif self._creations.get(key) is creation:
                 # Not ended here: somebody took over while this process stood still.
-                session_id = self._store.get(key, max_idle=None) or session_id
+                conversation = self._store.get(key, max_idle=None)
         except Exception as error:  # noqa: BLE001 - as above
-            self._store_failed(error)
+            self._rest.begin(error)
             self._quietly(lambda: self._store.release(key, claimant))
-        return session_id
+            return self._own(session_id)
+        return _Found(conversation or Conversation(session_id, None), is_kept=True)
+
+    def _own(self, session_id: str) -> _Found:
+        return _Found(Conversation(session_id, None), is_kept=False)
 
     def _find_or_claim(
         self, key: str, session: ConversationSession, claimant: str, deadline: Deadline
-    ) -> str | None:
+    ) -> Conversation | None:
         telling = self._tellings.get(key)
         if telling is not None:
             telling.finish()
         while True:
             max_idle = self._max_idle(session)
-            session_id = self._store.get(key, max_idle=max_idle)
-            lease = deadline.remaining() + LEASE_MARGIN
-            if session_id is not None or self._store.claim(key, claimant, lease=lease, max_idle=max_idle):
-                return session_id
+            conversation = self._store.get(key, max_idle=max_idle)
+            lease = min(deadline.remaining() + LEASE_MARGIN, LONGEST_LEASE)
+            if conversation is not None or self._store.claim(key, claimant, lease=lease, max_idle=max_idle):
+                return conversation
             if deadline.remaining() < POLL_INTERVAL:
                 raise APITimeoutError("another process is creating the session of the conversation")
             time.sleep(POLL_INTERVAL)
 
     def _max_idle(self, session: ConversationSession) -> float | None:
-        if self._idle_timeout is None or session.key in self._in_use:
+        if self._idle_timeout is None or session._key in self._in_use:
             return None
         return self._idle_timeout + time.monotonic() - session._entered
 
+    def _accept(self, session: ConversationSession, found: _Found) -> str:
+        session._previous_id = found.conversation.previous_id
+        if not found.is_kept:
+            session._log_by_reference()  # which is the key: so the conversation stays together
+        if self.become_idle:
+            self._count(session)
+        return found.conversation.session_id
+
     def _count(self, session: ConversationSession) -> None:
-        if self._idle_timeout is None:
-            return
         with self._lock:
             if not session._left and not session._is_counted:
                 session._is_counted = True
-                self._in_use[session.key] = self._in_use.get(session.key, 0) + 1
+                self._in_use[session._key] = self._in_use.get(session._key, 0) + 1
 
-    def _forget(self, key: str, creation: Future[str | None]) -> None:
+    def _forget(self, key: str, creation: Future[_Found | None]) -> None:
         with self._lock:
             if self._creations.get(key) is creation:
                 del self._creations[key]
@@ -306,7 +388,7 @@ class Conversations:
         try:
             self._workers.submit(self._tell_in_thread, key, telling)
         except RuntimeError as error:  # the interpreter is shutting down
-            self._store_failed(error)
+            self._rest.begin(error)
 
     def _tell_in_thread(self, key: str, telling: _Telling) -> None:
         telling.finish()
@@ -319,19 +401,14 @@ class Conversations:
         try:
             tell()
         except Exception as error:  # noqa: BLE001 - a store must not break the application
-            self._store_failed(error)
+            self._rest.begin(error)
+        else:
+            self._rest.end()
 
     def _emit_reports(self) -> None:
         # Never where another thread waits: see Reports.
         with creating():
             self._reports.emit()
-
-    def _store_failed(self, error: Exception) -> None:
-        self._warn_once(
-            "the conversation store fails, scopes with a key fall back to a session of their own: %s: %s",
-            type(error).__name__,
-            error,
-        )
 
     def _warn_once(self, message: str, *arguments: object) -> None:
         if not self._has_warned:

@@ -141,6 +141,20 @@ class SessionManager:
         decorate = session_decorator(lambda: self, key=key, new=new)
         return decorate if function is None else decorate(function)
 
+    def end(self, key: ConversationKey) -> None:
+        """End a conversation: the next scope with the same key starts a new session.
+
+        On an event loop a store outside the process is told in the background.
+
+        Args:
+            key: the conversation.
+
+        Raises:
+            TypeError: ``key`` is not a ``str``, an ``int`` or a ``uuid.UUID``.
+            ValueError: ``key`` is empty or longer than 256 characters.
+        """
+        self.conversations.end(checked_key(key))
+
     def close(self) -> None:
         """Release connections and threads. A session created later is a failure of the sessions API."""
         if self._prefetcher is not None:

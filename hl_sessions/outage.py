@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from hl_sessions.transport import Deadline
 
-__all__ = ["CircuitBreaker", "Reports"]
+__all__ = ["CircuitBreaker", "Reports", "Rest"]
 
 FAILURES_TO_OPEN = 3  # in a row
 FIRST_COOL_OFF = 1.0  # seconds, doubled by each further failure
@@ -186,3 +186,69 @@ class CircuitBreaker:
                     now - self._since,
                     self._sessions_without_id,
                 )
+
+
+class Rest:
+    """Leaves a conversation store alone for a while after it failed, longer each time, and tries it again.
+
+    An outage is reported from its first failure on until there was none for :data:`CALM` seconds.
+
+    Args:
+        reports: where the beginning and the end of an outage are reported.
+    """
+
+    def __init__(self, reports: Reports) -> None:
+        self._reports = reports
+        self._renew_after_fork()
+        renew_after_fork(self)
+
+    def _renew_after_fork(self) -> None:
+        self._lock = threading.RLock()
+        self._is_resting = False
+        self._until = 0.0
+        self._cool_off = FIRST_COOL_OFF
+        self._since: float | None = None
+        self._last_failure = 0.0
+
+    def is_over(self) -> bool:
+        """Whether to use the store; of the callers after a rest one is told so, until it has tried."""
+        if not self._is_resting:
+            return True
+        with self._lock:
+            now = time.monotonic()
+            if now < self._until:
+                return False
+            self._until = now + self._cool_off
+            return True
+
+    def begin(self, error: Exception) -> None:
+        """Note that it failed."""
+        with self._lock:
+            self._last_failure = time.monotonic()
+            if self._since is None:
+                self._since = self._last_failure
+                self._reports.add(
+                    logging.WARNING,
+                    "the conversation store fails, scopes with a key fall back to a session of their own:"
+                    " %s: %s",
+                    type(error).__name__,
+                    error,
+                )
+            self._is_resting = True
+            jitter = random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret
+            self._until = self._last_failure + self._cool_off * jitter
+            self._cool_off = min(2 * self._cool_off, LONGEST_COOL_OFF)
+
+    def end(self) -> None:
+        """Note that it worked."""
+        if self._since is None:
+            return
+        with self._lock:
+            self._is_resting = False
+            now = time.monotonic()
+            if self._since is not None and now - self._last_failure >= CALM:
+                self._reports.add(
+                    logging.INFO, "the conversation store is back after %.1f seconds", now - self._since
+                )
+                self._since = None
+                self._cool_off = FIRST_COOL_OFF

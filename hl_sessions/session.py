@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from hl_sessions.transport import Deadline
 
-__all__ = ["Session", "SessionSource", "session_type"]
+__all__ = ["Session", "SessionSource", "agreement", "session_type"]
 
 Function = TypeVar("Function")
 
@@ -88,7 +88,7 @@ class _Once:
     def warn_that_a_read_blocked(self) -> None:
         if self.said or not is_event_loop_running():
             return
-        with _agreement.lock:
+        with agreement.lock:
             if self.said:
                 return
             self.said = True
@@ -117,7 +117,7 @@ class _Lock:
         self.lock = threading.RLock()
 
 
-_agreement = _Lock()
+agreement = _Lock()
 
 
 class Session:
@@ -172,6 +172,11 @@ class Session:
         return self._id
 
     @property
+    def previous_id(self) -> str | None:
+        """The ID of the conversation's session before this one; ``None`` where there is none."""
+        return None
+
+    @property
     def reference_id(self) -> str:
         """An ID of the client's own, which exists without any call.
 
@@ -179,7 +184,7 @@ class Session:
         """
         if self.key is not None:
             return self.key
-        with _agreement.lock:
+        with agreement.lock:
             details = self._ensure_details()
             if details.reference_id is None:
                 details.reference_id = uuid.uuid4().hex
@@ -224,12 +229,16 @@ class Session:
         """Note that the scope which opened this session is left."""
 
     def _log_params(self, session_id: str | None) -> dict[str, str]:
-        with _agreement.lock:
+        with agreement.lock:
             session_id = session_id or self._id
-            if session_id is None or (self._details is not None and self._details.logs_by_reference):
-                self._ensure_details().logs_by_reference = True
-                return {"session_reference_id": self.reference_id}
-            return {"session_id": session_id}
+            if session_id is not None and not (self._details is not None and self._details.logs_by_reference):
+                return {"session_id": session_id}
+            self._log_by_reference()
+            return {"session_reference_id": self.reference_id}
+
+    def _log_by_reference(self) -> None:
+        with agreement.lock:
+            self._ensure_details().logs_by_reference = True
 
     def _read(self) -> str | None:
         if is_creating():
@@ -269,10 +278,6 @@ class Session:
             self._id = session_id
         return self._id
 
-    def _known_id(self) -> str | None:
-        """The ID that the session has already, if that can be had without waiting."""
-        return None
-
     def _refusal(self) -> HLSessionsError | None:
         """The error with which :meth:`_create_id` would fail without waiting, ``None`` if it would wait."""
         return self.manager.refusal()
@@ -287,10 +292,7 @@ class Session:
 
     def _join_creation(self) -> tuple[_Creation, bool] | None:
         """Join the creation under way, or begin one and be its creator; ``None`` if there is an ID."""
-        known_id = self._known_id()  # asks a store, which may log
-        with _agreement.lock:
-            if known_id is not None:
-                self._keep(known_id)
+        with agreement.lock:
             if self._id is not None:
                 return None
             under_way = None if self._details is None else self._details.creation
@@ -328,7 +330,7 @@ class Session:
             logger.warning("a session could not be created: %s", error)
 
     def _settle(self, creation: _Creation, outcome: str | Exception) -> None:
-        with _agreement.lock:
+        with agreement.lock:
             details = self._ensure_details()
             if details.creation is creation:
                 details.creation = None

@@ -2,32 +2,79 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
-__all__ = ["ConversationStore"]
+from hl_sessions.errors import ConfigurationError
+
+__all__ = ["Conversation", "ConversationStore"]
+
+_NAMESPACE = re.compile(r"[A-Za-z0-9._:-]{0,64}", re.ASCII)
+
+
+class Conversation(NamedTuple):
+    """What a store keeps of a conversation.
+
+    Attributes:
+        session_id: the ID of its session.
+        previous_id: the ID of the session before that one, ``None`` if it is the first.
+    """
+
+    session_id: str
+    previous_id: str | None
 
 
 class ConversationStore(ABC):
-    """Keeps the session ID of each conversation, and who is creating one.
+    """Keeps the session of each conversation, and who is creating one.
 
     Many threads, and for a store outside the process many processes, use it at the same time; each method
-    is atomic. Times are those of one clock, the store's own. A key is any string up to about 2,300
-    characters (a URL and a conversation key), to be taken literally.
+    is atomic. Times are those of one clock, the store's own. A key is any string of up to about 2,400
+    characters (a namespace, a URL and a conversation key), to be taken literally.
 
     A creator asks :meth:`get`; where there is nothing it tries to :meth:`claim` the key, creates a session
     if it got the claim, and ends the claim with :meth:`save` or :meth:`release`. Who does not get the
     claim asks :meth:`get` again a little later. A creator that died is replaced when its lease is over.
 
-    A method that fails raises; the conversation's scope then falls back to a session of its own.
+    A method that fails raises; the conversation's scope then falls back to a session of its own. None may
+    wait for long: a store that cannot be reached fails after a second or two.
+    :class:`hl_sessions.testing.StoreConformance` tests all of this.
+
+    Args:
+        namespace: keeps the conversations of applications apart that share a store: up to 64 letters, digits
+            and ``. _ : -``.
+        hash_keys: give the store the SHA-256 hash of a key, where keys are personal.
+
+    Raises:
+        ConfigurationError: ``namespace`` is not such a string, or ``hash_keys`` not a bool.
     """
 
     #: Whether a method may have to wait, for a disk or a network: then it is not called on an event loop.
     blocking: ClassVar[bool] = True
 
+    _namespace: str = ""
+    _hash_keys: bool = False
+
+    def __init__(self, *, namespace: str = "", hash_keys: bool = False) -> None:
+        if not isinstance(namespace, str) or not _NAMESPACE.fullmatch(namespace):
+            raise ConfigurationError(
+                f"namespace={namespace!r} must be a str of at most 64 letters, digits and . _ : -"
+            )
+        if not isinstance(hash_keys, bool):
+            raise ConfigurationError(f"hash_keys={hash_keys!r} must be True or False")
+        self._namespace = namespace
+        self._hash_keys = hash_keys
+
+    def entry_key(self, base_url: str, conversation_key: str) -> str:
+        """Give the key under which a conversation with the API at ``base_url`` is kept."""
+        # Neither a namespace nor a base URL has a "#": no two conversations get the same.
+        key = f"{self._namespace}#{base_url}#{conversation_key}"
+        return hashlib.sha256(key.encode()).hexdigest() if self._hash_keys else key
+
     @abstractmethod
-    def get(self, key: str, *, max_idle: float | None) -> str | None:
-        """Give the session ID of a conversation.
+    def get(self, key: str, *, max_idle: float | None) -> Conversation | None:
+        """Give what is kept of a conversation; ``None`` if there is none, or it was ended.
 
         Args:
             key: the conversation.
@@ -49,11 +96,12 @@ class ConversationStore(ABC):
         """
 
     @abstractmethod
-    def save(self, key: str, claimant: str, session_id: str) -> bool:
+    def save(self, key: str, claimant: str, session_id: str) -> Conversation | None:
         """End a claim with the session that was created, used just now.
 
         Returns:
-            Whether it was kept: not where another claim has taken over, or the conversation was ended.
+            What is kept from now on, the session before it included; ``None`` if it was not kept, as another
+            claim has taken over, or the conversation was ended.
         """
 
     @abstractmethod
@@ -66,7 +114,7 @@ class ConversationStore(ABC):
 
     @abstractmethod
     def end(self, key: str) -> None:
-        """Forget the session of a conversation, and every claim to create one."""
+        """End a conversation, and every claim to create its session; the next one knows what it was."""
 
     def close(self) -> None:  # noqa: B027 - not every store has something to release
         """Release connections; called once, at the end."""

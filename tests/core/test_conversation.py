@@ -10,10 +10,12 @@ import pytest
 import trio
 
 import hl_sessions.conversation
+import hl_sessions.outage
 import hl_sessions.stores.memory
 from hl_sessions import SessionManager, acurrent_session_id, current_session_id, with_session
 from hl_sessions.event_loop import MAX_WORKERS
-from hl_sessions.stores import ConversationStore, MemoryStore
+from hl_sessions.outage import CALM, FIRST_COOL_OFF
+from hl_sessions.stores import Conversation, ConversationStore, MemoryStore
 from tests.conftest import SessionsAPI, create_sessions
 from tests.core.conftest import Gate, fail, in_threads, wait_until, waiting_threads
 
@@ -41,6 +43,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
+@pytest.fixture
+def outage_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(hl_sessions.outage, "time", clock)
+    return clock
+
+
 class OutsideStore(ConversationStore):
     """A store outside of the process: its methods may wait, or fail."""
 
@@ -58,15 +67,16 @@ class OutsideStore(ConversationStore):
             raise ConnectionError(f"{name} is down")
         return getattr(self.memory, name)(*args, **options)
 
-    def get(self, key: str, *, max_idle: float | None) -> str | None:
-        found: str | None = self._do("get", key, max_idle=max_idle)
+    def get(self, key: str, *, max_idle: float | None) -> Conversation | None:
+        found: Conversation | None = self._do("get", key, max_idle=max_idle)
         return found
 
     def claim(self, key: str, claimant: str, *, lease: float, max_idle: float | None) -> bool:
         return bool(self._do("claim", key, claimant, lease=lease, max_idle=max_idle))
 
-    def save(self, key: str, claimant: str, session_id: str) -> bool:
-        return bool(self._do("save", key, claimant, session_id))
+    def save(self, key: str, claimant: str, session_id: str) -> Conversation | None:
+        kept: Conversation | None = self._do("save", key, claimant, session_id)
+        return kept
 
     def release(self, key: str, claimant: str) -> None:
         self._do("release", key, claimant)
@@ -175,7 +185,7 @@ class TestConversation:
         """Who waits in vain for another process's session gets None, and blames neither API nor store."""
         store = MemoryStore()
         manager = make_manager(store=store, timeout=0.1)
-        key = f"{sessions_api.base_url}#a"
+        key = store.entry_key(sessions_api.base_url, "a")
         assert store.claim(key, "another process", lease=1000, max_idle=None)
         for _ in range(4):
             with manager.session(key="a") as session:
@@ -193,7 +203,7 @@ class TestConversation:
         manager = make_manager(store=store)
         reader = in_threads(lambda: read(manager, "a"))[0]
         assert gate.arrived.wait(20)
-        key = f"{sessions_api.base_url}#a"
+        key = store.entry_key(sessions_api.base_url, "a")
         store.end(key)
         assert store.claim(key, "another process", lease=10, max_idle=None)
         assert store.save(key, "another process", "sesh_other")
@@ -454,16 +464,53 @@ class TestFailingStore:
         assert len(ids) == 3
         assert len([record for record in caplog.records if record.name == "hl_sessions"]) == 1
 
-    def test_said_again(self, make_manager: Managers, caplog: pytest.LogCaptureFixture) -> None:
-        """After the store has worked again the next failure is said again."""
+    def test_said_again(
+        self, make_manager: Managers, caplog: pytest.LogCaptureFixture, outage_clock: Clock
+    ) -> None:
+        """The end of an outage of the store is said, and after it the next failure again."""
+        caplog.set_level(logging.INFO, "hl_sessions")
         store = OutsideStore()
         manager = make_manager(store=store)
         for number in range(2):
             store.failing = {"claim"}
             read(manager, f"failing {number}")
             store.failing = set()
+            outage_clock.offset += CALM
             read(manager, f"working {number}")
-        assert len([record for record in caplog.records if record.name == "hl_sessions"]) == 2
+        levels = [record.levelname for record in caplog.records if record.name == "hl_sessions"]
+        assert levels == ["WARNING", "INFO"] * 2
+
+    def test_is_left_alone(self, make_manager: Managers, outage_clock: Clock) -> None:
+        """While it rests it is not asked at all; then once, and when that worked by everybody."""
+        store = OutsideStore()
+        manager = make_manager(store=store)
+        store.failing = {"get"}
+        read(manager, "a")
+        for _ in range(3):
+            read(manager, "a")
+        assert [name for name, _ in store.calls] == ["get"]
+        outage_clock.offset += FIRST_COOL_OFF
+        for _ in range(3):
+            read(manager, "a")
+        assert [name for name, _ in store.calls] == ["get", "get"]
+        outage_clock.offset += 2 * FIRST_COOL_OFF
+        store.failing = set()
+        assert read(manager, "a") == read(manager, "a")
+
+    def test_logs_go_together(self, make_manager: Managers, outage_clock: Clock) -> None:
+        """Scopes that the store has nothing for log by the conversation's key, to the end of the scope."""
+        store = OutsideStore()
+        manager = make_manager(store=store)
+        store.failing = {"get"}
+        with manager.session(key="a") as session:
+            assert session.id is not None
+            assert session.log_params() == {"session_reference_id": "a"}
+            store.failing = set()
+            outage_clock.offset += FIRST_COOL_OFF
+            with manager.session(key="a", new=False) as same:
+                assert same.log_params() == {"session_reference_id": "a"}
+        with manager.session(key="a") as session:
+            assert session.log_params() == {"session_id": session.id}
 
     def test_warning_does_not_deadlock(self, make_manager: Managers) -> None:
         """A handler that waits, holding its lock, for a creation that waits for the store is no deadlock."""

