@@ -42,10 +42,16 @@ def loaded_by(module: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "module", ["hl_sessions", "hl_sessions.integrations.asgi", "hl_sessions.integrations.wsgi"]
+    "module",
+    [
+        "hl_sessions",
+        "hl_sessions.integrations.asgi",
+        "hl_sessions.integrations.wsgi",
+        "hl_sessions.integrations.requests",
+    ],
 )
 def test_no_framework_and_no_server_is_loaded(module: str) -> None:
-    """The package and the two integrations without a framework load the two dependencies only."""
+    """The package and the integrations without a framework load the two dependencies only."""
     loaded = loaded_by(module)
     assert {"hl_sessions", "requests", "wrapt"} <= loaded
     assert loaded <= EXPECTED
@@ -64,13 +70,21 @@ def test_importing_touches_no_network_and_starts_no_thread() -> None:
     assert (result.returncode, result.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("missing", ["starlette", "flask"])
-def test_missing_framework_is_told_with_the_command_that_installs_it(missing: str) -> None:
+@pytest.mark.parametrize(
+    ("integration", "missing"),
+    [("starlette", ["starlette"]), ("flask", ["flask"]), ("httpx", ["httpx", "httpx2"])],
+)
+def test_missing_framework_is_told_with_the_command_that_installs_it(
+    integration: str, missing: list[str]
+) -> None:
     """The ``ImportError`` of an integration names its extra."""
-    result = run(f"import sys; sys.modules[{missing!r}] = None; import hl_sessions.integrations.{missing}")
+    result = run(
+        f"import sys; sys.modules.update(dict.fromkeys({missing!r}));"
+        f" import hl_sessions.integrations.{integration}"
+    )
     last_line = result.stderr.splitlines()[-1]
     assert last_line.startswith("ImportError: ")
-    assert f"pip install 'hl-sessions[{missing}]'" in last_line
+    assert f"pip install 'hl-sessions[{integration}]'" in last_line
 
 
 @pytest.mark.parametrize(

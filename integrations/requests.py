@@ -1,0 +1,107 @@
+"""The current session on calls to other services that are made with Requests.
+
+.. code-block:: python
+
+    http = propagate(requests.Session(), hosts=["retrieval.internal"])
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import BaseAdapter
+
+from hl_sessions.context import current_session
+from hl_sessions.errors import ConfigurationError
+from hl_sessions.outbound import Carrier, Outbound
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from hl_sessions.propagation import SharedSecret
+
+__all__ = ["propagate"]
+
+Client = TypeVar("Client", bound=requests.Session)
+
+
+def propagate(
+    client: Client,
+    *,
+    hosts: Collection[str],
+    carrier: Carrier = "baggage",
+    secret: SharedSecret | None = None,
+) -> Client:
+    """Let the calls of ``client`` to the listed hosts carry the session of the scope they are made in.
+
+    Such a call reads the ID as ``session.id`` does. Without an ID, and outside every scope, it goes as it
+    is; so do calls to other hosts, redirected ones too, and those with a session of your own in the header.
+    The adapters that are mounted now are covered; after mounting another one, call this again: the last
+    call counts.
+
+    Args:
+        client: the :class:`requests.Session`.
+        hosts: names of hosts, each with an optional port: ``"retrieval.internal"``, ``"localhost:9000"``.
+        carrier: ``"baggage"``: the W3C ``baggage`` header, merged with one of your own; ``"header"``:
+            ``X-Session-ID``.
+        secret: signs the ID, for services that have the same secret.
+
+    Returns:
+        ``client``.
+
+    Raises:
+        ConfigurationError: an argument is wrong.
+    """
+    if not isinstance(client, requests.Session):
+        raise ConfigurationError(f"client must be a requests.Session, not {type(client).__name__}")
+    outbound = Outbound(hosts, carrier, secret)
+    for prefix, adapter in client.adapters.items():
+        covered = adapter.adapter if isinstance(adapter, _PropagatingAdapter) else adapter
+        client.adapters[prefix] = _PropagatingAdapter(covered, outbound)
+    return client
+
+
+class _PropagatingAdapter(BaseAdapter):
+    """Adds the session to what another adapter sends."""
+
+    def __init__(self, adapter: BaseAdapter, outbound: Outbound) -> None:
+        super().__init__()
+        self.adapter = adapter
+        self._outbound = outbound
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "adapter":  # not set yet, when it is copied
+            raise AttributeError(name)
+        return getattr(self.adapter, name)
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send the request, or a copy of it that has the session."""
+        return self.adapter.send(self._with_session(request), *args, **kwargs)
+
+    def close(self) -> None:
+        """Close the other adapter."""
+        self.adapter.close()
+
+    def _with_session(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        session = current_session()
+        if session is None or not self._is_covered(request.url):
+            return request
+        # A copy: Requests makes the redirected request, to whatever host, from this one.
+        request = request.copy()
+        own = request.headers.get(self._outbound.header)
+        if isinstance(own, bytes):
+            own = own.decode("latin-1")
+        if not self._outbound.has_session(own):
+            session_id = session.id
+            if session_id is not None:
+                request.headers[self._outbound.header] = self._outbound.with_session(own, session_id)
+        return request
+
+    def _is_covered(self, url: str | None) -> bool:
+        try:
+            parts = urlsplit(url or "")
+            return self._outbound.covers(parts.scheme, parts.hostname, parts.port)
+        except ValueError:  # the other adapter says what is wrong with the URL
+            return False

@@ -1,0 +1,399 @@
+"""Calls to the listed services carry the session, through each of the HTTP clients, and no others do."""
+
+import asyncio
+import copy
+import inspect
+import pickle
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import httpx2
+import pytest
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import HTTPDigestAuth
+
+from hl_sessions import ConfigurationError, HLSessionsError, SessionManager, current_session_id
+from hl_sessions.integrations import httpx as httpx_integration
+from hl_sessions.integrations import requests as requests_integration
+from hl_sessions.propagation import SharedSecret, session_ids
+from tests.conftest import Answer, Request, SessionsAPI
+
+SECRET = SharedSecret("a secret of two services")
+
+
+class Caller:
+    """An HTTP client, whichever it is."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self._is_async = inspect.iscoroutinefunction(client.get)
+        self._loop = asyncio.new_event_loop() if self._is_async else None
+
+    def propagate(self, *services: SessionsAPI, **options: Any) -> None:
+        options.setdefault("hosts", [host_of(service) for service in services])
+        is_requests = isinstance(self.client, requests.Session)
+        integration: Any = requests_integration if is_requests else httpx_integration
+        assert integration.propagate(self.client, **options) is self.client
+
+    def get(self, url: str, headers: dict[str, Any] | None = None, *, follow: bool = True) -> Any:
+        """The response to a GET."""
+        name = "allow_redirects" if isinstance(self.client, requests.Session) else "follow_redirects"
+        return self.run(self.client.get(url, headers=headers, **{name: follow}))
+
+    def run(self, result: Any) -> Any:
+        return self._loop.run_until_complete(result) if self._loop is not None else result
+
+    def close(self) -> None:
+        self.run(self.client.aclose() if self._is_async else self.client.close())
+        if self._loop is not None:
+            self._loop.close()
+
+
+@pytest.fixture(
+    params=[requests.Session, httpx.Client, httpx.AsyncClient, httpx2.Client, httpx2.AsyncClient],
+    ids=["requests", "httpx", "httpx-async", "httpx2", "httpx2-async"],
+)
+def caller(request: pytest.FixtureRequest) -> Iterator[Caller]:
+    client = request.param() if request.param is requests.Session else request.param(trust_env=False)
+    caller = Caller(client)
+    yield caller
+    caller.close()
+
+
+@pytest.fixture
+def service() -> Iterator[SessionsAPI]:
+    yield from start_service()
+
+
+@pytest.fixture
+def other_service() -> Iterator[SessionsAPI]:
+    yield from start_service()
+
+
+def start_service() -> Iterator[SessionsAPI]:
+    service = SessionsAPI()
+    service.answer = lambda _: Answer(200, {})
+    yield service
+    service.close()
+
+
+def url_of(service: SessionsAPI, path: str = "/") -> str:
+    return service.base_url.removesuffix("/v4") + path
+
+
+def host_of(service: SessionsAPI) -> str:
+    return url_of(service, "").removeprefix("http://")
+
+
+def carried(service: SessionsAPI, name: str = "baggage") -> list[str | None]:
+    """What that header was, for each request that arrived."""
+    return [request.headers[name] for request in service.requests]
+
+
+def redirect_to(*urls: str) -> Callable[[Request], Answer]:
+    """One redirect after the other, then a plain answer."""
+    left = list(urls)
+    return lambda _: Answer(307, {}, {"Location": left.pop(0)}) if left else Answer(200, {})
+
+
+def test_a_call_carries_the_session_of_its_scope(
+    caller: Caller, manager: SessionManager, service: SessionsAPI, sessions_api: SessionsAPI
+) -> None:
+    """As W3C baggage; the first call creates it, as any other read does."""
+    caller.propagate(service)
+    with manager.session() as session:
+        caller.get(url_of(service))
+        assert sessions_api.posts == 1
+        assert current_session_id() == session.peek()
+        caller.get(url_of(service))
+    with manager.session() as second:
+        caller.get(url_of(service))
+    assert carried(service) == [f"session.id={each.peek()}" for each in (session, session, second)]
+    assert None not in {session.peek(), second.peek()}
+    assert sessions_api.posts == 2
+    assert carried(service, "X-Session-ID") == [None] * 3
+
+
+def test_a_plain_header_carries_it(caller: Caller, manager: SessionManager, service: SessionsAPI) -> None:
+    """Where no baggage is wanted; one of the caller's own stays."""
+    caller.propagate(service, carrier="header")
+    with manager.session() as session:
+        caller.get(url_of(service))
+        caller.get(url_of(service), {"x-session-id": "sesh_mine"})
+    assert carried(service, "X-Session-ID") == [session.peek(), "sesh_mine"]
+    assert carried(service) == [None, None]
+
+
+@pytest.mark.parametrize("carrier", ["baggage", "header"])
+def test_a_secret_signs_it(
+    caller: Caller, manager: SessionManager, service: SessionsAPI, carrier: str
+) -> None:
+    """The receiver can tell that the ID comes from a service that has the same secret."""
+    caller.propagate(service, carrier=carrier, secret=SECRET)
+    with manager.session() as session:
+        caller.get(url_of(service), {"baggage": "a=1"})
+    headers = service.last.headers
+    named = session_ids(headers.get_all("baggage", []), headers.get_all("X-Session-ID", []))
+    assert named is not None
+    assert named[0] == session.peek()
+    assert SECRET.verify(named[0], named[1] or "")
+
+
+def test_nothing_is_added_outside_of_every_scope(
+    caller: Caller, service: SessionsAPI, sessions_api: SessionsAPI
+) -> None:
+    """And no session is made."""
+    caller.propagate(service)
+    caller.get(url_of(service), {"baggage": "a=1"})
+    assert carried(service) == ["a=1"]
+    assert sessions_api.posts == 0
+
+
+def test_no_other_host_gets_it(
+    caller: Caller,
+    manager: SessionManager,
+    service: SessionsAPI,
+    other_service: SessionsAPI,
+    sessions_api: SessionsAPI,
+) -> None:
+    """Neither another port nor another name; calls there make no session either."""
+    caller.propagate(service)
+    with manager.session():
+        caller.get(url_of(other_service))
+        caller.get(url_of(service).replace("127.0.0.1", "localhost"))
+        assert sessions_api.posts == 0
+        caller.get(url_of(service))
+        caller.get(url_of(other_service))
+    assert carried(other_service) == [None, None]
+    assert [header is not None for header in carried(service)] == [False, True]
+
+
+@pytest.mark.parametrize("carrier", ["baggage", "header"])
+def test_a_redirect_to_another_host_loses_it(
+    caller: Caller,
+    manager: SessionManager,
+    service: SessionsAPI,
+    other_service: SessionsAPI,
+    carrier: str,
+) -> None:
+    """And one back to a listed host has it again; what the caller sent goes along all the way."""
+    name = "baggage" if carrier == "baggage" else "X-Session-ID"
+    caller.propagate(service, carrier=carrier)
+    service.answer = redirect_to(url_of(service, "/same"), url_of(other_service, "/away"))
+    other_service.answer = redirect_to(url_of(other_service, "/still-away"), url_of(service, "/back"))
+    with manager.session() as session:
+        response = caller.get(url_of(service), {"X-Mine": "1", "baggage": "a=1"})
+    assert response.status_code == 200
+    value = f"a=1,session.id={session.id}" if carrier == "baggage" else session.id
+    assert [request.target for request in service.requests] == ["/", "/same", "/back"]
+    assert carried(service, name) == [value] * 3
+    assert carried(other_service, name) == ["a=1" if carrier == "baggage" else None] * 2
+    assert carried(other_service, "X-Mine") == ["1", "1"]
+
+
+def test_a_redirect_that_the_caller_follows_has_nothing_either(
+    caller: Caller, manager: SessionManager, service: SessionsAPI, other_service: SessionsAPI
+) -> None:
+    """With a client that knows nothing of sessions."""
+    caller.propagate(service)
+    service.answer = redirect_to(url_of(other_service))
+    with manager.session():
+        response = caller.get(url_of(service), follow=False)
+        assert response.status_code == 307
+        following = response.next if isinstance(response, requests.Response) else response.next_request
+        stranger = Caller(type(caller.client)())
+        stranger.run(stranger.client.send(following))
+        stranger.close()
+    assert None not in carried(service)
+    assert carried(other_service) == [None]
+
+
+@pytest.mark.parametrize(
+    ("own", "sent"),
+    [
+        pytest.param("a=1;p=2, b=%20", "a=1;p=2, b=%20,session.id={}", id="others"),
+        pytest.param("", "session.id={}", id="empty"),
+        pytest.param("my.session.id=x", "my.session.id=x,session.id={}", id="other-key"),
+        pytest.param("a=1, session.id = x;p", "a=1, session.id = x;p", id="a-session"),
+        pytest.param("a=1,session.id=", "a=1,session.id=", id="an-empty-session"),
+        pytest.param(b"a=1", "a=1,session.id={}", id="bytes"),
+    ],
+)
+def test_baggage_of_the_caller_is_kept(
+    caller: Caller, manager: SessionManager, service: SessionsAPI, own: Any, sent: str
+) -> None:
+    """The session is put behind it, or left out where the caller named one."""
+    caller.propagate(service)
+    with manager.session() as session:
+        caller.get(url_of(service), {"Baggage": own})
+        assert carried(service) == [sent.format(session.peek())]
+        assert (session.peek() is None) is ("{}" not in sent)
+
+
+def test_calling_it_twice_is_calling_it_once(
+    caller: Caller, manager: SessionManager, service: SessionsAPI, other_service: SessionsAPI
+) -> None:
+    """With other arguments, the last call counts."""
+    caller.propagate(other_service, carrier="header")
+    caller.propagate(service)
+    caller.propagate(service)
+    with manager.session() as session:
+        caller.get(url_of(service))
+        caller.get(url_of(other_service))
+    assert carried(service) == [f"session.id={session.id}"]
+    assert carried(service, "X-Session-ID") == carried(other_service, "X-Session-ID") == [None]
+
+
+def test_a_sessions_api_that_is_down_leaves_the_call_as_it_is(
+    caller: Caller, manager: SessionManager, service: SessionsAPI, sessions_api: SessionsAPI
+) -> None:
+    """With ``on_error="raise"`` the call raises, as every read does."""
+    sessions_api.answer = lambda _: Answer(503)
+    caller.propagate(service)
+    with manager.session():
+        assert caller.get(url_of(service), {"baggage": "a=1"}).status_code == 200
+    assert carried(service) == ["a=1"]
+    with (
+        SessionManager(sessions_api.base_url, retries=0, on_error="raise") as raising,
+        raising.session(),
+        pytest.raises(HLSessionsError),
+    ):
+        caller.get(url_of(service))
+    assert len(service.requests) == 1
+
+
+@pytest.mark.parametrize("client_class", [httpx.AsyncClient, httpx2.AsyncClient])
+def test_an_event_loop_runs_on_while_a_call_creates_the_session(
+    manager: SessionManager, service: SessionsAPI, sessions_api: SessionsAPI, client_class: Any
+) -> None:
+    """The API answers only when a task of the same loop has let it."""
+    create, is_asked, may_answer = sessions_api.answer, threading.Event(), threading.Event()
+
+    def answer_when_allowed(request: Request) -> Answer:
+        is_asked.set()
+        assert may_answer.wait(10)
+        return create(request)
+
+    sessions_api.answer = answer_when_allowed
+
+    async def allow_when_asked() -> None:
+        assert await asyncio.to_thread(is_asked.wait, 10)
+        may_answer.set()
+
+    async def call() -> str | None:
+        async with client_class(trust_env=False) as client, manager.session() as session:
+            httpx_integration.propagate(client, hosts=["127.0.0.1"])
+            await asyncio.gather(client.get(url_of(service)), allow_when_asked())
+            return session.peek()
+
+    assert carried(service) == []
+    session_id = asyncio.run(call())
+    assert session_id is not None
+    assert carried(service) == [f"session.id={session_id}"]
+
+
+def test_tasks_carry_their_own_sessions(manager: SessionManager, service: SessionsAPI) -> None:
+    """One client serves them all at once."""
+
+    async def call(client: httpx.AsyncClient, number: int) -> tuple[str, str | None]:
+        async with manager.session(new=True) as session:
+            await client.get(url_of(service, f"/{number}"))
+            return f"/{number}", f"session.id={session.peek()}"
+
+    async def call_all() -> dict[str, str | None]:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            httpx_integration.propagate(client, hosts=["127.0.0.1"])
+            return dict(await asyncio.gather(*(call(client, number) for number in range(20))))
+
+    expected = asyncio.run(call_all())
+    assert {request.target: request.headers["baggage"] for request in service.requests} == expected
+    assert len(set(expected.values())) == 20
+
+
+@pytest.mark.parametrize("client", [None, "http", object(), SessionManager])
+@pytest.mark.parametrize("integration", [httpx_integration, requests_integration])
+def test_what_is_no_client_is_refused(integration: Any, client: Any) -> None:
+    """The message names what is wanted."""
+    with pytest.raises(ConfigurationError, match=r"^client must be an? (httpx\.Client|requests\.Session)"):
+        integration.propagate(client, hosts=["a"])
+
+
+def test_a_client_of_the_wrong_library_is_refused() -> None:
+    """Each module serves its own."""
+    with pytest.raises(ConfigurationError, match=r"^client must be an httpx\.Client .* not Session$"):
+        httpx_integration.propagate(requests.Session(), hosts=["a"])  # type: ignore[type-var]
+    with httpx.Client() as client, pytest.raises(ConfigurationError, match=r"not Client$"):
+        requests_integration.propagate(client, hosts=["a"])  # type: ignore[type-var]
+
+
+def test_adapters_of_requests_go_on_working(manager: SessionManager, service: SessionsAPI) -> None:
+    """Their own code runs, their attributes are read through, and a copied client is covered, too."""
+    seen: list[str | None] = []
+
+    class Adapter(HTTPAdapter):
+        def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+            seen.append(request.url)
+            return super().send(request, *args, **kwargs)
+
+    with requests.Session() as client, manager.session() as session:
+        client.mount(url_of(service, ""), Adapter(max_retries=3))
+        requests_integration.propagate(client, hosts=["127.0.0.1"])
+        assert client.get_adapter(url_of(service)).max_retries.total == 3  # type: ignore[attr-defined]
+        assert client.get(url_of(service)).ok
+        assert seen == [url_of(service)]
+        assert copy.copy(client).get(url_of(service)).ok
+        client.mount(url_of(service, ""), Adapter())
+        requests_integration.propagate(client, hosts=["127.0.0.1"])
+        assert client.get(url_of(service)).ok
+    assert carried(service) == [f"session.id={session.id}"] * 3
+
+
+def test_a_client_of_requests_can_be_pickled(manager: SessionManager, service: SessionsAPI) -> None:
+    """As it can without."""
+    with requests.Session() as client:
+        requests_integration.propagate(client, hosts=["127.0.0.1"], secret=SECRET)
+        with pickle.loads(pickle.dumps(client)) as unpickled, manager.session() as session:
+            assert unpickled.get(url_of(service)).ok
+    assert str(service.last.headers["baggage"]).startswith(f"session.id={session.id};signature=")
+
+
+def test_a_request_that_is_answered_with_a_challenge_has_it_both_times(
+    caller: Caller, manager: SessionManager, service: SessionsAPI
+) -> None:
+    """Once, each time."""
+    challenge = {"WWW-Authenticate": 'Digest realm="r", nonce="n", qop="auth"'}
+    service.answer = lambda request: (
+        Answer(200, {}) if "Authorization" in request.headers else Answer(401, {}, challenge)
+    )
+    caller.propagate(service)
+    library: Any = httpx2 if type(caller.client).__module__.startswith("httpx2") else httpx
+    auth: Any = HTTPDigestAuth if isinstance(caller.client, requests.Session) else library.DigestAuth
+    caller.client.auth = auth("user", "password")
+    with manager.session() as session:
+        assert caller.get(url_of(service)).status_code == 200
+    assert carried(service) == [f"session.id={session.id}"] * 2
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2])
+def test_hooks_of_httpx_go_on_working(manager: SessionManager, service: SessionsAPI, library: Any) -> None:
+    """A request that failed and is sent once more, by another scope, carries the session of that one."""
+    seen: list[str] = []
+    hooks = {
+        "request": [lambda request: seen.append("request")],
+        "response": [lambda _: seen.append("response")],
+    }
+    with library.Client(trust_env=False, event_hooks=hooks) as client:
+        httpx_integration.propagate(client, hosts=["127.0.0.1"])
+        request = client.build_request("GET", url_of(service))
+        service.answer = lambda _: Answer(200, b"", {"Content-Length": "wrong"})
+        with manager.session() as first, pytest.raises(library.RemoteProtocolError):
+            client.send(request)
+        service.answer = lambda _: Answer(200, {})
+        with manager.session() as second:
+            assert client.send(request).status_code == 200
+    assert seen == ["request", "request", "response"]
+    assert carried(service) == [f"session.id={first.peek()}", f"session.id={second.peek()}"]
+    assert first.peek() != second.peek()
