@@ -11,7 +11,11 @@ from sqlalchemy import Connection
 from hl_sessions.server.database import Database
 from hl_sessions.server.database_errors import DatabaseError
 from hl_sessions.server.key_records import count_keys, hash_of_key, valid_keys
-from hl_sessions.server.organisation_records import DEFAULT_ORGANISATION, find_or_create_organisation
+from hl_sessions.server.organisation_records import (
+    DEFAULT_ORGANISATION,
+    find_or_create_organisation,
+    find_organisation,
+)
 
 FRESH: Final = 0.5
 """How long the keys are taken from memory, in seconds, before the database is asked for changes."""
@@ -54,9 +58,7 @@ class KeyRing:
 
     def __init__(self, database: Database, api_key: str | None) -> None:
         self._database = database
-        self._default_organisation_id = database.write_now(
-            lambda connection: find_or_create_organisation(connection, DEFAULT_ORGANISATION)
-        )
+        self._default_organisation_id = _open_default_organisation(database)
         self._configured: dict[str, KeyHolder] = {}
         if api_key is not None:
             self._configured[hash_of_key(api_key)] = KeyHolder(CONFIGURED_KEY, self._default_organisation_id)
@@ -123,3 +125,13 @@ class KeyRing:
                 for key_id, hash_, organisation_id in valid_keys(connection)
             }
             self._counts = counts
+
+
+def _open_default_organisation(database: Database) -> int:
+    found = database.read_now(lambda connection: find_organisation(connection, DEFAULT_ORGANISATION))
+    if found is not None:
+        # A server that starts while another one writes need not wait for it.
+        return found
+    return database.write_now(
+        lambda connection: find_or_create_organisation(connection, DEFAULT_ORGANISATION)
+    )

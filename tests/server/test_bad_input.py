@@ -3,6 +3,7 @@ import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -198,9 +199,21 @@ def test_an_endless_body_is_answered_before_it_ends(client: Any) -> None:
         assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
-@pytest.fixture
-def own_database(tmp_path: Path) -> Path:
-    return tmp_path / "own.sqlite3"
+@dataclass
+class Kept:
+    """A server whose files can be looked into."""
+
+    base_url: str
+    database: Path
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
+    database = tmp_path_factory.mktemp("kept") / "kept.sqlite3"
+    with serving_in_background(ServerSettings(port=0, database=str(database))) as base_url:
+        taken = {"project": "p", "reference_id": "taken"}
+        requests.post(f"{base_url}/logs", json=taken, timeout=10).raise_for_status()
+        yield Kept(base_url, database)
 
 
 @pytest.mark.parametrize(
@@ -224,29 +237,32 @@ def own_database(tmp_path: Path) -> Path:
     ids=str,
 )
 def test_what_must_not_be_kept_is_neither_stored_nor_echoed(
-    own_database: Path, capfd: pytest.CaptureFixture[str], fields: dict[str, Any]
+    kept: Kept, capfd: pytest.CaptureFixture[str], fields: dict[str, Any]
 ) -> None:
     """Refused payloads, unsaved payloads and the user's provider keys leave no trace."""
-    settings = ServerSettings(port=0, database=str(own_database))
-    with requests.Session() as http, serving_in_background(settings) as base_url:
-        http.post(f"{base_url}/logs", json={"project": "p", "reference_id": "taken"}, timeout=10)
-        answers = [http.post(f"{base_url}/logs", json={"project": "p", **fields}, timeout=10)]
-        if answers[0].ok:
-            answers.append(http.get(f"{base_url}/logs/{answers[0].json()['id']}", timeout=10))
-        files = b"".join(path.read_bytes() for path in own_database.parent.iterdir())
+    answers = [requests.post(f"{kept.base_url}/logs", json={"project": "p", **fields}, timeout=10)]
+    if answers[0].ok:
+        answers.append(requests.get(f"{kept.base_url}/logs/{answers[0].json()['id']}", timeout=10))
+    files = b"".join(path.read_bytes() for path in kept.database.parent.iterdir())
     assert b"taken" in files
     assert b"PAYLOAD" not in files
     assert not [answer.text for answer in answers if "PAYLOAD" in answer.text]
     assert "PAYLOAD" not in "".join(capfd.readouterr())
 
 
-def test_a_failure_inside_tells_nothing_about_the_inside(own_database: Path) -> None:
-    """The answer is a plain 500, and the server goes on."""
-    settings = ServerSettings(port=0, database=str(own_database))
+def test_a_failure_inside_tells_nothing_about_the_inside(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The answer is a plain 500, the log has nothing of the payload, and the server goes on."""
+    database = tmp_path / "broken.sqlite3"
+    settings = ServerSettings(port=0, database=str(database))
     with requests.Session() as http, serving_in_background(settings) as base_url:
-        with closing(sqlite3.connect(own_database)) as connection:
-            connection.execute("DROP TABLE sessions")
-        response = http.post(f"{base_url}/sessions", timeout=10)
+        with closing(sqlite3.connect(database)) as connection:
+            connection.execute("ALTER TABLE logs RENAME TO gone")
+        log = {"project": "p", "output": "PAYLOAD", "session_reference_id": "PAYLOAD"}
+        response = http.post(f"{base_url}/logs", json=log, timeout=10)
         assert response.status_code == 500
         assert response.json() == {"detail": "Internal Server Error"}
-        assert http.get(f"{base_url}/projects", timeout=10).status_code == 200
+        assert http.get(f"{base_url}/logs/data_x", timeout=10).status_code == 500
+        assert http.post(f"{base_url}/sessions", timeout=10).status_code == 201
+    assert "PAYLOAD" not in "".join(capfd.readouterr())

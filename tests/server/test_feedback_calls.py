@@ -64,7 +64,7 @@ def test_feedback_that_breaks_a_rule_is_refused_with_its_place(client: Any, uniq
     """The 422 names the field, in a list the index too, and nothing of the list is stored."""
     log_id = client.log(project=unique)["id"]
     good = {"type": "rating", "value": "good", "data_id": log_id}
-    for broken, field in [
+    cases: list[tuple[dict[str, Any], str | None]] = [
         ({"data_id": "data_AAAAAAAAAAAAAAAAAAAAAAAA"}, "data_id"),
         ({"data_id": "x"}, "data_id"),
         ({"data_id": None}, "data_id"),
@@ -75,7 +75,8 @@ def test_feedback_that_breaks_a_rule_is_refused_with_its_place(client: Any, uniq
         ({"created_at": "10000-01-01T00:00:00Z"}, "created_at"),
         ({"unset": "yes"}, "unset"),
         ({"value": None}, None),
-    ]:
+    ]
+    for broken, field in cases:
         bad = {**good, **broken}
         location = ["body", *([field] if field else [])]
         response = client("POST", "/feedback", json=bad)
