@@ -4,6 +4,8 @@ from typing import Any, Final
 
 import requests
 
+from hl_sessions.server.access import BASE_PATH
+
 TIMEOUT: Final = 5
 """Seconds to wait for an answer, which comes from this machine."""
 
@@ -20,6 +22,11 @@ class API:
         self.base_url = base_url
         self._http = requests.Session()
         self._http.headers["X-API-KEY"] = api_key
+
+    @property
+    def page_url(self) -> str:
+        """The URL of the page of the server, with a slash at its end."""
+        return self.base_url.removesuffix(BASE_PATH) + "/"
 
     def get(self, path: str, **parameters: str | int) -> Any:
         """Give the JSON that a call answers.

@@ -25,6 +25,9 @@ from hl_sessions.server.body_limit import BodyLimitMiddleware
 MAX_MESSAGE: Final = 500
 """The longest message, in characters."""
 
+MAX_BODY: Final = 64 * 1024
+"""The longest body of a request, in bytes; no message needs as much."""
+
 
 def create_chat(manager: SessionManager, api: API, pause: Callable[[], Awaitable[object]]) -> Starlette:
     """Make the ASGI application of the chat.
@@ -45,7 +48,7 @@ def create_chat(manager: SessionManager, api: API, pause: Callable[[], Awaitable
 
     def sessions(_request: Request) -> Response:
         try:
-            return JSONResponse({"sessions": session_list.read()})
+            return JSONResponse({"page": api.page_url, "sessions": session_list.read()})
         except requests.RequestException:
             return _error(502, "The sessions API does not answer as it should.")
 
@@ -58,7 +61,7 @@ def create_chat(manager: SessionManager, api: API, pause: Callable[[], Awaitable
         middleware=[
             Middleware(SecurityHeadersMiddleware),
             Middleware(LoopbackOnlyMiddleware),
-            Middleware(BodyLimitMiddleware),
+            Middleware(BodyLimitMiddleware, max_body=MAX_BODY),
             Middleware(HLSessionMiddleware, manager=manager, response_header="X-Session-ID"),
         ],
     )

@@ -11,7 +11,7 @@ import requests
 from sqlalchemy.exc import DBAPIError
 
 from hl_sessions.demo.ending import told_to_end
-from hl_sessions.demo.running import running_demo
+from hl_sessions.demo.running import LockedDatabaseError, running_demo
 from hl_sessions.demo.script import UnexpectedSessionsError, converse
 from hl_sessions.server.serving import base_url
 
@@ -60,6 +60,8 @@ def demo(port: int | None, api_port: int | None, database: str | None, *, script
                     seconds_per_word=0.002 if script else 0.04,
                 )
             )
+        except LockedDatabaseError as error:
+            raise click.ClickException(str(error)) from None
         except DBAPIError as error:
             raise click.ClickException(f"cannot open the database {database}: {error.orig}") from None
         chat_url = _url(chat_listener)
@@ -73,7 +75,8 @@ def demo(port: int | None, api_port: int | None, database: str | None, *, script
             return
         click.echo(f"Open {chat_url}/ in your browser. Ctrl-C ends the demo.")
         kept = database or "a temporary file until then"
-        click.echo(f"The sessions API is {base_url(api_listener)}; it keeps its sessions in {kept}.")
+        click.echo(f"The sessions API is {base_url(api_listener)}, which keeps its sessions in {kept}.")
+        click.echo(f"The page of its server, {_url(api_listener)}/, shows all that was logged.")
         ending.wait()
 
 

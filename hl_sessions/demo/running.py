@@ -1,7 +1,6 @@
 """Runs the API server and the chat application side by side, on threads of this process."""
 
 import asyncio
-import secrets
 import socket
 import tempfile
 import threading
@@ -15,6 +14,19 @@ from hl_sessions.demo.application import create_chat
 from hl_sessions.server.application import create_application
 from hl_sessions.server.serving import base_url, in_background
 from hl_sessions.server.settings import ServerSettings
+
+
+class LockedDatabaseError(Exception):
+    """The database has keys, which the demo does not know: its server would refuse the chat.
+
+    Args:
+        database: The path of the SQLite file.
+    """
+
+    def __init__(self, database: str) -> None:
+        super().__init__(
+            f"the database {database} has keys, so the demo is not let in; give it another one with --db"
+        )
 
 
 @contextmanager
@@ -34,10 +46,11 @@ def running_demo(
         seconds_per_word: How long the bot takes for a word.
 
     Raises:
-        sqlalchemy.exc.DBAPIError: When the database cannot be opened.
+        LockedDatabaseError: When the database has keys.
+        sqlalchemy.exc.DBAPIError: When it cannot be opened.
     """
-    # A key of its own: no variable of the environment takes part, and nobody else can call the API.
-    api_key = secrets.token_urlsafe(32)
+    # Any key opens it; one is named all the same, so that none of the environment takes part.
+    api_key = "demo"
     url = base_url(api_listener)
     is_ending = threading.Event()
 
@@ -49,7 +62,11 @@ def running_demo(
         if database is None:
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="hl-sessions-demo-"))
             database = str(Path(directory, "demo.sqlite3"))
-        server = create_application(ServerSettings(database=database, api_key=api_key))
+        # Without a key, so that whoever sits at this machine can look at its page.
+        server = create_application(ServerSettings(database=database))
+        if not server.state.keys.is_open():
+            server.state.database.close()
+            raise LockedDatabaseError(database)
         stack.enter_context(in_background(server, api_listener, grace=1))
         manager = stack.enter_context(SessionManager(url, api_key))
         api = API(url, api_key)

@@ -74,7 +74,8 @@ def start_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
             running.enter_context(process)
             running.callback(process.kill)
             assert process.stdout is not None
-            urls = [re.search(r"http://[\d.:]+/(v4)?", process.stdout.readline()) for _ in range(2)]
+            greeting = [process.stdout.readline() for _ in range(3)]
+            urls = [re.search(r"http://[\d.:]+/(v4)?", line) for line in greeting[:2]]
             assert urls[0]
             assert urls[1]
             return Demo(urls[0][0], urls[1][0], process, temporary)

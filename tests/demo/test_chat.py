@@ -116,9 +116,12 @@ def test_foreign_pages_cannot_use_the_chat(chat: Any, header: str) -> None:
     assert response.status_code == 403
 
 
-def test_the_api_of_the_demo_is_closed_to_others(chat: Any) -> None:
-    """Its key is random and known to nobody."""
-    assert requests.post(f"{chat.api_url}/sessions", timeout=10).status_code == 401
+def test_the_page_of_the_server_is_open_to_this_machine_only(chat: Any) -> None:
+    """It asks for no key, and a foreign page gets nothing."""
+    page = chat.api_url.removesuffix("v4")
+    assert requests.get(page, timeout=10).ok
+    for header, value in {"Host": "evil.example", "Origin": "https://evil.example"}.items():
+        assert requests.get(page, headers={header: value}, timeout=10).status_code == 403
 
 
 def test_without_the_api_the_chat_goes_on_and_the_list_says_so() -> None:

@@ -10,6 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hl_sessions.demo import command
+from hl_sessions.server.database import Database
+from hl_sessions.server.key_records import create_key
+from hl_sessions.server.settings import ServerSettings
 
 Run = Callable[..., Result]
 
@@ -84,3 +87,16 @@ def test_a_file_that_is_no_database_is_one_clear_line(run: Run, tmp_path: Path) 
     assert result.exit_code == 1
     assert result.output.startswith(f"Error: cannot open the database {path}: ")
     assert result.output.count("\n") == 1
+
+
+def test_a_database_with_keys_is_one_clear_line(run: Run, tmp_path: Path) -> None:
+    """The demo has none of them, and says what to do."""
+    path = tmp_path / "keys.sqlite3"
+    database = Database.open(ServerSettings(database=str(path)).database_url)
+    database.write_now(lambda connection: create_key(connection, "name", "organisation"))
+    database.close()
+    result = run("--script", "--db", str(path))
+    assert result.exit_code == 1
+    assert result.output == (
+        f"Error: the database {path} has keys, so the demo is not let in; give it another one with --db\n"
+    )

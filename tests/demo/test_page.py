@@ -66,6 +66,11 @@ def test_a_message_shows_its_reply_and_its_session(page: Page, chat: Any) -> Non
     expect(card.locator(".step")).to_have_text(["moderation", "retrieval", "answer"])
     expect(card.locator(".is-pending")).to_have_count(0)
     assert chat.steps(session_id) == ["moderation", "retrieval", "answer"]
+    with page.expect_popup() as popup:
+        card.get_by_role("link", name=session_id).click()
+    expect(popup.value).to_have_url(f"{chat.api_url.removesuffix('v4')}sessions/{session_id}")
+    expect(popup.value.get_by_role("heading", level=1)).to_have_text("Do threads <b>share</b> the session?")
+    popup.value.close()
 
 
 def test_a_session_of_an_earlier_reply_can_be_shown_again(page: Page) -> None:

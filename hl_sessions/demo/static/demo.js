@@ -133,7 +133,9 @@ for (const button of document.querySelectorAll(".examples button")) {
 /** What is in the page: by session ID, the item of the list and the datapoints shown in it. */
 const cards = new Map();
 
-function show(sessions) {
+function show({ page, sessions }) {
+  $("page").href = page;
+  $("page").hidden = false;
   $("no-sessions").hidden = sessions.length > 0;
   const listed = new Set(sessions.map((session) => session.id));
   for (const [id, card] of cards) {
@@ -144,23 +146,33 @@ function show(sessions) {
   }
   // The oldest one first: each that is new goes on top.
   for (const session of [...sessions].reverse()) {
-    if (!cards.has(session.id)) addCard(session);
+    if (!cards.has(session.id)) addCard(session, page);
     showDatapoints(session);
   }
   markCurrent();
 }
 
-function addCard(session) {
+function addCard(session, page) {
   const item = element("li", "session");
   const head = element("div", "session-head");
   const time = element("time", "", new Date(session.created_at).toLocaleTimeString());
   time.dateTime = session.created_at;
   const datapoints = element("ol", "datapoints");
-  head.append(element("code", "session-id", session.id), time);
+  head.append(pageLink(session.id, page), time);
   item.append(head, datapoints);
   color(item, session.id);
   $("sessions").prepend(item);
   cards.set(session.id, { item, datapoints, shown: new Set() });
+}
+
+/** Leads to all that was logged under a session, on the page of the server. */
+function pageLink(sessionId, page) {
+  const link = element("a", "session-id", sessionId);
+  link.href = `${page}sessions/${sessionId}`;
+  link.target = "_blank";
+  link.rel = "noopener";
+  link.title = "Open this session on the page of the server";
+  return link;
 }
 
 function showDatapoints(session) {
@@ -198,7 +210,7 @@ function showProblem(text) {
   $("problem").hidden = text === null;
   if (text !== null && $("problem").textContent !== text) $("problem").textContent = text;
   $("live").classList.toggle("is-down", text !== null);
-  $("live").textContent = text === null ? "live from the API" : "not live";
+  $("live").textContent = text === null ? "live" : "not live";
 }
 
 let timer;
@@ -215,7 +227,7 @@ async function refresh() {
   try {
     const response = await fetch("/sessions");
     if (response.ok) {
-      show((await response.json()).sessions);
+      show(await response.json());
       showProblem(null);
     } else {
       showProblem(await problemOf(response));
