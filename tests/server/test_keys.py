@@ -1,7 +1,8 @@
 import re
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,14 @@ def serving(database: Path, **settings: Any) -> Iterator[Callable[..., requests.
         yield call
 
 
-def wait_for_status(call: Callable[[], requests.Response], status: int) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 5
-    while call().status_code != status:
+    while not condition():
         assert time.monotonic() < deadline
+
+
+def wait_for_status(call: Callable[[], requests.Response], status: int) -> None:
+    wait_until(lambda: call().status_code == status)
 
 
 def test_a_key_is_shown_once_and_only_its_hash_is_kept(database: Path) -> None:
@@ -121,6 +126,24 @@ def test_running_servers_take_keys_and_lose_them_within_a_moment(database: Path)
         # Without any valid key the server stays closed: somebody wanted it so.
         assert call("POST", "/sessions", second).status_code == 401
         assert call("POST", "/sessions").status_code == 401
+
+
+def test_while_the_keys_cannot_be_read_the_known_ones_stay(
+    database: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody is locked out, nobody is let in, and the log says so without a key."""
+    key = create(database, "--name", "x")
+    with serving(database) as call, closing(sqlite3.connect(database)) as connection:
+        connection.execute("ALTER TABLE keys RENAME TO gone")
+        wait_until(lambda: call("POST", "/sessions", key).status_code == 201 and bool(caplog.records))
+        assert call("POST", "/sessions", key).status_code == 201
+        assert call("POST", "/sessions", "wrong").status_code == 401
+        connection.execute("ALTER TABLE gone RENAME TO keys")
+        run(database, "revoke", *ids(database))
+        wait_for_status(lambda: call("POST", "/sessions", key), 401)
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
+    assert "the known ones stay" in caplog.text
+    assert key not in caplog.text
 
 
 def test_the_key_of_the_command_line_goes_on_to_work_beside_others(database: Path) -> None:
