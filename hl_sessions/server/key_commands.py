@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import click
 from sqlalchemy.exc import DBAPIError
@@ -11,6 +12,8 @@ from hl_sessions.server.database_errors import DatabaseError
 from hl_sessions.server.key_records import create_key, list_keys, revoke_key
 from hl_sessions.server.organisation_records import DEFAULT_ORGANISATION
 from hl_sessions.server.settings import ServerSettings
+
+_LONGEST_NAME: Final = 200
 
 _database = click.option(
     "--db",
@@ -33,8 +36,8 @@ def keys() -> None:
 
 def _require_name(_context: click.Context, _parameter: click.Parameter, name: str) -> str:
     # The list is made of lines, and a terminal acts on more characters than it shows.
-    if not name.strip() or not name.isprintable():
-        raise click.BadParameter("give one line of printable text")
+    if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
+        raise click.BadParameter(f"give one line of printable text of up to {_LONGEST_NAME} characters")
     return name
 
 

@@ -176,6 +176,17 @@ def test_a_body_of_ten_mebibytes_is_read_and_not_a_byte_more(client: Any, unique
     assert response.json().keys() == {"detail"}
 
 
+def test_the_limit_can_be_chosen(tmp_path: Path) -> None:
+    """The answer names the limit in bytes."""
+    settings = ServerSettings(port=0, database=str(tmp_path / "small"), max_body=100)
+    with serving_in_background(settings) as base_url:
+        answers = [requests.post(f"{base_url}/sessions", data=b"x" * n, timeout=10) for n in (100, 101)]
+    assert [answer.status_code for answer in answers] == [201, 413]
+    assert answers[1].json() == {"detail": "The body is longer than 100 bytes"}
+    with pytest.raises(ValueError, match="at least 1 byte, not 0"):
+        ServerSettings(max_body=0)
+
+
 @pytest.mark.parametrize("path", ["/logs", "/sessions", "/nothing"])
 def test_a_body_without_a_length_is_counted_while_it_arrives(client: Any, path: str) -> None:
     """A stream is refused wherever it goes, although no header tells how long it is."""

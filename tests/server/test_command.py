@@ -101,6 +101,7 @@ def test_a_host_of_another_machine_is_one_clear_line() -> None:
         (["--db", ":memory:"], {}, "the database has to be a file"),
         (["--db", "://secret"], {}, "the database URL cannot be parsed"),
         (["--port", "65536"], {}, "65536 is not in the range"),
+        (["--max-body", "0"], {}, "0 is not in the range"),
     ],
     ids=str,
 )

@@ -77,7 +77,9 @@ def test_a_key_is_shown_once_and_only_its_hash_is_kept(database: Path) -> None:
         assert key.encode() not in files
 
 
-@pytest.mark.parametrize("name", ["", "  ", "two\nlines", "bell\a"], ids=repr)
+@pytest.mark.parametrize(
+    "name", ["", "  ", "two\nlines", "bell\a", "x" * 201], ids=lambda name: repr(name)[:12]
+)
 def test_a_name_that_would_spoil_the_list_is_refused(database: Path, name: str) -> None:
     """A name is one line of printable text."""
     for arguments in (("--name", name), ("--name", "x", "--organisation", name)):
