@@ -1,40 +1,205 @@
-"""Takes the picture of the demo that the documentation shows: ``python docs/screenshots.py``.
+"""Takes the pictures that the documentation shows: ``python docs/screenshots.py``.
 
 Needs playwright and a Chromium; ``CHROMIUM`` names one that is not at ``/usr/bin/chromium``.
 """
 
 import os
+import random
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from socket import create_server
-from typing import Final
+from typing import Any, Final
 
-from playwright.sync_api import Page, expect, sync_playwright
+import requests
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from sqlalchemy import func, select, update
 
 from hl_sessions.demo.running import running_demo
+from hl_sessions.server.database import Database
+from hl_sessions.server.serving import serving_in_background
+from hl_sessions.server.settings import ServerSettings
+from hl_sessions.server.tables import logs, sessions
 
-PICTURE: Final = Path(__file__).with_name("demo.png")
+FOLDER: Final = Path(__file__).parent
+
+DESKTOP: Final = {"width": 1280, "height": 800}
+LOW: Final = {"width": 1280, "height": 560}
+PHONE: Final = {"width": 390, "height": 844}
+
+CHATS: Final = (
+    (
+        "shop assistant",
+        "Where is my order 4711?",
+        "It left our warehouse **yesterday** and arrives on *Thursday*, before noon.",
+    ),
+    (
+        "shop assistant",
+        "Can I return shoes that I have worn once?",
+        "Yes, within 30 days, as long as you wore them **indoors** only.",
+    ),
+    (
+        "shop assistant",
+        "Do you ship to Norway?",
+        "We do, in 3 to 5 days:\n\n| Weight | Price |\n|---|---|\n| 2 kg | 9 € |\n| 10 kg | 19 € |",
+    ),
+    (
+        "reports",
+        "Revenue by month of the last half year, as SQL",
+        """```sql
+SELECT date_trunc('month', paid_at) AS month, sum(amount) AS revenue
+FROM payments
+WHERE paid_at >= now() - interval '6 months'
+GROUP BY month
+ORDER BY month;
+```
+
+Refunds are rows with a *negative* amount, so they are taken off already.""",
+    ),
+    ("reports", "How many customers bought twice?", "412 of 3,080, which is **13 %**."),
+    ("translator", "To German: The early bird catches the worm.", "Morgenstund hat Gold im Mund."),
+)
 
 
 def take_screenshots() -> None:
-    """Start a demo, chat with it, and keep what the page looks like then."""
+    """Fill a server and a demo, and keep what their pages look like then."""
     os.environ["no_proxy"] = "127.0.0.1"
-    with (
-        create_server(("127.0.0.1", 0)) as chat,
-        create_server(("127.0.0.1", 0)) as api,
-        running_demo(chat, api, database=None, seconds_per_word=0.01),
-        sync_playwright() as playwright,
-    ):
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as directory:
         browser = playwright.chromium.launch(
             executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"),
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
         )
-        page = browser.new_page(
-            viewport={"width": 1280, "height": 800}, color_scheme="light", locale="en-GB", timezone_id="UTC"
+        _take_those_of_the_page(browser, Path(directory))
+        _take_that_of_the_demo(browser)
+        browser.close()
+
+
+def _take_those_of_the_page(browser: Browser, directory: Path) -> None:
+    with _server(directory / "empty.sqlite3") as url:
+        _take(browser, f"{url}/", "page-empty", LOW)
+    with _server(directory / "locked.sqlite3", api_key="any") as url:
+        _take(browser, f"{url}/", "page-sign-in", LOW)
+    path = directory / "filled.sqlite3"
+    with _server(path) as url:
+        session_id = _fill(f"{url}/v4", path)
+        _take(browser, f"{url}/", "page-sessions", DESKTOP)
+        _take(browser, f"{url}/", "page-sessions-dark", DESKTOP, "dark")
+        _take(browser, f"{url}/", "page-phone", PHONE)
+        _take(browser, f"{url}/sessions/{session_id}", "page-conversation", DESKTOP)
+        _take(browser, f"{url}/sessions/{session_id}?view=timeline", "page-timeline", LOW)
+        _take(browser, f"{url}/activity?window=7d", "page-activity", DESKTOP, "dark")
+
+
+@contextmanager
+def _server(path: Path, api_key: str | None = None) -> Iterator[str]:
+    settings = ServerSettings(port=0, database=str(path), api_key=api_key)
+    with serving_in_background(settings) as base_url:
+        yield base_url.removesuffix("/v4")
+
+
+def _take(browser: Browser, address: str, name: str, size: dict[str, int], scheme: Any = "light") -> None:
+    page = browser.new_page(
+        viewport=size,  # type: ignore[arg-type]
+        color_scheme=scheme,
+        locale="en-GB",
+        timezone_id="UTC",
+    )
+    page.goto(address)
+    page.screenshot(path=FOLDER / f"{name}.png", animations="disabled")
+    page.close()
+
+
+def _fill(base_url: str, path: Path) -> str:
+    """Log a week of three projects; gives the ID of the session that is shown from within."""
+    now = datetime.now(timezone.utc)
+    choose = random.Random(7)  # noqa: S311 - the same pictures every time
+    begins = sorted(now - timedelta(days=7) * choose.random() ** 1.3 for _ in range(260))
+    for number, begin in enumerate(begins):
+        _log_chat(base_url, choose, f"chat-{number}", begin)
+    shown = _log_agent(base_url, now - timedelta(seconds=42))
+    _date_sessions(path)
+    return shown
+
+
+def _log(base_url: str, **datapoint: Any) -> Any:
+    answer = requests.post(f"{base_url}/logs", json=datapoint, timeout=10)
+    answer.raise_for_status()
+    return answer.json()
+
+
+def _log_chat(base_url: str, choose: random.Random, reference_id: str, begin: datetime) -> None:
+    project, question, reply = choose.choice(CHATS)
+    is_failed = choose.random() < 0.06  # noqa: PLR2004
+    for turn in range(choose.choice((1, 1, 1, 2, 3))):
+        is_last_failed = is_failed and turn == 0
+        _log(
+            base_url,
+            project=project,
+            session_reference_id=reference_id,
+            source="answer",
+            inputs={"question": question},
+            output=None if is_last_failed else reply,
+            error="Timeout: the model did not answer within 20 s" if is_last_failed else None,
+            created_at=(begin + timedelta(seconds=70 * turn)).isoformat(),
+            duration=20 if is_last_failed else choose.lognormvariate(0.3, 0.5),
         )
+
+
+def _log_agent(base_url: str, begin: datetime) -> str:
+    question = "My order 4711 came without the charger. What now?"
+    messages = [
+        {"role": "system", "content": "You are the assistant of a shop. Be brief and kind."},
+        {"role": "user", "content": question},
+    ]
+    reply = (
+        "Sorry about that! I have **sent a charger** to your address, at no cost:\n\n"
+        "1. It leaves our warehouse today\n2. It arrives on Thursday\n\nYou need not return anything."
+    )
+
+    def log(name: str, second: float, duration: float, **fields: Any) -> Any:
+        created_at = (begin + timedelta(seconds=second)).isoformat()
+        shared = {"project": "shop assistant", "session_reference_id": "ticket-2041", "source": name}
+        return _log(base_url, **shared, created_at=created_at, duration=duration, **fields)
+
+    model = {"type": "model", "model": "large-1"}
+    tokens = {"prompt_tokens": 812, "output_tokens": 74, "prompt_cost": 0.0041, "output_cost": 0.0011}
+    agent = log("agent", 0, 4.6, inputs={"question": question}, output=reply, config=model, **tokens)
+    inside = {"parent_id": agent["id"]}
+    log("moderation", 0.05, 0.22, output="allowed", **inside)
+    search = log("search orders", 0.3, 0.9, inputs={"order": 4711, "fields": ["items", "address"]}, **inside)
+    stock = {"parent_id": search["id"]}
+    log("read stock", 0.35, 0.4, error="ConnectionError: stock service, first attempt", **stock)
+    log("read stock", 0.8, 0.35, output="17 chargers", **stock)
+    log("create shipment", 1.3, 1.1, output="shipment 90210", metadata={"carrier": "post"}, **inside)
+    log("write reply", 2.5, 2.0, messages=messages, output=reply, config=model, **tokens, **inside)
+    praise = {"type": "rating", "value": "good", "user": "customer"}
+    thanks = {"question": "Great, thank you!"}
+    shown = log("agent", 31, 0.8, inputs=thanks, output="You are welcome!", config=model, feedback=praise)
+    session_id: str = shown["session_id"]
+    return session_id
+
+
+def _date_sessions(path: Path) -> None:
+    """Let each session have begun with its first datapoint, and not just now."""
+    first = select(func.min(logs.c.created_at)).where(logs.c.session_id == sessions.c.id).scalar_subquery()
+    database = Database.open(ServerSettings(database=str(path)).database_url)
+    database.write_now(lambda connection: connection.execute(update(sessions).values(created_at=first)))
+    database.close()
+
+
+def _take_that_of_the_demo(browser: Browser) -> None:
+    with (
+        create_server(("127.0.0.1", 0)) as chat,
+        create_server(("127.0.0.1", 0)) as api,
+        running_demo(chat, api, database=None, seconds_per_word=0.01),
+    ):
+        page = browser.new_page(viewport=DESKTOP, color_scheme="light", locale="en-GB", timezone_id="UTC")  # type: ignore[arg-type]
         page.goto(f"http://127.0.0.1:{chat.getsockname()[1]}/")
         _chat_on(page)
-        page.screenshot(path=PICTURE, animations="disabled")
-        browser.close()
+        page.screenshot(path=FOLDER / "demo.png", animations="disabled")
+        page.close()
 
 
 def _chat_on(page: Page) -> None:

@@ -24,11 +24,11 @@ class Bar:
 
 
 def round_up(value: float) -> float:
-    """Give the next round number, so that the top of a chart is one: 1, 2 or 5 times a power of ten."""
+    """Give the next round number, so that the top of a chart is one: one digit and zeros."""
     if value <= 0:
         return 1
     power = 10.0 ** floor(log10(value))
-    return next(step * power for step in (1, 2, 5, 10) if value <= step * power * (1 + 1e-9))
+    return next(step * power for step in (1, 2, 3, 4, 5, 6, 8, 10) if value <= step * power * (1 + 1e-9))
 
 
 def draw_bars(values: Sequence[tuple[int, int]], top: float) -> list[Bar]:

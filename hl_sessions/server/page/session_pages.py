@@ -60,7 +60,7 @@ async def show_session(request: Request) -> Response:
         detail=detail,
         after=after,
         view="timeline" if is_timeline else "conversation",
-        timeline=lay_out(detail.datapoints) if is_timeline else None,
+        timeline=lay_out(detail.datapoints),
         turns=None if is_timeline else tell(detail.datapoints),
     )
 
