@@ -60,8 +60,6 @@ class KnownLog:
 
 @dataclass
 class KnownRecords:
-    """What logs refer to, by ID and by name."""
-
     """What logs refer to, by ID or name."""
 
     projects: dict[str, KnownProject] = field(default_factory=dict)
