@@ -57,9 +57,10 @@ def datapoints(api_url: str, project: str) -> list[dict[str, Any]]:
     return records
 
 
-def test_every_example_is_run_by_a_test_of_this_file() -> None:
-    """A new example needs a test here."""
-    source = Path(__file__).read_text()
+def test_every_example_is_run_by_a_test() -> None:
+    """A new example needs a test, here or in the folder beside."""
+    tests = Path(__file__).parent
+    source = "".join(path.read_text() for path in (Path(__file__), *tests.glob("examples/*.py")))
     assert [path.name for path in EXAMPLES.glob("*.py") if f'"{path.name}"' not in source] == []
 
 

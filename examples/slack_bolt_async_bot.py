@@ -1,0 +1,80 @@
+"""A Slack bot with asynchronous Bolt: one session for each conversation, a new one after a click.
+
+Needs the API (``hl-sessions serve``) and a Slack app in Socket Mode with the events ``message.channels`` and
+``message.im`` and the scope ``chat:write``; then, with its SLACK_BOT_TOKEN and SLACK_APP_TOKEN in the
+environment: ``python examples/slack_bolt_async_bot.py``
+"""
+
+import asyncio
+import os
+from typing import Any
+
+import httpx
+from slack_bolt.adapter.socket_mode.async_handler import AsyncSocketModeHandler
+from slack_bolt.async_app import AsyncAck, AsyncApp, AsyncSay
+
+from hl_sessions import configure, current_session, with_session
+from hl_sessions.stores import SQLiteStore
+
+api = httpx.AsyncClient(base_url=os.environ.get("HL_SESSIONS_BASE_URL", "http://127.0.0.1:8642/v4"))
+app = AsyncApp(token=os.environ["SLACK_BOT_TOKEN"])
+manager = configure(store=SQLiteStore("slack_bolt_async_bot.sqlite3"))  # conversations outlive the process
+
+
+async def log(source: str, text: str, output: str) -> None:
+    """Log a datapoint of whatever conversation this runs in."""
+    session = current_session()
+    params = {} if session is None else await session.alog_params()
+    datapoint: dict[str, Any] = {
+        "project": "slack-bolt-async-bot",
+        "source": source,
+        "inputs": {"text": text},
+        "output": output,
+    }
+    (await api.post("/logs", json=datapoint | params)).raise_for_status()
+
+
+def conversation(event: dict[str, Any], **_: Any) -> str:
+    """Give the key of a message: its channel, or its thread. Bolt passes what a listener names."""
+    thread = f":{event['thread_ts']}" if "thread_ts" in event else ""
+    return f"slack:{event['channel']}{thread}"
+
+
+@app.event("message")
+@with_session(key=conversation)
+async def answer(event: dict[str, Any], say: AsyncSay) -> None:
+    """Answer a message where it was written, with a button that ends its conversation."""
+    if "subtype" in event:  # somebody joined, edited, deleted, ...
+        return
+    reply = f"You said: {event['text']}"
+    button = {
+        "type": "button",
+        "action_id": "start_anew",
+        "text": {"type": "plain_text", "text": "New conversation"},
+        "value": conversation(event),
+    }
+    blocks: list[dict[str, Any]] = [
+        {"type": "section", "text": {"type": "mrkdwn", "text": reply}},
+        {"type": "actions", "elements": [button]},
+    ]
+    await say(reply, blocks, thread_ts=event.get("thread_ts"))
+    await log("answer", event["text"], reply)
+
+
+@app.action("start_anew")
+async def start_anew(ack: AsyncAck, action: dict[str, Any], body: dict[str, Any], say: AsyncSay) -> None:
+    """End the conversation that the button belongs to."""
+    await ack()
+    manager.end(action["value"])
+    thread = body["message"].get("thread_ts")
+    await say("A new conversation begins with your next message.", thread_ts=thread)
+
+
+async def main() -> None:
+    """Answer until interrupted."""
+    async with api:
+        await AsyncSocketModeHandler(app, os.environ["SLACK_APP_TOKEN"]).start_async()  # type: ignore[no-untyped-call]
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
