@@ -318,9 +318,7 @@ def test_an_update_of_the_wrong_type_is_refused(client: Any, unique: str, update
     assert client.ok("GET", path) == before
 
 
-@pytest.mark.parametrize(
-    "parameter", ["sort", "source_filter", "model_filter", "feedback-explicit_filter"]
-)
+@pytest.mark.parametrize("parameter", ["sort", "source_filter", "model_filter", "feedback-explicit_filter"])
 def test_a_filter_that_is_not_served_is_refused(client: Any, unique: str, parameter: str) -> None:
     """The whole list is never passed off as the filtered one."""
     project_id = client.log(project=unique)["project_id"]
