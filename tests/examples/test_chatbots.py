@@ -94,6 +94,8 @@ def start(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HL_SESSIONS_BASE_URL", api.base_url)
     monkeypatch.setattr(hl_sessions.manager._default, "manager", None)
+    # On a busy machine a creation that is held back must not be given up before all messages are there.
+    monkeypatch.setattr(hl_sessions.manager, "DEFAULT_TIMEOUT", 30.0)
     request.param.connect(cloud, monkeypatch)
     with ExitStack() as running:
 
