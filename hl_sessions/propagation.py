@@ -24,6 +24,7 @@ __all__ = [
     "PLAIN_HEADER",
     "SharedSecret",
     "baggage_keys",
+    "checked_secrets",
     "encoded",
     "session_ids",
 ]
@@ -67,7 +68,7 @@ class SharedSecret:
             ) from error
         self._bad_signature = itsdangerous.BadSignature
         self._signer = itsdangerous.TimestampSigner(
-            _checked_secrets(secret),
+            checked_secrets(secret),
             salt=b"hl_sessions.propagation",
             key_derivation="hmac",
             digest_method=hashlib.sha256,
@@ -105,7 +106,12 @@ class SharedSecret:
         return -MAX_CLOCK_SKEW <= age <= MAX_AGE
 
 
-def _checked_secrets(secret: object) -> list[bytes]:
+def checked_secrets(secret: object) -> list[bytes]:
+    """Give one or several secrets to sign with, the newest last.
+
+    Raises:
+        ConfigurationError: one is too short, or not a string; the message does not show it.
+    """
     hint = "give a str, or a list of them to rotate, of 16 random characters or more (value not shown)"
     secrets = [secret] if isinstance(secret, str) else secret
     if not isinstance(secrets, (list, tuple)) or not secrets:

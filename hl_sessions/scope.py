@@ -15,6 +15,7 @@ from hl_sessions.context import (
 from hl_sessions.conversation import ConversationSession, ConversationSource
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextvars import Token
     from types import TracebackType
 
@@ -34,7 +35,11 @@ def _is_joined(session: Session, key: str | None) -> bool:
 
 
 def open_session(
-    manager: ConversationSource, key: str | None = None, *, new: bool = False
+    manager: ConversationSource,
+    key: str | None = None,
+    *,
+    new: bool = False,
+    make: Callable[[], Session] | None = None,
 ) -> tuple[Session, bool]:
     """Give the session of a scope that is entered here, and whether it is the surrounding one.
 
@@ -44,6 +49,7 @@ def open_session(
         manager: the manager of the scope.
         key: the conversation key as :func:`~hl_sessions.conversation.checked_key` gives it.
         new: never the surrounding one.
+        make: makes the session, if it is not the surrounding one; ``None``: what ``key`` asks for.
     """
     outer = innermost_session()
     if strays:
@@ -55,7 +61,10 @@ def open_session(
         surrounding = surrounding._outer
     if surrounding is not None and not new and _is_joined(surrounding, key):
         return surrounding, True
-    session = manager.new_session() if key is None else ConversationSession(manager, key)
+    if make is not None:
+        session = make()
+    else:
+        session = manager.new_session() if key is None else ConversationSession(manager, key)
     if outer is not None and outer is surrounding:
         # The new session hides the one it is in; linking it would keep a chain of scopes alive for ever.
         outer = outer._outer

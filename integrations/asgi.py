@@ -12,14 +12,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hl_sessions.context import enter_session, leave_session
-from hl_sessions.errors import HLSessionsError
+from hl_sessions.errors import ConfigurationError, HLSessionsError
 from hl_sessions.headers import checked_header_name
+from hl_sessions.integrations.cookies import BrowserSession, SignedCookie
+from hl_sessions.integrations.incoming import incoming, parsed_json
+from hl_sessions.integrations.keys import django_path_param, header, json_field, path_param, query
 from hl_sessions.manager import SessionManager, checked_manager, default_manager
 from hl_sessions.scope import open_session
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 
+    from hl_sessions.integrations.incoming import Incoming, Key, Trust
     from hl_sessions.session import Session
 
     Message = MutableMapping[str, Any]
@@ -28,7 +32,16 @@ if TYPE_CHECKING:
     Send = Callable[[Message], Awaitable[None]]
     ASGIApplication = Callable[[ASGIScope, Receive, Send], Awaitable[None]]
 
-__all__ = ["SESSION", "UNANSWERED", "HLSessionMiddleware"]
+__all__ = [
+    "SESSION",
+    "UNANSWERED",
+    "HLSessionMiddleware",
+    "SignedCookie",
+    "header",
+    "json_field",
+    "path_param",
+    "query",
+]
 
 #: The key of the session in the ASGI scope.
 SESSION = "hl_sessions.session"
@@ -49,13 +62,20 @@ class HLSessionMiddleware:
     Args:
         app: the ASGI application.
         manager: opens the sessions; ``None``: the one of :func:`hl_sessions.configure`.
+        key: where the conversation key of a request is: ``header(...)``, ``path_param(...)``, ``query(...)``,
+            ``json_field(...)``, or a function of the ASGI scope that gives it, called at the first read;
+            ``None``: each request has a session of its own.
+        cookie: carries the conversation of a browser, instead of ``key``.
         response_header: the name of a header that tells the client the session ID, if there is one when
             the response starts or the WebSocket is accepted; ``None``: no header.
+        trust: whose session IDs in the headers ``baggage`` or ``X-Session-ID`` are joined: networks of direct
+            peers, a :class:`~hl_sessions.propagation.SharedSecret`, or a function of the ASGI scope;
+            ``None``: nobody's.
         eager: create the session before the application runs, off the event loop, so that a plain
             ``current_session_id()`` in async code never blocks. Then each request makes a session.
 
     Raises:
-        ConfigurationError: ``manager`` is not a manager, or ``response_header`` not a header name.
+        ConfigurationError: an option is wrong.
     """
 
     def __init__(
@@ -63,7 +83,10 @@ class HLSessionMiddleware:
         app: ASGIApplication,
         manager: SessionManager | None = None,
         *,
+        key: Key | None = None,
+        cookie: SignedCookie | None = None,
         response_header: str | None = None,
+        trust: Trust | None = None,
         eager: bool = False,
     ) -> None:
         self.app = app
@@ -74,7 +97,11 @@ class HLSessionMiddleware:
             else checked_header_name("response_header", response_header).lower().encode("ascii")
         )
         self._eager = eager
-        self._has_options = eager or response_header is not None
+        self._incoming = incoming(key, cookie, trust)
+        if eager and self._incoming is not None and self._incoming.needs_route:
+            raise ConfigurationError(f"key={key!r} is not known yet when eager=True creates the session")
+        self._adds_headers = response_header is not None or cookie is not None
+        self._has_options = eager or self._adds_headers
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         """Run the application in the scope of a session."""
@@ -82,6 +109,9 @@ class HLSessionMiddleware:
             await self.app(scope, receive, send)
             return
         manager = self._manager or default_manager()
+        if self._incoming is not None and SESSION not in scope:
+            await self._run_in_its_session(manager, self._incoming, scope, receive, send)
+            return
         # What follows is on the path of every request: one object, one set and one reset.
         session = scope[SESSION] = open_session(manager)[0] if SESSION in scope else manager.new_session()
         token = enter_session(session)
@@ -96,13 +126,32 @@ class HLSessionMiddleware:
             except ValueError:
                 pass  # a request that nobody finished is closed in whatever context
 
+    async def _run_in_its_session(
+        self, manager: SessionManager, incoming: Incoming, scope: ASGIScope, receive: Receive, send: Send
+    ) -> None:
+        request = _Request(scope, self._native_request)
+        if incoming.max_body and scope["type"] == "http" and _is_json(request):
+            receive = await request.read_body(receive, incoming.max_body)
+        session = scope[SESSION] = incoming.session(manager, request)
+        token = enter_session(session)
+        try:
+            await self._run_with_options(scope, receive, send, session)
+        finally:
+            with suppress(ValueError):  # as above
+                leave_session(token)
+            session._leave()
+
+    def _native_request(self, scope: ASGIScope) -> Any:
+        """Give the request object that functions of the user are given."""
+        return scope
+
     async def _run_with_options(
         self, scope: ASGIScope, receive: Receive, send: Send, session: Session
     ) -> None:
         if self._eager:
             with suppress(HLSessionsError):  # the application meets it when it reads
                 await session.aid()
-        if self._response_header is None:
+        if not self._adds_headers:
             await self.app(scope, receive, send)
         else:
             await self._run_with_header(scope, receive, send, session)
@@ -127,7 +176,7 @@ class HLSessionMiddleware:
             if scope["type"] == "http" and not has_started:
                 if not is_outermost:
                     scope.setdefault(UNANSWERED, []).append(partial(self.with_header, session=session))
-                elif session.peek() is not None:
+                elif self._response_header is not None and session.peek() is not None:
                     # Otherwise the server would answer, without the header.
                     await _send_server_error(send_with_header)
             raise
@@ -135,12 +184,81 @@ class HLSessionMiddleware:
     def with_header(
         self, headers: Iterable[tuple[bytes, bytes]], session: Session
     ) -> list[tuple[bytes, bytes]]:
-        """Give response headers with that of the session ID added, if there is one and it was asked for."""
+        """Give response headers with those added that were asked for, if there is a session ID."""
         headers, session_id = list(headers), session.peek()
-        name = self._response_header
-        if name is None or session_id is None or any(field.lower() == name for field, _ in headers):
+        if session_id is None:
             return headers
-        return [*headers, (name, session_id.encode("ascii"))]
+        name = self._response_header
+        if name is not None and not any(field.lower() == name for field, _ in headers):
+            headers.append((name, session_id.encode("ascii")))
+        cookie = session.set_cookie() if isinstance(session, BrowserSession) else None
+        if cookie is not None:
+            headers.append((b"set-cookie", cookie.encode("ascii")))
+        return headers
+
+
+class _Request:
+    """A request as ASGI has it; see :class:`hl_sessions.integrations.incoming.Request`."""
+
+    def __init__(self, scope: ASGIScope, make_native: Callable[[ASGIScope], Any]) -> None:
+        self._scope = scope
+        self._make_native = make_native
+        self._body = b""
+
+    @property
+    def native(self) -> Any:
+        return self._make_native(self._scope)
+
+    @property
+    def peer(self) -> str:
+        client = self._scope.get("client")
+        return client[0] if client else ""
+
+    @property
+    def is_secure(self) -> bool:
+        return self._scope.get("scheme") in {"https", "wss"}
+
+    @property
+    def query_string(self) -> bytes:
+        query_string: bytes = self._scope.get("query_string") or b""
+        return query_string
+
+    @property
+    def json(self) -> object:
+        return parsed_json(self._body)
+
+    def headers(self, name: str) -> list[str]:
+        field = name.lower().encode("ascii")
+        return [value.decode("latin-1") for key, value in self._scope["headers"] if key.lower() == field]
+
+    def path_param(self, name: str) -> object:
+        params = self._scope.get("path_params")  # of Starlette
+        if params is not None:
+            return params.get(name)
+        return django_path_param(self._scope["path"].removeprefix(self._scope.get("root_path", "")), name)
+
+    async def read_body(self, receive: Receive, limit: int) -> Receive:
+        """Read the body, and give a ``receive`` that gives it once more; one over ``limit`` bytes is left."""
+        messages: list[Message] = []
+        size, is_complete = 0, False
+        while size <= limit and not is_complete:
+            message = await receive()
+            messages.append(message)
+            size += len(message.get("body", b""))
+            is_complete = not message.get("more_body", False)
+        if is_complete and size <= limit:
+            self._body = b"".join(message.get("body", b"") for message in messages)
+        messages.reverse()
+
+        async def receive_again() -> Message:
+            return messages.pop() if messages else await receive()
+
+        return receive_again
+
+
+def _is_json(request: _Request) -> bool:
+    media_type = ",".join(request.headers("Content-Type")).partition(";")[0].strip().lower()
+    return media_type == "application/json" or media_type.endswith("+json")
 
 
 async def _send_server_error(send: Send) -> None:

@@ -4,15 +4,18 @@
 
     app = Flask(__name__)
     HLSessions(app)
+
+Functions for ``key`` and ``trust`` are given the ``flask.Request``.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hl_sessions.errors import ConfigurationError
-from hl_sessions.integrations.wsgi import HLSessionMiddleware
+from hl_sessions.integrations import wsgi
+from hl_sessions.integrations.wsgi import SignedCookie, header, json_field, path_param, query
 from hl_sessions.manager import SessionManager, checked_manager
 
 try:
@@ -22,27 +25,42 @@ except ImportError as error:
         "hl_sessions.integrations.flask needs Flask: pip install 'hl-sessions[flask]'"
     ) from error
 
-__all__ = ["HLSessions"]
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+    from hl_sessions.integrations.incoming import Key, Trust
+
+__all__ = ["HLSessions", "SignedCookie", "header", "json_field", "path_param", "query"]
 
 _PREFIX = "HL_SESSIONS_"
-_MANAGER_SETTINGS = frozenset({"base_url", "api_key", "idle_timeout", "on_error", "timeout", "retries"})
-_MIDDLEWARE_SETTINGS = frozenset({"response_header"})
+_MANAGER_SETTINGS = frozenset(
+    {"base_url", "api_key", "store", "idle_timeout", "on_error", "prefetch", "timeout", "retries"}
+)
+_MIDDLEWARE_SETTINGS = frozenset({"key", "cookie", "response_header", "trust"})
 
 
 class HLSessions:
     """The Flask extension: each request, streamed body included, is the scope of a session.
 
     Settings in ``app.config`` are named like the arguments of :class:`~hl_sessions.SessionManager` and of
-    the middleware: ``HL_SESSIONS_BASE_URL``, ``HL_SESSIONS_API_KEY``, ``HL_SESSIONS_IDLE_TIMEOUT``,
-    ``HL_SESSIONS_ON_ERROR``, ``HL_SESSIONS_TIMEOUT``, ``HL_SESSIONS_RETRIES``,
-    ``HL_SESSIONS_RESPONSE_HEADER``. With any that concern a manager, the application has one of its own.
+    the middleware: ``HL_SESSIONS_BASE_URL``, ``HL_SESSIONS_API_KEY``, ``HL_SESSIONS_STORE``,
+    ``HL_SESSIONS_IDLE_TIMEOUT``, ``HL_SESSIONS_ON_ERROR``, ``HL_SESSIONS_PREFETCH``,
+    ``HL_SESSIONS_TIMEOUT``, ``HL_SESSIONS_RETRIES``; ``HL_SESSIONS_KEY``, ``HL_SESSIONS_COOKIE``,
+    ``HL_SESSIONS_RESPONSE_HEADER``, ``HL_SESSIONS_TRUST``. With any that concern a manager, the application
+    has one of its own. A setting has precedence over the argument.
 
     Args:
         app: the application; ``None`` to call :meth:`init_app` later, for one or several.
         manager: opens the sessions; ``None``: the one of the settings, else that of
             :func:`hl_sessions.configure`.
+        key: where the conversation key of a request is: ``header(...)``, ``path_param(...)``, ``query(...)``,
+            ``json_field(...)``, or a function of the ``flask.Request`` that gives it, called at the first
+            read; ``None``: each request has a session of its own.
+        cookie: carries the conversation of a browser, instead of ``key``.
         response_header: the name of a header that tells the client the session ID, if there is one when
-            the response starts; the setting has precedence.
+            the response starts.
+        trust: whose session IDs in the headers ``baggage`` or ``X-Session-ID`` are joined: networks of direct
+            peers, a :class:`~hl_sessions.propagation.SharedSecret`, or a function of the ``flask.Request``.
 
     Raises:
         ConfigurationError: as :meth:`init_app` does.
@@ -53,10 +71,13 @@ class HLSessions:
         app: flask.Flask | None = None,
         manager: SessionManager | None = None,
         *,
+        key: Key | None = None,
+        cookie: SignedCookie | None = None,
         response_header: str | None = None,
+        trust: Trust | None = None,
     ) -> None:
         self._manager = checked_manager(manager)
-        self._response_header = response_header
+        self._options = {"key": key, "cookie": cookie, "response_header": response_header, "trust": trust}
         if app is not None:
             self.init_app(app)
 
@@ -84,10 +105,10 @@ class HLSessions:
             names = ", ".join(sorted(_PREFIX + name.upper() for name in of_manager))
             raise ConfigurationError(f"a manager was given, and {names} in app.config: use one of the two")
         try:
-            middleware = HLSessionMiddleware(
-                app.wsgi_app,
+            middleware = _Middleware(
+                app,
                 SessionManager(**of_manager) if of_manager else self._manager,
-                response_header=settings.get("response_header", self._response_header),
+                **{name: settings.get(name, option) for name, option in self._options.items()},
             )
         except ConfigurationError as error:
             # Its message begins with the name of an argument.
@@ -98,3 +119,13 @@ class HLSessions:
             raise ConfigurationError(message) from None
         app.wsgi_app = middleware  # type: ignore[method-assign]
         app.extensions["hl_sessions"] = self
+
+
+class _Middleware(wsgi.HLSessionMiddleware):
+    def __init__(self, app: flask.Flask, manager: SessionManager | None, **options: Any) -> None:
+        super().__init__(app.wsgi_app, manager, **options)
+        self._request_class = app.request_class
+
+    def _native_request(self, environ: WSGIEnvironment) -> flask.Request:
+        request: flask.Request = environ.get("werkzeug.request") or self._request_class(environ)
+        return request

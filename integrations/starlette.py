@@ -6,6 +6,9 @@
 
     app = FastAPI()
     app.add_middleware(HLSessionMiddleware)
+
+Functions for ``key`` and ``trust`` are given a ``starlette.requests.Request``, or the ``WebSocket``'s
+``HTTPConnection``.
 """
 
 from __future__ import annotations
@@ -16,11 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from hl_sessions.context import current_session, enter_session, innermost_session, leave_session
 from hl_sessions.integrations import asgi
+from hl_sessions.integrations.asgi import SignedCookie, header, json_field, path_param, query
 from hl_sessions.session import Session  # noqa: TC001 - FastAPI evaluates annotations
 
 try:
     from starlette.concurrency import run_in_threadpool
     from starlette.middleware.errors import ServerErrorMiddleware
+    from starlette.requests import HTTPConnection, Request
 except ImportError as error:
     raise ImportError(
         "hl_sessions.integrations.starlette needs Starlette: pip install 'hl-sessions[starlette]'"
@@ -29,9 +34,15 @@ except ImportError as error:
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from starlette.requests import Request
-
-__all__ = ["HLSessionMiddleware", "get_session"]
+__all__ = [
+    "HLSessionMiddleware",
+    "SignedCookie",
+    "get_session",
+    "header",
+    "json_field",
+    "path_param",
+    "query",
+]
 
 
 async def get_session() -> Session:
@@ -59,16 +70,8 @@ class HLSessionMiddleware(asgi.HLSessionMiddleware):
     Starlette answers an unhandled error outside of all such middleware. That answer, too, is made in the
     scope of the session, and carries the ``response_header``.
 
-    Args:
-        app: the ASGI application.
-        manager: opens the sessions; ``None``: the one of :func:`hl_sessions.configure`.
-        response_header: the name of a header that tells the client the session ID, if there is one when
-            the response starts or the WebSocket is accepted; ``None``: no header.
-        eager: create the session before the application runs, off the event loop, so that a plain
-            ``current_session_id()`` in async code never blocks. Then each request makes a session.
-
-    Raises:
-        ConfigurationError: ``manager`` is not a manager, or ``response_header`` not a header name.
+    It takes what :class:`hl_sessions.integrations.asgi.HLSessionMiddleware` takes; functions for ``key`` and
+    ``trust`` are given Starlette's request.
     """
 
     async def __call__(self, scope: asgi.ASGIScope, receive: asgi.Receive, send: asgi.Send) -> None:
@@ -79,6 +82,9 @@ class HLSessionMiddleware(asgi.HLSessionMiddleware):
         if errors is not None and not isinstance(errors.handler, _ErrorHandler):
             errors.handler = _ErrorHandler(errors)
         await super().__call__(scope, receive, send)
+
+    def _native_request(self, scope: asgi.ASGIScope) -> HTTPConnection:
+        return Request(scope) if scope["type"] == "http" else HTTPConnection(scope)
 
 
 class _ErrorHandler:

@@ -12,17 +12,32 @@ from typing import TYPE_CHECKING, Any
 
 from hl_sessions.context import enter_session, innermost_session, leave_session
 from hl_sessions.headers import checked_header_name
+from hl_sessions.integrations.cookies import BrowserSession, SignedCookie
+from hl_sessions.integrations.incoming import incoming, parsed_json
+from hl_sessions.integrations.keys import django_path_param, header, json_field, path_param, query
 from hl_sessions.manager import SessionManager, checked_manager, default_manager
 from hl_sessions.scope import open_session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from hl_sessions.integrations.incoming import Incoming, Key, Trust
     from hl_sessions.session import Session
 
-__all__ = ["HLSessionMiddleware"]
+__all__ = [
+    "SESSION",
+    "HLSessionMiddleware",
+    "SignedCookie",
+    "header",
+    "json_field",
+    "path_param",
+    "query",
+]
+
+#: The key of the session in the WSGI environment.
+SESSION = "hl_sessions.session"
 
 #: Bodies of which no part is made while they are sent, and which servers treat specially.
 _FINISHED = frozenset({list, tuple, io.BufferedRandom, io.BufferedReader, io.BytesIO, io.FileIO})
@@ -37,11 +52,18 @@ class HLSessionMiddleware:
     Args:
         app: the WSGI application.
         manager: opens the sessions; ``None``: the one of :func:`hl_sessions.configure`.
+        key: where the conversation key of a request is: ``header(...)``, ``path_param(...)``, ``query(...)``,
+            ``json_field(...)``, or a function of the WSGI environment that gives it, called at the first
+            read; ``None``: each request has a session of its own.
+        cookie: carries the conversation of a browser, instead of ``key``.
         response_header: the name of a header that tells the client the session ID, if there is one when
             the response starts; ``None``: no header.
+        trust: whose session IDs in the headers ``baggage`` or ``X-Session-ID`` are joined: networks of direct
+            peers, a :class:`~hl_sessions.propagation.SharedSecret`, or a function of the WSGI environment;
+            ``None``: nobody's.
 
     Raises:
-        ConfigurationError: ``manager`` is not a manager, or ``response_header`` not a header name.
+        ConfigurationError: an option is wrong.
     """
 
     def __init__(
@@ -49,7 +71,10 @@ class HLSessionMiddleware:
         app: WSGIApplication,
         manager: SessionManager | None = None,
         *,
+        key: Key | None = None,
+        cookie: SignedCookie | None = None,
         response_header: str | None = None,
+        trust: Trust | None = None,
     ) -> None:
         self.app = app
         self._manager = checked_manager(manager)
@@ -57,20 +82,124 @@ class HLSessionMiddleware:
             None if response_header is None else checked_header_name("response_header", response_header)
         )
 
+        self._incoming = incoming(key, cookie, trust)
+
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Run the application in the scope of a session."""
         manager = self._manager or default_manager()
-        session = manager.new_session() if innermost_session() is None else open_session(manager)[0]
-        if self._response_header is not None:
-            start_response = _WithHeader(start_response, self._response_header, session)
+        opened: Session | None = None
+        if self._incoming is not None and SESSION not in environ:
+            session = opened = self._open(manager, self._incoming, environ)
+        else:
+            session = manager.new_session() if innermost_session() is None else open_session(manager)[0]
+        environ[SESSION] = session
+        if self._response_header is not None or isinstance(session, BrowserSession):
+            start_response = _WithHeaders(start_response, self._response_header, session)
         token = enter_session(session)
+        is_finished = True
         try:
             body = self.app(environ, start_response)
+            is_finished = type(body) in _FINISHED or _is_file_wrapper(body, environ)
         finally:
             leave_session(token)
-        if type(body) in _FINISHED or _is_file_wrapper(body, environ):
+            if is_finished and opened is not None:
+                opened._leave()
+        if is_finished:
             return body
-        return (_SizedBody if hasattr(body, "__len__") else _Body)(body, session)
+        return (_SizedBody if hasattr(body, "__len__") else _Body)(body, session, opened)
+
+    def _open(self, manager: SessionManager, incoming: Incoming, environ: WSGIEnvironment) -> Session:
+        request = _Request(environ, self._native_request)
+        if incoming.max_body and _is_json(environ):
+            request.read_body(incoming.max_body)
+        return open_session(manager, new=True, make=lambda: incoming.session(manager, request))[0]
+
+    def _native_request(self, environ: WSGIEnvironment) -> Any:
+        """Give the request object that functions of the user are given."""
+        return environ
+
+
+class _Request:
+    """A request as WSGI has it; see :class:`hl_sessions.integrations.incoming.Request`."""
+
+    def __init__(self, environ: WSGIEnvironment, make_native: Callable[[WSGIEnvironment], Any]) -> None:
+        self._environ = environ
+        self._make_native = make_native
+        self._body = b""
+
+    @property
+    def native(self) -> Any:
+        return self._make_native(self._environ)
+
+    @property
+    def peer(self) -> str:
+        peer: str = self._environ.get("REMOTE_ADDR", "")
+        return peer
+
+    @property
+    def is_secure(self) -> bool:
+        return self._environ.get("wsgi.url_scheme") == "https"
+
+    @property
+    def query_string(self) -> bytes:
+        query_string: str = self._environ.get("QUERY_STRING", "")
+        return query_string.encode("latin-1", "replace")
+
+    @property
+    def json(self) -> object:
+        return parsed_json(self._body)
+
+    def headers(self, name: str) -> list[str]:
+        value = self._environ.get("HTTP_" + name.upper().replace("-", "_"))
+        return [] if value is None else [value]
+
+    def path_param(self, name: str) -> object:
+        request = self._environ.get("werkzeug.request")  # of Flask
+        if request is not None:
+            return (request.view_args or {}).get(name)
+        return django_path_param(self._environ.get("PATH_INFO", ""), name)
+
+    def read_body(self, limit: int) -> None:
+        """Read the body, and put one there that can be read once more; one over ``limit`` bytes is left."""
+        body, length = self._environ["wsgi.input"], self._environ.get("CONTENT_LENGTH") or None
+        if length is None and not self._environ.get("wsgi.input_terminated"):
+            return  # there is none, or nothing says where it ends
+        try:
+            size = limit + 1 if length is None else int(length)
+        except ValueError:
+            return
+        if length is not None and not 0 <= size <= limit:
+            return
+        start = body.read(size)
+        if len(start) <= limit:
+            self._body = start
+            self._environ["wsgi.input"] = io.BytesIO(start)
+        else:
+            self._environ["wsgi.input"] = io.BufferedReader(_Chained(start, body))
+
+
+class _Chained(io.RawIOBase):
+    """What was read of a body already, and then the rest of it."""
+
+    def __init__(self, start: bytes, rest: Any) -> None:
+        self._start = start
+        self._rest = rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self._start:
+            chunk, self._start = self._start[: len(buffer)], self._start[len(buffer) :]
+        else:
+            chunk = self._rest.read(len(buffer))
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
+
+
+def _is_json(environ: WSGIEnvironment) -> bool:
+    media_type: str = environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
+    return media_type == "application/json" or media_type.endswith("+json")
 
 
 def _is_file_wrapper(body: object, environ: WSGIEnvironment) -> bool:
@@ -78,26 +207,32 @@ def _is_file_wrapper(body: object, environ: WSGIEnvironment) -> bool:
     return isinstance(file_wrapper, type) and isinstance(body, file_wrapper)
 
 
-class _WithHeader:
-    """A ``start_response`` that adds the session ID, if there is one by then."""
+class _WithHeaders:
+    """A ``start_response`` that adds the headers that were asked for, if there is a session ID by then."""
 
-    def __init__(self, start_response: StartResponse, name: str, session: Session) -> None:
+    def __init__(self, start_response: StartResponse, name: str | None, session: Session) -> None:
         self._start_response = start_response
         self._name = name
         self._session = session
 
     def __call__(self, status: str, headers: list[tuple[str, str]], *exc_info: Any, **options: Any) -> Any:
-        session_id = self._session.peek()
-        if session_id is not None and not any(name.lower() == self._name.lower() for name, _ in headers):
-            headers = [*headers, (self._name, session_id)]
+        session, name = self._session, self._name
+        session_id = session.peek()
+        if session_id is not None:
+            if name is not None and not any(field.lower() == name.lower() for field, _ in headers):
+                headers = [*headers, (name, session_id)]
+            cookie = session.set_cookie() if isinstance(session, BrowserSession) else None
+            if cookie is not None:
+                headers = [*headers, ("Set-Cookie", cookie)]
         return self._start_response(status, headers, *exc_info, **options)
 
 
 class _Body:
     """A response body, each step of which runs in the scope of its session."""
 
-    def __init__(self, body: Iterable[bytes], session: Session) -> None:
+    def __init__(self, body: Iterable[bytes], session: Session, opened: Session | None) -> None:
         self._body = body
+        self._opened = opened
         self._current: Session | None = session  # in a scope that the body has entered itself: that one's
         self._iterator: Iterator[bytes] | None = None
         self._is_closed = False
@@ -127,6 +262,8 @@ class _Body:
                 close()
         finally:
             leave_session(token)
+            if self._opened is not None:
+                self._opened._leave()
 
 
 class _SizedBody(_Body):

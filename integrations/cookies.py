@@ -1,0 +1,122 @@
+"""The conversation of a browser, in a signed cookie."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from typing import TYPE_CHECKING
+
+from hl_sessions.conversation import ConversationSource, RequestSession
+from hl_sessions.errors import ConfigurationError
+from hl_sessions.propagation import checked_secrets
+from hl_sessions.settings import checked_count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["BrowserSession", "SignedCookie"]
+
+MONTH = 30 * 24 * 3600  # seconds
+MAX_CLOCK_SKEW = 30  # seconds that the clock of another machine may be ahead
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 6265
+# A key of 16 random bytes, a time of 4 and a MAC of 32; the unused bits of the last characters are 0.
+_VALUE = re.compile(
+    r"[A-Za-z0-9_-]{21}[AQgw]\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]", re.ASCII
+)
+
+
+class SignedCookie:
+    """A cookie that carries a random conversation key, and a signature that nobody else can make.
+
+    Scripts cannot read it (``HttpOnly``), other sites cannot have it sent with what changes anything
+    (``SameSite=Lax``), and over HTTPS it stays on HTTPS (``Secure``). It is set when the session was really
+    used before the response starts. One that is forged, foreign, expired or broken counts as none.
+
+    Args:
+        secret: 16 random characters or more. A list rotates secrets: the last one signs, all verify.
+        name: of the cookie.
+        max_age: seconds until a browser starts a new conversation.
+
+    Raises:
+        ConfigurationError: a secret is too short, ``name`` not that of a cookie, or ``max_age`` not a whole
+            number from 1.
+        ImportError: itsdangerous is not installed.
+    """
+
+    def __init__(
+        self, secret: str | Sequence[str], *, name: str = "hl_session", max_age: int = MONTH
+    ) -> None:
+        try:
+            import itsdangerous
+        except ImportError as error:
+            raise ImportError(
+                "SignedCookie needs itsdangerous: pip install 'hl-sessions[signing]'"
+            ) from error
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ConfigurationError(f"name={name!r} is not the name of a cookie, like 'hl_session'")
+        self.name = name
+        self.max_age = checked_count("max_age", max_age, minimum=1)
+        self._bad_signature = itsdangerous.BadSignature
+        self._signer = itsdangerous.TimestampSigner(
+            checked_secrets(secret),
+            salt=b"hl_sessions.cookie." + name.encode("ascii"),
+            key_derivation="hmac",
+            digest_method=hashlib.sha256,
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(name={self.name!r})"
+
+    def key(self, cookie_headers: Iterable[str]) -> str | None:
+        """Give the conversation key of a browser, ``None`` if it brings none that is ours."""
+        for header in cookie_headers:
+            for pair in header.split(";"):
+                name, _, value = pair.partition("=")
+                if name.strip() == self.name:
+                    key = self._verified(value.strip())
+                    if key is not None:
+                        return key
+        return None
+
+    def header(self, key: str, *, is_secure: bool) -> str:
+        """Give the value of the ``Set-Cookie`` header that has a browser keep a conversation key."""
+        value = self._signer.sign(key).decode("ascii")
+        secure = "; Secure" if is_secure else ""
+        return f"{self.name}={value}; Max-Age={self.max_age}; Path=/; HttpOnly; SameSite=Lax{secure}"
+
+    def _verified(self, value: str) -> str | None:
+        if not _VALUE.fullmatch(value):
+            return None
+        try:
+            key, signed_at = self._signer.unsign(value, return_timestamp=True)
+        except self._bad_signature:
+            return None
+        age = self._signer.get_timestamp() - signed_at.timestamp()
+        return key.decode("ascii") if -MAX_CLOCK_SKEW <= age <= self.max_age else None
+
+
+class BrowserSession(RequestSession):
+    """The session of a request from a browser, whose conversation is that of its cookie."""
+
+    __slots__ = ("_cookie", "_is_new", "_is_secure")
+
+    def __init__(
+        self, manager: ConversationSource, cookie: SignedCookie, headers: list[str], *, is_secure: bool
+    ) -> None:
+        super().__init__(manager, lambda: cookie.key(headers) or self._made_key())
+        self._cookie = cookie
+        self._is_secure = is_secure
+        self._is_new = False
+
+    def set_cookie(self) -> str | None:
+        """Give the value of the ``Set-Cookie`` header, once, if the browser needs one and the ID was read."""
+        if not self._is_new or self.peek() is None or self.key is None:
+            return None
+        self._is_new = False
+        return self._cookie.header(self.key, is_secure=self._is_secure)
+
+    def _made_key(self) -> str:
+        self._is_new = True
+        return secrets.token_urlsafe(16)

@@ -1,0 +1,208 @@
+"""What a request says of the session that it belongs to, the same for ASGI and WSGI."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hl_sessions.conversation import RequestSession, checked_key
+from hl_sessions.errors import ConfigurationError
+from hl_sessions.integrations.cookies import BrowserSession, SignedCookie
+from hl_sessions.integrations.keys import RequestKey
+from hl_sessions.propagation import BAGGAGE_HEADER, PLAIN_HEADER, SharedSecret, session_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hl_sessions.manager import SessionManager
+    from hl_sessions.session import Session
+
+    Key = RequestKey | Callable[[Any], object]
+    Trust = SharedSecret | Sequence[str] | Callable[[Any], object]
+
+__all__ = ["Incoming", "Request", "incoming", "parsed_json"]
+
+logger = logging.getLogger("hl_sessions")
+
+
+class Request(Protocol):
+    """A request, as its gateway has it."""
+
+    @property
+    def native(self) -> Any:
+        """The request object of the framework, which callables of the user are given."""
+
+    @property
+    def peer(self) -> str:
+        """The address that it comes from, empty if that is unknown."""
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether it came by HTTPS."""
+
+    @property
+    def query_string(self) -> bytes:
+        """What follows the ``?``."""
+
+    @property
+    def json(self) -> object:
+        """Its body, ``None`` if that is no JSON, or longer than the key allows."""
+
+    def headers(self, name: str) -> list[str]:
+        """The values of a header."""
+
+    def path_param(self, name: str) -> object:
+        """A parameter of the route, once the application has found the route."""
+
+
+class Incoming:
+    """Opens the session that a request belongs to: one it brings along, that of a conversation, or its own.
+
+    Args:
+        key: finds the conversation key.
+        cookie: carries the conversation key of a browser.
+        trust: whose session IDs are believed.
+
+    Raises:
+        ConfigurationError: a setting is wrong, or ``key`` and ``cookie`` were both given.
+    """
+
+    def __init__(self, key: Key | None, cookie: SignedCookie | None, trust: Trust | None) -> None:
+        if key is not None and cookie is not None:
+            raise ConfigurationError("key and cookie exclude each other: a request has one conversation")
+        if cookie is not None and not isinstance(cookie, SignedCookie):
+            raise ConfigurationError(f"cookie must be a SignedCookie, not {type(cookie).__name__}")
+        if key is not None and not isinstance(key, RequestKey):
+            _check_function("key", key, "json_field(...) reads a body")
+        self._key = key
+        self._cookie = cookie
+        self._trusts = None if trust is None else _trust(trust)
+        self._failed: set[str] = set()
+        #: How many bytes of a JSON body the key needs at the most, 0 if it needs none.
+        self.max_body = key.max_body if isinstance(key, RequestKey) else 0
+        #: Whether the key is only known once the application has found the route.
+        self.needs_route = isinstance(key, RequestKey) and key.needs_route
+
+    def session(self, manager: SessionManager, request: Request) -> Session:
+        """Give the session of a request; touches neither the network nor the store."""
+        session_id = None if self._trusts is None else self._brought_along(request)
+        if session_id is not None:
+            session = manager.new_session()
+            session._keep(session_id)
+            return session
+        if self._cookie is not None:
+            return BrowserSession(
+                manager, self._cookie, request.headers("Cookie"), is_secure=request.is_secure
+            )
+        if self._key is not None:
+            return RequestSession(manager, lambda: self._conversation_key(request))
+        return manager.new_session()
+
+    def _brought_along(self, request: Request) -> str | None:
+        named = session_ids(request.headers(BAGGAGE_HEADER), request.headers(PLAIN_HEADER))
+        if named is None or self._trusts is None:
+            return None
+        session_id, signature = named
+        try:
+            return session_id if self._trusts(request, session_id, signature) else None
+        except Exception as error:  # noqa: BLE001 - the user's function must not break the request
+            self._warn("trust", self._trusts, error)
+            return None
+
+    def _conversation_key(self, request: Request) -> str | None:
+        if isinstance(self._key, RequestKey):
+            return self._key.find(request)
+        key = self._key
+        if key is None:
+            return None
+        try:
+            value = key(request.native)
+            return None if value is None else checked_key(value, "what it gives")
+        except Exception as error:  # noqa: BLE001 - as above
+            self._warn("key", key, error)
+            return None
+
+    def _warn(self, option: str, function: object, error: Exception) -> None:
+        if option in self._failed:
+            return
+        self._failed.add(option)
+        # Not what it says: that may be personal.
+        logger.warning(
+            "the %s callable %s failed with a %s, its requests go on without (said once)",
+            option,
+            getattr(function, "__qualname__", type(function).__qualname__),
+            type(error).__name__,
+        )
+
+
+def incoming(key: Key | None, cookie: SignedCookie | None, trust: Trust | None) -> Incoming | None:
+    """Give what opens the sessions of requests, ``None`` if each has one of its own.
+
+    Raises:
+        ConfigurationError: as for :class:`Incoming`.
+    """
+    return None if key is None and cookie is None and trust is None else Incoming(key, cookie, trust)
+
+
+def parsed_json(body: bytes) -> object:
+    """Give what a body says, ``None`` if it is no JSON."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _check_function(name: str, value: object, way_out: str) -> None:
+    if not callable(value):
+        raise ConfigurationError(f"{name} must be callable, not {type(value).__name__}")
+    if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(
+        getattr(value, "__call__", None)  # noqa: B004 - it is looked at, not tested for
+    ):
+        raise ConfigurationError(
+            f"{name} must be a plain function, as the ID may be read anywhere; {way_out}"
+        )
+
+
+def _trust(trust: Trust) -> Callable[[Request, str, str | None], object]:
+    if isinstance(trust, SharedSecret):
+        secret = trust
+        return lambda _, session_id, signature: signature is not None and secret.verify(session_id, signature)
+    if isinstance(trust, (list, tuple)):
+        networks = [_network(each) for each in trust]
+        if not networks:
+            raise ConfigurationError("trust=[] trusts nobody; leave it out (None)")
+        return lambda request, *_: _is_in(request.peer, networks)
+    if isinstance(trust, str):
+        raise ConfigurationError(
+            "trust must be a list of networks, a SharedSecret or a callable, not a str (value not shown)"
+        )
+    _check_function("trust", trust, "give networks or a SharedSecret otherwise")
+    predicate: Any = trust
+
+    def trusts(request: Request, _session_id: str, _signature: str | None) -> object:
+        return predicate(request.native)
+
+    trusts.__qualname__ = getattr(predicate, "__qualname__", type(predicate).__qualname__)
+    return trusts
+
+
+def _network(text: object) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(str(text))
+    except ValueError as error:
+        raise ConfigurationError(
+            f"trust: {error}; give networks like '10.0.0.0/8' or addresses like '::1'"
+        ) from None
+
+
+def _is_in(peer: str, networks: list[IPv4Network | IPv6Network]) -> bool:
+    try:
+        address = ip_address(peer)
+    except ValueError:
+        return False
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or address
+    return any(address in network for network in networks)

@@ -1,0 +1,158 @@
+"""Ready-made conversation keys, for the option ``key`` of the middlewares.
+
+.. code-block:: python
+
+    app = HLSessionMiddleware(app, key=header("X-Chat-ID"))
+"""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+from hl_sessions.conversation import checked_key
+from hl_sessions.errors import ConfigurationError
+from hl_sessions.headers import checked_header_name
+from hl_sessions.settings import checked_count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hl_sessions.integrations.incoming import Request
+
+__all__ = ["RequestKey", "django_path_param", "header", "json_field", "path_param", "query"]
+
+MAX_BODY = 1_048_576  # bytes
+MAX_QUERY_FIELDS = 1_000
+
+
+class RequestKey:
+    """Where the conversation key is in a request.
+
+    What is not there, or cannot be a key, counts as none: it comes from outside.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        find: Callable[[Request], object],
+        *,
+        max_body: int = 0,
+        needs_route: bool = False,
+    ) -> None:
+        self._text = text
+        self._find = find
+        #: How many bytes of a JSON body it needs at the most, 0 if it needs none.
+        self.max_body = max_body
+        #: Whether it is only known once the application has found the route.
+        self.needs_route = needs_route
+
+    def __repr__(self) -> str:
+        return self._text
+
+    def find(self, request: Request) -> str | None:
+        """Give the conversation key, ``None`` if there is none."""
+        key = self._find(request)
+        try:
+            return None if key is None else checked_key(key)
+        except (TypeError, ValueError):
+            return None
+
+
+def header(name: str) -> RequestKey:
+    """Take the conversation key from a header.
+
+    A header that is there several times, or has several values, counts as none.
+
+    Raises:
+        ConfigurationError: ``name`` is not the name of a header.
+    """
+    checked_header_name("name", name)
+
+    def find(request: Request) -> str | None:
+        values = request.headers(name)
+        # Some servers put several into one, with commas between them.
+        return values[0].strip() if len(values) == 1 and "," not in values[0] else None
+
+    return RequestKey(f"header({name!r})", find)
+
+
+def query(name: str) -> RequestKey:
+    """Take the conversation key from the query of the URL; several values count as none.
+
+    Raises:
+        ConfigurationError: ``name`` is not a string, or empty.
+    """
+    field = _checked_name(name).encode()
+
+    def find(request: Request) -> str | None:
+        try:
+            values = parse_qs(request.query_string, max_num_fields=MAX_QUERY_FIELDS).get(field, [])
+            return values[0].decode() if len(values) == 1 else None
+        except ValueError:
+            return None
+
+    return RequestKey(f"query({name!r})", find)
+
+
+def path_param(name: str) -> RequestKey:
+    """Take the conversation key from a parameter of the route, in Starlette, FastAPI, Flask or Django.
+
+    It is known once the framework has found the route: read the session in the endpoint, or below it.
+
+    Raises:
+        ConfigurationError: ``name`` is not a string, or empty.
+    """
+    _checked_name(name)
+
+    def find(request: Request) -> object:
+        value = request.path_param(name)
+        return value if value is None or isinstance(value, (str, int, uuid.UUID)) else str(value)
+
+    return RequestKey(f"path_param({name!r})", find, needs_route=True)
+
+
+def json_field(name: str, *, max_body: int = MAX_BODY) -> RequestKey:
+    """Take the conversation key from a field of a JSON body, a string or a whole number.
+
+    The body is read before the application runs, which then reads it as if nobody had.
+
+    Args:
+        name: of a field of the outermost object.
+        max_body: bytes; a longer body counts as none.
+
+    Raises:
+        ConfigurationError: ``name`` is not a string, or empty, or ``max_body`` not a whole number from 1.
+    """
+    _checked_name(name)
+    checked_count("max_body", max_body, minimum=1)
+
+    def find(request: Request) -> object:
+        body = request.json
+        return body.get(name) if isinstance(body, dict) else None
+
+    return RequestKey(f"json_field({name!r})", find, max_body=max_body)
+
+
+def django_path_param(path: str, name: str) -> object:
+    """Give a parameter of the route that Django finds for a path, ``None`` outside of Django."""
+    if "django.urls" not in sys.modules:
+        return None
+    from django.conf import settings  # type: ignore[import-untyped]
+    from django.http import Http404  # type: ignore[import-untyped]
+    from django.urls import resolve  # type: ignore[import-untyped]
+
+    if not settings.configured:
+        return None
+    try:
+        return resolve(path).kwargs.get(name)
+    except Http404:
+        return None
+
+
+def _checked_name(name: object) -> str:
+    if not isinstance(name, str) or not name:
+        raise ConfigurationError(f"name={name!r} must be a str that is not empty")
+    return name

@@ -1,0 +1,743 @@
+"""Which conversation, and whose session, a request belongs to; the same with every gateway and framework."""
+
+import asyncio
+import io
+import json
+import logging
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any
+
+import django  # type: ignore[import-untyped]
+import httpx2
+import pytest
+from django.conf import settings as django_settings  # type: ignore[import-untyped]
+from django.core.asgi import get_asgi_application  # type: ignore[import-untyped]
+from django.core.wsgi import get_wsgi_application  # type: ignore[import-untyped]
+from django.http import HttpResponse  # type: ignore[import-untyped]
+from django.urls import path as django_path  # type: ignore[import-untyped]
+from fastapi import Body, FastAPI
+from flask import Flask
+from flask import request as flask_request
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocket
+
+from hl_sessions import (
+    ConfigurationError,
+    SessionManager,
+    acurrent_session_id,
+    current_session,
+    current_session_id,
+    with_session,
+)
+from hl_sessions.integrations import asgi, starlette, wsgi
+from hl_sessions.integrations.asgi import SignedCookie, header, json_field, path_param, query
+from hl_sessions.integrations.flask import HLSessions
+from hl_sessions.propagation import SharedSecret, encoded
+from hl_sessions.stores import MemoryStore
+from tests.conftest import SessionsAPI
+
+SECRET = "a secret of many characters"
+OTHER_SECRET = "another secret of many characters"
+SESSION_ID = "sesh_0123456789abcdefghij"
+FRAMEWORKS = ["starlette", "fastapi", "flask", "django wsgi", "django asgi"]
+
+# Sends a request to /chats/{chat} of an application and gives the answer.
+Send = Callable[..., httpx2.Response]
+Serve = Callable[..., Send]
+
+
+def django_chat(request: Any, chat: str) -> HttpResponse:
+    return HttpResponse(f"{current_session_id()} {request.body.decode()}")
+
+
+urlpatterns = [django_path("chats/<str:chat>", django_chat)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def django_project() -> None:
+    django_settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], LOGGING_CONFIG=None)
+    django.setup()
+
+
+def make_app(framework: str, manager: SessionManager, options: dict[str, Any]) -> Any:
+    """An application that answers with the session ID and the body of the request."""
+    if framework == "starlette":
+
+        async def chat(request: Request) -> PlainTextResponse:
+            body = await request.body()
+            return PlainTextResponse(f"{await acurrent_session_id()} {body.decode()}")
+
+        routes = [Route("/chats/{chat}", chat, methods=["GET", "POST"])]
+        return Starlette(
+            routes=routes, middleware=[Middleware(starlette.HLSessionMiddleware, manager, **options)]
+        )
+    if framework == "fastapi":
+        api = FastAPI()
+
+        @api.api_route("/chats/{chat}", methods=["GET", "POST"], response_class=PlainTextResponse)
+        def fastapi_chat(chat: str, body: Annotated[Any, Body()] = None) -> str:
+            return f"{current_session_id()} {'' if body is None else json.dumps(body)}"
+
+        api.add_middleware(starlette.HLSessionMiddleware, manager, **options)
+        return api
+    if framework == "flask":
+        app = Flask(__name__)
+        HLSessions(app, manager, **options)
+
+        @app.route("/chats/<chat>", methods=["GET", "POST"])
+        def flask_chat(chat: str) -> str:
+            return f"{current_session_id()} {flask_request.get_data(as_text=True)}"
+
+        return app
+    if framework == "django wsgi":
+        return wsgi.HLSessionMiddleware(get_wsgi_application(), manager, **options)
+    return asgi.HLSessionMiddleware(get_asgi_application(), manager, **options)
+
+
+@pytest.fixture
+def serve(manager: SessionManager) -> Iterator[Serve]:
+    clients: list[httpx2.Client] = []
+
+    def serve(framework: str, base_url: str = "http://testserver", **options: Any) -> Send:
+        app = make_app(framework, manager, options)
+        if framework in ("flask", "django wsgi"):
+            client = httpx2.Client(transport=httpx2.WSGITransport(app), base_url=base_url)
+        else:
+            client = TestClient(app, base_url=base_url, client=("127.0.0.1", 50000))
+        clients.append(client)
+
+        def send(path: str = "/chats/1", **more: Any) -> httpx2.Response:
+            method = "POST" if "json" in more or "content" in more else "GET"
+            client.cookies.clear()
+            answer = client.request(method, path, **more)
+            assert answer.status_code == 200
+            return answer
+
+        return send
+
+    yield serve
+    for client in clients:
+        client.close()
+
+
+def session_of(answer: httpx2.Response) -> str:
+    session_id, _, _ = answer.text.partition(" ")
+    assert session_id.startswith("sesh_")
+    return session_id
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+class TestKeys:
+    def test_path_param(self, framework: str, serve: Serve) -> None:
+        """Requests to one chat, by its route, are one session; another chat is another."""
+        send = serve(framework, key=path_param("chat"))
+        one, again, other = (session_of(send(f"/chats/{chat}")) for chat in ("1", "1", "2"))
+        assert one == again != other
+
+    def test_header(self, framework: str, serve: Serve) -> None:
+        """The value of a header; without it each request has a session of its own."""
+        send = serve(framework, key=header("X-Chat-ID"))
+        one, again, other = (session_of(send(headers={"x-chat-id": chat})) for chat in ("1", "1 ", "2"))
+        assert one == again != other
+        assert len({session_of(send()) for _ in range(3)} | {one, other}) == 5
+
+    @pytest.mark.parametrize("value", ["1, 1", "", "k" * 257])
+    def test_header_that_is_no_key(self, framework: str, serve: Serve, value: str) -> None:
+        """Several values, nothing, or too much count as none."""
+        send = serve(framework, key=header("X-Chat-ID"))
+        assert len({session_of(send(headers={"x-chat-id": value})) for _ in range(2)}) == 2
+
+    def test_query(self, framework: str, serve: Serve) -> None:
+        """A field of the query, decoded; several values, and what is no text, count as none."""
+        send = serve(framework, key=query("chat"))
+        queries = ["chat=a%20b", "x=1&chat=a+b", "chat=c", "chat=a&chat=a", "chat=%ff", "chat="]
+        ids = [session_of(send(f"/chats/1?{each}")) for each in queries]
+        assert ids[0] == ids[1]
+        assert len({*ids}) == 5
+        assert len({*ids} & {session_of(send(f"/chats/1?{each}")) for each in queries}) == 2
+
+    def test_json_field(self, framework: str, serve: Serve) -> None:
+        """A field of a JSON body, which the application reads all the same."""
+        send = serve(framework, key=json_field("chat"))
+        bodies = [{"chat": "7", "text": "Hello"}, {"chat": 7}, {"chat": "8"}]
+        answers = [send(json=body) for body in bodies]
+        one, again, other = map(session_of, answers)
+        assert one == again != other
+        assert [json.loads(answer.text.partition(" ")[2]) for answer in answers] == bodies
+
+    @pytest.mark.parametrize(
+        "body", [{}, [], None, {"chat": None}, {"chat": True}, {"chat": 1.5}, {"chat": ["7"]}, {"chat": ""}]
+    )
+    def test_json_that_has_no_key(self, framework: str, serve: Serve, body: Any) -> None:
+        """Another type, or nothing there, counts as none; the application gets the body."""
+        send = serve(framework, key=json_field("chat"))
+        content = json.dumps(body)
+        answers = [send(content=content, headers={"content-type": "application/json"}) for _ in range(2)]
+        assert len({*map(session_of, answers)}) == 2
+        got = answers[0].text.partition(" ")[2]
+        assert json.loads(got or "null") == body
+
+    def test_function_of_the_request(self, framework: str, serve: Serve) -> None:
+        """A function is given the framework's own request object when the ID is read."""
+        seen: list[Any] = []
+
+        def chat_of(request: Any) -> Any:
+            seen.append(request)
+            if isinstance(request, Request):
+                return request.path_params["chat"]
+            if isinstance(request, dict):
+                return (request.get("path") or request["PATH_INFO"]).rpartition("/")[2]
+            return request.view_args["chat"]
+
+        send = serve(framework, key=chat_of)
+        one, again, other = (session_of(send(f"/chats/{chat}")) for chat in ("1", "1", "2"))
+        assert one == again != other
+        assert len(seen) == 3
+
+    def test_function_that_raises(
+        self, framework: str, serve: Serve, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The request goes on without a key; one warning names the function, and shows nothing personal."""
+
+        def broken_key(request: Any) -> str:
+            raise KeyError("+49 171 5555555")
+
+        send = serve(framework, key=broken_key)
+        assert len({session_of(send()) for _ in range(3)}) == 3
+        records = [record for record in caplog.records if record.name == "hl_sessions"]
+        assert len(records) == 1
+        assert "broken_key" in records[0].getMessage()
+        assert "KeyError" in records[0].getMessage()
+        assert "5555555" not in caplog.text
+
+    def test_function_that_gives_no_key(
+        self, framework: str, serve: Serve, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """None is no key; what cannot be one is warned of."""
+        values: list[Any] = [None, None, ["a list"], "", uuid.UUID(int=1), uuid.UUID(int=1)]
+
+        def chat_key(request: Any) -> Any:
+            return values.pop(0)
+
+        send = serve(framework, key=chat_key)
+        ids = [session_of(send()) for _ in range(6)]
+        assert len({*ids}) == 5
+        assert ids[4] == ids[5]
+        assert [record.levelno for record in caplog.records if record.name == "hl_sessions"] == [
+            logging.WARNING
+        ]
+
+    def test_two_middlewares_are_one_session(
+        self, framework: str, manager: SessionManager, serve: Serve, sessions_api: SessionsAPI
+    ) -> None:
+        """The outer one decides."""
+        if framework == "flask":
+            app = make_app("flask", manager, {"key": header("inner")})
+            HLSessions(app, manager, key=header("outer"))
+            send = app.test_client().get
+            texts = [
+                send("/chats/1", headers={"outer": outer, "inner": inner}).text
+                for outer, inner in [("1", "1"), ("1", "2"), ("2", "2")]
+            ]
+        else:
+            inner = make_app(framework, manager, {"key": header("inner")})
+            module = wsgi if framework == "django wsgi" else asgi
+            outer_app = module.HLSessionMiddleware(inner, manager, key=header("outer"))
+            client: httpx2.Client = TestClient(outer_app)
+            if module is wsgi:
+                transport = httpx2.WSGITransport(outer_app)
+                client = httpx2.Client(transport=transport, base_url="http://testserver")
+            texts = [
+                client.get("/chats/1", headers={"outer": outer, "inner": inner}).text
+                for outer, inner in [("1", "1"), ("1", "2"), ("2", "2")]
+            ]
+            client.close()
+        assert texts[0] == texts[1] != texts[2]
+        assert sessions_api.posts == 2
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+class TestCookie:
+    def test_a_browser_keeps_its_conversation(self, framework: str, serve: Serve) -> None:
+        """The cookie that the first answer sets leads the next requests into the same session."""
+        send = serve(framework, cookie=SignedCookie(SECRET))
+        first = send()
+        value = first.headers["set-cookie"]
+        assert value.startswith("hl_session=")
+        assert "; Max-Age=2592000; Path=/; HttpOnly; SameSite=Lax" in value
+        assert "Secure" not in value
+        assert session_of(first) not in value
+        pair = value.partition(";")[0]
+        for cookie in (pair, f"a=b; {pair}; c=d", f"hl_session=forged; {pair}"):
+            again = send(headers={"cookie": cookie})
+            assert session_of(again) == session_of(first)
+            assert "set-cookie" not in again.headers
+        assert session_of(send()) != session_of(first)
+
+    def test_is_secure_under_https(self, framework: str, serve: Serve) -> None:
+        """Over HTTPS the cookie stays on HTTPS."""
+        send = serve(framework, base_url="https://testserver", cookie=SignedCookie(SECRET, name="chat"))
+        assert send().headers["set-cookie"].endswith("; HttpOnly; SameSite=Lax; Secure")
+
+    def test_what_is_not_ours_is_replaced(
+        self,
+        framework: str,
+        serve: Serve,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """Forged, foreign, expired, broken: each counts as none, and no log ever shows it."""
+        caplog.set_level(logging.DEBUG, "hl_sessions")
+        cookie = SignedCookie(SECRET, max_age=100)
+        send = serve(framework, cookie=cookie)
+        good = send().headers["set-cookie"].partition(";")[0].partition("=")[2]
+        key, time, mac = good.split(".")
+        expired = SignedCookie(SECRET)
+        monkeypatch.setattr(expired._signer, "get_timestamp", lambda: cookie._signer.get_timestamp() - 101)
+        future = SignedCookie(SECRET)
+        monkeypatch.setattr(future._signer, "get_timestamp", lambda: cookie._signer.get_timestamp() + 60)
+        bad = {
+            "foreign secret": SignedCookie(OTHER_SECRET).header(key, is_secure=False),
+            "foreign name": SignedCookie(SECRET, name="other").header(key, is_secure=False),
+            "expired": expired.header(key, is_secure=False),
+            "from the future": future.header(key, is_secure=False),
+        }
+        values = [text.partition(";")[0].partition("=")[2] for text in bad.values()]
+        values += ["", "x", key, f"{key}.{time}", good[:-1], good + "A", good.replace(".", ""), "." * 3]
+        values += [f"{'A' * 22}.{time}.{mac}", f"{key}.AAAAAA.{mac}", f'"{good}"', "%00", "A" * 100_000]
+        ids = {session_of(send(headers={"cookie": f"hl_session={good}"}))}
+        for value in values:
+            answer = send(headers={"cookie": f"hl_session={value}"})
+            assert answer.headers["set-cookie"].startswith("hl_session="), value[:100]
+            ids.add(session_of(answer))
+        assert len(ids) == len(values) + 1
+        assert good not in caplog.text
+        assert key not in caplog.text
+
+    def test_secrets_rotate(self, framework: str, serve: Serve) -> None:
+        """The last of several secrets signs, all of them verify."""
+        old = serve(framework, cookie=SignedCookie(SECRET))()
+        both = serve(framework, cookie=SignedCookie([SECRET, OTHER_SECRET]))
+        new = serve(framework, cookie=SignedCookie(OTHER_SECRET))
+        pair = old.headers["set-cookie"].partition(";")[0]
+        assert session_of(both(headers={"cookie": pair})) == session_of(old)
+        assert session_of(new(headers={"cookie": pair})) != session_of(old)
+        rotated = both()
+        pair = rotated.headers["set-cookie"].partition(";")[0]
+        assert session_of(new(headers={"cookie": pair})) == session_of(rotated)
+
+
+def test_no_cookie_where_nobody_reads(manager: SessionManager, sessions_api: SessionsAPI) -> None:
+    """It is set only when the session was really used, before the response starts."""
+
+    async def nothing(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        if scope["path"] == "/late":
+            await acurrent_session_id()
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    client = TestClient(asgi.HLSessionMiddleware(nothing, manager, cookie=SignedCookie(SECRET)))
+    assert "set-cookie" not in client.get("/").headers
+    assert sessions_api.posts == 0
+    assert "set-cookie" not in client.get("/late").headers
+    client = TestClient(asgi.HLSessionMiddleware(nothing, manager, cookie=SignedCookie(SECRET), eager=True))
+    assert "set-cookie" in client.get("/late").headers
+
+
+def test_cookie_and_header_of_a_websocket(manager: SessionManager) -> None:
+    """The handshake carries both; the next connection goes on."""
+
+    async def chat(socket: WebSocket) -> None:
+        session_id = await acurrent_session_id()
+        await socket.accept()
+        await socket.send_text(str(session_id))
+        await socket.close()
+
+    options: dict[str, Any] = {"cookie": SignedCookie(SECRET), "response_header": "X-Session-ID"}
+    app = Starlette(
+        routes=[WebSocketRoute("/", chat)],
+        middleware=[Middleware(starlette.HLSessionMiddleware, manager, **options)],
+    )
+    with TestClient(app) as client:
+        with client.websocket_connect("/") as socket:
+            first = socket.receive_text()
+            handshake = dict(socket.extra_headers or [])
+        cookie = handshake[b"set-cookie"].decode()
+        assert handshake[b"x-session-id"].decode() == first
+        with client.websocket_connect("/", headers={"cookie": cookie.partition(";")[0]}) as socket:
+            assert socket.receive_text() == first
+
+
+def test_key_of_a_websocket(manager: SessionManager) -> None:
+    """Functions are given Starlette's HTTPConnection."""
+    seen: list[Any] = []
+
+    def chat_of(connection: HTTPConnection) -> str:
+        seen.append(connection)
+        return connection.path_params["chat"]  # type: ignore[no-any-return]
+
+    async def chat(socket: WebSocket) -> None:
+        await socket.accept()
+        await socket.send_text(str(await acurrent_session_id()))
+        await socket.close()
+
+    app = Starlette(
+        routes=[WebSocketRoute("/{chat}", chat)],
+        middleware=[Middleware(starlette.HLSessionMiddleware, manager, key=chat_of)],
+    )
+    ids = []
+    with TestClient(app) as client:
+        for chat_id in ("a", "a", "b"):
+            with client.websocket_connect(f"/{chat_id}") as socket:
+                ids.append(socket.receive_text())
+    assert ids[0] == ids[1] != ids[2]
+    assert {type(each) for each in seen} == {HTTPConnection}
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+class TestTrust:
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"baggage": f"session.id={SESSION_ID}"},
+            {"baggage": f"user.id=7 , session.id = {SESSION_ID};p=1,x=y"},
+            {"x-session-id": SESSION_ID},
+        ],
+    )
+    def test_a_trusted_caller_is_joined(
+        self, framework: str, serve: Serve, headers: dict[str, str], sessions_api: SessionsAPI
+    ) -> None:
+        """Its session is the one of the request, without any call; who is not trusted is not believed."""
+        believed = serve(framework, trust=lambda request: True)
+        assert session_of(believed(headers=headers)) == SESSION_ID
+        assert sessions_api.posts == 0
+        assert session_of(serve(framework, trust=lambda request: None)(headers=headers)) != SESSION_ID
+        assert session_of(serve(framework)(headers=headers)) != SESSION_ID
+        assert session_of(believed()) != SESSION_ID
+
+    def test_networks(self, framework: str, serve: Serve) -> None:
+        """Peers of the networks are trusted, others are not."""
+        headers = {"x-session-id": SESSION_ID}
+        assert (
+            session_of(serve(framework, trust=["10.0.0.0/8", "127.0.0.0/8"])(headers=headers)) == SESSION_ID
+        )
+        assert session_of(serve(framework, trust=["10.0.0.0/8", "::1"])(headers=headers)) != SESSION_ID
+
+    def test_shared_secret(self, framework: str, serve: Serve) -> None:
+        """A signature over the ID and the time is needed, and enough."""
+        secret = SharedSecret(SECRET)
+        send = serve(framework, trust=secret)
+        signed = encoded(SESSION_ID, secret.sign(SESSION_ID))
+        assert session_of(send(headers={"x-session-id": signed})) == SESSION_ID
+        assert session_of(send(headers={"baggage": f"session.id={signed}"})) == SESSION_ID
+        other = SharedSecret(OTHER_SECRET).sign(SESSION_ID)
+        for bad in (SESSION_ID, encoded(SESSION_ID, other), signed.replace("sesh_0", "sesh_1"), signed[:-1]):
+            assert session_of(send(headers={"x-session-id": bad})) not in bad
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"x-session-id": "sesh_"},
+            {"x-session-id": "../../admin"},
+            {"x-session-id": f"{SESSION_ID}x" * 100},
+            {"x-session-id": f"{SESSION_ID}, {SESSION_ID}"},
+            {"baggage": f"session.id={SESSION_ID},session.id=sesh_other"},
+            {"baggage": f"session.id={SESSION_ID}", "x-session-id": "sesh_other"},
+            {"baggage": "session.id=sesh_%00"},
+        ],
+    )
+    def test_what_is_malformed_is_ignored(
+        self, framework: str, serve: Serve, headers: dict[str, str], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """An ID that is none, or not the only one, counts as none, and reaches no log."""
+        assert session_of(serve(framework, trust=lambda request: True)(headers=headers)) not in str(headers)
+        assert caplog.text == ""
+
+    def test_predicate_that_raises(
+        self, framework: str, serve: Serve, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Nobody is trusted then, and one warning names it."""
+
+        def is_internal(request: Any) -> bool:
+            raise RuntimeError("personal")
+
+        send = serve(framework, trust=is_internal)
+        assert session_of(send(headers={"x-session-id": SESSION_ID})) != SESSION_ID
+        assert session_of(send(headers={"x-session-id": SESSION_ID})) != SESSION_ID
+        (record,) = [record for record in caplog.records if record.name == "hl_sessions"]
+        assert "is_internal" in record.getMessage()
+        assert "personal" not in record.getMessage()
+
+    def test_before_the_conversation(self, framework: str, serve: Serve) -> None:
+        """A session that a trusted caller brings along has precedence over key and cookie."""
+        headers = {"x-session-id": SESSION_ID, "x-chat-id": "1"}
+        send = serve(framework, trust=["127.0.0.1"], key=header("X-Chat-ID"))
+        assert session_of(send(headers=headers)) == SESSION_ID
+        answer = serve(framework, trust=["127.0.0.1"], cookie=SignedCookie(SECRET))(headers=headers)
+        assert session_of(answer) == SESSION_ID
+        assert "set-cookie" not in answer.headers
+
+
+class TestBodies:
+    """What json_field reads is the application's to read again, in whatever pieces it came."""
+
+    LIMIT = 100
+
+    @pytest.mark.parametrize("length", [50, 100, 101, 5_000])
+    @pytest.mark.parametrize("has_length", [True, False])
+    def test_wsgi(self, manager: SessionManager, length: int, *, has_length: bool) -> None:
+        body = json.dumps({"chat": "7", "text": ""}).encode()
+        body = body.replace(b'""', b'"' + b"x" * (length - len(body)) + b'"')
+
+        def app(environ: Any, start_response: Any) -> list[bytes]:
+            session = current_session()
+            assert session is not None
+            assert session.key == ("7" if length <= self.LIMIT else None)
+            assert environ["wsgi.input"].read() == body
+            start_response("200 OK", [])
+            return []
+
+        environ: dict[str, Any] = {
+            "CONTENT_TYPE": "application/json; charset=utf-8",
+            "wsgi.input": io.BytesIO(body),
+            "wsgi.input_terminated": True,
+        }
+        if has_length:
+            environ["CONTENT_LENGTH"] = str(len(body))
+        middleware = wsgi.HLSessionMiddleware(app, manager, key=json_field("chat", max_body=self.LIMIT))
+        assert middleware(environ, lambda *_: lambda _: None) == []
+
+    @pytest.mark.parametrize(
+        "environ",
+        [
+            {"CONTENT_LENGTH": "-1"},
+            {"CONTENT_LENGTH": "many"},
+            {"CONTENT_LENGTH": ""},
+            {"CONTENT_LENGTH": "14", "CONTENT_TYPE": "text/plain"},
+            {},
+        ],
+    )
+    def test_wsgi_body_that_is_left_alone(self, manager: SessionManager, environ: dict[str, str]) -> None:
+        body = io.BytesIO(b'{"chat": "7"}')
+
+        def app(environ: Any, start_response: Any) -> list[bytes]:
+            assert current_session().key is None  # type: ignore[union-attr]
+            assert environ["wsgi.input"] is body
+            return []
+
+        environ = {"CONTENT_TYPE": "application/json", **environ}
+        middleware = wsgi.HLSessionMiddleware(app, manager, key=json_field("chat"))
+        middleware({**environ, "wsgi.input": body}, lambda *_: lambda _: None)
+        assert body.tell() == 0
+
+    @pytest.mark.parametrize("pieces", [1, 3, 50])
+    @pytest.mark.parametrize("length", [50, 100, 101, 5_000])
+    def test_asgi(self, manager: SessionManager, length: int, pieces: int) -> None:
+        body = json.dumps({"chat": "7", "text": ""}).encode()
+        body = body.replace(b'""', b'"' + b"x" * (length - len(body)) + b'"')
+        size = -(-len(body) // pieces)
+        chunks = [body[start : start + size] for start in range(0, len(body), size)]
+        messages: list[Any] = [
+            {"type": "http.request", "body": chunk, "more_body": number < len(chunks)}
+            for number, chunk in enumerate(chunks, start=1)
+        ]
+        messages.append({"type": "http.disconnect"})
+        sent = list(messages)
+
+        async def receive() -> Any:
+            return messages.pop(0)
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            assert current_session().key == ("7" if length <= self.LIMIT else None)  # type: ignore[union-attr]
+            assert [await receive() for _ in sent] == sent
+
+        async def send(_: Any) -> None: ...
+
+        scope = {"type": "http", "headers": [(b"content-type", b"application/problem+json")]}
+        middleware = asgi.HLSessionMiddleware(app, manager, key=json_field("chat", max_body=self.LIMIT))
+        asyncio.run(middleware(scope, receive, send))
+
+    def test_asgi_client_that_goes_away(self, manager: SessionManager) -> None:
+        messages: list[Any] = [
+            {"type": "http.request", "body": b'{"chat"', "more_body": True},
+            {"type": "http.disconnect"},
+        ]
+
+        async def receive() -> Any:
+            return messages.pop(0)
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            assert current_session().key is None  # type: ignore[union-attr]
+            assert [(await receive())["type"] for _ in range(2)] == ["http.request", "http.disconnect"]
+
+        async def send(_: Any) -> None: ...
+
+        scope = {"type": "http", "headers": [(b"content-type", b"application/json")]}
+        asyncio.run(asgi.HLSessionMiddleware(app, manager, key=json_field("chat"))(scope, receive, send))
+
+
+class TestLife:
+    @pytest.mark.parametrize("framework", ["starlette", "flask"])
+    def test_idle_time_runs_between_requests(
+        self, framework: str, sessions_api: SessionsAPI, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """From the end of the last request that read to the beginning of the next."""
+        touched: list[str] = []
+        store = MemoryStore()
+        monkeypatch.setattr(store, "touch", lambda key, session_id: touched.append(session_id))
+        with SessionManager(sessions_api.base_url, store=store, idle_timeout=60) as manager:
+            app = make_app(framework, manager, {"key": header("X-Chat-ID")})
+            client: Any = app.test_client() if framework == "flask" else TestClient(app)
+            answer = client.get("/chats/1", headers={"X-Chat-ID": "1"})
+            answer.close()  # as a server does
+        assert touched == [answer.text.strip()]
+
+    def test_streamed_body_is_in_use_to_its_end(self, sessions_api: SessionsAPI) -> None:
+        """A WSGI conversation is left when the server closes the body."""
+        with SessionManager(sessions_api.base_url, idle_timeout=60) as manager:
+
+            def app(environ: Any, start_response: Any) -> Iterator[bytes]:
+                yield str(current_session_id()).encode()
+
+            middleware = wsgi.HLSessionMiddleware(app, manager, key=lambda environ: "1")
+            body: Any = middleware({}, lambda *_: lambda _: None)
+            assert next(body).startswith(b"sesh_")
+            assert manager.conversations._in_use == {"1": 1}
+            body.close()
+            assert manager.conversations._in_use == {}
+
+    def test_conversation_that_ends_in_a_request(self, serve: Serve, manager: SessionManager) -> None:
+        """After manager.end() the next request starts a new session, which knows the one before."""
+        send = serve("starlette", key=header("X-Chat-ID"))
+        first = session_of(send(headers={"X-Chat-ID": "1"}))
+        manager.end("1")
+        second = session_of(send(headers={"X-Chat-ID": "1"}))
+        assert second != first
+        with manager.session(key="1") as session:
+            assert (session.id, session.previous_id) == (second, first)
+
+    def test_decorated_handler_of_the_same_conversation(self, manager: SessionManager) -> None:
+        """A handler with the key of the request joins it; one with another key does not."""
+
+        @with_session(manager=manager, key="chat")
+        def answer(chat: str) -> str | None:
+            return current_session_id()
+
+        def app(environ: Any, start_response: Any) -> list[bytes]:
+            assert answer("1") == current_session_id() != answer("2")
+            start_response("200 OK", [])
+            return []
+
+        wsgi.HLSessionMiddleware(app, manager, key=lambda environ: "1")({}, lambda *_: lambda _: None)
+
+    def test_reading_function(self, manager: SessionManager) -> None:
+        """A key function that reads the ID, as its logging may, gets None and does no harm."""
+        seen: list[str | None] = []
+
+        def key(environ: Any) -> str:
+            seen.append(current_session_id())
+            return "1"
+
+        def app(environ: Any, start_response: Any) -> list[bytes]:
+            assert current_session_id() is not None
+            assert current_session().key == "1"  # type: ignore[union-attr]
+            return []
+
+        wsgi.HLSessionMiddleware(app, manager, key=key)({}, lambda *_: lambda _: None)
+        assert seen == [None]
+
+    def test_nobody_reads(self, manager: SessionManager, sessions_api: SessionsAPI) -> None:
+        """Then no key is looked for, and no call is made."""
+
+        def key(environ: Any) -> str:
+            raise AssertionError("nobody needs it")
+
+        def app(environ: Any, start_response: Any) -> list[bytes]:
+            return []
+
+        wsgi.HLSessionMiddleware(app, manager, key=key)({}, lambda *_: lambda _: None)
+        assert sessions_api.requests == []
+
+
+async def _key(scope: Any) -> str:
+    return ""
+
+
+async def _app(scope: Any, receive: Any, send: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"key": "chat"}, "key must be callable, not str"),
+        ({"key": _key}, "key must be a plain function"),
+        ({"key": header("X-Chat-ID"), "cookie": SignedCookie(SECRET)}, "key and cookie exclude each other"),
+        ({"cookie": SECRET}, "cookie must be a SignedCookie, not str"),
+        ({"trust": SECRET}, "trust must be a list of networks"),
+        ({"trust": []}, "trust=[] trusts nobody"),
+        ({"trust": ["10.0.0.0/99"]}, "trust: '10.0.0.0/99'"),
+        ({"trust": ["10.0.0.1/8"]}, "has host bits set"),
+        ({"trust": [SECRET, 7]}, "trust: "),
+        ({"trust": 7}, "trust must be callable, not int"),
+        ({"trust": _key}, "trust must be a plain function"),
+    ],
+)
+def test_wrong_option(options: dict[str, Any], message: str) -> None:
+    """It is a ConfigurationError when the middleware is made."""
+    for module in (asgi, wsgi):
+        with pytest.raises(ConfigurationError) as caught:
+            module.HLSessionMiddleware(lambda *_: None, **options)
+        assert message in str(caught.value)
+    with pytest.raises(ConfigurationError):
+        HLSessions(Flask(__name__), **options)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: header("a b"), "name='a b' is not the name of a header"),
+        (lambda: query(""), "name='' must be"),
+        (lambda: path_param(7), "name=7 must be"),  # type: ignore[arg-type]
+        (lambda: json_field("a", max_body=0), "max_body=0"),
+        (lambda: SignedCookie("short"), "value not shown"),
+        (lambda: SignedCookie([]), "without a secret"),
+        (lambda: SignedCookie(SECRET, name="a;b"), "name='a;b'"),
+        (lambda: SignedCookie(SECRET, max_age=0), "max_age=0"),
+    ],
+)
+def test_wrong_setting(make: Callable[[], object], message: str) -> None:
+    """It is a ConfigurationError that names it, and shows no secret."""
+    with pytest.raises(ConfigurationError) as caught:
+        make()
+    assert message in str(caught.value)
+    assert "short" not in str(caught.value).replace("too short", "")
+
+
+def test_a_route_is_not_known_before_the_application_runs(manager: SessionManager) -> None:
+    """eager=True creates the session before: a ConfigurationError."""
+    with pytest.raises(ConfigurationError, match="eager"):
+        asgi.HLSessionMiddleware(_app, manager, key=path_param("chat"), eager=True)
+
+
+def test_settings_of_flask(sessions_api: SessionsAPI) -> None:
+    """The options can be settings, too; those that concern the manager make one."""
+    app = Flask(__name__)
+    app.config.update(
+        HL_SESSIONS_BASE_URL=sessions_api.base_url,
+        HL_SESSIONS_STORE=MemoryStore(),
+        HL_SESSIONS_PREFETCH=1,
+        HL_SESSIONS_KEY=header("X-Chat-ID"),
+        HL_SESSIONS_TRUST=["127.0.0.1"],
+    )
+    HLSessions(app)
+    app.add_url_rule("/", view_func=lambda: str(current_session_id()))
+    send = app.test_client().get
+    ids = [send("/", headers={"X-Chat-ID": chat}).text for chat in ("1", "1", "2")]
+    assert ids[0] == ids[1] != ids[2]
+    assert send("/", headers={"X-Session-ID": SESSION_ID}).text == SESSION_ID
