@@ -67,7 +67,7 @@ export function followSessions() {
     } catch {
       setLive(live, false);
     }
-  }, MILLISECONDS);
+  }, JSON.parse(rows.dataset.pause));
 }
 
 function counted(count, isLeast = false) {

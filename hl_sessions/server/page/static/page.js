@@ -3,6 +3,7 @@ import { followDatapoint } from "./datapoint.js";
 import { applyFilters } from "./filters.js";
 import { followSession, followSessions } from "./live.js";
 import { rateInPlace } from "./rating.js";
+import { resumeSignIn } from "./sign_in.js";
 import { keepTimes } from "./times.js";
 
 offerCopying();
@@ -11,4 +12,5 @@ applyFilters();
 followSession();
 followSessions();
 rateInPlace();
+resumeSignIn();
 keepTimes();

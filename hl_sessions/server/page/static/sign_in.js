@@ -1,0 +1,7 @@
+/** Goes on without the form where it is not needed: by a link on another site, browsers come without the cookie. */
+export async function resumeSignIn() {
+  const form = document.querySelector("form.sign-in");
+  if (!form) return;
+  const response = await fetch(location.pathname, { redirect: "manual" });
+  if (response.type === "opaqueredirect") location.replace(form.elements.next.value);
+}
