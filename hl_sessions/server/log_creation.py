@@ -5,15 +5,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Final
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
+from hl_sessions.server.bulk_insert import insert_rows
 from hl_sessions.server.datapoint_counts import count_added
 from hl_sessions.server.feedback_records import feedback_values
 from hl_sessions.server.identifiers import CONFIG, LOG, PROJECT, SESSION, new_identifier
 from hl_sessions.server.invalid_entry import InvalidEntryError
 from hl_sessions.server.known_records import KnownLog, KnownProject, KnownRecords, KnownSession, look_up
 from hl_sessions.server.log_records import PAYLOADS
-from hl_sessions.server.session_records import touch_sessions
+from hl_sessions.server.session_records import find_sequences, touch_sessions
 from hl_sessions.server.tables import feedback, logs, projects, sessions
 from hl_sessions.server.wire import LogRequest
 from hl_sessions.server.wire_configs import described_config
@@ -178,29 +179,34 @@ class _Adding:
 
 def _store(connection: Connection, added: _Additions, now: datetime) -> None:
     times = {"created_at": now, "updated_at": now}
-    new_projects = [
-        {"id": project.id, "organisation_id": project.organisation_id, "name": project.name} | times
-        for project in added.records.projects.values()
-    ]
-    if new_projects:
-        connection.execute(insert(projects), new_projects)
-    new_sessions = added.records.sessions
-    if new_sessions:
-        rows = [
-            {
-                "id": session.id,
-                "organisation_id": session.organisation_id,
-                "reference_id": session.reference_id,
-            }
-            | times
-            for session in new_sessions.values()
-        ]
-        statement = insert(sessions).returning(sessions.c.id, sessions.c.sequence)
-        for session_id, sequence in connection.execute(statement, rows):
+    if new_projects := added.records.projects:
+        insert_rows(
+            connection,
+            projects,
+            [
+                {"id": project.id, "organisation_id": project.organisation_id, "name": project.name, **times}
+                for project in new_projects.values()
+            ],
+        )
+    if new_sessions := added.records.sessions:
+        insert_rows(
+            connection,
+            sessions,
+            [
+                {
+                    "id": session.id,
+                    "organisation_id": session.organisation_id,
+                    "reference_id": session.reference_id,
+                    **times,
+                }
+                for session in new_sessions.values()
+            ],
+        )
+        for session_id, sequence in find_sequences(connection, list(new_sessions)):
             new_sessions[session_id].sequence = sequence
-    connection.execute(insert(logs), added.rows)
+    insert_rows(connection, logs, added.rows)
     if added.feedback:
-        connection.execute(insert(feedback), added.feedback)
+        insert_rows(connection, feedback, added.feedback)
     count_added(
         connection,
         [(project.id, None if session is None else session.sequence) for project, session in added.places],

@@ -1,16 +1,20 @@
 """Sessions in the database."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import BigInteger, Column, Connection, Select, cast, func, insert, select, update
+from sqlalchemy import BigInteger, Column, Connection, Select, cast, func, select, update
 
+from hl_sessions.server.bulk_insert import insert_rows
 from hl_sessions.server.identifiers import SESSION, new_identifier
 from hl_sessions.server.pages import Page
 from hl_sessions.server.project_records import project_exists
 from hl_sessions.server.tables import logs, project_sessions, projects, sessions
+
+_LOOKED_UP_AT_ONCE: Final = 1000
+"""How many IDs one statement names; no database takes any number of them."""
 
 
 def create_sessions(connection: Connection, organisation_ids: Sequence[int]) -> list[str]:
@@ -18,8 +22,9 @@ def create_sessions(connection: Connection, organisation_ids: Sequence[int]) -> 
     now = datetime.now(timezone.utc)
     session_ids = [new_identifier(SESSION) for _ in organisation_ids]
     times = {"created_at": now, "updated_at": now}
-    connection.execute(
-        insert(sessions),
+    insert_rows(
+        connection,
+        sessions,
         [
             {"id": session_id, "organisation_id": organisation_id, **times}
             for session_id, organisation_id in zip(session_ids, organisation_ids, strict=True)
@@ -28,9 +33,19 @@ def create_sessions(connection: Connection, organisation_ids: Sequence[int]) -> 
     return session_ids
 
 
-def touch_sessions(connection: Connection, session_ids: Collection[str], now: datetime) -> None:
+def find_sequences(connection: Connection, session_ids: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """Answer the ID and the sequence of each of these sessions."""
+    for start in range(0, len(session_ids), _LOOKED_UP_AT_ONCE):
+        wanted = sessions.c.id.in_(session_ids[start : start + _LOOKED_UP_AT_ONCE])
+        for row in connection.execute(select(sessions.c.id, sessions.c.sequence).where(wanted)):
+            yield row.id, row.sequence
+
+
+def touch_sessions(connection: Connection, session_ids: Sequence[str], now: datetime) -> None:
     """Note that something in these sessions has changed."""
-    connection.execute(update(sessions).where(sessions.c.id.in_(session_ids)).values(updated_at=now))
+    for start in range(0, len(session_ids), _LOOKED_UP_AT_ONCE):
+        touched = sessions.c.id.in_(session_ids[start : start + _LOOKED_UP_AT_ONCE])
+        connection.execute(update(sessions).where(touched).values(updated_at=now))
 
 
 def get_session(connection: Connection, organisation_id: int, session_id: str) -> dict[str, Any] | None:
