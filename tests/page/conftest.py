@@ -61,12 +61,31 @@ def open_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url_of(base_url)
 
 
+@pytest.fixture(scope="session")
+def open_url_on_postgresql(postgresql: Any) -> Iterator[str]:
+    with serving_in_background(ServerSettings(port=0, database=postgresql.new_database())) as base_url:
+        yield url_of(base_url)
+
+
 @pytest.fixture
-def reader(open_url: str) -> Iterator[Reader]:
+def sqlite_reader(open_url: str) -> Iterator[Reader]:
     """The reader of a server without keys, which other tests use too."""
     reader = Reader(open_url)
     with reader.http:
         yield reader
+
+
+@pytest.fixture
+def postgresql_reader(open_url_on_postgresql: str) -> Iterator[Reader]:
+    reader = Reader(open_url_on_postgresql)
+    with reader.http:
+        yield reader
+
+
+@pytest.fixture(params=["sqlite_reader", "postgresql_reader"], ids=["sqlite", "postgresql"])
+def reader(request: pytest.FixtureRequest) -> Any:
+    """The same on both databases."""
+    return request.getfixturevalue(request.param)
 
 
 @dataclass

@@ -55,6 +55,12 @@ def open_page(browser: Any) -> Iterator[Callable[..., Page]]:
     assert [text for text in complaints if not text.startswith("Failed to load resource")] == []
 
 
+@pytest.fixture
+def reader(sqlite_reader: Any) -> Any:
+    """What a browser does is the same on every database."""
+    return sqlite_reader
+
+
 def look_again(page: Page) -> None:
     """Let the time pass after which the page asks for what is new."""
     page.clock.run_for(2000)

@@ -12,9 +12,9 @@ FOLDER = Path(hl_sessions.server.page.__file__).parent
 
 
 @pytest.mark.parametrize("path", ["/", "/projects", "/activity", "/nothing", "/static/page.js", "/?from=x"])
-def test_browsers_are_told_to_let_nothing_foreign_in(reader: Any, path: str) -> None:
+def test_browsers_are_told_to_let_nothing_foreign_in(sqlite_reader: Any, path: str) -> None:
     """Whatever is answered: scripts and styles are files of this server, and nobody frames the page."""
-    headers = reader.get(path).headers
+    headers = sqlite_reader.get(path).headers
     policy = dict(part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";"))
     assert policy == {
         "default-src": "'none'",
@@ -31,7 +31,7 @@ def test_browsers_are_told_to_let_nothing_foreign_in(reader: Any, path: str) -> 
     assert headers["Cache-Control"] == ("no-cache" if "static" in path else "no-store")
 
 
-def test_everything_that_the_page_uses_is_shipped_with_it(reader: Any) -> None:
+def test_everything_that_the_page_uses_is_shipped_with_it(sqlite_reader: Any) -> None:
     """No reference leads to another host, and each one leads to something."""
     for file in [*FOLDER.glob("templates/*"), *FOLDER.glob("static/*")]:
         text = file.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
@@ -39,7 +39,7 @@ def test_everything_that_the_page_uses_is_shipped_with_it(reader: Any) -> None:
             "{{ base_url }}", ""
         )
         for name in re.findall(r'(?:src|href)="(/static/[^"]+)"|from "\./([^"]+)"', text):
-            assert reader.get(name[0] or f"/static/{name[1]}").ok
+            assert sqlite_reader.get(name[0] or f"/static/{name[1]}").ok
 
 
 @pytest.mark.parametrize(

