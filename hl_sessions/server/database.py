@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine
 
-from hl_sessions.server.engines import READERS, for_reading, for_writing, open_engine, writers_of
-from hl_sessions.server.group_commit import GroupCommit, make_one
+from hl_sessions.server.engines import READERS, for_reading, for_writing, open_engine
+from hl_sessions.server.group_commit import GroupCommit, durable_transaction
 from hl_sessions.server.migrating import upgrade
 from hl_sessions.server.retrying import retrying
 
@@ -31,7 +31,7 @@ class Database:
         self._engine_for_reading = for_reading(engine)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="hl-sessions-reader")
         self._engine_for_writing = for_writing(engine)
-        self._writes = GroupCommit(self._engine_for_writing, writers_of(engine))
+        self._writes = GroupCommit(self._engine_for_writing)
 
     @classmethod
     def open(cls, url: URL) -> "Database":
@@ -87,7 +87,12 @@ class Database:
 
     def write_now(self, change: Callable[[Connection], Result]) -> Result:
         """Do the same as ``write`` on the calling thread."""
-        return retrying(lambda: make_one(self._engine_for_writing, change))
+
+        def attempt() -> Result:
+            with durable_transaction(self._engine_for_writing) as connection:
+                return change(connection)
+
+        return retrying(attempt)
 
     def close(self) -> None:
         """Wait for the transactions that run, and close the connections."""

@@ -45,8 +45,7 @@ _ADD_TO_PROJECT: Final = (
 def count_added(connection: Connection, places: Iterable[Place]) -> None:
     """Count datapoints that are added, each by its place."""
     added = Counter(places)
-    # In order, here and below: transactions that lock the same rows in the same order never wait in a circle.
-    in_sessions = sorted((key, n) for key, n in added.items() if key[1] is not None)
+    in_sessions = [(key, n) for key, n in added.items() if key[1] is not None]
     new_sessions: Counter[str] = Counter()
     if in_sessions:
         rows = [
@@ -61,7 +60,7 @@ def count_added(connection: Connection, places: Iterable[Place]) -> None:
 def count_deleted(connection: Connection, places: Iterable[Place]) -> None:
     """Count datapoints that are deleted, each by its place."""
     deleted = Counter(places)
-    in_sessions = sorted((key, n) for key, n in deleted.items() if key[1] is not None)
+    in_sessions = [(key, n) for key, n in deleted.items() if key[1] is not None]
     empty_sessions: Counter[str] = Counter()
     if in_sessions:
         connection.execute(
@@ -90,6 +89,6 @@ def _add_to_projects(connection: Connection, datapoints: Counter[Place], session
         _ADD_TO_PROJECT,
         [
             {"project": project_id, "datapoints": n, "sessions": sessions[project_id]}
-            for project_id, n in sorted(of_project.items())
+            for project_id, n in of_project.items()
         ],
     )

@@ -4,13 +4,15 @@ from typing import Final
 
 from sqlalchemy import URL, Engine
 
-from hl_sessions.server.postgresql import create_postgresql_engine, postgresql_for_reading
+from hl_sessions.server.postgresql import (
+    create_postgresql_engine,
+    postgresql_for_reading,
+    postgresql_for_writing,
+)
 from hl_sessions.server.sqlite import create_sqlite_engine, sqlite_for_writing
 
 READERS: Final = 4
 """How many transactions that read may run side by side."""
-
-_POSTGRESQL_WRITERS: Final = 2
 
 
 def open_engine(url: URL) -> Engine:
@@ -18,15 +20,10 @@ def open_engine(url: URL) -> Engine:
     if url.get_backend_name() == "sqlite":
         engine = create_sqlite_engine(url)
     else:
-        engine = create_postgresql_engine(url, READERS + _POSTGRESQL_WRITERS)
+        engine = create_postgresql_engine(url, READERS + 1)
     # Many rows are one statement: between two of them another thread takes over, and gives back late.
     engine.dialect.use_insertmanyvalues_wo_returning = True
     return engine
-
-
-def writers_of(engine: Engine) -> int:
-    """Tell how many transactions that write may run side by side."""
-    return 1 if engine.name == "sqlite" else _POSTGRESQL_WRITERS
 
 
 def for_reading(engine: Engine) -> Engine:
@@ -35,5 +32,5 @@ def for_reading(engine: Engine) -> Engine:
 
 
 def for_writing(engine: Engine) -> Engine:
-    """Give the same engine with transactions that write."""
-    return sqlite_for_writing(engine) if engine.name == "sqlite" else engine
+    """Give the same engine with transactions that write, one at a time among all processes."""
+    return sqlite_for_writing(engine) if engine.name == "sqlite" else postgresql_for_writing(engine)

@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import Any, Final, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError
 
 from hl_sessions.server.database_errors import (
     DatabaseUnavailableError,
@@ -21,7 +21,6 @@ from hl_sessions.server.database_errors import (
 from hl_sessions.server.retrying import retrying
 
 _LARGEST_GROUP: Final = 256
-_TRIES: Final = 5
 
 Result = TypeVar("Result")
 Changes: TypeAlias = Callable[[Connection, Sequence[Any]], Sequence[Any]]
@@ -44,13 +43,12 @@ class GroupCommit:
 
     Args:
         engine: Where to make them.
-        writers: How many transactions may run side by side.
     """
 
-    def __init__(self, engine: Engine, writers: int) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._idle_writers = writers
-        self._threads = ThreadPoolExecutor(writers, thread_name_prefix="hl-sessions-writer")
+        self._is_running = False
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="hl-sessions-writer")
         self._waiting: list[_Waiting] = []
 
     async def make(self, changes: Changes, argument: Any) -> Any:
@@ -69,14 +67,14 @@ class GroupCommit:
         return await future
 
     def close(self) -> None:
-        """Wait for the transactions that run."""
-        self._threads.shutdown()
+        """Wait for the transaction that runs."""
+        self._thread.shutdown()
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        while self._idle_writers and self._waiting:
-            self._idle_writers -= 1
+        if self._waiting and not self._is_running:
+            self._is_running = True
             group, self._waiting = self._waiting[:_LARGEST_GROUP], self._waiting[_LARGEST_GROUP:]
-            self._threads.submit(self._run, loop, group)
+            self._thread.submit(self._run, loop, group)
 
     def _run(self, loop: asyncio.AbstractEventLoop, group: list[_Waiting]) -> None:
         # Changes of one kind go together; among requests that all wait, no order is promised.
@@ -99,7 +97,7 @@ class GroupCommit:
                 waiting.future.set_exception(outcome)
             else:
                 waiting.future.set_result(outcome)
-        self._idle_writers += 1
+        self._is_running = False
         self._start(loop)
 
     def _commit(self, group: Sequence[_Waiting]) -> list[Any]:
@@ -112,15 +110,6 @@ class GroupCommit:
         # One of them spoiled it for all. Again then, each so that it can be undone alone.
         with durable_transaction(self._engine) as connection:
             return [_make_alone(connection, waiting.make_alone) for waiting in group]
-
-
-def make_one(engine: Engine, change: Callable[[Connection], Result]) -> Result:
-    """Make one change on the calling thread, and answer its result once it is durable."""
-    with durable_transaction(engine) as connection:
-        outcome = _make_alone(connection, change)
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
 
 
 @contextmanager
@@ -146,21 +135,14 @@ def _make_together(connection: Connection, group: Sequence[_Waiting]) -> Iterato
         yield from changes(connection, [one.argument for one in waiting])
 
 
-def _make_alone(
-    connection: Connection, change: Callable[[Connection], Result], tries: int = _TRIES
-) -> Result | Exception:
+def _make_alone(connection: Connection, change: Callable[[Connection], Result]) -> Result | Exception:
     try:
         with connection.begin_nested():
             return change(connection)
-    except IntegrityError as error:
-        if tries == 1:
-            return UnexpectedDatabaseError(error)
     except Exception as error:
         if _concerns_all(error):
             raise
         return UnexpectedDatabaseError(error) if isinstance(error, DBAPIError) else error
-    # Another process was quicker to use the same name: now there is something to be found.
-    return _make_alone(connection, change, tries - 1)
 
 
 def _concerns_all(error: Exception) -> bool:

@@ -7,13 +7,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 from hl_sessions.server.database_errors import DatabaseError
 from hl_sessions.server.engines import for_writing
 
 _SCRIPTS: Final = Path(__file__).with_name("migrations")
-_POSTGRESQL_LOCK: Final = 5_487_123_907_321  # any number that nobody else locks
 
 
 class DatabaseVersionError(DatabaseError):
@@ -48,8 +47,6 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
         revision = MigrationContext.configure(connection).get_current_revision()
     if revision != head:
         with for_writing(engine).begin() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _POSTGRESQL_LOCK})
             # Somebody else may have been quicker.
             revision = MigrationContext.configure(connection).get_current_revision()
             if revision is not None and revision not in {

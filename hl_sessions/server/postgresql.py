@@ -1,12 +1,16 @@
-"""What PostgreSQL alone needs: its driver, and reads that all see the same state."""
+"""What PostgreSQL alone needs: its driver, reads that all see the same state, one writer at a time."""
 
 from typing import Final
 
-from sqlalchemy import URL, Engine, create_engine
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 
+from hl_sessions.server.retrying import PATIENCE
 from hl_sessions.server.tables import json_for_database
 
 _CONNECT_TIMEOUT: Final = 3  # seconds
+_WRITES: Final = "postgresql_writes"
+_WRITERS_LOCK: Final = 5_487_123_907_321
+"""Any number that nobody else who uses the database locks."""
 
 
 def create_postgresql_engine(url: URL, connections: int) -> Engine:
@@ -19,17 +23,36 @@ def create_postgresql_engine(url: URL, connections: int) -> Engine:
         url: An SQLAlchemy URL.
         connections: How many are kept open, at most.
     """
-    # SQLAlchemy's messages would carry the payloads of a failed statement into the log.
-    return create_engine(
+    engine = create_engine(
         url,
+        # SQLAlchemy's messages would carry the payloads of a failed statement into the log.
         hide_parameters=True,
         json_serializer=json_for_database,
         pool_size=connections,
         max_overflow=0,
         connect_args={"connect_timeout": _CONNECT_TIMEOUT, "application_name": "hl-sessions"},
     )
+    event.listen(engine, "begin", _begin)
+    return engine
 
 
 def postgresql_for_reading(engine: Engine) -> Engine:
     """Give the same engine with transactions that read one snapshot."""
     return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+def postgresql_for_writing(engine: Engine) -> Engine:
+    """Give the same engine with transactions that wait for those of all processes that write.
+
+    So nobody else takes a name between looking for it and using it, no two transactions wait for each other,
+    and rows appear in their order. What that costs is little, as waiting writes share a transaction.
+    """
+    return engine.execution_options(**{_WRITES: True})
+
+
+def _begin(connection: Connection) -> None:
+    if connection.get_execution_options().get(_WRITES):
+        connection.exec_driver_sql(
+            "SELECT set_config('lock_timeout', %(milliseconds)s, true), pg_advisory_xact_lock(%(lock)s)",
+            {"milliseconds": f"{PATIENCE * 1000:.0f}", "lock": _WRITERS_LOCK},
+        )

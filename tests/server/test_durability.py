@@ -1,16 +1,38 @@
+"""What was answered is there, whatever happens to the server and to others that use the database."""
+
 import threading
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 import requests
 
+Spawn = Callable[..., Any]
 
-def test_what_was_answered_survives_a_kill(tmp_path: Path, spawn: Callable[..., Any]) -> None:
+
+@pytest.fixture
+def http() -> Iterator[requests.Session]:
+    with requests.Session() as http:
+        yield http
+
+
+def all_records(http: requests.Session, url: str) -> Iterator[dict[str, Any]]:
+    """The records of all pages."""
+    for page in range(1, 1000):
+        answer = http.get(f"{url}size=100&page={page}", timeout=30).json()
+        yield from answer["records"]
+        if page * 100 >= answer["total"]:
+            return
+
+
+def test_what_was_answered_survives_a_kill(
+    database: str, tmp_path: Any, spawn: Spawn, http: requests.Session
+) -> None:
     """Killed under several writers and started again, a server has everything that it answered."""
-    server = spawn(tmp_path)
-    sessions: list[str] = []
-    logs: list[str] = []
+    server = spawn(tmp_path, "--db", database)
+    sessions: set[str] = set()
+    logs: list[dict[str, str]] = []
     enough = threading.Event()
 
     def write(number: int) -> None:
@@ -18,62 +40,74 @@ def test_what_was_answered_survives_a_kill(tmp_path: Path, spawn: Callable[..., 
             while True:
                 try:
                     session = http.post(f"{server.base_url}/sessions", timeout=10).json()["id"]
-                    sessions.append(session)
                     batch = [{"project": f"p{number}", "session_id": session}] * 3
                     answer = http.post(f"{server.base_url}/logs", json=batch, timeout=10).json()
-                    logs.extend(log["id"] for log in answer)
                 except requests.RequestException:
                     return
-                if len(logs) > 300:
+                sessions.add(session)
+                logs.extend(answer)
+                if len(logs) > 150:
                     enough.set()
 
-    writers = [threading.Thread(target=write, args=[number]) for number in range(4)]
-    for writer in writers:
-        writer.start()
-    assert enough.wait(timeout=30)
-    server.process.kill()
-    for writer in writers:
-        writer.join()
+    with ThreadPoolExecutor(4) as threads:
+        writing = [threads.submit(write, number) for number in range(4)]
+        assert enough.wait(timeout=30)
+        server.process.kill()
+    assert not [failure for thread in writing if (failure := thread.exception())]
 
-    server = spawn(tmp_path)
-    with requests.Session() as http:
-        for path, ids in (("sessions", sessions), ("logs", logs)):
-            statuses = {http.get(f"{server.base_url}/{path}/{id_}", timeout=10).status_code for id_ in ids}
-            assert statuses == {200}
-        projects = http.get(f"{server.base_url}/projects", timeout=10).json()["records"]
+    server = spawn(tmp_path, "--db", database)
+    projects = list(all_records(http, f"{server.base_url}/projects?"))
     assert {project["name"] for project in projects} == {f"p{number}" for number in range(4)}
     # A batch is there as a whole or not at all.
     assert all(project["data_count"] % 3 == 0 for project in projects)
+    kept_sessions: dict[str, int] = {}
+    kept_logs: set[str] = set()
+    for project in projects:
+        of_project = f"project_id={project['id']}&"
+        for session in all_records(http, f"{server.base_url}/sessions?{of_project}"):
+            kept_sessions[session["id"]] = session["datapoints_count"]
+        kept_logs |= {log["id"] for log in all_records(http, f"{server.base_url}/logs?{of_project}")}
+    assert {log["id"] for log in logs} <= kept_logs
+    assert sessions <= kept_sessions.keys()
+    assert sum(kept_sessions.values()) == len(kept_logs) == sum(project["data_count"] for project in projects)
 
 
-def test_two_servers_share_one_file(tmp_path: Path, spawn: Callable[..., Any]) -> None:
-    """Started and written to at once, both answer, and each sees what the other wrote."""
-    spawned: list[Any] = []
-    starters = [threading.Thread(target=lambda: spawned.append(spawn(tmp_path))) for _ in range(2)]
-    for starter in starters:
-        starter.start()
-    for starter in starters:
-        starter.join()
-    created: list[dict[str, str]] = []
+def test_servers_share_one_database(
+    database: str, tmp_path: Any, spawn: Spawn, http: requests.Session
+) -> None:
+    """Started and written to at once, a name or reference that all of them are the first to use is one."""
+    with ThreadPoolExecutor(4) as threads:
+        servers = list(threads.map(lambda _: spawn(tmp_path, "--db", database), range(2)))
 
-    def write(base_url: str) -> None:
-        with requests.Session() as http:
-            for number in range(50):
-                log = {"project": "shared", "session_reference_id": f"reference {number}"}
-                answer = http.post(f"{base_url}/logs", json=log, timeout=30)
-                assert answer.ok, answer.text
-                created.append(answer.json())
+        def write(base_url: str) -> list[requests.Response]:
+            answers = []
+            with requests.Session() as http:
+                for number in range(20):
+                    log = {
+                        "project": f"shared {number % 5}",
+                        "session_reference_id": f"session {number}",
+                        "reference_id": f"log {number}",
+                    }
+                    answers.append(http.post(f"{base_url}/logs", json=log, timeout=30))
+                    log = {"project": f"shared {number % 5}", "session_reference_id": f"session {number}"}
+                    answers.append(http.post(f"{base_url}/logs", json=log, timeout=30))
+            return answers
 
-    writers = [threading.Thread(target=write, args=[server.base_url]) for server in spawned * 2]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
-    assert len(created) == 200
-    assert len({log["session_id"] for log in created}) == 50
-    [project_id] = {log["project_id"] for log in created}
-    for server in spawned:
-        url = f"{server.base_url}/sessions?project_id={project_id}"
-        page = requests.get(url, timeout=10).json()
-        assert page["total"] == 50
-        assert page["records"][0]["datapoints_count"] == 4
+        answers = [
+            answer
+            for given in threads.map(write, [server.base_url for server in servers * 2])
+            for answer in given
+        ]
+    assert [answer.status_code for answer in answers].count(200) == 20 + 80
+    refused = [answer.json()["detail"][0] for answer in answers if answer.status_code != 200]
+    assert len(refused) == 60
+    assert {tuple(detail["loc"]) for detail in refused} == {("body", "reference_id")}
+    created = [answer.json() for answer in answers if answer.ok]
+    assert len({log["session_id"] for log in created}) == 20
+    project_ids = {log["project_id"] for log in created}
+    assert len(project_ids) == 5
+    for server in servers:
+        for project_id in project_ids:
+            page = http.get(f"{server.base_url}/sessions?project_id={project_id}", timeout=10).json()
+            assert page["total"] == 4
+            assert [session["datapoints_count"] for session in page["records"]] == [5] * 4
