@@ -257,6 +257,9 @@ def test_what_is_not_there_is_said_on_a_page_or_as_json(reader: Any) -> None:
         "/sessions/sesh_000000000000000000000000",
         "/static/nothing",
         "/datapoints/x.json",
+        "/datapoints/data_%00.json",
+        "/sessions/%00",
+        "/sessions/sesh_%00/version",
     ):
         answer = reader.get(path)
         assert answer.status_code == 404

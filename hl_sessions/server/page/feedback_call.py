@@ -9,7 +9,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from hl_sessions.server.feedback_records import add_feedback
-from hl_sessions.server.page.requests import is_from_script
+from hl_sessions.server.identifiers import LOG
+from hl_sessions.server.page.requests import identifier_in, is_from_script
 from hl_sessions.server.page.session_detail import RATER, RATING
 from hl_sessions.server.session_records import touch_sessions
 from hl_sessions.server.tables import feedback, logs
@@ -22,7 +23,7 @@ RATINGS: Final = ("good", "bad", "none")
 async def rate_datapoint(request: Request) -> Response:
     """Rate a datapoint, or take that back, and go back to it."""
     form = await request.form()
-    value, log_id = form.get("value"), request.path_params["log_id"]
+    value, log_id = form.get("value"), identifier_in(request, "log_id", LOG)
     if not isinstance(value, str) or value not in RATINGS:
         raise HTTPException(422, f"A rating is one of: {', '.join(RATINGS)}.")
     organisation_id = request.state.organisation_id

@@ -1,8 +1,25 @@
 """What the scripts of the page ask for, and what readers do."""
 
+import re
+
+from fastapi import HTTPException
 from starlette.requests import Request
+
+from hl_sessions.server.identifiers import identifier_pattern
 
 
 def is_from_script(request: Request) -> bool:
     """Tell whether a script of the page asks, which cannot do anything with a page in place of an answer."""
     return request.headers.get("x-requested-with") == "fetch"
+
+
+def identifier_in(request: Request, name: str, prefix: str) -> str:
+    """Give an ID that is part of the path.
+
+    Raises:
+        HTTPException: When it cannot be one, which not every database would take as the text that it is.
+    """
+    identifier: str = request.path_params[name]
+    if not re.match(identifier_pattern(prefix), identifier):
+        raise HTTPException(404)
+    return identifier

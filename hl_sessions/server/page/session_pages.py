@@ -1,5 +1,6 @@
 """The pages of sessions: the list, and one session."""
 
+import re
 from typing import Any
 
 from fastapi import HTTPException
@@ -7,6 +8,7 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from hl_sessions.server.identifiers import LOG, SESSION, identifier_pattern
 from hl_sessions.server.json_body import json_response
 from hl_sessions.server.log_records import get_log
 from hl_sessions.server.page import session_search
@@ -14,6 +16,7 @@ from hl_sessions.server.page.conversation import tell
 from hl_sessions.server.page.filters import Cursor, SessionFilter
 from hl_sessions.server.page.problems import problem
 from hl_sessions.server.page.project_list import name_projects
+from hl_sessions.server.page.requests import identifier_in
 from hl_sessions.server.page.session_detail import read_session, read_version
 from hl_sessions.server.page.session_list import describe_sessions
 from hl_sessions.server.page.session_search import UnknownCursorError, find_sessions
@@ -46,7 +49,12 @@ async def show_session_rows(request: Request) -> Response:
 
 async def show_session(request: Request) -> Response:
     """Show one session, as a conversation or, with ``view=timeline``, as a tree with a time line."""
-    session_id, after = request.path_params["session_id"], request.query_params.get("after")
+    session_id, after = (
+        identifier_in(request, "session_id", SESSION),
+        request.query_params.get("after") or None,
+    )
+    if after is not None and not re.match(identifier_pattern(LOG), after):
+        raise HTTPException(404)
     organisation_id = request.state.organisation_id
     detail = await request.app.state.database.read(
         lambda connection: read_session(connection, organisation_id, session_id, after)
@@ -67,7 +75,7 @@ async def show_session(request: Request) -> Response:
 
 async def tell_version(request: Request) -> Response:
     """Tell the version of a session, which changes with every change in it."""
-    session_id, organisation_id = request.path_params["session_id"], request.state.organisation_id
+    session_id, organisation_id = identifier_in(request, "session_id", SESSION), request.state.organisation_id
     version = await request.app.state.database.read(
         lambda connection: read_version(connection, organisation_id, session_id)
     )
@@ -78,7 +86,7 @@ async def tell_version(request: Request) -> Response:
 
 async def give_datapoint(request: Request) -> Response:
     """Give the whole of a datapoint as JSON."""
-    log_id, organisation_id = request.path_params["log_id"], request.state.organisation_id
+    log_id, organisation_id = identifier_in(request, "log_id", LOG), request.state.organisation_id
     log = await request.app.state.database.read(
         lambda connection: get_log(connection, organisation_id, log_id)
     )
