@@ -1,0 +1,91 @@
+"""The session of whoever sent a task, in the worker that runs it.
+
+.. code-block:: python
+
+    app = Celery("bot", broker="redis://localhost")
+    connect()  # in the module that clients and workers import
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hl_sessions.context import current_session, enter_session, leave_session
+from hl_sessions.jobs import CARRIED, carried, carried_session
+from hl_sessions.manager import SessionManager, checked_manager, default_manager
+
+try:
+    from celery import signals  # type: ignore[import-untyped]
+except ImportError as error:
+    raise ImportError(
+        "hl_sessions.integrations.celery needs Celery: pip install 'hl-sessions[celery]'"
+    ) from error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, MutableMapping
+
+__all__ = ["connect", "disconnect"]
+
+#: The attribute of a task's request that holds what leaves its session.
+_ENTERED = "_hl_sessions_entered"
+
+
+class _Connection:
+    """What this process does when Celery signals."""
+
+    def __init__(self) -> None:
+        self.manager: SessionManager | None = None
+
+    def before_publish(self, *, headers: MutableMapping[str, Any], **_: Any) -> None:
+        """Take the session along; a retry has that of the first attempt already, or none."""
+        session = current_session()
+        if session is not None and not headers.get("retries"):
+            headers[CARRIED] = carried(session)
+
+    def before_run(self, *, task: Any, **_: Any) -> None:
+        """Enter the session of the task."""
+        # What is called in place of being sent runs in the session of its caller anyway.
+        if not task.request.is_eager:
+            session = carried_session(self.manager or default_manager(), task.request.get(CARRIED))
+            setattr(task.request, _ENTERED, enter_session(session))
+
+    def after_run(self, *, task: Any, **_: Any) -> None:
+        """Leave it."""
+        token = vars(task.request).pop(_ENTERED, None)
+        if token is not None:
+            leave_session(token)
+
+
+_connection = _Connection()
+_RECEIVERS: list[tuple[Any, Callable[..., None]]] = [
+    (signals.before_task_publish, _connection.before_publish),
+    (signals.task_prerun, _connection.before_run),
+    (signals.task_postrun, _connection.after_run),
+]
+
+
+def connect(manager: SessionManager | None = None) -> None:
+    """Let each task run in the session of whoever sent it, in this process from now on.
+
+    To be called both where tasks are sent and in the workers. Sending a task in a scope reads the ID as
+    ``session.id`` does; where the session cannot be created the task is sent all the same. Retries, and the
+    tasks of chains, groups and chords, have the session too. A task that is sent outside every scope has
+    none. Calling this again replaces the manager.
+
+    Args:
+        manager: the manager of the sessions in workers; ``None``: the one of :func:`hl_sessions.configure`.
+
+    Raises:
+        ConfigurationError: ``manager`` is not a manager.
+    """
+    _connection.manager = checked_manager(manager)
+    for signal, receiver in _RECEIVERS:
+        signal.connect(receiver)
+
+
+def disconnect() -> None:
+    """Undo :func:`connect`; tasks that are running keep their session."""
+    for signal, receiver in _RECEIVERS:
+        if signal is not signals.task_postrun:  # which leaves those sessions
+            signal.disconnect(receiver)
+    _connection.manager = None

@@ -1,0 +1,81 @@
+"""What a job takes along of a session, and what comes of it where the job is done."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from hl_sessions import SessionManager
+from hl_sessions.jobs import carried, carried_session
+from tests.conftest import SessionsAPI
+from tests.core.conftest import fail
+
+SESSION_ID = "sesh_0123-Az_"
+
+
+def test_a_job_has_the_id_of_its_sender(manager: SessionManager, sessions_api: SessionsAPI) -> None:
+    """Taking it along creates the session; the handle of the job needs no call."""
+    with manager.session() as session:
+        taken = json.loads(json.dumps(carried(session)))
+    handle = carried_session(manager, taken)
+    assert handle is not None
+    assert handle.peek() == handle.id == session.peek()
+    assert handle.log_params() == {"session_id": session.peek()}
+    assert sessions_api.posts == 1
+
+
+@pytest.mark.parametrize("on_error", ["warn", "raise"])
+@pytest.mark.parametrize("key", [None, "chat-42"])
+def test_a_job_of_a_session_without_an_id_logs_by_its_reference(
+    make_manager: Callable[..., SessionManager], sessions_api: SessionsAPI, on_error: str, key: str | None
+) -> None:
+    """As its sender does from then on, so that their datapoints are in one session when the API is back."""
+    works = sessions_api.answer
+    sessions_api.answer = fail()
+    manager, worker = make_manager(on_error=on_error), make_manager()
+    with manager.session(key=key) as session:
+        taken = json.loads(json.dumps(carried(session)))
+        sessions_api.answer = works
+        handle = carried_session(worker, taken)
+        assert handle is not None
+        assert handle.peek() is None
+        reference = {"session_reference_id": key or session.reference_id}
+        assert handle.log_params() == session.log_params() == reference
+
+
+@pytest.mark.parametrize("prefetch", [0, 4])
+def test_a_handle_belongs_to_the_manager_it_was_made_for(
+    make_manager: Callable[..., SessionManager], prefetch: int
+) -> None:
+    """Whatever kind of handle that makes."""
+    worker = make_manager(prefetch=prefetch)
+    handle = carried_session(worker, {"session_id": SESSION_ID})
+    assert handle is not None
+    assert handle.manager is worker
+    assert handle.id == SESSION_ID
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [
+        None,
+        "",
+        SESSION_ID,
+        [SESSION_ID],
+        {},
+        {"session_id": None},
+        {"session_id": "sesh_"},
+        {"session_id": f"{SESSION_ID}\n"},
+        {"session_id": "../etc"},
+        {"session_id": [SESSION_ID]},
+        {"session_reference_id": ""},
+        {"session_reference_id": 1},
+        {"session_reference_id": "a" * 257},
+        {"session_id": SESSION_ID, "session_reference_id": "a"},
+        {"other": SESSION_ID},
+    ],
+)
+def test_what_is_malformed_is_no_session(manager: SessionManager, taken: Any) -> None:
+    """Nor is it an error: the job is done without one."""
+    assert carried_session(manager, taken) is None
