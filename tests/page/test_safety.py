@@ -1,5 +1,6 @@
 import re
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import pytest
@@ -95,3 +96,10 @@ def test_json_is_shown_with_its_kinds_of_values() -> None:
         "\n    &#34;ü&#34;\n  ]\n}"
     )
     assert re.findall(r'class="json-(\w+)"', shown) == ["name", "string", "number", "constant", "string"]
+
+
+def test_a_text_without_its_end_takes_no_longer() -> None:
+    """Each quote of it could be where a text begins: they are all looked at once."""
+    began = process_time()
+    assert highlight_json('{"a": "' + '\\"' * 100_000).endswith("</span>")
+    assert process_time() - began < 2

@@ -53,7 +53,6 @@ class Span:
 
     Args:
         begin: When it began.
-        end: When it ended.
         sessions: How many sessions began.
         datapoints: How many datapoints were logged.
         errors: How many of those have an error.
@@ -62,7 +61,6 @@ class Span:
     """
 
     begin: datetime
-    end: datetime
     sessions: int
     datapoints: int
     errors: int
@@ -99,14 +97,13 @@ def read_activity(
     return [
         Span(
             begin=begin,
-            end=end,
             sessions=session_counts[index],
             datapoints=datapoint_counts[index],
             errors=error_counts[index],
             median=_percentile(durations[index], 0.5),
             slowest=_percentile(durations[index], 0.95),
         )
-        for index, (begin, end) in enumerate(spans)
+        for index, (begin, _) in enumerate(spans)
     ]
 
 

@@ -38,7 +38,7 @@ async def show_activity(request: Request) -> Response:
     most_sessions = round_up(max(span.sessions for span in spans))
     most_datapoints = round_up(max(span.datapoints for span in spans))
     longest = round_up(max(span.slowest or 0 for span in spans))
-    return render(
+    return await render(
         request,
         "activity.html",
         window=window,

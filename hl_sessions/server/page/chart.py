@@ -57,15 +57,12 @@ def draw_line(values: Sequence[float | None], top: float) -> list[str]:
     lines = []
     for is_there, part in groupby(enumerate(values), lambda pair: pair[1] is not None):
         if is_there:
-            points = [
-                f"{(index + 0.5) * place:.1f},{HEIGHT - (value or 0) / top * HEIGHT:.2f}"
-                for index, value in part
-            ]
+            points = [((index + 0.5) * place, HEIGHT - (value or 0) / top * HEIGHT) for index, value in part]
             if len(points) == 1:
                 # A single value is a dash as wide as its place.
-                (x, y) = points[0].split(",")
-                points = [f"{float(x) - place / 2:.1f},{y}", f"{float(x) + place / 2:.1f},{y}"]
-            lines.append(" ".join(points))
+                ((x, y),) = points
+                points = [(x - place / 2, y), (x + place / 2, y)]
+            lines.append(" ".join(f"{x:.1f},{y:.2f}" for x, y in points))
     return lines
 
 

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from markupsafe import Markup, escape
 
+# A text may have lost its end with the rest of the value: whatever is missing, no part is looked at twice.
 _TOKEN: Final = re.compile(
-    r'(?P<name>"(?:[^"\\]|\\.)*")(?=:)'
-    r'|(?P<string>"(?:[^"\\]|\\.)*")'
+    r'(?P<string>"(?:[^"\\]|\\.)*"?)(?P<before_colon>(?=:))?'
     r"|(?P<number>-?\d[\d.eE+-]*)"
     r"|(?P<constant>true|false|null)"
 )
@@ -25,7 +25,8 @@ def highlight_json(text: str) -> Markup:
     position = 0
     for token in _TOKEN.finditer(text):
         parts.append(escape(text[position : token.start()]))
-        parts.append(Markup('<span class="json-{}">{}</span>').format(token.lastgroup, token[0]))
+        kind = "name" if token["before_colon"] is not None else token.lastgroup
+        parts.append(Markup('<span class="json-{}">{}</span>').format(kind, token[0]))
         position = token.end()
     parts.append(escape(text[position:]))
     return Markup("").join(parts)

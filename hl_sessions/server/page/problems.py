@@ -9,39 +9,43 @@ from hl_sessions.server.page.filters import InvalidFilterError
 from hl_sessions.server.page.templates import render
 
 
-def problem(request: Request, status: int, title: str, text: str) -> Response:
+async def problem(request: Request, status: int, title: str, text: str) -> Response:
     """Say what is wrong, with the way back."""
-    return render(request, "problem.html", status, title=title, text=text)
+    return await render(request, "problem.html", status, title=title, text=text)
 
 
 async def answer_http_error(request: Request, error: Exception) -> Response:
     """Say that there is no such page, or what else is wrong with the request."""
     assert isinstance(error, HTTPException)  # noqa: S101 - as registered below
     if error.status_code in {404, 405}:
-        return problem(request, 404, "Not found", "There is nothing here: it was deleted, or never was.")
-    return problem(request, error.status_code, "That did not work", error.detail)
+        return await problem(
+            request, 404, "Not found", "There is nothing here: it was deleted, or never was."
+        )
+    return await problem(request, error.status_code, "That did not work", error.detail)
 
 
 async def answer_invalid_filter(request: Request, error: Exception) -> Response:
     """Say which parameter of the address is wrong."""
-    return problem(request, 422, "The address cannot be understood", f"{error}.")
+    return await problem(request, 422, "The address cannot be understood", f"{error}.")
 
 
 async def answer_full_database(request: Request, _error: Exception) -> Response:
     """Say that nothing can be stored."""
-    return problem(request, 507, "Nothing can be stored", "The disk of the database is full.")
+    return await problem(request, 507, "Nothing can be stored", "The disk of the database is full.")
 
 
 async def answer_absent_database(request: Request, _error: Exception) -> Response:
     """Say that the database does not answer."""
-    answer = problem(request, 503, "The database does not answer", "It may in a moment: load the page again.")
+    answer = await problem(
+        request, 503, "The database does not answer", "It may in a moment: load the page again."
+    )
     answer.headers["Retry-After"] = "1"
     return answer
 
 
 async def answer_failure(request: Request, _error: Exception) -> Response:
     """Say that the server has failed; why is in its log."""
-    return problem(request, 500, "The server has failed", "Why is in its log.")
+    return await problem(request, 500, "The server has failed", "Why is in its log.")
 
 
 HANDLERS = {

@@ -13,4 +13,4 @@ async def show_projects(request: Request) -> Response:
     projects = await request.app.state.database.read(
         lambda connection: list_projects(connection, organisation_id)
     )
-    return render(request, "projects.html", projects=projects, is_cut=len(projects) == MAX_PROJECTS)
+    return await render(request, "projects.html", projects=projects, is_cut=len(projects) == MAX_PROJECTS)

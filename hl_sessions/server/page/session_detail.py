@@ -121,11 +121,7 @@ def read_session(
     Returns:
         The session, or ``None`` when the organisation has no such session, or that no such datapoint.
     """
-    updated_at = connection.scalar(
-        select(sessions.c.updated_at).where(
-            sessions.c.id == session_id, sessions.c.organisation_id == organisation_id
-        )
-    )
+    updated_at = _updated_at(connection, organisation_id, session_id)
     if updated_at is None:
         return None
     of_session = [logs.c.session_id == session_id]
@@ -158,12 +154,16 @@ def read_session(
 
 def read_version(connection: Connection, organisation_id: int, session_id: str) -> str | None:
     """Give a text that changes whenever something in the session does; ``None`` without such a session."""
-    updated_at = connection.scalar(
-        select(sessions.c.updated_at).where(
-            sessions.c.id == session_id, sessions.c.organisation_id == organisation_id
-        )
+    updated_at = _updated_at(connection, organisation_id, session_id)
+    return None if updated_at is None else updated_at.isoformat()
+
+
+def _updated_at(connection: Connection, organisation_id: int, session_id: str) -> datetime | None:
+    query = select(sessions.c.updated_at).where(
+        sessions.c.id == session_id, sessions.c.organisation_id == organisation_id
     )
-    return updated_at and updated_at.isoformat()
+    updated_at: datetime | None = connection.scalar(query)
+    return updated_at
 
 
 def _position_of(connection: Connection, session_id: str, after: str) -> ColumnElement[bool] | None:

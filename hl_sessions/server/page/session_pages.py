@@ -30,11 +30,11 @@ async def show_sessions(request: Request) -> Response:
     try:
         values = await _read_list(request, wanted, cursor, with_projects=True)
     except UnknownCursorError:
-        return _lost_part(request)
+        return await _lost_part(request)
     if cursor.after and not values["found"].has_newer:
         # The first part is a full one, and is kept up to date.
         return RedirectResponse(f"/{wanted.query()}", 303)
-    return render(request, "sessions.html", **values)
+    return await render(request, "sessions.html", **values)
 
 
 async def show_session_rows(request: Request) -> Response:
@@ -43,8 +43,8 @@ async def show_session_rows(request: Request) -> Response:
     try:
         values = await _read_list(request, wanted, cursor, with_projects=False)
     except UnknownCursorError:
-        return _lost_part(request)
-    return render(request, "session_rows.html", **values)
+        return await _lost_part(request)
+    return await render(request, "session_rows.html", **values)
 
 
 async def show_session(request: Request) -> Response:
@@ -62,7 +62,7 @@ async def show_session(request: Request) -> Response:
     if detail is None:
         raise HTTPException(404)
     is_timeline = request.query_params.get("view") == "timeline"
-    return render(
+    return await render(
         request,
         "session.html",
         detail=detail,
@@ -115,5 +115,7 @@ async def _read_list(
     return values
 
 
-def _lost_part(request: Request) -> Response:
-    return problem(request, 404, "This part of the list is gone", "The session that it began at was deleted.")
+async def _lost_part(request: Request) -> Response:
+    return await problem(
+        request, 404, "This part of the list is gone", "The session that it began at was deleted."
+    )

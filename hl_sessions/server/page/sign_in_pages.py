@@ -14,7 +14,7 @@ async def show_sign_in(request: Request) -> Response:
     wanted = local_path(request.query_params.get("next"))
     if sign_in.organisation_of(request.headers) is not None:
         return RedirectResponse(wanted, 303)
-    return render(request, "sign_in.html", next=wanted, is_refused=False)
+    return await render(request, "sign_in.html", next=wanted, is_refused=False)
 
 
 async def sign_in(request: Request) -> Response:
@@ -24,7 +24,7 @@ async def sign_in(request: Request) -> Response:
     wanted = local_path(wanted if isinstance(wanted, str) else None)
     cookie = request.app.state.sign_in.make_cookie(key.strip()) if isinstance(key, str) else None
     if cookie is None:
-        return render(request, "sign_in.html", 401, next=wanted, is_refused=True)
+        return await render(request, "sign_in.html", 401, next=wanted, is_refused=True)
     response = RedirectResponse(wanted, 303)
     response.set_cookie(
         COOKIE,

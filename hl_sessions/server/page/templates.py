@@ -5,6 +5,7 @@ from datetime import datetime, timezone
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
@@ -47,8 +48,8 @@ def _environment() -> Environment:
 _ENVIRONMENT: Final = _environment()
 
 
-def render(request: Request, template: str, status: int = 200, **values: Any) -> Response:
-    """Answer with a template.
+async def render(request: Request, template: str, status: int = 200, **values: Any) -> Response:
+    """Answer with a template, which is filled in a worker thread: a long session takes its time.
 
     Args:
         request: The request, which knows whether its sender is signed in.
@@ -56,7 +57,8 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
         status: The status of the answer.
         **values: What the template is given, beside the time and who is signed in.
     """
-    text = _ENVIRONMENT.get_template(template).render(
+    text = await run_in_threadpool(
+        _ENVIRONMENT.get_template(template).render,
         now=datetime.now(timezone.utc),
         path=request.url.path,
         can_sign_out=request.app.state.sign_in.is_needed() and hasattr(request.state, "organisation_id"),

@@ -21,7 +21,6 @@ class Branch:
     Args:
         datapoint: The datapoint.
         depth: How many datapoints it is nested in.
-        children: How many datapoints are nested in it.
         offset: Where its bar begins, from 0 to ``WIDTH``.
         width: How wide its bar is.
         seconds: When it began, in seconds from the first one.
@@ -29,7 +28,6 @@ class Branch:
 
     datapoint: Datapoint
     depth: int
-    children: int
     offset: float
     width: float
     seconds: float
@@ -69,15 +67,13 @@ def lay_out(datapoints: Sequence[Datapoint]) -> Timeline:
     pending = [(root, 0) for root in reversed(children_of[None])]
     while pending:
         datapoint, depth = pending.pop()
-        children = children_of[datapoint["id"]]
-        pending.extend((child, depth + 1) for child in reversed(children))
+        pending.extend((child, depth + 1) for child in reversed(children_of[datapoint["id"]]))
         width = max(_duration(datapoint) * scale, _LEAST_WIDTH)
         started = begins[datapoint["id"]]
         branches.append(
             Branch(
                 datapoint=datapoint,
                 depth=depth,
-                children=len(children),
                 offset=min(started * scale, WIDTH - _LEAST_WIDTH),
                 width=width,
                 seconds=started,
