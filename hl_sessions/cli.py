@@ -10,6 +10,7 @@ def main() -> None:
 
         from hl_sessions.demo.command import demo
         from hl_sessions.server.command import serve
+        from hl_sessions.server.data_commands import db, export_data, import_data, prune
         from hl_sessions.server.key_commands import keys
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.startswith("hl_sessions"):
@@ -18,4 +19,5 @@ def main() -> None:
     except KeyboardInterrupt:
         # Loading takes a moment, and somebody may have thought better of it.
         sys.exit(130)
-    click.Group("hl-sessions", commands=[serve, demo, keys], help="A server of the v4 API, and a demo.")()
+    commands = [serve, demo, keys, db, export_data, import_data, prune]
+    click.Group("hl-sessions", commands=commands, help="A server of the v4 API, and a demo.")()

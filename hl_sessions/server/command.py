@@ -4,10 +4,9 @@ import errno
 import os
 
 import click
-from sqlalchemy.exc import DBAPIError
 
 from hl_sessions.server.application import OpenServerError, create_application
-from hl_sessions.server.database_errors import DatabaseError, cannot_open
+from hl_sessions.server.database_option import database_failures, database_option, upgrade_database
 from hl_sessions.server.serving import base_url, listen
 from hl_sessions.server.serving import serve as run
 from hl_sessions.server.settings import ServerSettings
@@ -22,14 +21,7 @@ from hl_sessions.server.settings import ServerSettings
     type=click.IntRange(0, 65535),
     help="Port to listen on; 0 picks a free one.",
 )
-@click.option(
-    "--db",
-    "database",
-    default=ServerSettings.database,
-    show_default=True,
-    metavar="PATH_OR_URL",
-    help="SQLite file, made on first use, or the URL of a PostgreSQL database.",
-)
+@database_option
 @click.option(
     "--api-key",
     metavar="KEY",
@@ -61,14 +53,12 @@ def serve(host: str, port: int, database: str, api_key: str | None, max_body: in
             ) from None
         raise click.ClickException(f"cannot listen on port {port} of {host}: {error.strerror}") from None
     with listener:
+        upgrade_database(settings.database_url)
         try:
-            application = create_application(settings)
+            with database_failures(settings.database_url):
+                application = create_application(settings)
         except OpenServerError as error:
             raise click.UsageError(str(error)) from None
-        except DBAPIError as error:
-            raise click.ClickException(cannot_open(settings.database_url, error)) from None
-        except DatabaseError as error:
-            raise click.ClickException(str(error)) from None
         click.echo(f"Listening on {base_url(listener)}")
         try:
             run(application, listener)

@@ -1,28 +1,14 @@
 """The commands ``hl-sessions keys``: who may call a server."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 import click
-from sqlalchemy.exc import DBAPIError
 
-from hl_sessions.server.database import Database
-from hl_sessions.server.database_errors import DatabaseError
+from hl_sessions.server.database_option import database_option, opened_database
 from hl_sessions.server.key_records import create_key, list_keys, revoke_key
 from hl_sessions.server.organisation_records import DEFAULT_ORGANISATION
-from hl_sessions.server.settings import ServerSettings
 
 _LONGEST_NAME: Final = 200
-
-_database = click.option(
-    "--db",
-    "database",
-    default=ServerSettings.database,
-    show_default=True,
-    metavar="PATH_OR_URL",
-    help="The database of the server.",
-)
 
 
 @click.group()
@@ -50,18 +36,18 @@ def _require_name(_context: click.Context, _parameter: click.Parameter, name: st
     callback=_require_name,
     help="Whose data the key opens; made on first use.",
 )
-@_database
+@database_option
 def create(name: str, organisation: str, database: str) -> None:
     """Make a key, and show it this once: only a hash of it is kept."""
-    with _opened(database) as opened:
+    with opened_database(database) as opened:
         click.echo(opened.write_now(lambda connection: create_key(connection, name, organisation)))
 
 
 @keys.command("list")
-@_database
+@database_option
 def list_all(database: str) -> None:
     """List the keys, without what opens anything: ID, name, organisation, and since when."""
-    with _opened(database) as opened:
+    with opened_database(database) as opened:
         for key in opened.read_now(list_keys):
             state = f"created {key['created_at']:%Y-%m-%d %H:%M} UTC"
             if key["revoked_at"] is not None:
@@ -71,33 +57,12 @@ def list_all(database: str) -> None:
 
 @keys.command()
 @click.argument("key_id", metavar="ID")
-@_database
+@database_option
 def revoke(key_id: str, database: str) -> None:
     """End the key with this ID, which ``list`` shows, for good."""
-    with _opened(database) as opened:
+    with opened_database(database) as opened:
         if not opened.write_now(lambda connection: revoke_key(connection, key_id)):
             raise click.ClickException(
                 f"there is no valid key with the ID {key_id!r}; see: hl-sessions keys list"
             )
     click.echo(f"Revoked {key_id}")
-
-
-@contextmanager
-def _opened(database: str) -> Iterator[Database]:
-    try:
-        url = ServerSettings(database=database).database_url
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
-    try:
-        opened = Database.open(url)
-    except DBAPIError as error:
-        # Rendered, the URL is without its password.
-        raise click.ClickException(f"cannot open the database {url!r}: {error.orig}") from None
-    except DatabaseError as error:
-        raise click.ClickException(str(error)) from None
-    try:
-        yield opened
-    except DatabaseError as error:
-        raise click.ClickException(str(error)) from None
-    finally:
-        opened.close()

@@ -1,0 +1,121 @@
+"""The commands about the whole of the data: ``db upgrade``, ``export``, ``import`` and ``prune``."""
+
+import os
+import re
+from datetime import datetime, timedelta, timezone
+from functools import partial
+from itertools import islice
+from typing import BinaryIO, Final
+
+import click
+from sqlalchemy import Connection
+
+from hl_sessions.server.database_option import database_option, opened_database, upgrade_database, url_of
+from hl_sessions.server.exporting import count_rows, export_lines
+from hl_sessions.server.importing import LINES_AT_ONCE, Importer, InvalidLineError, numbered
+from hl_sessions.server.progress import progress
+from hl_sessions.server.pruning import Pruned
+from hl_sessions.server.pruning import prune as prune_database
+
+_UNITS: Final = {"h": "hours", "d": "days", "w": "weeks"}
+
+
+@click.group()
+def db() -> None:
+    """Look after the database of a server."""
+
+
+@db.command("upgrade")
+@database_option
+def upgrade(database: str) -> None:
+    """Bring the tables up to date, as 'serve' does when it starts."""
+    before, after = upgrade_database(url_of(database))
+    if before is None:
+        click.echo(f"Made the tables, of revision {after}")
+    elif before == after:
+        click.echo(f"The database is up to date, at revision {after}")
+
+
+@click.command("export")
+@database_option
+@click.argument("file", type=click.File("wb"), default="-")
+def export_data(database: str, file: BinaryIO) -> None:
+    """Write all sessions, datapoints, feedback and projects to FILE, or to stdout, as JSON Lines.
+
+    A server may go on meanwhile: the export is of one moment. Keys are not exported.
+    """
+    with opened_database(database) as opened:
+        opened.read_now(lambda connection: _write(connection, file))
+
+
+@click.command("import")
+@database_option
+@click.argument("file", type=click.File("rb"))
+def import_data(database: str, file: BinaryIO) -> None:
+    """Read what 'export' wrote from FILE, or from stdin as '-'.
+
+    What the database has already is left as it is: after an interruption, run the same again. A server may
+    go on meanwhile.
+    """
+    importer = Importer()
+    lines = numbered(file)
+    read = imported = 0
+    with opened_database(database) as opened, progress("Importing", _size(file)) as done:
+        while some := list(islice(lines, LINES_AT_ONCE)):
+            try:
+                imported += opened.write_now(partial(importer.import_lines, lines=some))
+            except InvalidLineError as error:
+                raise click.ClickException(
+                    f"{error}; what was before these lines has been imported"
+                ) from None
+            read += len(some)
+            done(sum(len(line) for _, line in some))
+    click.echo(f"Imported {imported:,} records; {read - imported:,} were there already", err=True)
+
+
+@click.command()
+@database_option
+@click.option(
+    "--older-than",
+    "age",
+    required=True,
+    metavar="AGE",
+    callback=lambda _context, _parameter, value: _parse_age(value),
+    help="Such as 90d: a number of hours (h), days (d) or weeks (w).",
+)
+def prune(database: str, age: timedelta) -> None:
+    """Delete sessions with their datapoints, and datapoints without a session, unchanged for that long.
+
+    A server may go on meanwhile. Projects and keys stay. SQLite files keep their size, and use the space that
+    has become free.
+    """
+    before = datetime.now(timezone.utc) - age
+    pruned = Pruned()
+    with opened_database(database) as opened:
+        for step in prune_database(opened, before):
+            pruned += step
+    click.echo(
+        f"Deleted {pruned.sessions:,} sessions and {pruned.datapoints:,} datapoints "
+        f"without a change since {before:%Y-%m-%d %H:%M} UTC"
+    )
+
+
+def _write(connection: Connection, file: BinaryIO) -> None:
+    with progress("Exporting", count_rows(connection)) as done:
+        for line in export_lines(connection):
+            file.write(line)
+            done(1)
+
+
+def _size(file: BinaryIO) -> int:
+    try:
+        return os.fstat(file.fileno()).st_size
+    except OSError:
+        return 0
+
+
+def _parse_age(text: str) -> timedelta:
+    match = re.fullmatch(r"([1-9][0-9]{0,4})([hdw])", text)
+    if match is None:
+        raise click.BadParameter(f"give a number and one of h, d, w, as in 90d, not {text!r}")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})

@@ -1,0 +1,84 @@
+"""What all commands that work on a database have in common: how it is named, opened, and failed by."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+from sqlalchemy import URL
+from sqlalchemy.exc import DBAPIError
+
+from hl_sessions.server.database import Database
+from hl_sessions.server.database_errors import DatabaseError, cannot_open
+from hl_sessions.server.engines import open_engine
+from hl_sessions.server.migrating import upgrade
+from hl_sessions.server.settings import ServerSettings
+
+database_option = click.option(
+    "--db",
+    "database",
+    default=ServerSettings.database,
+    show_default=True,
+    metavar="PATH_OR_URL",
+    help="SQLite file, made on first use, or the URL of a PostgreSQL database.",
+)
+"""The option ``--db``."""
+
+
+@contextmanager
+def opened_database(database: str) -> Iterator[Database]:
+    """Open the database of the option for the ``with`` block.
+
+    Raises:
+        click.ClickException: When it cannot be opened, or fails in the block.
+    """
+    url = url_of(database)
+    upgrade_database(url)
+    with database_failures(url):
+        opened = Database.open(url)
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+
+def url_of(database: str) -> URL:
+    """Give the SQLAlchemy URL of the database of the option.
+
+    Raises:
+        click.UsageError: When there can be no such database.
+    """
+    try:
+        return ServerSettings(database=database).database_url
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def upgrade_database(url: URL) -> tuple[str | None, str]:
+    """Bring the tables up to date, and say on stderr if there was something to do.
+
+    Returns:
+        The revision that the database was of, ``None`` when it was empty, and the one that it is of now.
+
+    Raises:
+        click.ClickException: When that cannot be done.
+    """
+    engine = open_engine(url)
+    try:
+        with database_failures(url):
+            before, after = upgrade(engine)
+    finally:
+        engine.dispose()
+    if before not in {None, after}:
+        click.echo(f"Upgraded the database from revision {before} to {after}", err=True)
+    return before, after
+
+
+@contextmanager
+def database_failures(url: URL) -> Iterator[None]:
+    """Turn what a database raises into one clear line and the exit code 1."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise click.ClickException(cannot_open(url, error)) from None
+    except DatabaseError as error:
+        raise click.ClickException(str(error)) from None

@@ -1,0 +1,45 @@
+"""Shows on stderr how far a long command is: as a bar on a terminal, else as a line now and then."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Final
+
+import click
+
+_SILENT: Final = 2.0
+"""Seconds for which nothing is said where there is no terminal: most commands are done by then."""
+
+_STEP: Final = 10  # percent
+
+
+@contextmanager
+def progress(label: str, length: int) -> Iterator[Callable[[int], None]]:
+    """Give the function to call with the number of steps that have been done since the last call.
+
+    Args:
+        label: What is being done.
+        length: How many steps there are, about.
+    """
+    if sys.stderr.isatty():
+        with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
+            yield bar.update
+    else:
+        yield _Lines(label, length).update
+
+
+class _Lines:
+    def __init__(self, label: str, length: int) -> None:
+        self._label = label
+        self._length = length
+        self._done = 0
+        self._next = _STEP
+        self._started = monotonic()
+
+    def update(self, steps: int) -> None:
+        self._done += steps
+        percent = 100 * self._done // max(self._length, 1)
+        if percent >= self._next and monotonic() - self._started > _SILENT:
+            click.echo(f"{self._label}: {min(percent, 100)} %", err=True)
+            self._next = percent + _STEP

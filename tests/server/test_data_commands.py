@@ -1,0 +1,187 @@
+"""The commands about the whole of the data, on both databases."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from click.testing import CliRunner, Result
+
+from hl_sessions.server.data_commands import db, export_data, import_data, prune
+from hl_sessions.server.key_commands import keys
+from hl_sessions.server.serving import serving_in_background
+from hl_sessions.server.settings import ServerSettings
+
+LINE = re.compile(r".+\n")  # other characters end lines to Python, but not to JSON Lines
+
+
+def run(command: Any, *arguments: str, text: str | None = None) -> Result:
+    return CliRunner().invoke(command, arguments, input=text)
+
+
+def done(command: Any, *arguments: str, text: str | None = None) -> Result:
+    result = run(command, *arguments, text=text)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def exported(database: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in LINE.findall(done(export_data, "--db", database).stdout)]
+
+
+@pytest.fixture(scope="session")
+def lines(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An export of a bit of everything."""
+    database = str(tmp_path_factory.mktemp("export") / "database.sqlite3")
+    done(keys, "create", "--name", "somebody", "--organisation", "others", "--db", database)
+    key = done(keys, "create", "--name", "me", "--db", database).stdout.strip()
+    settings = ServerSettings(port=0, database=database)
+    with serving_in_background(settings) as url, requests.Session() as http:
+        http.headers["X-API-KEY"] = key
+        for number in range(3):
+            log: Any = {
+                "project": f"project {number % 2}",
+                "session_reference_id": f"session {number}",
+                "reference_id": f"log {number}",
+                "inputs": {"text": "ünï \u2028 \U0001f600", "list": [1, 2.5, None, True]},
+                "judgment": "good",
+                "output": "line 1\nline 2",
+                "duration": 0.1 + number,
+                "prompt_tokens": 2**53 + 1,
+                "feedback": [{"type": "rating", "value": "good"}, {"type": "mark", "value": False}],
+                "created_at": f"2025-01-0{number + 1}T00:00:00.123456+02:00",
+            }
+            parent = http.post(f"{url}/logs", json=log, timeout=10).json()["id"]
+            nested = {"project": "project 1", "parent_id": parent, "save": False}
+            http.post(f"{url}/logs", json=[nested, {"project": "alone"}], timeout=10)
+        http.post(f"{url}/sessions", timeout=10)
+    return done(export_data, "--db", database).stdout
+
+
+def test_an_export_holds_everything_but_keys(lines: str) -> None:
+    """There is a line for each record, in an order in which they can be read again, and no key or hash."""
+    records = [json.loads(line) for line in LINE.findall(lines)]
+    kinds = [record["record"] for record in records]
+    assert [(kind, kinds.count(kind)) for kind in dict.fromkeys(kinds)] == [
+        ("organisations", 2),
+        ("projects", 3),
+        ("sessions", 4),
+        ("logs", 9),
+        ("feedback", 6),
+    ]
+    assert not {"hash", "key", "key_id"} & {name for record in records for name in record}
+    assert '":null' not in lines
+
+
+def test_an_import_is_what_was_exported(database: str, lines: str, tmp_path: Path) -> None:
+    """On either database; a second import, or one that goes on after an interruption, adds nothing twice."""
+    begin = "".join(LINE.findall(lines)[:11])
+    done(import_data, "--db", database, "-", text=begin)
+    result = done(import_data, "--db", database, "-", text=lines)
+    assert result.stderr == "Imported 13 records; 11 were there already\n"
+    assert done(export_data, "--db", database).stdout == lines
+    result = done(import_data, "--db", database, "-", text=lines)
+    assert result.stderr == "Imported 0 records; 24 were there already\n"
+    assert done(export_data, "--db", database).stdout == lines
+    back = str(tmp_path / "back.sqlite3")
+    file = tmp_path / "export.jsonl"
+    done(export_data, "--db", database, str(file))
+    done(import_data, "--db", back, str(file))
+    assert done(export_data, "--db", back).stdout == lines
+
+
+def test_a_server_counts_what_was_imported(database: str, lines: str) -> None:
+    """Projects and sessions know their datapoints, and a name that was there already stays one project."""
+    settings = ServerSettings(port=0, database=database)
+    with serving_in_background(settings) as url, requests.Session() as http:
+        here = http.post(f"{url}/logs", json={"project": "project 1"}, timeout=10).json()["project_id"]
+        done(import_data, "--db", database, "-", text=lines)
+        projects = http.get(f"{url}/projects", timeout=10).json()["records"]
+        assert {project["name"]: project["data_count"] for project in projects} == {
+            "project 0": 2,
+            "project 1": 5,
+            "alone": 3,
+        }
+        page = http.get(f"{url}/sessions?project_id={here}", timeout=10).json()
+        assert page["total"] == 3
+        assert [session["datapoints_count"] for session in page["records"]] == [2, 2, 2]
+        assert page["records"][0]["first_inputs"]["list"] == [1, 2.5, None, True]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "line 1: this is not JSON"),
+        ("[]", "line 1: this is no line of an export"),
+        ('{"record": "keys"}', "line 1: this is no line of an export"),
+        ('{"record": "organisations", "name": "SECRET"}', "line 1: 'team_id' is missing"),
+        (
+            '{"record": "organisations", "name": 5, "team_id": "t", "created_at": "2025-01-01T00:00:00Z"}',
+            "line 1: 'name' is of the wrong type",
+        ),
+        (
+            (
+                '{"record": "projects", "id": "a", "name": "SECRET", "organisation": "SECRET", "created_at": '
+                '"2025-01-01T00:00:00Z", "updated_at": "2025-01-01T00:00:00Z"}'
+            ),
+            "line 1: the organisation is in no line before",
+        ),
+        (
+            '{"record": "feedback", "id": "a", "log_id": "SECRET", "type": "t", "value": 1}',
+            "line 1: 'created_at' is missing",
+        ),
+    ],
+    ids=str,
+)
+def test_a_line_that_is_none_is_named(database: str, line: str, message: str) -> None:
+    """The command exits with 1 and says which line is wrong, and nothing of what it holds."""
+    result = run(import_data, "--db", database, "-", text=f"{line}\n")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {message}")
+    assert "SECRET" not in result.stderr
+    assert exported(database) == []
+
+
+def test_prune_deletes_what_has_not_changed(database: str, lines: str) -> None:
+    """Old sessions go with their datapoints, and so do old datapoints without a session; a server goes on."""
+    old = [json.loads(line) for line in LINE.findall(lines)]
+    for record in old:
+        if record["record"] in {"sessions", "logs"}:
+            record["updated_at"] = "2025-01-01T00:00:00Z"
+    young = next(record for record in old if record.get("reference_id") == "session 2")
+    young["updated_at"] = "2999-01-01T00:00:00Z"
+    text = "".join(json.dumps(record) + "\n" for record in old)
+    done(import_data, "--db", database, "-", text=text)
+    settings = ServerSettings(port=0, database=database)
+    with serving_in_background(settings) as url, requests.Session() as http:
+        http.post(f"{url}/logs", json={"project": "alone"}, timeout=10)
+        result = done(prune, "--db", database, "--older-than", "90d")
+        assert result.stdout.startswith("Deleted 3 sessions and 7 datapoints without a change since 20")
+        projects = http.get(f"{url}/projects", timeout=10).json()["records"]
+        counts = {project["name"]: project["data_count"] for project in projects}
+        assert counts == {"project 0": 1, "project 1": 1, "alone": 1}
+        totals = [
+            http.get(f"{url}/sessions?project_id={project['id']}", timeout=10).json()["total"]
+            for project in projects
+        ]
+        assert sorted(totals) == [0, 1, 1]
+    assert [record["id"] for record in exported(database) if record["record"] == "sessions"] == [young["id"]]
+    assert run(prune, "--db", database, "--older-than", "90d").stdout.startswith("Deleted 0 sessions and 0")
+
+
+@pytest.mark.parametrize("age", ["90", "0d", "d", "-1d", "90 days", "1e3d"])
+def test_an_age_that_is_none_is_refused(tmp_path: Path, age: str) -> None:
+    """The command says how to write one, and touches nothing."""
+    database = tmp_path / "database.sqlite3"
+    result = run(prune, "--db", str(database), f"--older-than={age}")
+    assert result.exit_code == 2
+    assert "as in 90d" in result.output
+    assert not database.exists()
+
+
+def test_upgrade_says_what_it_did(database: str) -> None:
+    """A new database gets its tables, and one that has them is left alone."""
+    assert done(db, "upgrade", "--db", database).output == "Made the tables, of revision 0001\n"
+    assert done(db, "upgrade", "--db", database).output == "The database is up to date, at revision 0001\n"
