@@ -7,6 +7,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from benchmarks.conversations import conversation_rows
 from benchmarks.current_id import current_id_rows
 from benchmarks.decorator import decorator_rows
 from benchmarks.event_loop import event_loop_rows
@@ -38,6 +39,7 @@ BENCHMARKS: tuple[Callable[[Effort], Iterator[Row]], ...] = (
     event_loop_rows,
     prefetching_rows,
     outage_rows,
+    conversation_rows,
     memory_rows,
 )
 DOCS = Path(__file__).resolve().parent.parent / "docs"

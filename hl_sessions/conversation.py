@@ -17,7 +17,7 @@ from hl_sessions.event_loop import WorkerThreads, is_event_loop_running
 from hl_sessions.fork import renew_after_fork
 from hl_sessions.outage import Rest
 from hl_sessions.reentry import creating, is_creating
-from hl_sessions.session import Session, SessionSource, agreement
+from hl_sessions.session import Session, SessionSource, agreement, warn_that_a_read_blocked
 from hl_sessions.stores import Conversation
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ def checked_key(key: object, name: str = "key") -> str:
         TypeError: it is not a ``str``, an ``int`` or a ``uuid.UUID``.
         ValueError: it is empty, longer than 256 characters, or not Unicode text.
     """
+    if type(key) is str and 0 < len(key) <= MAX_KEY_LENGTH and key.isascii():  # almost always
+        return key
     if isinstance(key, int) and not isinstance(key, bool):
         if key.bit_length() > 4 * MAX_KEY_LENGTH:  # far too long; turning it into a string may be refused
             raise ValueError(f"{name} must have at most {MAX_KEY_LENGTH} characters")
@@ -129,23 +131,34 @@ class ConversationSession(Session):
         if self._conversations.become_idle:
             self._conversations.leave(self)
 
-    def _ready_id(self) -> str | None:
-        if self._conversations.is_blocking or self.key is None or self._ended:
+    def _ready_id(self, *, may_wait: bool = False) -> str | None:
+        conversations = self._conversations
+        if not self._key or self._ended or (conversations.is_blocking and not may_wait):
             return None
-        conversation = self._conversations.known(self)
+        conversation = conversations.known(self)
         if conversation is None:
             return None
         session_id, self._previous_id = conversation
         with agreement.lock:
             return self._keep(session_id)
 
+    def _read(self) -> str | None:
+        # A conversation that is known costs one look into the store, and nothing of what a creation needs.
+        if not self._conversations.is_blocking or is_creating():
+            return super()._read()
+        session_id = self._ready_id(may_wait=True)
+        if session_id is None:
+            return super()._read()
+        warn_that_a_read_blocked()
+        return session_id
+
     def _refusal(self) -> HLSessionsError | None:
-        if self.key is not None and self._conversations.is_blocking and not self._ended:
+        if self._key and self._conversations.is_blocking and not self._ended:
             return None  # the store may know
         return super()._refusal()
 
     def _create_id(self, deadline: Deadline) -> str:
-        if self.key is None or self._ended:
+        if not self._key or self._ended:
             return self._conversations.create(deadline)
         return self._conversations.obtain_id(self, deadline)
 
@@ -175,6 +188,9 @@ class RequestSession(ConversationSession):
                 if self._find_key is not None:
                     self._key, self._find_key = key or "", None
         return self._key or None
+
+    def _ready_id(self, *, may_wait: bool = False) -> str | None:
+        return None if self.key is None else super()._ready_id(may_wait=may_wait)
 
 
 class _Found(NamedTuple):
@@ -230,13 +246,18 @@ class Conversations:
         self._ended: OrderedDict[str, float] = OrderedDict()
 
     def known(self, session: ConversationSession) -> Conversation | None:
-        """Give what a store that needs no waiting keeps of a conversation."""
+        """Give what the store keeps of a conversation, ``None`` if it has nothing, or is left alone."""
+        key = self._store.entry_key(self._base_url, session._key)
+        if self.is_blocking and (key in self._tellings or not self._rest.is_over()):
+            return None
+        max_idle = self._max_idle(session) if self.become_idle else None
         try:
-            key = self._store.entry_key(self._base_url, session._key)
-            conversation = self._store.get(key, max_idle=self._max_idle(session))
+            conversation = self._store.get(key, max_idle=max_idle)
         except Exception as error:  # noqa: BLE001 - a store must not break the application
             self._rest.begin(error)
             return None
+        if self.is_blocking:
+            self._rest.end()
         if conversation is not None and self.become_idle:
             self._count(session)
         return conversation

@@ -125,8 +125,10 @@ class SessionManager:
             TypeError: ``key`` is not a ``str``, an ``int`` or a ``uuid.UUID``.
             ValueError: ``key`` is empty or longer than 256 characters, or ``new`` was given too.
         """
+        if key is None:
+            return Scope(self, None, new=new)
         check_key_or_new(key, new=new)
-        return Scope(self, None if key is None else checked_key(key), new=new)
+        return Scope(self, checked_key(key), new=new)
 
     @overload
     def with_session(self, function: Function, /) -> Function: ...

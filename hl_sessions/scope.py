@@ -111,22 +111,29 @@ class Scope:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        current = innermost_session()
-        for entry in reversed(self._entries):
-            session, is_joined, token = entry
-            if session is current and _put_back(token):
-                break
-        else:
-            session, is_joined, token = entry = self._entry_out_of_order(current)
-            previous = None if token.old_value is token.MISSING else not_left(token.old_value)
-            if session is current:
-                enter_session(previous)  # in a copy of the context that was entered
-            if not is_joined:
-                session._left_for = previous
-                strays[:] = [True]
+        entry = self._entries[-1]
+        session, is_joined, token = entry
+        if session is not innermost_session() or not _put_back(token):
+            entry = self._entry_left()
+            session, is_joined, _ = entry
         self._entries.remove(entry)
         if not is_joined:
             session._leave()
+
+    def _entry_left(self) -> _Entry:
+        """Find the entry that is left where it is not simply the last one, and put back what was before."""
+        current = innermost_session()
+        for entry in reversed(self._entries):
+            if entry[0] is current and _put_back(entry[2]):
+                return entry
+        session, is_joined, token = entry = self._entry_out_of_order(current)
+        previous = None if token.old_value is token.MISSING else not_left(token.old_value)
+        if session is current:
+            enter_session(previous)  # in a copy of the context that was entered
+        if not is_joined:
+            session._left_for = previous
+            strays[:] = [True]
+        return entry
 
     def _entry_out_of_order(self, current: Session | None) -> _Entry:
         for entry in reversed(self._entries):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from hl_sessions.transport import Deadline
 
-__all__ = ["Session", "SessionSource", "agreement", "session_type"]
+__all__ = ["Session", "SessionSource", "agreement", "session_type", "warn_that_a_read_blocked"]
 
 Function = TypeVar("Function")
 
@@ -101,6 +101,7 @@ class _Once:
 
 
 _once = _Once()
+warn_that_a_read_blocked = _once.warn_that_a_read_blocked
 
 
 class _Lock:
@@ -249,7 +250,7 @@ class Session:
                 self._carry_out(creation)
             creation.wait()
             if not isinstance(creation.error, _Abandoned):
-                _once.warn_that_a_read_blocked()
+                warn_that_a_read_blocked()
                 return self._outcome(creation)
         return self._id
 

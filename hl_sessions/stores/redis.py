@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, cast
 
 from hl_sessions.errors import ConfigurationError
@@ -24,68 +25,76 @@ __all__ = ["RedisStore"]
 TIMEOUT = 1.0  # seconds for a connection, and for an answer
 _PREFIX = "hl-sessions:"
 
-# A conversation is one hash: s(ession ID), p(revious ID), u(sed last, in seconds), e(nded), c(laimant),
-# l(ease's end, in seconds). One key for each script, so that a cluster knows where to run it.
-_NOW = """
+# A conversation is one string, which a plain GET gives, of JSON: session, previous, used and lease (times in
+# seconds), ended, claimant. One key for each script, so that a cluster knows where to run it.
+_BEGIN = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1e6
-"""
-_IS_GOING_ON = """
+local kept = redis.call('GET', KEYS[1])
+local entry = kept and cjson.decode(kept) or {}
 local function is_going_on(max_idle)
-    local entry = redis.call('HMGET', KEYS[1], 's', 'p', 'u', 'e')
-    local is_over = not entry[1] or entry[4] or (max_idle ~= '' and now - entry[3] > tonumber(max_idle))
-    return not is_over, entry
+    local is_idle = max_idle ~= '' and entry.session and now - entry.used > tonumber(max_idle)
+    return entry.session and not entry.ended and not is_idle
+end
+local function keep()
+    if entry.session then
+        redis.call('SET', KEYS[1], cjson.encode(entry))
+    elseif entry.claimant then
+        redis.call('SET', KEYS[1], cjson.encode(entry), 'EX', math.ceil(entry.lease - now) + 60)
+    else
+        redis.call('DEL', KEYS[1])
+    end
 end
 """
 _GET = (
-    _NOW
-    + _IS_GOING_ON
+    _BEGIN
     + """
-local goes_on, entry = is_going_on(ARGV[1])
-return goes_on and {entry[1], entry[2]}
+return is_going_on(ARGV[1]) and kept
 """
 )
 _CLAIM = (
-    _NOW
-    + _IS_GOING_ON
+    _BEGIN
     + """
-local claimant, lease, max_idle = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local claim_ends = redis.call('HGET', KEYS[1], 'l')
-local goes_on, entry = is_going_on(max_idle)
-if goes_on or (claim_ends and now < tonumber(claim_ends)) then return 0 end
-redis.call('HSET', KEYS[1], 'c', claimant, 'l', string.format('%.6f', now + lease))
-if not entry[1] then redis.call('EXPIRE', KEYS[1], math.ceil(lease) + 60) end
+if is_going_on(ARGV[3]) or (entry.claimant and now < entry.lease) then return 0 end
+entry.claimant, entry.lease = ARGV[1], now + ARGV[2]
+keep()
 return 1
 """
 )
 _SAVE = (
-    _NOW
+    _BEGIN
     + """
-if redis.call('HGET', KEYS[1], 'c') ~= ARGV[1] then return false end
-local previous = redis.call('HGET', KEYS[1], 's')
-redis.call('HDEL', KEYS[1], 'c', 'l', 'e', 'p')
-redis.call('HSET', KEYS[1], 's', ARGV[2], 'u', string.format('%.6f', now))
-if previous then redis.call('HSET', KEYS[1], 'p', previous) end
-redis.call('PERSIST', KEYS[1])
-return {ARGV[2], previous}
+if entry.claimant ~= ARGV[1] then return false end
+entry = {session = ARGV[2], previous = entry.session, used = now}
+keep()
+return redis.call('GET', KEYS[1])
 """
 )
-_RELEASE = """
-if redis.call('HGET', KEYS[1], 'c') == ARGV[1] then redis.call('HDEL', KEYS[1], 'c', 'l') end
-"""
-_TOUCH = (
-    _NOW
+_RELEASE = (
+    _BEGIN
     + """
-local entry = redis.call('HMGET', KEYS[1], 's', 'e')
-if entry[1] == ARGV[1] and not entry[2] then
-    redis.call('HSET', KEYS[1], 'u', string.format('%.6f', now))
+if entry.claimant == ARGV[1] then
+    entry.claimant, entry.lease = nil, nil
+    keep()
 end
 """
 )
-_END = """
-redis.call('HDEL', KEYS[1], 'c', 'l')
-if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'e', 1) end
+_TOUCH = (
+    _BEGIN
+    + """
+if entry.session == ARGV[1] and not entry.ended then
+    entry.used = now
+    keep()
+end
 """
+)
+_END = (
+    _BEGIN
+    + """
+entry.claimant, entry.lease, entry.ended = nil, nil, true
+keep()
+"""
+)
 
 
 class RedisStore(ConversationStore):
@@ -131,9 +140,7 @@ class RedisStore(ConversationStore):
     def get(self, key: str, *, max_idle: float | None) -> Conversation | None:  # noqa: D102 - the contract's
         name = _PREFIX + key
         if max_idle is None:
-            session_id, previous_id, is_ended = self._client.hmget(name, "s", "p", "e")
-            is_going_on = session_id is not None and is_ended is None
-            return _conversation([session_id, previous_id]) if is_going_on else None
+            return _conversation(self._client.get(name))
         return _conversation(self._get(keys=[name], args=[max_idle]))
 
     def claim(self, key: str, claimant: str, *, lease: float, max_idle: float | None) -> bool:  # noqa: D102
@@ -172,12 +179,11 @@ def _client(url: str) -> redis.Redis:
         raise ConfigurationError(f"url is not a Redis URL: {text}") from None
 
 
-def _conversation(answer: list[bytes | str | None] | None) -> Conversation | None:
-    if not answer:
+def _conversation(kept: bytes | str | None) -> Conversation | None:
+    if kept is None:
         return None
-    session_id, previous_id = (_text(part) for part in (*answer, None)[:2])
-    return None if session_id is None else Conversation(session_id, previous_id)
-
-
-def _text(answer: bytes | str | None) -> str | None:
-    return answer.decode() if isinstance(answer, bytes) else answer
+    entry = json.loads(kept)
+    session_id = entry.get("session")
+    if session_id is None or "ended" in entry:
+        return None
+    return Conversation(session_id, entry.get("previous"))

@@ -240,7 +240,7 @@ def test_names_of_parameters(manager: SessionManager, bind: Bind) -> None:
     assert inspect.signature(bound) == inspect.signature(function)
 
 
-@pytest.mark.parametrize("wrong", [None, 1, "text", object()], ids=repr)
+@pytest.mark.parametrize("wrong", [None, 1, "text", []], ids=repr)
 def test_what_cannot_be_called(manager: SessionManager, bind: Bind, wrong: object) -> None:
     """It is refused where it is bound, not in the thread."""
     with manager.session(), pytest.raises(TypeError, match="callable"):

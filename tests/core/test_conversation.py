@@ -413,7 +413,9 @@ class TestIdleTimeout:
 class TestFailingStore:
     METHODS = ("get", "claim", "save", "release", "touch", "end")
 
-    @pytest.mark.parametrize("failing", [{name} for name in METHODS] + [set(METHODS)], ids=str)
+    @pytest.mark.parametrize(
+        "failing", [{name} for name in METHODS] + [set(METHODS)], ids=lambda names: " ".join(sorted(names))
+    )
     @pytest.mark.parametrize("on_error", ["warn", "raise"])
     def test_costs_the_conversation_only(
         self,

@@ -79,7 +79,7 @@ class TestSettings:
             ({"prefetch": -1}, "prefetch=-1"),
             ({"store": {}}, "store={}"),
             ({"store": MemoryStore}, "store="),
-            ({"client": object()}, "client must be a SessionsClient, not object"),
+            ({"client": []}, "client must be a SessionsClient, not list"),
         ],
         ids=str,
     )

@@ -75,7 +75,7 @@ def keys_in(store: ConversationStore) -> list[str]:
         connection.close()
         return [str(row) for row in rows]
     assert isinstance(store, RedisStore)
-    return [f"{key} {store._client.hgetall(key)}" for key in store._client.keys("*")]
+    return [f"{key} {store._client.get(key)}" for key in store._client.keys("*")]
 
 
 @pytest.mark.parametrize("store", ["sqlite", "valkey"], indirect=True)
