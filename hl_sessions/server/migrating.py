@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 from hl_sessions.server.database_errors import DatabaseError
 from hl_sessions.server.engines import for_writing
 
-_SCRIPTS: Final = Path(__file__).with_name("migrations")
+SCRIPTS: Final = Path(__file__).with_name("migrations")
 
 
 class DatabaseVersionError(DatabaseError):
@@ -39,10 +39,10 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
         DatabaseVersionError: When the database is newer than this program.
         sqlalchemy.exc.DBAPIError: When it cannot be opened, or is no database.
     """
-    scripts = ScriptDirectory(str(_SCRIPTS))
+    scripts = ScriptDirectory(str(SCRIPTS))
     head = scripts.get_current_head()
     if head is None:
-        raise FileNotFoundError(f"there are no migrations in {_SCRIPTS}")
+        raise FileNotFoundError(f"there are no migrations in {SCRIPTS}")
     with engine.connect() as connection:
         revision = MigrationContext.configure(connection).get_current_revision()
     if revision != head:
@@ -60,5 +60,5 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
 def alembic_config(connection: Connection) -> Config:
     """Give what alembic's commands want to know in order to work on this connection."""
     config = Config(attributes={"connection": connection})
-    config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     return config

@@ -1,0 +1,90 @@
+"""The migrations lead to the tables that the program works with."""
+
+import re
+import shutil
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from click.testing import CliRunner
+from sqlalchemy import Engine, inspect
+
+from hl_sessions.server import migrating
+from hl_sessions.server.command import serve
+from hl_sessions.server.data_commands import db
+from hl_sessions.server.engines import open_engine
+from hl_sessions.server.migrating import upgrade
+from hl_sessions.server.settings import ServerSettings
+from hl_sessions.server.tables import metadata
+
+
+def opened(database: str) -> Engine:
+    return open_engine(ServerSettings(database=database).database_url)
+
+
+def test_an_upgraded_database_has_the_tables_of_the_program(database: str) -> None:
+    """Nothing is missing, nothing is left over, and no type or default differs."""
+    engine = opened(database)
+    upgrade(engine)
+    with engine.connect() as connection:
+        options = {"compare_type": True, "compare_server_default": True}
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, metadata) == []
+    engine.dispose()
+
+
+def test_an_upgraded_file_is_made_by_the_same_statements(tmp_path: Path) -> None:
+    """What the comparison above does not look at is the same, too."""
+
+    def statements(database: Path) -> list[list[str]]:
+        with closing(sqlite3.connect(database)) as connection:
+            rows = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+        # In whatever order: that of constraints is nobody's choice.
+        return sorted(sorted(re.findall(r"\w+", sql)) for (sql,) in rows if "alembic" not in sql)
+
+    upgraded, made = opened(str(tmp_path / "upgraded")), opened(str(tmp_path / "made"))
+    upgrade(upgraded)
+    metadata.create_all(made)
+    upgraded.dispose()
+    made.dispose()
+    assert statements(tmp_path / "upgraded") == statements(tmp_path / "made")
+
+
+def test_processes_that_start_at_once_upgrade_once(database: str) -> None:
+    """One of them makes the tables, and the others find them."""
+    with ThreadPoolExecutor(4) as threads:
+        engines = [opened(database) for _ in range(4)]
+        found = sorted(str(before) for before, _ in threads.map(upgrade, engines))
+    assert found == ["0001", "0001", "0001", "None"]
+    for engine in engines:
+        engine.dispose()
+
+
+def test_a_later_version_upgrades_and_an_earlier_one_refuses(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An upgrade is told; a database of a version to come is left alone, with a clear error."""
+    engine = opened(database)
+    upgrade(engine)
+    scripts = tmp_path / "migrations"
+    shutil.copytree(migrating.SCRIPTS, scripts)
+    (scripts / "versions" / "0002_next.py").write_text(
+        "import sqlalchemy as sa\nfrom alembic import op\n"
+        "revision = '0002'\ndown_revision = '0001'\n"
+        "def upgrade():\n    op.create_table('later', sa.Column('id', sa.Integer, primary_key=True))\n"
+    )
+    with monkeypatch.context() as later:
+        later.setattr(migrating, "SCRIPTS", scripts)
+        result = CliRunner().invoke(db, ["upgrade", "--db", database])
+        assert result.output == "Upgraded the database from revision 0001 to 0002\n"
+    assert inspect(engine).has_table("later")
+    engine.dispose()
+    for command, arguments in ((db, ["upgrade"]), (serve, ["--port", "0"])):
+        result = CliRunner().invoke(command, [*arguments, "--db", database])
+        assert result.exit_code == 1
+        assert result.output.startswith("Error: the database has the revision '0002', which this version")
+        assert result.output.count("\n") == 1
