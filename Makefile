@@ -4,6 +4,7 @@
 PYTHON ?= python3
 PIP_VERSION := 26.3
 EXTRAS := server,postgresql,starlette,fastapi,flask,httpx,signing,redis,celery,rq
+SIDE_BY_SIDE := --numprocesses=auto --dist=loadfile
 VERSIONS := 3.10 3.11 3.12 3.13 3.14
 
 .PHONY: demo test test-all lint types wheel bench screenshots constraints clean
@@ -12,7 +13,7 @@ demo: .venv/demo-is-ready
 	.venv/bin/hl-sessions demo
 
 test: .venv/test-is-ready
-	.venv/bin/pytest
+	.venv/bin/pytest $(SIDE_BY_SIDE)
 
 # The pins: what is newest now and works on every supported Python.
 constraints: .venv/pip-is-ready
@@ -28,7 +29,7 @@ test-all: .venv/test-is-ready
 	      echo "=== Python $$version"; \
 	      .venv/bin/uv venv --quiet --clear --python "$$python" .venv-$$version; \
 	      .venv/bin/uv pip install --python .venv-$$version -c constraints.txt --build-constraints constraints.txt -e ".[$(EXTRAS)]" --group test --group build; \
-	      .venv-$$version/bin/pytest; \
+	      .venv-$$version/bin/pytest $(SIDE_BY_SIDE); \
 	      break; \
 	    fi; \
 	  done; \
@@ -50,7 +51,7 @@ wheel: .venv/test-is-ready
 	.venv/bin/uv venv --quiet --python .venv/bin/python .venv-wheel
 	.venv/bin/uv pip install --python .venv-wheel -c constraints.txt --group test --group build \
 	  "$$(echo dist/*.whl)[$(EXTRAS)]"
-	cd "$$(mktemp -d)" && "$(CURDIR)/.venv-wheel/bin/pytest" "$(CURDIR)/tests"
+	cd "$$(mktemp -d)" && "$(CURDIR)/.venv-wheel/bin/pytest" $(SIDE_BY_SIDE) "$(CURDIR)/tests"
 
 bench: .venv/test-is-ready
 	.venv/bin/uv pip install --python .venv -c constraints.txt --group benchmark

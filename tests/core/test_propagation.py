@@ -195,7 +195,7 @@ def test_headers_of_the_greatest_length_count() -> None:
     assert session_ids([header], []) == ("sesh_a", None)
 
 
-@pytest.mark.parametrize("signature", [None, SharedSecret(SECRET).sign(SESSION_ID)])
+@pytest.mark.parametrize("signature", [None, SharedSecret(SECRET).sign(SESSION_ID)], ids=["plain", "signed"])
 def test_what_is_encoded_is_named(signature: str | None) -> None:
     """In both carriers."""
     value = encoded(SESSION_ID, signature)
