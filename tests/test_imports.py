@@ -72,7 +72,13 @@ def test_importing_touches_no_network_and_starts_no_thread() -> None:
 
 @pytest.mark.parametrize(
     ("integration", "missing"),
-    [("starlette", ["starlette"]), ("flask", ["flask"]), ("httpx", ["httpx", "httpx2"])],
+    [
+        ("starlette", ["starlette"]),
+        ("flask", ["flask"]),
+        ("httpx", ["httpx", "httpx2"]),
+        ("celery", ["celery"]),
+        ("rq", ["rq"]),
+    ],
 )
 def test_missing_framework_is_told_with_the_command_that_installs_it(
     integration: str, missing: list[str]

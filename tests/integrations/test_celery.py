@@ -82,7 +82,7 @@ def result(app: Celery, name: str, *args: Any) -> Any:
 
 def noted(app: Celery, key: str) -> str | None:
     """What a task has noted under a key; waits for it."""
-    with Redis.from_url(app.conf.broker_url, decode_responses=True) as redis:
+    with Redis.from_url(app.conf.broker_url, decode_responses=True, socket_timeout=None) as redis:
         found: Any = redis.blpop([key], timeout=DEADLINE)
     assert found
     return str(found[1])

@@ -1,0 +1,86 @@
+"""The session of whoever enqueued a job, in the RQ worker that performs it.
+
+.. code-block:: python
+
+    queue = Queue(connection=Redis(), job_class=SessionJob)
+
+The worker needs the same: ``rq worker --job-class hl_sessions.integrations.rq.SessionJob``.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from hl_sessions.context import current_session, enter_session, leave_session
+from hl_sessions.jobs import CARRIED, carried, carried_session
+from hl_sessions.manager import SessionManager, default_manager
+
+try:
+    from rq.job import Job
+except ImportError as error:
+    raise ImportError("hl_sessions.integrations.rq needs RQ: pip install 'hl-sessions[rq]'") from error
+
+if TYPE_CHECKING:
+    from hl_sessions.session import Session
+
+__all__ = ["SessionJob"]
+
+Callback = TypeVar("Callback")
+
+
+class SessionJob(Job):
+    """A job that is performed in the session of whoever enqueued it, its callbacks and retries too.
+
+    For ``Queue(job_class=...)`` where jobs are enqueued and ``rq worker --job-class`` where they are
+    performed. Enqueuing a job in a scope reads the ID as ``session.id`` does; where the session cannot be
+    created the job is enqueued all the same. A job that is enqueued outside every scope has no session. What
+    it takes along is in its ``meta``, as ``"hl_sessions"``.
+
+    Attributes:
+        manager: the manager of the sessions in workers, for subclasses to set; ``None``: the one of
+            :func:`hl_sessions.configure`.
+    """
+
+    manager: ClassVar[SessionManager | None] = None
+
+    @classmethod
+    def create(cls, *args: Any, **kwargs: Any) -> Job:
+        """Create a job with the session of the caller."""
+        job = super().create(*args, **kwargs)
+        session = current_session()
+        if session is not None:
+            job.meta = {**job.meta, CARRIED: carried(session)}
+        return job
+
+    def perform(self) -> Any:
+        """Perform the job in its session."""
+        token = enter_session(self._session)
+        try:
+            return super().perform()
+        finally:
+            leave_session(token)
+
+    @property
+    def success_callback(self) -> Any:
+        """The callback, which runs in the session too."""
+        return self._in_session(super().success_callback)
+
+    @property
+    def failure_callback(self) -> Any:
+        """The callback, which runs in the session too."""
+        return self._in_session(super().failure_callback)
+
+    @property
+    def stopped_callback(self) -> Any:
+        """The callback, which runs in the session too."""
+        return self._in_session(super().stopped_callback)
+
+    @functools.cached_property
+    def _session(self) -> Session | None:
+        return carried_session(self.manager or default_manager(), self.meta.get(CARRIED))
+
+    def _in_session(self, callback: Callback) -> Callback:
+        if callback is None or self._session is None:
+            return callback
+        return self._session.bind(callback)

@@ -1,0 +1,75 @@
+"""Jobs that tell what session they run in, and fail as often as they are told."""
+
+from typing import Any
+
+from redis import Redis
+from rq import Queue, Retry, get_current_job
+from rq.job import Job
+
+from hl_sessions import SessionManager, current_session, current_session_id
+from hl_sessions.integrations.rq import SessionJob
+
+
+class ReplacedJob(SessionJob):
+    manager = SessionManager("http://127.0.0.1:1/replaced/v4")
+
+
+def read() -> str | None:
+    return current_session_id()
+
+
+async def read_in_coroutine() -> str | None:
+    return current_session_id()
+
+
+def describe() -> str:
+    session = current_session()
+    return repr(session and session.manager)
+
+
+def log_params() -> list[dict[str, str]]:
+    session = current_session()
+    return [] if session is None else [session.log_params(), session.log_params()]
+
+
+def create() -> str | None:
+    with SessionManager().session(new=True) as session:
+        return session.id
+
+
+def fail(times: int) -> list[str]:
+    """Note the session in each attempt, fail some times, then give all that was noted."""
+    noted = note_here()
+    if len(noted) <= times:
+        raise ValueError
+    return noted
+
+
+def retry() -> Any:
+    """Ask for another attempt, in a scope of its own."""
+    noted = note_here()
+    with SessionManager().session(new=True):
+        return Retry(max=2) if len(noted) < 2 else noted
+
+
+def enqueue() -> str:
+    job = current_job()
+    return Queue(job.origin, connection=job.connection, job_class=SessionJob).enqueue("rq_jobs.read").id
+
+
+def note(job: Job, connection: Redis, *_: Any) -> None:
+    """A callback that notes the session under the ID of the job."""
+    connection.rpush(f"noted-{job.id}", current_session_id() or "none")
+
+
+def note_here() -> list[str]:
+    job = current_job()
+    note(job, job.connection)
+    noted: list[Any] = job.connection.lrange(f"noted-{job.id}", 0, -1)
+    return [each.decode() for each in noted]
+
+
+def current_job() -> Job:
+    job = get_current_job()
+    assert job is not None
+    return job

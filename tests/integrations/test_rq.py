@@ -1,0 +1,211 @@
+"""Jobs run in the session of whoever enqueued them: a real worker, which forks for each, on a real Redis."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+from rq import Callback, Queue, Retry
+from rq.job import Job, JobStatus
+
+from hl_sessions import SessionManager, current_session_id
+from hl_sessions.integrations.rq import SessionJob
+from tests.conftest import Answer, SessionsAPI
+from tests.core.conftest import wait_until
+from tests.integrations.rq_jobs import ReplacedJob, note, read
+
+DEADLINE = 45  # seconds
+
+
+@pytest.fixture(scope="module")
+def worker_api() -> Iterator[SessionsAPI]:
+    """The sessions API of the worker, which is not that of who enqueues."""
+    api = SessionsAPI()
+    yield api
+    api.close()
+
+
+@pytest.fixture(scope="module")
+def connection(redis_server: str, worker_api: SessionsAPI) -> Iterator[Redis]:
+    """To the Redis on which two workers wait, one of them with a job class of its own."""
+    url = f"{redis_server}/5"
+    workers = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "rq.cli",
+                "worker",
+                "--quiet",
+                "--url",
+                url,
+                "--job-class",
+                job_class,
+                queue,
+            ],
+            env={**os.environ, "HL_SESSIONS_BASE_URL": worker_api.base_url, "PYTHONPATH": "."},
+            cwd=Path(__file__).parent,
+        )
+        for queue, job_class in [
+            ("default", "hl_sessions.integrations.rq.SessionJob"),
+            ("replaced", "rq_jobs.ReplacedJob"),
+        ]
+    ]
+    connection = Redis.from_url(url, socket_timeout=None)  # waits for answers as long as it takes
+    try:
+        yield connection
+    finally:
+        connection.close()
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            worker.wait(DEADLINE)
+
+
+@pytest.fixture
+def queue(connection: Redis) -> Queue:
+    return Queue("default", connection=connection, job_class=SessionJob)
+
+
+def result(job: Job) -> Any:
+    """What the job returns; waits for it."""
+    found = job.latest_result(timeout=DEADLINE)
+    assert found is not None
+    assert found.exc_string is None, found.exc_string
+    return found.return_value
+
+
+def noted(job: Job, connection: Redis) -> str:
+    """What a callback of the job has noted; waits for it."""
+    found: Any = connection.blpop([f"noted-{job.id}"], timeout=DEADLINE)
+    assert found is not None
+    return str(found[1].decode())
+
+
+@pytest.mark.parametrize("function", ["read", "read_in_coroutine"])
+def test_a_job_runs_in_the_session_of_whoever_enqueued_it(
+    queue: Queue, manager: SessionManager, sessions_api: SessionsAPI, worker_api: SessionsAPI, function: str
+) -> None:
+    """Enqueuing it creates the session, if nothing has before; the worker creates none."""
+    posts = worker_api.posts
+    with manager.session() as session:
+        job = queue.enqueue(f"rq_jobs.{function}", meta={"mine": 1})
+        assert session.peek() is not None
+        assert result(job) == session.peek()
+    assert job.get_meta()["mine"] == 1
+    assert sessions_api.posts == 1
+    assert worker_api.posts == posts
+
+
+def test_a_job_that_was_enqueued_outside_every_scope_has_no_session(
+    queue: Queue, manager: SessionManager
+) -> None:
+    """Whatever the worker has performed before."""
+    with manager.session() as session:
+        within = queue.enqueue("rq_jobs.read")
+    without = queue.enqueue("rq_jobs.log_params")
+    assert result(within) == session.id
+    assert result(without) == []
+    assert without.get_meta() == {}
+
+
+def test_retries_have_the_session_of_the_first_attempt(queue: Queue, manager: SessionManager) -> None:
+    """Those after a failure and those that the job asks for."""
+    with manager.session() as session:
+        failing = queue.enqueue("rq_jobs.fail", 2, retry=Retry(max=2))
+        asking = queue.enqueue("rq_jobs.retry")
+    without = queue.enqueue("rq_jobs.fail", 1, retry=Retry(max=1))
+    jobs = (failing, asking, without)
+    wait_until(lambda: all(job.get_status() == JobStatus.FINISHED for job in jobs))
+    assert [job.return_value(refresh=True) for job in jobs] == [
+        [session.id] * 3,
+        [session.id] * 2,
+        ["none"] * 2,
+    ]
+
+
+def test_dependent_jobs_have_the_session_of_whoever_enqueued_them(
+    queue: Queue, manager: SessionManager
+) -> None:
+    """Not that of the job they depend on."""
+    with manager.session() as first:
+        job = queue.enqueue("rq_jobs.read")
+    with manager.session() as second:
+        dependent = queue.enqueue("rq_jobs.read", depends_on=job)
+        last = queue.enqueue("rq_jobs.enqueue", depends_on=[job, dependent])
+    without = queue.enqueue("rq_jobs.log_params", depends_on=last)
+    assert result(job) == first.id
+    assert result(dependent) == second.id
+    enqueued = Job.fetch(result(last), connection=queue.connection)
+    assert result(enqueued) == second.id  # a job of a job
+    assert result(without) == []
+
+
+def test_jobs_of_a_batch_have_it(queue: Queue, manager: SessionManager) -> None:
+    """``enqueue_many`` is like many times ``enqueue``."""
+    with manager.session() as session:
+        jobs = queue.enqueue_many([Queue.prepare_data("rq_jobs.read") for _ in range(3)])
+    assert [result(job) for job in jobs] == [session.id] * 3
+
+
+@pytest.mark.parametrize("times", [0, 1])
+def test_callbacks_of_a_job_have_it(queue: Queue, manager: SessionManager, times: int) -> None:
+    """After a success as after a failure."""
+    with manager.session() as session:
+        callback: Any = Callback("rq_jobs.note")
+        job = queue.enqueue(
+            "rq_jobs.read" if not times else "rq_jobs.missing", on_success=callback, on_failure=callback
+        )
+    without = queue.enqueue("rq_jobs.read", on_success=callback)
+    assert noted(job, queue.connection) == session.id
+    assert noted(without, queue.connection) == "none"
+
+
+def test_a_session_that_could_not_be_created_goes_by_its_reference(
+    queue: Queue, sessions_api: SessionsAPI
+) -> None:
+    """The datapoints of the job and those of its sender name the same."""
+    sessions_api.answer = lambda _: Answer(503)
+    for on_error in ("warn", "raise"):
+        settings: Any = {"retries": 0, "on_error": on_error}
+        with SessionManager(sessions_api.base_url, **settings) as manager, manager.session() as session:
+            params = result(queue.enqueue("rq_jobs.log_params"))
+            assert params == [{"session_reference_id": session.reference_id}] * 2
+
+
+def test_forked_workers_create_sessions_of_their_own(queue: Queue) -> None:
+    """Each job in a process of its own."""
+    jobs = [queue.enqueue("rq_jobs.create") for _ in range(3)]
+    created = {result(job) for job in jobs}
+    assert None not in created
+    assert len(created) == 3
+
+
+def test_a_subclass_has_a_manager_of_its_own(
+    queue: Queue, connection: Redis, manager: SessionManager, worker_api: SessionsAPI
+) -> None:
+    """Else it is that of the environment."""
+    replaced = Queue("replaced", connection=connection, job_class=ReplacedJob)
+    with manager.session():
+        described = [result(each.enqueue("rq_jobs.describe")) for each in (queue, replaced)]
+    base_urls = [worker_api.base_url, "http://127.0.0.1:1/replaced/v4"]
+    assert described == [f"SessionManager(base_url={base_url!r})" for base_url in base_urls]
+
+
+def test_a_job_that_is_performed_at_once(connection: Redis, manager: SessionManager) -> None:
+    """Leaves its session, also when it fails; one without a session has none of the scope around it."""
+    queue = Queue("here", connection=connection, job_class=SessionJob, is_async=False)
+    with manager.session() as session:
+        assert queue.enqueue(read).return_value() == session.id
+        assert queue.enqueue("rq_jobs.missing").is_failed
+        job = queue.enqueue(read, on_success=Callback(note))
+    assert noted(job, connection) == session.id
+    assert current_session_id() is None
+    job = SessionJob.create(read, connection=connection)
+    with manager.session():
+        assert job.perform() is None
+        assert current_session_id() is not None
