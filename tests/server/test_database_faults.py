@@ -1,0 +1,178 @@
+"""A database that is full, locked or away is told in the wire format, and the server recovers by itself."""
+
+import resource
+import sqlite3
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+import requests
+
+from hl_sessions.server import postgresql as postgresql_module
+from hl_sessions.server import retrying, sqlite
+from hl_sessions.server.serving import serving_in_background
+from hl_sessions.server.settings import ServerSettings
+
+PAYLOAD = "PAYLOAD of a datapoint"
+
+
+@pytest.fixture
+def http() -> Iterator[requests.Session]:
+    with requests.Session() as http:
+        yield http
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database is waited for only as long as a test has time for."""
+    for module in (retrying, sqlite, postgresql_module):
+        monkeypatch.setattr(module, "PATIENCE", 0.3)
+
+
+def log(http: requests.Session, base_url: str) -> requests.Response:
+    return http.post(f"{base_url}/logs", json={"project": "p", "output": PAYLOAD}, timeout=30)
+
+
+def assert_unavailable(answer: requests.Response) -> None:
+    assert answer.status_code == 503
+    assert answer.json() == {"detail": "The database is locked or does not answer"}
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+def counted(http: requests.Session, base_url: str) -> int:
+    [project] = http.get(f"{base_url}/projects", timeout=30).json()["records"]
+    count: int = project["data_count"]
+    return count
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs to limit the files of another process")
+def test_a_full_disk_refuses_writes_only(
+    tmp_path: Path, spawn: Callable[..., Any], http: requests.Session
+) -> None:
+    """Without space a datapoint is answered 507 and not stored; reads go on, and with space writes do."""
+    server = spawn(tmp_path, "--db", "full.sqlite3")
+    first = log(http, server.base_url).json()["id"]
+    size = max(path.stat().st_size for path in tmp_path.iterdir())
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    written = 1
+    while (answer := log(http, server.base_url)).ok:
+        written += 1
+    assert answer.status_code == 507
+    assert answer.json() == {"detail": "The disk of the database is full; nothing was stored"}
+    assert http.get(f"{server.base_url}/logs/{first}", timeout=10).json()["output"] == PAYLOAD
+    assert counted(http, server.base_url) == written
+    assert log(http, server.base_url).status_code == 507
+
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+    assert log(http, server.base_url).status_code == 200
+    assert counted(http, server.base_url) == written + 1
+    server.process.terminate()
+    output, errors = server.process.communicate(timeout=10)
+    assert output + errors == ""
+
+
+@contextmanager
+def locked(database: Path) -> Iterator[None]:
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("ROLLBACK")
+
+
+def test_a_locked_file_is_waited_for(tmp_path: Path, http: requests.Session) -> None:
+    """A write waits for another process that writes, and reads do not."""
+    database = tmp_path / "locked.sqlite3"
+    settings = ServerSettings(port=0, database=str(database))
+    with serving_in_background(settings) as base_url, ThreadPoolExecutor(1) as threads:
+        log(http, base_url)
+        with locked(database), requests.Session() as other:
+            writing = threads.submit(log, other, base_url)
+            assert counted(http, base_url) == 1
+            assert not writing.done()
+        assert writing.result().status_code == 200
+        assert counted(http, base_url) == 2
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_file_that_stays_locked_is_unavailable(
+    tmp_path: Path, http: requests.Session, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """After a bounded time a write is answered 503; it is not made later, and those to come are."""
+    database = tmp_path / "locked.sqlite3"
+    settings = ServerSettings(port=0, database=str(database))
+    with serving_in_background(settings) as base_url:
+        log(http, base_url)
+        with locked(database):
+            assert_unavailable(log(http, base_url))
+            assert counted(http, base_url) == 1
+        assert log(http, base_url).status_code == 200
+        assert counted(http, base_url) == 2
+    assert "PAYLOAD" not in "".join(capfd.readouterr())
+
+
+def test_a_restart_of_postgresql_loses_nothing(
+    own_postgresql: Any, http: requests.Session, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Under load, calls wait for it, or are told that nobody knows; what was answered is there."""
+    stop = threading.Event()
+    answers: list[requests.Response] = []
+    settings = ServerSettings(port=0, database=own_postgresql.new_database())
+
+    def write(base_url: str) -> None:
+        with requests.Session() as own_http:
+            while not stop.is_set():
+                answers.append(log(own_http, base_url))
+
+    def wait_for_answers(number: int) -> None:
+        wanted, deadline = len(answers) + number, monotonic() + 20
+        while len(answers) < wanted:
+            assert monotonic() < deadline
+            stop.wait(0.01)
+
+    with serving_in_background(settings) as base_url, ThreadPoolExecutor(4) as threads:
+        writing = [threads.submit(write, base_url) for _ in range(4)]
+        wait_for_answers(20)
+        own_postgresql.stop()
+        own_postgresql.start()
+        wait_for_answers(20)
+        stop.set()
+        for thread in writing:
+            thread.result()
+        assert answers[-1].status_code == 200
+        for answer in answers:
+            if not answer.ok:
+                assert_unavailable(answer)
+        stored = {
+            record["id"]
+            for page in range(1, 100)
+            for record in http.get(
+                f"{base_url}/logs?project_id={answers[0].json()['project_id']}&size=100&page={page}",
+                timeout=10,
+            ).json()["records"]
+        }
+        assert {answer.json()["id"] for answer in answers if answer.ok} <= stored
+        assert len(stored) == counted(http, base_url)
+    assert "PAYLOAD" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.usefixtures("impatient")
+def test_postgresql_that_is_away_is_unavailable(
+    own_postgresql: Any, http: requests.Session, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Reads and writes are answered 503 after a bounded time, and are served again when it is back."""
+    settings = ServerSettings(port=0, database=own_postgresql.new_database())
+    with serving_in_background(settings) as base_url:
+        log(http, base_url)
+        own_postgresql.stop()
+        assert_unavailable(log(http, base_url))
+        assert_unavailable(http.get(f"{base_url}/projects", timeout=10))
+        own_postgresql.start()
+        assert log(http, base_url).status_code == 200
+        assert counted(http, base_url) == 2
+    assert "PAYLOAD" not in "".join(capfd.readouterr())
