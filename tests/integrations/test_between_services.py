@@ -1,0 +1,86 @@
+"""A call through several services, on real servers, is one session."""
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from hl_sessions import SessionManager, acurrent_session_id
+from hl_sessions.integrations.httpx import propagate
+from hl_sessions.integrations.starlette import HLSessionMiddleware
+from hl_sessions.propagation import SharedSecret
+from tests.conftest import SessionsAPI
+from tests.integrations.conftest import ServeASGI
+
+SECRET = SharedSecret("a secret of many characters")
+OTHER_SECRET = SharedSecret("another secret of many characters")
+
+Start = Callable[..., str]
+
+
+@pytest.fixture
+def start(serve_asgi: ServeASGI, manager: SessionManager, other_manager: SessionManager) -> Start:
+    """Starts a service that answers with its session and that of the services behind it."""
+    managers = iter([manager, other_manager])
+
+    def start(behind: str | None = None, *, carrier: Any = "baggage", **options: Any) -> str:
+        secret = options.get("trust") if isinstance(options.get("trust"), SharedSecret) else None
+
+        async def answer(request: Request) -> JSONResponse:
+            sessions = []
+            if behind is not None:
+                async with httpx.AsyncClient(trust_env=False) as client:
+                    propagate(client, hosts=["127.0.0.1"], carrier=carrier, secret=secret)
+                    sessions = (await client.get(behind)).json()
+            return JSONResponse([await acurrent_session_id(), *sessions])
+
+        middleware = Middleware(HLSessionMiddleware, next(managers), **options)
+        host, port = serve_asgi(Starlette(routes=[Route("/", answer)], middleware=[middleware]))
+        return f"http://{host}:{port}/"
+
+    return start
+
+
+@pytest.fixture
+def proxy(serve_asgi: ServeASGI) -> Callable[[str], str]:
+    """Starts what passes calls on with their headers, and knows nothing of sessions."""
+
+    def start(target: str) -> str:
+        async def forward(request: Request) -> JSONResponse:
+            headers = {name: value for name, value in request.headers.items() if name != "host"}
+            async with httpx.AsyncClient(trust_env=False) as client:
+                return JSONResponse((await client.get(target, headers=headers)).json())
+
+        host, port = serve_asgi(Starlette(routes=[Route("/", forward)]))
+        return f"http://{host}:{port}/"
+
+    return start
+
+
+@pytest.mark.parametrize("carrier", ["baggage", "header"])
+@pytest.mark.parametrize("trust", [SECRET, ["127.0.0.1"]], ids=["secret", "network"])
+def test_the_service_behind_joins(
+    start: Start, proxy: Callable[[str], str], sessions_api: SessionsAPI, trust: Any, carrier: str
+) -> None:
+    """One POST for both, through a proxy, too; the next call is another session."""
+    front = start(proxy(start(trust=trust)), trust=trust, carrier=carrier)
+    calls = [httpx.get(front, trust_env=False).json() for _ in range(2)]
+    assert [len({*sessions}) for sessions in calls] == [1, 1]
+    assert calls[0] != calls[1]
+    assert sessions_api.posts == 2
+
+
+@pytest.mark.parametrize("trust", [None, OTHER_SECRET, ["10.0.0.0/8"]], ids=["nobody", "secret", "network"])
+def test_a_service_that_does_not_trust_has_its_own(
+    start: Start, sessions_api: SessionsAPI, trust: Any
+) -> None:
+    """It ignores what it is told."""
+    front = start(start(trust=trust), trust=SECRET)
+    assert len({*httpx.get(front, trust_env=False).json()}) == 2
+    assert sessions_api.posts == 2
