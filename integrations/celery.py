@@ -15,7 +15,7 @@ from hl_sessions.jobs import CARRIED, carried, carried_session
 from hl_sessions.manager import SessionManager, checked_manager, default_manager
 
 try:
-    from celery import signals  # type: ignore[import-untyped]
+    from celery import signals
 except ImportError as error:
     raise ImportError(
         "hl_sessions.integrations.celery needs Celery: pip install 'hl-sessions[celery]'"

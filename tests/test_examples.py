@@ -95,3 +95,21 @@ def test_threads_have_the_session_of_the_caller(api_url: str) -> None:
     assert [line.split(":")[0] for line in lines] == ["caller", "pool 1", "pool 2", "thread"]
     assert len({line.split(": ")[1] for line in lines}) == 1
     assert "sesh_" in lines[0]
+
+
+def test_celery_logs_a_chain_of_tasks_under_the_session_of_who_sent_it(
+    api_url: str, redis_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All three datapoints, two of them from a worker, name one session."""
+    monkeypatch.setenv("REDIS_URL", f"{redis_server}/7")
+    options = ["--pool=solo", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+    command = [sys.executable, "-m", "celery", "--quiet", "-A", "celery_jobs", "worker", *options]
+    worker = subprocess.Popen(command, cwd=EXAMPLES)
+    try:
+        assert run("celery_jobs.py", api_url) == ["What is the answer? 42!"]
+    finally:
+        worker.terminate()
+        worker.wait(30)
+    logged = datapoints(api_url, "celery-jobs")
+    assert sorted(record["source"] for record in logged) == ["answer", "moderation", "search"]
+    assert len({record["session_id"] for record in logged}) == 1

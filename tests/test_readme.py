@@ -10,6 +10,7 @@ import pytest
 import requests
 from starlette.testclient import TestClient
 
+from hl_sessions.integrations.celery import disconnect
 from hl_sessions.server.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 
@@ -17,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 GUIDE = (ROOT / "docs" / "guide.md").read_text()
 DOCUMENTED_URL = "http://127.0.0.1:8642/v4"
+DOCUMENTED_REDIS = "redis://127.0.0.1:6379"
 
 
 def _blocks() -> dict[str, str]:
@@ -42,17 +44,21 @@ def api_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def run(api_url: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]:
-    """Runs a block as a user would, but against a server of the test."""
+def run(
+    api_url: str, redis_server: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], dict[str, Any]]]:
+    """Runs a block as a user would, but against servers of the test."""
     monkeypatch.setenv("HL_SESSIONS_BASE_URL", api_url)
     monkeypatch.setattr("hl_sessions.manager._default.manager", None)
 
     def run(code: str) -> dict[str, Any]:
         namespace: dict[str, Any] = {"__name__": "readme"}
-        exec(compile(code.replace(DOCUMENTED_URL, api_url), "block", "exec"), namespace)
+        code = code.replace(DOCUMENTED_URL, api_url).replace(DOCUMENTED_REDIS, redis_server)
+        exec(compile(code, "block", "exec"), namespace)
         return namespace
 
-    return run
+    yield run
+    disconnect()
 
 
 def datapoints_of(api_url: str, project: str) -> list[dict[str, Any]]:

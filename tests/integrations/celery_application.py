@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from celery import Celery  # type: ignore[import-untyped]
+from celery import Celery
 from redis import Redis
 
 from hl_sessions import SessionManager, current_session, current_session_id

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import Celery, chain, chord, group  # type: ignore[import-untyped]
+from celery import Celery, chain, chord, group
 from redis import Redis
 
 from hl_sessions import ConfigurationError, SessionManager
