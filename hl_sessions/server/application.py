@@ -14,7 +14,7 @@ from hl_sessions.server.loopback import is_loopback
 from hl_sessions.server.openapi import complete_openapi
 from hl_sessions.server.page.application import create_page
 from hl_sessions.server.rejections import NOT_FOUND, add_rejections, rejection
-from hl_sessions.server.routes import router
+from hl_sessions.server.routes import add_calls
 from hl_sessions.server.settings import ServerSettings
 
 
@@ -61,7 +61,7 @@ def create_application(settings: ServerSettings) -> FastAPI:
     )
     application.state.database = database
     application.state.keys = keys
-    application.include_router(router, prefix=BASE_PATH)
+    add_calls(application, BASE_PATH)
     complete_openapi(application)
     # What is none of the calls above is none of the pages below.
     application.router.routes.append(Route(BASE_PATH, rejection(404, NOT_FOUND)))
