@@ -1,5 +1,6 @@
 """Jobs that tell what session they run in, and fail as often as they are told."""
 
+import threading
 from typing import Any
 
 from redis import Redis
@@ -8,10 +9,6 @@ from rq.job import Job
 
 from hl_sessions import SessionManager, current_session, current_session_id
 from hl_sessions.integrations.rq import SessionJob
-
-
-class ReplacedJob(SessionJob):
-    manager = SessionManager("http://127.0.0.1:1/replaced/v4")
 
 
 def read() -> str | None:
@@ -35,6 +32,10 @@ def log_params() -> list[dict[str, str]]:
 def create() -> str | None:
     with SessionManager().session(new=True) as session:
         return session.id
+
+
+def wait() -> None:
+    threading.Event().wait()
 
 
 def fail(times: int) -> list[str]:

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from redis import Redis
 from rq import Callback, Queue, Retry
+from rq.command import send_stop_job_command
 from rq.job import Job, JobStatus
 
 from hl_sessions import SessionManager, current_session_id
 from hl_sessions.integrations.rq import SessionJob
 from tests.conftest import Answer, SessionsAPI
 from tests.core.conftest import wait_until
-from tests.integrations.rq_jobs import ReplacedJob, note, read
+from tests.integrations.rq_jobs import describe, note, read
 
 DEADLINE = 45  # seconds
 
@@ -31,39 +32,21 @@ def worker_api() -> Iterator[SessionsAPI]:
 
 @pytest.fixture(scope="module")
 def connection(redis_server: str, worker_api: SessionsAPI) -> Iterator[Redis]:
-    """To the Redis on which two workers wait, one of them with a job class of its own."""
+    """To the Redis on which a worker waits."""
     url = f"{redis_server}/5"
-    workers = [
-        subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "rq.cli",
-                "worker",
-                "--quiet",
-                "--url",
-                url,
-                "--job-class",
-                job_class,
-                queue,
-            ],
-            env={**os.environ, "HL_SESSIONS_BASE_URL": worker_api.base_url, "PYTHONPATH": "."},
-            cwd=Path(__file__).parent,
-        )
-        for queue, job_class in [
-            ("default", "hl_sessions.integrations.rq.SessionJob"),
-            ("replaced", "rq_jobs.ReplacedJob"),
-        ]
-    ]
+    command = [sys.executable, "-m", "rq.cli", "worker", "--quiet", "--url", url]
+    worker = subprocess.Popen(
+        [*command, "--job-class", "hl_sessions.integrations.rq.SessionJob", "default"],
+        env={**os.environ, "HL_SESSIONS_BASE_URL": worker_api.base_url, "PYTHONPATH": "."},
+        cwd=Path(__file__).parent,
+    )
     connection = Redis.from_url(url, socket_timeout=None)  # waits for answers as long as it takes
     try:
         yield connection
     finally:
         connection.close()
-        for worker in workers:
-            worker.terminate()
-        for worker in workers:
-            worker.wait(DEADLINE)
+        worker.terminate()
+        worker.wait(DEADLINE)
 
 
 @pytest.fixture
@@ -165,6 +148,15 @@ def test_callbacks_of_a_job_have_it(queue: Queue, manager: SessionManager, times
     assert noted(without, queue.connection) == "none"
 
 
+def test_the_callback_of_a_stopped_job_has_it(queue: Queue, manager: SessionManager) -> None:
+    """Though another process of the worker calls it."""
+    with manager.session() as session:
+        job = queue.enqueue("rq_jobs.wait", on_stopped=Callback("rq_jobs.note"))
+    wait_until(lambda: job.get_status() == JobStatus.STARTED)
+    send_stop_job_command(queue.connection, job.id)
+    assert noted(job, queue.connection) == session.id
+
+
 def test_a_session_that_could_not_be_created_goes_by_its_reference(
     queue: Queue, sessions_api: SessionsAPI
 ) -> None:
@@ -189,10 +181,14 @@ def test_a_subclass_has_a_manager_of_its_own(
     queue: Queue, connection: Redis, manager: SessionManager, worker_api: SessionsAPI
 ) -> None:
     """Else it is that of the environment."""
-    replaced = Queue("replaced", connection=connection, job_class=ReplacedJob)
+
+    class OtherJob(SessionJob):
+        manager = SessionManager("http://127.0.0.1:1/other/v4")
+
+    at_once = Queue("here", connection=connection, job_class=OtherJob, is_async=False)
     with manager.session():
-        described = [result(each.enqueue("rq_jobs.describe")) for each in (queue, replaced)]
-    base_urls = [worker_api.base_url, "http://127.0.0.1:1/replaced/v4"]
+        described = [at_once.enqueue(describe).return_value(), result(queue.enqueue("rq_jobs.describe"))]
+    base_urls = ["http://127.0.0.1:1/other/v4", worker_api.base_url]
     assert described == [f"SessionManager(base_url={base_url!r})" for base_url in base_urls]
 
 
