@@ -76,8 +76,8 @@ class SignedCookie:
         for header in cookie_headers:
             for pair in header.split(";"):
                 name, _, value = pair.partition("=")
-                if name.strip() == self.name:
-                    key = self._verified(value.strip())
+                if name.strip(" \t") == self.name:
+                    key = self._verified(value.strip(" \t"))
                     if key is not None:
                         return key
         return None

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from hl_sessions.session import Session
 
 __all__ = [
-    "SESSION",
     "HLSessionMiddleware",
     "SignedCookie",
     "header",
@@ -35,9 +34,6 @@ __all__ = [
     "path_param",
     "query",
 ]
-
-#: The key of the session in the WSGI environment.
-SESSION = "hl_sessions.session"
 
 #: Bodies of which no part is made while they are sent, and which servers treat specially.
 _FINISHED = frozenset({list, tuple, io.BufferedRandom, io.BufferedReader, io.BytesIO, io.FileIO})
@@ -88,11 +84,11 @@ class HLSessionMiddleware:
         """Run the application in the scope of a session."""
         manager = self._manager or default_manager()
         opened: Session | None = None
-        if self._incoming is not None and SESSION not in environ:
-            session = opened = self._open(manager, self._incoming, environ)
+        if self._incoming is not None:
+            session, is_joined = self._open(manager, self._incoming, environ)
+            opened = None if is_joined else session
         else:
             session = manager.new_session() if innermost_session() is None else open_session(manager)[0]
-        environ[SESSION] = session
         if self._response_header is not None or isinstance(session, BrowserSession):
             start_response = _WithHeaders(start_response, self._response_header, session)
         token = enter_session(session)
@@ -108,11 +104,13 @@ class HLSessionMiddleware:
             return body
         return (_SizedBody if hasattr(body, "__len__") else _Body)(body, session, opened)
 
-    def _open(self, manager: SessionManager, incoming: Incoming, environ: WSGIEnvironment) -> Session:
+    def _open(
+        self, manager: SessionManager, incoming: Incoming, environ: WSGIEnvironment
+    ) -> tuple[Session, bool]:
         request = _Request(environ, self._native_request)
         if incoming.max_body and _is_json(environ):
             request.read_body(incoming.max_body)
-        return open_session(manager, new=True, make=lambda: incoming.session(manager, request))[0]
+        return open_session(manager, make=lambda: incoming.session(manager, request))
 
     def _native_request(self, environ: WSGIEnvironment) -> Any:
         """Give the request object that functions of the user are given."""
