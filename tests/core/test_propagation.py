@@ -217,7 +217,7 @@ def test_whatever_comes_names_a_well_formed_id_or_none(clock: Any) -> None:
     text = st.sampled_from(fragments) | st.text(max_size=20)
     header = st.lists(text, max_size=12).map("".join)
 
-    @settings(max_examples=400, deadline=None, database=None)
+    @settings(max_examples=150, deadline=None, database=None)
     @given(st.lists(header, max_size=3), st.lists(header, max_size=2))
     def check(baggage: list[str], plain: list[str]) -> None:
         named = session_ids(baggage, plain)
