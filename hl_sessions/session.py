@@ -201,11 +201,11 @@ class Session:
         Raises:
             HLSessionsError: as for :attr:`id`.
         """
-        return self._log_params(self.id)
+        return self._log_params(None if self._logs_by_reference() else self.id)
 
     async def alog_params(self) -> dict[str, str]:
         """Give what :meth:`log_params` gives, while the event loop keeps running."""
-        return self._log_params(await self.aid())
+        return self._log_params(None if self._logs_by_reference() else await self.aid())
 
     def end(self) -> None:
         """End the conversation: the next scope with the same key starts a new session.
@@ -232,10 +232,13 @@ class Session:
     def _log_params(self, session_id: str | None) -> dict[str, str]:
         with agreement.lock:
             session_id = session_id or self._id
-            if session_id is not None and not (self._details is not None and self._details.logs_by_reference):
+            if session_id is not None and not self._logs_by_reference():
                 return {"session_id": session_id}
             self._log_by_reference()
             return {"session_reference_id": self.reference_id}
+
+    def _logs_by_reference(self) -> bool:
+        return self._details is not None and self._details.logs_by_reference
 
     def _log_by_reference(self) -> None:
         with agreement.lock:

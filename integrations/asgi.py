@@ -15,7 +15,7 @@ from hl_sessions.context import enter_session, leave_session
 from hl_sessions.errors import ConfigurationError, HLSessionsError
 from hl_sessions.headers import checked_header_name
 from hl_sessions.integrations.cookies import BrowserSession, SignedCookie
-from hl_sessions.integrations.incoming import incoming, parsed_json
+from hl_sessions.integrations.incoming import Request, incoming
 from hl_sessions.integrations.keys import django_path_param, header, json_field, path_param, query
 from hl_sessions.manager import SessionManager, checked_manager, default_manager
 from hl_sessions.scope import open_session
@@ -130,7 +130,7 @@ class HLSessionMiddleware:
         self, manager: SessionManager, incoming: Incoming, scope: ASGIScope, receive: Receive, send: Send
     ) -> None:
         request = _Request(scope, self._native_request)
-        if incoming.max_body and scope["type"] == "http" and _is_json(request):
+        if incoming.max_body and scope["type"] == "http" and request.is_json():
             receive = await request.read_body(receive, incoming.max_body)
         session = scope[SESSION] = incoming.session(manager, request)
         token = enter_session(session)
@@ -197,17 +197,10 @@ class HLSessionMiddleware:
         return headers
 
 
-class _Request:
-    """A request as ASGI has it; see :class:`hl_sessions.integrations.incoming.Request`."""
-
-    def __init__(self, scope: ASGIScope, make_native: Callable[[ASGIScope], Any]) -> None:
-        self._scope = scope
-        self._make_native = make_native
-        self._body = b""
-
+class _Request(Request):
     @property
-    def native(self) -> Any:
-        return self._make_native(self._scope)
+    def content_type(self) -> str:
+        return ",".join(self.headers("Content-Type"))
 
     @property
     def peer(self) -> str:
@@ -222,10 +215,6 @@ class _Request:
     def query_string(self) -> bytes:
         query_string: bytes = self._scope.get("query_string") or b""
         return query_string
-
-    @property
-    def json(self) -> object:
-        return parsed_json(self._body)
 
     def headers(self, name: str) -> list[str]:
         field = name.lower().encode("ascii")
@@ -254,11 +243,6 @@ class _Request:
             return messages.pop() if messages else await receive()
 
         return receive_again
-
-
-def _is_json(request: _Request) -> bool:
-    media_type = ",".join(request.headers("Content-Type")).partition(";")[0].strip().lower()
-    return media_type == "application/json" or media_type.endswith("+json")
 
 
 async def _send_server_error(send: Send) -> None:

@@ -26,7 +26,7 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
+    from collections.abc import MutableMapping
 
     from hl_sessions.integrations.incoming import Key, Trust
 
@@ -126,6 +126,6 @@ class _Middleware(wsgi.HLSessionMiddleware):
         super().__init__(app.wsgi_app, manager, **options)
         self._request_class = app.request_class
 
-    def _native_request(self, environ: WSGIEnvironment) -> flask.Request:
-        request: flask.Request = environ.get("werkzeug.request") or self._request_class(environ)
+    def _native_request(self, environ: MutableMapping[str, Any]) -> flask.Request:
+        request: flask.Request = environ.get("werkzeug.request") or self._request_class({**environ})
         return request

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+from abc import ABC, abstractmethod
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from hl_sessions.conversation import RequestSession, checked_key
 from hl_sessions.errors import ConfigurationError
@@ -15,7 +16,7 @@ from hl_sessions.integrations.keys import RequestKey
 from hl_sessions.propagation import BAGGAGE_HEADER, PLAIN_HEADER, SharedSecret, session_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, MutableMapping, Sequence
 
     from hl_sessions.manager import SessionManager
     from hl_sessions.session import Session
@@ -23,37 +24,69 @@ if TYPE_CHECKING:
     Key = RequestKey | Callable[[Any], object]
     Trust = SharedSecret | Sequence[str] | Callable[[Any], object]
 
-__all__ = ["Incoming", "Request", "incoming", "parsed_json"]
+__all__ = ["Incoming", "Request", "incoming"]
 
 logger = logging.getLogger("hl_sessions")
 
 
-class Request(Protocol):
-    """A request, as its gateway has it."""
+class Request(ABC):
+    """A request, as its gateway has it.
+
+    Args:
+        scope: what the gateway says of it.
+        make_native: gives the request object of the framework.
+    """
+
+    def __init__(
+        self, scope: MutableMapping[str, Any], make_native: Callable[[MutableMapping[str, Any]], Any]
+    ) -> None:
+        self._scope = scope
+        self._make_native = make_native
+        self._body = b""
 
     @property
     def native(self) -> Any:
-        """The request object of the framework, which callables of the user are given."""
-
-    @property
-    def peer(self) -> str:
-        """The address that it comes from, empty if that is unknown."""
-
-    @property
-    def is_secure(self) -> bool:
-        """Whether it came by HTTPS."""
-
-    @property
-    def query_string(self) -> bytes:
-        """What follows the ``?``."""
+        """The request object of the framework, which functions of the user are given."""
+        return self._make_native(self._scope)
 
     @property
     def json(self) -> object:
         """Its body, ``None`` if that is no JSON, or longer than the key allows."""
+        try:
+            return json.loads(self._body)
+        except (ValueError, RecursionError):
+            return None
 
+    def is_json(self) -> bool:
+        """Whether it says that its body is JSON."""
+        media_type = self.content_type.partition(";")[0].strip().lower()
+        return media_type == "application/json" or media_type.endswith("+json")
+
+    @property
+    @abstractmethod
+    def content_type(self) -> str:
+        """What it says its body is, empty if nothing."""
+
+    @property
+    @abstractmethod
+    def peer(self) -> str:
+        """The address that it comes from, empty if that is unknown."""
+
+    @property
+    @abstractmethod
+    def is_secure(self) -> bool:
+        """Whether it came by HTTPS."""
+
+    @property
+    @abstractmethod
+    def query_string(self) -> bytes:
+        """What follows the ``?``."""
+
+    @abstractmethod
     def headers(self, name: str) -> list[str]:
         """The values of a header."""
 
+    @abstractmethod
     def path_param(self, name: str) -> object:
         """A parameter of the route, once the application has found the route."""
 
@@ -145,14 +178,6 @@ def incoming(key: Key | None, cookie: SignedCookie | None, trust: Trust | None) 
         ConfigurationError: as for :class:`Incoming`.
     """
     return None if key is None and cookie is None and trust is None else Incoming(key, cookie, trust)
-
-
-def parsed_json(body: bytes) -> object:
-    """Give what a body says, ``None`` if it is no JSON."""
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _check_function(name: str, value: object, way_out: str) -> None:

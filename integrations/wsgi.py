@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from hl_sessions.context import enter_session, innermost_session, leave_session
 from hl_sessions.headers import checked_header_name
 from hl_sessions.integrations.cookies import BrowserSession, SignedCookie
-from hl_sessions.integrations.incoming import incoming, parsed_json
+from hl_sessions.integrations.incoming import Request, incoming
 from hl_sessions.integrations.keys import django_path_param, header, json_field, path_param, query
 from hl_sessions.manager import SessionManager, checked_manager, default_manager
 from hl_sessions.scope import open_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator, MutableMapping
 
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -108,59 +108,49 @@ class HLSessionMiddleware:
         self, manager: SessionManager, incoming: Incoming, environ: WSGIEnvironment
     ) -> tuple[Session, bool]:
         request = _Request(environ, self._native_request)
-        if incoming.max_body and _is_json(environ):
+        if incoming.max_body and request.is_json():
             request.read_body(incoming.max_body)
         return open_session(manager, make=lambda: incoming.session(manager, request))
 
-    def _native_request(self, environ: WSGIEnvironment) -> Any:
+    def _native_request(self, environ: MutableMapping[str, Any]) -> Any:
         """Give the request object that functions of the user are given."""
         return environ
 
 
-class _Request:
-    """A request as WSGI has it; see :class:`hl_sessions.integrations.incoming.Request`."""
-
-    def __init__(self, environ: WSGIEnvironment, make_native: Callable[[WSGIEnvironment], Any]) -> None:
-        self._environ = environ
-        self._make_native = make_native
-        self._body = b""
-
+class _Request(Request):
     @property
-    def native(self) -> Any:
-        return self._make_native(self._environ)
+    def content_type(self) -> str:
+        content_type: str = self._scope.get("CONTENT_TYPE", "")
+        return content_type
 
     @property
     def peer(self) -> str:
-        peer: str = self._environ.get("REMOTE_ADDR", "")
+        peer: str = self._scope.get("REMOTE_ADDR", "")
         return peer
 
     @property
     def is_secure(self) -> bool:
-        return self._environ.get("wsgi.url_scheme") == "https"
+        return self._scope.get("wsgi.url_scheme") == "https"
 
     @property
     def query_string(self) -> bytes:
-        query_string: str = self._environ.get("QUERY_STRING", "")
+        query_string: str = self._scope.get("QUERY_STRING", "")
         return query_string.encode("latin-1", "replace")
 
-    @property
-    def json(self) -> object:
-        return parsed_json(self._body)
-
     def headers(self, name: str) -> list[str]:
-        value = self._environ.get("HTTP_" + name.upper().replace("-", "_"))
+        value = self._scope.get("HTTP_" + name.upper().replace("-", "_"))
         return [] if value is None else [value]
 
     def path_param(self, name: str) -> object:
-        request = self._environ.get("werkzeug.request")  # of Flask
+        request = self._scope.get("werkzeug.request")  # of Flask
         if request is not None:
             return (request.view_args or {}).get(name)
-        return django_path_param(self._environ.get("PATH_INFO", ""), name)
+        return django_path_param(self._scope.get("PATH_INFO", ""), name)
 
     def read_body(self, limit: int) -> None:
         """Read the body, and put one there that can be read once more; one over ``limit`` bytes is left."""
-        body, length = self._environ["wsgi.input"], self._environ.get("CONTENT_LENGTH") or None
-        if length is None and not self._environ.get("wsgi.input_terminated"):
+        body, length = self._scope["wsgi.input"], self._scope.get("CONTENT_LENGTH") or None
+        if length is None and not self._scope.get("wsgi.input_terminated"):
             return  # there is none, or nothing says where it ends
         try:
             size = limit + 1 if length is None else int(length)
@@ -171,9 +161,9 @@ class _Request:
         start = body.read(size)
         if len(start) <= limit:
             self._body = start
-            self._environ["wsgi.input"] = io.BytesIO(start)
+            self._scope["wsgi.input"] = io.BytesIO(start)
         else:
-            self._environ["wsgi.input"] = io.BufferedReader(_Chained(start, body))
+            self._scope["wsgi.input"] = io.BufferedReader(_Chained(start, body))
 
 
 class _Chained(io.RawIOBase):
@@ -193,11 +183,6 @@ class _Chained(io.RawIOBase):
             chunk = self._rest.read(len(buffer))
         buffer[: len(chunk)] = chunk
         return len(chunk)
-
-
-def _is_json(environ: WSGIEnvironment) -> bool:
-    media_type: str = environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
-    return media_type == "application/json" or media_type.endswith("+json")
 
 
 def _is_file_wrapper(body: object, environ: WSGIEnvironment) -> bool:
