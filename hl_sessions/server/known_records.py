@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import chain
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import Column, Connection, Row, Table, select
+from sqlalchemy import Column, Connection, Row, Select, Table, bindparam, select
 
 from hl_sessions.server.tables import logs, projects, sessions
 from hl_sessions.server.wire import LogRequest
@@ -79,6 +80,14 @@ class KnownRecords:
         self.logs_by_reference |= others.logs_by_reference
 
 
+@cache
+def _query(table: Table, name: str) -> Select[Any]:
+    return select(*_SHOWN[table]).where(
+        table.c.organisation_id.in_(bindparam("organisations", expanding=True)),
+        table.c[name].in_(bindparam("wanted", expanding=True)),
+    )
+
+
 def look_up(connection: Connection, requests: Sequence[tuple[int, Sequence[LogRequest]]]) -> KnownRecords:
     """Give what is there of all that the logs refer to; of another organisation's it may be more.
 
@@ -93,13 +102,10 @@ def look_up(connection: Connection, requests: Sequence[tuple[int, Sequence[LogRe
     def find(table: Table, name: str, *attributes: str, more: Iterable[str] = ()) -> Iterator[Row[Any]]:
         named = {getattr(request, attribute) for request in given for attribute in attributes} | set(more)
         values = sorted(named - {None})
-        shown = _SHOWN[table]
         for start in range(0, len(values), _LOOKED_UP_AT_ONCE):
-            query = select(*shown).where(
-                table.c.organisation_id.in_(organisation_ids),
-                table.c[name].in_(values[start : start + _LOOKED_UP_AT_ONCE]),
-            )
-            yield from connection.execute(query)
+            wanted = values[start : start + _LOOKED_UP_AT_ONCE]
+            parameters = {"organisations": organisation_ids, "wanted": wanted}
+            yield from connection.execute(_query(table, name), parameters)
 
     for row in chain(find(projects, "id", "project_id"), find(projects, "name", "project")):
         project = KnownProject(row.id, row.organisation_id, row.name)

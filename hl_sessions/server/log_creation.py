@@ -22,8 +22,8 @@ from hl_sessions.server.wire_configs import described_config
 _NOT_COPIED: Final = frozenset(
     {"project", "session_reference_id", "parent_reference_id", "config", "feedback"}
 )
-_EMPTY_ROW: Final = dict.fromkeys(column.name for column in logs.c if column is not logs.c.sequence)
-"""Rows that are inserted together have to name the same columns."""
+_EMPTY_ROW: Final = dict.fromkeys(str(column.name) for column in logs.c if column is not logs.c.sequence)
+"""What a row has where a log has nothing. The names are plain texts: SQLAlchemy's own are slow to dump."""
 
 
 @dataclass

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Column, Connection, Select, cast, func, select, update
+from sqlalchemy import BigInteger, Column, Connection, Select, bindparam, cast, func, select, update
 
 from hl_sessions.server.bulk_insert import insert_rows
 from hl_sessions.server.identifiers import SESSION, new_identifier
@@ -15,6 +15,10 @@ from hl_sessions.server.tables import logs, project_sessions, projects, sessions
 
 _LOOKED_UP_AT_ONCE: Final = 1000
 """How many IDs one statement names; no database takes any number of them."""
+
+_IS_WANTED: Final = sessions.c.id.in_(bindparam("wanted", expanding=True))
+_SEQUENCES: Final = select(sessions.c.id, sessions.c.sequence).where(_IS_WANTED)
+_TOUCH: Final = update(sessions).where(_IS_WANTED).values(updated_at=bindparam("now"))
 
 
 def create_sessions(connection: Connection, organisation_ids: Sequence[int]) -> list[str]:
@@ -36,16 +40,16 @@ def create_sessions(connection: Connection, organisation_ids: Sequence[int]) -> 
 def find_sequences(connection: Connection, session_ids: Sequence[str]) -> Iterator[tuple[str, int]]:
     """Answer the ID and the sequence of each of these sessions."""
     for start in range(0, len(session_ids), _LOOKED_UP_AT_ONCE):
-        wanted = sessions.c.id.in_(session_ids[start : start + _LOOKED_UP_AT_ONCE])
-        for row in connection.execute(select(sessions.c.id, sessions.c.sequence).where(wanted)):
+        wanted = {"wanted": session_ids[start : start + _LOOKED_UP_AT_ONCE]}
+        for row in connection.execute(_SEQUENCES, wanted):
             yield row.id, row.sequence
 
 
 def touch_sessions(connection: Connection, session_ids: Sequence[str], now: datetime) -> None:
     """Note that something in these sessions has changed."""
     for start in range(0, len(session_ids), _LOOKED_UP_AT_ONCE):
-        touched = sessions.c.id.in_(session_ids[start : start + _LOOKED_UP_AT_ONCE])
-        connection.execute(update(sessions).where(touched).values(updated_at=now))
+        touched = session_ids[start : start + _LOOKED_UP_AT_ONCE]
+        connection.execute(_TOUCH, {"wanted": touched, "now": now})
 
 
 def get_session(connection: Connection, organisation_id: int, session_id: str) -> dict[str, Any] | None:
