@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from hl_sessions.server.exchange import exchange_of
+from hl_sessions.server.health import LIVENESS
 from hl_sessions.server.key_ring import KeyHolder, KeyRing
 from hl_sessions.server.loopback import is_loopback
 from hl_sessions.server.rejections import rejection
@@ -37,7 +39,8 @@ class AccessMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if not self._keys.is_fresh():
+        # Whether this process is alive has nothing to do with the database.
+        if scope["path"] != LIVENESS and not self._keys.is_fresh():
             await self._keys.refresh()
         if self._keys.is_open():
             _let_in(scope, self._keys.default_organisation_id)
@@ -49,6 +52,7 @@ class AccessMiddleware:
                 await rejection(401, "The API key is missing or wrong")(scope, receive, send)
                 return
             _let_in(scope, holder.organisation_id)
+            exchange_of(scope).key_id = holder.key_id
         await self._app(scope, receive, send)
 
     def _holder(self, scope: Scope) -> KeyHolder | None:

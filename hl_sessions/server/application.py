@@ -1,19 +1,27 @@
 """The application: the routes, who may call them, and the database behind them."""
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from hl_sessions.server.access import BASE_PATH, AccessMiddleware
+from hl_sessions.server.access_log import AccessLog
 from hl_sessions.server.body_limit import BodyLimitMiddleware
 from hl_sessions.server.database import Database
+from hl_sessions.server.health import health_routes
 from hl_sessions.server.key_ring import KeyRing
 from hl_sessions.server.loopback import is_loopback
+from hl_sessions.server.metrics import Metrics
+from hl_sessions.server.observation import ObservationMiddleware
 from hl_sessions.server.openapi import complete_openapi
 from hl_sessions.server.page.application import create_page
 from hl_sessions.server.rejections import NOT_FOUND, add_rejections, rejection
+from hl_sessions.server.route_templates import route_templates
 from hl_sessions.server.routes import add_calls
 from hl_sessions.server.settings import ServerSettings
 
@@ -38,7 +46,8 @@ def create_application(settings: ServerSettings) -> FastAPI:
         OpenServerError: When other machines could call, and no key keeps them out.
         sqlalchemy.exc.DBAPIError: When the database cannot be opened.
     """
-    database = Database.open(settings.database_url)
+    metrics = Metrics()
+    database = Database.open(settings.database_url, metrics)
     try:
         keys = _open_keys(database, settings)
     except BaseException:
@@ -51,7 +60,9 @@ def create_application(settings: ServerSettings) -> FastAPI:
         database.close()
 
     # FastAPI's own documentation pages load their scripts from the internet.
-    application = FastAPI(
+    application = _ObservedApplication(
+        metrics,
+        AccessLog(sys.stdout.fileno()) if settings.access_log else None,
         title="hl-sessions",
         openapi_url=f"{BASE_PATH}/openapi.json",
         docs_url=None,
@@ -66,12 +77,27 @@ def create_application(settings: ServerSettings) -> FastAPI:
     # What is none of the calls above is none of the pages below.
     application.router.routes.append(Route(BASE_PATH, rejection(404, NOT_FOUND)))
     application.mount(BASE_PATH, rejection(404, NOT_FOUND))
+    application.router.routes.extend(health_routes(database, metrics))
     application.mount("/", create_page(database, keys))
     add_rejections(application)
     # The last one added comes first: nobody's body is read before it is clear that they may call.
     application.add_middleware(BodyLimitMiddleware, max_body=settings.max_body)
     application.add_middleware(AccessMiddleware, keys=keys)
     return application
+
+
+class _ObservedApplication(FastAPI):
+    """Observes requests from outside of all other layers: those that end in an unexpected error too."""
+
+    def __init__(self, metrics: Metrics, access_log: AccessLog | None, **options: Any) -> None:
+        super().__init__(**options)
+        self._metrics = metrics
+        self._access_log = access_log
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return ObservationMiddleware(
+            super().build_middleware_stack(), route_templates(self.routes), self._metrics, self._access_log
+        )
 
 
 def _open_keys(database: Database, settings: ServerSettings) -> KeyRing:

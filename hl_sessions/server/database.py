@@ -1,15 +1,17 @@
 """The database as the routes see it: reads side by side, writes in groups."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine
 
+from hl_sessions.server.database_errors import DatabaseError
 from hl_sessions.server.engines import READERS, for_reading, for_writing, open_engine
 from hl_sessions.server.group_commit import GroupCommit, durable_transaction
 from hl_sessions.server.migrating import upgrade
+from hl_sessions.server.observing import DatabaseObserver
 from hl_sessions.server.retrying import retrying
 
 Result = TypeVar("Result")
@@ -24,17 +26,19 @@ class Database:
 
     Args:
         engine: The engine of a database that has the tables.
+        observer: Is told what is done for requests, that is by ``read``, ``write`` and ``write_together``.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, observer: DatabaseObserver | None = None) -> None:
         self._engine = engine
         self._engine_for_reading = for_reading(engine)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="hl-sessions-reader")
         self._engine_for_writing = for_writing(engine)
-        self._writes = GroupCommit(self._engine_for_writing)
+        self._observer = observer
+        self._writes = GroupCommit(self._engine_for_writing, observer)
 
     @classmethod
-    def open(cls, url: URL) -> "Database":
+    def open(cls, url: URL, observer: DatabaseObserver | None = None) -> "Database":
         """Open the database, and bring its tables up to date.
 
         Raises:
@@ -47,18 +51,19 @@ class Database:
         except BaseException:
             engine.dispose()
             raise
-        return cls(engine)
+        return cls(engine, observer)
 
     async def read(self, query: Callable[[Connection], Result]) -> Result:
         """Answer what ``query`` returns; all its statements see the same state."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, query)
+        reading = asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, query)
+        return await self._observed(reading)
 
     async def write(self, change: Callable[[Connection], Result]) -> Result:
         """Answer what ``change`` returns once its changes are durable; when it raises, there are none.
 
         It may be called again, after what it did before was undone.
         """
-        result: Result = await self._writes.make(_one_by_one, change)
+        result: Result = await self._observed(self._writes.make(_one_by_one, change))
         return result
 
     async def write_together(
@@ -73,7 +78,7 @@ class Database:
                 gave the argument, and after which nothing of it may be left.
             argument: One of them.
         """
-        result: Result = await self._writes.make(changes, argument)
+        result: Result = await self._observed(self._writes.make(changes, argument))
         return result
 
     def read_now(self, query: Callable[[Connection], Result]) -> Result:
@@ -99,6 +104,14 @@ class Database:
         self._writes.close()
         self._readers.shutdown()
         self._engine.dispose()
+
+    async def _observed(self, doing: Awaitable[Result]) -> Result:
+        try:
+            return await doing
+        except DatabaseError as error:
+            if self._observer is not None:
+                self._observer.failed(error)
+            raise
 
 
 def _one_by_one(connection: Connection, changes: Sequence[Callable[[Connection], Any]]) -> list[Any]:

@@ -18,6 +18,7 @@ from hl_sessions.server.database_errors import (
     is_full,
     is_passing,
 )
+from hl_sessions.server.observing import DatabaseObserver
 from hl_sessions.server.retrying import retrying
 
 _LARGEST_GROUP: Final = 256
@@ -43,10 +44,12 @@ class GroupCommit:
 
     Args:
         engine: Where to make them.
+        observer: Is told how many of them each transaction held.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, observer: DatabaseObserver | None = None) -> None:
         self._engine = engine
+        self._observer = observer
         self._is_running = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="hl-sessions-writer")
         self._waiting: list[_Waiting] = []
@@ -84,6 +87,9 @@ class GroupCommit:
             outcomes = retrying(lambda: self._commit(group))
         except Exception as error:  # noqa: BLE001 - it belongs to those who wait
             outcomes = [error] * len(group)
+        else:
+            if self._observer is not None:
+                self._observer.committed(len(group))
         # One wake-up for all of them.
         loop.call_soon_threadsafe(self._finish, loop, group, outcomes)
 

@@ -24,6 +24,7 @@ from hl_sessions.server.calls import (
     refuse_other_filters,
     write_for,
 )
+from hl_sessions.server.exchange import exchange_of
 from hl_sessions.server.log_creation import create_logs
 from hl_sessions.server.log_filter import FirstTime, LastTime, LogFilter
 from hl_sessions.server.log_records import delete_logs, get_log, list_logs, update_log
@@ -118,7 +119,11 @@ async def delete_some_logs(request: Request, ids: Annotated[list[LogId], Query(a
 
 
 async def _create_logs(request: Request, given: Sequence[LogRequest]) -> Sequence[dict[str, str]]:
-    return await database_of(request).write_together(create_logs, (organisation_of(request), given))
+    created = await database_of(request).write_together(create_logs, (organisation_of(request), given))
+    session_ids = {log.get("session_id") for log in created}
+    if len(session_ids) == 1:
+        exchange_of(request.scope).session_id = session_ids.pop()
+    return created
 
 
 async def _update_log(request: Request, condition: ColumnElement[bool]) -> Response:

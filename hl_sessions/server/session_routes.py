@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from hl_sessions.server.access import organisation_of
 from hl_sessions.server.answers import CreatedSession, SessionAnswer, SessionPage
 from hl_sessions.server.calls import PageNumber, PageSize, database_of, found, read_for
+from hl_sessions.server.exchange import exchange_of
 from hl_sessions.server.json_body import json_response
 from hl_sessions.server.openapi import NOT_FOUND
 from hl_sessions.server.pages import Page
@@ -20,6 +21,7 @@ router: Final = APIRouter(tags=["Sessions"])
 async def post_session(request: Request) -> Response:
     """Make a session."""
     session_id = await database_of(request).write_together(create_sessions, organisation_of(request))
+    exchange_of(request.scope).session_id = session_id
     return json_response({"id": session_id}, 201)
 
 

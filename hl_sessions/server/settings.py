@@ -18,6 +18,8 @@ class ServerSettings:
         api_key: A key that callers may send, beside those in the database. Without any key every caller is
             let in, which is only allowed on a loopback address.
         max_body: The longest request body that is read, in bytes.
+        workers: How many processes serve.
+        access_log: Whether each request is logged to the standard output.
 
     Raises:
         ValueError: When a value cannot be served.
@@ -28,6 +30,8 @@ class ServerSettings:
     database: str = "hl-sessions.sqlite3"
     api_key: str | None = field(default=None, repr=False)
     max_body: int = 10 * 1024 * 1024
+    workers: int = 1
+    access_log: bool = False
 
     def __post_init__(self) -> None:
         if self.api_key == "":
@@ -40,6 +44,8 @@ class ServerSettings:
             raise ValueError("the API key may hold printable ASCII characters only, and no spaces around it")
         if self.max_body < 1:
             raise ValueError(f"the longest body has to be at least 1 byte, not {self.max_body}")
+        if self.workers < 1:
+            raise ValueError(f"at least 1 process has to serve, not {self.workers}")
         # A database that cannot be is a wrong setting too, and known before anything starts.
         _ = self.database_url
 

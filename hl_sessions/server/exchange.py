@@ -1,0 +1,62 @@
+"""What is known of a request and its answer, for the access log and the metrics."""
+
+from time import perf_counter
+from typing import Final
+
+from starlette.types import Message, Scope, Send
+
+REQUEST_ID_HEADER: Final = "X-Request-ID"
+
+_STATE: Final = "exchange"
+_HEADER: Final = REQUEST_ID_HEADER.lower().encode()
+
+
+class Exchange:
+    """One request and what is answered to it; whoever learns something of it notes it here.
+
+    Args:
+        request_id: The ID to be sent back with the answer.
+        send: Sends the answer.
+
+    Attributes:
+        status: The status of the answer; ``None`` as long as there is none.
+        sent: The length of what was sent of the body of the answer, in bytes.
+        session_id: The session that the call names or makes.
+        key_id: The ID, which opens nothing, of the key that the caller has sent.
+    """
+
+    __slots__ = ("_begun", "_send", "key_id", "request_id", "sent", "session_id", "status")
+
+    def __init__(self, request_id: str, send: Send) -> None:
+        self.request_id = request_id
+        self.status: int | None = None
+        self.sent = 0
+        self.session_id: str | None = None
+        self.key_id: str | None = None
+        self._send = send
+        self._begun = perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """The time since the request has arrived."""
+        return perf_counter() - self._begun
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the answer, and note what it was; the ID of the request goes with it."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message.get("headers", ()), (_HEADER, self.request_id.encode())]
+        else:
+            self.sent += len(message.get("body", b""))
+        await self._send(message)
+
+
+def begin_exchange(scope: Scope, exchange: Exchange) -> None:
+    """Let the application find the exchange with ``exchange_of``."""
+    scope.setdefault("state", {})[_STATE] = exchange
+
+
+def exchange_of(scope: Scope) -> Exchange:
+    """Give the exchange that a request of this application belongs to."""
+    exchange: Exchange = scope["state"][_STATE]
+    return exchange

@@ -1,0 +1,83 @@
+"""The routes for who runs the server: is it alive, can it serve, how is it doing. They need no key."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from prometheus_client import CONTENT_TYPE_LATEST
+from sqlalchemy import Connection, select
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from hl_sessions.server.database import Database
+from hl_sessions.server.database_errors import DatabaseError
+from hl_sessions.server.metrics import Metrics
+from hl_sessions.server.rejections import rejection
+from hl_sessions.server.tables import organisations
+
+LIVENESS: Final = "/healthz"
+READINESS: Final = "/readyz"
+METRICS: Final = "/metrics"
+
+PATIENCE: Final = 1.0
+"""How long the database may take for a small query, in seconds, for the server to count as ready."""
+
+
+class Readiness:
+    """Knows whether the database answers.
+
+    Args:
+        database: The database.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._asking: asyncio.Task[bool] | None = None
+
+    async def is_ready(self) -> bool:
+        """Ask the database; all who want to know at once share one query, however often they ask."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask())
+        answered, _ = await asyncio.wait([self._asking], timeout=PATIENCE)
+        return any(task.result() for task in answered)
+
+    async def _ask(self) -> bool:
+        try:
+            await self._database.read(_read_something)
+        except DatabaseError:
+            return False
+        return True
+
+
+def health_routes(database: Database, metrics: Metrics) -> Sequence[Route]:
+    """Make the routes.
+
+    Args:
+        database: What has to answer for the server to be ready.
+        metrics: What is told at ``/metrics``.
+    """
+    readiness = Readiness(database)
+
+    async def tell_liveness(_request: Request) -> Response:
+        return JSONResponse({"status": "alive"})
+
+    async def tell_readiness(_request: Request) -> Response:
+        if await readiness.is_ready():
+            return JSONResponse({"status": "ready"})
+        return rejection(503, "The database does not answer")
+
+    # Not a coroutine function: with several processes it reads files.
+    def tell_metrics(_request: Request) -> Response:
+        return Response(metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+    return [
+        Route(LIVENESS, tell_liveness),
+        Route(READINESS, tell_readiness),
+        Route(METRICS, tell_metrics),
+    ]
+
+
+def _read_something(connection: Connection) -> None:
+    # From a table, as the connection alone says nothing about the file behind it.
+    connection.execute(select(organisations.c.sequence).limit(1))

@@ -1,0 +1,123 @@
+"""What Prometheus is told: counts and times, without names, IDs or payloads."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from hl_sessions.server.database_errors import (
+    DatabaseError,
+    DatabaseFullError,
+    DatabaseUnavailableError,
+)
+
+SHARED_DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable that names the folder where processes share their counts; read when this module is loaded."""
+
+_METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+# A caller can make up any number of others.
+_OTHER_METHOD: Final = "other"
+_NO_ROUTE: Final = "none"
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_WRITES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Metrics:
+    """The metrics of one application; with ``SHARED_DIRECTORY``, of those of all processes that share it."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "hl_sessions_http_requests",
+            "Requests that were answered.",
+            ["method", "route", "status"],
+            registry=self._registry,
+        )
+        self._durations = Histogram(
+            "hl_sessions_http_request_duration_seconds",
+            "Time from the arrival of a request to the end of its answer.",
+            ["method", "route"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._in_flight = Gauge(
+            "hl_sessions_http_requests_in_flight",
+            "Requests that are being answered.",
+            multiprocess_mode="livesum",
+            registry=self._registry,
+        )
+        self._writes = Histogram(
+            "hl_sessions_database_writes_per_commit",
+            "Requests whose writes shared one transaction.",
+            buckets=_WRITES,
+            registry=self._registry,
+        )
+        self._database_errors = Counter(
+            "hl_sessions_database_errors",
+            "Reads and writes that the database failed, after all retries.",
+            ["reason"],
+            registry=self._registry,
+        )
+        for reason in ("full", "unavailable", "unexpected"):
+            self._database_errors.labels(reason)
+        # Finding a child by its labels takes longer than counting.
+        self._children: dict[tuple[str, str | None, int], tuple[Counter, Histogram]] = {}
+
+    def request_begins(self) -> None:
+        """Count a request that has arrived."""
+        self._in_flight.inc()
+
+    def request_ends(self, method: str, route: str | None, status: int, seconds: float) -> None:
+        """Count an answer.
+
+        Args:
+            method: The method of the request, whatever it is.
+            route: The template of its route; ``None`` when it has none.
+            status: The status of the answer.
+            seconds: How long it took.
+        """
+        if method not in _METHODS:
+            method = _OTHER_METHOD
+        children = self._children.get((method, route, status))
+        if children is None:
+            labels = (method, route or _NO_ROUTE)
+            children = self._requests.labels(*labels, str(status)), self._durations.labels(*labels)
+            self._children[method, route, status] = children
+        requests, durations = children
+        requests.inc()
+        durations.observe(seconds)
+        self._in_flight.dec()
+
+    def committed(self, writes: int) -> None:
+        """Count a transaction that holds the writes of so many requests."""
+        self._writes.observe(writes)
+
+    def failed(self, error: DatabaseError) -> None:
+        """Count what the database did not do."""
+        if isinstance(error, DatabaseFullError):
+            reason = "full"
+        elif isinstance(error, DatabaseUnavailableError):
+            reason = "unavailable"
+        else:
+            reason = "unexpected"
+        self._database_errors.labels(reason).inc()
+
+    def render(self) -> bytes:
+        """Give all metrics in the text format of Prometheus."""
+        if SHARED_DIRECTORY not in os.environ:
+            return generate_latest(self._registry)
+        everybody = CollectorRegistry()
+        MultiProcessCollector(everybody)  # type: ignore[no-untyped-call]
+        return generate_latest(everybody)
+
+
+def forget_process(process_id: int, directory: Path) -> None:
+    """Take the requests of a process that has ended out of those in flight; what it counted stays.
+
+    Args:
+        process_id: The process.
+        directory: What ``SHARED_DIRECTORY`` named for it.
+    """
+    mark_process_dead(process_id, str(directory))  # type: ignore[no-untyped-call]

@@ -1,0 +1,64 @@
+"""Observes each request from the outside: what was asked, and how it was answered."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from hl_sessions.server.access_log import AccessLog
+from hl_sessions.server.exchange import Exchange, begin_exchange
+from hl_sessions.server.identifiers import SESSION, identifier_pattern
+from hl_sessions.server.metrics import Metrics
+from hl_sessions.server.request_ids import request_id_of
+
+_SESSION_ID: Final = re.compile(identifier_pattern(SESSION))
+_CLIENT_HAS_GONE: Final = 499
+"""Not a status that is sent: what proxies log when nobody was left to answer to."""
+
+
+class ObservationMiddleware:
+    """Counts requests, logs them, and gives each an ID; the outermost layer, so that it sees every answer.
+
+    Args:
+        app: The ASGI application.
+        templates: The route that each endpoint serves.
+        metrics: Where requests are counted.
+        access_log: Where they are logged, if at all.
+    """
+
+    def __init__(
+        self, app: ASGIApp, templates: Mapping[object, str], metrics: Metrics, access_log: AccessLog | None
+    ) -> None:
+        self._app = app
+        self._templates = templates
+        self._metrics = metrics
+        self._access_log = access_log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and note how it was answered."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = Exchange(request_id_of(scope), send)
+        begin_exchange(scope, exchange)
+        self._metrics.request_begins()
+        try:
+            await self._app(scope, receive, exchange.send)
+        finally:
+            self._end(scope, exchange)
+
+    def _end(self, scope: Scope, exchange: Exchange) -> None:
+        status = exchange.status or _CLIENT_HAS_GONE
+        seconds = exchange.seconds
+        route = self._templates.get(scope.get("endpoint"))
+        self._metrics.request_ends(scope["method"], route, status, seconds)
+        if self._access_log is not None:
+            if exchange.session_id is None:
+                exchange.session_id = _session_in_path(scope)
+            self._access_log.write(scope, exchange, status, seconds)
+
+
+def _session_in_path(scope: Scope) -> str | None:
+    session_id: str | None = scope.get("path_params", {}).get("session_id")
+    return session_id if session_id is not None and _SESSION_ID.fullmatch(session_id) else None
