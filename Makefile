@@ -4,7 +4,9 @@
 PYTHON ?= python3
 PIP_VERSION := 26.3
 EXTRAS := server,postgresql,starlette,fastapi,flask,httpx,signing,redis,celery,rq
-SIDE_BY_SIDE := --numprocesses=auto --dist=loadfile
+# The tests start hundreds of interpreters, which would compile everything each time.
+unexport PYTHONDONTWRITEBYTECODE
+SIDE_BY_SIDE := --numprocesses=auto --dist=worksteal
 VERSIONS := 3.10 3.11 3.12 3.13 3.14
 
 .PHONY: demo test test-all lint types wheel bench screenshots constraints clean
