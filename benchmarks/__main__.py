@@ -19,6 +19,8 @@ from benchmarks.outage import outage_rows
 from benchmarks.picture import bars_svg
 from benchmarks.prefetching import prefetching_rows
 from benchmarks.report import markdown_page, summary, text_table
+from benchmarks.server import server_rows
+from benchmarks.server_size import server_size_rows
 from benchmarks.simultaneous import simultaneous_rows
 from benchmarks.whole_request import whole_request_rows
 
@@ -40,6 +42,8 @@ BENCHMARKS: tuple[Callable[[Effort], Iterator[Row]], ...] = (
     prefetching_rows,
     outage_rows,
     conversation_rows,
+    server_rows,
+    server_size_rows,
     memory_rows,
 )
 DOCS = Path(__file__).resolve().parent.parent / "docs"

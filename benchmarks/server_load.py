@@ -1,0 +1,118 @@
+"""Many clients at once, in a process of their own: each sends its next request when it has its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+from contextlib import contextmanager
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import uvloop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from multiprocessing.connection import Connection
+
+    from benchmarks.measure import Run
+
+__all__ = ["Load", "load"]
+
+_LONGEST_TURN = 60  # seconds
+
+
+class Load:
+    """What asks the process of the clients for work."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+
+    def requests(self, method: str, path: str, body: bytes = b"") -> Run:
+        """Give a run that sends this request so often, from all clients together."""
+        head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+        request = head.encode() + body
+
+        def run(number: int) -> float:
+            self._pipe.send((request, number))
+            if not self._pipe.poll(_LONGEST_TURN):
+                raise TimeoutError(f"{method} {path} was not answered {number} times in {_LONGEST_TURN} s")
+            seconds = self._pipe.recv()
+            if not isinstance(seconds, float):
+                raise ConnectionError(f"{method} {path} was answered with {seconds!r}")
+            return seconds
+
+        return run
+
+
+@contextmanager
+def load(address: tuple[str, int], connections: int) -> Iterator[Load]:
+    """Run clients that keep as many connections open."""
+    processes = multiprocessing.get_context("spawn")
+    pipe, of_clients = processes.Pipe()
+    process = processes.Process(target=_run, args=(address, connections, of_clients), daemon=True)
+    process.start()
+    try:
+        yield Load(pipe)
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _run(address: tuple[str, int], connections: int, pipe: Connection) -> None:
+    uvloop.run(_clients(address, connections, pipe))
+
+
+async def _clients(address: tuple[str, int], connections: int, pipe: Connection) -> None:
+    loop = asyncio.get_running_loop()
+    clients = [(await loop.create_connection(_Client, *address))[1] for _ in range(connections)]
+    while True:
+        request, number = await loop.run_in_executor(None, pipe.recv)
+        turn = _Turn(request, number, loop.create_future())
+        started = perf_counter()
+        for client in clients:
+            client.take_part(turn)
+        problem = await turn.ended
+        pipe.send(perf_counter() - started if problem is None else problem)
+
+
+class _Turn:
+    """So many equal requests, shared by the clients."""
+
+    def __init__(self, request: bytes, number: int, ended: asyncio.Future[bytes | None]) -> None:
+        self.request = request
+        self.to_send = number
+        self.to_receive = number
+        self.ended = ended
+
+
+class _Client(asyncio.Protocol):
+    def __init__(self) -> None:
+        self._received = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport: Any = transport
+
+    def take_part(self, turn: _Turn) -> None:
+        self._turn = turn
+        self._send()
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head, end, body = self._received.partition(b"\r\n\r\n")
+        if not end or len(body) < int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]):
+            return
+        answer, self._received = self._received, b""
+        turn = self._turn
+        turn.to_receive -= 1
+        if not turn.ended.done() and (not turn.to_receive or not answer.startswith(b"HTTP/1.1 2")):
+            turn.ended.set_result(None if answer.startswith(b"HTTP/1.1 2") else answer)
+        self._send()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        if not self._turn.ended.done():
+            self._turn.ended.set_result(b"a closed connection")
+
+    def _send(self) -> None:
+        if self._turn.to_send:
+            self._turn.to_send -= 1
+            self._transport.write(self._turn.request)

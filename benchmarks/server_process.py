@@ -1,0 +1,74 @@
+"""The server as it is started by ``hl-sessions serve``, beside a FastAPI route that answers a constant."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from benchmarks.api import listening_socket
+from hl_sessions.server.application import create_application
+from hl_sessions.server.settings import ServerSettings
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
+
+__all__ = ["CONSTANT_PATH", "ServerProcess", "serving"]
+
+CONSTANT_PATH = "/constant"
+
+
+@dataclass(frozen=True)
+class ServerProcess:
+    """Where it is, and which process.
+
+    Attributes:
+        address: host and port.
+        process_id: of the operating system.
+    """
+
+    address: tuple[str, int]
+    process_id: int
+
+    def resident(self) -> int:
+        """Give the memory that it has, in bytes; only Linux tells."""
+        pages = int(Path(f"/proc/{self.process_id}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@contextmanager
+def serving(database: str) -> Iterator[ServerProcess]:
+    """Run one worker of the server on the database."""
+    with listening_socket() as listener:
+        process = multiprocessing.get_context("spawn").Process(
+            target=_serve, args=(listener, database), daemon=True
+        )
+        process.start()
+        try:
+            yield ServerProcess(listener.getsockname(), process.pid or 0)
+        finally:
+            process.terminate()
+            process.join()
+
+
+def _serve(listener: socket.socket, database: str) -> None:
+    constant = FastAPI()
+
+    @constant.post(CONSTANT_PATH, status_code=201)
+    async def answer() -> dict[str, str]:
+        return {"id": "sesh_AAAAAAAAAAAAAAAAAAAAAAAA"}
+
+    ours = create_application(ServerSettings(database=database))
+
+    async def dispatch(scope: Any, receive: Any, send: Any) -> None:
+        await (constant if scope["path"] == CONSTANT_PATH else ours)(scope, receive, send)
+
+    config = uvicorn.Config(dispatch, lifespan="off", log_level="warning", access_log=False)
+    uvicorn.Server(config).run(sockets=[listener])

@@ -1,0 +1,109 @@
+"""Reading from a large database, beside the same from a small one."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+import tempfile
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.measure import Effort, compare, paired_medians
+from benchmarks.row import OURS, Row, limited, within
+from benchmarks.server_load import load
+from benchmarks.server_process import serving
+from hl_sessions.server.database import Database
+from hl_sessions.server.organisation_records import DEFAULT_ORGANISATION, find_or_create_organisation
+from hl_sessions.server.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["server_size_rows"]
+
+SMALL = "small database"
+_SESSIONS_OF_SMALL = 10_000
+_PARTS = 100
+_PAGE = 10
+
+# Every session has a datapoint in the project of all, and one in a project of a hundredth of them.
+_FILL = """
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+PRAGMA cache_size = -1000000;
+CREATE TEMP TABLE numbers AS
+  WITH RECURSIVE counted(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counted WHERE n < {sessions})
+  SELECT n FROM counted;
+INSERT INTO projects (id, organisation_id, name, created_at, updated_at, datapoints_count, sessions_count)
+  SELECT printf('pr_%024d', n), {organisation}, 'project ' || n, '{time}', '{time}', {sessions}, {sessions}
+  FROM numbers WHERE n <= 1 + {parts};
+INSERT INTO sessions (sequence, id, organisation_id, created_at, updated_at)
+  SELECT n, printf('sesh_%s%012d', hex(randomblob(6)), n), {organisation}, '{time}', '{time}' FROM numbers;
+INSERT INTO logs (id, organisation_id, project_id, session_id, created_at, updated_at, save, inputs, output)
+  SELECT 'data_' || hex(randomblob(12)), {organisation}, printf('pr_%024d', 1), id, '{time}', '{time}', 1,
+    '{{"text": "Why is the sky blue, and the grass green? And what if they were not?"}}', 'Because.'
+  FROM sessions;
+INSERT INTO logs (id, organisation_id, project_id, session_id, created_at, updated_at, save, output)
+  SELECT 'data_' || hex(randomblob(12)), {organisation}, printf('pr_%024d', 2 + sequence % {parts}), id,
+    '{time}', '{time}', 1, 'Because it is.'
+  FROM sessions;
+INSERT INTO project_sessions SELECT printf('pr_%024d', 1), sequence, 1 FROM sessions;
+INSERT INTO project_sessions SELECT printf('pr_%024d', 2 + sequence % {parts}), sequence, 1 FROM sessions;
+UPDATE projects SET datapoints_count = {sessions} / {parts}, sessions_count = {sessions} / {parts}
+  WHERE id > printf('pr_%024d', 1);
+PRAGMA journal_mode = WAL;
+"""
+
+
+def server_size_rows(effort: Effort) -> Iterator[Row]:
+    """Measure requests, one after the other, to a server on each of the databases."""
+    sessions = effort.scopes
+    effort = replace(effort, rounds=min(effort.rounds, 200), turn=effort.turn * 5)
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        clients = {}
+        servers = {}
+        for name, number in ((SMALL, min(sessions, _SESSIONS_OF_SMALL)), (OURS, sessions)):
+            database = directory / f"{number}-{name}.sqlite3"
+            middle = _fill(database, number)
+            servers[name] = stack.enter_context(serving(str(database)))
+            clients[name] = (stack.enter_context(load(servers[name].address, 1)), middle)
+        of_all, of_part = f"pr_{1:024}", f"pr_{2:024}"
+        pages = {
+            "first page": (f"/v4/sessions?project_id={of_all}", 2.0),
+            "page 1,000": (f"/v4/sessions?project_id={of_all}&page={min(1000, sessions // _PAGE)}", 2.0),
+            "page of a small project": (f"/v4/sessions?project_id={of_part}", 2.0),
+            "one session": ("/v4/sessions/{middle}", 1.2),
+        }
+        for title, (path, times) in pages.items():
+            runs = {
+                name: client.requests("GET", path.format(middle=middle))
+                for name, (client, middle) in clients.items()
+            }
+            seconds = paired_medians(compare(runs, effort), SMALL)
+            yield limited(f"{sessions:,} sessions: {title}", seconds, times, reference=SMALL)
+        if sys.platform == "linux":
+            resident = {name: server.resident() / 2**20 for name, server in servers.items()}
+            # What they differ in are the parts of the file that each connection keeps.
+            yield within(f"{sessions:,} sessions: memory", "MiB", resident, resident[SMALL] + 100)
+
+
+def _fill(path: Path, sessions: int) -> str:
+    """Make a database with so many sessions and twice as many datapoints; give the ID of one session."""
+    database = Database.open(ServerSettings(database=str(path)).database_url)
+    organisation = database.write_now(
+        lambda connection: find_or_create_organisation(connection, DEFAULT_ORGANISATION)
+    )
+    database.close()
+    script = _FILL.format(
+        sessions=sessions, organisation=organisation, parts=_PARTS, time="2025-01-01 00:00:00.000000"
+    )
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(script)
+        [middle] = connection.execute(
+            "SELECT id FROM sessions WHERE sequence = ?", [sessions // 2]
+        ).fetchone()
+    session_id: str = middle
+    return session_id
