@@ -10,9 +10,9 @@ import click
 import requests
 from sqlalchemy.exc import DBAPIError
 
-from hl_sessions.demo.ending import told_to_end
 from hl_sessions.demo.running import LockedDatabaseError, running_demo
 from hl_sessions.demo.script import UnexpectedSessionsError, converse
+from hl_sessions.server.ending import told_to_end
 from hl_sessions.server.serving import base_url
 
 CHAT_PORT: Final = 8643

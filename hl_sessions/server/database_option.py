@@ -17,7 +17,10 @@ database_option = click.option(
     "--db",
     "database",
     default=ServerSettings.database,
-    show_default=True,
+    envvar="HL_SESSIONS_DB",
+    # Not True: a default out of a file may hold a password.
+    show_default=ServerSettings.database,
+    show_envvar=True,
     metavar="PATH_OR_URL",
     help="SQLite file, made on first use, or the URL of a PostgreSQL database.",
 )

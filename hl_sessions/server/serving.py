@@ -1,5 +1,6 @@
 """Serves an application over HTTP: in the foreground, or on a thread beside other work."""
 
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -14,7 +15,11 @@ from hl_sessions.server.access import BASE_PATH
 from hl_sessions.server.application import create_application
 from hl_sessions.server.settings import ServerSettings
 
-GRACE: Final = 5  # seconds that requests have to end in when the server is told to
+GRACE: Final = 8
+"""Seconds that requests have to end in when the server is told to.
+
+More than the patience with a locked database, and less than the ten seconds after which Docker kills.
+"""
 
 
 def listen(settings: ServerSettings) -> socket.socket:
@@ -34,8 +39,16 @@ def base_url(listener: socket.socket) -> str:
 
 
 def serve(application: FastAPI, listener: socket.socket) -> None:
-    """Serve until the process is told to end by SIGINT (``KeyboardInterrupt``) or SIGTERM."""
-    _server(application, GRACE).run(sockets=[listener])
+    """Serve until the process is told to end by SIGINT or SIGTERM, then answer what has been taken.
+
+    Raises:
+        KeyboardInterrupt: At the end, as SIGINT would without this.
+    """
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        make_server(application, GRACE).run(sockets=[listener])
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -59,7 +72,7 @@ def in_background(application: ASGIApp, listener: socket.socket, *, grace: int =
         listener: The socket to serve it on.
         grace: Seconds that requests have to end in when the block is left.
     """
-    server = _server(application, grace)
+    server = make_server(application, grace)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="hl-sessions-server")
     thread.start()
     try:
@@ -69,7 +82,13 @@ def in_background(application: ASGIApp, listener: socket.socket, *, grace: int =
         thread.join()
 
 
-def _server(application: ASGIApp, grace: int) -> uvicorn.Server:
+def make_server(application: ASGIApp, grace: int) -> uvicorn.Server:
+    """Make the HTTP server of an application, to be run with a socket.
+
+    Args:
+        application: What to serve.
+        grace: Seconds that requests have to end in when the server is told to.
+    """
     config = uvicorn.Config(
         application,
         ws="none",

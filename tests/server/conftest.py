@@ -7,7 +7,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -146,16 +146,17 @@ class Server:
         return self.greeting.split()[-1]
 
 
-@pytest.fixture
-def spawn() -> Iterator[Callable[..., Server]]:
-    """Starts ``hl-sessions serve`` on a free port; what is left of it at the end of the test is killed."""
+@contextmanager
+def spawning() -> Iterator[Callable[..., Server]]:
     with ExitStack() as running:
 
         def start(directory: Path, *arguments: str, **variables: str) -> Server:
+            # Nobody reads the output while the server runs, so the log would fill the pipe.
+            environment = {"HL_SESSIONS_ACCESS_LOG": "false", **variables}
             process = subprocess.Popen(
                 [Path(sys.executable).with_name("hl-sessions"), "serve", "--port", "0", *arguments],
                 cwd=directory,
-                env=os.environ | variables,
+                env=os.environ | environment,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -165,4 +166,18 @@ def spawn() -> Iterator[Callable[..., Server]]:
             assert process.stdout is not None
             return Server(process, process.stdout.readline())
 
+        yield start
+
+
+@pytest.fixture
+def spawn() -> Iterator[Callable[..., Server]]:
+    """Starts ``hl-sessions serve`` on a free port; what is left of it at the end of the test is killed."""
+    with spawning() as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def spawn_for_all() -> Iterator[Callable[..., Server]]:
+    """The same for all tests of a file."""
+    with spawning() as start:
         yield start

@@ -1,0 +1,359 @@
+"""What operators look at and rely on: health, metrics, the log, the end, several processes, settings."""
+
+import json
+import os
+import re
+import signal
+import socket
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import psycopg
+import pytest
+import requests
+from click.testing import CliRunner
+from prometheus_client.parser import text_string_to_metric_families
+
+from hl_sessions.server.command import serve
+from hl_sessions.server.serving import serving_in_background
+from hl_sessions.server.settings import ServerSettings
+
+KEY = "sk-of-the-operator"
+DEADLINE = 20  # seconds
+PROBES = ["/healthz", "/readyz", "/metrics"]
+DOCUMENTATION = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
+
+Spawn = Callable[..., Any]
+
+
+def root_of(base_url: str) -> str:
+    return base_url.removesuffix("/v4")
+
+
+def metrics_of(base_url: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    """The value of each series, by its name and labels."""
+    answer = requests.get(f"{root_of(base_url)}/metrics", timeout=10)
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+def series(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
+    return f"hl_sessions_{name}", frozenset(labels.items())
+
+
+def eventually(is_so: Callable[[], bool]) -> None:
+    deadline = monotonic() + DEADLINE
+    while not is_so():
+        assert monotonic() < deadline
+        sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def server(spawn_for_all: Spawn, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Two workers, set up by a file."""
+    directory = tmp_path_factory.mktemp("operating")
+    config = directory / "config.toml"
+    config.write_text(f'db = "shared.sqlite3"\napi_key = "{KEY}"\nworkers = 2\nmax_body = 2000\n')
+    return spawn_for_all(directory, "--config", str(config), HL_SESSIONS_ACCESS_LOG="true")
+
+
+@pytest.fixture
+def http() -> Iterator[requests.Session]:
+    with requests.Session() as http:
+        http.headers["X-API-KEY"] = KEY
+        yield http
+
+
+def logged(server: Any, answer: requests.Response) -> dict[str, Any]:
+    """The line of the access log about an answer; the lines before it are read and forgotten."""
+    for text in server.process.stdout:
+        line: dict[str, Any] = json.loads(text)
+        if line["request_id"] == answer.headers["X-Request-ID"]:
+            return line
+    raise AssertionError
+
+
+@pytest.mark.parametrize("path", PROBES)
+def test_probes_need_no_key_but_are_not_for_foreign_pages(
+    server: Any, sqlite_base_url: str, path: str
+) -> None:
+    """Without a key they answer, while all else is 401; an open server tells them to this machine only."""
+    assert requests.get(root_of(server.base_url) + path, timeout=10).status_code == 200
+    assert requests.get(f"{server.base_url}/projects", timeout=10).status_code == 401
+    url = root_of(sqlite_base_url) + path
+    assert requests.get(url, timeout=10).status_code == 200
+    for headers in ({"Host": "example.com"}, {"Origin": "https://example.com"}):
+        assert requests.get(url, headers=headers, timeout=10).status_code == 403
+
+
+def test_the_log_tells_of_a_request_without_what_it_holds(server: Any, http: requests.Session) -> None:
+    """Each line names the request, the key and the session by IDs; payloads, keys and searches stay out."""
+    created = http.post(
+        f"{server.base_url}/sessions", headers={"X-Request-ID": "from.the/proxy-1"}, timeout=10
+    )
+    assert created.headers["X-Request-ID"] == "from.the/proxy-1"
+    line = logged(server, created)
+    assert set(line) == {
+        *("time", "method", "path", "status", "duration", "bytes", "request_id", "session_id", "key_id"),
+        "process",
+    }
+    assert datetime.now(timezone.utc) - datetime.fromisoformat(line["time"]) < timedelta(minutes=1)
+    assert (line["method"], line["path"], line["status"]) == ("POST", "/v4/sessions", 201)
+    assert line["bytes"] == len(created.content)
+    assert 0 < line["duration"] < DEADLINE
+    assert line["session_id"] == created.json()["id"]
+    assert line["key_id"] == "key_configured"
+
+    secrets = ["PAYLOAD", "SEARCH", "PROVIDER", KEY, "WRONG"]
+    log: dict[str, Any] = {
+        "project": "PAYLOAD",
+        "output": "PAYLOAD",
+        "provider_api_keys": {"openai": "PROVIDER"},
+    }
+    answers = [
+        http.post(f"{server.base_url}/logs", json={**log, "session_id": line["session_id"]}, timeout=10),
+        http.get(f"{server.base_url}/sessions/{line['session_id']}", timeout=10),
+        http.post(f"{server.base_url}/logs", json={"project": ["PAYLOAD"]}, timeout=10),
+        http.post(f"{server.base_url}/logs", data="PAYLOAD" * 1000, timeout=10),
+        http.get(f"{server.base_url}/logs?project_id=pr_x&search=SEARCH", timeout=10),
+        http.get(f"{server.base_url}/projects", headers={"X-API-KEY": "WRONG"}, timeout=10),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200, 422, 413, 404, 401]
+    lines = [logged(server, answer) for answer in answers]
+    assert [told["status"] for told in lines] == [200, 200, 422, 413, 404, 401]
+    assert [told.get("session_id") for told in lines] == [line["session_id"]] * 2 + [None] * 4
+    assert [told.get("key_id") for told in lines] == ["key_configured"] * 5 + [None]
+    assert not [secret for secret in secrets if secret in json.dumps(lines)]
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["", "x" * 129, 'a"b', "a b", "<script>", "é"],
+    ids=["empty", "long", "quote", "space", "tag", "accent"],
+)
+def test_an_unsafe_request_id_is_replaced(server: Any, http: requests.Session, given: str) -> None:
+    """What could be more than a name in a log or a header is not taken over."""
+    headers = {"X-Request-ID": given.encode("latin-1")}
+    answer = http.get(f"{root_of(server.base_url)}/healthz", headers=headers, timeout=10)
+    assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["X-Request-ID"])
+    assert logged(server, answer)["path"] == "/healthz"
+
+
+def test_workers_count_together_and_are_replaced(server: Any) -> None:
+    """Killed until a replacement answers: one scrape is the sum of what all of them have counted."""
+
+    def create(times: int) -> int:
+        """Create sessions on connections of their own; gives the process that has answered the last."""
+        for _ in range(times):
+            answer = requests.post(
+                f"{server.base_url}/sessions", headers={"X-API-KEY": KEY}, timeout=DEADLINE
+            )
+            assert answer.status_code == 201
+        process: int = logged(server, answer)["process"]
+        return process
+
+    def count() -> float:
+        created = series("http_requests_total", method="POST", route="/v4/sessions", status="201")
+        return metrics_of(server.base_url).get(created, 0)
+
+    before = count()
+    process, answered = create(3), 3
+    replacements: set[int] = set()
+    while process not in replacements:
+        os.kill(process, signal.SIGKILL)
+        told = re.fullmatch(
+            rf"worker {process} has ended with exit code -9; worker (\d+) takes its place\n",
+            server.process.stderr.readline(),
+        )
+        assert told is not None
+        replacements.add(int(told[1]))
+        process = create(1)
+        answered += 1
+    assert count() - before == answered
+    assert metrics_of(server.base_url)[series("http_requests_in_flight")] == 1
+
+
+def test_the_key_reaches_workers_unseen(server: Any) -> None:
+    """Neither the command line nor the environment of any process shows the key of the file."""
+    parent = server.process.pid
+    children = Path(f"/proc/{parent}/task/{parent}/children")
+    if not children.exists():
+        pytest.skip("needs /proc")
+    processes = [str(parent), *children.read_text().split()]
+    assert len(processes) >= 3
+    for process in processes:
+        for name in ("cmdline", "environ"):
+            assert KEY.encode() not in Path(f"/proc/{process}/{name}").read_bytes()
+
+
+def test_metrics_are_few_and_tell_nothing_of_requests(sqlite_base_url: str, unique: str) -> None:
+    """IDs, paths that nobody serves and made up methods are no labels; each metric is documented."""
+    root = root_of(sqlite_base_url)
+    for method, path in [
+        ("GET", f"/v4/sessions/sesh_{unique}"),
+        ("GET", f"/sessions/sesh_{unique}"),
+        ("GET", f"/{unique}"),
+        ("GET", f"/v4/{unique}"),
+        ("GET", f"/static/{unique}"),
+        (unique.upper(), "/v4/sessions"),
+    ]:
+        assert requests.request(method, root + path, timeout=10).status_code == 404
+    created = requests.post(f"{root}/v4/logs", json={"project": unique}, timeout=10)
+    assert created.status_code == 200
+    metrics = metrics_of(sqlite_base_url)
+    assert unique not in str(metrics).lower()
+    routes = {labels["route"] for _, given in metrics if "route" in (labels := dict(given))}
+    assert {"/v4/sessions/{session_id}", "/sessions/{session_id}", "/v4/logs", "none"} <= routes
+    assert metrics[series("http_requests_total", method="other", route="/v4/{path}", status="404")] >= 1
+    assert metrics[series("http_request_duration_seconds_count", method="POST", route="/v4/logs")] >= 1
+    assert metrics[series("database_writes_per_commit_count")] >= 1
+    families = requests.get(f"{root}/metrics", timeout=10).text
+    names = set(re.findall(r"^# TYPE (\w+) (?:counter|histogram)$", families, re.MULTILINE))
+    assert len(names) == 4
+    assert {name for name in names if f"`{name}`" not in DOCUMENTATION} == set()
+
+
+def test_a_database_that_fails_is_told(tmp_path: Path, http: requests.Session) -> None:
+    """A 500 has the ID of its request, errors are counted, and the process lives though it is not ready."""
+    database = tmp_path / "failing.sqlite3"
+    with serving_in_background(ServerSettings(port=0, database=str(database), api_key=KEY)) as base_url:
+        with closing(sqlite3.connect(database)) as connection:
+            connection.execute("ALTER TABLE organisations RENAME TO gone")
+        answer = http.get(f"{base_url}/projects", timeout=10)
+        assert requests.get(f"{root_of(base_url)}/readyz", timeout=10).status_code == 503
+        assert requests.get(f"{root_of(base_url)}/healthz", timeout=10).status_code == 200
+        assert answer.status_code == 500
+        assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["X-Request-ID"])
+        assert metrics_of(base_url)[series("database_errors_total", reason="unexpected")] >= 2
+
+
+def test_a_database_that_is_silent_makes_the_server_unready(postgresql: Any) -> None:
+    """Within a moment, while the process stays alive; when the database answers again, it is ready."""
+    database = postgresql.new_database()
+    with serving_in_background(ServerSettings(port=0, database=database)) as base_url:
+        ready, alive = (f"{root_of(base_url)}{path}" for path in ("/readyz", "/healthz"))
+        assert requests.get(ready, timeout=10).json() == {"status": "ready"}
+        with psycopg.connect(database) as connection:
+            connection.execute("LOCK TABLE organisations IN ACCESS EXCLUSIVE MODE")
+            begun = monotonic()
+            assert requests.get(ready, timeout=10).status_code == 503
+            assert monotonic() - begun < 3
+            assert requests.get(alive, timeout=10).status_code == 200
+        assert requests.get(ready, timeout=10).status_code == 200
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_what_was_taken_is_answered_before_the_end(tmp_path: Path, spawn: Spawn, workers: str) -> None:
+    """Told to end while requests wait for the database, it takes no more, answers them, and exits with 0."""
+    server = spawn(tmp_path, "--db", "shared.sqlite3", "--workers", workers)
+    in_flight = series("http_requests_in_flight")
+    address = ("127.0.0.1", int(server.base_url.split(":")[-1].removesuffix("/v4")))
+
+    def is_refused() -> bool:
+        try:
+            socket.create_connection(address, timeout=DEADLINE).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    assert requests.get(f"{server.base_url}/projects", timeout=10).status_code == 200
+    with (
+        closing(sqlite3.connect(tmp_path / "shared.sqlite3", isolation_level=None)) as other,
+        ThreadPoolExecutor(4) as threads,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        answers = [
+            threads.submit(requests.post, f"{server.base_url}/sessions", timeout=DEADLINE) for _ in range(4)
+        ]
+        eventually(lambda: metrics_of(server.base_url)[in_flight] == 1 + len(answers))
+        server.process.terminate()
+        eventually(is_refused)
+        other.execute("ROLLBACK")
+        created = [answer.result() for answer in answers]
+        output, errors = server.process.communicate(timeout=DEADLINE)
+        kept = {identifier for (identifier,) in other.execute("SELECT id FROM sessions")}
+    assert [answer.status_code for answer in created] == [201] * 4
+    assert {answer.json()["id"] for answer in created} <= kept
+    assert (output, errors, server.process.returncode) == ("", "", 0)
+
+
+def run(*arguments: str, **variables: str) -> tuple[int, str]:
+    result = CliRunner().invoke(serve, arguments, env=variables)
+    return result.exit_code, result.output
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Callable[[str], str]:
+    """Writes a file for ``--config``, and gives its path."""
+
+    def write(text: str) -> str:
+        path = tmp_path / "config.toml"
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+def test_a_flag_goes_before_a_variable_and_that_before_the_file(config: Callable[[str], str]) -> None:
+    """The address that cannot be listened on is named, and so tells where it came from."""
+    variables = {"HL_SESSIONS_CONFIG": config(f'host = "192.0.2.1"\nport = 1024\napi_key = "{KEY}"')}
+    _, output = run(**variables)
+    assert "port 1024 of 192.0.2.1" in output
+    variables |= {"HL_SESSIONS_HOST": "198.51.100.1"}
+    _, output = run(**variables)
+    assert "port 1024 of 198.51.100.1" in output
+    _, output = run("--host", "203.0.113.1", **variables)
+    assert "port 1024 of 203.0.113.1" in output
+    # Empty is not the same as missing: a key that was lost must not open the server.
+    assert run(**variables, HL_SESSIONS_API_KEY="") == (2, run("--api-key", "")[1])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('hsot = "::1"', "has a setting 'hsot', which is not one of: host, port, db, api_key, max_body"),
+        ("port = 1.5", "the setting 'port' of {path} has to be a whole number"),
+        ("workers = true", "the setting 'workers' of {path} has to be a whole number"),
+        ("access_log = 1", "the setting 'access_log' of {path} has to be true or false"),
+        ("api_key = 7", "the setting 'api_key' of {path} has to be a text in quotes"),
+        ("workers = 0", "0 is not in the range"),
+        (f'port = 8642\napi_key = "{KEY}\n', "{path} is not TOML: see line 2"),
+        (f"api_key = {KEY}", "{path} is not TOML: see line 1"),
+    ],
+    ids=["name", "fraction", "boolean", "number", "key", "range", "quotes", "text"],
+)
+def test_a_file_with_a_mistake_is_a_usage_error(
+    config: Callable[[str], str], text: str, message: str
+) -> None:
+    """It names the file and the place, but not what may be a key."""
+    path = config(text)
+    code, output = run("--config", path)
+    assert code == 2
+    assert message.format(path=path) in " ".join(output.split())
+    assert KEY not in output
+
+
+def test_help_and_documentation_list_all_settings_and_no_secret(config: Callable[[str], str]) -> None:
+    """Each flag is there with its variable; what the file says is not shown."""
+    path = config('db = "postgresql://me:hidden@example.com/x"\napi_key = "hidden"')
+    code, output = run("--config", path, "--help")
+    assert code == 0
+    assert "hidden" not in output
+    flags = {"--config", "--host", "--port", "--db", "--api-key", "--max-body", "--workers", "--access-log"}
+    assert set(re.findall(r"^  (--[a-z-]+)", output, re.MULTILINE)) == flags | {"--help"}
+    for flag in flags:
+        variable = "HL_SESSIONS_" + flag.removeprefix("--").replace("-", "_").upper()
+        assert variable in output
+        assert f"`{flag}`" in DOCUMENTATION
+        assert variable in DOCUMENTATION
