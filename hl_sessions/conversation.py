@@ -10,6 +10,8 @@ import time
 import uuid
 from collections import OrderedDict
 from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import Context
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from hl_sessions.errors import APITimeoutError, HLSessionsError
@@ -18,10 +20,10 @@ from hl_sessions.fork import renew_after_fork
 from hl_sessions.outage import Rest
 from hl_sessions.reentry import creating, is_creating
 from hl_sessions.session import Session, SessionSource, agreement, warn_that_a_read_blocked
-from hl_sessions.stores import Conversation
+from hl_sessions.stores import Conversation, MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from hl_sessions.outage import Reports
     from hl_sessions.stores import ConversationStore
@@ -179,18 +181,27 @@ class RequestSession(ConversationSession):
 
     @property
     def key(self) -> str | None:
-        """The conversation key, ``None`` where the request has none."""
+        """The conversation key, ``None`` where the request has none, or its route is not known yet."""
+        return self._found_key(is_final=False)
+
+    @property
+    def reference_id(self) -> str:
+        """As for every session; from now on the request has the key that it has now."""
+        self._found_key(is_final=True)
+        return super().reference_id
+
+    def _ready_id(self, *, may_wait: bool = False) -> str | None:
+        return super()._ready_id(may_wait=may_wait) if self._found_key(is_final=True) else None
+
+    def _found_key(self, *, is_final: bool) -> str | None:
         find_key = self._find_key
         if find_key is not None and not is_creating():  # what finds it may read, as a logging handler does
             with creating():
                 key = find_key()
             with agreement.lock:
-                if self._find_key is not None:
+                if self._find_key is not None and (is_final or key is not None):
                     self._key, self._find_key = key or "", None
         return self._key or None
-
-    def _ready_id(self, *, may_wait: bool = False) -> str | None:
-        return None if self.key is None else super()._ready_id(may_wait=may_wait)
 
 
 class _Found(NamedTuple):
@@ -229,6 +240,7 @@ class Conversations:
         self.become_idle = idle_timeout is not None
         #: Whether asking for a conversation needs waiting.
         self.is_blocking = store.blocking
+        self._is_quiet = isinstance(store, MemoryStore)  # others may log, or more
         self.create = create
         self._workers = workers
         self._reports = reports
@@ -239,20 +251,30 @@ class Conversations:
     def _renew_after_fork(self) -> None:
         self._lock = threading.RLock()
         self._creations: dict[str, Future[_Found | None]] = {}
-        self._in_use: dict[str, int] = {}  # scopes of this process that have read the ID and are not left
+        # Scopes of this process that have read the ID and are not left.
+        self._in_use: dict[str, set[ConversationSession]] = {}
         self._tellings: dict[str, _Telling] = {}  # what the store is being told in the background
+        self._untold_ends: OrderedDict[str, None] = OrderedDict()  # as the store was down
+        self._is_keeping = False  # whether a thread tells the store what is in use
+        self._is_closed = threading.Event()
         self._has_warned = False  # of waiting in vain, since it last was not in vain
         # When conversations were ended, for the scopes that are inside of one meanwhile.
         self._ended: OrderedDict[str, float] = OrderedDict()
 
     def known(self, session: ConversationSession) -> Conversation | None:
         """Give what the store keeps of a conversation, ``None`` if it has nothing, or is left alone."""
-        key = self._store.entry_key(self._base_url, session._key)
+        key = self._entry_key(session)
         if self.is_blocking and (key in self._tellings or not self._rest.is_over()):
+            return None
+        if key in self._untold_ends:
             return None
         max_idle = self._max_idle(session) if self.become_idle else None
         try:
-            conversation = self._store.get(key, max_idle=max_idle)
+            if self._is_quiet:
+                conversation = self._store.get(key, max_idle=max_idle)
+            else:
+                with creating():
+                    conversation = self._store.get(key, max_idle=max_idle)
         except Exception as error:  # noqa: BLE001 - a store must not break the application
             self._rest.begin(error)
             return None
@@ -297,12 +319,12 @@ class Conversations:
             if not session._is_counted:
                 return
             session._is_counted = False
-            others = self._in_use.pop(session._key, 1) - 1  # a forked child starts without counts
-            if others:
-                self._in_use[session._key] = others
-        key, session_id = self._entry_key(session), session.peek()
-        if session_id is not None and self._rest.is_over():
-            self._tell(key, lambda: self._store.touch(key, session_id))
+            users = self._in_use.get(session._key)  # a forked child starts without
+            if users is not None:
+                users.discard(session)
+                if not users:
+                    del self._in_use[session._key]
+        self._touch(session)
 
     def end(self, conversation_key: str) -> None:
         """End a conversation; who is waiting for its session still gets it."""
@@ -313,7 +335,24 @@ class Conversations:
             self._ended.move_to_end(conversation_key)
             if len(self._ended) > MAX_ENDED:
                 self._ended.popitem(last=False)
-        self._tell(key, lambda: self._store.end(key))
+            self._untold_ends[key] = None
+            if len(self._untold_ends) > MAX_ENDED:
+                self._untold_ends.popitem(last=False)
+        if self._rest.is_over():  # else whoever uses the conversation next tells it first
+            self._tell(key, lambda: self._tell_end(key))
+
+    def _tell_end(self, key: str) -> None:
+        self._store.end(key)
+        self._untold_ends.pop(key, None)
+
+    def _touch(self, session: ConversationSession) -> None:
+        key, session_id = self._entry_key(session), session.peek()
+        if session_id is not None and not session._is_over() and self._rest.is_over():
+            self._tell(key, lambda: self._store.touch(key, session_id))
+
+    def close(self) -> None:
+        """End the thread that keeps conversations from growing idle."""
+        self._is_closed.set()
 
     def has_ended(self, session: ConversationSession) -> bool:
         """Whether the conversation of a scope was ended since it was entered, as far as remembered."""
@@ -340,7 +379,8 @@ class Conversations:
         if conversation is not None:
             return _Found(conversation, is_kept=True)
         try:
-            session_id = self.create(deadline)
+            with self._renewed(key, claimant, deadline):
+                session_id = self.create(deadline)
         except BaseException:
             self._quietly(lambda: self._store.release(key, claimant))
             raise
@@ -351,11 +391,37 @@ class Conversations:
             elif self._creations.get(key) is creation:
                 # Not ended here: somebody took over while this process stood still.
                 conversation = self._store.get(key, max_idle=None)
+            else:
+                conversation = Conversation(session_id, None)
         except Exception as error:  # noqa: BLE001 - as above
             self._rest.begin(error)
             self._quietly(lambda: self._store.release(key, claimant))
             return self._own(session_id)
-        return _Found(conversation or Conversation(session_id, None), is_kept=True)
+        return self._own(session_id) if conversation is None else _Found(conversation, is_kept=True)
+
+    @contextmanager
+    def _renewed(self, key: str, claimant: str, deadline: Deadline) -> Iterator[None]:
+        """Renew a claim for as long as a creation takes, if that may be longer than a lease."""
+        if deadline.remaining() + LEASE_MARGIN <= LONGEST_LEASE:
+            yield
+            return
+        is_over = threading.Event()
+
+        def renew() -> None:
+            while not is_over.wait(LONGEST_LEASE / 3):
+                self._quietly(
+                    lambda: self._store.claim(key, claimant, lease=LONGEST_LEASE, max_idle=self._idle_timeout)
+                )
+
+        renewer = threading.Thread(
+            target=Context().run, args=(renew,), name="hl-sessions-renewer", daemon=True
+        )
+        renewer.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            renewer.join()  # a claim that came after the save would be somebody's to wait for
 
     def _own(self, session_id: str) -> _Found:
         return _Found(Conversation(session_id, None), is_kept=False)
@@ -366,6 +432,8 @@ class Conversations:
         telling = self._tellings.get(key)
         if telling is not None:
             telling.finish()
+        if key in self._untold_ends:
+            self._tell_end(key)
         while True:
             max_idle = self._max_idle(session)
             conversation = self._store.get(key, max_idle=max_idle)
@@ -391,9 +459,34 @@ class Conversations:
 
     def _count(self, session: ConversationSession) -> None:
         with self._lock:
-            if not session._left and not session._is_counted:
-                session._is_counted = True
-                self._in_use[session._key] = self._in_use.get(session._key, 0) + 1
+            if session._left or session._is_counted:
+                return
+            session._is_counted = True
+            self._in_use.setdefault(session._key, set()).add(session)
+            if self._is_keeping or not self.is_blocking:
+                return
+            self._is_keeping = True
+        # An empty context: where threads inherit one, this one would keep the reader's session.
+        keeper = threading.Thread(
+            target=Context().run, args=(self._keep_in_use,), name="hl-sessions-keeper", daemon=True
+        )
+        try:
+            keeper.start()
+        except RuntimeError:  # the interpreter is shutting down
+            self._is_keeping = False
+
+    def _keep_in_use(self) -> None:
+        """Keep conversations from growing idle in the eyes of other processes while scopes are in them."""
+        interval = (self._idle_timeout or 0) / 3
+        while True:
+            self._is_closed.wait(interval)
+            with self._lock:
+                in_use = [next(iter(users)) for users in self._in_use.values()]
+                if not in_use or self._is_closed.is_set():
+                    self._is_keeping = False
+                    return
+            for session in in_use:
+                self._touch(session)
 
     def _forget(self, key: str, creation: Future[_Found | None]) -> None:
         with self._lock:
@@ -405,7 +498,8 @@ class Conversations:
             self._quietly(tell)
             self._emit_reports()
             return
-        telling = self._tellings[key] = _Telling(self._quietly, tell)
+        with self._lock:
+            telling = self._tellings[key] = _Telling(self._tellings.get(key), self._quietly, tell)
         try:
             self._workers.submit(self._tell_in_thread, key, telling)
         except RuntimeError as error:  # the interpreter is shutting down
@@ -418,9 +512,10 @@ class Conversations:
                 del self._tellings[key]
         self._emit_reports()
 
-    def _quietly(self, tell: Callable[[], None]) -> None:
+    def _quietly(self, tell: Callable[[], object]) -> None:
         try:
-            tell()
+            with creating():
+                tell()
         except Exception as error:  # noqa: BLE001 - a store must not break the application
             self._rest.begin(error)
         else:
@@ -443,13 +538,17 @@ class _Telling:
     A creation that needs it to be told does not wait for a free thread, as it may itself hold the last.
     """
 
-    def __init__(self, function: Callable[..., None], *args: object) -> None:
+    def __init__(self, before: _Telling | None, function: Callable[..., None], *args: object) -> None:
         self._lock = threading.Lock()
+        self._before = before
         self._tell: Callable[[], None] | None = functools.partial(function, *args)
 
     def finish(self) -> None:
-        """Return when it is told."""
+        """Return when it is told, and what was to be told before it."""
         with self._lock:
+            before, self._before = self._before, None
+            if before is not None:
+                before.finish()
             tell, self._tell = self._tell, None
             if tell is not None:
                 tell()

@@ -10,7 +10,7 @@ import os
 import weakref
 from typing import Protocol
 
-__all__ = ["renew_after_fork"]
+__all__ = ["prepare_for_fork", "renew_after_fork"]
 
 
 class Renewable(Protocol):
@@ -19,6 +19,15 @@ class Renewable(Protocol):
     def _renew_after_fork(self) -> None: ...
 
 
+class Preparable(Protocol):
+    """What must not be in use at the moment of a fork."""
+
+    def _prepare_for_fork(self) -> None: ...
+
+    def _go_on_after_fork(self) -> None: ...
+
+
+_preparables: weakref.WeakSet[Preparable] = weakref.WeakSet()
 _renewables: weakref.WeakSet[Renewable] = weakref.WeakSet()
 
 
@@ -27,10 +36,25 @@ def renew_after_fork(renewable: Renewable) -> None:
     _renewables.add(renewable)
 
 
+def prepare_for_fork(preparable: Preparable) -> None:
+    """Call ``_prepare_for_fork()`` before every fork, and ``_go_on_after_fork()`` in the parent after it."""
+    _preparables.add(preparable)
+
+
+def _prepare_all() -> None:
+    for preparable in list(_preparables):
+        preparable._prepare_for_fork()
+
+
+def _go_on_all() -> None:
+    for preparable in list(_preparables):
+        preparable._go_on_after_fork()
+
+
 def _renew_all() -> None:
     for renewable in list(_renewables):
         renewable._renew_after_fork()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all)
+    os.register_at_fork(before=_prepare_all, after_in_parent=_go_on_all, after_in_child=_renew_all)

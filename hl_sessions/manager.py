@@ -47,7 +47,8 @@ class SessionManager:
             key is sent.
         client: the client to use instead of one made from ``base_url``, ``api_key``, ``timeout`` and
             ``retries``. It stays yours to close.
-        store: where the session of a conversation is kept. Default: a :class:`MemoryStore` of its own.
+        store: where the session of a conversation is kept. It stays yours to close. Default: a
+            :class:`MemoryStore` of its own.
         idle_timeout: seconds of idle time after which a conversation starts a new session; ``None``:
             never. It runs from the end of the last scope that read the ID to the entry of the next.
         on_error: ``"warn"`` (default): a failure of the sessions API is logged, once per outage, and
@@ -163,6 +164,7 @@ class SessionManager:
             self._prefetcher.close()
         if self._owns_client:
             self._client.close()
+        self.conversations.close()
         if self._owns_store:
             self._store.close()
         self.workers.close()

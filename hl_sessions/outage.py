@@ -229,10 +229,8 @@ class Rest:
                 self._since = self._last_failure
                 self._reports.add(
                     logging.WARNING,
-                    "the conversation store fails, scopes with a key fall back to a session of their own:"
-                    " %s: %s",
-                    type(error).__name__,
-                    error,
+                    "the conversation store fails, scopes with a key fall back to a session of their own: %s",
+                    _described(error),
                 )
             self._is_resting = True
             jitter = random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret
@@ -252,3 +250,10 @@ class Rest:
                 )
                 self._since = None
                 self._cool_off = FIRST_COOL_OFF
+
+
+def _described(error: Exception) -> str:
+    # What a store of somebody else says may hold a conversation key, which may be personal.
+    is_of_a_database = type(error).__module__.partition(".")[0] in {"redis", "sqlite3"}
+    shows_no_key = isinstance(error, OSError) or is_of_a_database
+    return f"{type(error).__name__}: {error}" if shows_no_key else type(error).__name__

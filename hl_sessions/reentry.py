@@ -9,26 +9,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from hl_sessions.fork import renew_after_fork
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-__all__ = ["creating", "is_creating"]
-
-_HTTP_CLIENT_LOGGERS = tuple(
-    logging.getLogger(name)
-    for name in (
-        "urllib3.connection",
-        "urllib3.connectionpool",
-        "urllib3.poolmanager",
-        "urllib3.response",
-        "urllib3.util.retry",
-    )
-)
+__all__ = ["creating", "is_creating", "mute_while_creating"]
 
 
 class _CreatingThreads:
@@ -58,16 +42,36 @@ def _is_audible(_: logging.LogRecord) -> bool:
     return not is_creating()
 
 
-@contextmanager
-def creating() -> Iterator[None]:
-    """Mark this thread as creating a session: reads answer at once, the HTTP client logs nothing."""
-    for logger in _HTTP_CLIENT_LOGGERS:
-        logger.addFilter(_is_audible)
-    ident = threading.get_ident()
-    is_outermost = ident not in _creating.idents
-    try:
-        _creating.idents.add(ident)
-        yield
-    finally:
-        if is_outermost:
-            _creating.idents.discard(ident)
+_muted: list[logging.Logger] = []
+
+
+def mute_while_creating(*names: str) -> None:
+    """Have loggers say nothing of what a thread does while it is creating a session."""
+    _muted.extend(logging.getLogger(name) for name in names)
+
+
+mute_while_creating(
+    "urllib3.connection",
+    "urllib3.connectionpool",
+    "urllib3.poolmanager",
+    "urllib3.response",
+    "urllib3.util.retry",
+)
+
+
+class creating:  # noqa: N801 - used like a function
+    """Mark this thread as creating a session: reads answer at once, the clients that it uses log nothing."""
+
+    __slots__ = ("_ident", "_is_outermost")
+
+    def __enter__(self) -> None:
+        for logger in _muted:
+            if _is_audible not in logger.filters:
+                logger.addFilter(_is_audible)
+        self._ident = threading.get_ident()
+        self._is_outermost = self._ident not in _creating.idents
+        _creating.idents.add(self._ident)
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_outermost:
+            _creating.idents.discard(self._ident)

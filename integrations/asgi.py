@@ -109,7 +109,7 @@ class HLSessionMiddleware:
             await self.app(scope, receive, send)
             return
         manager = self._manager or default_manager()
-        if self._incoming is not None and SESSION not in scope:
+        if self._incoming is not None:
             await self._run_in_its_session(manager, self._incoming, scope, receive, send)
             return
         # What follows is on the path of every request: one object, one set and one reset.
@@ -132,14 +132,22 @@ class HLSessionMiddleware:
         request = _Request(scope, self._native_request)
         if incoming.max_body and scope["type"] == "http" and request.is_json():
             receive = await request.read_body(receive, incoming.max_body)
-        session = scope[SESSION] = incoming.session(manager, request)
+
+        def make() -> Session:
+            return incoming.session(manager, request)
+
+        session, is_joined = (
+            open_session(manager, make=make) if SESSION in scope else (make(), False)
+        )  # as above
+        scope[SESSION] = session
         token = enter_session(session)
         try:
             await self._run_with_options(scope, receive, send, session)
         finally:
             with suppress(ValueError):  # as above
                 leave_session(token)
-            session._leave()
+            if not is_joined:
+                session._leave()
 
     def _native_request(self, scope: ASGIScope) -> Any:
         """Give the request object that functions of the user are given."""
@@ -186,13 +194,12 @@ class HLSessionMiddleware:
     ) -> list[tuple[bytes, bytes]]:
         """Give response headers with those added that were asked for, if there is a session ID."""
         headers, session_id = list(headers), session.peek()
-        if session_id is None:
-            return headers
         name = self._response_header
-        if name is not None and not any(field.lower() == name for field, _ in headers):
+        is_told = name is None or any(field.lower() == name for field, _ in headers)
+        if name is not None and session_id is not None and not is_told:
             headers.append((name, session_id.encode("ascii")))
         cookie = session.set_cookie() if isinstance(session, BrowserSession) else None
-        if cookie is not None:
+        if cookie is not None and (b"set-cookie", cookie.encode("ascii")) not in headers:
             headers.append((b"set-cookie", cookie.encode("ascii")))
         return headers
 

@@ -72,15 +72,16 @@ class SignedCookie:
         return f"{type(self).__name__}(name={self.name!r})"
 
     def key(self, cookie_headers: Iterable[str]) -> str | None:
-        """Give the conversation key of a browser, ``None`` if it brings none that is ours."""
+        """Give the conversation key of a browser, ``None`` if it brings none that is ours, or several."""
+        keys = set()
         for header in cookie_headers:
             for pair in header.split(";"):
                 name, _, value = pair.partition("=")
                 if name.strip(" \t") == self.name:
-                    key = self._verified(value.strip(" \t"))
-                    if key is not None:
-                        return key
-        return None
+                    keys.add(self._verified(value.strip(" \t")))
+        keys.discard(None)
+        # A site of a neighbouring domain can add one of its own, but not take this one away.
+        return keys.pop() if len(keys) == 1 else None
 
     def header(self, key: str, *, is_secure: bool) -> str:
         """Give the value of the ``Set-Cookie`` header that has a browser keep a conversation key."""
@@ -103,7 +104,7 @@ class SignedCookie:
 class BrowserSession(RequestSession):
     """The session of a request from a browser, whose conversation is that of its cookie."""
 
-    __slots__ = ("_cookie", "_is_new", "_is_secure")
+    __slots__ = ("_cookie", "_header", "_is_new", "_is_secure")
 
     def __init__(
         self, manager: ConversationSource, cookie: SignedCookie, headers: list[str], *, is_secure: bool
@@ -112,13 +113,15 @@ class BrowserSession(RequestSession):
         self._cookie = cookie
         self._is_secure = is_secure
         self._is_new = False
+        self._header: str | None = None
 
     def set_cookie(self) -> str | None:
-        """Give the value of the ``Set-Cookie`` header, once, if the browser needs one and the ID was read."""
-        if not self._is_new or self.peek() is None or self.key is None:
+        """Give the value of the ``Set-Cookie`` header, if the browser needs one and the session is used."""
+        if not self._is_new or self.key is None or (self.peek() is None and not self._logs_by_reference()):
             return None
-        self._is_new = False
-        return self._cookie.header(self.key, is_secure=self._is_secure)
+        if self._header is None:
+            self._header = self._cookie.header(self.key, is_secure=self._is_secure)
+        return self._header
 
     def _made_key(self) -> str:
         self._is_new = True

@@ -140,19 +140,19 @@ class Incoming:
             return None
         session_id, signature = named
         try:
-            return session_id if self._trusts(request, session_id, signature) else None
+            return session_id if _plain(self._trusts(request, session_id, signature)) else None
         except Exception as error:  # noqa: BLE001 - the user's function must not break the request
             self._warn("trust", self._trusts, error)
             return None
 
     def _conversation_key(self, request: Request) -> str | None:
-        if isinstance(self._key, RequestKey):
-            return self._key.find(request)
         key = self._key
         if key is None:
             return None
         try:
-            value = key(request.native)
+            if isinstance(key, RequestKey):
+                return key.find(request)
+            value = _plain(key(request.native))
             return None if value is None else checked_key(value, "what it gives")
         except Exception as error:  # noqa: BLE001 - as above
             self._warn("key", key, error)
@@ -166,7 +166,7 @@ class Incoming:
         logger.warning(
             "the %s callable %s failed with a %s, its requests go on without (said once)",
             option,
-            getattr(function, "__qualname__", type(function).__qualname__),
+            _name(function),
             type(error).__name__,
         )
 
@@ -210,8 +210,22 @@ def _trust(trust: Trust) -> Callable[[Request, str, str | None], object]:
     def trusts(request: Request, _session_id: str, _signature: str | None) -> object:
         return predicate(request.native)
 
-    trusts.__qualname__ = getattr(predicate, "__qualname__", type(predicate).__qualname__)
+    trusts.__qualname__ = _name(predicate)
     return trusts
+
+
+def _plain(value: Any) -> Any:
+    """Refuse what an asynchronous function gives: it is always true, and nobody awaits it."""
+    if inspect.isawaitable(value):
+        if inspect.iscoroutine(value):
+            value.close()
+        raise TypeError("it is awaitable")
+    return value
+
+
+def _name(function: Any) -> str:
+    function = getattr(function, "func", function)  # of a functools.partial
+    return getattr(function, "__qualname__", None) or repr(function)
 
 
 def _network(text: object) -> IPv4Network | IPv6Network:

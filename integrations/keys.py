@@ -89,7 +89,7 @@ def query(name: str) -> RequestKey:
 
     def find(request: Request) -> str | None:
         try:
-            values = parse_qs(request.query_string, max_num_fields=MAX_QUERY_FIELDS).get(field, [])
+            values = _fields(request).get(field, [])
             return values[0].decode() if len(values) == 1 else None
         except ValueError:
             return None
@@ -150,6 +150,10 @@ def django_path_param(path: str, name: str) -> object:
         return resolve(path).kwargs.get(name)
     except Http404:
         return None
+
+
+def _fields(request: Request) -> dict[bytes, list[bytes]]:
+    return parse_qs(request.query_string, keep_blank_values=True, max_num_fields=MAX_QUERY_FIELDS)
 
 
 def _checked_name(name: object) -> str:

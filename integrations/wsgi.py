@@ -158,7 +158,10 @@ class _Request(Request):
             return
         if length is not None and not 0 <= size <= limit:
             return
-        start = body.read(size)
+        try:
+            start = body.read(size)
+        except Exception:  # noqa: BLE001 - the application meets it when it reads
+            return
         if len(start) <= limit:
             self._body = start
             self._scope["wsgi.input"] = io.BytesIO(start)
@@ -201,12 +204,12 @@ class _WithHeaders:
     def __call__(self, status: str, headers: list[tuple[str, str]], *exc_info: Any, **options: Any) -> Any:
         session, name = self._session, self._name
         session_id = session.peek()
-        if session_id is not None:
-            if name is not None and not any(field.lower() == name.lower() for field, _ in headers):
-                headers = [*headers, (name, session_id)]
-            cookie = session.set_cookie() if isinstance(session, BrowserSession) else None
-            if cookie is not None:
-                headers = [*headers, ("Set-Cookie", cookie)]
+        is_told = name is None or any(field.lower() == name.lower() for field, _ in headers)
+        if name is not None and session_id is not None and not is_told:
+            headers = [*headers, (name, session_id)]
+        cookie = session.set_cookie() if isinstance(session, BrowserSession) else None
+        if cookie is not None and ("Set-Cookie", cookie) not in headers:
+            headers = [*headers, ("Set-Cookie", cookie)]
         return self._start_response(status, headers, *exc_info, **options)
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from hl_sessions.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["Conversation", "ConversationStore"]
 
@@ -38,7 +41,7 @@ class ConversationStore(ABC):
     claim asks :meth:`get` again a little later. A creator that died is replaced when its lease is over.
 
     A method that fails raises; the conversation's scope then falls back to a session of its own. None may
-    wait for long: a store that cannot be reached fails after a second or two.
+    wait for long: a store that cannot be reached fails after a second or two. A ``with`` statement closes it.
     :class:`hl_sessions.testing.StoreConformance` tests all of this.
 
     Args:
@@ -74,7 +77,9 @@ class ConversationStore(ABC):
 
     @abstractmethod
     def get(self, key: str, *, max_idle: float | None) -> Conversation | None:
-        """Give what is kept of a conversation; ``None`` if there is none, or it was ended.
+        """Give what is kept of a conversation; ``None`` if there is none, or it is over.
+
+        With a ``max_idle`` a conversation that is found counts as used just now.
 
         Args:
             key: the conversation.
@@ -84,6 +89,8 @@ class ConversationStore(ABC):
     @abstractmethod
     def claim(self, key: str, claimant: str, *, lease: float, max_idle: float | None) -> bool:
         """Reserve the creation of a session for a conversation that has none.
+
+        The claimant that has it already renews it.
 
         Args:
             key: the conversation.
@@ -115,6 +122,12 @@ class ConversationStore(ABC):
     @abstractmethod
     def end(self, key: str) -> None:
         """End a conversation, and every claim to create its session; the next one knows what it was."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:  # noqa: B027 - not every store has something to release
         """Release connections; called once, at the end."""

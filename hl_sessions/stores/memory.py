@@ -52,18 +52,22 @@ class MemoryStore(ConversationStore):
             entry = self._conversations.get(key)
             if entry is None:
                 return None
-            conversation, last_use = entry
-            if max_idle is not None and time.monotonic() - last_use > max_idle:
+            if max_idle is None:
+                self._conversations.move_to_end(key)
+            elif time.monotonic() - entry[1] > max_idle:
                 return None
-            self._conversations.move_to_end(key)
-            return conversation
+            else:
+                self._use(key, entry[0])
+            return entry[0]
 
     def claim(self, key: str, claimant: str, *, lease: float, max_idle: float | None) -> bool:  # noqa: D102
         with self._lock:
-            if self.get(key, max_idle=max_idle) is not None:
+            entry = self._conversations.get(key)
+            if entry is not None and (max_idle is None or time.monotonic() - entry[1] <= max_idle):
                 return False
             now = time.monotonic()
-            if key in self._claims and now < self._claims[key][1]:
+            other, claim_ends = self._claims.get(key, (claimant, now))
+            if other != claimant and now < claim_ends:
                 return False
             self._claims[key] = claimant, now + lease
             return True

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, cast
 
 from hl_sessions.errors import ConfigurationError
+from hl_sessions.reentry import mute_while_creating
 from hl_sessions.stores.base import Conversation, ConversationStore
 
 try:
@@ -22,6 +23,16 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisStore"]
 
+mute_while_creating(
+    "push_response",
+    "redis._parsers.base",
+    "redis.client",
+    "redis.cluster",
+    "redis.connection",
+    "redis.credentials",
+    "redis.maint_notifications",
+)
+
 TIMEOUT = 1.0  # seconds for a connection, and for an answer
 _PREFIX = "hl-sessions:"
 
@@ -31,7 +42,8 @@ _BEGIN = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1e6
 local kept = redis.call('GET', KEYS[1])
-local entry = kept and cjson.decode(kept) or {}
+local is_readable, entry = pcall(cjson.decode, kept or '{}')
+if not is_readable or type(entry) ~= 'table' then entry = {} end
 local function is_going_on(max_idle)
     local is_idle = max_idle ~= '' and entry.session and now - entry.used > tonumber(max_idle)
     return entry.session and not entry.ended and not is_idle
@@ -49,13 +61,17 @@ end
 _GET = (
     _BEGIN
     + """
-return is_going_on(ARGV[1]) and kept
+if not is_going_on(ARGV[1]) then return false end
+entry.used = now
+keep()
+return kept
 """
 )
 _CLAIM = (
     _BEGIN
     + """
-if is_going_on(ARGV[3]) or (entry.claimant and now < entry.lease) then return 0 end
+local is_claimed = entry.claimant and entry.claimant ~= ARGV[1] and now < entry.lease
+if is_going_on(ARGV[3]) or is_claimed then return 0 end
 entry.claimant, entry.lease = ARGV[1], now + ARGV[2]
 keep()
 return 1
@@ -168,21 +184,32 @@ class RedisStore(ConversationStore):
 
 def _client(url: str) -> redis.Redis:
     try:
-        return redis.Redis.from_url(
+        client = redis.Redis.from_url(
             url,
             socket_timeout=TIMEOUT,
             socket_connect_timeout=TIMEOUT,
-            retry=Retry(NoBackoff(), 1),  # once more, as the server may have closed a connection meanwhile
+            # Once more at once, as the server may have closed a connection; not where it does not answer.
+            retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         )
-    except (ValueError, TypeError) as error:
-        text = str(error) if "@" not in str(error) else "it cannot be parsed"  # nothing that holds a password
-        raise ConfigurationError(f"url is not a Redis URL: {text}") from None
+        pool = client.connection_pool
+        pool.connection_class(**pool.connection_kwargs)  # an unknown option is not looked at before
+    except (ValueError, TypeError, AttributeError):
+        # What it says may hold a part of the password.
+        raise ConfigurationError(
+            "url is not a Redis URL like 'redis://host:6379/0', or has a wrong option (value not shown)"
+        ) from None
+    return client
 
 
 def _conversation(kept: bytes | str | None) -> Conversation | None:
     if kept is None:
         return None
-    entry = json.loads(kept)
+    try:
+        entry = json.loads(kept)
+    except ValueError:
+        return None
+    if not isinstance(entry, dict):  # somebody else's
+        return None
     session_id = entry.get("session")
     if session_id is None or "ended" in entry:
         return None

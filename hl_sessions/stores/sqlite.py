@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import time
 from collections import deque
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hl_sessions.errors import ConfigurationError
-from hl_sessions.fork import renew_after_fork
+from hl_sessions.fork import prepare_for_fork, renew_after_fork
 from hl_sessions.stores.base import Conversation, ConversationStore
 
 if TYPE_CHECKING:
@@ -35,11 +36,11 @@ CREATE TABLE IF NOT EXISTS conversations (
 """
 _IS_GOING_ON = "session_id IS NOT NULL AND NOT ended AND (:max_idle IS NULL OR :now - last_use <= :max_idle)"
 _GET = f"SELECT session_id, previous_id FROM conversations WHERE key = :key AND {_IS_GOING_ON}"  # noqa: S608 - no value in it
-_IS_CLAIMED = "SELECT 1 FROM conversations WHERE key = :key AND claim_ends > :now"
+_IS_CLAIMED = "SELECT 1 FROM conversations WHERE key = :key AND claimant != :claimant AND claim_ends > :now"
 _CLAIM = f"""
 INSERT INTO conversations (key, claimant, claim_ends) VALUES (:key, :claimant, :now + :lease)
 ON CONFLICT (key) DO UPDATE SET claimant = excluded.claimant, claim_ends = excluded.claim_ends
-WHERE NOT ({_IS_GOING_ON}) AND (claimant IS NULL OR claim_ends <= :now)
+WHERE NOT ({_IS_GOING_ON}) AND (claimant IS NULL OR claimant = :claimant OR claim_ends <= :now)
 """  # noqa: S608 - as above
 _SAVE = """
 UPDATE conversations SET previous_id = session_id, session_id = :session_id, last_use = :now, ended = 0,
@@ -54,15 +55,13 @@ _TOUCH = (
 )
 _END = "UPDATE conversations SET ended = 1, claimant = NULL, claim_ends = NULL WHERE key = :key"
 
-# Of the parent of a fork: SQLite forbids to use them, and to close them
-# (https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_across_a_fork_).
-_inherited: list[sqlite3.Connection] = []
-
 
 class SQLiteStore(ConversationStore):
     """Keeps conversations in an SQLite file, for all processes of one machine.
 
     The clock is the machine's. The file is made on first use, and must not lie on a network file system.
+    Before a fork its connections are closed, as SQLite cannot have them in two processes
+    (https://www.sqlite.org/howtocorrupt.html).
 
     Args:
         path: of the file; its folder must exist.
@@ -84,27 +83,50 @@ class SQLiteStore(ConversationStore):
             raise ConfigurationError(f"path={str(path)!r}: there is no folder {str(self._path.parent)!r}")
         if self._path.is_dir():
             raise ConfigurationError(f"path={str(path)!r} is a folder, not a file")
-        self._connections: deque[sqlite3.Connection] = deque()
+        self._renew_after_fork()
         self._is_set_up = False
         renew_after_fork(self)
+        prepare_for_fork(self)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self._path)!r})"
 
+    def __del__(self) -> None:
+        if hasattr(self, "_connections"):
+            self.close()
+
     def _renew_after_fork(self) -> None:
-        _inherited.extend(self._connections)
-        self._connections = deque()
+        self._connections: deque[sqlite3.Connection] = deque()
+        self._returned = threading.Condition()
+        self._lent = 0
+        self._is_forking = False
+
+    def _prepare_for_fork(self) -> None:
+        """Close all connections, as SQLite wants it, when those who use one have returned it."""
+        with self._returned:
+            self._is_forking = True
+            self._returned.wait_for(lambda: not self._lent, 2 * BUSY_TIMEOUT)
+            self.close()
+
+    def _go_on_after_fork(self) -> None:
+        with self._returned:
+            self._is_forking = False
+            self._returned.notify_all()
 
     def get(self, key: str, *, max_idle: float | None) -> Conversation | None:  # noqa: D102 - the contract's
         with self._connection() as connection:
             parameters = {"key": key, "max_idle": max_idle, "now": time.time()}
             row = connection.execute(_GET, parameters).fetchone()
+            if row is not None and max_idle is not None:
+                connection.execute(_TOUCH, {**parameters, "session_id": row[0]})
         return row and Conversation(*row)
 
     def claim(self, key: str, claimant: str, *, lease: float, max_idle: float | None) -> bool:  # noqa: D102
         with self._connection() as connection:
             # A look first: those who wait for a creation ask often, and only one at a time can write.
-            if connection.execute(_IS_CLAIMED, {"key": key, "now": time.time()}).fetchone():
+            if connection.execute(
+                _IS_CLAIMED, {"key": key, "claimant": claimant, "now": time.time()}
+            ).fetchone():
                 return False
         return self._changes(_CLAIM, key=key, claimant=claimant, lease=lease, max_idle=max_idle)
 
@@ -133,6 +155,7 @@ class SQLiteStore(ConversationStore):
         """Close the connections; a later call opens new ones."""
         while self._connections:
             self._connections.popleft().close()
+        self._is_set_up = False
 
     def _changes(self, statement: str, **parameters: object) -> bool:
         with self._connection() as connection:
@@ -141,22 +164,27 @@ class SQLiteStore(ConversationStore):
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         """Lend a connection that nobody else uses; one that failed is not used again."""
-        process = os.getpid()
+        with self._returned:
+            self._returned.wait_for(lambda: not self._is_forking, BUSY_TIMEOUT)
+            self._lent += 1
+            connection = self._connections.pop() if self._connections else None
+        is_usable = False
         try:
-            connection = self._connections.pop()
-        except IndexError:
-            connection = self._connect()
-        try:
+            if connection is None:
+                connection = self._connect()
             yield connection
-        except BaseException:
-            connection.close()
-            raise
-        if process != os.getpid():
-            _inherited.append(connection)
-        elif len(self._connections) < _MAX_KEPT:
-            self._connections.append(connection)
-        else:
-            connection.close()
+            is_usable = True
+        finally:
+            with self._returned:
+                self._lent -= 1
+                if not is_usable:
+                    self._is_set_up = False  # the file may have been removed
+                if is_usable and connection is not None and len(self._connections) < _MAX_KEPT:
+                    self._connections.append(connection)
+                    connection = None
+                self._returned.notify_all()
+            if connection is not None:
+                connection.close()
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(

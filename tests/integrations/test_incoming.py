@@ -608,7 +608,7 @@ class TestLife:
             middleware = wsgi.HLSessionMiddleware(app, manager, key=lambda environ: "1")
             body: Any = middleware({}, lambda *_: lambda _: None)
             assert next(body).startswith(b"sesh_")
-            assert manager.conversations._in_use == {"1": 1}
+            assert list(manager.conversations._in_use) == ["1"]
             body.close()
             assert manager.conversations._in_use == {}
 

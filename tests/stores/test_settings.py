@@ -37,6 +37,8 @@ redis_store: Any = RedisStore
         (lambda: redis_store(7), "url must be a str"),
         (lambda: redis_store("localhost:6379"), "url is not a Redis URL"),
         (lambda: redis_store(f"redis://:{PASSWORD}@localhost:port/0"), "url is not a Redis URL"),
+        (lambda: redis_store(f"redis://:{PASSWORD}/x@localhost:6379/0"), "url is not a Redis URL"),
+        (lambda: redis_store("redis://localhost:6379/0?foo=1"), "wrong option"),
         (lambda: redis_store(f"http://:{PASSWORD}@localhost/0"), "url is not a Redis URL"),
     ],
 )
