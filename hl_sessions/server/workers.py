@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from multiprocessing.resource_tracker import ensure_running
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Final
 
 from hl_sessions.server.application import create_application
 from hl_sessions.server.ending import Ending
+from hl_sessions.server.garbage import search_less
 from hl_sessions.server.metrics import SHARED_DIRECTORY, forget_process
 from hl_sessions.server.serving import GRACE, make_server
 from hl_sessions.server.settings import ServerSettings
@@ -46,7 +48,8 @@ def serve_with_workers(settings: ServerSettings, listener: socket.socket, ending
         workers = _Workers(settings, listener, directory)
         try:
             while not ending.is_told():
-                workers.replace_the_dead()
+                if workers.has_lost_one() and not ending.is_told():
+                    workers.replace_the_dead()
         finally:
             # While it is open here, connections that no worker will serve are still accepted.
             listener.close()
@@ -64,10 +67,12 @@ class _Workers:
         self._processes = [self._start() for _ in range(settings.workers)]
         self._next_replacement = monotonic()
 
+    def has_lost_one(self) -> bool:
+        """Wait a moment for a worker to die, and tell whether one has."""
+        return bool(wait([process.sentinel for process in self._processes], timeout=_TICK))
+
     def replace_the_dead(self) -> None:
-        """Wait a moment, and replace what has died meanwhile."""
-        if not wait([process.sentinel for process in self._processes], timeout=_TICK):
-            return
+        """Replace what has died, unless that has happened just now."""
         if monotonic() < self._next_replacement:
             sleep(_TICK)
             return
@@ -111,6 +116,7 @@ class _Workers:
 
 def _work(settings: ServerSettings, listener: socket.socket, until: Connection) -> None:
     server = make_server(create_application(settings), GRACE)
+    search_less()
 
     def end_in_time() -> None:
         wait([until])
@@ -140,6 +146,8 @@ def _without_interrupts() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    # Else the first start does that, and lets interrupts through again.
+    ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -59,13 +60,23 @@ def eventually(is_so: Callable[[], bool]) -> None:
         sleep(0.02)
 
 
+def processes_of(server: Any) -> list[int]:
+    """The first process, and where that can be found out those that it has started."""
+    first: int = server.process.pid
+    children = Path(f"/proc/{first}/task/{first}/children")
+    return [first, *map(int, children.read_text().split() if children.exists() else ())]
+
+
 @pytest.fixture(scope="module")
 def server(spawn_for_all: Spawn, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Two workers, set up by a file."""
     directory = tmp_path_factory.mktemp("operating")
     config = directory / "config.toml"
     config.write_text(f'db = "shared.sqlite3"\napi_key = "{KEY}"\nworkers = 2\nmax_body = 2000\n')
-    return spawn_for_all(directory, "--config", str(config), HL_SESSIONS_ACCESS_LOG="true")
+    # Killed at the end, it leaves what it has in the temporary directory.
+    return spawn_for_all(
+        directory, "--config", str(config), HL_SESSIONS_ACCESS_LOG="true", TMPDIR=str(directory)
+    )
 
 
 @pytest.fixture
@@ -184,13 +195,10 @@ def test_workers_count_together_and_are_replaced(server: Any) -> None:
     assert metrics_of(server.base_url)[series("http_requests_in_flight")] == 1
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_the_key_reaches_workers_unseen(server: Any) -> None:
     """Neither the command line nor the environment of any process shows the key of the file."""
-    parent = server.process.pid
-    children = Path(f"/proc/{parent}/task/{parent}/children")
-    if not children.exists():
-        pytest.skip("needs /proc")
-    processes = [str(parent), *children.read_text().split()]
+    processes = processes_of(server)
     assert len(processes) >= 3
     for process in processes:
         for name in ("cmdline", "environ"):
@@ -253,8 +261,10 @@ def test_a_database_that_is_silent_makes_the_server_unready(postgresql: Any) -> 
         assert requests.get(ready, timeout=10).status_code == 200
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_what_was_taken_is_answered_before_the_end(tmp_path: Path, spawn: Spawn, workers: str) -> None:
+@pytest.mark.parametrize(("workers", "number"), [("1", signal.SIGTERM), ("2", signal.SIGINT)])
+def test_what_was_taken_is_answered_before_the_end(
+    tmp_path: Path, spawn: Spawn, workers: str, number: signal.Signals
+) -> None:
     """Told to end while requests wait for the database, it takes no more, answers them, and exits with 0."""
     server = spawn(tmp_path, "--db", "shared.sqlite3", "--workers", workers)
     in_flight = series("http_requests_in_flight")
@@ -277,7 +287,9 @@ def test_what_was_taken_is_answered_before_the_end(tmp_path: Path, spawn: Spawn,
             threads.submit(requests.post, f"{server.base_url}/sessions", timeout=DEADLINE) for _ in range(4)
         ]
         eventually(lambda: metrics_of(server.base_url)[in_flight] == 1 + len(answers))
-        server.process.terminate()
+        # A terminal sends Ctrl-C to all of them.
+        for process in processes_of(server):
+            os.kill(process, number)
         eventually(is_refused)
         other.execute("ROLLBACK")
         created = [answer.result() for answer in answers]
