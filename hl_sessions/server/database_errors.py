@@ -58,7 +58,8 @@ class UnexpectedDatabaseError(DatabaseError):
 
 def cannot_open(url: URL, error: DBAPIError) -> str:
     """Say in one line that a database could not be opened, and why; without its password."""
-    shown = url.database if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
+    # The parameters of a URL may hold a password, too.
+    shown = url.database if url.get_backend_name() == "sqlite" else str(url.set(query={}))
     reason = str(error.orig).partition("\n")[0]
     return f"cannot open the database {shown}: {reason}"
 

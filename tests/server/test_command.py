@@ -136,6 +136,15 @@ def test_a_database_that_cannot_be_opened_is_one_clear_line(tmp_path: Path, cont
     assert result.output.count("\n") == 1
 
 
+@pytest.mark.parametrize("place", ["me:hidden@127.0.0.1:1/x", "me@127.0.0.1:1/x?password=hidden"])
+def test_a_database_that_does_not_answer_is_told_without_its_password(place: str) -> None:
+    """The URL is named, so that a wrong one is seen, and the password is not, wherever it stands."""
+    result = run("--port", "0", "--db", f"postgresql://{place}")
+    assert result.exit_code == 1
+    assert "127.0.0.1:1/x: connection failed" in result.output
+    assert "hidden" not in result.output
+
+
 @pytest.mark.parametrize("module", ["click", "uvicorn", "fastapi", "sqlalchemy"])
 def test_without_the_extra_the_command_names_it(module: str) -> None:
     """Whatever is missing, the message says what to install."""
