@@ -48,6 +48,8 @@ def server_rows(effort: Effort) -> Iterator[Row]:
                 "session": clients.requests("POST", "/v4/sessions"),
                 "datapoint": clients.requests("POST", "/v4/logs", DATAPOINT),
             }
+            for run in runs.values():
+                run(CONNECTIONS)  # the first ones wait for the process to start
             seconds = paired_medians(compare(runs, effort), CONSTANT)
         for what, title, at_most in (
             ("session", f"POST /sessions, {name}", times),

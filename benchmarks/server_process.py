@@ -1,4 +1,4 @@
-"""The server as it is started by ``hl-sessions serve``, beside a FastAPI route that answers a constant."""
+"""The server as ``hl-sessions serve`` runs it, with one more FastAPI route, which answers a constant."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import uvicorn
-from fastapi import FastAPI
+from typing import TYPE_CHECKING
 
 from benchmarks.api import listening_socket
 from hl_sessions.server.application import create_application
+from hl_sessions.server.garbage import search_less
+from hl_sessions.server.serving import make_server
 from hl_sessions.server.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CONSTANT_PATH", "ServerProcess", "serving"]
 
-CONSTANT_PATH = "/constant"
+CONSTANT_PATH = "/v4/constant"
 
 
 @dataclass(frozen=True)
@@ -59,16 +58,13 @@ def serving(database: str) -> Iterator[ServerProcess]:
 
 
 def _serve(listener: socket.socket, database: str) -> None:
-    constant = FastAPI()
-
-    @constant.post(CONSTANT_PATH, status_code=201)
-    async def answer() -> dict[str, str]:
+    async def constant() -> dict[str, str]:
         return {"id": "sesh_AAAAAAAAAAAAAAAAAAAAAAAA"}
 
-    ours = create_application(ServerSettings(database=database))
-
-    async def dispatch(scope: Any, receive: Any, send: Any) -> None:
-        await (constant if scope["path"] == CONSTANT_PATH else ours)(scope, receive, send)
-
-    config = uvicorn.Config(dispatch, lifespan="off", log_level="warning", access_log=False)
-    uvicorn.Server(config).run(sockets=[listener])
+    application = create_application(ServerSettings(database=database))
+    # First: the pages at the end of the routes take whatever is left.
+    served, application.router.routes[:] = application.router.routes[:], []
+    application.add_api_route(CONSTANT_PATH, constant, methods=["POST"], status_code=201)
+    application.router.routes += served
+    search_less()
+    make_server(application, grace=1).run(sockets=[listener])

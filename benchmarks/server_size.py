@@ -82,6 +82,8 @@ def server_size_rows(effort: Effort) -> Iterator[Row]:
                 name: client.requests("GET", path.format(middle=middle))
                 for name, (client, middle) in clients.items()
             }
+            for run in runs.values():
+                run(1)  # the first one waits for the process to start
             seconds = paired_medians(compare(runs, effort), SMALL)
             yield limited(f"{sessions:,} sessions: {title}", seconds, times, reference=SMALL)
         if sys.platform == "linux":

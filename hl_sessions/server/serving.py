@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from hl_sessions.server.access import BASE_PATH
 from hl_sessions.server.application import create_application
+from hl_sessions.server.garbage import search_less
 from hl_sessions.server.settings import ServerSettings
 
 GRACE: Final = 8
@@ -44,6 +45,7 @@ def serve(application: FastAPI, listener: socket.socket) -> None:
     Raises:
         KeyboardInterrupt: At the end, as SIGINT would without this.
     """
+    search_less()
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         make_server(application, GRACE).run(sockets=[listener])
