@@ -240,7 +240,7 @@ class Conversations:
         self.become_idle = idle_timeout is not None
         #: Whether asking for a conversation needs waiting.
         self.is_blocking = store.blocking
-        self._is_quiet = isinstance(store, MemoryStore)  # others may log, or more
+        self._is_quiet = type(store) is MemoryStore  # others may log, or more
         self.create = create
         self._workers = workers
         self._reports = reports
@@ -264,9 +264,9 @@ class Conversations:
     def known(self, session: ConversationSession) -> Conversation | None:
         """Give what the store keeps of a conversation, ``None`` if it has nothing, or is left alone."""
         key = self._entry_key(session)
-        if self.is_blocking and (key in self._tellings or not self._rest.is_over()):
-            return None
-        if key in self._untold_ends:
+        if key in self._untold_ends or key in self._tellings:
+            return None  # whoever looks for it next has to wait
+        if self.is_blocking and not self._rest.is_over():
             return None
         max_idle = self._max_idle(session) if self.become_idle else None
         try:

@@ -43,7 +43,13 @@ local time = redis.call('TIME')
 local now = time[1] + time[2] / 1e6
 local kept = redis.call('GET', KEYS[1])
 local is_readable, entry = pcall(cjson.decode, kept or '{}')
-if not is_readable or type(entry) ~= 'table' then entry = {} end
+local function is_ours()
+    if not is_readable or type(entry) ~= 'table' then return false end
+    local has_session, has_claim = entry.session ~= nil, entry.claimant ~= nil
+    return (not has_session or type(entry.session) == 'string' and type(entry.used) == 'number')
+        and (not has_claim or type(entry.lease) == 'number')
+end
+if not is_ours() then entry = {} end
 local function is_going_on(max_idle)
     local is_idle = max_idle ~= '' and entry.session and now - entry.used > tonumber(max_idle)
     return entry.session and not entry.ended and not is_idle
@@ -211,6 +217,6 @@ def _conversation(kept: bytes | str | None) -> Conversation | None:
     if not isinstance(entry, dict):  # somebody else's
         return None
     session_id = entry.get("session")
-    if session_id is None or "ended" in entry:
+    if not isinstance(session_id, str) or "ended" in entry:
         return None
     return Conversation(session_id, entry.get("previous"))

@@ -482,6 +482,19 @@ class TestFailingStore:
         levels = [record.levelname for record in caplog.records if record.name == "hl_sessions"]
         assert levels == ["WARNING", "INFO"] * 2
 
+    def test_an_end_is_told_when_it_is_back(self, make_manager: Managers, outage_clock: Clock) -> None:
+        """What was ended while the store was down does not go on afterwards."""
+        store = OutsideStore()
+        manager = make_manager(store=store)
+        first = read(manager, "a")
+        store.failing = set(self.METHODS)
+        manager.end("a")
+        store.failing = set()
+        outage_clock.offset += CALM
+        with manager.session(key="a") as session:
+            assert session.id != first
+            assert session.previous_id == first
+
     def test_is_left_alone(self, make_manager: Managers, outage_clock: Clock) -> None:
         """While it rests it is not asked at all; then once, and when that worked by everybody."""
         store = OutsideStore()
@@ -578,6 +591,23 @@ class TestBlockingStore:
         run(main) if run is trio.run else run(main())
         wait_until(lambda: {name for name, _ in store.calls} >= {"end", "get", "touch"})
         assert loop_threads[0] not in {thread for _, thread in store.calls}
+
+    def test_an_end_is_not_replaced_by_the_leaving(self, make_manager: Managers) -> None:
+        """On a loop both are told in the background, one after the other."""
+        store = OutsideStore()
+        manager = make_manager(store=store, idle_timeout=60)
+
+        async def main() -> None:
+            async with manager.session(key="a") as session:
+                first = await session.aid()
+                store.reachable.clear()
+                session.end()
+            store.reachable.set()
+            async with manager.session(key="a") as session:
+                assert await session.aid() != first
+                assert session.previous_id == first
+
+        asyncio.run(main())
 
     def test_told_before_it_is_asked(self, make_manager: Managers) -> None:
         """A scope that follows an end() on the loop finds the conversation ended, however slow the store."""

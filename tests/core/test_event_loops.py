@@ -11,7 +11,7 @@ import anyio.lowlevel
 import pytest
 
 from hl_sessions import SessionManager, acurrent_session_id
-from hl_sessions.stores import MemoryStore
+from hl_sessions.stores import Conversation, MemoryStore
 from tests.conftest import SessionsAPI
 from tests.core.conftest import FaultServer, Gate, Play
 
@@ -43,7 +43,7 @@ class SlowStore(MemoryStore):
         super().__init__()
         self.asked, self.go_on = threading.Event(), threading.Event()
 
-    def get(self, key: str, *, max_idle: float | None) -> str | None:
+    def get(self, key: str, *, max_idle: float | None) -> Conversation | None:
         self.asked.set()
         assert self.go_on.wait(30)
         return super().get(key, max_idle=max_idle)

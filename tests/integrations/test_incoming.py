@@ -484,6 +484,137 @@ class TestTrust:
         assert "set-cookie" not in answer.headers
 
 
+def call_wsgi(app: Any, **environ: Any) -> None:
+    """Run a WSGI application to its end."""
+    body = app(environ, lambda *_: lambda _: None)
+    for _ in body:
+        pass
+    getattr(body, "close", lambda: None)()
+
+
+class TestCarelessCallables:
+    """What a user may easily write is safe."""
+
+    def test_trust_that_has_to_be_awaited(
+        self, manager: SessionManager, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It trusts nobody, although a coroutine is true."""
+
+        async def check(environ: Any) -> bool:
+            return False
+
+        def app(environ: Any, start_response: Any) -> list[bytes]:
+            assert current_session_id() != SESSION_ID
+            return []
+
+        middleware = wsgi.HLSessionMiddleware(app, manager, trust=lambda environ: check({**environ}))
+        call_wsgi(middleware, HTTP_X_SESSION_ID=SESSION_ID)
+        assert "trust" in caplog.text
+
+    def test_key_that_has_to_be_awaited(
+        self, manager: SessionManager, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It is none."""
+
+        def app(environ: Any, start_response: Any) -> list[bytes]:
+            assert current_session_id() is not None
+            assert current_session().key is None  # type: ignore[union-attr]
+            return []
+
+        call_wsgi(wsgi.HLSessionMiddleware(app, manager, key=lambda environ: _key({**environ})))
+        assert "TypeError" in caplog.text
+
+    def test_a_framework_that_fails_to_find_a_route(
+        self, manager: SessionManager, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """There is no key then, and one warning."""
+        monkeypatch.setattr("django.urls.resolve", lambda path: path.ROOT_URLCONF)
+
+        def app(environ: Any, start_response: Any) -> list[bytes]:
+            assert current_session_id() is not None
+            return []
+
+        call_wsgi(wsgi.HLSessionMiddleware(app, manager, key=path_param("chat")), PATH_INFO="/chats/1")
+        assert "path_param('chat')" in caplog.text
+
+
+def test_an_early_look_does_not_spoil_the_key(manager: SessionManager) -> None:
+    """What looks for the key before the router has run finds none; whoever reads later finds it."""
+
+    async def chat(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(f"{await acurrent_session_id()} {current_session().key}")  # type: ignore[union-attr]
+
+    inner = Starlette(routes=[Route("/rooms/{chat}", chat)])
+
+    async def looking(scope: Any, receive: Any, send: Any) -> None:
+        assert current_session().key is None  # type: ignore[union-attr]
+        await inner(scope, receive, send)
+
+    client = TestClient(asgi.HLSessionMiddleware(looking, manager, key=path_param("chat")))
+    texts = [client.get("/rooms/1").text for _ in range(2)]
+    assert texts[0] == texts[1]
+    assert texts[0].endswith(" 1")
+
+
+def test_inner_middleware_of_another_manager_has_a_key_of_its_own(
+    manager: SessionManager, other_manager: SessionManager
+) -> None:
+    """It is no second middleware of the same sessions."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert current_session().key == "inner"  # type: ignore[union-attr]
+        with manager.session() as outer:
+            assert outer.key == "outer"
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+    inner = asgi.HLSessionMiddleware(app, other_manager, key=lambda scope: "inner")
+    client = TestClient(asgi.HLSessionMiddleware(inner, manager, key=lambda scope: "outer"))
+    assert client.get("/").status_code == 200
+
+
+def test_cookie_of_a_response_that_starts_twice(manager: SessionManager) -> None:
+    """Both starts have it, as only the second one is sent."""
+    started: list[Any] = []
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        current_session_id()
+        start_response("200 OK", [])
+        start_response("500 Internal Server Error", [], (ValueError, ValueError(), None))
+        return []
+
+    middleware = wsgi.HLSessionMiddleware(app, manager, cookie=SignedCookie(SECRET))
+    middleware({}, lambda status, headers, *_: started.append(headers))  # type: ignore[arg-type]
+    assert started[0] == started[1] != []
+
+
+def test_cookie_while_the_api_is_down() -> None:
+    """A browser's datapoints stay together by the reference ID, so it gets its cookie."""
+    references: list[Any] = []
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        references.append(current_session().log_params())  # type: ignore[union-attr]
+        start_response("200 OK", [])
+        return []
+
+    started: list[Any] = []
+    with SessionManager("http://127.0.0.1:9/v4", retries=0) as manager:
+        middleware = wsgi.HLSessionMiddleware(app, manager, cookie=SignedCookie(SECRET))
+        start: Any = lambda status, headers: started.append(dict(headers))  # noqa: E731
+        middleware({}, start)
+        middleware({"HTTP_COOKIE": started[0]["Set-Cookie"].partition(";")[0]}, start)
+    assert references[0] == references[1]
+    assert "session_reference_id" in references[0]
+
+
+def test_two_valid_cookies_are_none(manager: SessionManager) -> None:
+    """One may have been planted from a neighbouring domain: neither counts."""
+    cookie = SignedCookie(SECRET)
+    one, two = (cookie.header(key * 22, is_secure=False).partition(";")[0] for key in "AQ")
+    assert cookie.key([f"{one}; {two}"]) is None
+    assert cookie.key([f"{one}; {one}"]) == "A" * 22
+
+
 class TestBodies:
     """What json_field reads is the application's to read again, in whatever pieces it came."""
 
@@ -535,6 +666,20 @@ class TestBodies:
         middleware = wsgi.HLSessionMiddleware(app, manager, key=json_field("chat"))
         middleware({**environ, "wsgi.input": body}, lambda *_: lambda _: None)
         assert body.tell() == 0
+
+    def test_wsgi_body_that_cannot_be_read(self, manager: SessionManager) -> None:
+        class Broken(io.RawIOBase):
+            def read(self, size: int = -1) -> bytes:
+                raise OSError("the client has gone away")
+
+        def app(environ: Any, start_response: Any) -> list[bytes]:
+            with pytest.raises(OSError, match="gone away"):
+                environ["wsgi.input"].read()
+            return []
+
+        middleware = wsgi.HLSessionMiddleware(app, manager, key=json_field("chat"))
+        environ = {"CONTENT_TYPE": "application/json", "CONTENT_LENGTH": "10", "wsgi.input": Broken()}
+        assert middleware(environ, lambda *_: lambda _: None) == []
 
     @pytest.mark.parametrize("pieces", [1, 3, 50])
     @pytest.mark.parametrize("length", [50, 100, 101, 5_000])

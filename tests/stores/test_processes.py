@@ -1,19 +1,23 @@
 """Many processes, threads and tasks that use one store."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hl_sessions import SessionManager
-from hl_sessions.stores import ConversationStore, RedisStore
+import hl_sessions.conversation
+from hl_sessions import SessionManager, current_session_id
+from hl_sessions.stores import ConversationStore, RedisStore, SQLiteStore
 from tests.conftest import Answer, Request, SessionsAPI, create_sessions
 from tests.stores.conftest import OUTSIDE
 
@@ -232,6 +236,132 @@ def test_sqlite_after_a_fork(tmp_path: Path, sessions_api: SessionsAPI) -> None:
     assert sessions_api.posts == 2
 
 
+def test_sqlite_of_a_child_whose_parent_closes(tmp_path: Path, sessions_api: SessionsAPI) -> None:
+    """What a forked child keeps is in the file, whatever its parent does with its own connections."""
+    code = (
+        "import os, sys\n"
+        "from hl_sessions import SessionManager\n"
+        "from hl_sessions.stores import SQLiteStore\n"
+        "store = SQLiteStore(sys.argv[1])\n"
+        "manager = SessionManager(sys.argv[2], store=store)\n"
+        "def read(key):\n"
+        "    with manager.session(key=key) as session: print(key, session.id, flush=True)\n"
+        "to_parent, to_child = os.pipe(), os.pipe()\n"
+        "read('a')\n"
+        "if os.fork() == 0:\n"
+        "    read('b'); os.write(to_parent[1], b'x'); os.read(to_child[0], 1); read('c'); os._exit(0)\n"
+        "os.read(to_parent[0], 1)\n"
+        "store.close(); os.write(to_child[1], b'x'); os.wait()\n"
+        "read('a'); read('b'); read('c')\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "conversations.db"), sessions_api.base_url]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    assert sorted(run.stdout.splitlines()) == sorted(2 * [*{*run.stdout.splitlines()}])
+    assert sessions_api.posts == 3
+
+
+def test_sqlite_file_that_is_removed(tmp_path: Path, sessions_api: SessionsAPI) -> None:
+    """It is made anew."""
+    path = tmp_path / "conversations.db"
+    with SQLiteStore(path) as store, SessionManager(sessions_api.base_url, store=store) as manager:
+        ids = set()
+        for _ in range(2):
+            with manager.session(key="a") as session:
+                ids.add(session.id)
+            store.close()
+            for file in tmp_path.iterdir():
+                file.unlink()
+        assert len(ids) == 2
+        assert None not in ids
+
+
+@pytest.mark.parametrize("value", [b"garbage", b"[]", b"7", b"\xff", b'{"session": null}'])
+def test_a_value_of_somebody_else(redis_server: str, sessions_api: SessionsAPI, value: bytes) -> None:
+    """It costs nobody anything: the conversation starts anew."""
+    with RedisStore(redis_server) as store, SessionManager(sessions_api.base_url, store=store) as manager:
+        store._client.set("hl-sessions:" + store.entry_key(sessions_api.base_url, "broken"), value)
+        with manager.session(key="broken") as session:
+            first = session.id
+            assert first is not None
+        with manager.session(key="broken") as session:
+            assert session.id == first
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "valkey"])
+def test_a_creation_that_takes_longer_than_a_lease(
+    kind: str,
+    make_store: Callable[[str], ConversationStore],
+    sessions_api: SessionsAPI,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The claim is renewed meanwhile: others wait for it, and all get the same session of one POST."""
+    monkeypatch.setattr(hl_sessions.conversation, "LONGEST_LEASE", 0.6)
+    is_slow = threading.Event()
+
+    def answer_slowly(request: Request) -> Answer:
+        is_slow.set()
+        time.sleep(2)  # as slow an API as this test is about
+        return create_sessions(request)
+
+    sessions_api.answer = answer_slowly
+    managers = [SessionManager(sessions_api.base_url, store=make_store(kind), timeout=30) for _ in range(2)]
+
+    def read(manager: SessionManager) -> str | None:
+        with manager.session(key=f"slow {kind}") as session:
+            return session.id
+
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(read, managers[0])
+        assert is_slow.wait(20)
+        assert pool.submit(read, managers[1]).result() == first.result()
+    assert sessions_api.posts == 1
+    for manager in managers:
+        manager.close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "valkey"])
+def test_a_conversation_that_another_process_is_in(
+    kind: str, make_store: Callable[[str], ConversationStore], sessions_api: SessionsAPI
+) -> None:
+    """It is not idle, however long that scope takes."""
+    idle_timeout = 0.6
+    one, two = (
+        SessionManager(sessions_api.base_url, store=make_store(kind), idle_timeout=idle_timeout)
+        for _ in range(2)
+    )
+    with one.session(key=f"long {kind}") as session:
+        first = session.id
+        time.sleep(2 * idle_timeout)  # time has to pass
+        with two.session(key=f"long {kind}") as same:
+            assert same.id == first
+    one.close()
+    two.close()
+
+
+def test_a_handler_that_reads_while_the_store_logs(redis_server: str, sessions_api: SessionsAPI) -> None:
+    """What redis-py logs of a new connection neither recurses nor waits for itself."""
+
+    class Reading(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            current_session_id()
+
+    handler, root = Reading(), logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    try:
+        with RedisStore(redis_server) as store, SessionManager(sessions_api.base_url, store=store) as manager:
+            with manager.session(key="logging") as session:
+                first = session.id
+                assert session.log_params() == {"session_id": first}
+            store.close()  # so that the next read connects again
+            with manager.session(key="logging") as session:
+                assert session.id == first
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+
+
 def test_survives_a_restart(tmp_path: Path, sessions_api: SessionsAPI) -> None:
     """A conversation in a file goes on in the next run of a program."""
     code = (
@@ -269,3 +399,12 @@ def test_a_redis_that_stands_still(sessions_api: SessionsAPI, tmp_path: Path) ->
             assert time.monotonic() - started < 5
         finally:
             process.send_signal(signal.SIGCONT)
+
+        def is_back() -> bool:
+            with manager.session(key="a") as session:
+                return session.id == first
+
+        deadline = time.monotonic() + 20
+        while not is_back():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
