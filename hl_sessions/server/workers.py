@@ -14,7 +14,7 @@ from multiprocessing.context import SpawnProcess
 from multiprocessing.resource_tracker import ensure_running
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Final
+from typing import Final, NamedTuple
 
 from hl_sessions.server.application import create_application
 from hl_sessions.server.ending import Ending
@@ -27,7 +27,7 @@ _TICK: Final = 0.2
 """How long a signal may wait to be noticed, in seconds."""
 
 _SHORTEST_LIFE: Final = 3.0
-"""Seconds until the next replacement: workers that cannot start must not keep the machine busy."""
+"""Seconds after its start before which none is replaced: what cannot start must not keep the machine busy."""
 
 _LAST_GRACE: Final = 2 * GRACE
 """Seconds after which a worker that was told to end, and should have by itself, is killed."""
@@ -56,6 +56,11 @@ def serve_with_workers(settings: ServerSettings, listener: socket.socket, ending
             workers.end()
 
 
+class _Worker(NamedTuple):
+    process: SpawnProcess
+    started_at: float
+
+
 class _Workers:
     def __init__(self, settings: ServerSettings, listener: socket.socket, directory: Path) -> None:
         self._settings = settings
@@ -64,35 +69,34 @@ class _Workers:
         self._context = multiprocessing.get_context("spawn")
         # Nothing is ever sent: its other end is seen to close, also when this process is killed.
         self._until, self._alive = self._context.Pipe(duplex=False)
-        self._processes = [self._start() for _ in range(settings.workers)]
-        self._next_replacement = monotonic()
+        self._workers = [self._start() for _ in range(settings.workers)]
 
     def has_lost_one(self) -> bool:
         """Wait a moment for a worker to die, and tell whether one has."""
-        return bool(wait([process.sentinel for process in self._processes], timeout=_TICK))
+        return bool(wait([worker.process.sentinel for worker in self._workers], timeout=_TICK))
 
     def replace_the_dead(self) -> None:
-        """Replace what has died, unless that has happened just now."""
-        if monotonic() < self._next_replacement:
-            sleep(_TICK)
-            return
-        self._next_replacement = monotonic() + _SHORTEST_LIFE
-        for index, process in enumerate(self._processes):
-            if not process.is_alive():
-                self._forget(process)
-                self._processes[index] = self._start()
-                _logger.warning(
-                    "worker %s has ended with exit code %s; worker %s takes its place",
-                    process.pid,
-                    process.exitcode,
-                    self._processes[index].pid,
-                )
+        """Replace what has died, at once or when it is time for that."""
+        for index, (process, started_at) in enumerate(self._workers):
+            if process.is_alive():
+                continue
+            if monotonic() - started_at < _SHORTEST_LIFE:
+                sleep(_TICK)
+                continue
+            self._forget(process)
+            self._workers[index] = self._start()
+            _logger.warning(
+                "worker %s has ended with exit code %s; worker %s takes its place",
+                process.pid,
+                process.exitcode,
+                self._workers[index].process.pid,
+            )
 
     def end(self) -> None:
         """Tell all to end, and wait for that."""
         self._alive.close()
         deadline = monotonic() + _LAST_GRACE
-        for process in self._processes:
+        for process, _started_at in self._workers:
             process.join(max(0, deadline - monotonic()))
             if process.is_alive():
                 _logger.error("worker %s does not end, and is killed", process.pid)
@@ -100,13 +104,13 @@ class _Workers:
                 process.join()
         self._until.close()
 
-    def _start(self) -> SpawnProcess:
+    def _start(self) -> _Worker:
         process = self._context.Process(
             target=_work, args=(self._settings, self._listener, self._until), name="hl-sessions-worker"
         )
         with _without_interrupts():
             process.start()
-        return process
+        return _Worker(process, monotonic())
 
     def _forget(self, process: SpawnProcess) -> None:
         process.join()
