@@ -42,12 +42,10 @@ def _is_audible(_: logging.LogRecord) -> bool:
     return not is_creating()
 
 
-_muted: list[logging.Logger] = []
-
-
 def mute_while_creating(*names: str) -> None:
     """Have loggers say nothing of what a thread does while it is creating a session."""
-    _muted.extend(logging.getLogger(name) for name in names)
+    for name in names:
+        logging.getLogger(name).addFilter(_is_audible)
 
 
 mute_while_creating(
@@ -65,9 +63,6 @@ class creating:  # noqa: N801 - used like a function
     __slots__ = ("_ident", "_is_outermost")
 
     def __enter__(self) -> None:
-        for logger in _muted:
-            if _is_audible not in logger.filters:
-                logger.addFilter(_is_audible)
         self._ident = threading.get_ident()
         self._is_outermost = self._ident not in _creating.idents
         _creating.idents.add(self._ident)

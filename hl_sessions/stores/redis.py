@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
 
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.reentry import mute_while_creating
@@ -36,29 +36,38 @@ mute_while_creating(
 TIMEOUT = 1.0  # seconds for a connection, and for an answer
 _PREFIX = "hl-sessions:"
 
-# A conversation is one string, which a plain GET gives, of JSON: session, previous, used and lease (times in
-# seconds), ended, claimant. One key for each script, so that a cluster knows where to run it.
+# A conversation is one string, which a plain GET gives, of six words: session, previous session, last use,
+# "ended", claimant, end of the lease; times in seconds, "-" for nothing. Each script has one key, so that
+# a cluster knows where to run it.
+_WORDS = 6
+_NOTHING = b"-"
 _BEGIN = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1e6
 local kept = redis.call('GET', KEYS[1])
-local is_readable, entry = pcall(cjson.decode, kept or '{}')
-local function is_ours()
-    if not is_readable or type(entry) ~= 'table' then return false end
-    local has_session, has_claim = entry.session ~= nil, entry.claimant ~= nil
-    return (not has_session or type(entry.session) == 'string' and type(entry.used) == 'number')
-        and (not has_claim or type(entry.lease) == 'number')
+local words = {}
+for word in string.gmatch(kept or '', '%S+') do
+    words[#words + 1] = word ~= '-' and word
 end
-if not is_ours() then entry = {} end
+local entry = {}
+if #words == 6 then
+    entry.session, entry.previous, entry.used = words[1], words[2], tonumber(words[3] or 0)
+    entry.ended, entry.claimant, entry.lease = words[4], words[5], tonumber(words[6] or 0)
+end
+if not (entry.used and entry.lease) then entry = {} end  -- somebody else's
 local function is_going_on(max_idle)
     local is_idle = max_idle ~= '' and entry.session and now - entry.used > tonumber(max_idle)
     return entry.session and not entry.ended and not is_idle
 end
 local function keep()
+    local used, lease = string.format('%.6f', entry.used or 0), string.format('%.6f', entry.lease or 0)
+    local sessions = {entry.session or '-', entry.previous or '-', used}
+    local claim = {entry.ended or '-', entry.claimant or '-', lease}
+    local words = table.concat(sessions, ' ') .. ' ' .. table.concat(claim, ' ')
     if entry.session then
-        redis.call('SET', KEYS[1], cjson.encode(entry))
+        redis.call('SET', KEYS[1], words)
     elseif entry.claimant then
-        redis.call('SET', KEYS[1], cjson.encode(entry), 'EX', math.ceil(entry.lease - now) + 60)
+        redis.call('SET', KEYS[1], words, 'EX', math.ceil(entry.lease - now) + 60)
     else
         redis.call('DEL', KEYS[1])
     end
@@ -113,7 +122,7 @@ end
 _END = (
     _BEGIN
     + """
-entry.claimant, entry.lease, entry.ended = nil, nil, true
+entry.claimant, entry.lease, entry.ended = nil, nil, 'ended'
 keep()
 """
 )
@@ -162,19 +171,21 @@ class RedisStore(ConversationStore):
     def get(self, key: str, *, max_idle: float | None) -> Conversation | None:  # noqa: D102 - the contract's
         name = _PREFIX + key
         if max_idle is None:
-            return _conversation(self._client.get(name))
+            return _conversation(self._client.execute_command("GET", name))
         return _conversation(self._get(keys=[name], args=[max_idle]))
 
     def claim(self, key: str, claimant: str, *, lease: float, max_idle: float | None) -> bool:  # noqa: D102
         return bool(
-            self._claim(keys=[_PREFIX + key], args=[claimant, lease, "" if max_idle is None else max_idle])
+            self._claim(
+                keys=[_PREFIX + key], args=[quote(claimant), lease, "" if max_idle is None else max_idle]
+            )
         )
 
     def save(self, key: str, claimant: str, session_id: str) -> Conversation | None:  # noqa: D102
-        return _conversation(self._save(keys=[_PREFIX + key], args=[claimant, session_id]))
+        return _conversation(self._save(keys=[_PREFIX + key], args=[quote(claimant), session_id]))
 
     def release(self, key: str, claimant: str) -> None:  # noqa: D102
-        self._release(keys=[_PREFIX + key], args=[claimant])
+        self._release(keys=[_PREFIX + key], args=[quote(claimant)])
 
     def touch(self, key: str, session_id: str) -> None:  # noqa: D102
         self._touch(keys=[_PREFIX + key], args=[session_id])
@@ -210,13 +221,8 @@ def _client(url: str) -> redis.Redis:
 def _conversation(kept: bytes | str | None) -> Conversation | None:
     if kept is None:
         return None
-    try:
-        entry = json.loads(kept)
-    except ValueError:
+    words = (kept.encode() if isinstance(kept, str) else kept).split(b" ")
+    if len(words) != _WORDS or words[0] == _NOTHING or words[3] != _NOTHING:
         return None
-    if not isinstance(entry, dict):  # somebody else's
-        return None
-    session_id = entry.get("session")
-    if not isinstance(session_id, str) or "ended" in entry:
-        return None
-    return Conversation(session_id, entry.get("previous"))
+    previous = words[1]
+    return Conversation(words[0].decode(), None if previous == _NOTHING else previous.decode())
