@@ -17,7 +17,7 @@ from hl_sessions.outage import CircuitBreaker, Reports
 from hl_sessions.prefetch import Prefetcher
 from hl_sessions.reentry import creating
 from hl_sessions.scope import Scope
-from hl_sessions.session import Session, session_type
+from hl_sessions.session import ReadySessions, Session, session_type
 from hl_sessions.settings import checked_count, checked_seconds
 from hl_sessions.stores import ConversationStore, MemoryStore
 from hl_sessions.transport import Deadline
@@ -98,7 +98,7 @@ class SessionManager:
         self._reports = Reports()
         self._circuit_breaker = CircuitBreaker(self._post, self._reports)
         self._prefetcher = Prefetcher(prefetch, self._create_ready_id) if prefetch else None
-        self.take_ready_id = None if self._prefetcher is None else self._prefetcher.take
+        self.ready_sessions: ReadySessions | None = self._prefetcher
         self.new_session: Callable[[], Session] = session_type(self)
         self.conversations = Conversations(
             store=self._store,
@@ -194,7 +194,7 @@ class SessionManager:
         return self._circuit_breaker.refusal()
 
     def _take_or_create(self, deadline: Deadline) -> str:
-        ready = None if self.take_ready_id is None else self.take_ready_id()
+        ready = None if self._prefetcher is None else self._prefetcher.take()
         return ready or self.create_session_id(deadline)
 
     def _create_ready_id(self) -> str:

@@ -43,14 +43,16 @@ class Prefetcher:
         renew_after_fork(self)
 
     def _renew_after_fork(self) -> None:
-        # What is ready belongs to the parent: nobody may have the same session twice.
-        self._ready: deque[tuple[str, float]] = deque()  # ID and time of creation, oldest first
-        self._want(1)
+        #: The sessions that are ready, oldest first: ID, and the end of the time in which it is handed out.
+        #: What is ready belongs to the parent of a fork: nobody may have the same session twice.
+        self.ready: deque[tuple[str, float]] = deque()
+        #: How many threads look again and again at what is missing, so that nobody need wake one.
+        self.polling = 0
+        self._wanted = 1
         self._last_read = -math.inf
         self._under_way = 0
         self._threads = 0
         self._waiting = 0  # threads that are
-        self._polling = 0  # of those who wait: nobody need wake them
         self._is_failing = False
         self._condition = threading.Condition()
 
@@ -60,40 +62,30 @@ class Prefetcher:
         Not to be called under a lock: what is missing is then created by a thread, which may have to be
         started, and that waits for it, and lets other greenlets run.
         """
-        # The path of almost every read, kept short: on a machine that was idle just before, it is not the
-        # steps that take the time but how much code and data they touch.
-        try:
-            session_id, created = self._ready.popleft()
-        except IndexError:
-            return self._take_with_care(None)
-        if len(self._ready) >= self._enough and monotonic() - created < MAX_AGE:
-            return session_id
-        return self._take_with_care((session_id, created))
+        return self.take_with_care(self._pop())
 
-    def _take_with_care(self, taken: tuple[str, float] | None) -> str | None:
+    def take_with_care(self, taken: tuple[str, float] | None) -> str | None:
+        """Give the ID of what was taken from :attr:`ready`, or if it is too old of the next, as :meth:`take`.
+
+        Who finds :attr:`polling` threads and takes what is young enough need not come here.
+        """
         now = monotonic()
-        while taken is not None and now - taken[1] >= MAX_AGE:
-            self._want(max(0, self._wanted - 1))
+        while taken is not None and now >= taken[1]:
+            self._wanted = max(0, self._wanted - 1)
             taken = self._pop()
         # One more would have helped, if this read was not the first for long and creating works.
         if taken is None and now - self._last_read < MAX_AGE and not self._is_failing:
-            self._want(min(max(1, 2 * self._wanted), self._limit))
+            self._wanted = min(max(1, 2 * self._wanted), self._limit)
         self._last_read = now
-        if not (self._polling and self._ready):
+        if not (self.polling and self.ready):
             self._refill()
         return None if taken is None else taken[0]
 
     def _pop(self) -> tuple[str, float] | None:
         try:
-            return self._ready.popleft()
+            return self.ready.popleft()
         except IndexError:
             return None
-
-    def _want(self, number: int) -> None:
-        self._wanted = number
-        # Waking a thread costs more than all the rest: it is done for several sessions at a time, and not
-        # while one polls, as it does when reads follow each other closely.
-        self._enough = number // 4 + 1
 
     def _refill(self) -> None:
         with self._condition:
@@ -109,13 +101,13 @@ class Prefetcher:
         """Create no more; what is ready is dropped."""
         with self._condition:
             self._is_closed = True
-            self._ready.clear()
+            self.ready.clear()
             self._condition.notify_all()
 
     def _missing(self) -> int:
         if self._is_closed or self._is_failing:
             return 0
-        return max(0, self._wanted - len(self._ready) - self._under_way)
+        return max(0, self._wanted - len(self.ready) - self._under_way)
 
     def _start_thread(self) -> None:
         # An empty context: where threads inherit one, this one would keep the reader's session.
@@ -139,7 +131,7 @@ class Prefetcher:
                 if session_id is None:
                     self._is_failing = True  # until the next read
                 elif not self._is_closed:
-                    self._ready.append((session_id, monotonic()))
+                    self.ready.append((session_id, monotonic() + MAX_AGE))
 
     def _is_needed(self) -> bool:
         """Wait until there is something to create; ``False`` ends the thread."""
@@ -154,11 +146,12 @@ class Prefetcher:
             return True
 
     def _poll(self) -> bool:
-        self._polling += 1
+        # Waking a thread takes longer than all the rest of a read.
+        self.polling += 1
         try:
             return any(self._wait(POLL_INTERVAL) for _ in range(POLLS))
         finally:
-            self._polling -= 1
+            self.polling -= 1
 
     def _wait(self, seconds: float) -> bool:
         return bool(self._condition.wait_for(lambda: self._missing() or self._is_closed, seconds))

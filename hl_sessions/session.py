@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 import uuid
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from hl_sessions.errors import APIConnectionError, HLSessionsError
@@ -17,22 +18,43 @@ from hl_sessions.reentry import creating, is_creating
 from hl_sessions.wrapping import wrap, wrap_in
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable
 
     from hl_sessions.transport import Deadline
 
-__all__ = ["Session", "SessionSource", "agreement", "session_type", "warn_that_a_read_blocked"]
+__all__ = [
+    "ReadySessions",
+    "Session",
+    "SessionSource",
+    "agreement",
+    "session_type",
+    "warn_that_a_read_blocked",
+]
 
 Function = TypeVar("Function")
 
 logger = logging.getLogger("hl_sessions")
 
 
+class ReadySessions(Protocol):
+    """Sessions that are kept ready."""
+
+    ready: deque[tuple[str, float]]
+    polling: int
+
+    def take(self) -> str | None:
+        """Give the ID of one, ``None`` if there is none."""
+
+    def take_with_care(self, taken: tuple[str, float] | None) -> str | None:
+        """Give the ID of what was taken from :attr:`ready`, or of another."""
+
+
 class SessionSource(Protocol):
     """What a handle needs of the manager that it belongs to."""
 
     new_session: Callable[[], Session]
-    take_ready_id: Callable[[], str | None] | None
+    ready_sessions: ReadySessions | None
     raises_errors: bool
     workers: WorkerThreads
 
@@ -357,21 +379,31 @@ class Session:
 class _ReadySession(Session):
     """The session of one scope of a manager that keeps some ready."""
 
-    _take_ready_id: Callable[[], str | None]
+    _ready_sessions: ReadySessions
 
     @property
-    def id(self) -> str | None:  # in fewer calls, as the first of a request find little in the CPU's caches
+    def id(self) -> str | None:
         """The ``sesh_...`` ID; the first read takes a session that is ready, or creates one."""
-        if self._id is None and self._details is None:
-            session_id = self._take_ready_id()
-            return self.__dict__.setdefault("_id", session_id) if session_id else self._read()
-        return super().id
+        if self._id is not None or self._details is not None:
+            return super().id
+        # Almost every first read goes no further than here: on a machine that was idle just before, it is not
+        # the steps that take the time but how much code and data they touch.
+        ready_sessions = self._ready_sessions
+        try:
+            taken = ready_sessions.ready.popleft()
+        except IndexError:
+            taken = None
+        if taken is not None and ready_sessions.polling and monotonic() < taken[1]:
+            self.__dict__.setdefault("_id", taken[0])  # in one step, as here is no lock
+            return self._id
+        session_id = ready_sessions.take_with_care(taken)
+        return self._read() if session_id is None else self._keep(session_id)
 
     def _ready_id(self) -> str | None:
         if self._details is not None and self._details.creation is not None:
             return None
-        session_id = self._take_ready_id()
-        return session_id and self.__dict__.setdefault("_id", session_id)
+        session_id = self._ready_sessions.take()
+        return session_id and self._keep(session_id)
 
     def _keep(self, session_id: str) -> str:
         # In one step, as readers that take what is ready hold no lock.
@@ -382,7 +414,7 @@ class _ReadySession(Session):
 def session_type(manager: SessionSource) -> type[Session]:
     """Give the class of the handles of a manager, which are made without an argument."""
     attributes: dict[str, Any] = {"__doc__": Session.__doc__, "manager": manager}
-    if manager.take_ready_id is None:
+    if manager.ready_sessions is None:
         return type("Session", (Session,), attributes)
-    attributes["_take_ready_id"] = staticmethod(manager.take_ready_id)
+    attributes["_ready_sessions"] = manager.ready_sessions
     return type("Session", (_ReadySession,), attributes)

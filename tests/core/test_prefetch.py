@@ -15,6 +15,7 @@ import trio
 
 import hl_sessions.outage
 import hl_sessions.prefetch
+import hl_sessions.session
 from hl_sessions import ConfigurationError, SessionManager
 from hl_sessions.prefetch import MAX_AGE
 from tests.conftest import Answer, Request, SessionsAPI, create_sessions
@@ -39,6 +40,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(hl_sessions.prefetch, "monotonic", clock.monotonic)
+    monkeypatch.setattr(hl_sessions.session, "monotonic", clock.monotonic)
     monkeypatch.setattr(hl_sessions.outage, "time", clock)
     return clock
 
@@ -72,15 +74,14 @@ def read(manager: SessionManager) -> str | None:
 
 
 def settled(manager: SessionManager) -> int:
-    """How many sessions are ready once no more are being made; a few missing ones do not wake a thread."""
+    """How many sessions are ready once no more are being made."""
     prefetcher: Any = manager._prefetcher
 
     def is_settled() -> bool:
-        is_enough = len(prefetcher._ready) >= prefetcher._enough or not prefetcher._missing()
-        return is_enough and not prefetcher._under_way
+        return not prefetcher._missing() and not prefetcher._under_way
 
     wait_until(is_settled)
-    return len(prefetcher._ready)
+    return len(prefetcher.ready)
 
 
 def read_settled(manager: SessionManager, times: int) -> list[str | None]:
@@ -243,7 +244,7 @@ def test_threads_end_with_the_manager(manager: SessionManager, sessions_api: Ses
     read_settled(manager, 2)
     gate.opened.clear()
     assert read(manager) is not None
-    wait_until(lambda: sessions_api.posts > len({*manager._prefetcher._ready}) + 2)  # type: ignore[union-attr]
+    wait_until(lambda: sessions_api.posts > len({*manager._prefetcher.ready}) + 2)  # type: ignore[union-attr]
     manager.close()
     gate.opened.set()
     wait_until(lambda: not threads_of_prefetching())
@@ -281,7 +282,7 @@ def test_the_interpreter_exits_at_once(serve: Callable[[Play], FaultServer]) -> 
         "import time, hl_sessions as hl\n"
         "manager = hl.configure(prefetch=8, timeout=600)\n"
         "with manager.session() as session: print(session.id, flush=True)\n"
-        "while not manager._prefetcher._ready: time.sleep(0.001)\n"
+        "while not manager._prefetcher.ready: time.sleep(0.001)\n"
         "with manager.session() as session: print(session.id, flush=True)\n"
         "input()\n"
     )
