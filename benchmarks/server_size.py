@@ -8,10 +8,11 @@ import tempfile
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 from benchmarks.measure import Effort, compare, paired_medians
-from benchmarks.row import OURS, Row, limited, within
+from benchmarks.row import OURS, SECONDS, Row, limited, within
 from benchmarks.server_load import load
 from benchmarks.server_process import serving
 from hl_sessions.server.database import Database
@@ -60,7 +61,7 @@ PRAGMA journal_mode = WAL;
 def server_size_rows(effort: Effort) -> Iterator[Row]:
     """Measure requests, one after the other, to a server on each of the databases."""
     sessions = effort.scopes
-    effort = replace(effort, rounds=min(effort.rounds, 200), turn=effort.turn * 5)
+    effort = replace(effort, rounds=min(effort.rounds, 200), turn=effort.turn * 10)
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         clients = {}
@@ -86,6 +87,9 @@ def server_size_rows(effort: Effort) -> Iterator[Row]:
                 run(1)  # the first one waits for the process to start
             seconds = paired_medians(compare(runs, effort), SMALL)
             yield limited(f"{sessions:,} sessions: {title}", seconds, times, reference=SMALL)
+        of_page = {name: client.requests("GET", "/") for name, (client, _) in clients.items()}
+        page = {name: median(rounds) for name, rounds in compare(of_page, effort).items()}
+        yield within(f"{sessions:,} sessions: the page that shows them", SECONDS, page, at_most=0.2)
         if sys.platform == "linux":
             resident = {name: server.resident() / 2**20 for name, server in servers.items()}
             # What they differ in are the parts of the file that each connection keeps.
