@@ -72,7 +72,7 @@ class _PropagatingAdapter(BaseAdapter):
         self._outbound = outbound
 
     def __getattr__(self, name: str) -> Any:
-        if name == "adapter":  # not set yet, when it is copied
+        if name == "adapter" or name.startswith("__"):  # not set yet, or not the other's, when it is copied
             raise AttributeError(name)
         return getattr(self.adapter, name)
 

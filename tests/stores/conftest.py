@@ -49,10 +49,17 @@ def valkey_cluster() -> Iterator[str]:
 
 
 @pytest.fixture
-def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], ConversationStore]:
+def make_store(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Callable[[str], ConversationStore]]:
     """Gives one more store of a kind, which shares what the others of this test have."""
+    made: list[ConversationStore] = []
 
     def make(kind: str) -> ConversationStore:
+        made.append(make_one(kind))
+        return made[-1]
+
+    def make_one(kind: str) -> ConversationStore:
         if kind == "memory":
             return MemoryStore()
         if kind == "sqlite":
@@ -61,18 +68,19 @@ def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str]
             return RedisStore(redis.RedisCluster.from_url(request.getfixturevalue("valkey_cluster")))
         return RedisStore(request.getfixturevalue("old_redis" if kind == "old redis" else "redis_server"))
 
-    return make
+    yield make
+    for store in made:
+        store.close()
+        if isinstance(store, RedisStore):
+            store._client.close()
 
 
 @pytest.fixture
 def store(
     request: pytest.FixtureRequest, make_store: Callable[[str], ConversationStore]
-) -> Iterator[ConversationStore]:
+) -> ConversationStore:
     """An empty store of the kind that the test is for."""
     store = make_store(request.param)
     if isinstance(store, RedisStore):
         store._client.flushall()
-    yield store
-    store.close()
-    if isinstance(store, RedisStore):
-        store._client.close()
+    return store

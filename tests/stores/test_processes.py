@@ -384,7 +384,8 @@ def test_a_redis_that_stands_still(sessions_api: SessionsAPI, tmp_path: Path) ->
 
     with (
         ValkeyServer() as server,
-        SessionManager(sessions_api.base_url, store=RedisStore(server.connection_url)) as manager,
+        RedisStore(server.connection_url) as store,
+        SessionManager(sessions_api.base_url, store=store) as manager,
     ):
         with manager.session(key="a") as session:
             first = session.id
