@@ -16,11 +16,12 @@ from hl_sessions import SessionManager
 from hl_sessions.demo.api import API
 from hl_sessions.demo.bot import Bot
 from hl_sessions.demo.datapoint_log import DatapointLog
-from hl_sessions.demo.page import SecurityHeadersMiddleware, page_routes
+from hl_sessions.demo.page import page_routes
 from hl_sessions.demo.session_list import SessionList
 from hl_sessions.integrations.starlette import HLSessionMiddleware
 from hl_sessions.server.access import LoopbackOnlyMiddleware
 from hl_sessions.server.body_limit import BodyLimitMiddleware
+from hl_sessions.server.page.security_headers import SecurityHeadersMiddleware
 
 MAX_MESSAGE: Final = 500
 """The longest message, in characters."""
@@ -59,7 +60,7 @@ def create_chat(manager: SessionManager, api: API, pause: Callable[[], Awaitable
             *page_routes(),
         ],
         middleware=[
-            Middleware(SecurityHeadersMiddleware),
+            Middleware(SecurityHeadersMiddleware, images="data:"),  # the icon is in the page
             Middleware(LoopbackOnlyMiddleware),
             Middleware(BodyLimitMiddleware, max_body=MAX_BODY),
             Middleware(HLSessionMiddleware, manager=manager, response_header="X-Session-ID"),

@@ -1,24 +1,9 @@
-"""What browsers are told about everything that the page serves."""
-
-from typing import Final
+"""What browsers are told about everything that a page serves."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hl_sessions.server.page.local_path import STATIC
-
-_HEADERS: Final = {
-    # Scripts, styles and data from this origin only, nothing inline, and no foreign frame around it.
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
-        " base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-    ),
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    # Nothing to other hosts; with "no-referrer" the page's own forms would not say where they come from.
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-}
 
 
 class SecurityHeadersMiddleware:
@@ -26,10 +11,24 @@ class SecurityHeadersMiddleware:
 
     Args:
         app: The ASGI application.
+        images: Where images may come from, besides the page's own origin: as in a Content Security Policy.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, images: str = "") -> None:
         self._app = app
+        self._headers = {
+            # Scripts, styles and data from this origin only, nothing inline, and no foreign frame around it.
+            "Content-Security-Policy": (
+                "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
+                f" img-src 'self' {images};"
+                " base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+            ),
+            "Cross-Origin-Opener-Policy": "same-origin",
+            "Cross-Origin-Resource-Policy": "same-origin",
+            # Nothing to other hosts; with "no-referrer" the page's own forms would not say where they stand.
+            "Referrer-Policy": "same-origin",
+            "X-Content-Type-Options": "nosniff",
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the call on, and add to the head of the response."""
@@ -37,7 +36,7 @@ class SecurityHeadersMiddleware:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers.update(_HEADERS)
+                headers.update(self._headers)
                 # What was shown to who was signed in is not to be shown once they are not.
                 is_file = scope["path"].startswith(f"{STATIC}/")
                 headers["Cache-Control"] = "no-cache" if is_file else "no-store"
