@@ -7,6 +7,7 @@ import threading
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -163,13 +164,24 @@ def sessions_api() -> Iterator[SessionsAPI]:
     api.close()
 
 
-@pytest.fixture(scope="session")
-def redis_server() -> Iterator[str]:
-    """The URL of an empty server that speaks Redis and forgets everything when the tests end."""
+@contextmanager
+def valkey_server(**config: str) -> Iterator[Any]:
+    """A server that speaks Redis, empty, on a port of its own."""
     # A port that the system gives out: the server's own choice is the same for two runs at once.
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    with ValkeyServer(port) as server:
+    with ValkeyServer(port, config=config) as server:
+        process = server._process
+        yield server
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:  # that of Python 3.10 leaves them open
+            pipe.close()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[str]:
+    """The URL of an empty server that speaks Redis and forgets everything when the tests end."""
+    with valkey_server() as server:
         yield server.connection_url
 
 

