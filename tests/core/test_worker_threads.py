@@ -28,19 +28,20 @@ def test_an_error_is_reported_and_costs_no_thread(monkeypatch: pytest.MonkeyPatc
     assert [str(report.exc_value) for report in reported] == ["mistake"] * (2 * MAX_WORKERS)
 
 
-def test_work_of_a_moment_needs_few_threads() -> None:
-    """Each piece is done by a thread that is free; a thread more is started only when none is."""
+def test_however_much_work_there_are_only_so_many_threads() -> None:
+    """A thread does one piece after another; more than ``MAX_WORKERS`` of them are never started."""
     workers = WorkerThreads()
     threads = set()
-    for _ in range(100):
-        done = threading.Event()
+    done = threading.Semaphore(0)
 
-        def work(done: threading.Event = done) -> None:
-            threads.add(threading.get_ident())
-            done.set()
+    def work() -> None:
+        threads.add(threading.current_thread())
+        done.release()
 
+    pieces = 10 * MAX_WORKERS
+    for _ in range(pieces):
         workers.submit(work)
-        assert done.wait(20)
+    assert all(done.acquire(timeout=20) for _ in range(pieces))
     workers.close()
 
-    assert len(threads) < MAX_WORKERS
+    assert len(threads) <= MAX_WORKERS
