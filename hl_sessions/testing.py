@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["StoreConformance"]
 
 PATIENCE = 10.0  # seconds until what has to happen counts as not happening
-MOMENT = 0.2  # seconds that pass in a test, where time has to
+MOMENT = 0.5  # seconds that pass in a test, where time has to
 LONG = 3600.0  # seconds that do not
 THREADS = 16
 # What a store must take literally: for a path, a pattern, a statement, or not ASCII at all.

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import SessionsAPI
-from tests.core.conftest import FaultServer, Gate, Play, in_threads
+from tests.core.conftest import MARGIN, FaultServer, Gate, Play, in_threads
 
 BEGINNING = """
 from gevent import monkey
@@ -131,7 +131,7 @@ def test_an_api_that_hangs(serve: Callable[[Play], FaultServer]) -> None:
     ids, after, seconds, levels = in_greenlets(code, server.base_url, timeout=0.5)
     assert ids == [None] * 50
     assert after is None
-    assert 0.4 < seconds < 2
+    assert 0.4 < seconds < 0.5 + MARGIN
     assert levels == ["WARNING"]
 
 

@@ -103,6 +103,14 @@ def read_together(manager: SessionManager, count: int) -> list[str | None]:
     return [reader.result(30) for reader in in_threads(read_at_once, count)]
 
 
+def read_at_once(manager: SessionManager, sessions_api: SessionsAPI, gate: Gate, count: int) -> None:
+    """The API answers when all ask, so that next to none of them finds one ready."""
+    readers = in_threads(lambda: read(manager), count)
+    wait_until(lambda: sessions_api.posts >= count)
+    gate.opened.set()
+    assert None not in {reader.result(30) for reader in readers}
+
+
 def threads_of_prefetching() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "hl-sessions-prefetch"]
 
@@ -118,10 +126,11 @@ def test_nothing_before_the_first_read(manager: SessionManager, sessions_api: Se
     assert sessions_api.requests == []
 
 
-def test_a_read_that_finds_one_ready_makes_no_call(manager: SessionManager, gate: Gate) -> None:
+def test_a_read_that_finds_one_ready_makes_no_call(
+    manager: SessionManager, sessions_api: SessionsAPI, gate: Gate
+) -> None:
     """It needs no answer of the API; neither does a task, nor a new conversation."""
-    gate.opened.set()
-    read_together(manager, 30)
+    read_at_once(manager, sessions_api, gate, 30)
     assert settled(manager) >= 4
     gate.opened.clear()
 
@@ -139,10 +148,7 @@ def test_a_read_that_finds_one_ready_makes_no_call(manager: SessionManager, gate
 
 def test_at_most_so_many(manager: SessionManager, sessions_api: SessionsAPI, gate: Gate) -> None:
     """However many read at once, no more are made than were read and may be kept."""
-    readers = in_threads(lambda: read(manager), 100)
-    wait_until(lambda: sessions_api.posts >= 100)
-    gate.opened.set()
-    assert None not in {reader.result(30) for reader in readers}
+    read_at_once(manager, sessions_api, gate, 100)
     assert LIMIT // 2 < settled(manager) <= LIMIT
     assert 100 + LIMIT // 2 < sessions_api.posts <= 100 + LIMIT
     read_settled(manager, 10)
@@ -155,9 +161,11 @@ def test_a_trickle_keeps_few(manager: SessionManager, sessions_api: SessionsAPI)
     assert sessions_api.posts <= 20 + 2
 
 
-def test_a_burst_keeps_as_many_as_it_needs(manager: SessionManager) -> None:
+def test_a_burst_keeps_as_many_as_it_needs(
+    manager: SessionManager, sessions_api: SessionsAPI, gate: Gate
+) -> None:
     """After many reads at once about as many are ready as may be."""
-    read_together(manager, 30)
+    read_at_once(manager, sessions_api, gate, 30)
     assert LIMIT // 2 < settled(manager) <= LIMIT
 
 
@@ -177,13 +185,17 @@ def test_what_is_not_needed_is_not_kept(
     assert sessions_api.posts == posts + 20
 
 
-def test_reads_that_come_back_are_learned_again(manager: SessionManager, clock: Clock) -> None:
+def test_reads_that_come_back_are_learned_again(
+    manager: SessionManager, sessions_api: SessionsAPI, gate: Gate, clock: Clock
+) -> None:
     """Nothing was kept for long; a burst is served as the first one was."""
+    gate.opened.set()
     for _ in range(5):
         clock.offset += MAX_AGE
         read_settled(manager, 1)
     assert settled(manager) == 0
-    read_together(manager, 30)
+    gate.opened.clear()
+    read_at_once(manager, sessions_api, gate, 30)
     assert LIMIT // 2 < settled(manager) <= LIMIT
 
 
@@ -302,9 +314,11 @@ def test_the_interpreter_exits_at_once(serve: Callable[[Play], FaultServer]) -> 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 class TestFork:
-    def test_a_child_has_its_own(self, manager: SessionManager, made: Made) -> None:
+    def test_a_child_has_its_own(
+        self, manager: SessionManager, made: Made, sessions_api: SessionsAPI, gate: Gate
+    ) -> None:
         """A child hands out nothing that its parent has ready, and makes some of its own."""
-        read_together(manager, 30)
+        read_at_once(manager, sessions_api, gate, 30)
         settled(manager)
         of_parent = set(made.ids)
 

@@ -97,7 +97,7 @@ class Requests:
 
 def lines_in_time(report: Path, count: int) -> list[str]:
     """What the background tasks, some of which may be still under way, have reported."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while len(lines := report.read_text(encoding="ascii").splitlines()) < count:
         assert time.monotonic() < deadline, f"{len(lines)} of {count} reports"
         time.sleep(0.02)

@@ -109,7 +109,7 @@ class LockedServer:
         finally:
             database.close()
         reader = Reader(self.url, key)
-        deadline = monotonic() + 5
+        deadline = monotonic() + 20
         # A running server knows of a new key within a moment.
         while reader.sign_in().status_code != HTTPStatus.SEE_OTHER:
             assert monotonic() < deadline

@@ -53,7 +53,7 @@ def serving(database: Path, **settings: Any) -> Iterator[Callable[..., requests.
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while not condition():
         assert time.monotonic() < deadline
 
@@ -124,7 +124,7 @@ def test_running_servers_take_keys_and_lose_them_within_a_moment(database: Path)
             run(database, "revoke", key_id)
         began = time.monotonic()
         wait_for_status(lambda: call("POST", "/sessions", first), 401)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5
         # Without any valid key the server stays closed: somebody wanted it so.
         assert call("POST", "/sessions", second).status_code == 401
         assert call("POST", "/sessions").status_code == 401

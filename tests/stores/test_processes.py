@@ -192,7 +192,7 @@ class TestLife:
     ) -> None:
         """It runs from the end of the last scope that read, in any process, to the entry of the next."""
         kind = "valkey" if isinstance(store, RedisStore) else "sqlite"
-        idle_timeout = 0.5
+        idle_timeout = 1.5
         one, two = (
             SessionManager(sessions_api.base_url, store=make_store(kind), idle_timeout=idle_timeout)
             for _ in range(2)
@@ -295,12 +295,12 @@ def test_a_creation_that_takes_longer_than_a_lease(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The claim is renewed meanwhile: others wait for it, and all get the same session of one POST."""
-    monkeypatch.setattr(hl_sessions.conversation, "LONGEST_LEASE", 0.6)
+    monkeypatch.setattr(hl_sessions.conversation, "LONGEST_LEASE", 1.5)
     is_slow = threading.Event()
 
     def answer_slowly(request: Request) -> Answer:
         is_slow.set()
-        time.sleep(2)  # as slow an API as this test is about
+        time.sleep(4)  # as slow an API as this test is about
         return create_sessions(request)
 
     sessions_api.answer = answer_slowly
@@ -324,7 +324,7 @@ def test_a_conversation_that_another_process_is_in(
     kind: str, make_store: Callable[[str], ConversationStore], sessions_api: SessionsAPI
 ) -> None:
     """It is not idle, however long that scope takes."""
-    idle_timeout = 0.6
+    idle_timeout = 1.5
     one, two = (
         SessionManager(sessions_api.base_url, store=make_store(kind), idle_timeout=idle_timeout)
         for _ in range(2)
