@@ -7,6 +7,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from hl_sessions.server.retrying import PATIENCE
 from hl_sessions.server.tables import json_for_database
 from hl_sessions.server.text_search import UNICODE_LOWER
+from hl_sessions.sqlite_locks import while_locked
 
 _BEGIN: Final = "sqlite_begin"
 
@@ -36,11 +37,11 @@ def sqlite_for_writing(engine: Engine) -> Engine:
 def _configure(connection: Any, _record: object) -> None:
     # Else the driver begins transactions by itself, and only before some statements.
     connection.isolation_level = None
+    # First, so that the others wait for another process too. Milliseconds.
+    connection.execute(f"PRAGMA busy_timeout = {PATIENCE * 1000:.0f}")
+    # Readers go on beside the one writer. Several processes may start on a new file at the same moment.
+    while_locked(lambda: connection.execute("PRAGMA journal_mode = WAL"), PATIENCE)
     for pragma in (
-        # First, so that the others wait for another process too. Milliseconds.
-        f"busy_timeout = {PATIENCE * 1000:.0f}",
-        # Readers go on beside the one writer.
-        "journal_mode = WAL",
         # A commit is on the disk before it is answered.
         "synchronous = FULL",
         "foreign_keys = ON",

@@ -8,11 +8,13 @@ import threading
 import time
 from collections import deque
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.fork import prepare_for_fork, renew_after_fork
+from hl_sessions.sqlite_locks import while_locked
 from hl_sessions.stores.base import Conversation, ConversationStore
 
 if TYPE_CHECKING:
@@ -201,15 +203,6 @@ class SQLiteStore(ConversationStore):
         return connection
 
     def _set_up(self, connection: sqlite3.Connection) -> None:
-        end = time.monotonic() + BUSY_TIMEOUT
-        while True:
-            try:
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute(_TABLE)
-                break
-            except sqlite3.OperationalError:
-                # For this change of mode SQLite does not wait for other processes by itself.
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.01)
+        for statement in ("PRAGMA journal_mode = WAL", _TABLE):
+            while_locked(partial(connection.execute, statement), BUSY_TIMEOUT)
         self._is_set_up = True

@@ -5,7 +5,7 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from pathlib import Path
 from time import monotonic
@@ -16,6 +16,7 @@ import requests
 
 from hl_sessions.server import postgresql as postgresql_module
 from hl_sessions.server import retrying, sqlite
+from hl_sessions.server.database import Database
 from hl_sessions.server.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 
@@ -97,6 +98,17 @@ def test_a_locked_file_is_waited_for(tmp_path: Path, http: requests.Session) -> 
             assert not writing.done()
         assert writing.result().status_code == 200
         assert counted(http, base_url) == 2
+
+
+def test_a_new_file_that_another_process_has_locked(tmp_path: Path) -> None:
+    """Servers may start on it at the same moment: the later one waits."""
+    database = tmp_path / "new.sqlite3"
+    url = ServerSettings(database=str(database)).database_url
+    with ThreadPoolExecutor(1) as threads:
+        with locked(database):
+            opening = threads.submit(Database.open, url)
+            assert not wait([opening], timeout=0.5).done
+        opening.result(20).close()
 
 
 @pytest.mark.usefixtures("impatient")
