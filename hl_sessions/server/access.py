@@ -1,5 +1,6 @@
 """Who may call: holders of a key, or, while there is no key, this machine and no foreign web page."""
 
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -104,6 +105,7 @@ def _header(scope: Scope, name: bytes) -> bytes | None:
     return next((value for key, value in scope["headers"] if key == name), None)
 
 
+@lru_cache(maxsize=256)
 def _host_name(url: bytes) -> str:
     try:
         return urlsplit(url.decode("latin-1")).hostname or ""
