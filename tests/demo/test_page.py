@@ -37,6 +37,7 @@ def page(pages: Any, chat: Any) -> Iterator[Page]:
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto(chat.url)
+    expect(page.get_by_label("Your message")).to_be_focused()
     yield page
     page.close()
     # A call that was answered with an error is one of the cases.
@@ -57,7 +58,7 @@ def test_a_message_shows_its_reply_and_its_session(page: Page, chat: Any) -> Non
     page.keyboard.press("Enter")
     chip = page.get_by_title("Show this session in the list")
     expect(chip).to_be_visible(timeout=10_000)
-    assert page.evaluate("window.seen.size") > 5
+    assert page.evaluate("window.seen.size") > 2
     expect(page.locator(".message.you")).to_have_text("Do threads <b>share</b> the session?")
     expect(page.locator(".message.bot")).to_contain_text("Worker threads see the session")
     session_id = chip.locator("code").inner_text()
