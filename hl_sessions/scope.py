@@ -122,7 +122,7 @@ class Scope:
 
     def _entry_left(self) -> _Entry:
         """Find the entry that is left where it is not simply the last one, and put back what was before."""
-        current = innermost_session()
+        current = not_left(innermost_session())
         for entry in reversed(self._entries):
             if entry[0] is current and _put_back(entry[2]):
                 return entry
@@ -138,7 +138,7 @@ class Scope:
     def _entry_out_of_order(self, current: Session | None) -> _Entry:
         for entry in reversed(self._entries):
             if _put_back(entry[2]):
-                if not_left(current) is not entry[0]:
+                if current is not entry[0]:
                     enter_session(current)  # of a scope that was entered later, and is not left yet
                 return entry
         return next((entry for entry in reversed(self._entries) if entry[0] is current), self._entries[-1])

@@ -385,12 +385,13 @@ class Machine(RuleBasedStateMachine):
         yield from (stream.stack for stream in self.streams if stream.stack is not None)
 
     def leave(self, entry: Entry, actor: Actor, stack: Stack) -> None:
-        is_in_order = entry.actor is actor and bool(stack) and stack[-1] is entry
+        later = stack[stack.index(entry) + 1 :] if entry in stack else []
+        is_out_of_sight = all(other.handle.is_left and not other.is_call for other in later)
+        is_in_order = entry.actor is actor and entry in stack and is_out_of_sight
         if not entry.opened and entry in entry.stack:
             entry.stack.remove(entry)
         if entry in stack:
-            later = stack[stack.index(entry) + 1 :]
-            if all(other.handle.is_left and not other.is_call for other in later):
+            if is_out_of_sight:
                 del stack[stack.index(entry) :]
                 while stack and stack[-1].handle.is_left and not stack[-1].is_call:
                     stack.pop()
