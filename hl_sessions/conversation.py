@@ -333,6 +333,8 @@ class Conversations:
             self._creations.pop(key, None)
             self._ended[conversation_key] = time.monotonic()
             self._ended.move_to_end(conversation_key)
+            for user in self._in_use.pop(conversation_key, ()):
+                user._is_counted = False
             if len(self._ended) > MAX_ENDED:
                 self._ended.popitem(last=False)
             self._untold_ends[key] = None
@@ -389,15 +391,14 @@ class Conversations:
             if conversation is not None:
                 self._has_warned = False
             elif self._creations.get(key) is creation:
-                # Not ended here: somebody took over while this process stood still.
+                # Not ended here: somebody may have taken over while this process stood still.
                 conversation = self._store.get(key, max_idle=None)
-            else:
-                conversation = Conversation(session_id, None)
         except Exception as error:  # noqa: BLE001 - as above
             self._rest.begin(error)
             self._quietly(lambda: self._store.release(key, claimant))
             return self._own(session_id)
-        return self._own(session_id) if conversation is None else _Found(conversation, is_kept=True)
+        # None: the conversation was ended meanwhile.
+        return _Found(conversation or Conversation(session_id, None), is_kept=True)
 
     @contextmanager
     def _renewed(self, key: str, claimant: str, deadline: Deadline) -> Iterator[None]:
@@ -459,7 +460,7 @@ class Conversations:
 
     def _count(self, session: ConversationSession) -> None:
         with self._lock:
-            if session._left or session._is_counted:
+            if session._left or session._is_counted or session._is_over():
                 return
             session._is_counted = True
             self._in_use.setdefault(session._key, set()).add(session)
@@ -481,11 +482,16 @@ class Conversations:
         while True:
             self._is_closed.wait(interval)
             with self._lock:
-                in_use = [next(iter(users)) for users in self._in_use.values()]
+                # Each session once: who entered before another process ended the conversation has an old one.
+                in_use = {
+                    (session._key, session.peek()): session
+                    for users in self._in_use.values()
+                    for session in users
+                }
                 if not in_use or self._is_closed.is_set():
                     self._is_keeping = False
                     return
-            for session in in_use:
+            for session in in_use.values():
                 self._touch(session)
 
     def _forget(self, key: str, creation: Future[_Found | None]) -> None:

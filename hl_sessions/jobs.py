@@ -24,14 +24,16 @@ def carried(session: Session) -> dict[str, str]:
     """Give what a job takes along of a session, which is created if need be.
 
     Returns:
-        What ``session.log_params()`` gives. It never raises: where the session could not be created, the
-        job is sent all the same, and logs by the reference ID as its sender does from now on.
+        The ID, and where ``session.log_params()`` gives it the reference ID. It never raises: where the
+        session could not be created, the job is sent all the same, and logs by the reference ID as its
+        sender does from now on.
     """
     try:
-        session_id = session.id
+        session_id = session.peek() if session._logs_by_reference() else session.id
     except HLSessionsError:
         session_id = None
-    return session._log_params(session_id)
+    params = session._log_params(session_id)
+    return params if session_id is None else {"session_id": session_id, **params}
 
 
 def carried_session(manager: SessionSource, carried: object) -> Session | None:
@@ -42,21 +44,30 @@ def carried_session(manager: SessionSource, carried: object) -> Session | None:
         carried: what the job holds.
 
     Returns:
-        A handle that has the ID, or whose ``log_params()`` give the reference ID. ``None`` if the job has
-        none: it was sent outside every scope, or what it holds does not come from :func:`carried`.
+        A handle that has the ID, and whose ``log_params()`` give the reference ID where the sender's do.
+        ``None`` if the job has none: it was sent outside every scope, or what it holds does not come from
+        :func:`carried`.
     """
-    if not isinstance(carried, Mapping) or len(carried) != 1:
+    if not isinstance(carried, Mapping) or not carried:
         return None
-    session_id, reference_id = carried.get("session_id"), carried.get("session_reference_id")
-    if isinstance(session_id, str) and is_session_id(session_id):
-        session = manager.new_session()
-        with agreement.lock:
-            session._keep(session_id)
-        return session
-    if isinstance(reference_id, str) and 0 < len(reference_id) <= MAX_REFERENCE_LENGTH:
-        session = manager.new_session()
-        with agreement.lock:
-            session._ensure_details().reference_id = reference_id
+    if not all(name in _IS_VALID and _IS_VALID[name](value) for name, value in carried.items()):
+        return None
+    session = manager.new_session()
+    with agreement.lock:
+        if "session_id" in carried:
+            session._keep(carried["session_id"])
+        if "session_reference_id" in carried:
+            session._ensure_details().reference_id = carried["session_reference_id"]
             session._log_by_reference()
-        return session
-    return None
+    return session
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str) and is_session_id(value)
+
+
+def _is_reference_id(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_REFERENCE_LENGTH
+
+
+_IS_VALID = {"session_id": _is_id, "session_reference_id": _is_reference_id}

@@ -205,6 +205,7 @@ class Rest:
     def _renew_after_fork(self) -> None:
         self._lock = threading.RLock()
         self._is_resting = False
+        self._is_trial = False  # whether a caller was told to use the store after a rest
         self._until = 0.0
         self._cool_off = FIRST_COOL_OFF
         self._since: float | None = None
@@ -219,6 +220,7 @@ class Rest:
             if now < self._until:
                 return False
             self._until = now + self._cool_off
+            self._is_trial = True
             return True
 
     def begin(self, error: Exception) -> None:
@@ -232,7 +234,9 @@ class Rest:
                     "the conversation store fails, scopes with a key fall back to a session of their own: %s",
                     _described(error),
                 )
-            self._is_resting = True
+            if self._is_resting and not self._is_trial:
+                return  # of a caller that was under way when the rest began
+            self._is_resting, self._is_trial = True, False
             jitter = random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret
             self._until = self._last_failure + self._cool_off * jitter
             self._cool_off = min(2 * self._cool_off, LONGEST_COOL_OFF)

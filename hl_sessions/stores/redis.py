@@ -12,6 +12,7 @@ from hl_sessions.stores.base import Conversation, ConversationStore
 try:
     import redis
     from redis.backoff import NoBackoff
+    from redis.connection import Connection
     from redis.retry import Retry
 except ImportError as error:
     raise ImportError(
@@ -34,6 +35,7 @@ mute_while_creating(
 )
 
 TIMEOUT = 1.0  # seconds for a connection, and for an answer
+MAX_CONNECTIONS = 2**31  # as many as there are readers: with less, a healthy server would seem to be down
 _PREFIX = "hl-sessions:"
 
 # A conversation is one string, which a plain GET gives, of six words: session, previous session, last use,
@@ -136,7 +138,9 @@ class RedisStore(ConversationStore):
 
     Args:
         url: of the database, like ``redis://:password@host:6379/0``, with any option of redis-py as a query;
-            or a client, a ``redis.Redis`` or a ``redis.RedisCluster``, which stays yours to close.
+            or a client, a ``redis.Redis`` or a ``redis.RedisCluster``, which stays yours to close. Give it
+            ``socket_timeout=1`` and ``socket_connect_timeout=1``, as a URL has: reads wait that long for a
+            server that does not answer.
         namespace: keeps the conversations of applications apart that share the database.
         hash_keys: give the database the SHA-256 hash of a key only.
 
@@ -159,6 +163,7 @@ class RedisStore(ConversationStore):
             raise ConfigurationError(
                 f"url must be a str, a redis.Redis or a redis.RedisCluster, not {type(url).__name__}"
             )
+        _check_time_limits(self._client)
         scripts = (_GET, _CLAIM, _SAVE, _RELEASE, _TOUCH, _END)
         self._get, self._claim, self._save, self._release, self._touch, self._end = map(self._script, scripts)
 
@@ -205,6 +210,7 @@ def _client(url: str) -> redis.Redis:
             url,
             socket_timeout=TIMEOUT,
             socket_connect_timeout=TIMEOUT,
+            max_connections=MAX_CONNECTIONS,
             # Once more at once, as the server may have closed a connection; not where it does not answer.
             retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         )
@@ -216,6 +222,20 @@ def _client(url: str) -> redis.Redis:
             "url is not a Redis URL like 'redis://host:6379/0', or has a wrong option (value not shown)"
         ) from None
     return client
+
+
+def _check_time_limits(client: redis.Redis | redis.RedisCluster) -> None:
+    limits = ("socket_timeout", "socket_connect_timeout")
+    settings = client.get_connection_kwargs()
+    # What is not set has the default of the connection, which depends on the version of redis-py.
+    make: Any = Connection
+    connection = make(**{limit: settings[limit] for limit in limits if limit in settings})
+    for limit in limits:
+        if getattr(connection, limit) is None:
+            raise ConfigurationError(
+                f"url: the {type(client).__name__} client has {limit}=None, so that a server that does not"
+                " answer would stop the application; give it socket_timeout=1, socket_connect_timeout=1"
+            )
 
 
 def _conversation(kept: bytes | str | None) -> Conversation | None:

@@ -512,6 +512,22 @@ class TestFailingStore:
         store.failing = set()
         assert read(manager, "a") == read(manager, "a")
 
+    @pytest.mark.parametrize("readers", [1, 16])
+    def test_one_failure_is_one_rest(self, make_manager: Managers, outage_clock: Clock, readers: int) -> None:
+        """However many readers it meets, the store is left alone for as long as after one."""
+        store = OutsideStore()
+        store.failing = set(self.METHODS)
+        store.reachable.clear()
+        manager = make_manager(store=store)
+        reading = [in_threads(lambda n=n: read(manager, f"key {n}"))[0] for n in range(readers)]
+        wait_until(lambda: len(store.calls) == readers)
+        store.reachable.set()
+        for reader in reading:
+            reader.result(20)
+        store.failing = set()
+        outage_clock.offset += FIRST_COOL_OFF
+        assert read(manager, "a") == read(manager, "a")
+
     def test_logs_go_together(self, make_manager: Managers, outage_clock: Clock) -> None:
         """Scopes that the store has nothing for log by the conversation's key, to the end of the scope."""
         store = OutsideStore()

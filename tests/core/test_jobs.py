@@ -8,6 +8,7 @@ import pytest
 
 from hl_sessions import SessionManager
 from hl_sessions.jobs import carried, carried_session
+from hl_sessions.stores import MemoryStore
 from tests.conftest import SessionsAPI
 from tests.core.conftest import fail
 
@@ -44,6 +45,30 @@ def test_a_job_of_a_session_without_an_id_logs_by_its_reference(
         assert handle.log_params() == session.log_params() == reference
 
 
+def test_a_job_of_a_session_that_logs_by_its_reference_has_the_id_too(
+    make_manager: Callable[..., SessionManager], sessions_api: SessionsAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the sender has one, as when its store is down; where it has none, none is made to send on."""
+    store = MemoryStore()
+
+    def fail_to_claim(*_: Any, **__: Any) -> bool:
+        raise ConnectionError
+
+    monkeypatch.setattr(store, "claim", fail_to_claim)
+    manager = make_manager(store=store)
+    with manager.session(key="chat-42") as session:
+        assert session.id
+        taken = json.loads(json.dumps(carried(session)))
+        handle = carried_session(manager, taken)
+        assert handle is not None
+        assert handle.peek() == session.id
+        assert handle.log_params() == session.log_params() == {"session_reference_id": "chat-42"}
+    handle = carried_session(manager, {"session_reference_id": "chat-42"})
+    assert handle is not None
+    assert carried(handle) == {"session_reference_id": "chat-42"}
+    assert sessions_api.posts == 1
+
+
 @pytest.mark.parametrize("prefetch", [0, 4])
 def test_a_handle_belongs_to_the_manager_it_was_made_for(
     make_manager: Callable[..., SessionManager], prefetch: int
@@ -72,7 +97,9 @@ def test_a_handle_belongs_to_the_manager_it_was_made_for(
         {"session_reference_id": ""},
         {"session_reference_id": 1},
         {"session_reference_id": "a" * 257},
-        {"session_id": SESSION_ID, "session_reference_id": "a"},
+        {"session_id": SESSION_ID, "session_reference_id": ""},
+        {"session_id": "../etc", "session_reference_id": "a"},
+        {"session_id": SESSION_ID, "other": "a"},
         {"other": SESSION_ID},
     ],
 )

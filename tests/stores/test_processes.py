@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -336,6 +337,71 @@ def test_a_conversation_that_another_process_is_in(
             assert same.id == first
     one.close()
     two.close()
+
+
+def test_a_conversation_that_goes_on_after_an_end_in_its_scope(
+    make_store: Callable[[str], ConversationStore], sessions_api: SessionsAPI
+) -> None:
+    """Another process does not take it for idle, whatever scope of the ended one is still open."""
+    idle_timeout = 1.5
+    one, two = (
+        SessionManager(sessions_api.base_url, store=make_store("sqlite"), idle_timeout=idle_timeout)
+        for _ in range(2)
+    )
+    keys = [str(number) for number in range(10)]
+    first, second = {}, {}
+    with ExitStack() as scopes:
+        for key in keys:
+            old = scopes.enter_context(one.session(key=key))
+            assert old.id
+            old.end()
+            first[key] = scopes.enter_context(one.session(key=key)).id
+        time.sleep(2 * idle_timeout)  # time has to pass
+        for key in keys:
+            with two.session(key=key) as session:
+                second[key] = session.id
+    assert first == second
+    one.close()
+    two.close()
+
+
+@pytest.mark.parametrize("ends_elsewhere", [False, True])
+def test_a_conversation_that_is_ended_while_its_session_is_created(
+    make_store: Callable[[str], ConversationStore], sessions_api: SessionsAPI, *, ends_elsewhere: bool
+) -> None:
+    """By whatever process: its scope has a session, which it logs by; the next one has another."""
+    one, two = (SessionManager(sessions_api.base_url, store=make_store("sqlite")) for _ in range(2))
+
+    def end_first(request: Request) -> Answer:
+        sessions_api.answer = create_sessions
+        (two if ends_elsewhere else one).end("a")
+        return create_sessions(request)
+
+    sessions_api.answer = end_first
+    with one.session(key="a") as session:
+        assert session.id is not None
+        assert session.log_params() == {"session_id": session.id}
+    with two.session(key="a") as later:
+        assert later.id not in {None, session.id}
+    one.close()
+    two.close()
+
+
+def test_more_readers_at_once_than_a_pool_has_connections(
+    redis_server: str, sessions_api: SessionsAPI
+) -> None:
+    """All find the conversation that the server knows: it is not taken for down."""
+    count = 150
+    with RedisStore(redis_server) as store, SessionManager(sessions_api.base_url, store=store) as manager:
+        with manager.session(key="pool") as session:
+            expected = session.id
+        connections = [store._client.connection_pool.get_connection() for _ in range(count)]
+        with manager.session(key="pool") as session:
+            assert session.id == expected
+            assert session.log_params() == {"session_id": expected}
+        for connection in connections:
+            store._client.connection_pool.release(connection)
+    assert sessions_api.posts == 1
 
 
 def test_a_handler_that_reads_while_the_store_logs(redis_server: str, sessions_api: SessionsAPI) -> None:

@@ -35,6 +35,7 @@ redis_store: Any = RedisStore
         (lambda: sqlite_store("/"), "path='/' is a folder"),
         (lambda: sqlite_store("a\0b"), "path="),
         (lambda: redis_store(7), "url must be a str"),
+        (lambda: redis_store(redis.Redis(socket_timeout=None)), "the Redis client has socket_timeout=None"),
         (lambda: redis_store("localhost:6379"), "url is not a Redis URL"),
         (lambda: redis_store(f"redis://:{PASSWORD}@localhost:port/0"), "url is not a Redis URL"),
         (lambda: redis_store(f"redis://:{PASSWORD}/x@localhost:6379/0"), "url is not a Redis URL"),
