@@ -28,10 +28,12 @@ __all__ = ["Scope", "open_session"]
 _Entry = tuple["Session", bool, "Token[Session | None]"]
 
 
-def _is_joined(session: Session, key: str | None) -> bool:
-    if key is None:
+def _is_joined(session: Session, key: str | None, make: Callable[[], Session] | None) -> bool:
+    if key is None and make is None:
         return True
-    return isinstance(session, ConversationSession) and session.key == key and not session._is_over()
+    if not isinstance(session, ConversationSession):
+        return False
+    return make is not None or (session.key == key and not session._is_over())
 
 
 def open_session(
@@ -49,7 +51,8 @@ def open_session(
         manager: the manager of the scope.
         key: the conversation key as :func:`~hl_sessions.conversation.checked_key` gives it.
         new: never the surrounding one.
-        make: makes the session, if it is not the surrounding one; ``None``: what ``key`` asks for.
+        make: makes the session, unless there is one around it whose conversation is decided; ``None``: what
+            ``key`` asks for.
     """
     outer = innermost_session()
     if strays:
@@ -59,7 +62,7 @@ def open_session(
         surrounding.manager is not manager or (strays and hasattr(surrounding, "_left_for"))
     ):
         surrounding = surrounding._outer
-    if surrounding is not None and not new and _is_joined(surrounding, key):
+    if surrounding is not None and not new and _is_joined(surrounding, key, make):
         return surrounding, True
     if make is not None:
         session = make()

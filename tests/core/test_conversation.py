@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import pytest
@@ -519,7 +520,7 @@ class TestFailingStore:
         store.failing = set(self.METHODS)
         store.reachable.clear()
         manager = make_manager(store=store)
-        reading = [in_threads(lambda n=n: read(manager, f"key {n}"))[0] for n in range(readers)]
+        reading = [in_threads(partial(read, manager, f"key {number}"))[0] for number in range(readers)]
         wait_until(lambda: len(store.calls) == readers)
         store.reachable.set()
         for reader in reading:

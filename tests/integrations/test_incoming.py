@@ -233,13 +233,15 @@ class TestKeys:
             logging.WARNING
         ]
 
-    def test_two_middlewares_are_one_session(
-        self, framework: str, manager: SessionManager, serve: Serve, sessions_api: SessionsAPI
+    @pytest.mark.parametrize("outer_decides", [True, False])
+    def test_two_middlewares(
+        self, framework: str, manager: SessionManager, sessions_api: SessionsAPI, *, outer_decides: bool
     ) -> None:
-        """The outer one decides."""
+        """The outer one decides which conversation it is, if it says anything about that."""
+        options: dict[str, Any] = {"key": header("outer")} if outer_decides else {}
         if framework == "flask":
             app = make_app("flask", manager, {"key": header("inner")})
-            HLSessions(app, manager, key=header("outer"))
+            HLSessions(app, manager, **options)
             send = app.test_client().get
             texts = [
                 send("/chats/1", headers={"outer": outer, "inner": inner}).text
@@ -248,7 +250,7 @@ class TestKeys:
         else:
             inner = make_app(framework, manager, {"key": header("inner")})
             module = wsgi if framework == "django wsgi" else asgi
-            outer_app = module.HLSessionMiddleware(inner, manager, key=header("outer"))
+            outer_app = module.HLSessionMiddleware(inner, manager, **options)
             client: httpx2.Client = TestClient(outer_app)
             if module is wsgi:
                 transport = httpx2.WSGITransport(outer_app)
@@ -258,7 +260,8 @@ class TestKeys:
                 for outer, inner in [("1", "1"), ("1", "2"), ("2", "2")]
             ]
             client.close()
-        assert texts[0] == texts[1] != texts[2]
+        assert texts[0] != texts[2]
+        assert texts[1] == (texts[0] if outer_decides else texts[2])
         assert sessions_api.posts == 2
 
 
