@@ -69,8 +69,9 @@ def connect(manager: SessionManager | None = None) -> None:
 
     To be called both where tasks are sent and in the workers. Sending a task in a scope reads the ID as
     ``session.id`` does; where the session cannot be created the task is sent all the same. Retries, and the
-    tasks of chains, groups and chords, have the session too. A task that is sent outside every scope has
-    none. Calling this again replaces the manager.
+    tasks of chains, groups and chords, have the session too; not so an error callback of a task whose process
+    was killed, as by a hard time limit. A task that is sent outside every scope has none. Calling this again
+    replaces the manager.
 
     Args:
         manager: the manager of the sessions in workers; ``None``: the one of :func:`hl_sessions.configure`.

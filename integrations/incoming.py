@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
-from hl_sessions.conversation import RequestSession, checked_key
+from hl_sessions.conversation import ConversationSession, RequestSession, checked_key
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.integrations.cookies import BrowserSession, SignedCookie
 from hl_sessions.integrations.keys import RequestKey
@@ -123,9 +123,9 @@ class Incoming:
         """Give the session of a request; touches neither the network nor the store."""
         session_id = None if self._trusts is None else self._brought_along(request)
         if session_id is not None:
-            session = manager.new_session()
-            session._keep(session_id)
-            return session
+            joined = ConversationSession(manager, None)  # a middleware inside decides nothing any more
+            joined._keep(session_id)
+            return joined
         if self._cookie is not None:
             return BrowserSession(
                 manager, self._cookie, request.headers("Cookie"), is_secure=request.is_secure

@@ -94,7 +94,13 @@ class _ErrorHandler:
         handler: Any = errors.handler or errors.error_response
         if errors.debug:
             handler, errors.debug = errors.debug_response, False
-        self._handle = handler if _is_async(handler) else functools.partial(run_in_threadpool, handler)
+        self._handle: Callable[..., Awaitable[Any]]
+        if _is_async(handler):
+            self._handle = handler
+        elif getattr(handler, "__self__", None) is errors:
+            self._handle = functools.partial(_run_at_once, handler)  # as Starlette does with its own
+        else:
+            self._handle = functools.partial(run_in_threadpool, handler)
 
     async def __call__(self, request: Request, error: Exception) -> Any:
         session = request.scope.get(asgi.SESSION) or innermost_session()
@@ -112,6 +118,10 @@ class _ErrorHandler:
             await _run_in(session, response, scope, receive, send_with_headers)
 
         return answer
+
+
+async def _run_at_once(function: Callable[..., Any], *args: Any) -> Any:
+    return function(*args)
 
 
 def _is_async(function: Any) -> bool:
