@@ -6,9 +6,9 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, TypeAdapter, ValidationError
+from pydantic import AfterValidator, FiniteFloat, TypeAdapter, ValidationError
 from pydantic_core import from_json
-from sqlalchemy import JSON, Connection, Table, select
+from sqlalchemy import JSON, Connection, Float, Table, select
 from sqlalchemy.types import TypeEngine
 
 from hl_sessions.server.bulk_insert import insert_rows
@@ -16,22 +16,34 @@ from hl_sessions.server.datapoint_counts import count_added
 from hl_sessions.server.exporting import EXPORTED, ORGANISATION, exported_columns
 from hl_sessions.server.session_records import find_sequences
 from hl_sessions.server.tables import UTCDateTime, feedback, logs, organisations, projects, sessions
-from hl_sessions.server.wire_values import in_utc
+from hl_sessions.server.wire_values import Count, Dollars, in_utc
 
 LINES_AT_ONCE: Final = 500
 """How many lines may be imported in one transaction: a server that runs waits for it."""
 
 _TABLES: Final = {table.name: table for table in EXPORTED}
 
+# The page adds these up.
+_LIMITED: Final[dict[str, Any]] = {
+    "prompt_tokens": Count,
+    "output_tokens": Count,
+    "prompt_cost": Dollars,
+    "output_cost": Dollars,
+}
 
-def _value_of(column_type: TypeEngine[Any]) -> Any:
+
+def _value_of(name: str, column_type: TypeEngine[Any]) -> Any:
+    if name in _LIMITED:
+        return _LIMITED[name]
     if isinstance(column_type, UTCDateTime):
         return Annotated[datetime, AfterValidator(in_utc)]
+    if isinstance(column_type, Float):
+        return FiniteFloat
     return Any if isinstance(column_type, JSON) else column_type.python_type
 
 
 _VALUES: Final[dict[str, dict[str, TypeAdapter[Any]]]] = {
-    table.name: {name: TypeAdapter(_value_of(table.c[name].type)) for name in exported_columns(table)}
+    table.name: {name: TypeAdapter(_value_of(name, table.c[name].type)) for name in exported_columns(table)}
     for table in EXPORTED
 }
 
@@ -154,7 +166,7 @@ def _parse(number: int, line: bytes) -> tuple[str, dict[str, Any]]:
         try:
             row[column] = _VALUES[name][column].validate_python(value)
         except ValidationError:
-            raise InvalidLineError(number, f"{column!r} is of the wrong type") from None
+            raise InvalidLineError(number, f"{column!r} is of the wrong type, or out of range") from None
     if "organisation_id" in table.c:
         row[ORGANISATION] = record.pop(ORGANISATION, None)
     if record:

@@ -8,6 +8,7 @@ from hl_sessions.server.wire_configs import Config
 from hl_sessions.server.wire_values import (
     ChatMessage,
     Count,
+    Dollars,
     JSONObject,
     Judgment,
     LogId,
@@ -83,8 +84,8 @@ class LogRequest(UpdateLogRequest):
     judgment: Judgment | None = None
     prompt_tokens: Count | None = None
     output_tokens: Count | None = None
-    prompt_cost: float | None = None
-    output_cost: float | None = None
+    prompt_cost: Dollars | None = None
+    output_cost: Dollars | None = None
     provider_request: JSONObject | None = None
     provider_response: JSONObject | None = None
 

@@ -44,6 +44,8 @@ Timestamp = Annotated[
 # What the integers of a database can hold.
 Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
+# However many of them there are, their sum is a float.
+Dollars = Annotated[float, Field(ge=-1e15, le=1e15, allow_inf_nan=False)]
 Judgment = bool | int | float | list[str] | str
 
 

@@ -61,6 +61,20 @@ def test_a_session_sums_up_what_was_logged(reader: Any, unique: str) -> None:
     assert f"Projects {unique}-a {unique}-b Reference {unique}" in text
 
 
+def test_the_largest_numbers_have_a_sum(reader: Any, unique: str) -> None:
+    """What the protocol takes can be added up, beyond what an integer of the database holds."""
+    largest = {
+        "prompt_tokens": 2**63 - 1,
+        "output_tokens": 2**63 - 1,
+        "prompt_cost": 1e15,
+        "output_cost": 1e15,
+    }
+    log = {"project": "large", "session_reference_id": unique, **largest}
+    created = reader.log(log, log)
+    text = text_of(reader.read(f"/sessions/{created[0]['session_id']}"))
+    assert f"Tokens {2**64:,} in, {2**64:,} out Cost ${4 * 10**15:,}.00" in text
+
+
 def test_a_tree_shows_what_is_nested_in_what_and_when(reader: Any, unique: str) -> None:
     """A child follows its parent, one level deeper, with a bar at its place in time."""
     session = {"project": "agent", "session_reference_id": unique}

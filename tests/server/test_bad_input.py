@@ -67,6 +67,8 @@ def test_a_body_that_is_no_json_object_is_refused(client: Any, method: str, body
         ({"duration": "1"}, "duration"),
         ({"prompt_tokens": 2**63}, "prompt_tokens"),
         ({"output_tokens": -1}, "output_tokens"),
+        ({"prompt_cost": 1.1e15}, "prompt_cost"),
+        ({"output_cost": -1.7e308}, "output_cost"),
         ({"config": {"type": "model", "model": "m", "max_tokens": 2**63}}, "config"),
         ({"config": {"type": "tool", "source": "PAYLOAD"}}, "config"),
         ({"config": {"type": "agent", "agent_class": "a", "model_config": {}}}, "config"),

@@ -144,6 +144,21 @@ def test_a_line_that_is_none_is_named(database: str, line: str, message: str) ->
     assert exported(database) == []
 
 
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("prompt_tokens", 2**63), ("output_tokens", -1), ("prompt_cost", 1e16), ("duration", float("nan"))],
+)
+def test_a_number_out_of_range_is_refused(tmp_path: Path, lines: str, column: str, value: float) -> None:
+    """What the API does not take is not imported either."""
+    records = [json.loads(line) for line in LINE.findall(lines)]
+    number, log = next((n, record) for n, record in enumerate(records, 1) if record["record"] == "logs")
+    log[column] = value
+    text = "".join(json.dumps(record) + "\n" for record in records)
+    result = run(import_data, "--db", str(tmp_path / "database.sqlite3"), "-", text=text)
+    assert result.exit_code == 1
+    assert f"line {number}: '{column}' is of the wrong type, or out of range" in result.stderr
+
+
 def test_prune_deletes_what_has_not_changed(database: str, lines: str) -> None:
     """Old sessions go with their datapoints, and so do old datapoints without a session; a server goes on."""
     old = [json.loads(line) for line in LINE.findall(lines)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Float, cast, func, literal, select, tuple_
 
 from hl_sessions.server.page.session_list import ListedSession, describe_sessions
 from hl_sessions.server.tables import feedback, logs, projects, sessions
@@ -127,8 +127,9 @@ def read_session(
     of_session = [logs.c.session_id == session_id]
     sums = connection.execute(
         select(
-            func.sum(logs.c.prompt_tokens).label("prompt_tokens"),
-            func.sum(logs.c.output_tokens).label("output_tokens"),
+            # As floats, since a sum of integers may be larger than an integer of the database.
+            func.sum(cast(logs.c.prompt_tokens, Float)).label("prompt_tokens"),
+            func.sum(cast(logs.c.output_tokens, Float)).label("output_tokens"),
             func.sum(logs.c.prompt_cost).label("prompt_cost"),
             func.sum(logs.c.output_cost).label("output_cost"),
         ).where(*of_session)
@@ -202,6 +203,5 @@ def _sum_of(*values: Any) -> Any:
     return sum(given) if given else None
 
 
-def _whole(value: Any) -> int | None:
-    # PostgreSQL sums integers to a decimal.
+def _whole(value: float | None) -> int | None:
     return None if value is None else int(value)
