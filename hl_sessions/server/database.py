@@ -26,13 +26,14 @@ class Database:
 
     Args:
         engine: The engine of a database that has the tables.
-        observer: Is told what is done for requests, that is by ``read``, ``write`` and ``write_together``.
+        observer: Is told what is done for requests, that is by the methods that are coroutines.
     """
 
     def __init__(self, engine: Engine, observer: DatabaseObserver | None = None) -> None:
         self._engine = engine
         self._engine_for_reading = for_reading(engine)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="hl-sessions-reader")
+        self._prompt_reader = ThreadPoolExecutor(1, thread_name_prefix="hl-sessions-prompt-reader")
         self._engine_for_writing = for_writing(engine)
         self._observer = observer
         self._writes = GroupCommit(self._engine_for_writing, observer)
@@ -55,8 +56,11 @@ class Database:
 
     async def read(self, query: Callable[[Connection], Result]) -> Result:
         """Answer what ``query`` returns; all its statements see the same state."""
-        reading = asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, query)
-        return await self._observed(reading)
+        return await self._observed(self._read_by(self._readers, query))
+
+    async def read_promptly(self, query: Callable[[Connection], Result]) -> Result:
+        """Do the same with a small query of the server itself, which waits for none of ``read``."""
+        return await self._observed(self._read_by(self._prompt_reader, query))
 
     async def write(self, change: Callable[[Connection], Result]) -> Result:
         """Answer what ``change`` returns once its changes are durable; when it raises, there are none.
@@ -102,8 +106,14 @@ class Database:
     def close(self) -> None:
         """Wait for the transactions that run, and close the connections."""
         self._writes.close()
+        self._prompt_reader.shutdown()
         self._readers.shutdown()
         self._engine.dispose()
+
+    def _read_by(
+        self, threads: ThreadPoolExecutor, query: Callable[[Connection], Result]
+    ) -> Awaitable[Result]:
+        return asyncio.get_running_loop().run_in_executor(threads, self.read_now, query)
 
     async def _observed(self, doing: Awaitable[Result]) -> Result:
         try:

@@ -12,15 +12,18 @@ from hl_sessions.server.postgresql import (
 from hl_sessions.server.sqlite import create_sqlite_engine, sqlite_for_writing
 
 READERS: Final = 4
-"""How many transactions that read may run side by side."""
+"""How many transactions that read for requests may run side by side."""
+
+_CONNECTIONS: Final = READERS + 2
+"""Theirs, one for the small queries of the server itself, and one that writes."""
 
 
 def open_engine(url: URL) -> Engine:
     """Make the engine for a database; nothing is connected to yet."""
     if url.get_backend_name() == "sqlite":
-        engine = create_sqlite_engine(url)
+        engine = create_sqlite_engine(url, _CONNECTIONS)
     else:
-        engine = create_postgresql_engine(url, READERS + 1)
+        engine = create_postgresql_engine(url, _CONNECTIONS)
     # Many rows are one statement: between two of them another thread takes over, and gives back late.
     engine.dialect.use_insertmanyvalues_wo_returning = True
     return engine

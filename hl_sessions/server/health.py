@@ -44,7 +44,7 @@ class Readiness:
 
     async def _ask(self) -> bool:
         try:
-            await self._database.read(_read_something)
+            await self._database.read_promptly(_read_something)
         except DatabaseError:
             return False
         return True

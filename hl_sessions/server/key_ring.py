@@ -108,7 +108,7 @@ class KeyRing:
 
     async def _take_over_changes(self) -> None:
         try:
-            await self._database.read(self._read)
+            await self._database.read_promptly(self._read)
         except DatabaseError as error:
             # Whoever holds a known key will be told by their call what is wrong.
             _logger.warning("the keys cannot be read, so the known ones stay: %s", type(error).__name__)

@@ -12,14 +12,17 @@ from hl_sessions.sqlite_locks import while_locked
 _BEGIN: Final = "sqlite_begin"
 
 
-def create_sqlite_engine(url: URL) -> Engine:
+def create_sqlite_engine(url: URL, connections: int) -> Engine:
     """Make an engine for an SQLite file; each transaction of it reads one snapshot.
 
     Args:
         url: An SQLAlchemy URL of a file.
+        connections: How many are kept open.
     """
     # SQLAlchemy's messages would carry the payloads of a failed statement into the log.
-    engine = create_engine(url, hide_parameters=True, json_serializer=json_for_database)
+    engine = create_engine(
+        url, hide_parameters=True, json_serializer=json_for_database, pool_size=connections
+    )
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)
     return engine

@@ -2,15 +2,18 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import requests
 from click.testing import CliRunner, Result
 
 from hl_sessions.server.application import OpenServerError, create_application
+from hl_sessions.server.engines import READERS
 from hl_sessions.server.key_commands import keys
 from hl_sessions.server.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
@@ -21,11 +24,11 @@ def database(tmp_path: Path) -> Path:
     return tmp_path / "keys.sqlite3"
 
 
-def run(database: Path, *arguments: str) -> Result:
+def run(database: Path | str, *arguments: str) -> Result:
     return CliRunner().invoke(keys, [*arguments, "--db", str(database)])
 
 
-def create(database: Path, *arguments: str) -> str:
+def create(database: Path | str, *arguments: str) -> str:
     result = run(database, "create", *arguments)
     assert result.exit_code == 0, result.output
     key = result.output.strip()
@@ -33,7 +36,7 @@ def create(database: Path, *arguments: str) -> str:
     return key
 
 
-def ids(database: Path) -> list[str]:
+def ids(database: Path | str) -> list[str]:
     return [line.split()[0] for line in run(database, "list").output.splitlines()]
 
 
@@ -128,6 +131,40 @@ def test_running_servers_take_keys_and_lose_them_within_a_moment(database: Path)
         # Without any valid key the server stays closed: somebody wanted it so.
         assert call("POST", "/sessions", second).status_code == 401
         assert call("POST", "/sessions").status_code == 401
+
+
+def test_keys_are_taken_and_lost_while_all_readers_are_busy(postgresql: Any) -> None:
+    """Long searches hold up neither news of the keys nor the answer whether the server is ready."""
+    database = postgresql.new_database()
+    staying, leaving = create(database, "--name", "staying"), create(database, "--name", "leaving")
+    searches = 2 * READERS
+    with (
+        serving_in_background(ServerSettings(port=0, database=database)) as base_url,
+        ThreadPoolExecutor(searches) as threads,
+        psycopg.connect(database, autocommit=True) as observer,
+    ):
+
+        def call(method: str, path: str, key: str, **options: Any) -> requests.Response:
+            headers = {"X-API-KEY": key}
+            return requests.request(method, base_url + path, headers=headers, timeout=60, **options)
+
+        def blocked() -> int:
+            rows = observer.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()
+            return 0 if rows is None else rows[0]
+
+        project_id = call("POST", "/logs", staying, json={"project": "p"}).json()["project_id"]
+        search = f"/logs?project_id={project_id}&search=x"
+        # Each search that has begun waits for the end of this block.
+        with psycopg.connect(database) as locking:
+            locking.execute("LOCK TABLE logs IN ACCESS EXCLUSIVE MODE")
+            searching = [threads.submit(call, "GET", search, staying) for _ in range(searches)]
+            wait_until(lambda: blocked() == READERS)
+            run(database, "revoke", ids(database)[-1])
+            wait_for_status(lambda: call("POST", "/sessions", leaving), 401)
+            assert call("POST", "/sessions", staying).status_code == 201
+            assert requests.get(base_url.removesuffix("/v4") + "/readyz", timeout=10).status_code == 200
+            assert not any(one.done() for one in searching)
+        assert {one.result().status_code for one in searching} == {200}
 
 
 def test_while_the_keys_cannot_be_read_the_known_ones_stay(
