@@ -178,10 +178,12 @@ def _require(
     connection: Connection, table: Table, column: str, rows: dict[str, tuple[int, dict[str, Any]]]
 ) -> None:
     wanted = {row[column] for _, row in rows.values()} - {None}
-    known = set(connection.scalars(select(table.c.id).where(table.c.id.in_(wanted)))) | rows.keys()
-    for number, row in rows.values():
+    known = set(connection.scalars(select(table.c.id).where(table.c.id.in_(wanted))))
+    for key, (number, row) in rows.items():
         if row[column] is not None and row[column] not in known:
             raise InvalidLineError(number, f"what {column!r} names is in no line before")
+        # Only now, so that no datapoint is nested in itself, not even by way of others.
+        known.add(key)
 
 
 def _require_free_references(

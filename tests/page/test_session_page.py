@@ -1,10 +1,16 @@
 import html
 import re
+import sqlite3
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+
+from hl_sessions.server.serving import serving_in_background
+from hl_sessions.server.settings import ServerSettings
 
 BEGIN = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 
@@ -115,6 +121,31 @@ def test_a_turn_leads_to_what_is_nested_in_it(reader: Any, unique: str) -> None:
     (turn,) = turns_of(page)
     assert "2 nested datapoints, 1 with an error" in turn
     assert f'href="/sessions/{root["session_id"]}?view=timeline#{root["id"]}"' in page
+
+
+def test_a_circle_of_parents_has_a_page(tmp_path: Path) -> None:
+    """No call makes one, but whoever changes the database by hand can; the server goes on."""
+    database = tmp_path / "circle.sqlite3"
+    with serving_in_background(ServerSettings(port=0, database=str(database))) as base_url:
+        logs = [
+            {
+                "project": "p",
+                "session_reference_id": "circle",
+                "reference_id": name,
+                "output": f"said by {name}",
+            }
+            for name in ("one", "two", "three")
+        ]
+        created = requests.post(f"{base_url}/logs", json=logs, timeout=10).json()
+        with closing(sqlite3.connect(database)) as connection, connection:
+            for child, parent in ((0, 1), (1, 0), (2, 2)):
+                change = "UPDATE logs SET parent_id = ? WHERE id = ?"
+                connection.execute(change, (created[parent]["id"], created[child]["id"]))
+        page = requests.get(
+            f"{base_url.removesuffix('/v4')}/sessions/{created[0]['session_id']}", timeout=10
+        ).text
+        assert len(turns_of(page)) == 2
+        assert "said by three" in page
 
 
 def test_a_long_session_comes_in_parts(reader: Any, unique: str) -> None:

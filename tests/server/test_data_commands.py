@@ -144,6 +144,20 @@ def test_a_line_that_is_none_is_named(database: str, line: str, message: str) ->
     assert exported(database) == []
 
 
+def test_parents_in_lines_make_no_circle(tmp_path: Path, lines: str) -> None:
+    """A datapoint is nested only in what a line before holds: not in itself, and not in what is nested in it."""
+    records = [json.loads(line) for line in LINE.findall(lines)]
+    first, *_, last = (number for number, record in enumerate(records) if record["record"] == "logs")
+    inner = next(number for number, record in enumerate(records) if "parent_id" in record)
+    for number, parent in ((last, last), (first, inner)):
+        around = [dict(record) for record in records]
+        around[number]["parent_id"] = records[parent]["id"]
+        text = "".join(json.dumps(record) + "\n" for record in around)
+        result = run(import_data, "--db", str(tmp_path / "database.sqlite3"), "-", text=text)
+        assert result.exit_code == 1
+        assert f"line {number + 1}: what 'parent_id' names is in no line before" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("column", "value"),
     [("prompt_tokens", 2**63), ("output_tokens", -1), ("prompt_cost", 1e16), ("duration", float("nan"))],

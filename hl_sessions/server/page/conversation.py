@@ -99,11 +99,13 @@ def _tops(datapoints: Sequence[Datapoint]) -> dict[str, str]:
     parent_of = {datapoint["id"]: datapoint["parent_id"] for datapoint in datapoints}
     top_of: dict[str, str] = {}
     for own_id in parent_of:
-        path = [own_id]
-        while path[-1] not in top_of and parent_of.get(path[-1]) in parent_of:
-            path.append(parent_of[path[-1]])
-        top = top_of.get(path[-1], path[-1])
-        top_of.update(dict.fromkeys(path, top))
+        top = own_id
+        path = {top}
+        # A circle, which only a change behind the server's back can make, ends where it began.
+        while top not in top_of and (parent := parent_of[top]) in parent_of and parent not in path:
+            top = parent
+            path.add(top)
+        top_of.update(dict.fromkeys(path, top_of.get(top, top)))
     return top_of
 
 
