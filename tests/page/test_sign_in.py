@@ -151,6 +151,25 @@ def test_a_cookie_that_was_changed_is_none(locked_server: Any, place: int) -> No
     assert answer.status_code == 303
 
 
+@pytest.mark.parametrize(
+    "other",
+    ['prefs={"theme":"dark"}', "list=[1, 2]", "flag", "name=Jörg", "a@b=1", 'quote="open'],
+)
+def test_cookies_of_others_are_in_nobodys_way(locked_server: Any, other: str) -> None:
+    """A browser sends what any application on this host has set, before ours or after it."""
+    reader = locked_server.reader_with_the_key_of_the_settings()
+    (cookie,) = reader.http.cookies
+    ours = f"{cookie.name}={cookie.value}"
+    for cookies in (f"{other}; {ours}", f"{ours}; {other}"):
+        answer = requests.get(
+            f"{locked_server.url}/",
+            headers={"Cookie": cookies.encode()},
+            allow_redirects=False,
+            timeout=10,
+        )
+        assert answer.status_code == 200
+
+
 def test_signing_out_ends_it(locked_server: Any) -> None:
     """The cookie is taken back; a foreign page cannot do that."""
     reader = locked_server.reader_with_the_key_of_the_settings()

@@ -1,11 +1,10 @@
 """Signing in with a key: a signed cookie that says which key it was, and ends with that key."""
 
-from http.cookies import SimpleCookie
 from typing import Final
 
 from itsdangerous import BadSignature, TimestampSigner
 from starlette.datastructures import URL, Headers
-from starlette.requests import Request
+from starlette.requests import Request, cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -50,15 +49,16 @@ class SignIn:
         return None if holder is None else holder.organisation_id
 
     def _holder(self, headers: Headers) -> KeyHolder | None:
-        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        # As browsers send them: ``SimpleCookie`` gives up at one of another application that is not strict.
+        cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE)
         if cookie is None:
             return None
-        key_id = cookie.value.partition(".")[0]
+        key_id = cookie.partition(".")[0]
         signer = self._signer(key_id)
         if signer is None:
             return None
         try:
-            signer.unsign(cookie.value, MAX_AGE)
+            signer.unsign(cookie, MAX_AGE)
         except BadSignature:
             return None
         return self._keys.holder_with_id(key_id)
