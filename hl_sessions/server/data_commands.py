@@ -9,7 +9,9 @@ from typing import BinaryIO, Final
 
 import click
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
+from hl_sessions.server.database_errors import is_passing
 from hl_sessions.server.database_option import database_option, opened_database, upgrade_database, url_of
 from hl_sessions.server.exporting import count_rows, export_lines
 from hl_sessions.server.importing import LINES_AT_ONCE, Importer, InvalidLineError, numbered
@@ -102,9 +104,17 @@ def prune(database: str, age: timedelta) -> None:
 
 def _write(connection: Connection, file: BinaryIO) -> None:
     with progress("Exporting", count_rows(connection)) as done:
-        for line in export_lines(connection):
-            file.write(line)
-            done(1)
+        try:
+            for line in export_lines(connection):
+                file.write(line)
+                done(1)
+        except DBAPIError as error:
+            if not is_passing(error):
+                raise
+            # Not to be tried again: what is written cannot be taken back.
+            raise click.ClickException(
+                "the database broke off, and what has been written is not the whole of it: export it again"
+            ) from None
 
 
 def _size(file: BinaryIO) -> int:

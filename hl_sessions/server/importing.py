@@ -1,5 +1,6 @@
 """Reads what ``exporting`` wrote into a database, which may have some of it already."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
@@ -7,7 +8,7 @@ from operator import itemgetter
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, FiniteFloat, TypeAdapter, ValidationError
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 from sqlalchemy import JSON, Connection, Float, Table, select
 from sqlalchemy.types import TypeEngine
 
@@ -150,8 +151,8 @@ def _key(table: str) -> str:
 
 def _parse(number: int, line: bytes) -> tuple[str, dict[str, Any]]:
     try:
-        record = from_json(line)
-    except ValueError:
+        record = _read_json(line)
+    except (ValueError, RecursionError):
         raise InvalidLineError(number, "this is not JSON") from None
     name = record.pop("record", None) if isinstance(record, dict) else None
     if not isinstance(name, str) or name not in _TABLES:
@@ -172,6 +173,17 @@ def _parse(number: int, line: bytes) -> tuple[str, dict[str, Any]]:
     if record:
         raise InvalidLineError(number, "there are fields that no export has")
     return name, row
+
+
+def _read_json(line: bytes) -> Any:
+    try:
+        return from_json(line)
+    except ValueError:
+        # The fields of a config that are kept in its ``other`` may be nested one level deeper than this
+        # parser goes; the other one takes halves of surrogate pairs, which cannot be written again.
+        value = json.loads(line)
+        to_json(value)
+        return value
 
 
 def _require(

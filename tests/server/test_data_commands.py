@@ -2,9 +2,12 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import requests
 from click.testing import CliRunner, Result
@@ -110,10 +113,52 @@ def test_a_server_counts_what_was_imported(database: str, lines: str) -> None:
         assert page["records"][0]["first_inputs"]["list"] == [1, 2.5, None, True]
 
 
+def test_what_is_nested_as_deep_as_can_be_is_imported(tmp_path: Path) -> None:
+    """Unknown fields of a config are kept one level deeper than they came."""
+    one, other = str(tmp_path / "one.sqlite3"), str(tmp_path / "other.sqlite3")
+    body = '{"project": "p", "config": {"type": "model", "model": "m", "x": %s}}'
+    with serving_in_background(ServerSettings(port=0, database=one)) as url:
+        answers = [
+            requests.post(f"{url}/logs", data=body % ("[" * depth + "]" * depth), timeout=10).status_code
+            for depth in (199, 200)
+        ]
+    assert answers == [200, 422]
+    lines = done(export_data, "--db", one).stdout
+    assert "[" * 199 in lines
+    done(import_data, "--db", other, "-", text=lines)
+    assert done(export_data, "--db", other).stdout == lines
+
+
+def test_an_export_that_breaks_off_says_so(postgresql: Any) -> None:
+    """It exits with 1, and has written nothing twice: what is written already cannot be taken back."""
+    database = postgresql.new_database()
+    with serving_in_background(ServerSettings(port=0, database=database)) as url:
+        logs = [{"project": "p", "output": "x" * 500}] * 3000
+        requests.post(f"{url}/logs", json=logs, timeout=30).raise_for_status()
+    command = [Path(sys.executable).with_name("hl-sessions"), "export", "--db", database]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stderr
+        # The rest does not fit into a pipe: the command waits for a reader, in the middle of its work.
+        written = process.stdout.read(200_000)
+        with psycopg.connect(database, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        written += process.stdout.read()
+        assert b"Error: the database broke off" in process.stderr.read()
+    assert process.returncode == 1
+    ids = [json.loads(line).get("id") for line in written.splitlines()]
+    assert 0 < len(ids) == len(set(ids)) < len(logs)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ("{", "line 1: this is not JSON"),
+        ("[" * 100_000, "line 1: this is not JSON"),
+        ('{"record": "\\ud800"}', "line 1: this is not JSON"),
         ("[]", "line 1: this is no line of an export"),
         ('{"record": "keys"}', "line 1: this is no line of an export"),
         ('{"record": "organisations", "name": "SECRET"}', "line 1: 'team_id' is missing"),
@@ -133,7 +178,7 @@ def test_a_server_counts_what_was_imported(database: str, lines: str) -> None:
             "line 1: 'created_at' is missing",
         ),
     ],
-    ids=str,
+    ids=lambda value: value[:60],
 )
 def test_a_line_that_is_none_is_named(database: str, line: str, message: str) -> None:
     """The command exits with 1 and says which line is wrong, and nothing of what it holds."""
@@ -145,7 +190,7 @@ def test_a_line_that_is_none_is_named(database: str, line: str, message: str) ->
 
 
 def test_parents_in_lines_make_no_circle(tmp_path: Path, lines: str) -> None:
-    """A datapoint is nested only in what a line before holds: not in itself, and not in what is nested in it."""
+    """A datapoint is nested in what a line before holds: not in itself, nor in what is nested in it."""
     records = [json.loads(line) for line in LINE.findall(lines)]
     first, *_, last = (number for number, record in enumerate(records) if record["record"] == "logs")
     inner = next(number for number, record in enumerate(records) if "parent_id" in record)
