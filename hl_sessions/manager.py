@@ -194,7 +194,7 @@ class SessionManager:
         return self._circuit_breaker.refusal()
 
     def _take_or_create(self, deadline: Deadline) -> str:
-        ready = None if self._prefetcher is None else self._prefetcher.take()
+        ready = None if self._prefetcher is None else self._prefetcher.take(_kept)
         return ready or self.create_session_id(deadline)
 
     def _create_ready_id(self) -> str:
@@ -226,6 +226,10 @@ def checked_manager(manager: object) -> SessionManager | None:
     if manager is not None and not isinstance(manager, SessionManager):
         raise ConfigurationError(f"manager must be a SessionManager, not {type(manager).__name__}")
     return manager
+
+
+def _kept(session_id: str) -> str:
+    return session_id
 
 
 def _make_client(

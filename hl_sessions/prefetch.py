@@ -56,16 +56,22 @@ class Prefetcher:
         self._is_failing = False
         self._condition = threading.Condition()
 
-    def take(self) -> str | None:
-        """Give the ID of a session that is ready, ``None`` if none is; never waits for one.
+    def take(self, keep: Callable[[str], str]) -> str | None:
+        """Have ``keep`` keep the ID of a session that is ready; never waits for one.
 
         Not to be called under a lock: what is missing is then created by a thread, which may have to be
-        started, and that waits for it, and lets other greenlets run.
-        """
-        return self.take_with_care(self._pop())
+        started, and that waits for it, and lets other threads and greenlets run.
 
-    def take_with_care(self, taken: tuple[str, float] | None) -> str | None:
-        """Give the ID of what was taken from :attr:`ready`, or if it is too old of the next, as :meth:`take`.
+        Args:
+            keep: keeps an ID, unless there is one already, and gives the one that is kept.
+
+        Returns:
+            What ``keep`` gave, ``None`` if no session is ready.
+        """
+        return self.take_with_care(self._pop(), keep)
+
+    def take_with_care(self, taken: tuple[str, float] | None, keep: Callable[[str], str]) -> str | None:
+        """Do as :meth:`take` does with what was taken from :attr:`ready`, or if it is too old the next.
 
         Who finds :attr:`polling` threads and takes what is young enough need not come here.
         """
@@ -77,9 +83,14 @@ class Prefetcher:
         if taken is None and now - self._last_read < MAX_AGE and not self._is_failing:
             self._wanted = min(max(1, 2 * self._wanted), self._limit)
         self._last_read = now
+        kept = None
+        if taken is not None:
+            kept = keep(taken[0])
+            if kept is not taken[0]:  # another reader of the same session was faster
+                self.ready.appendleft(taken)
         if not (self.polling and self.ready):
             self._refill()
-        return None if taken is None else taken[0]
+        return kept
 
     def _pop(self) -> tuple[str, float] | None:
         try:

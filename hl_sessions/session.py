@@ -43,11 +43,11 @@ class ReadySessions(Protocol):
     ready: deque[tuple[str, float]]
     polling: int
 
-    def take(self) -> str | None:
-        """Give the ID of one, ``None`` if there is none."""
+    def take(self, keep: Callable[[str], str]) -> str | None:
+        """Have ``keep`` keep the ID of one, and give what it gave, ``None`` if there is none."""
 
-    def take_with_care(self, taken: tuple[str, float] | None) -> str | None:
-        """Give the ID of what was taken from :attr:`ready`, or of another."""
+    def take_with_care(self, taken: tuple[str, float] | None, keep: Callable[[str], str]) -> str | None:
+        """Do the same with what was taken from :attr:`ready`, or with another."""
 
 
 class SessionSource(Protocol):
@@ -394,16 +394,16 @@ class _ReadySession(Session):
         except IndexError:
             taken = None
         if taken is not None and ready_sessions.polling and monotonic() < taken[1]:
-            self.__dict__.setdefault("_id", taken[0])  # in one step, as here is no lock
-            return self._id
-        session_id = ready_sessions.take_with_care(taken)
-        return self._read() if session_id is None else self._keep(session_id)
+            kept: str = self.__dict__.setdefault("_id", taken[0])  # in one step, as here is no lock
+            if kept is not taken[0]:
+                ready_sessions.ready.appendleft(taken)  # another reader was faster
+            return kept
+        return ready_sessions.take_with_care(taken, self._keep) or self._read()
 
     def _ready_id(self) -> str | None:
         if self._details is not None and self._details.creation is not None:
             return None
-        session_id = self._ready_sessions.take()
-        return session_id and self._keep(session_id)
+        return self._ready_sessions.take(self._keep)
 
     def _keep(self, session_id: str) -> str:
         # In one step, as readers that take what is ready hold no lock.

@@ -16,7 +16,7 @@ import trio
 import hl_sessions.outage
 import hl_sessions.prefetch
 import hl_sessions.session
-from hl_sessions import ConfigurationError, SessionManager
+from hl_sessions import ConfigurationError, Session, SessionManager
 from hl_sessions.prefetch import MAX_AGE
 from tests.conftest import Answer, Request, SessionsAPI, create_sessions
 from tests.core.conftest import FaultServer, Gate, Play, Wire, fail, in_threads, wait_until
@@ -197,6 +197,26 @@ def test_reads_that_come_back_are_learned_again(
     gate.opened.clear()
     read_at_once(manager, sessions_api, gate, 30)
     assert LIMIT // 2 < settled(manager) <= LIMIT
+
+
+def test_readers_of_one_scope_take_one(
+    manager: SessionManager, sessions_api: SessionsAPI, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are at once, and whether or not a thread has to be started after it."""
+    monkeypatch.setattr(hl_sessions.prefetch, "IDLE_TIME", 0.01)
+    read_at_once(manager, sessions_api, gate, 30)
+    for _ in range(5):
+        before = settled(manager) - sessions_api.posts
+        wait_until(lambda: not threads_of_prefetching())
+        barrier = threading.Barrier(64)
+        with manager.session() as session:
+
+            def read_it(session: Session = session, barrier: threading.Barrier = barrier) -> str | None:
+                barrier.wait(30)
+                return session.id
+
+            assert {reader.result(30) for reader in in_threads(read_it, 64)} == {session.id}
+        assert settled(manager) - sessions_api.posts == before - 1
 
 
 @pytest.mark.parametrize("limit", [1, LIMIT, 64])

@@ -1,10 +1,12 @@
 """The middleware in Starlette applications."""
 
+import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 import anyio
+import httpx2
 import pytest
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask, BackgroundTasks
@@ -364,6 +366,23 @@ def test_answered_error_leaves_the_session(backend: str, manager: SessionManager
 
     assert anyio.run(serve, backend=backend) is None
     assert sent[0]["status"] == 500
+
+
+def test_unhandled_error_needs_no_thread(manager: SessionManager) -> None:
+    """What Starlette answers itself it answers while all threads for sync endpoints are busy, too."""
+    app = Starlette(routes=[Route("/", aread_and_fail)], middleware=[scoped(manager)])
+
+    async def main() -> int:
+        limiter = anyio.to_thread.current_default_thread_limiter()
+        busy = [object() for _ in range(int(limiter.total_tokens))]
+        for endpoint in busy:
+            limiter.acquire_on_behalf_of_nowait(endpoint)
+        transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://testserver") as client:
+            status: int = (await asyncio.wait_for(client.get("/"), 20)).status_code
+            return status
+
+    assert asyncio.run(main()) == 500
 
 
 def test_debug_page_shows_the_error_to_browsers(manager: SessionManager) -> None:
