@@ -1,6 +1,6 @@
 """What PostgreSQL alone needs: its driver, reads that all see the same state, one writer at a time."""
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
@@ -32,6 +32,7 @@ def create_postgresql_engine(url: URL, connections: int) -> Engine:
         max_overflow=0,
         connect_args={"connect_timeout": _CONNECT_TIMEOUT, "application_name": "hl-sessions"},
     )
+    event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)
     return engine
 
@@ -48,6 +49,13 @@ def postgresql_for_writing(engine: Engine) -> Engine:
     and rows appear in their order. What that costs is little, as waiting writes share a transaction.
     """
     return engine.execution_options(**{_WRITES: True})
+
+
+def _configure(connection: Any, _record: object) -> None:
+    # Moments come in the time zone of the session, and the driver cannot read one that falls into the year 0
+    # or 10000 there. Not as a connection parameter, which would take the place of the URL's own options.
+    connection.execute("SET TIME ZONE 'UTC'")
+    connection.commit()
 
 
 def _begin(connection: Connection) -> None:

@@ -2,7 +2,12 @@
 
 from typing import Any
 
+import psycopg
 import pytest
+import requests
+
+from hl_sessions.server.serving import serving_in_background
+from hl_sessions.server.settings import ServerSettings
 
 LOGS: list[dict[str, Any]] = [
     {"inputs": {"question": 'Why "so"?'}, "created_at": "2025-01-01T00:00:00Z"},
@@ -105,7 +110,7 @@ def test_filters_add_up(client: Any, project_id: str) -> None:
         ("metadata_search", "a\0"),
         ("search", "x" * 1001),
         ("version_status", "new"),
-        ("page", "0"),
+        ("page", "-1"),
         ("size", "101"),
     ],
 )
@@ -149,3 +154,20 @@ def test_a_deleted_reference_can_be_taken_again(client: Any, unique: str) -> Non
     log_id = client.log(project=unique, reference_id=unique)["id"]
     assert client("DELETE", "/logs", params={"id": log_id}).status_code == 204
     assert client.log(project=unique, reference_id=unique)["id"] != log_id
+
+
+@pytest.mark.parametrize(
+    ("time_zone", "moment"),
+    [("Europe/Berlin", "9999-12-31T23:30:00Z"), ("America/New_York", "0001-01-01T00:30:00Z")],
+)
+def test_the_time_zone_of_the_database_does_not_matter(postgresql: Any, time_zone: str, moment: str) -> None:
+    """A moment that is in no year of that zone's calendar is listed as it was given, in UTC."""
+    database = postgresql.new_database()
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {connection.info.dbname} SET timezone = '{time_zone}'")
+    with serving_in_background(ServerSettings(port=0, database=database)) as base_url:
+        log = {"project": "p", "created_at": moment}
+        project_id = requests.post(f"{base_url}/logs", json=log, timeout=10).json()["project_id"]
+        answer = requests.get(f"{base_url}/logs?project_id={project_id}", timeout=10)
+    assert answer.status_code == 200
+    assert [record["created_at"] for record in answer.json()["records"]] == [moment]
