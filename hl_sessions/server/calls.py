@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Concatenate, Final, ParamSpec, TypeVar
 
 from fastapi import HTTPException, Query, Request, Response
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError
 from sqlalchemy import Connection
 
 from hl_sessions.server.access import organisation_of
@@ -15,6 +15,10 @@ from hl_sessions.server.rejections import NOT_FOUND, InvalidRequestError
 
 # Above, the offset of a page would not fit into an integer of the database.
 PageNumber = Annotated[int, Query(ge=1, lt=2**31)]
+# The published document has 0 for the default of some lists, and the vendor's examples send it.
+PageNumberOrZero = Annotated[
+    int, Query(ge=0, lt=2**31, description="0 is the same as 1."), AfterValidator(lambda page: max(page, 1))
+]
 PageSize = Annotated[int, Query(ge=1, le=100)]
 
 TEXT_PATTERN: Final = r"^[^\u0000]*$"

@@ -12,7 +12,7 @@ from hl_sessions.server.answers import CreatedLog, LogAnswer, LogPage
 from hl_sessions.server.calls import (
     TEXT_PATTERN,
     Entries,
-    PageNumber,
+    PageNumberOrZero,
     PageSize,
     SearchText,
     create_entries,
@@ -58,7 +58,7 @@ async def get_logs(
     request: Request,
     project_id: ProjectId,
     *,
-    page: PageNumber = 1,
+    page: PageNumberOrZero = 1,
     size: PageSize = 50,
     search: SearchText = "",
     metadata_search: SearchText = "",

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from hl_sessions.server.answers import ProjectAnswer, ProjectPage
 from hl_sessions.server.calls import (
-    PageNumber,
+    PageNumberOrZero,
     PageSize,
     SearchText,
     found,
@@ -42,7 +42,7 @@ router: Final = APIRouter(tags=["Projects"])
 async def get_projects(
     request: Request,
     *,
-    page: PageNumber = 1,
+    page: PageNumberOrZero = 1,
     size: PageSize = 10,
     filter: SearchText = "",  # noqa: A002 - the name is the protocol's
     sort_by: SortedBy = "created_at",

@@ -86,6 +86,15 @@ def test_projects_are_filtered_and_sorted(client: Any, unique: str) -> None:
     assert [project["name"] for project in page["records"]] == [f"{unique} b_1"]
 
 
+def test_page_0_of_projects_and_of_logs_is_the_first(client: Any, unique: str) -> None:
+    """It is what the published API has for a default there, and what the vendor's examples send."""
+    project_id = client.log(project=unique)["project_id"]
+    for path, name, value in (("/projects", "filter", unique), ("/logs", "project_id", project_id)):
+        pages = [client.ok("GET", path, params={name: value, "page": page, "size": 1}) for page in (0, 1, 2)]
+        assert pages[0] == pages[1] != pages[2]
+        assert [page["page"] for page in pages] == [1, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
@@ -97,7 +106,8 @@ def test_projects_are_filtered_and_sorted(client: Any, unique: str) -> None:
         ("DELETE", "/projects/1", 422),
         ("GET", "/projects?sort_by=size", 422),
         ("GET", "/projects?order=up", 422),
-        ("GET", "/projects?page=0", 422),
+        ("GET", "/projects?page=-1", 422),
+        ("GET", "/projects?size=101", 422),
         ("GET", "/projects?filter=%00", 422),
         ("GET", "/projects?user_filter=me", 422),
     ],
