@@ -1,5 +1,6 @@
 """What an operator of the server can choose."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 
@@ -55,11 +56,7 @@ class ServerSettings:
         if "://" not in self.database:
             url = URL.create("sqlite", database=self.database)
         else:
-            try:
-                url = make_url(self.database)
-            except ArgumentError:
-                # The text may hold a password, so it is not repeated.
-                raise ValueError("the database URL cannot be parsed") from None
+            url = _parsed(self.database)
         if url.drivername in {"postgresql", "postgresql+psycopg"}:
             if find_spec("psycopg") is None:
                 raise ValueError("PostgreSQL needs psycopg: pip install 'hl-sessions[postgresql]'")
@@ -71,3 +68,14 @@ class ServerSettings:
         if url.database in {None, "", ":memory:"}:
             raise ValueError("the database has to be a file, or a postgresql:// URL")
         return url
+
+
+def _parsed(text: str) -> URL:
+    # ValueError is for what stands where the port should be.
+    with suppress(ArgumentError, ValueError):
+        url = make_url(text)
+        # No host has this sign: it was one of the password.
+        if "@" not in (url.host or ""):
+            return url
+    # The text may hold a password, so it is not repeated.
+    raise ValueError("the database URL cannot be parsed; in a password, @ is written %40")

@@ -100,6 +100,8 @@ def test_a_host_of_another_machine_is_one_clear_line() -> None:
         (["--db", "sqlite://"], {}, "the database has to be a file"),
         (["--db", ":memory:"], {}, "the database has to be a file"),
         (["--db", "://secret"], {}, "the database URL cannot be parsed"),
+        (["--db", "postgresql://me:my@host:secret@db/x"], {}, "in a password, @ is written %40"),
+        (["--db", "postgresql://me:my@secret@db/x"], {}, "in a password, @ is written %40"),
         (["--port", "65536"], {}, "65536 is not in the range"),
         (["--max-body", "0"], {}, "0 is not in the range"),
     ],
