@@ -2,12 +2,16 @@ import html
 import re
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from hl_sessions.server.page.activity import WINDOWS
 from hl_sessions.server.page.chart import draw_bars, draw_line, pick_labels, round_up
+from hl_sessions.server.serving import serving_in_background
+from hl_sessions.server.settings import ServerSettings
 
 
 def numbers_on(page: str) -> list[list[str]]:
@@ -63,6 +67,16 @@ def test_windows_reach_from_round_times_to_now(window: Any) -> None:
         assert begins[-2] <= now < begins[-1]
         assert all(later - earlier == window.span for earlier, later in pairwise(begins))
         assert begins[0].second == begins[0].microsecond == 0
+
+
+def test_activity_of_thousands_of_projects_is_one_too(tmp_path: Path) -> None:
+    """There are more of them than a statement of SQLite takes values for."""
+    with serving_in_background(ServerSettings(port=0, database=str(tmp_path / "many.sqlite3"))) as base_url:
+        logs = [{"project": f"project {number}"} for number in range(5400)]
+        requests.post(f"{base_url}/logs", json=logs, timeout=30).raise_for_status()
+        answer = requests.get(f"{base_url.removesuffix('/v4')}/activity?window=24h", timeout=30)
+    assert answer.ok
+    assert "<b>5,400</b> logged" in answer.text
 
 
 def test_a_window_that_is_not_there_is_told(reader: Any) -> None:

@@ -83,13 +83,11 @@ def read_activity(
         begins: When the spans begin, and when the last one ends.
     """
     spans = list(pairwise(begins))
-    project_ids = connection.scalars(
-        select(projects.c.id).where(
-            projects.c.organisation_id == organisation_id, projects.c.id == (project_id or projects.c.id)
-        )
-    ).all()
+    of_reader = select(projects.c.id).where(projects.c.organisation_id == organisation_id)
+    if project_id is not None:
+        of_reader = of_reader.where(projects.c.id == project_id)
     # By project, as the index of datapoints by time is.
-    wanted = [logs.c.project_id.in_(project_ids)]
+    wanted = [logs.c.project_id.in_(of_reader)]
     session_counts = _counts(connection, spans, sessions, [sessions.c.organisation_id == organisation_id])
     datapoint_counts = _counts(connection, spans, logs, wanted)
     error_counts = _counts(connection, spans, logs, [*wanted, logs.c.error.is_not(None)])
