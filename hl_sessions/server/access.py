@@ -11,6 +11,7 @@ from hl_sessions.server.exchange import exchange_of
 from hl_sessions.server.health import LIVENESS
 from hl_sessions.server.key_ring import KeyHolder, KeyRing
 from hl_sessions.server.loopback import is_loopback
+from hl_sessions.server.origins import is_same_origin
 from hl_sessions.server.rejections import rejection
 
 BASE_PATH: Final = "/v4"
@@ -94,11 +95,11 @@ def _let_in(scope: Scope, organisation_id: int) -> None:
 
 
 def _is_foreign(scope: Scope) -> bool:
-    host = _host_name(b"//" + (_header(scope, b"host") or b""))
-    if not is_loopback(host):
+    host = (_header(scope, b"host") or b"").decode("latin-1")
+    if not is_loopback(_name_in(host)):
         return True
     origin = _header(scope, b"origin")
-    return origin is not None and _host_name(origin) != host
+    return origin is not None and not is_same_origin(origin.decode("latin-1"), host)
 
 
 def _header(scope: Scope, name: bytes) -> bytes | None:
@@ -106,8 +107,8 @@ def _header(scope: Scope, name: bytes) -> bytes | None:
 
 
 @lru_cache(maxsize=256)
-def _host_name(url: bytes) -> str:
+def _name_in(host: str) -> str:
     try:
-        return urlsplit(url.decode("latin-1")).hostname or ""
+        return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""

@@ -52,11 +52,16 @@ def test_without_a_key_every_key_is_let_in(client: Any, headers: dict[str, str])
         {"Origin": "null"},
         {"Origin": "http://[bad"},
         {"Origin": ""},
+        {"Origin": "http://127.0.0.1:9999"},
+        {"Origin": "http://127.0.0.1"},
+        {"Host": "localhost:8642", "Origin": "http://localhost:3000"},
+        {"Host": "localhost:8642", "Origin": "http://127.0.0.1:8642"},
+        {"Host": "localhost", "Origin": "http://localhost:8642"},
     ],
     ids=str,
 )
 def test_without_a_key_no_foreign_page_is_let_in(client: Any, headers: dict[str, str]) -> None:
-    """Neither a name that was pointed at this machine nor a page from elsewhere gets through."""
+    """Neither a name that was pointed at this machine nor a page of another host or port gets through."""
     response = client("POST", "/sessions", headers=headers)
     assert response.status_code == 403
     assert response.json().keys() == {"detail"}
@@ -69,12 +74,14 @@ def test_without_a_key_no_foreign_page_is_let_in(client: Any, headers: dict[str,
         {"Host": "LOCALHOST:1"},
         {"Host": "[::1]:8642"},
         {"Host": "127.0.0.2"},
-        {"Host": "localhost:8642", "Origin": "http://localhost:3000"},
+        {"Host": "localhost:8642", "Origin": "http://localhost:8642"},
+        {"Host": "localhost", "Origin": "http://localhost"},
+        {"Host": "[::1]:8642", "Origin": "http://[::1]:8642"},
     ],
     ids=str,
 )
 def test_without_a_key_this_machine_is_let_in(client: Any, headers: dict[str, str]) -> None:
-    """Every name of the loopback will do, with any port."""
+    """Every name of the loopback will do, with any port, and so will a page of that very name and port."""
     assert client("POST", "/sessions", headers=headers).status_code == 201
 
 

@@ -1,11 +1,12 @@
 """Keeps foreign pages from making a browser change anything here."""
 
 from typing import Final
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from hl_sessions.server.origins import is_same_origin
 
 _CHANGES_NOTHING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -25,20 +26,18 @@ class SameOriginMiddleware:
         if (
             scope["type"] != "http"
             or scope["method"] in _CHANGES_NOTHING
-            or _is_same_origin(Headers(scope=scope))
+            or _is_from_here(Headers(scope=scope))
         ):
             await self._app(scope, receive, send)
         else:
             await PlainTextResponse("Only the page itself may send this.", 403)(scope, receive, send)
 
 
-def _is_same_origin(headers: Headers) -> bool:
+def _is_from_here(headers: Headers) -> bool:
     # Every browser says in "Origin" where a form or a script was, and newer ones in "Sec-Fetch-Site" too.
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-    if site not in {None, "same-origin"} or origin is None:
-        return False
-    try:
-        # Without the scheme, which a proxy before the server may have changed.
-        return urlsplit(origin).netloc == headers.get("host", "")
-    except ValueError:
-        return False
+    return (
+        site in {None, "same-origin"}
+        and origin is not None
+        and is_same_origin(origin, headers.get("host", ""))
+    )
