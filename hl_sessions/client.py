@@ -40,6 +40,7 @@ from hl_sessions.errors import (
 )
 from hl_sessions.event_loop import WorkerThreads
 from hl_sessions.fork import renew_after_fork
+from hl_sessions.interruptions import is_interruption
 from hl_sessions.settings import checked_api_key, checked_base_url, checked_count, checked_seconds
 from hl_sessions.transport import Deadline, DeadlineAdapter, retry_after_seconds
 
@@ -353,7 +354,10 @@ class SessionsClient:
             options: dict[str, Any] = {"timeout": deadline, **self._environment}
             # The adapter itself: a session adds cookies, redirects and hooks, and none are wanted.
             return self._http.get_adapter(self.base_url).send(request, **options)
-        except Exception as error:  # noqa: BLE001 - a hostile answer can fail anywhere below
+        except Exception as error:
+            # A hostile answer can fail anywhere below.
+            if is_interruption(error):
+                raise
             failure = self._failure(error)
         # Out here, as the error's context would hold the request, and with it the key.
         raise failure
@@ -368,7 +372,10 @@ class SessionsClient:
                     break
             else:
                 return bytes(content)
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:
+            if is_interruption(error):  # as above
+                answer.close()
+                raise
             failure = self._failure(error)
         else:
             failure = InvalidResponseError(f"the sessions API answered with more than {MAX_BODY} bytes")

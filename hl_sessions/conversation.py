@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from hl_sessions.errors import APITimeoutError, HLSessionsError
 from hl_sessions.event_loop import WorkerThreads, is_event_loop_running
 from hl_sessions.fork import renew_after_fork
+from hl_sessions.interruptions import is_interruption
 from hl_sessions.outage import Rest
 from hl_sessions.reentry import creating, is_creating
 from hl_sessions.session import Session, SessionSource, agreement, warn_that_a_read_blocked
@@ -303,7 +304,7 @@ class Conversations:
             found = self._find_or_create(key, mine, session, deadline)
         except BaseException as error:
             self._forget(key, mine)
-            if isinstance(error, Exception):
+            if isinstance(error, Exception) and not is_interruption(error):
                 mine.set_exception(error)
             else:  # only this caller was interrupted; one of those who wait goes on
                 mine.set_result(None)

@@ -48,13 +48,13 @@ class Outcome(Generic[Result]):
     A leaner ``concurrent.futures.Future``: hundreds of tasks may begin to wait in one turn of an event loop.
     """
 
-    __slots__ = ("_error", "_is_known", "_result", "_tasks", "_wakers")
+    __slots__ = ("_error", "_result", "_tasks", "_wakers", "is_known")
 
     _result: Result
     _error: BaseException | None
 
     def __init__(self) -> None:
-        self._is_known = False
+        self.is_known = False
         self._wakers: deque[Callable[[], object]] = deque()
         self._tasks: deque[_Task] = deque()
 
@@ -79,21 +79,22 @@ class Outcome(Generic[Result]):
         """The error that is known, ``None`` where there is a result."""
         return self._error
 
-    def wait(self) -> None:
-        """Return when it is known."""
-        if not self._is_known:
+    def wait(self, seconds: float) -> bool:
+        """Return when it is known, or after so many seconds; whether it is."""
+        if not self.is_known:
             signal = threading.Lock()
             signal.acquire()
             self._wakers.append(signal.release)
             self._wake_if_known()
-            signal.acquire()
+            signal.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
+        return self.is_known
 
     async def wait_in_task(self) -> None:
         """Return when it is known, while the event loop keeps running.
 
         What is waited for goes on when the task is cancelled.
         """
-        if self._is_known:
+        if self.is_known:
             return
         if _is_trio_running():
             import trio
@@ -114,12 +115,12 @@ class Outcome(Generic[Result]):
             await woken
 
     def _become_known(self) -> None:
-        self._is_known = True
+        self.is_known = True
         self._wake_if_known()
 
     def _wake_if_known(self) -> None:
         # Who comes to wait is noted before this looks, so nobody is overlooked; and nobody is woken twice.
-        if not self._is_known:
+        if not self.is_known:
             return
         while (waker := _popped(self._wakers)) is not None:
             waker()

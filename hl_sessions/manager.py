@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar, overload
 from hl_sessions.client import DEFAULT_RETRIES, DEFAULT_TIMEOUT, SessionsClient
 from hl_sessions.conversation import ConversationKey, Conversations, checked_key
 from hl_sessions.decorating import KeySource, check_key_or_new, session_decorator
-from hl_sessions.errors import APITimeoutError, ConfigurationError, HLSessionsError
+from hl_sessions.errors import ConfigurationError, HLSessionsError
 from hl_sessions.event_loop import WorkerThreads
 from hl_sessions.fork import renew_after_fork
 from hl_sessions.outage import CircuitBreaker, Reports
@@ -185,8 +185,6 @@ class SessionManager:
         Raises:
             HLSessionsError: it could not be created by the deadline, or was not tried during an outage.
         """
-        if not deadline.remaining():  # no failure of the API: threads were busy, or a store was slow
-            raise APITimeoutError("the time for this read was over before it was its turn")
         return self._circuit_breaker.create(deadline)
 
     def refusal(self) -> HLSessionsError | None:

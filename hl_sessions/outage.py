@@ -9,8 +9,9 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from hl_sessions.errors import APIConnectionError
+from hl_sessions.errors import APIConnectionError, APITimeoutError
 from hl_sessions.fork import renew_after_fork
+from hl_sessions.interruptions import is_interruption
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +65,9 @@ class CircuitBreaker:
     until a cool-off has passed, then by one caller only. The cool-off grows from :data:`FIRST_COOL_OFF`
     to :data:`LONGEST_COOL_OFF` seconds.
 
+    A call that had to wait so long for its turn that less than half of its time was left, and then runs out
+    of it, tells nothing about the API, and does not count.
+
     An outage is reported from its first failure on until a trial succeeds. Where it did not come to trials,
     as every second call or so succeeds, it lasts until there was no failure for :data:`CALM` seconds: an
     API that fails now and then does not fill the log.
@@ -83,6 +87,7 @@ class CircuitBreaker:
         self._lock = threading.RLock()
         self._failures = 0  # in a row
         self._is_reported = False
+        self._is_late_reported = False
         self._since = 0.0
         self._last_failure = 0.0
         self._cool_off = FIRST_COOL_OFF
@@ -98,20 +103,27 @@ class CircuitBreaker:
             APIConnectionError: it was not tried, or not to the end, as creations have been failing.
             Exception: what the creation raised.
         """
+        is_late = deadline.is_late()
+        if is_late and not deadline.remaining():
+            late = APITimeoutError("the time for this read was over before it was its turn")
+            self._report_late(late)
+            raise late
         is_trial = self._admit(deadline)
         self._under_way.add(deadline)
         if self._is_open() and not is_trial:
             deadline.abort()  # the outage was recognised in this moment, without this call in the list
         try:
             session_id = self._create(deadline)
-        except Exception as error:
-            if deadline.is_aborted:
+        except BaseException as error:
+            if is_interruption(error):
+                if is_trial:
+                    self._next_trial = time.monotonic()
+            elif deadline.is_aborted:
                 raise self._refusal() from None
-            self._failed(error, is_trial=is_trial)
-            raise
-        except BaseException:
-            if is_trial:
-                self._next_trial = time.monotonic()
+            elif is_late and not is_trial and isinstance(error, APITimeoutError):
+                self._report_late(error)
+            else:
+                self._failed(error, is_trial=is_trial)
             raise
         finally:
             self._under_way.discard(deadline)
@@ -150,7 +162,19 @@ class CircuitBreaker:
             f" {self._last_error}"
         )
 
-    def _failed(self, error: Exception, *, is_trial: bool) -> None:
+    def _report_late(self, error: Exception) -> None:
+        """Say, once, that creations did not come to their turn in time, which is no failure of the API."""
+        with self._lock:
+            if self._is_late_reported or self._is_reported:
+                return
+            self._is_late_reported = True
+            self._reports.add(
+                logging.WARNING,
+                "a session could not be created in time, as many were being created at once (said once): %s",
+                error,
+            )
+
+    def _failed(self, error: BaseException, *, is_trial: bool) -> None:
         with self._lock:
             self._failures += 1
             self._last_failure = time.monotonic()

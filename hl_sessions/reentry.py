@@ -62,6 +62,9 @@ class creating:  # noqa: N801 - used like a function
 
     __slots__ = ("_ident", "_is_outermost")
 
+    def __init__(self) -> None:
+        self._is_outermost = False
+
     def __enter__(self) -> None:
         self._ident = threading.get_ident()
         self._is_outermost = self._ident not in _creating.idents
@@ -70,3 +73,7 @@ class creating:  # noqa: N801 - used like a function
     def __exit__(self, *_: object) -> None:
         if self._is_outermost:
             _creating.idents.discard(self._ident)
+            self._is_outermost = False
+
+    # What a signal handler raises right after the one, or right before the other, is nobody's to catch.
+    __del__ = __exit__

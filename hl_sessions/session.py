@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from hl_sessions.errors import APIConnectionError, HLSessionsError
 from hl_sessions.event_loop import Outcome, WorkerThreads, is_event_loop_running
 from hl_sessions.fork import renew_after_fork
+from hl_sessions.interruptions import is_interruption
 from hl_sessions.reentry import creating, is_creating
 from hl_sessions.wrapping import wrap, wrap_in
 
@@ -33,6 +34,8 @@ __all__ = [
 ]
 
 Function = TypeVar("Function")
+
+LONGEST_DELAY = 10.0  # seconds that a creation may go on beyond its deadline, on a machine that is busy
 
 logger = logging.getLogger("hl_sessions")
 
@@ -272,8 +275,13 @@ class Session:
         while (joined := self._join_creation()) is not None:
             creation, is_mine = joined
             if is_mine:
-                self._carry_out(creation)
-            creation.wait()
+                try:
+                    self._carry_out(creation)
+                finally:
+                    if not creation.is_known:  # an interruption came at the worst of moments
+                        self._settle(creation, _Abandoned())
+            elif not creation.wait(creation.deadline.remaining() + LONGEST_DELAY):
+                self._settle(creation, _Abandoned())  # its reader was interrupted before it could say so
             if not isinstance(creation.error, _Abandoned):
                 warn_that_a_read_blocked()
                 return self._outcome(creation)
@@ -328,15 +336,16 @@ class Session:
             creation = self._ensure_details().creation = _Creation(self.manager.deadline())
             return creation, True
 
-    def _carry_out(self, creation: _Creation) -> None:
+    def _carry_out(self, creation: _Creation, *, is_of_reader: bool = True) -> None:
         try:
             with creating():
                 session_id = self._create_id(creation.deadline)
-        except Exception as error:  # noqa: BLE001 - every reader is told
-            self._settle(creation, error)
-        except BaseException:
-            self._settle(creation, _Abandoned())
-            raise
+        except BaseException as error:
+            if isinstance(error, Exception) and not (is_of_reader and is_interruption(error)):
+                self._settle(creation, error)  # every reader is told
+            else:
+                self._settle(creation, _Abandoned())
+                raise
         else:
             self._settle(creation, session_id)
         finally:
@@ -350,7 +359,7 @@ class Session:
             self._settle(creation, refusal)
             return
         try:
-            self.manager.workers.submit(self._carry_out, creation)
+            self.manager.workers.submit(functools.partial(self._carry_out, creation, is_of_reader=False))
         except RuntimeError as error:  # the interpreter is shutting down
             self._settle(creation, APIConnectionError(f"no thread to create a session in: {error}"))
             logger.warning("a session could not be created: %s", error)

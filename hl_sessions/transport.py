@@ -57,7 +57,8 @@ class Deadline(Timeout):
 
     def __init__(self, seconds: float, connect: float | None = None, rest: float | None = None) -> None:
         super().__init__()
-        self._end = time.monotonic() + min(seconds, LONGEST_TIMEOUT)
+        self._seconds = min(seconds, LONGEST_TIMEOUT)
+        self._end = time.monotonic() + self._seconds
         self._connect_limit = seconds if connect is None else connect
         self._rest = rest
         self.is_aborted = False
@@ -85,6 +86,10 @@ class Deadline(Timeout):
     def remaining(self) -> float:
         """Seconds left, never negative."""
         return max(0.0, self._end - time.monotonic())
+
+    def is_late(self) -> bool:
+        """Whether less than half of the time is left."""
+        return 2 * self.remaining() < self._seconds
 
     def clone(self) -> Deadline:
         """Itself: urllib3 clones a time-out for each attempt, and the attempts share this one."""
