@@ -3,7 +3,6 @@
 import errno
 import os
 import socket
-from contextlib import suppress
 from typing import Any
 
 import click
@@ -99,10 +98,7 @@ def serve(**options: Any) -> None:
         except OpenServerError as error:
             raise click.UsageError(str(error)) from None
         if settings.workers == 1:
-            _greet(listener)
-            # This is how the server says, after it has ended in order, that it was told to.
-            with suppress(KeyboardInterrupt):
-                run(application, listener)
+            run(application, listener, lambda: _greet(listener))
             return
         # What can be wrong with a setting would be so for each worker.
         application.state.database.close()

@@ -3,13 +3,14 @@
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
 import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp
+from uvicorn.server import HANDLED_SIGNALS
 
 from hl_sessions.server.access import BASE_PATH
 from hl_sessions.server.application import create_application
@@ -39,18 +40,24 @@ def base_url(listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}{BASE_PATH}"
 
 
-def serve(application: FastAPI, listener: socket.socket) -> None:
+def serve(application: FastAPI, listener: socket.socket, greet: Callable[[], None]) -> None:
     """Serve until the process is told to end by SIGINT or SIGTERM, then answer what has been taken.
 
-    Raises:
-        KeyboardInterrupt: At the end, as SIGINT would without this.
+    Args:
+        application: What to serve.
+        listener: The socket to serve it on.
+        greet: Called when the process may be told to end.
     """
     search_less()
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    server = make_server(application, GRACE)
+    # The server listens for signals only while it runs, and gives them back to these handlers at its end.
+    before = {number: signal.signal(number, server.handle_exit) for number in HANDLED_SIGNALS}
     try:
-        make_server(application, GRACE).run(sockets=[listener])
+        greet()
+        server.run(sockets=[listener])
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -44,6 +44,15 @@ def test_serve_ends_when_told_to(tmp_path: Path, spawn: RunningServer, number: s
     assert [path.name for path in tmp_path.iterdir()] == ["hl-sessions.sqlite3"]
 
 
+def test_serve_may_be_told_to_end_at_once(tmp_path: Path, spawn: RunningServer) -> None:
+    """From its greeting on it ends in order, also before it has begun to serve."""
+    server = spawn(tmp_path)
+    server.process.terminate()
+    output, errors = server.process.communicate(timeout=5)
+    assert (output, errors, server.process.returncode) == ("", "", 0)
+    assert [path.name for path in tmp_path.iterdir()] == ["hl-sessions.sqlite3"]
+
+
 @pytest.mark.parametrize("way", ["option", "variable"])
 def test_serve_takes_a_key_and_never_prints_it(tmp_path: Path, spawn: RunningServer, way: str) -> None:
     """The key comes from the option or the environment, and shows up in no output."""
