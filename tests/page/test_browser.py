@@ -311,6 +311,33 @@ def test_a_phone_shows_it_without_scrolling_sideways(
         assert width_of(page) == PHONE["width"], path
 
 
+def test_a_phone_shows_names_and_links_whole(
+    reader: Any, unique: str, open_page: Callable[..., Page]
+) -> None:
+    """In the time line they have a line of their own, and a long project leaves room for the links."""
+    project, parent = f"{unique}_in_production", {"session_reference_id": unique}
+    for name in ("answer customer", "agent", "search orders", "call tool", "write reply"):
+        created = reader.log(project=project, source=name, duration=1.5, prompt_tokens=12345, **parent)
+        parent = {"parent_id": created["id"]}
+    reader.log(project=project, source="check", duration=1.5, prompt_tokens=12345, error="Timeout", **parent)
+    page = open_page(f"{reader.url}/sessions/{created['session_id']}?view=timeline", viewport=PHONE)
+    names = page.locator(".branch .name")
+    expect(names).to_have_count(6)
+    cut = (
+        "names => names.filter((name) => name.scrollWidth > name.clientWidth).map((name) => name.textContent)"
+    )
+    assert names.evaluate_all(cut) == []
+    badge, number = (
+        page.locator(".branch").last.locator(part).first.bounding_box() for part in (".badge", ".number")
+    )
+    assert badge
+    assert number
+    assert badge["y"] + badge["height"] <= number["y"]
+    page.goto(f"{reader.url}/projects")
+    lines = "link => link.getClientRects().length"
+    assert page.get_by_role("link", name=f"Activity of {project}").evaluate(lines) == 1
+
+
 def test_dark_and_light_follow_the_reader(reader: Any, open_page: Callable[..., Page]) -> None:
     """Dark text on light ground, and the other way round."""
     page = open_page(f"{reader.url}/projects")

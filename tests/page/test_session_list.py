@@ -7,6 +7,8 @@ import pytest
 
 from hl_sessions.server.page import session_search
 
+IMAGE = {"type": "image_url", "image_url": {"url": "https://example.com/image.png"}}
+
 
 def rows_of(page: str) -> list[dict[str, str]]:
     """What the rows of the table say, by the class of the cell, and the ID of the session."""
@@ -67,6 +69,20 @@ def test_a_row_tells_what_happened_in_a_session(reader: Any, unique: str) -> Non
             [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}],
             "Hi",
             id="messages",
+        ),
+        pytest.param(
+            None,
+            [
+                {
+                    "role": "user",
+                    "content": [{"type": "text", "text": "Look"}, IMAGE, {"type": "text", "text": "here"}],
+                }
+            ],
+            "Look here",
+            id="a message of several parts",
+        ),
+        pytest.param(
+            None, [{"role": "user", "content": [IMAGE]}], '"image_url"', id="a message without a text"
         ),
         pytest.param(None, None, "no input", id="none"),
     ],

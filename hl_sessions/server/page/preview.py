@@ -46,7 +46,7 @@ def preview_messages(text: str) -> str:
     except ValueError:
         return preview_text(text)
     said = [message.get("content") for message in messages if message.get("role") == "user"]
-    return preview_text(_as_text(said[-1] or "")) if said else ""
+    return preview_text(_text_of(said[-1] or "")) if said else ""
 
 
 def _first_text(beginning: str) -> str:
@@ -57,6 +57,13 @@ def _first_text(beginning: str) -> str:
     text: str = json.loads(f'"{match[1]}"')
     # The beginning may end between the two halves of a character.
     return text.encode(errors="ignore").decode()
+
+
+def _text_of(content: Any) -> str:
+    """Give what is to be read in the content of a message, which may have several parts."""
+    parts = content if isinstance(content, list) else ()
+    texts = [part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)]
+    return " ".join(texts) or _as_text(content)
 
 
 def _as_text(value: Any) -> str:
