@@ -40,7 +40,8 @@ def upgrade(database: str) -> None:
 
 @click.command("export")
 @database_option
-@click.argument("file", type=click.File("wb"), default="-")
+# Not when the first line is written: an empty database has none.
+@click.argument("file", type=click.File("wb", lazy=False), default="-")
 def export_data(database: str, file: BinaryIO) -> None:
     """Write all sessions, datapoints, feedback and projects to FILE, or to stdout, as JSON Lines.
 

@@ -113,6 +113,14 @@ def test_a_server_counts_what_was_imported(database: str, lines: str) -> None:
         assert page["records"][0]["first_inputs"]["list"] == [1, 2.5, None, True]
 
 
+def test_an_export_of_nothing_is_an_empty_file(tmp_path: Path) -> None:
+    """Not none, which an import would not find."""
+    database, file = str(tmp_path / "empty.sqlite3"), tmp_path / "export.jsonl"
+    done(export_data, "--db", database, str(file))
+    assert file.read_bytes() == b""
+    assert done(import_data, "--db", database, str(file)).stderr.startswith("Imported 0 records")
+
+
 def test_what_is_nested_as_deep_as_can_be_is_imported(tmp_path: Path) -> None:
     """Unknown fields of a config are kept one level deeper than they came."""
     one, other = str(tmp_path / "one.sqlite3"), str(tmp_path / "other.sqlite3")
