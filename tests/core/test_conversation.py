@@ -18,7 +18,7 @@ from hl_sessions.event_loop import MAX_WORKERS
 from hl_sessions.outage import CALM, FIRST_COOL_OFF
 from hl_sessions.stores import Conversation, ConversationStore, MemoryStore
 from tests.conftest import SessionsAPI, create_sessions
-from tests.core.conftest import Gate, fail, in_threads, wait_until, waiting_threads
+from tests.core.conftest import Gate, StillClock, fail, in_threads, wait_until, waiting_threads
 
 Managers = Callable[..., SessionManager]
 
@@ -45,8 +45,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def outage_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
+def outage_clock(monkeypatch: pytest.MonkeyPatch) -> StillClock:
+    clock = StillClock()
     monkeypatch.setattr(hl_sessions.outage, "time", clock)
     return clock
 
@@ -468,7 +468,7 @@ class TestFailingStore:
         assert len([record for record in caplog.records if record.name == "hl_sessions"]) == 1
 
     def test_said_again(
-        self, make_manager: Managers, caplog: pytest.LogCaptureFixture, outage_clock: Clock
+        self, make_manager: Managers, caplog: pytest.LogCaptureFixture, outage_clock: StillClock
     ) -> None:
         """The end of an outage of the store is said, and after it the next failure again."""
         caplog.set_level(logging.INFO, "hl_sessions")
@@ -483,7 +483,7 @@ class TestFailingStore:
         levels = [record.levelname for record in caplog.records if record.name == "hl_sessions"]
         assert levels == ["WARNING", "INFO"] * 2
 
-    def test_an_end_is_told_when_it_is_back(self, make_manager: Managers, outage_clock: Clock) -> None:
+    def test_an_end_is_told_when_it_is_back(self, make_manager: Managers, outage_clock: StillClock) -> None:
         """What was ended while the store was down does not go on afterwards."""
         store = OutsideStore()
         manager = make_manager(store=store)
@@ -496,7 +496,7 @@ class TestFailingStore:
             assert session.id != first
             assert session.previous_id == first
 
-    def test_is_left_alone(self, make_manager: Managers, outage_clock: Clock) -> None:
+    def test_is_left_alone(self, make_manager: Managers, outage_clock: StillClock) -> None:
         """While it rests it is not asked at all; then once, and when that worked by everybody."""
         store = OutsideStore()
         manager = make_manager(store=store)
@@ -514,7 +514,9 @@ class TestFailingStore:
         assert read(manager, "a") == read(manager, "a")
 
     @pytest.mark.parametrize("readers", [1, 16])
-    def test_one_failure_is_one_rest(self, make_manager: Managers, outage_clock: Clock, readers: int) -> None:
+    def test_one_failure_is_one_rest(
+        self, make_manager: Managers, outage_clock: StillClock, readers: int
+    ) -> None:
         """However many readers it meets, the store is left alone for as long as after one."""
         store = OutsideStore()
         store.failing = set(self.METHODS)
@@ -529,7 +531,7 @@ class TestFailingStore:
         outage_clock.offset += FIRST_COOL_OFF
         assert read(manager, "a") == read(manager, "a")
 
-    def test_logs_go_together(self, make_manager: Managers, outage_clock: Clock) -> None:
+    def test_logs_go_together(self, make_manager: Managers, outage_clock: StillClock) -> None:
         """Scopes that the store has nothing for log by the conversation's key, to the end of the scope."""
         store = OutsideStore()
         manager = make_manager(store=store)

@@ -2,7 +2,6 @@ import asyncio
 import itertools
 import logging
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,24 +11,14 @@ import hl_sessions.outage
 from hl_sessions import APIConnectionError, ServerError, SessionManager
 from hl_sessions.outage import FAILURES_TO_OPEN, FIRST_COOL_OFF, LONGEST_COOL_OFF
 from tests.conftest import SessionsAPI, create_sessions
-from tests.core.conftest import Gate, fail, in_threads, wait_until
+from tests.core.conftest import Gate, StillClock, fail, in_threads, wait_until
 
 Managers = Callable[..., SessionManager]
 
 
-class Clock:
-    """The real clock, put forward by a test."""
-
-    def __init__(self) -> None:
-        self.offset = 0.0
-
-    def monotonic(self) -> float:
-        return time.monotonic() + self.offset
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> StillClock:
+    clock = StillClock()
     monkeypatch.setattr(hl_sessions.outage, "time", clock)
     return clock
 
@@ -46,7 +35,7 @@ def fall(manager: SessionManager, sessions_api: SessionsAPI) -> None:
         assert read(manager) is None
 
 
-def test_is_remembered(manager: SessionManager, sessions_api: SessionsAPI, clock: Clock) -> None:
+def test_is_remembered(manager: SessionManager, sessions_api: SessionsAPI, clock: StillClock) -> None:
     """After three failures in a row reads are answered at once, without a call."""
     fall(manager, sessions_api)
     for _ in range(20):
@@ -57,7 +46,7 @@ def test_is_remembered(manager: SessionManager, sessions_api: SessionsAPI, clock
     assert sessions_api.posts == FAILURES_TO_OPEN == 3
 
 
-def test_only_in_a_row(manager: SessionManager, sessions_api: SessionsAPI, clock: Clock) -> None:
+def test_only_in_a_row(manager: SessionManager, sessions_api: SessionsAPI, clock: StillClock) -> None:
     """Failures with successes between them are no outage."""
     for _ in range(5):
         sessions_api.answer = fail()
@@ -67,7 +56,7 @@ def test_only_in_a_row(manager: SessionManager, sessions_api: SessionsAPI, clock
     assert sessions_api.posts == 15
 
 
-def test_raised(make_manager: Managers, sessions_api: SessionsAPI, clock: Clock) -> None:
+def test_raised(make_manager: Managers, sessions_api: SessionsAPI, clock: StillClock) -> None:
     """With on_error="raise" the error says that it was not tried, and what went wrong."""
     manager = make_manager(on_error="raise")
     sessions_api.answer = fail()
@@ -79,7 +68,7 @@ def test_raised(make_manager: Managers, sessions_api: SessionsAPI, clock: Clock)
     assert sessions_api.posts == 3
 
 
-def test_recovery(manager: SessionManager, sessions_api: SessionsAPI, clock: Clock) -> None:
+def test_recovery(manager: SessionManager, sessions_api: SessionsAPI, clock: StillClock) -> None:
     """When the cool-off has passed one read tries, and if it succeeds all others do."""
     fall(manager, sessions_api)
     sessions_api.answer = create_sessions
@@ -89,7 +78,7 @@ def test_recovery(manager: SessionManager, sessions_api: SessionsAPI, clock: Clo
     assert sessions_api.posts == 3 + 5
 
 
-def test_within_a_minute(manager: SessionManager, sessions_api: SessionsAPI, clock: Clock) -> None:
+def test_within_a_minute(manager: SessionManager, sessions_api: SessionsAPI, clock: StillClock) -> None:
     """However long the outage was, a read that comes 30 seconds after the API is back tries again."""
     fall(manager, sessions_api)
     tries = []
@@ -108,7 +97,7 @@ def test_within_a_minute(manager: SessionManager, sessions_api: SessionsAPI, clo
 
 
 def test_said_once(
-    manager: SessionManager, sessions_api: SessionsAPI, clock: Clock, records: list[logging.LogRecord]
+    manager: SessionManager, sessions_api: SessionsAPI, clock: StillClock, records: list[logging.LogRecord]
 ) -> None:
     """There is one warning at the beginning of an outage and one line at its end, for each outage."""
     for _ in range(2):
@@ -130,7 +119,7 @@ def test_said_once(
 
 
 def test_one_caller_tries(
-    manager: SessionManager, sessions_api: SessionsAPI, clock: Clock, gate: Gate
+    manager: SessionManager, sessions_api: SessionsAPI, clock: StillClock, gate: Gate
 ) -> None:
     """While one caller tries, the others are answered at once."""
     gate._answer = sessions_api.answer = fail()
@@ -150,7 +139,7 @@ def test_one_caller_tries(
 def test_a_trial_is_interrupted(
     manager: SessionManager,
     sessions_api: SessionsAPI,
-    clock: Clock,
+    clock: StillClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A trial that Ctrl-C ended is not the last one."""
@@ -172,7 +161,7 @@ def test_a_trial_is_interrupted(
 def test_simultaneous_failures(
     manager: SessionManager,
     sessions_api: SessionsAPI,
-    clock: Clock,
+    clock: StillClock,
     records: list[logging.LogRecord],
 ) -> None:
     """Many scopes that fail at the same time are one outage, which is recovered from like any other."""
@@ -195,7 +184,7 @@ def test_simultaneous_failures(
 
 
 def test_those_under_way_are_given_up(
-    make_manager: Managers, sessions_api: SessionsAPI, clock: Clock, gate: Gate
+    make_manager: Managers, sessions_api: SessionsAPI, clock: StillClock, gate: Gate
 ) -> None:
     """Reads that wait for an API that hangs are answered as soon as the outage is recognised."""
     manager = make_manager(timeout=60)
@@ -205,7 +194,7 @@ def test_those_under_way_are_given_up(
     assert [reader.result(20) for reader in hanging] == [None] * 5
 
 
-def test_no_answer_at_all(make_manager: Managers, clock: Clock) -> None:
+def test_no_answer_at_all(make_manager: Managers, clock: StillClock) -> None:
     """An API that nobody serves is an outage like any other."""
     manager = make_manager(base_url="http://127.0.0.1:9/v4")
     for _ in range(FAILURES_TO_OPEN + 1):
@@ -218,14 +207,14 @@ def test_no_answer_at_all(make_manager: Managers, clock: Clock) -> None:
         read(manager)
 
 
-def test_managers_apart(make_manager: Managers, sessions_api: SessionsAPI, clock: Clock) -> None:
+def test_managers_apart(make_manager: Managers, sessions_api: SessionsAPI, clock: StillClock) -> None:
     """The outage of one manager's API is not another's."""
     fall(make_manager(), sessions_api)
     sessions_api.answer = create_sessions
     assert read(make_manager()) is not None
 
 
-def test_conversations(manager: SessionManager, sessions_api: SessionsAPI, clock: Clock) -> None:
+def test_conversations(manager: SessionManager, sessions_api: SessionsAPI, clock: StillClock) -> None:
     """In an outage a conversation that has its session goes on, others have none and try again after it."""
     with manager.session(key="old") as session:
         old = session.id

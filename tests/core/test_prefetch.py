@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -19,26 +18,16 @@ import hl_sessions.session
 from hl_sessions import ConfigurationError, Session, SessionManager
 from hl_sessions.prefetch import MAX_AGE
 from tests.conftest import Answer, Request, SessionsAPI, create_sessions
-from tests.core.conftest import FaultServer, Gate, Play, Wire, fail, in_threads, wait_until
+from tests.core.conftest import FaultServer, Gate, Play, StillClock, Wire, fail, in_threads, wait_until
 from tests.core.test_client_fork import exit_code_of_child
 
 Managers = Callable[..., SessionManager]
 LIMIT = 8
 
 
-class Clock:
-    """The real clock, put forward by a test."""
-
-    def __init__(self) -> None:
-        self.offset = 0.0
-
-    def monotonic(self) -> float:
-        return time.monotonic() + self.offset
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> StillClock:
+    clock = StillClock()
     monkeypatch.setattr(hl_sessions.prefetch, "monotonic", clock.monotonic)
     monkeypatch.setattr(hl_sessions.session, "monotonic", clock.monotonic)
     monkeypatch.setattr(hl_sessions.outage, "time", clock)
@@ -170,7 +159,7 @@ def test_a_burst_keeps_as_many_as_it_needs(
 
 
 def test_what_is_not_needed_is_not_kept(
-    manager: SessionManager, sessions_api: SessionsAPI, clock: Clock
+    manager: SessionManager, sessions_api: SessionsAPI, clock: StillClock
 ) -> None:
     """After a burst the reads become rare: what grows old is not replaced, and in the end nothing is made."""
     read_together(manager, 30)
@@ -186,7 +175,7 @@ def test_what_is_not_needed_is_not_kept(
 
 
 def test_reads_that_come_back_are_learned_again(
-    manager: SessionManager, sessions_api: SessionsAPI, gate: Gate, clock: Clock
+    manager: SessionManager, sessions_api: SessionsAPI, gate: Gate, clock: StillClock
 ) -> None:
     """Nothing was kept for long; a burst is served as the first one was."""
     gate.opened.set()
@@ -229,7 +218,7 @@ def test_nobody_gets_the_same(make_manager: Managers, limit: int) -> None:
     assert None not in ids
 
 
-def test_an_old_one_is_not_handed_out(manager: SessionManager, made: Made, clock: Clock) -> None:
+def test_an_old_one_is_not_handed_out(manager: SessionManager, made: Made, clock: StillClock) -> None:
     """Sessions made a few minutes ago are dropped, one just young enough is not."""
     read_together(manager, 30)
     settled(manager)
@@ -242,7 +231,9 @@ def test_an_old_one_is_not_handed_out(manager: SessionManager, made: Made, clock
         assert read(manager) not in old
 
 
-def test_an_outage_is_left_alone(manager: SessionManager, sessions_api: SessionsAPI, clock: Clock) -> None:
+def test_an_outage_is_left_alone(
+    manager: SessionManager, sessions_api: SessionsAPI, clock: StillClock
+) -> None:
     """Nothing is made while the API is down, and it is not asked more often; afterwards all goes on."""
     read_settled(manager, 1)
     sessions_api.answer = fail()

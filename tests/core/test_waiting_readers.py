@@ -4,7 +4,6 @@ import asyncio
 import logging
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
@@ -18,25 +17,25 @@ from hl_sessions.event_loop import MAX_WORKERS
 from hl_sessions.outage import CALM, FAILURES_TO_OPEN, FIRST_COOL_OFF, LONGEST_TRIAL, CircuitBreaker, Reports
 from hl_sessions.transport import Deadline
 from tests.conftest import Answer, SessionsAPI, create_sessions
-from tests.core.conftest import FaultServer, Gate, Play, Wire, ends_within, fail, in_threads, wait_until
+from tests.core.conftest import (
+    FaultServer,
+    Gate,
+    Play,
+    StillClock,
+    Wire,
+    ends_within,
+    fail,
+    in_threads,
+    wait_until,
+)
 
 Managers = Callable[..., SessionManager]
 TASKS = 40  # more than there are worker threads
 
 
-class Clock:
-    """The real clock, put forward by a test."""
-
-    def __init__(self) -> None:
-        self.offset = 0.0
-
-    def monotonic(self) -> float:
-        return time.monotonic() + self.offset
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> StillClock:
+    clock = StillClock()
     monkeypatch.setattr(hl_sessions.outage, "time", clock)
     return clock
 
@@ -164,7 +163,7 @@ def test_64_threads_on_a_black_hole(serve: Callable[[Play], FaultServer], make_m
 
 @pytest.mark.parametrize("key", [None, "chat"])
 def test_tasks_need_no_free_thread(
-    make_manager: Managers, sessions_api: SessionsAPI, clock: Clock, key: str | None
+    make_manager: Managers, sessions_api: SessionsAPI, clock: StillClock, key: str | None
 ) -> None:
     """During an outage a task is answered at once, though all worker threads are busy for long."""
     manager = make_manager(on_error="raise")
@@ -188,7 +187,7 @@ def test_tasks_need_no_free_thread(
 
 
 def test_a_task_that_tries_does_not_block(
-    manager: SessionManager, sessions_api: SessionsAPI, clock: Clock, gate: Gate
+    manager: SessionManager, sessions_api: SessionsAPI, clock: StillClock, gate: Gate
 ) -> None:
     """After the cool-off one task tries, in a thread, and the others of its loop are answered meanwhile."""
     fall(manager, sessions_api)
@@ -209,7 +208,7 @@ def test_a_task_that_tries_does_not_block(
 
 
 def test_a_lost_trial_is_not_the_last(
-    manager: SessionManager, sessions_api: SessionsAPI, clock: Clock, gate: Gate
+    manager: SessionManager, sessions_api: SessionsAPI, clock: StillClock, gate: Gate
 ) -> None:
     """A trial that hangs, or of which nothing is heard any more, holds up the others for a while only."""
     fall(manager, sessions_api)
@@ -258,7 +257,7 @@ def test_an_abort_is_heard_later() -> None:
 
 
 def test_single_failures_do_not_fill_the_log(
-    manager: SessionManager, sessions_api: SessionsAPI, clock: Clock, records: list[logging.LogRecord]
+    manager: SessionManager, sessions_api: SessionsAPI, clock: StillClock, records: list[logging.LogRecord]
 ) -> None:
     """An API that fails every second call is one outage, which ends when it has not failed for a while."""
     answers = iter(range(1000))
@@ -284,7 +283,7 @@ def test_single_failures_do_not_fill_the_log(
 def test_a_scope_is_counted_once(
     manager: SessionManager,
     sessions_api: SessionsAPI,
-    clock: Clock,
+    clock: StillClock,
     records: list[logging.LogRecord],
     key: str | None,
 ) -> None:
