@@ -65,7 +65,9 @@ class ServerSettings:
             raise ValueError(
                 f"the database has to be a path, an sqlite:// or a postgresql:// URL, not {url.drivername!r}"
             )
-        if url.database in {None, "", ":memory:"}:
+        # SQLite's URIs have other words for it.
+        names = {None, "", ":memory:", "file:", "file::memory:"}
+        if url.database in names or url.query.get("mode") == "memory":
             raise ValueError("the database has to be a file, or a postgresql:// URL")
         return url
 

@@ -108,6 +108,8 @@ def test_a_host_of_another_machine_is_one_clear_line() -> None:
         (["--db", "mysql://me:secret@db/x"], {}, "a postgresql:// URL, not 'mysql'"),
         (["--db", "sqlite://"], {}, "the database has to be a file"),
         (["--db", ":memory:"], {}, "the database has to be a file"),
+        (["--db", "sqlite:///file::memory:?uri=true"], {}, "the database has to be a file"),
+        (["--db", "sqlite:///file:x?mode=memory&uri=true"], {}, "the database has to be a file"),
         (["--db", "://secret"], {}, "the database URL cannot be parsed"),
         (["--db", "postgresql://me:my@host:secret@db/x"], {}, "in a password, @ is written %40"),
         (["--db", "postgresql://me:my@secret@db/x"], {}, "in a password, @ is written %40"),
