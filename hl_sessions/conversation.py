@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from contextvars import Context
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -20,7 +20,7 @@ from hl_sessions.fork import renew_after_fork
 from hl_sessions.interruptions import is_interruption
 from hl_sessions.outage import Rest
 from hl_sessions.reentry import creating, is_creating
-from hl_sessions.session import Session, SessionSource, agreement, warn_that_a_read_blocked
+from hl_sessions.session import LONGEST_DELAY, Session, SessionSource, agreement, warn_that_a_read_blocked
 from hl_sessions.stores import Conversation, MemoryStore
 
 if TYPE_CHECKING:
@@ -297,6 +297,10 @@ class Conversations:
                 if creation is None:
                     mine = self._creations[key] = Future()
                     break
+            wait([creation], deadline.remaining() + LONGEST_DELAY)
+            if not creation.done():  # its reader was interrupted before it could say so
+                self._forget(key, creation)
+                continue
             found = creation.result()
             if found is not None:
                 return self._accept(session, found)
@@ -552,10 +556,16 @@ class _Telling:
 
     def finish(self) -> None:
         """Return when it is told, and what was to be told before it."""
+        chain, telling = [self], self._before
+        while telling is not None:
+            chain.append(telling)
+            telling = telling._before
+        for telling in reversed(chain):
+            telling._finish_alone()
+
+    def _finish_alone(self) -> None:
         with self._lock:
-            before, self._before = self._before, None
-            if before is not None:
-                before.finish()
+            self._before = None
             tell, self._tell = self._tell, None
             if tell is not None:
                 tell()

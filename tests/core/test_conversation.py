@@ -3,6 +3,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import wait
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -625,6 +626,28 @@ class TestBlockingStore:
             async with manager.session(key="a") as session:
                 assert await session.aid() != first
                 assert session.previous_id == first
+
+        asyncio.run(main())
+
+    def test_however_much_there_is_to_tell(self, make_manager: Managers) -> None:
+        """While the store does not answer it adds up, and is told in order afterwards."""
+        store = OutsideStore()
+        manager = make_manager(store=store)
+        first = read(manager, "a")
+
+        async def main() -> None:
+            store.reachable.clear()
+            for _ in range(3000):
+                manager.end("a")
+            reading = in_threads(read_next)
+            assert not wait(reading, 0.3).done
+            store.reachable.set()
+            assert await asyncio.wrap_future(reading[0]) == first
+
+        def read_next() -> str | None:
+            with manager.session(key="a") as session:
+                assert session.id != first
+                return session.previous_id
 
         asyncio.run(main())
 
