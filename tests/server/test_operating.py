@@ -198,9 +198,8 @@ def test_workers_count_together_and_are_replaced(server: Any) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_the_key_reaches_workers_unseen(server: Any) -> None:
     """Neither the command line nor the environment of any process shows the key of the file."""
-    processes = processes_of(server)
-    assert len(processes) >= 3
-    for process in processes:
+    eventually(lambda: len(processes_of(server)) >= 3)
+    for process in processes_of(server):
         for name in ("cmdline", "environ"):
             assert KEY.encode() not in Path(f"/proc/{process}/{name}").read_bytes()
 
