@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 Item = TypeVar("Item")
 
 MAX_WORKERS = 32
-TASKS_PER_TURN = 32
+TASKS_PER_TURN = 16
 
 
 def _is_trio_running() -> bool:
@@ -122,14 +122,15 @@ class Outcome(Generic[Result]):
         # Who comes to wait is noted before this looks, so nobody is overlooked; and nobody is woken twice.
         if not self.is_known:
             return
-        while (waker := _popped(self._wakers)) is not None:
-            waker()
+        # The event loop first: once threads are awake it has to wait for its turn among them.
         tasks: dict[AbstractEventLoop, list[AsyncioFuture[None]]] = {}
         while (task := _popped(self._tasks)) is not None:
             tasks.setdefault(task[0], []).append(task[1])
         for loop, woken in tasks.items():
             with suppress(RuntimeError):  # the loop is closed: nobody is waiting any more
                 loop.call_soon_threadsafe(_wake_on_asyncio, loop, woken)
+        while (waker := _popped(self._wakers)) is not None:
+            waker()
 
 
 def _popped(waiting: deque[Item]) -> Item | None:
