@@ -19,7 +19,6 @@ from contextlib import suppress
 from contextvars import Context
 from email.utils import mktime_tz, parsedate_tz
 from http.client import HTTPResponse, LineTooLong
-from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 from requests.adapters import HTTPAdapter
@@ -171,6 +170,7 @@ class _DeadlineConnect:
     response_class = _DeadlineResponse
     timeout: float
     deadline: Deadline | None = None  # that of the exchange under way
+    outcome: Future[None] | None = None  # of the last thread that connects
     sock: socket.socket
 
     def getresponse(self, *args: Any, **kwargs: Any) -> Any:
@@ -183,6 +183,7 @@ class _DeadlineConnect:
         if self.timeout <= 0:  # which a socket takes for: do not wait
             raise ConnectTimeoutError(self, "no time was left to make a connection")
         outcome: Future[None] = Future()
+        self.outcome = outcome
         is_over = threading.Event()
         outcome.add_done_callback(lambda _: is_over.set())
         connect = super().connect  # type: ignore[misc]
@@ -203,9 +204,16 @@ class _DeadlineConnect:
         else:
             self.deadline.wait(is_over, self.timeout)
         if not outcome.done():
-            outcome.add_done_callback(lambda _: self.close())  # type: ignore[attr-defined]
             raise ConnectTimeoutError(self, "the connection was not made in time")
         outcome.result()
+
+    def close(self) -> None:
+        """Close, but not before the thread that connects has ended: it would leave an open socket behind."""
+        close = super().close  # type: ignore[misc]
+        if self.outcome is None or self.outcome.done():
+            close()
+        else:
+            self.outcome.add_done_callback(lambda _: close())
 
 
 class _Connection(_DeadlineConnect, HTTPConnection):  # type: ignore[misc]
@@ -277,16 +285,15 @@ class DeadlineAdapter(HTTPAdapter):
         return manager
 
     def close(self) -> None:
-        """Close the connections that no exchange is using; urllib3 leaves that to the garbage collection."""
+        """Close each connection, if an exchange is using it then after that.
+
+        urllib3 leaves that to the garbage collection.
+        """
         managers = (self.poolmanager, *self.proxy_manager.values())
         pools = [pool for manager in managers for pool in map(manager.pools.get, manager.pools.keys())]
         super().close()
         for pool in pools:
-            with suppress(Empty):
-                while True:
-                    connection = pool.pool.get(block=False)
-                    if connection is not None:
-                        connection.close()
+            pool.close()
 
 
 def retry_after_seconds(headers: Mapping[str, str] | HTTPMessage) -> float | None:

@@ -163,6 +163,28 @@ def serve() -> Iterator[Callable[[Play], FaultServer]]:
         server.close()
 
 
+class Resolver:
+    """A name server that answers when it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked = threading.Event()
+        self.go_on = threading.Event()
+        self._getaddrinfo = socket.getaddrinfo
+        monkeypatch.setattr(socket, "getaddrinfo", self.resolve)
+
+    def resolve(self, host: str, port: int, *args: Any, **options: Any) -> Any:
+        self.asked.set()
+        self.go_on.wait()
+        return self._getaddrinfo("127.0.0.1", port, *args, **options)
+
+
+@pytest.fixture
+def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Resolver]:
+    resolver = Resolver(monkeypatch)
+    yield resolver
+    resolver.go_on.set()
+
+
 @pytest.fixture
 def client(sessions_api: SessionsAPI) -> Iterator[SessionsClient]:
     with SessionsClient(sessions_api.base_url, API_KEY, retries=0) as client:

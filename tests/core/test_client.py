@@ -24,7 +24,7 @@ from hl_sessions import (
 )
 from hl_sessions.client import Response
 from tests.conftest import Answer, Request, SessionsAPI, new_session_id
-from tests.core.conftest import API_KEY, Call, FaultServer, Play, Wire, ends_within
+from tests.core.conftest import API_KEY, Call, FaultServer, Play, Wire, ends_within, in_threads
 
 SESSION_ID = "sesh_AAAAAAAAAAAAAAAAAAAA"
 RECORD = {
@@ -465,6 +465,25 @@ def test_closing_closes_the_connections(serve: Callable[[Play], FaultServer], ca
     server = serve(play)
     with SessionsClient(server.base_url, retries=0) as client:
         call(client, "create")
+    assert server.wait_until_all_closed()
+
+
+def test_closing_lets_a_call_end(serve: Callable[[Play], FaultServer]) -> None:
+    """One that is under way gets its answer; its connection is closed then."""
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def play(wire: Wire) -> None:
+        wire.read_request()
+        arrived.set()
+        go_on.wait(20)
+        wire.send(b'HTTP/1.1 201 Created\r\nContent-Length: 35\r\n\r\n{"id": "sesh_AAAAAAAAAAAAAAAAAAAA"}')
+
+    server = serve(play)
+    with SessionsClient(server.base_url, retries=0) as client:
+        call = in_threads(client.create)[0]
+        assert arrived.wait(20)
+    go_on.set()
+    assert call.result(20).body == {"id": "sesh_AAAAAAAAAAAAAAAAAAAA"}
     assert server.wait_until_all_closed()
 
 

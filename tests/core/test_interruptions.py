@@ -11,7 +11,7 @@ import pytest
 from hl_sessions import APITimeoutError, Session, SessionManager
 from hl_sessions.reentry import creating, is_creating
 from tests.conftest import Answer, Request, SessionsAPI, create_sessions
-from tests.core.conftest import FaultServer, Gate, Play, in_threads, wait_until, waiting_threads
+from tests.core.conftest import FaultServer, Gate, Play, Resolver, in_threads, wait_until, waiting_threads
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="uses signals")
 
@@ -21,21 +21,27 @@ class TimeLimit(Exception):  # noqa: N818 - named as those of others are
 
 
 @pytest.fixture
-def interrupt(sessions_api: SessionsAPI, gate: Gate) -> Iterator[None]:
-    """The next request that the API gets is not answered, and the main thread is interrupted then."""
+def interrupt_main_thread() -> Iterator[Callable[[], None]]:
+    """Raises ``TimeLimit`` there, from any thread."""
 
     def stop(_number: int, _frame: object) -> None:
         raise TimeLimit
 
+    before = signal.signal(signal.SIGUSR1, stop)
+    yield lambda: os.kill(os.getpid(), signal.SIGUSR1)
+    signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.fixture
+def interrupt(sessions_api: SessionsAPI, gate: Gate, interrupt_main_thread: Callable[[], None]) -> None:
+    """The next request that the API gets is not answered, and the main thread is interrupted then."""
+
     def interrupt(request: Request) -> Answer:
         sessions_api.answer = create_sessions
-        os.kill(os.getpid(), signal.SIGUSR1)
+        interrupt_main_thread()
         return gate(request)
 
     sessions_api.answer = interrupt
-    before = signal.signal(signal.SIGUSR1, stop)
-    yield
-    signal.signal(signal.SIGUSR1, before)
 
 
 @pytest.mark.usefixtures("interrupt")
@@ -85,6 +91,29 @@ def test_others_that_wait_get_the_id(
         with pytest.raises(TimeLimit):
             session.id  # noqa: B018
         assert other.result(20) == session.id is not None
+
+
+def test_while_connecting(
+    make_manager: Callable[..., SessionManager],
+    serve: Callable[[Play], FaultServer],
+    resolver: Resolver,
+    interrupt_main_thread: Callable[[], None],
+) -> None:
+    """The connection that comes about afterwards is closed."""
+
+    def interrupt() -> None:
+        assert resolver.asked.wait(20)
+        interrupt_main_thread()
+
+    server = serve(lambda wire: None)
+    manager = make_manager(base_url=server.base_url)
+    with manager.session() as session:
+        in_threads(interrupt)
+        with pytest.raises(TimeLimit) as interruption:
+            session.id  # noqa: B018
+    resolver.go_on.set()
+    assert server.wait_until_all_closed()
+    del interruption  # whose traceback has held the connection until here
 
 
 def test_at_the_worst_of_moments(manager: SessionManager, monkeypatch: pytest.MonkeyPatch) -> None:

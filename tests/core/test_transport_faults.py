@@ -17,7 +17,7 @@ from hl_sessions import (
     SessionsClient,
 )
 from tests.conftest import SessionsAPI
-from tests.core.conftest import API_KEY, Call, FaultServer, Play, Wire, ends_within
+from tests.core.conftest import API_KEY, Call, FaultServer, Play, Resolver, Wire, ends_within
 
 TIMEOUT = 0.2  # seconds
 
@@ -173,26 +173,6 @@ def test_an_unknown_host_is_a_connection_error(call: Call) -> None:
     client = SessionsClient("http://name.invalid/v4", timeout=TIMEOUT, retries=0)
     with client, ends_within(TIMEOUT), pytest.raises(APIConnectionError):
         call(client, "create")
-
-
-class Resolver:
-    """A name server that answers when it is told to."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.go_on = threading.Event()
-        self._getaddrinfo = socket.getaddrinfo
-        monkeypatch.setattr(socket, "getaddrinfo", self.resolve)
-
-    def resolve(self, host: str, port: int, *args: Any, **options: Any) -> Any:
-        self.go_on.wait()
-        return self._getaddrinfo("127.0.0.1", port, *args, **options)
-
-
-@pytest.fixture
-def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Resolver]:
-    resolver = Resolver(monkeypatch)
-    yield resolver
-    resolver.go_on.set()
 
 
 def test_a_connection_that_comes_too_late_is_closed(
