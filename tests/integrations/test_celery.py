@@ -67,6 +67,8 @@ def apps(redis_server: str, workers_api: SessionsAPI) -> Iterator[dict[str, Cele
             worker.wait(DEADLINE)
         for app in apps.values():
             app.close()
+            app.backend.result_consumer.stop()
+            app.backend.client.connection_pool.disconnect()
 
 
 @pytest.fixture(params=POOLS)

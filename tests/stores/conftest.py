@@ -73,6 +73,8 @@ def make_store(
         store.close()
         if isinstance(store, RedisStore):
             store._client.close()
+            if isinstance(store._client, redis.RedisCluster):  # which leaves its connections open
+                store._client.disconnect_connection_pools()  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture
