@@ -372,14 +372,15 @@ class SessionsClient:
                     break
             else:
                 return bytes(content)
+            failure: HLSessionsError = InvalidResponseError(
+                f"the sessions API answered with more than {MAX_BODY} bytes"
+            )
         except Exception as error:
             if is_interruption(error):  # as above
-                answer.close()
                 raise
             failure = self._failure(error)
-        else:
-            failure = InvalidResponseError(f"the sessions API answered with more than {MAX_BODY} bytes")
-        answer.close()
+        finally:
+            answer.close()
         raise failure
 
     def _failure(self, error: Exception) -> HLSessionsError:
