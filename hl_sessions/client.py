@@ -332,10 +332,14 @@ class SessionsClient:
             request = request.copy()
             request.headers["Accept"] = _accepted(accept_content_types)
         started = time.perf_counter()
-        answer = self._send(request, deadline)
-        succeeded = 200 <= answer.status_code < 300  # noqa: PLR2004 - what HTTP calls success
-        if not (succeeded and stream and skip_deserialization):
-            answer._content = self._read(answer)
+        try:
+            answer = self._send(request, deadline)
+            succeeded = 200 <= answer.status_code < 300  # noqa: PLR2004 - what HTTP calls success
+            if not (succeeded and stream and skip_deserialization):
+                answer._content, answer._content_consumed = self._read(answer), True
+        finally:
+            if self._closed:  # meanwhile: the connection that was in use then has been kept again
+                self._http.close()
         seconds = time.perf_counter() - started
         if not succeeded:
             raise self._status_error(answer, seconds)

@@ -19,6 +19,7 @@ from contextlib import suppress
 from contextvars import Context
 from email.utils import mktime_tz, parsedate_tz
 from http.client import HTTPResponse, LineTooLong
+from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 from requests.adapters import HTTPAdapter
@@ -185,7 +186,6 @@ class _DeadlineConnect:
         outcome: Future[None] = Future()
         self.outcome = outcome
         is_over = threading.Event()
-        outcome.add_done_callback(lambda _: is_over.set())
         connect = super().connect  # type: ignore[misc]
 
         def run() -> None:
@@ -196,6 +196,7 @@ class _DeadlineConnect:
                 outcome.set_exception(error)
             else:
                 outcome.set_result(None)
+            is_over.set()
 
         # An empty context: nothing that runs there may wait for the session being created here.
         threading.Thread(target=Context().run, args=(run,), name="hl-sessions-connect", daemon=True).start()
@@ -229,10 +230,11 @@ class _DeadlinePool:
 
     def urlopen(self, *args: Any, **kwargs: Any) -> Any:
         retries, deadline = kwargs.get("retries"), kwargs.get("timeout")
-        if isinstance(retries, DeadlineRetry) and isinstance(deadline, Deadline):
+        if isinstance(deadline, Deadline):
             if not deadline.remaining():  # on a kept connection the request would be sent nevertheless
                 raise ConnectTimeoutError(self, "no time was left for another attempt")
-            kwargs["retries"] = retries.within(deadline)
+            if isinstance(retries, DeadlineRetry):  # not in a further attempt, which has those of the first
+                kwargs["retries"] = retries.within(deadline)
         kwargs["enforce_content_length"] = True  # the default of urllib3 2, not of 1.26
         return super().urlopen(*args, **kwargs)  # type: ignore[misc]
 
@@ -285,15 +287,17 @@ class DeadlineAdapter(HTTPAdapter):
         return manager
 
     def close(self) -> None:
-        """Close each connection, if an exchange is using it then after that.
+        """Close the connections that no exchange is using; urllib3 leaves that to the garbage collection.
 
-        urllib3 leaves that to the garbage collection.
+        An exchange that is under way goes on, and its connection is kept: call this after it, too.
         """
-        managers = (self.poolmanager, *self.proxy_manager.values())
-        pools = [pool for manager in managers for pool in map(manager.pools.get, manager.pools.keys())]
-        super().close()
-        for pool in pools:
-            pool.close()
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            for pool in map(manager.pools.get, manager.pools.keys()):
+                with suppress(Empty):
+                    while True:
+                        connection = pool.pool.get(block=False)
+                        if connection is not None:
+                            connection.close()
 
 
 def retry_after_seconds(headers: Mapping[str, str] | HTTPMessage) -> float | None:

@@ -256,6 +256,7 @@ def test_deserialization_can_be_skipped(
     sessions_api.answer = answer_always(b"\xff not JSON", 201)
     response = call(client, "create", skip_deserialization=True)
     assert (response.body, response.headers, response.status) == (None, None, 201)
+    assert [*response.response.iter_content(7)] == [b"\xff not J", b"SON"]
     assert response.response.content == b"\xff not JSON"
 
 
@@ -469,17 +470,19 @@ def test_closing_closes_the_connections(serve: Callable[[Play], FaultServer], ca
 
 
 def test_closing_lets_a_call_end(serve: Callable[[Play], FaultServer]) -> None:
-    """One that is under way gets its answer; its connection is closed then."""
+    """One that is under way tries again if need be, and gets its answer; its connection is closed then."""
     arrived, go_on = threading.Event(), threading.Event()
 
     def play(wire: Wire) -> None:
         wire.read_request()
         arrived.set()
         go_on.wait(20)
+        wire.send(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
+        wire.read_request()
         wire.send(b'HTTP/1.1 201 Created\r\nContent-Length: 35\r\n\r\n{"id": "sesh_AAAAAAAAAAAAAAAAAAAA"}')
 
     server = serve(play)
-    with SessionsClient(server.base_url, retries=0) as client:
+    with SessionsClient(server.base_url, retries=1) as client:
         call = in_threads(client.create)[0]
         assert arrived.wait(20)
     go_on.set()
@@ -497,3 +500,20 @@ def test_a_proxy_of_the_environment_is_used(
     with SessionsClient("http://api.invalid/v4", API_KEY, retries=0) as client:
         client.get("..")
     assert sessions_api.last.target == "http://api.invalid/v4/sessions/%2E%2E"
+
+
+def test_a_proxy_that_refuses_says_why(
+    serve: Callable[[Play], FaultServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error has its answer, whichever thread comes first."""
+
+    def play(wire: Wire) -> None:
+        wire.read_request()
+        wire.send(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+
+    monkeypatch.delenv("NO_PROXY")
+    monkeypatch.setenv("HTTPS_PROXY", f"http://{serve(play).address}")
+    with SessionsClient("https://api.invalid/v4", API_KEY, retries=0) as client:
+        for _ in range(10):
+            with pytest.raises(APIConnectionError, match=r"ProxyError: .*407 Proxy Authentication Required"):
+                client.create()
