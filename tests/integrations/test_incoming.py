@@ -59,8 +59,9 @@ def django_chat(request: Any, chat: str) -> HttpResponse:
 urlpatterns = [django_path("chats/<str:chat>", django_chat)]
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def django_project() -> None:
+    """Once in a process: where files are run side by side, those of another may come in between."""
     django_settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], LOGGING_CONFIG=None)
     django.setup()
 
