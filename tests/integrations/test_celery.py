@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from celery import Celery, chain, chord, group
+from kombu.pools import reset as reset_pools
 from redis import Redis
 
 from hl_sessions import ConfigurationError, SessionManager
@@ -68,7 +69,10 @@ def apps(redis_server: str, workers_api: SessionsAPI) -> Iterator[dict[str, Cele
         for app in apps.values():
             app.close()
             app.backend.result_consumer.stop()
+            # A result that is collected later would take its subscription back, over a new connection.
+            app.backend.result_consumer._pubsub = None
             app.backend.client.connection_pool.disconnect()
+        reset_pools()  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture(params=POOLS)
