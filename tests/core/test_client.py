@@ -27,6 +27,7 @@ from tests.conftest import Answer, Request, SessionsAPI, new_session_id
 from tests.core.conftest import API_KEY, Call, FaultServer, Play, Wire, ends_within, in_threads
 
 SESSION_ID = "sesh_AAAAAAAAAAAAAAAAAAAA"
+CREATED = b'HTTP/1.1 201 Created\r\nContent-Length: 35\r\n\r\n{"id": "sesh_AAAAAAAAAAAAAAAAAAAA"}'
 RECORD = {
     "id": SESSION_ID,
     "projects": [{"id": "pr_AAAAAAAAAAAAAAAAAAAA", "name": "a project"}],
@@ -461,7 +462,7 @@ def test_closing_closes_the_connections(serve: Callable[[Play], FaultServer], ca
 
     def play(wire: Wire) -> None:
         wire.read_request()
-        wire.send(b'HTTP/1.1 201 Created\r\nContent-Length: 35\r\n\r\n{"id": "sesh_AAAAAAAAAAAAAAAAAAAA"}')
+        wire.send(CREATED)
 
     server = serve(play)
     with SessionsClient(server.base_url, retries=0) as client:
@@ -479,14 +480,14 @@ def test_closing_lets_a_call_end(serve: Callable[[Play], FaultServer]) -> None:
         go_on.wait(20)
         wire.send(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
         wire.read_request()
-        wire.send(b'HTTP/1.1 201 Created\r\nContent-Length: 35\r\n\r\n{"id": "sesh_AAAAAAAAAAAAAAAAAAAA"}')
+        wire.send(CREATED)
 
     server = serve(play)
     with SessionsClient(server.base_url, retries=1) as client:
         call = in_threads(client.create)[0]
         assert arrived.wait(20)
     go_on.set()
-    assert call.result(20).body == {"id": "sesh_AAAAAAAAAAAAAAAAAAAA"}
+    assert call.result(20).body == {"id": SESSION_ID}
     assert server.wait_until_all_closed()
 
 
