@@ -212,7 +212,10 @@ class SessionsClient:
         self._create_request = self._prepare("POST", "/sessions")
 
     def close(self) -> None:
-        """Close the connections and let the threads end. A later call raises ``APIConnectionError``."""
+        """Close the connections and let the threads end.
+
+        A call that is under way still gets its answer; a later one raises ``APIConnectionError``.
+        """
         self._closed = True
         self._http.close()
         self._workers.close()
