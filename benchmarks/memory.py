@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.row import OURS, Row, within
 from hl_sessions import SessionManager
-from hl_sessions.scope import open_session
+from hl_sessions.scopes.scope import open_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,9 +1,8 @@
 """Sessions for LLM applications: made lazily, exactly once, and known everywhere in their scope."""
 
-from hl_sessions.binding import SessionThreadPoolExecutor, bind
-from hl_sessions.client import Response, SessionsClient
-from hl_sessions.context import acurrent_session_id, current_session, current_session_id
-from hl_sessions.decorator import with_session
+from hl_sessions.client.answers import Response
+from hl_sessions.client.client import SessionsClient
+from hl_sessions.defaults import configure, with_session
 from hl_sessions.errors import (
     APIConnectionError,
     APIStatusError,
@@ -17,8 +16,10 @@ from hl_sessions.errors import (
     ServerError,
     ValidationError,
 )
-from hl_sessions.manager import SessionManager, configure
-from hl_sessions.session import Session
+from hl_sessions.manager import SessionManager
+from hl_sessions.sessions.binding import SessionThreadPoolExecutor, bind
+from hl_sessions.sessions.current import acurrent_session_id, current_session, current_session_id
+from hl_sessions.sessions.session import Session
 
 __all__ = [
     "APIConnectionError",

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import functools
 import os
-import threading
-from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
-from hl_sessions.client import DEFAULT_RETRIES, DEFAULT_TIMEOUT, SessionsClient
-from hl_sessions.conversation import ConversationKey, Conversations, checked_key
-from hl_sessions.decorating import KeySource, check_key_or_new, session_decorator
+from hl_sessions.availability.circuit_breaker import CircuitBreaker
+from hl_sessions.availability.ready_sessions import ReadySessions
+from hl_sessions.availability.reports import Reports
+from hl_sessions.client.client import DEFAULT_RETRIES, DEFAULT_TIMEOUT, SessionsClient
+from hl_sessions.client.deadline import Deadline
+from hl_sessions.conversations.keeper import Conversations
+from hl_sessions.conversations.key import ConversationKey, checked_key
 from hl_sessions.errors import ConfigurationError, HLSessionsError
-from hl_sessions.event_loop import WorkerThreads
-from hl_sessions.fork import renew_after_fork
-from hl_sessions.outage import CircuitBreaker, Reports
-from hl_sessions.prefetch import Prefetcher
-from hl_sessions.reentry import creating
-from hl_sessions.scope import Scope
-from hl_sessions.session import ReadySessions, Session, session_type
-from hl_sessions.settings import checked_count, checked_seconds
+from hl_sessions.process.checks import checked_count, checked_seconds
+from hl_sessions.process.reentry import creating
+from hl_sessions.process.worker_threads import WorkerThreads
+from hl_sessions.scopes.decorator import KeySource, check_key_or_new, session_decorator
+from hl_sessions.scopes.scope import Scope
+from hl_sessions.sessions.session import Session, session_type
 from hl_sessions.stores import ConversationStore, MemoryStore
-from hl_sessions.transport import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from typing_extensions import Self
 
-__all__ = ["SessionManager", "checked_manager", "configure", "default_manager"]
+__all__ = ["DEFAULT_BASE_URL", "SessionManager", "checked_manager"]
 
 Function = TypeVar("Function")
-Parameters = ParamSpec("Parameters")
 
 DEFAULT_BASE_URL = "http://127.0.0.1:8642/v4"
 
@@ -97,8 +95,7 @@ class SessionManager:
         self._store = MemoryStore() if store is None else store
         self._reports = Reports()
         self._circuit_breaker = CircuitBreaker(self._post, self._reports)
-        self._prefetcher = Prefetcher(prefetch, self._create_ready_id) if prefetch else None
-        self.ready_sessions: ReadySessions | None = self._prefetcher
+        self.ready_sessions = ReadySessions(prefetch, self._create_ready_id) if prefetch else None
         self.new_session: Callable[[], Session] = session_type(self)
         self.conversations = Conversations(
             store=self._store,
@@ -160,8 +157,8 @@ class SessionManager:
 
     def close(self) -> None:
         """Release connections and threads. A session created later is a failure of the sessions API."""
-        if self._prefetcher is not None:
-            self._prefetcher.close()
+        if self.ready_sessions is not None:
+            self.ready_sessions.close()
         if self._owns_client:
             self._client.close()
         self.conversations.close()
@@ -192,7 +189,7 @@ class SessionManager:
         return self._circuit_breaker.refusal()
 
     def _take_or_create(self, deadline: Deadline) -> str:
-        ready = None if self._prefetcher is None else self._prefetcher.take(_kept)
+        ready = None if self.ready_sessions is None else self.ready_sessions.take(_kept)
         return ready or self.create_session_id(deadline)
 
     def _create_ready_id(self) -> str:
@@ -244,56 +241,3 @@ def _make_client(
         timeout=DEFAULT_TIMEOUT if timeout is None else timeout,
         retries=DEFAULT_RETRIES if retries is None else retries,
     )
-
-
-class _Default:
-    def __init__(self) -> None:
-        self.manager: SessionManager | None = None
-        self._renew_after_fork()
-        renew_after_fork(self)
-
-    def _renew_after_fork(self) -> None:
-        self.lock = threading.RLock()
-
-
-_default = _Default()
-
-
-def default_manager() -> SessionManager:
-    """Give the manager of :func:`configure`; without one, one made from the environment on first use.
-
-    Raises:
-        ConfigurationError: the environment holds a wrong setting.
-    """
-    return _default.manager or _make_default()
-
-
-def _make_default() -> SessionManager:
-    with _default.lock:
-        if _default.manager is None:
-            _default.manager = SessionManager()
-        return _default.manager
-
-
-def _configurator(
-    make: Callable[Parameters, SessionManager],
-) -> Callable[Parameters, SessionManager]:
-    @functools.wraps(make, assigned=(), updated=())
-    def configure(*args: Parameters.args, **kwargs: Parameters.kwargs) -> SessionManager:
-        """Set the default manager, which integrations and ``with_session`` use when they are given none.
-
-        Takes what :class:`SessionManager` takes.
-
-        Returns:
-            The new default manager. The one before goes on serving the scopes that it has opened.
-
-        Raises:
-            ConfigurationError: a setting is wrong; the default manager stays as it was.
-        """
-        _default.manager = make(*args, **kwargs)
-        return _default.manager
-
-    return configure
-
-
-configure = _configurator(SessionManager)

@@ -11,20 +11,24 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hl_sessions.context import enter_session, leave_session
+from hl_sessions.defaults import default_manager
 from hl_sessions.errors import ConfigurationError, HLSessionsError
-from hl_sessions.headers import checked_header_name
-from hl_sessions.integrations.cookies import BrowserSession, SignedCookie
-from hl_sessions.integrations.incoming import Request, incoming
+from hl_sessions.integrations.cookies import SignedCookie
 from hl_sessions.integrations.keys import django_path_param, header, json_field, path_param, query
-from hl_sessions.manager import SessionManager, checked_manager, default_manager
-from hl_sessions.scope import open_session
+from hl_sessions.integrations.middleware import SessionMiddleware
+from hl_sessions.integrations.request import Request
+from hl_sessions.scopes.scope import open_session
+from hl_sessions.sessions.current import enter_session, leave_session
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 
-    from hl_sessions.integrations.incoming import Incoming, Key, Trust
-    from hl_sessions.session import Session
+    from typing_extensions import Unpack
+
+    from hl_sessions.integrations.incoming import Incoming
+    from hl_sessions.integrations.middleware import MiddlewareOptions
+    from hl_sessions.manager import SessionManager
+    from hl_sessions.sessions.session import Session
 
     Message = MutableMapping[str, Any]
     ASGIScope = MutableMapping[str, Any]
@@ -51,7 +55,7 @@ UNANSWERED = "hl_sessions.unanswered"
 _RESPONSE_STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 
 
-class HLSessionMiddleware:
+class HLSessionMiddleware(SessionMiddleware):
     """Pure ASGI middleware that makes each ``http`` and ``websocket`` scope the scope of a session.
 
     It lasts as long as the application runs, streaming and background tasks of the framework included.
@@ -62,17 +66,10 @@ class HLSessionMiddleware:
     Args:
         app: the ASGI application.
         manager: opens the sessions; ``None``: the one of :func:`hl_sessions.configure`.
-        key: where the conversation key of a request is: ``header(...)``, ``path_param(...)``, ``query(...)``,
-            ``json_field(...)``, or a function of the ASGI scope that gives it, called at the first read;
-            ``None``: each request has a session of its own.
-        cookie: carries the conversation of a browser, instead of ``key``.
-        response_header: the name of a header that tells the client the session ID, if there is one when
-            the response starts or the WebSocket is accepted; ``None``: no header.
-        trust: whose session IDs in the headers ``baggage`` or ``X-Session-ID`` are joined: networks of direct
-            peers, a :class:`~hl_sessions.propagation.SharedSecret`, or a function of the ASGI scope;
-            ``None``: nobody's.
         eager: create the session before the application runs, off the event loop, so that a plain
             ``current_session_id()`` in async code never blocks. Then each request makes a session.
+        **options: those of :class:`~hl_sessions.integrations.middleware.MiddlewareOptions`: ``key``,
+            ``cookie``, ``response_header``, ``trust``.
 
     Raises:
         ConfigurationError: an option is wrong.
@@ -83,24 +80,17 @@ class HLSessionMiddleware:
         app: ASGIApplication,
         manager: SessionManager | None = None,
         *,
-        key: Key | None = None,
-        cookie: SignedCookie | None = None,
-        response_header: str | None = None,
-        trust: Trust | None = None,
         eager: bool = False,
+        **options: Unpack[MiddlewareOptions],
     ) -> None:
+        super().__init__(manager, **options)
         self.app = app
-        self._manager = checked_manager(manager)
-        self._response_header = (
-            None
-            if response_header is None
-            else checked_header_name("response_header", response_header).lower().encode("ascii")
-        )
         self._eager = eager
-        self._incoming = incoming(key, cookie, trust)
         if eager and self._incoming is not None and self._incoming.needs_route:
-            raise ConfigurationError(f"key={key!r} is not known yet when eager=True creates the session")
-        self._adds_headers = response_header is not None or cookie is not None
+            raise ConfigurationError(
+                f"key={options.get('key')!r} is not known yet when eager=True creates the session"
+            )
+        self._adds_headers = self._response_header is not None or options.get("cookie") is not None
         self._has_options = eager or self._adds_headers
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
@@ -192,16 +182,12 @@ class HLSessionMiddleware:
     def with_header(
         self, headers: Iterable[tuple[bytes, bytes]], session: Session
     ) -> list[tuple[bytes, bytes]]:
-        """Give response headers with those added that were asked for, if there is a session ID."""
-        headers, session_id = list(headers), session.peek()
-        name = self._response_header
-        is_told = name is None or any(field.lower() == name for field, _ in headers)
-        if name is not None and session_id is not None and not is_told:
-            headers.append((name, session_id.encode("ascii")))
-        cookie = session.set_cookie() if isinstance(session, BrowserSession) else None
-        if cookie is not None and (b"set-cookie", cookie.encode("ascii")) not in headers:
-            headers.append((b"set-cookie", cookie.encode("ascii")))
-        return headers
+        """Return response headers with those added that were asked for, if there is a session ID."""
+        headers = list(headers)
+        missing = self._headers_to_add(
+            session, lambda: ((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)
+        )
+        return headers + [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in missing]
 
 
 class _Request(Request):

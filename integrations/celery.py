@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hl_sessions.context import current_session, enter_session, leave_session
-from hl_sessions.jobs import CARRIED, carried, carried_session
-from hl_sessions.manager import SessionManager, checked_manager, default_manager
+from hl_sessions.defaults import default_manager
+from hl_sessions.integrations.jobs import CARRIED, carried, carried_session
+from hl_sessions.manager import SessionManager, checked_manager
+from hl_sessions.sessions.current import current_session, enter_session, leave_session
 
 try:
     from celery import signals

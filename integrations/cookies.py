@@ -8,10 +8,10 @@ import secrets
 from base64 import urlsafe_b64decode
 from typing import TYPE_CHECKING
 
-from hl_sessions.conversation import ConversationSource, RequestSession
+from hl_sessions.carrying.secret import checked_secrets
+from hl_sessions.conversations.session import ConversationSource, RequestSession
 from hl_sessions.errors import ConfigurationError
-from hl_sessions.propagation import checked_secrets
-from hl_sessions.settings import checked_count
+from hl_sessions.process.checks import checked_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

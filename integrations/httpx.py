@@ -13,15 +13,17 @@ import inspect
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from hl_sessions.context import current_session
 from hl_sessions.errors import ConfigurationError
-from hl_sessions.outbound import Carrier, Outbound
+from hl_sessions.integrations.outbound import Outbound
+from hl_sessions.sessions.current import current_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
 
-    from hl_sessions.propagation import SharedSecret
-    from hl_sessions.session import Session
+    from typing_extensions import Unpack
+
+    from hl_sessions.integrations.outbound import PropagateOptions
+    from hl_sessions.sessions.session import Session
 
 if find_spec("httpx") is None and find_spec("httpx2") is None:
     raise ImportError("hl_sessions.integrations.httpx needs HTTPX: pip install 'hl-sessions[httpx]'")
@@ -40,13 +42,7 @@ Client = TypeVar("Client", bound=_HTTPClient)
 _OWN = "hl_sessions.own"
 
 
-def propagate(
-    client: Client,
-    *,
-    hosts: Collection[str],
-    carrier: Carrier = "baggage",
-    secret: SharedSecret | None = None,
-) -> Client:
+def propagate(client: Client, **options: Unpack[PropagateOptions]) -> Client:
     """Let the calls of ``client`` to the listed hosts carry the session of the scope they are made in.
 
     Such a call reads the ID as ``session.id`` does, or ``await session.aid()``. Without an ID, and outside
@@ -56,10 +52,8 @@ def propagate(
 
     Args:
         client: an ``httpx.Client`` or ``httpx.AsyncClient``.
-        hosts: names of hosts, each with an optional port: ``"retrieval.internal"``, ``"localhost:9000"``.
-        carrier: ``"baggage"``: the W3C ``baggage`` header, merged with one of your own; ``"header"``:
-            ``X-Session-ID``.
-        secret: signs the ID, for services that have the same secret.
+        **options: ``hosts``, and if need be ``carrier`` and ``secret``, see
+            :class:`~hl_sessions.integrations.outbound.PropagateOptions`.
 
     Returns:
         ``client``.
@@ -72,7 +66,7 @@ def propagate(
         raise ConfigurationError(
             f"client must be an httpx.Client or httpx.AsyncClient, not {type(client).__name__}"
         )
-    outbound = Outbound(hosts, carrier, secret)
+    outbound = Outbound(**options)
     is_async = inspect.iscoroutinefunction(getattr(client, "send", None))
     hooks = _AsyncHooks(outbound) if is_async else _Hooks(outbound)
     for event, hook in (("request", hooks.request), ("response", hooks.response)):

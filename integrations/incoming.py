@@ -3,92 +3,31 @@
 from __future__ import annotations
 
 import inspect
-import json
 import logging
-from abc import ABC, abstractmethod
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
-from hl_sessions.conversation import ConversationSession, RequestSession, checked_key
+from hl_sessions.carrying import SharedSecret
+from hl_sessions.carrying.headers import BAGGAGE_HEADER, PLAIN_HEADER, session_ids
+from hl_sessions.conversations.key import checked_key
+from hl_sessions.conversations.session import ConversationSession, RequestSession
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.integrations.cookies import BrowserSession, SignedCookie
 from hl_sessions.integrations.keys import RequestKey
-from hl_sessions.propagation import BAGGAGE_HEADER, PLAIN_HEADER, SharedSecret, session_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping, Sequence
+    from collections.abc import Callable, Sequence
 
+    from hl_sessions.integrations.request import Request
     from hl_sessions.manager import SessionManager
-    from hl_sessions.session import Session
+    from hl_sessions.sessions.session import Session
 
     Key = RequestKey | Callable[[Any], object]
     Trust = SharedSecret | Sequence[str] | Callable[[Any], object]
 
-__all__ = ["Incoming", "Request", "incoming"]
+__all__ = ["Incoming", "incoming"]
 
 logger = logging.getLogger("hl_sessions")
-
-
-class Request(ABC):
-    """A request, as its gateway has it.
-
-    Args:
-        scope: what the gateway says of it.
-        make_native: gives the request object of the framework.
-    """
-
-    def __init__(
-        self, scope: MutableMapping[str, Any], make_native: Callable[[MutableMapping[str, Any]], Any]
-    ) -> None:
-        self._scope = scope
-        self._make_native = make_native
-        self._body = b""
-
-    @property
-    def native(self) -> Any:
-        """The request object of the framework, which functions of the user are given."""
-        return self._make_native(self._scope)
-
-    @property
-    def json(self) -> object:
-        """Its body, ``None`` if that is no JSON, or longer than the key allows."""
-        try:
-            return json.loads(self._body)
-        except (ValueError, RecursionError):
-            return None
-
-    def is_json(self) -> bool:
-        """Whether it says that its body is JSON."""
-        media_type = self.content_type.partition(";")[0].strip().lower()
-        return media_type == "application/json" or media_type.endswith("+json")
-
-    @property
-    @abstractmethod
-    def content_type(self) -> str:
-        """What it says its body is, empty if nothing."""
-
-    @property
-    @abstractmethod
-    def peer(self) -> str:
-        """The address that it comes from, empty if that is unknown."""
-
-    @property
-    @abstractmethod
-    def is_secure(self) -> bool:
-        """Whether it came by HTTPS."""
-
-    @property
-    @abstractmethod
-    def query_string(self) -> bytes:
-        """What follows the ``?``."""
-
-    @abstractmethod
-    def headers(self, name: str) -> list[str]:
-        """The values of a header."""
-
-    @abstractmethod
-    def path_param(self, name: str) -> object:
-        """A parameter of the route, once the application has found the route."""
 
 
 class Incoming:

@@ -12,15 +12,14 @@ import uuid
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-from hl_sessions.conversation import checked_key
+from hl_sessions.conversations.key import checked_key
 from hl_sessions.errors import ConfigurationError
-from hl_sessions.headers import checked_header_name
-from hl_sessions.settings import checked_count
+from hl_sessions.process.checks import checked_count, checked_header_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hl_sessions.integrations.incoming import Request
+    from hl_sessions.integrations.request import Request
 
 __all__ = ["RequestKey", "django_path_param", "header", "json_field", "path_param", "query"]
 

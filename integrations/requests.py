@@ -13,27 +13,21 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import BaseAdapter
 
-from hl_sessions.context import current_session
 from hl_sessions.errors import ConfigurationError
-from hl_sessions.outbound import Carrier, Outbound
+from hl_sessions.integrations.outbound import Outbound
+from hl_sessions.sessions.current import current_session
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from typing_extensions import Unpack
 
-    from hl_sessions.propagation import SharedSecret
+    from hl_sessions.integrations.outbound import PropagateOptions
 
 __all__ = ["propagate"]
 
 Client = TypeVar("Client", bound=requests.Session)
 
 
-def propagate(
-    client: Client,
-    *,
-    hosts: Collection[str],
-    carrier: Carrier = "baggage",
-    secret: SharedSecret | None = None,
-) -> Client:
+def propagate(client: Client, **options: Unpack[PropagateOptions]) -> Client:
     """Let the calls of ``client`` to the listed hosts carry the session of the scope they are made in.
 
     Such a call reads the ID as ``session.id`` does. Without an ID, and outside every scope, it goes as it
@@ -43,10 +37,8 @@ def propagate(
 
     Args:
         client: the :class:`requests.Session`.
-        hosts: names of hosts, each with an optional port: ``"retrieval.internal"``, ``"localhost:9000"``.
-        carrier: ``"baggage"``: the W3C ``baggage`` header, merged with one of your own; ``"header"``:
-            ``X-Session-ID``.
-        secret: signs the ID, for services that have the same secret.
+        **options: ``hosts``, and if need be ``carrier`` and ``secret``, see
+            :class:`~hl_sessions.integrations.outbound.PropagateOptions`.
 
     Returns:
         ``client``.
@@ -56,7 +48,7 @@ def propagate(
     """
     if not isinstance(client, requests.Session):
         raise ConfigurationError(f"client must be a requests.Session, not {type(client).__name__}")
-    outbound = Outbound(hosts, carrier, secret)
+    outbound = Outbound(**options)
     for prefix, adapter in client.adapters.items():
         covered = adapter.adapter if isinstance(adapter, _PropagatingAdapter) else adapter
         client.adapters[prefix] = _PropagatingAdapter(covered, outbound)

@@ -12,9 +12,9 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from hl_sessions.context import current_session, enter_session, leave_session
-from hl_sessions.jobs import CARRIED, carried, carried_session
-from hl_sessions.manager import SessionManager, default_manager
+from hl_sessions.defaults import default_manager
+from hl_sessions.integrations.jobs import CARRIED, carried, carried_session
+from hl_sessions.sessions.current import current_session, enter_session, leave_session
 
 try:
     from rq.job import Job
@@ -22,7 +22,8 @@ except ImportError as error:
     raise ImportError("hl_sessions.integrations.rq needs RQ: pip install 'hl-sessions[rq]'") from error
 
 if TYPE_CHECKING:
-    from hl_sessions.session import Session
+    from hl_sessions.manager import SessionManager
+    from hl_sessions.sessions.session import Session
 
 __all__ = ["SessionJob"]
 

@@ -17,10 +17,10 @@ import functools
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from hl_sessions.context import current_session, enter_session, innermost_session, leave_session
 from hl_sessions.integrations import asgi
 from hl_sessions.integrations.asgi import SignedCookie, header, json_field, path_param, query
-from hl_sessions.session import Session  # noqa: TC001 - FastAPI evaluates annotations
+from hl_sessions.sessions.current import current_session, enter_session, innermost_session, leave_session
+from hl_sessions.sessions.session import Session  # noqa: TC001 - FastAPI evaluates annotations
 
 try:
     from starlette.concurrency import run_in_threadpool

@@ -8,23 +8,27 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hl_sessions.context import enter_session, innermost_session, leave_session
-from hl_sessions.headers import checked_header_name
+from hl_sessions.defaults import default_manager
 from hl_sessions.integrations.cookies import BrowserSession, SignedCookie
-from hl_sessions.integrations.incoming import Request, incoming
 from hl_sessions.integrations.keys import django_path_param, header, json_field, path_param, query
-from hl_sessions.manager import SessionManager, checked_manager, default_manager
-from hl_sessions.scope import open_session
+from hl_sessions.integrations.middleware import SessionMiddleware
+from hl_sessions.integrations.request import Request
+from hl_sessions.scopes.scope import open_session
+from hl_sessions.sessions.current import enter_session, innermost_session, leave_session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, MutableMapping
+    from collections.abc import Callable, Iterable, Iterator, MutableMapping
 
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from typing_extensions import Unpack
 
-    from hl_sessions.integrations.incoming import Incoming, Key, Trust
-    from hl_sessions.session import Session
+    from hl_sessions.integrations.incoming import Incoming
+    from hl_sessions.integrations.middleware import MiddlewareOptions
+    from hl_sessions.manager import SessionManager
+    from hl_sessions.sessions.session import Session
 
 __all__ = [
     "HLSessionMiddleware",
@@ -39,7 +43,7 @@ __all__ = [
 _FINISHED = frozenset({list, tuple, io.BufferedRandom, io.BufferedReader, io.BytesIO, io.FileIO})
 
 
-class HLSessionMiddleware:
+class HLSessionMiddleware(SessionMiddleware):
     """WSGI middleware that makes each request the scope of a session.
 
     The scope lasts until the server closes the response: a body that is made while it is sent runs in it,
@@ -48,15 +52,8 @@ class HLSessionMiddleware:
     Args:
         app: the WSGI application.
         manager: opens the sessions; ``None``: the one of :func:`hl_sessions.configure`.
-        key: where the conversation key of a request is: ``header(...)``, ``path_param(...)``, ``query(...)``,
-            ``json_field(...)``, or a function of the WSGI environment that gives it, called at the first
-            read; ``None``: each request has a session of its own.
-        cookie: carries the conversation of a browser, instead of ``key``.
-        response_header: the name of a header that tells the client the session ID, if there is one when
-            the response starts; ``None``: no header.
-        trust: whose session IDs in the headers ``baggage`` or ``X-Session-ID`` are joined: networks of direct
-            peers, a :class:`~hl_sessions.propagation.SharedSecret`, or a function of the WSGI environment;
-            ``None``: nobody's.
+        **options: those of :class:`~hl_sessions.integrations.middleware.MiddlewareOptions`: ``key``,
+            ``cookie``, ``response_header``, ``trust``.
 
     Raises:
         ConfigurationError: an option is wrong.
@@ -66,19 +63,10 @@ class HLSessionMiddleware:
         self,
         app: WSGIApplication,
         manager: SessionManager | None = None,
-        *,
-        key: Key | None = None,
-        cookie: SignedCookie | None = None,
-        response_header: str | None = None,
-        trust: Trust | None = None,
+        **options: Unpack[MiddlewareOptions],
     ) -> None:
+        super().__init__(manager, **options)
         self.app = app
-        self._manager = checked_manager(manager)
-        self._response_header = (
-            None if response_header is None else checked_header_name("response_header", response_header)
-        )
-
-        self._incoming = incoming(key, cookie, trust)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Run the application in the scope of a session."""
@@ -90,7 +78,7 @@ class HLSessionMiddleware:
         else:
             session = manager.new_session() if innermost_session() is None else open_session(manager)[0]
         if self._response_header is not None or isinstance(session, BrowserSession):
-            start_response = _WithHeaders(start_response, self._response_header, session)
+            start_response = _WithHeaders(start_response, partial(self._headers_to_add, session))
         token = enter_session(session)
         is_finished = True
         try:
@@ -194,22 +182,23 @@ def _is_file_wrapper(body: object, environ: WSGIEnvironment) -> bool:
 
 
 class _WithHeaders:
-    """A ``start_response`` that adds the headers that were asked for, if there is a session ID by then."""
+    """A ``start_response`` that adds headers.
 
-    def __init__(self, start_response: StartResponse, name: str | None, session: Session) -> None:
+    Args:
+        start_response: that of the server.
+        headers_to_add: returns the headers that a response lacks, given what returns those that it has.
+    """
+
+    def __init__(
+        self,
+        start_response: StartResponse,
+        headers_to_add: Callable[[Callable[[], list[tuple[str, str]]]], list[tuple[str, str]]],
+    ) -> None:
         self._start_response = start_response
-        self._name = name
-        self._session = session
+        self._headers_to_add = headers_to_add
 
     def __call__(self, status: str, headers: list[tuple[str, str]], *exc_info: Any, **options: Any) -> Any:
-        session, name = self._session, self._name
-        session_id = session.peek()
-        is_told = name is None or any(field.lower() == name.lower() for field, _ in headers)
-        if name is not None and session_id is not None and not is_told:
-            headers = [*headers, (name, session_id)]
-        cookie = session.set_cookie() if isinstance(session, BrowserSession) else None
-        if cookie is not None and ("Set-Cookie", cookie) not in headers:
-            headers = [*headers, ("Set-Cookie", cookie)]
+        headers = headers + self._headers_to_add(lambda: headers)
         return self._start_response(status, headers, *exc_info, **options)
 
 

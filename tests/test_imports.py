@@ -42,19 +42,33 @@ def loaded_by(module: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "module",
+    ("module", "needed"),
     [
-        "hl_sessions",
-        "hl_sessions.integrations.asgi",
-        "hl_sessions.integrations.wsgi",
-        "hl_sessions.integrations.requests",
+        ("hl_sessions", {"hl_sessions"}),
+        ("hl_sessions.integrations.asgi", {"hl_sessions", "requests"}),
+        ("hl_sessions.integrations.wsgi", {"hl_sessions", "requests"}),
+        ("hl_sessions.integrations.requests", {"hl_sessions", "requests"}),
     ],
 )
-def test_no_framework_and_no_server_is_loaded(module: str) -> None:
-    """The package and the integrations without a framework load the two dependencies only."""
+def test_no_framework_and_no_server_is_loaded(module: str, needed: set[str]) -> None:
+    """The package and the integrations without a framework load the two dependencies at the most."""
     loaded = loaded_by(module)
-    assert {"hl_sessions", "requests", "wrapt"} <= loaded
+    assert needed <= loaded
     assert loaded <= EXPECTED
+
+
+def test_importing_loads_nothing_that_may_never_be_needed() -> None:
+    """The HTTP client is loaded with the first manager, a store with its name, wrapt with a decorator."""
+    late = {"requests", "urllib3", "wrapt", "sqlite3", "ssl", "http.client", "asyncio", "importlib.metadata"}
+    result = run(
+        "import sys; before = set(sys.modules)\n"
+        "import hl_sessions\n"
+        "hl_sessions.current_session_id()\n"
+        f"print(*(set(sys.modules) - before) & {late!r})\n"
+        "hl_sessions.SessionManager(), hl_sessions.with_session(print), hl_sessions.stores.SQLiteStore\n"
+        "print({'requests', 'wrapt', 'sqlite3'} <= set(sys.modules))\n"
+    )
+    assert (result.stdout, result.stderr) == ("\nTrue\n", "")
 
 
 def test_importing_touches_no_network_and_starts_no_thread() -> None:

@@ -49,7 +49,7 @@ def run(
 ) -> Iterator[Callable[[str], dict[str, Any]]]:
     """Runs a block as a user would, but against servers of the test."""
     monkeypatch.setenv("HL_SESSIONS_BASE_URL", api_url)
-    monkeypatch.setattr("hl_sessions.manager._default.manager", None)
+    monkeypatch.setattr("hl_sessions.defaults._default.manager", None)
 
     def run(code: str) -> dict[str, Any]:
         namespace: dict[str, Any] = {"__name__": "readme"}

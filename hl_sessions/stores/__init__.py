@@ -1,20 +1,22 @@
 """Where the session ID of a conversation is kept between its scopes."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from hl_sessions.stores.base import Conversation, ConversationStore
 from hl_sessions.stores.memory import MemoryStore
-from hl_sessions.stores.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
     from hl_sessions.stores.redis import RedisStore
+    from hl_sessions.stores.sqlite import SQLiteStore
 
 __all__ = ["Conversation", "ConversationStore", "MemoryStore", "RedisStore", "SQLiteStore"]
 
+# Only an application that uses one of them needs its library.
+_LOADED_AT_FIRST_USE = {"RedisStore": "hl_sessions.stores.redis", "SQLiteStore": "hl_sessions.stores.sqlite"}
+
 
 def __getattr__(name: str) -> Any:
-    if name == "RedisStore":  # only those who use it need redis-py
-        from hl_sessions.stores.redis import RedisStore
-
-        return RedisStore
+    if name in _LOADED_AT_FIRST_USE:
+        return getattr(import_module(_LOADED_AT_FIRST_USE[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,8 +7,8 @@ import time
 from collections import OrderedDict
 from typing import ClassVar, TypeVar
 
-from hl_sessions.fork import renew_after_fork
-from hl_sessions.settings import checked_count
+from hl_sessions.process.checks import checked_count
+from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.stores.base import Conversation, ConversationStore
 
 __all__ = ["MemoryStore"]

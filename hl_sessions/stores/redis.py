@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from hl_sessions.errors import ConfigurationError
-from hl_sessions.reentry import mute_while_creating
+from hl_sessions.process.reentry import mute_while_creating
 from hl_sessions.stores.base import Conversation, ConversationStore
 
 try:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hl_sessions.errors import ConfigurationError
-from hl_sessions.fork import prepare_for_fork, renew_after_fork
-from hl_sessions.sqlite_locks import while_locked
+from hl_sessions.process.fork import prepare_for_fork, renew_after_fork
+from hl_sessions.process.sqlite_locks import while_locked
 from hl_sessions.stores.base import Conversation, ConversationStore
 
 if TYPE_CHECKING:

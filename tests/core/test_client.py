@@ -22,7 +22,7 @@ from hl_sessions import (
     ServerError,
     SessionsClient,
 )
-from hl_sessions.client import Response
+from hl_sessions.client.answers import Response
 from tests.conftest import Answer, Request, SessionsAPI, new_session_id
 from tests.core.conftest import API_KEY, Call, FaultServer, Play, Wire, ends_within, in_threads
 

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 import trio
 
-import hl_sessions.conversation
-import hl_sessions.outage
+import hl_sessions.availability.outage
+import hl_sessions.conversations.keeper
+import hl_sessions.conversations.session
 import hl_sessions.stores.memory
 from hl_sessions import SessionManager, acurrent_session_id, current_session_id, with_session
-from hl_sessions.event_loop import MAX_WORKERS
-from hl_sessions.outage import CALM, FIRST_COOL_OFF
+from hl_sessions.availability.outage import CALM, FIRST_COOL_OFF
+from hl_sessions.process.worker_threads import MAX_WORKERS
 from hl_sessions.stores import Conversation, ConversationStore, MemoryStore
 from tests.conftest import SessionsAPI, create_sessions
 from tests.core.conftest import Gate, StillClock, fail, in_threads, wait_until, waiting_threads
@@ -40,7 +41,11 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in (hl_sessions.conversation, hl_sessions.stores.memory):
+    for module in (
+        hl_sessions.conversations.keeper,
+        hl_sessions.conversations.session,
+        hl_sessions.stores.memory,
+    ):
         monkeypatch.setattr(module, "time", clock)
     return clock
 
@@ -48,7 +53,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture
 def outage_clock(monkeypatch: pytest.MonkeyPatch) -> StillClock:
     clock = StillClock()
-    monkeypatch.setattr(hl_sessions.outage, "time", clock)
+    monkeypatch.setattr(hl_sessions.availability.outage, "time", clock)
     return clock
 
 

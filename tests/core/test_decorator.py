@@ -18,7 +18,7 @@ import pytest
 import trio
 
 from hl_sessions import Session, SessionManager, configure, current_session, current_session_id, with_session
-from hl_sessions.manager import _default
+from hl_sessions.defaults import _default
 from tests.conftest import SessionsAPI
 from tests.core.conftest import in_threads
 

@@ -107,7 +107,7 @@ def test_prefetch(make_manager: Callable[..., SessionManager], gate: Gate, loop:
             await ticks()
             assert ids == []
             gate.opened.set()
-        await until(lambda: len(manager._prefetcher.ready) > 0)  # type: ignore[union-attr]
+        await until(lambda: len(manager.ready_sessions.ready) > 0)  # type: ignore[union-attr]
         gate.opened.clear()
         await read()
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from hl_sessions import APITimeoutError, Session, SessionManager
-from hl_sessions.reentry import creating, is_creating
+from hl_sessions.process.reentry import creating, is_creating
 from tests.conftest import Answer, Request, SessionsAPI, create_sessions
 from tests.core.conftest import FaultServer, Gate, Play, Resolver, in_threads, wait_until, waiting_threads
 
@@ -118,7 +118,7 @@ def test_while_connecting(
 
 def test_at_the_worst_of_moments(manager: SessionManager, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before a creation has begun that others already wait for: they wait no longer than it could take."""
-    monkeypatch.setattr("hl_sessions.session.LONGEST_DELAY", 0)
+    monkeypatch.setattr("hl_sessions.sessions.session.LONGEST_DELAY", 0)
     monkeypatch.setattr(manager._client, "timeout", 0.2)
     carry_out = Session._carry_out
 

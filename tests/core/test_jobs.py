@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hl_sessions import SessionManager
-from hl_sessions.jobs import carried, carried_session
+from hl_sessions.integrations.jobs import carried, carried_session
 from hl_sessions.stores import MemoryStore
 from tests.conftest import SessionsAPI
 from tests.core.conftest import fail

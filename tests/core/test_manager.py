@@ -19,7 +19,8 @@ from hl_sessions import (
     current_session,
     with_session,
 )
-from hl_sessions.manager import DEFAULT_BASE_URL, _default, default_manager
+from hl_sessions.defaults import _default, default_manager
+from hl_sessions.manager import DEFAULT_BASE_URL
 from hl_sessions.stores import MemoryStore
 from tests.conftest import SessionsAPI
 from tests.core.conftest import in_threads

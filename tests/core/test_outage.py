@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-import hl_sessions.outage
+import hl_sessions.availability.outage
 from hl_sessions import APIConnectionError, ServerError, SessionManager
-from hl_sessions.outage import FAILURES_TO_OPEN, FIRST_COOL_OFF, LONGEST_COOL_OFF
+from hl_sessions.availability.circuit_breaker import FAILURES_TO_OPEN
+from hl_sessions.availability.outage import FIRST_COOL_OFF, LONGEST_COOL_OFF
 from tests.conftest import SessionsAPI, create_sessions
 from tests.core.conftest import Gate, StillClock, fail, in_threads, wait_until
 
@@ -19,7 +20,7 @@ Managers = Callable[..., SessionManager]
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> StillClock:
     clock = StillClock()
-    monkeypatch.setattr(hl_sessions.outage, "time", clock)
+    monkeypatch.setattr(hl_sessions.availability.outage, "time", clock)
     return clock
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from hl_sessions import ConfigurationError
-from hl_sessions.outbound import Outbound
-from hl_sessions.propagation import SharedSecret
+from hl_sessions.carrying import SharedSecret
+from hl_sessions.integrations.outbound import Outbound
 
 SECRET = "a secret of two services"
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import trio
 
-import hl_sessions.outage
-import hl_sessions.prefetch
-import hl_sessions.session
+import hl_sessions.availability.outage
+import hl_sessions.availability.ready_sessions
+import hl_sessions.sessions.session
 from hl_sessions import ConfigurationError, Session, SessionManager
-from hl_sessions.prefetch import MAX_AGE
+from hl_sessions.availability.ready_sessions import MAX_AGE
 from tests.conftest import Answer, Request, SessionsAPI, create_sessions
 from tests.core.conftest import FaultServer, Gate, Play, StillClock, Wire, fail, in_threads, wait_until
 from tests.core.test_client_fork import exit_code_of_child
@@ -28,9 +28,9 @@ LIMIT = 8
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> StillClock:
     clock = StillClock()
-    monkeypatch.setattr(hl_sessions.prefetch, "monotonic", clock.monotonic)
-    monkeypatch.setattr(hl_sessions.session, "monotonic", clock.monotonic)
-    monkeypatch.setattr(hl_sessions.outage, "time", clock)
+    monkeypatch.setattr(hl_sessions.availability.ready_sessions, "monotonic", clock.monotonic)
+    monkeypatch.setattr(hl_sessions.sessions.session, "monotonic", clock.monotonic)
+    monkeypatch.setattr(hl_sessions.availability.outage, "time", clock)
     return clock
 
 
@@ -64,7 +64,7 @@ def read(manager: SessionManager) -> str | None:
 
 def settled(manager: SessionManager) -> int:
     """How many sessions are ready once no more are being made."""
-    prefetcher: Any = manager._prefetcher
+    prefetcher: Any = manager.ready_sessions
 
     def is_settled() -> bool:
         return not prefetcher._missing() and not prefetcher._under_way
@@ -192,7 +192,7 @@ def test_readers_of_one_scope_take_one(
     manager: SessionManager, sessions_api: SessionsAPI, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many there are at once, and whether or not a thread has to be started after it."""
-    monkeypatch.setattr(hl_sessions.prefetch, "IDLE_TIME", 0.01)
+    monkeypatch.setattr(hl_sessions.availability.ready_sessions, "IDLE_TIME", 0.01)
     read_at_once(manager, sessions_api, gate, 30)
     for _ in range(5):
         before = settled(manager) - sessions_api.posts
@@ -254,7 +254,7 @@ def test_an_outage_is_left_alone(
 
 def test_threads_end_when_idle(manager: SessionManager, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without reads the threads end; the next read starts one again."""
-    monkeypatch.setattr(hl_sessions.prefetch, "IDLE_TIME", 0.01)
+    monkeypatch.setattr(hl_sessions.availability.ready_sessions, "IDLE_TIME", 0.01)
     for _ in range(2):
         assert None not in read_together(manager, 10)
         settled(manager)
@@ -267,7 +267,7 @@ def test_threads_end_with_the_manager(manager: SessionManager, sessions_api: Ses
     read_settled(manager, 2)
     gate.opened.clear()
     assert read(manager) is not None
-    wait_until(lambda: sessions_api.posts > len({*manager._prefetcher.ready}) + 2)  # type: ignore[union-attr]
+    wait_until(lambda: sessions_api.posts > len({*manager.ready_sessions.ready}) + 2)  # type: ignore[union-attr]
     manager.close()
     gate.opened.set()
     wait_until(lambda: not threads_of_prefetching())
@@ -305,7 +305,7 @@ def test_the_interpreter_exits_at_once(serve: Callable[[Play], FaultServer]) -> 
         "import time, hl_sessions as hl\n"
         "manager = hl.configure(prefetch=8, timeout=600)\n"
         "with manager.session() as session: print(session.id, flush=True)\n"
-        "while not manager._prefetcher.ready: time.sleep(0.001)\n"
+        "while not manager.ready_sessions.ready: time.sleep(0.001)\n"
         "with manager.session() as session: print(session.id, flush=True)\n"
         "input()\n"
     )

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hl_sessions import ConfigurationError
-from hl_sessions.propagation import SharedSecret, baggage_keys, encoded, session_ids
+from hl_sessions.carrying import SharedSecret
+from hl_sessions.carrying.headers import baggage_keys, encoded, session_ids
 
 SESSION_ID = "sesh_0123-Az_"
 OTHER_ID = "sesh_4567"
@@ -103,7 +104,8 @@ def test_only_a_session_id_is_signed(session_id: Any) -> None:
 def test_the_missing_library_is_named_with_its_command() -> None:
     """Of the core, only this class needs it."""
     code = (
-        "import sys; sys.modules['itsdangerous'] = None; from hl_sessions.propagation import *\n"
+        "import sys; sys.modules['itsdangerous'] = None\n"
+        "from hl_sessions.carrying import *; from hl_sessions.carrying.headers import *\n"
         "assert session_ids([], ['sesh_a']); SharedSecret('a secret of two services')"
     )
     result = subprocess.run(

@@ -24,7 +24,7 @@ CREATED = b'HTTP/1.1 201 Created\r\nContent-Length: 35\r\n\r\n{"id": "%s"}' % SE
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Back-off begins with a hundredth of a second."""
-    monkeypatch.setattr("hl_sessions.transport.BACKOFF_START", 0.01)
+    monkeypatch.setattr("hl_sessions.client.retries.BACKOFF_START", 0.01)
 
 
 def answer_in_turn(sessions_api: SessionsAPI, *answers: Answer) -> None:

@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from hl_sessions import SessionManager, acurrent_session_id, current_session, current_session_id
-from hl_sessions.scope import Scope
+from hl_sessions.scopes.scope import Scope
 from tests.conftest import SessionsAPI
 from tests.core.conftest import in_threads
 

@@ -14,7 +14,7 @@ import pytest
 import trio
 import trio.testing
 
-import hl_sessions.session
+import hl_sessions.sessions.session
 from hl_sessions import (
     HLSessionsError,
     ServerError,
@@ -25,7 +25,7 @@ from hl_sessions import (
     current_session,
     current_session_id,
 )
-from hl_sessions.client import CreatedSession, Response
+from hl_sessions.client.answers import CreatedSession, Response
 from tests.conftest import Answer, Request, SessionsAPI, create_sessions
 from tests.core.conftest import Gate, fail, in_threads, wait_until, waiting_threads
 
@@ -288,7 +288,7 @@ class TestEventLoop:
         run: Callable[..., Any],
     ) -> None:
         """A first read that blocks an event loop works, and is said once per process."""
-        monkeypatch.setattr(hl_sessions.session._once, "said", False)
+        monkeypatch.setattr(hl_sessions.sessions.session._once, "said", False)
 
         async def main() -> list[str | None]:
             ids = []
@@ -307,7 +307,7 @@ class TestEventLoop:
         self, manager: SessionManager, records: list[logging.LogRecord], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Neither a read outside of event loops, nor one from memory or a conversation's is said to block."""
-        monkeypatch.setattr(hl_sessions.session._once, "said", False)
+        monkeypatch.setattr(hl_sessions.sessions.session._once, "said", False)
         with manager.session(key="chat") as chat:
             assert chat.id is not None
 
@@ -612,8 +612,8 @@ class TestFork:
         self, make_manager: Managers, sessions_api: SessionsAPI, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Whatever lock another thread holds at the moment of the fork, the child reads and leaves."""
-        from hl_sessions.manager import _default
-        from hl_sessions.session import agreement
+        from hl_sessions.defaults import _default
+        from hl_sessions.sessions.creation import agreement
 
         monkeypatch.setenv("HL_SESSIONS_BASE_URL", sessions_api.base_url)
         monkeypatch.setattr(_default, "manager", None)
@@ -638,7 +638,7 @@ class TestFork:
                 lock.release()
 
         def use() -> bool:
-            from hl_sessions.manager import default_manager
+            from hl_sessions.defaults import default_manager
 
             with manager.session(key="chat") as session, default_manager().session() as other:
                 ids = {session.id, asyncio.run(other.aid()), session.log_params()["session_id"]}

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 import trio
 
-import hl_sessions.outage
+import hl_sessions.availability.outage
 from hl_sessions import APIConnectionError, SessionManager
-from hl_sessions.event_loop import MAX_WORKERS
-from hl_sessions.outage import CALM, FAILURES_TO_OPEN, FIRST_COOL_OFF, LONGEST_TRIAL, CircuitBreaker, Reports
-from hl_sessions.transport import Deadline
+from hl_sessions.availability.circuit_breaker import FAILURES_TO_OPEN, LONGEST_TRIAL, CircuitBreaker
+from hl_sessions.availability.outage import CALM, FIRST_COOL_OFF
+from hl_sessions.availability.reports import Reports
+from hl_sessions.client.deadline import Deadline
+from hl_sessions.process.worker_threads import MAX_WORKERS
 from tests.conftest import Answer, SessionsAPI, create_sessions
 from tests.core.conftest import (
     FaultServer,
@@ -36,7 +38,7 @@ TASKS = 40  # more than there are worker threads
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> StillClock:
     clock = StillClock()
-    monkeypatch.setattr(hl_sessions.outage, "time", clock)
+    monkeypatch.setattr(hl_sessions.availability.outage, "time", clock)
     return clock
 
 

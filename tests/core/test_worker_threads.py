@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hl_sessions.event_loop import MAX_WORKERS, WorkerThreads
+from hl_sessions.process.worker_threads import MAX_WORKERS, WorkerThreads
 
 
 def test_an_error_is_reported_and_costs_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:

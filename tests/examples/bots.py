@@ -20,7 +20,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from telegram import Update
 from telegram.ext import Application
 
-from hl_sessions.manager import default_manager
+from hl_sessions.defaults import default_manager
 from tests.core.conftest import wait_until
 from tests.examples.chat_cloud import ChatCloud, discord_message
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import requests
 
+import hl_sessions.defaults
 import hl_sessions.manager
-from hl_sessions.manager import default_manager
+from hl_sessions.defaults import default_manager
 from hl_sessions.server.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 from tests.conftest import Answer, Request, SessionsAPI
@@ -93,7 +94,7 @@ def start(
     """Starts the example, anew with nothing but the file that the one before has left."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HL_SESSIONS_BASE_URL", api.base_url)
-    monkeypatch.setattr(hl_sessions.manager._default, "manager", None)
+    monkeypatch.setattr(hl_sessions.defaults._default, "manager", None)
     # On a busy machine a creation that is held back must not be given up before all messages are there.
     monkeypatch.setattr(hl_sessions.manager, "DEFAULT_TIMEOUT", 30.0)
     request.param.connect(cloud, monkeypatch)

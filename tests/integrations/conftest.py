@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-import hl_sessions.manager
+import hl_sessions.defaults
 from hl_sessions import SessionManager, current_session
 from tests.conftest import SessionsAPI
 
@@ -22,7 +22,7 @@ SESSION_ID = re.compile(r"sesh_[0-9a-f]{32}")
 @pytest.fixture(autouse=True)
 def nothing_stays_behind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No test leaves a session or a default manager to the next one."""
-    monkeypatch.setattr(hl_sessions.manager._default, "manager", None)
+    monkeypatch.setattr(hl_sessions.defaults._default, "manager", None)
     assert current_session() is None
     yield
     assert current_session() is None

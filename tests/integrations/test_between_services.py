@@ -12,9 +12,9 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from hl_sessions import SessionManager, acurrent_session_id
+from hl_sessions.carrying import SharedSecret
 from hl_sessions.integrations.httpx import propagate
 from hl_sessions.integrations.starlette import HLSessionMiddleware
-from hl_sessions.propagation import SharedSecret
 from tests.conftest import SessionsAPI
 from tests.integrations.conftest import ServeASGI
 

@@ -10,9 +10,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from hl_sessions import SessionManager
+from hl_sessions.carrying import SharedSecret
+from hl_sessions.carrying.headers import encoded, session_ids
 from hl_sessions.integrations.asgi import SignedCookie, header, json_field, query
-from hl_sessions.integrations.incoming import Incoming, Request
-from hl_sessions.propagation import SharedSecret, encoded, session_ids
+from hl_sessions.integrations.incoming import Incoming
+from hl_sessions.integrations.request import Request
 
 INPUTS = 1_000_000
 INPUTS_OF_AN_EXAMPLE = 1_000

@@ -35,10 +35,11 @@ from hl_sessions import (
     current_session_id,
     with_session,
 )
+from hl_sessions.carrying import SharedSecret
+from hl_sessions.carrying.headers import encoded
 from hl_sessions.integrations import asgi, starlette, wsgi
 from hl_sessions.integrations.asgi import SignedCookie, header, json_field, path_param, query
 from hl_sessions.integrations.flask import HLSessions
-from hl_sessions.propagation import SharedSecret, encoded
 from hl_sessions.stores import MemoryStore
 from tests.conftest import SessionsAPI
 

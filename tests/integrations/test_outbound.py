@@ -16,9 +16,10 @@ from requests.adapters import HTTPAdapter
 from requests.auth import HTTPDigestAuth
 
 from hl_sessions import ConfigurationError, HLSessionsError, SessionManager, current_session_id
+from hl_sessions.carrying import SharedSecret
+from hl_sessions.carrying.headers import session_ids
 from hl_sessions.integrations import httpx as httpx_integration
 from hl_sessions.integrations import requests as requests_integration
-from hl_sessions.propagation import SharedSecret, session_ids
 from tests.conftest import Answer, Request, SessionsAPI
 
 SECRET = SharedSecret("a secret of two services")

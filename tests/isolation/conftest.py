@@ -6,7 +6,7 @@ from typing import Any
 import requests
 
 from hl_sessions import SessionsClient
-from hl_sessions.client import CreatedSession, Response
+from hl_sessions.client.answers import CreatedSession, Response
 
 _numbers = itertools.count(1)
 _raw = requests.Response()

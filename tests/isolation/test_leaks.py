@@ -18,9 +18,9 @@ from hl_sessions import (
     current_session,
     current_session_id,
 )
-from hl_sessions.event_loop import MAX_WORKERS
 from hl_sessions.integrations.asgi import HLSessionMiddleware as ASGIMiddleware
 from hl_sessions.integrations.wsgi import HLSessionMiddleware as WSGIMiddleware
+from hl_sessions.process.worker_threads import MAX_WORKERS
 from hl_sessions.stores import MemoryStore
 from tests.conftest import SessionsAPI
 from tests.isolation.conftest import CountingClient

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-import hl_sessions.conversation
+import hl_sessions.conversations.keeper
 from hl_sessions import SessionManager, current_session_id
 from hl_sessions.stores import ConversationStore, RedisStore, SQLiteStore
 from tests.conftest import Answer, Request, SessionsAPI, create_sessions, valkey_server
@@ -296,7 +296,7 @@ def test_a_creation_that_takes_longer_than_a_lease(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The claim is renewed meanwhile: others wait for it, and all get the same session of one POST."""
-    monkeypatch.setattr(hl_sessions.conversation, "LONGEST_LEASE", 1.5)
+    monkeypatch.setattr(hl_sessions.conversations.keeper, "LONGEST_LEASE", 1.5)
     is_slow = threading.Event()
 
     def answer_slowly(request: Request) -> Answer:

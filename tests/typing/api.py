@@ -21,7 +21,7 @@ from hl_sessions import (
     current_session_id,
     with_session,
 )
-from hl_sessions.client import CreatedSession, SessionPage, SessionProject, SessionRecord
+from hl_sessions.client.answers import CreatedSession, SessionPage, SessionProject, SessionRecord
 from hl_sessions.stores import ConversationStore, MemoryStore
 
 manager = SessionManager("http://127.0.0.1:8642/v4", "key", idle_timeout=60, on_error="raise", timeout=1.5)

@@ -1,0 +1,160 @@
+"""Creating sessions while the sessions API may be down."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from hl_sessions.availability.outage import Outage
+from hl_sessions.errors import APIConnectionError, APITimeoutError
+from hl_sessions.process.fork import renew_after_fork
+from hl_sessions.process.interruptions import is_interruption
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hl_sessions.availability.reports import Reports
+    from hl_sessions.client.deadline import Deadline
+
+__all__ = ["CircuitBreaker"]
+
+FAILURES_TO_OPEN = 3  # in a row
+LONGEST_TRIAL = 25.0  # seconds after which another trial may begin, as the one before may be lost
+TRIAL_MARGIN = 1.0  # seconds that a trial may go on beyond its deadline
+
+
+class CircuitBreaker:
+    """Tries what fails only now and then, and one caller at a time, until it works again.
+
+    After :data:`FAILURES_TO_OPEN` failures in a row the calls under way are given up, and nothing is tried
+    until a cool-off has passed, then by one caller only.
+
+    Time-outs of calls that spent half their time queueing do not count as failures.
+
+    An outage lasts from its first failure until a trial succeeds. Where it did not come to trials, as every
+    second call or so succeeds, it lasts until the last failure is a while ago: an API that fails now and then
+    does not fill the log.
+
+    Args:
+        create: creates a session by a deadline and returns its ID.
+        reports: where the beginning and the end of an outage are reported.
+    """
+
+    def __init__(self, create: Callable[[Deadline], str], reports: Reports) -> None:
+        self._create = create
+        self._reports = reports
+        self._renew_after_fork()
+        renew_after_fork(self)
+
+    def _renew_after_fork(self) -> None:
+        self._lock = threading.RLock()
+        self._outage = Outage(self._reports)
+        self._failures = 0  # in a row
+        self._is_late_reported = False
+        self._last_error = ""
+        self._sessions_without_id = 0
+        self._under_way: set[Deadline] = set()
+
+    def create(self, deadline: Deadline) -> str:
+        """Create a session and return its ID, or raise at once during an outage.
+
+        Raises:
+            APIConnectionError: it was not tried, or not to the end, as creations have been failing.
+            Exception: what the creation raised.
+        """
+        is_late = deadline.is_late()
+        if is_late and not deadline.remaining():
+            late = APITimeoutError("the time for this read was over before it was its turn")
+            self._report_late(late)
+            raise late
+        is_trial = self._admit(deadline)
+        self._under_way.add(deadline)
+        if self._is_open() and not is_trial:
+            deadline.abort()  # the outage was recognised in this moment, without this call in the list
+        try:
+            session_id = self._create(deadline)
+        except BaseException as error:
+            if is_interruption(error):
+                if is_trial:
+                    self._outage.give_up_trial()
+            elif deadline.is_aborted:
+                raise self._refusal() from None
+            elif is_late and not is_trial and isinstance(error, APITimeoutError):
+                self._report_late(error)
+            else:
+                self._failed(error, is_trial=is_trial)
+            raise
+        finally:
+            self._under_way.discard(deadline)
+        if self._outage.is_on:
+            self._succeeded(is_trial=is_trial)
+        return session_id
+
+    def refusal(self) -> APIConnectionError | None:
+        """Return the error that :meth:`create` would raise without trying, ``None`` if it would try."""
+        if self._is_open() and self._outage.is_cooling_off():
+            return self._refusal()
+        return None
+
+    def count_session_without_id(self) -> None:
+        """Count a session that went without an ID in the outage, for the report at its end."""
+        with self._lock:
+            self._sessions_without_id += 1
+
+    def _is_open(self) -> bool:
+        return self._failures >= FAILURES_TO_OPEN
+
+    def _admit(self, deadline: Deadline) -> bool:
+        if not self._is_open():
+            return False
+        with self._lock:
+            refusal = self.refusal()
+            if refusal is not None:
+                raise refusal
+            self._outage.begin_trial(min(deadline.remaining() + TRIAL_MARGIN, LONGEST_TRIAL))
+            return True
+
+    def _refusal(self) -> APIConnectionError:
+        return APIConnectionError(
+            f"not tried, as the sessions API failed {self._failures} times in a row, the last time with:"
+            f" {self._last_error}"
+        )
+
+    def _report_late(self, error: Exception) -> None:
+        """Say, once, that creations did not come to their turn in time, which is no failure of the API."""
+        with self._lock:
+            if self._is_late_reported or self._outage.is_on:
+                return
+            self._is_late_reported = True
+            self._reports.add(
+                logging.WARNING,
+                "a session could not be created in time, as many were being created at once (said once): %s",
+                error,
+            )
+
+    def _failed(self, error: BaseException, *, is_trial: bool) -> None:
+        with self._lock:
+            self._failures += 1
+            self._last_error = f"{type(error).__name__}: {error}"
+            if not self._outage.is_on:
+                self._sessions_without_id = 0
+            self._outage.failed(
+                "no session could be created, and none will be until the sessions API is back: %s",
+                self._last_error,
+            )
+            is_opened = self._failures == FAILURES_TO_OPEN
+            if is_opened or is_trial:
+                self._outage.cool_off()
+        if is_opened:
+            for deadline in self._under_way.copy():
+                deadline.abort()
+
+    def _succeeded(self, *, is_trial: bool) -> None:
+        with self._lock:
+            self._failures = 0
+            if self._outage.is_on and (is_trial or self._outage.is_calm()):
+                self._outage.end(
+                    "the sessions API is back after %.1f seconds; %d sessions went without an ID",
+                    self._sessions_without_id,
+                )

@@ -1,0 +1,168 @@
+"""Sessions created ahead of the reads that will need them."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from contextvars import Context
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from hl_sessions.process.fork import renew_after_fork
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["ReadySessions"]
+
+MAX_AGE = 180.0  # seconds after which a session is not handed out any more
+MAX_THREADS = 4  # that create at the same time
+POLL_INTERVAL = 0.02  # seconds between looks at what is missing, shortly after something was
+POLLS = 50  # of a thread, until it lets itself be woken
+IDLE_TIME = 10.0  # seconds without work after which a thread ends
+
+
+class ReadySessions:
+    """Keeps sessions ready, as many as the recent reads have needed.
+
+    Nothing is created before the first read. Each read that finds none ready doubles how many are kept,
+    up to ``limit``, and each session that grows too old takes one off; where reads are so rare that every
+    session would grow too old, none is kept. The threads are daemons and end when there is nothing to do.
+
+    Args:
+        limit: the most sessions that are kept ready, 1 or more.
+        create: creates a session and returns its ID; its errors are for the reads to meet.
+    """
+
+    def __init__(self, limit: int, create: Callable[[], str]) -> None:
+        self._limit = limit
+        self._create = create
+        self._is_closed = False
+        self._renew_after_fork()
+        renew_after_fork(self)
+
+    def _renew_after_fork(self) -> None:
+        #: The sessions that are ready, oldest first: ID, and the end of the time in which it is handed out.
+        #: What is ready belongs to the parent of a fork: nobody may have the same session twice.
+        self.ready: deque[tuple[str, float]] = deque()
+        #: How many threads look again and again at what is missing, so that nobody need wake one.
+        self.polling = 0
+        self._wanted = 1
+        self._last_read = -math.inf
+        self._under_way = 0
+        self._threads = 0
+        self._waiting = 0  # threads that are
+        self._is_failing = False
+        self._condition = threading.Condition()
+
+    def take(self, keep: Callable[[str], str]) -> str | None:
+        """Have ``keep`` keep the ID of a session that is ready; never waits for one.
+
+        Not to be called under a lock: what is missing is then created by a thread, which may have to be
+        started, and that waits for it, and lets other threads and greenlets run.
+
+        Args:
+            keep: keeps an ID, unless there is one already, and returns the one that is kept.
+
+        Returns:
+            What ``keep`` returned, ``None`` if no session is ready.
+        """
+        return self.take_with_care(self._pop(), keep)
+
+    def take_with_care(self, taken: tuple[str, float] | None, keep: Callable[[str], str]) -> str | None:
+        """Do as :meth:`take` does with what was taken from :attr:`ready`, or if it is too old the next.
+
+        Who finds :attr:`polling` threads and takes what is young enough need not come here.
+        """
+        now = monotonic()
+        while taken is not None and now >= taken[1]:
+            self._wanted = max(0, self._wanted - 1)
+            taken = self._pop()
+        # One more would have helped, if this read was not the first for long and creating works.
+        if taken is None and now - self._last_read < MAX_AGE and not self._is_failing:
+            self._wanted = min(max(1, 2 * self._wanted), self._limit)
+        self._last_read = now
+        kept = None
+        if taken is not None:
+            kept = keep(taken[0])
+            if kept is not taken[0]:  # another reader of the same session was faster
+                self.ready.appendleft(taken)
+        if not (self.polling and self.ready):
+            self._refill()
+        return kept
+
+    def _pop(self) -> tuple[str, float] | None:
+        try:
+            return self.ready.popleft()
+        except IndexError:
+            return None
+
+    def _refill(self) -> None:
+        with self._condition:
+            self._is_failing = False
+            missing = self._missing()
+            self._condition.notify(missing)
+            if missing <= self._waiting or self._threads >= MAX_THREADS:
+                return
+            self._threads += 1
+        self._start_thread()
+
+    def close(self) -> None:
+        """Create no more; what is ready is dropped."""
+        with self._condition:
+            self._is_closed = True
+            self.ready.clear()
+            self._condition.notify_all()
+
+    def _missing(self) -> int:
+        if self._is_closed or self._is_failing:
+            return 0
+        return max(0, self._wanted - len(self.ready) - self._under_way)
+
+    def _start_thread(self) -> None:
+        # An empty context: where threads inherit one, this one would keep the reader's session.
+        thread = threading.Thread(
+            target=Context().run, args=(self._create_missing,), name="hl-sessions-prefetch", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter is shutting down
+            with self._condition:
+                self._threads -= 1
+
+    def _create_missing(self) -> None:
+        while self._is_needed():
+            try:
+                session_id = self._create()
+            except Exception:  # noqa: BLE001 - a read that creates for itself meets, and reports, the same
+                session_id = None
+            with self._condition:
+                self._under_way -= 1
+                if session_id is None:
+                    self._is_failing = True  # until the next read
+                elif not self._is_closed:
+                    self.ready.append((session_id, monotonic() + MAX_AGE))
+
+    def _is_needed(self) -> bool:
+        """Wait until there is something to create; ``False`` ends the thread."""
+        with self._condition:
+            self._waiting += 1
+            is_needed = self._poll() or self._wait(IDLE_TIME)
+            self._waiting -= 1
+            if self._is_closed or not is_needed:
+                self._threads -= 1
+                return False
+            self._under_way += 1
+            return True
+
+    def _poll(self) -> bool:
+        # Waking a thread takes longer than all the rest of a read.
+        self.polling += 1
+        try:
+            return any(self._wait(POLL_INTERVAL) for _ in range(POLLS))
+        finally:
+            self.polling -= 1
+
+    def _wait(self, seconds: float) -> bool:
+        return bool(self._condition.wait_for(lambda: self._missing() or self._is_closed, seconds))

@@ -1,0 +1,40 @@
+"""Log records that wait until it is safe to emit them."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+
+from hl_sessions.process.fork import renew_after_fork
+
+__all__ = ["Reports"]
+
+logger = logging.getLogger("hl_sessions")
+
+
+class Reports:
+    """Log records that are kept back until it is safe to emit them.
+
+    A handler that emits one may hold its lock and wait for the very creation that the record is about.
+    """
+
+    def __init__(self) -> None:
+        self._renew_after_fork()
+        renew_after_fork(self)
+
+    def _renew_after_fork(self) -> None:
+        # What the parent has not logged yet it logs itself.
+        self._records: deque[tuple[int, str, tuple[object, ...]]] = deque()
+
+    def add(self, level: int, message: str, *arguments: object) -> None:
+        """Keep a record; the arguments are those of ``Logger.log``."""
+        self._records.append((level, message, arguments))
+
+    def emit(self) -> None:
+        """Log what was kept, each record once."""
+        while self._records:
+            try:
+                level, message, arguments = self._records.popleft()
+            except IndexError:  # another thread was faster
+                return
+            logger.log(level, message, *arguments)

@@ -1,0 +1,267 @@
+"""The three calls of the v4 sessions API.
+
+What goes over the wire is that of the vendor's own SDK for the v4 API: ``POST /sessions`` with an empty
+body, ``GET /sessions/{id}`` and ``GET /sessions``, with the key in ``X-API-KEY``.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from urllib.parse import quote
+
+from hl_sessions.client.answers import (
+    Response,
+    check_created,
+    check_page,
+    check_record,
+    decoded,
+    is_success,
+)
+from hl_sessions.client.deadline import Deadline
+from hl_sessions.errors import ConfigurationError
+from hl_sessions.process.checks import checked_api_key, checked_base_url, checked_count, checked_seconds
+from hl_sessions.process.worker_threads import WorkerThreads
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+
+    import requests
+    from typing_extensions import Self, Unpack
+
+    from hl_sessions.client.answers import CreatedSession, SessionPage, SessionRecord
+
+__all__ = ["DEFAULT_RETRIES", "DEFAULT_TIMEOUT", "CallOptions", "SessionsClient"]
+
+DEFAULT_TIMEOUT = 5.0  # seconds
+DEFAULT_RETRIES = 2
+
+Body = TypeVar("Body")
+Result = TypeVar("Result")
+
+
+class CallOptions(TypedDict, total=False):
+    """What every call takes by keyword, as the vendor's calls do.
+
+    - ``timeout``: seconds in all, or a pair of seconds: to connect, and for the rest; or a deadline that
+      several calls share.
+    - ``stream``: with ``skip_deserialization``, do not read the content in advance.
+    - ``skip_deserialization``: neither decode nor check the body.
+    - ``accept_content_types``: what to ask for, ``("application/json",)`` by default.
+    """
+
+    timeout: float | tuple[float, float] | Deadline | None
+    stream: bool
+    skip_deserialization: bool
+    accept_content_types: Sequence[str]
+
+
+class SessionsClient:
+    """A client of the v4 sessions API, safe to share between threads, tasks and forked processes.
+
+    Args:
+        base_url: the URL up to and with the version, such as ``http://127.0.0.1:8642/v4``.
+        api_key: sent as ``X-API-KEY``; ``None`` leaves the header out.
+        api_key_prefix: a word to send before the key, such as ``Bearer``.
+        timeout: seconds that one call may take in all, retries and a slow answer included.
+        retries: how many more attempts follow one that failed to connect, or was answered with 429,
+            502, 503 or 504.
+
+    All calls take the keywords of :class:`CallOptions`.
+    All calls raise an error of the tree in :mod:`hl_sessions.errors`. Redirects are not followed.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None = None,
+        *,
+        api_key_prefix: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        retries: int = DEFAULT_RETRIES,
+    ) -> None:
+        # Loaded here: a program that only reads a session ID, or none, never needs an HTTP client.
+        from importlib.metadata import version
+
+        from hl_sessions.client.transport import Transport
+
+        self.base_url = checked_base_url("base_url", base_url)
+        self.timeout = checked_seconds("timeout", timeout)
+        self.retries = checked_count("retries", retries)
+        api_key = None if api_key is None else checked_api_key("api_key", api_key)
+        headers = {
+            "User-Agent": f"hl-sessions/{version('hl-sessions')}",
+            "Accept": "application/json",
+            # The answers are small; an encoded one could grow without limit when it is decoded.
+            "Accept-Encoding": "identity",
+        }
+        if api_key is not None:
+            prefix = "" if api_key_prefix is None else checked_api_key("api_key_prefix", api_key_prefix) + " "
+            headers["X-API-KEY"] = prefix + api_key
+        self._transport = Transport(self.base_url, headers, api_key, self.retries)
+        self._create_request = self._transport.prepare("POST", "/sessions")
+        self._workers = WorkerThreads()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(base_url={self.base_url!r})"
+
+    def close(self) -> None:
+        """Close the connections and let the threads end.
+
+        A call that is under way still gets its answer; a later one raises ``APIConnectionError``.
+        """
+        self._transport.close()
+        self._workers.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def create(self, **options: Unpack[CallOptions]) -> Response[CreatedSession]:
+        """Create a session (``POST /sessions``)."""
+        return self._call(self._create_request, check_created, **options)
+
+    async def acreate(self, **options: Unpack[CallOptions]) -> Response[CreatedSession]:
+        """Do what :meth:`create` does without blocking the event loop."""
+        return await self._acall(self.create, **options)
+
+    def get(self, id: str, **options: Unpack[CallOptions]) -> Response[SessionRecord]:  # noqa: A002
+        """Look up one session (``GET /sessions/{id}``).
+
+        Raises:
+            TypeError: ``id`` is not a string.
+            ValueError: ``id`` is empty.
+        """
+        request = self._transport.prepare("GET", "/sessions")
+        # Set as it is: ``requests`` would take the escapes of dots out again, and ".." changes the path.
+        request.url = f"{request.url}/{_path_segment('id', id)}"
+        return self._call(request, check_record, **options)
+
+    async def aget(self, id: str, **options: Unpack[CallOptions]) -> Response[SessionRecord]:  # noqa: A002
+        """Do what :meth:`get` does without blocking the event loop."""
+        return await self._acall(self.get, id, **options)
+
+    def list(
+        self, project_id: str, *, page: int = 1, size: int = 10, **options: Unpack[CallOptions]
+    ) -> Response[SessionPage]:
+        """Look up a page of the sessions that hold a datapoint of a project, newest first.
+
+        Raises:
+            TypeError: ``project_id`` is not a string, ``page`` or ``size`` is not an integer.
+            ValueError: ``project_id`` is empty, ``page`` or ``size`` is below 1.
+        """
+        query: dict[str, str | int] = {
+            "project_id": _checked_text("project_id", project_id),
+            "page": _checked_positive("page", page),
+            "size": _checked_positive("size", size),
+        }
+        return self._call(self._transport.prepare("GET", "/sessions", query), check_page, **options)
+
+    async def alist(
+        self, project_id: str, *, page: int = 1, size: int = 10, **options: Unpack[CallOptions]
+    ) -> Response[SessionPage]:
+        """Do what :meth:`list` does without blocking the event loop."""
+        return await self._acall(self.list, project_id, page=page, size=size, **options)
+
+    def iter(
+        self, project_id: str, *, size: int = 100, **options: Unpack[CallOptions]
+    ) -> Iterator[SessionRecord]:
+        """Yield the sessions of all pages, newest first, looking a page up when it is needed.
+
+        Args:
+            project_id: as for :meth:`list`, as are the options and the errors.
+            size: sessions on a page.
+        """
+        page, seen = 1, 0
+        while True:
+            body = self.list(project_id, page=page, size=size, **options).body
+            yield from body["records"]
+            page, seen = page + 1, seen + len(body["records"])
+            if not body["records"] or seen >= body["total"]:
+                return
+
+    async def aiter(
+        self, project_id: str, *, size: int = 100, **options: Unpack[CallOptions]
+    ) -> AsyncIterator[SessionRecord]:
+        """Do what :meth:`iter` does without blocking the event loop."""
+        page, seen = 1, 0
+        while True:
+            body = (await self.alist(project_id, page=page, size=size, **options)).body
+            for record in body["records"]:
+                yield record
+            page, seen = page + 1, seen + len(body["records"])
+            if not body["records"] or seen >= body["total"]:
+                return
+
+    async def _acall(
+        self,
+        call: Callable[..., Result],
+        *args: Any,
+        timeout: float | tuple[float, float] | Deadline | None = None,
+        **options: Any,
+    ) -> Result:
+        # The time that the call waits for a thread counts, too.
+        return await self._workers.run(call, *args, timeout=self._deadline(timeout), **options)
+
+    def _call(
+        self,
+        request: requests.PreparedRequest,
+        check: Callable[[Any], Body],
+        *,
+        timeout: float | tuple[float, float] | Deadline | None = None,
+        stream: bool = False,
+        skip_deserialization: bool = False,
+        accept_content_types: Sequence[str] = (),
+    ) -> Response[Body]:
+        deadline = self._deadline(timeout)
+        if accept_content_types:
+            request = request.copy()
+            request.headers["Accept"] = _accepted(accept_content_types)
+        started = time.perf_counter()
+        answer = self._transport.exchange(request, deadline, is_read=not (stream and skip_deserialization))
+        seconds = time.perf_counter() - started
+        if not is_success(answer):
+            raise self._transport.status_error(answer, seconds)
+        if skip_deserialization:
+            unset: Any = None
+            return Response(unset, unset, answer.status_code, seconds, answer)
+        return Response(check(decoded(answer)), answer.headers, answer.status_code, seconds, answer)
+
+    def _deadline(self, timeout: float | tuple[float, float] | Deadline | None) -> Deadline:
+        if isinstance(timeout, Deadline):
+            return timeout
+        if not isinstance(timeout, tuple):
+            return Deadline(checked_seconds("timeout", self.timeout if timeout is None else timeout))
+        if len(timeout) != 2:  # noqa: PLR2004 - a pair
+            raise ConfigurationError(f"timeout={timeout!r} must be a number or a pair of numbers of seconds")
+        connect, rest = (checked_seconds("timeout", part) for part in timeout)
+        return Deadline(connect + rest, connect, rest)
+
+
+def _accepted(content_types: Sequence[str]) -> str:
+    if isinstance(content_types, str):
+        raise TypeError("accept_content_types must be a sequence of str, not a str")
+    return ", ".join(content_types)
+
+
+def _checked_text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    if not value:
+        raise ValueError(f"{name} must not be empty")
+    return value
+
+
+def _checked_positive(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{name}={value} must be 1 or more")
+    return value
+
+
+def _path_segment(name: str, value: object) -> str:
+    text = _checked_text(name, value)
+    return quote(text, safe="", errors="surrogatepass").replace(".", "%2E")

@@ -1,0 +1,76 @@
+"""The end of one exchange with the API."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+__all__ = ["Deadline"]
+
+LONGEST_TIMEOUT = 1e6  # seconds: sockets cannot count much further
+
+
+class Deadline:
+    """The end of one exchange, shared by all of its attempts.
+
+    The time-outs of ``requests`` and urllib3 hold for each socket operation and each attempt: an answer
+    that drips, a slow name server or a retry goes on beyond them. A deadline covers an exchange from the
+    first name look-up to the last byte of the body, over all attempts.
+
+    Args:
+        seconds: from now until the end.
+        connect: the most seconds that making a connection may take, within ``seconds``.
+        rest: the most seconds from the first connection made until the end, within ``seconds``.
+    """
+
+    def __init__(self, seconds: float, connect: float | None = None, rest: float | None = None) -> None:
+        self._seconds = min(seconds, LONGEST_TIMEOUT)
+        self._end = time.monotonic() + self._seconds
+        self._connect_limit = seconds if connect is None else connect
+        self._rest = rest
+        self.is_aborted = False
+        self._wake: Callable[[], object] | None = None
+
+    def abort(self) -> None:
+        """End now, from another thread: who waits stops waiting, and nothing is tried again."""
+        self.is_aborted = True
+        self._end = 0.0
+        if self._wake is not None:
+            with suppress(OSError):  # the connection is closed already
+                self._wake()
+
+    def on_abort(self, wake: Callable[[], object]) -> None:
+        """Have ``wake`` end the wait that comes next, if the deadline is aborted in it or has been before."""
+        self._wake = wake
+        if self.is_aborted:
+            self.abort()
+
+    def wait(self, event: threading.Event, seconds: float) -> None:
+        """Wait for ``event``, at most ``seconds``, or until the deadline is aborted."""
+        self.on_abort(event.set)
+        event.wait(seconds)
+
+    def remaining(self) -> float:
+        """Seconds left, never negative."""
+        return max(0.0, self._end - time.monotonic())
+
+    def is_late(self) -> bool:
+        """Whether less than half of the time is left."""
+        return 2 * self.remaining() < self._seconds
+
+    @property
+    def connect_timeout(self) -> float:
+        """Seconds that making a connection may take from now on."""
+        return min(self.remaining(), self._connect_limit)
+
+    def connected(self) -> float:
+        """Return the seconds that the rest of the exchange may take, as there is a connection now."""
+        if self._rest is not None:
+            self._end = min(self._end, time.monotonic() + self._rest)
+            self._rest = None
+        return self.remaining()

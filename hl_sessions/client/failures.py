@@ -1,0 +1,122 @@
+"""What went wrong with a call, as an error of this package that holds no API key."""
+
+from __future__ import annotations
+
+import json
+import re
+from http.client import HTTPException, IncompleteRead, RemoteDisconnected
+from typing import Any
+
+import requests
+from urllib3.exceptions import InvalidChunkLength, InvalidHeader, MaxRetryError, NewConnectionError
+from urllib3.exceptions import TimeoutError as HTTPTimeoutError
+
+from hl_sessions.client.retries import retry_after_seconds
+from hl_sessions.errors import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    HLSessionsError,
+    InvalidResponseError,
+    NotFoundError,
+    RateLimitError,
+    ServerError,
+    ValidationError,
+)
+
+__all__ = ["Failures"]
+
+MAX_SHOWN = 200  # characters of what a server has sent, in a message
+
+
+class Failures:
+    """Makes the errors of the calls of one API.
+
+    Args:
+        base_url: the URL of the API, which messages name.
+        api_key: the key, which no message, attribute or ``repr`` shows; ``None``: there is none.
+    """
+
+    def __init__(self, base_url: str, api_key: str | None) -> None:
+        self._base_url = base_url
+        # Also as a repr or JSON text shows it, with backslashes before some characters.
+        self._shown_key = api_key and re.compile(r"\\*".join(map(re.escape, api_key)))
+
+    def no_answer(self, error: Exception) -> HLSessionsError:
+        """Return the error of a call that got no answer, from what ``requests`` or urllib3 raised."""
+        cause: Any = error
+        while isinstance(cause, (requests.RequestException, MaxRetryError)):
+            inner = getattr(cause, "reason", None) or next(iter(cause.args), None)
+            if not isinstance(inner, Exception):
+                break
+            cause = inner
+        text = self._scrubbed(f"{type(cause).__name__}: {cause}")
+        return _failure_type(cause)(f"no answer from {self._base_url}: {_one_line(text)}")
+
+    def status(self, answer: requests.Response, seconds: float) -> APIStatusError:
+        """Return the error of an answer with a status outside 2xx, whose content was read.
+
+        Args:
+            answer: the answer.
+            seconds: from sending the request to the end of the answer.
+        """
+        text = answer.content.decode("utf-8", "replace")
+        try:
+            body = self._scrubbed(json.loads(text))
+        except (ValueError, RecursionError):
+            body = self._scrubbed(text)
+        headers = requests.structures.CaseInsensitiveDict(
+            {name: self._scrubbed(value) for name, value in answer.headers.items()}
+        )
+        kind = _status_error_type(answer.status_code)
+        reason = _one_line(self._scrubbed(answer.reason or ""))
+        error = kind(answer.status_code, reason, body, headers, seconds)
+        if isinstance(error, RateLimitError):
+            error.retry_after = retry_after_seconds(headers)
+        return error
+
+    def _scrubbed(self, value: Any) -> Any:
+        """Return the text, or the decoded JSON, without the key."""
+        if not self._shown_key:
+            return value
+        if isinstance(value, str):
+            return self._shown_key.sub("***", value)
+        if isinstance(value, list):
+            return [self._scrubbed(item) for item in value]
+        if isinstance(value, dict):
+            return {self._scrubbed(name): self._scrubbed(item) for name, item in value.items()}
+        return value
+
+
+def _one_line(text: str) -> str:
+    """What a server has sent, fit for a log: nothing that breaks its lines, colours or fills it."""
+    short = text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "..."
+    return "".join(character if character.isprintable() else "?" for character in short)
+
+
+def _failure_type(cause: Any) -> type[HLSessionsError]:
+    # urllib3 counts a refused connection among the time-outs.
+    if isinstance(cause, NewConnectionError):
+        return APIConnectionError
+    if isinstance(cause, (HTTPTimeoutError, TimeoutError)):
+        return APITimeoutError
+    # What is wrapped in a ProtocolError says whether the connection broke, or what came made no sense.
+    inner = next((arg for arg in reversed(cause.args) if isinstance(arg, Exception)), cause)
+    if isinstance(inner, (InvalidHeader, InvalidChunkLength)):
+        return InvalidResponseError
+    if isinstance(inner, HTTPException) and not isinstance(inner, (RemoteDisconnected, IncompleteRead)):
+        return InvalidResponseError
+    return APIConnectionError
+
+
+def _status_error_type(status: int) -> type[APIStatusError]:
+    if status >= 500:  # noqa: PLR2004 - what HTTP calls server errors
+        return ServerError
+    return {
+        401: AuthenticationError,
+        403: AuthenticationError,
+        404: NotFoundError,
+        422: ValidationError,
+        429: RateLimitError,
+    }.get(status, APIStatusError)

@@ -1,0 +1,116 @@
+"""The default manager, and what takes it when it is given none."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from typing import TYPE_CHECKING, ParamSpec, TypeVar, overload
+
+from hl_sessions.manager import SessionManager, checked_manager
+from hl_sessions.process.fork import renew_after_fork
+from hl_sessions.scopes.decorator import KeySource, session_decorator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["configure", "default_manager", "with_session"]
+
+Function = TypeVar("Function")
+Parameters = ParamSpec("Parameters")
+
+
+class _Default:
+    def __init__(self) -> None:
+        self.manager: SessionManager | None = None
+        self._renew_after_fork()
+        renew_after_fork(self)
+
+    def _renew_after_fork(self) -> None:
+        self.lock = threading.RLock()
+
+
+_default = _Default()
+
+
+def default_manager() -> SessionManager:
+    """Return the manager of :func:`configure`; without one, one made from the environment on first use.
+
+    Raises:
+        ConfigurationError: the environment holds a wrong setting.
+    """
+    return _default.manager or _make_default()
+
+
+def _make_default() -> SessionManager:
+    with _default.lock:
+        if _default.manager is None:
+            _default.manager = SessionManager()
+        return _default.manager
+
+
+def _configurator(
+    make: Callable[Parameters, SessionManager],
+) -> Callable[Parameters, SessionManager]:
+    @functools.wraps(make, assigned=(), updated=())
+    def configure(*args: Parameters.args, **kwargs: Parameters.kwargs) -> SessionManager:
+        """Set the default manager, which integrations and ``with_session`` use when they are given none.
+
+        Takes what :class:`SessionManager` takes.
+
+        Returns:
+            The new default manager. The one before goes on serving the scopes that it has opened.
+
+        Raises:
+            ConfigurationError: a setting is wrong; the default manager stays as it was.
+        """
+        _default.manager = make(*args, **kwargs)
+        return _default.manager
+
+    return configure
+
+
+configure = _configurator(SessionManager)
+
+
+@overload
+def with_session(function: Function, /) -> Function: ...
+@overload
+def with_session(
+    *, key: KeySource = None, new: bool = False, manager: SessionManager | None = None
+) -> Callable[[Function], Function]: ...
+def with_session(
+    function: Function | None = None,
+    /,
+    *,
+    key: KeySource = None,
+    new: bool = False,
+    manager: SessionManager | None = None,
+) -> Function | Callable[[Function], Function]:
+    """Make each call of a function a scope: it joins the surrounding session, or opens one.
+
+    Decorates functions, coroutine functions, generators, async generators, methods, classmethods,
+    staticmethods and callable objects; what inspects them sees what it saw before. For a generator the
+    scope covers every step, and the consumer is outside of it.
+
+    .. code-block:: python
+
+        @with_session(key="chat_id")
+        async def answer(chat_id: int, text: str) -> str: ...
+
+    Args:
+        function: what to decorate, when used without parentheses.
+        key: the conversation: the name of the parameter that holds its key, or a callable that gives it
+            from the arguments of the call (of a method: the instance first). ``None`` means no key.
+        new: always a session of its own; not together with ``key``.
+        manager: the manager of the scope; ``None``: the one of :func:`hl_sessions.configure`.
+
+    Raises:
+        TypeError: when decorating, where ``function`` is not callable or has no parameter named ``key``;
+            when called, where the key is not a ``str``, an ``int`` or a ``uuid.UUID``.
+        ConfigurationError: ``manager`` is not a manager.
+        ValueError: ``key`` and ``new`` were both given; when called, where the key is empty or too long.
+    """
+    checked_manager(manager)
+    get_manager = default_manager if manager is None else lambda: manager
+    decorate = session_decorator(get_manager, key=key, new=new)
+    return decorate if function is None else decorate(function)

@@ -1,0 +1,75 @@
+"""Checks of settings: whatever is wrong is a :class:`ConfigurationError` that names the setting."""
+
+from __future__ import annotations
+
+import re
+import threading
+from typing import Any
+from urllib.parse import urlsplit
+
+from hl_sessions.errors import ConfigurationError
+
+__all__ = [
+    "checked_api_key",
+    "checked_base_url",
+    "checked_count",
+    "checked_header_name",
+    "checked_seconds",
+]
+
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.1
+
+
+def checked_base_url(name: str, value: object) -> str:
+    """The URL without a trailing slash."""
+    hint = "give the URL of the API up to its version, like 'http://127.0.0.1:8642/v4'"
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name} must be a str, not {type(value).__name__}; {hint}")
+    try:
+        parts = urlsplit(value)
+        has_password, _ = parts.username is not None, parts.port
+    except ValueError as error:
+        raise ConfigurationError(f"{name} is not a URL ({error}); {hint}") from None
+    if has_password:
+        raise ConfigurationError(f"{name} must not hold a user name or password; use api_key")
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not value.isprintable() or " " in value:
+        raise ConfigurationError(f"{name}={value!r} is not an http or https URL; {hint}")
+    if "?" in value or "#" in value:
+        raise ConfigurationError(f"{name}={value!r} must not have a query or a fragment; {hint}")
+    return value.rstrip("/")
+
+
+def checked_api_key(name: str, value: object) -> str:
+    """The key, which no message ever shows."""
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name} must be a str, not {type(value).__name__}")
+    if not value:
+        raise ConfigurationError(f"{name} is empty; leave it out (None) for an API without keys")
+    if not (value.isascii() and value.isprintable()) or value != value.strip():
+        raise ConfigurationError(
+            f"{name} must be printable ASCII without surrounding spaces (value not shown)"
+        )
+    return value
+
+
+def checked_seconds(name: str, value: Any) -> float:
+    """A positive number of seconds that the clocks of the operating system can count."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ConfigurationError(f"{name}={value!r} must be a number of seconds")
+    if not 0 < value <= threading.TIMEOUT_MAX:
+        raise ConfigurationError(f"{name}={value!r} must be a positive, finite number of seconds")
+    return float(value)
+
+
+def checked_count(name: str, value: Any, minimum: int = 0) -> int:
+    """A whole number."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise ConfigurationError(f"{name}={value!r} must be a whole number, {minimum} or more")
+    return value
+
+
+def checked_header_name(name: str, value: object) -> str:
+    """The name of a header field."""
+    if not isinstance(value, str) or not _FIELD_NAME.fullmatch(value):
+        raise ConfigurationError(f"{name}={value!r} is not the name of a header, like 'X-Session-ID'")
+    return value

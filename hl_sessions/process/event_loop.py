@@ -1,0 +1,22 @@
+"""Which event loop runs in this thread, asyncio's or trio's.
+
+Neither library is imported before the application has done so.
+"""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["is_event_loop_running", "is_trio_running"]
+
+
+def is_trio_running() -> bool:
+    """Whether this thread is in a task of trio."""
+    trio = sys.modules.get("trio")
+    return trio is not None and trio.lowlevel.in_trio_task()
+
+
+def is_event_loop_running() -> bool:
+    """Whether a blocking call in this thread would hold up an event loop."""
+    asyncio = sys.modules.get("asyncio")
+    return is_trio_running() or (asyncio is not None and asyncio._get_running_loop() is not None)

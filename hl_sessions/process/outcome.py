@@ -1,0 +1,140 @@
+"""Waiting for one result, in threads and in tasks of asyncio and trio."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from hl_sessions.process.event_loop import is_trio_running
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from asyncio import Future as AsyncioFuture
+    from collections.abc import Callable
+
+    _Task = tuple[AbstractEventLoop, AsyncioFuture[None]]
+
+__all__ = ["Outcome", "popped"]
+
+Result = TypeVar("Result")
+Item = TypeVar("Item")
+
+TASKS_PER_TURN = 16
+
+
+class Outcome(Generic[Result]):
+    """What becomes of something that is done once; threads and tasks wait for it.
+
+    A leaner ``concurrent.futures.Future``: hundreds of tasks may begin to wait in one turn of an event loop.
+    """
+
+    __slots__ = ("_error", "_result", "_tasks", "_wakers", "is_known")
+
+    _result: Result
+    _error: BaseException | None
+
+    def __init__(self) -> None:
+        self.is_known = False
+        self._wakers: deque[Callable[[], object]] = deque()
+        self._tasks: deque[_Task] = deque()
+
+    def set(self, result: Result) -> None:
+        """Say that it gave ``result``."""
+        self._result, self._error = result, None
+        self._become_known()
+
+    def set_error(self, error: BaseException) -> None:
+        """Say that it raised ``error``."""
+        self._error = error
+        self._become_known()
+
+    def get(self) -> Result:
+        """Give the result that is known, or raise the error."""
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+    @property
+    def error(self) -> BaseException | None:
+        """The error that is known, ``None`` where there is a result."""
+        return self._error
+
+    def wait(self, seconds: float) -> bool:
+        """Return when it is known, or after so many seconds; whether it is."""
+        if not self.is_known:
+            signal = threading.Lock()
+            signal.acquire()
+            self._wakers.append(signal.release)
+            self._wake_if_known()
+            signal.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
+        return self.is_known
+
+    async def wait_in_task(self) -> None:
+        """Return when it is known, while the event loop keeps running.
+
+        What is waited for goes on when the task is cancelled.
+        """
+        if self.is_known:
+            return
+        if is_trio_running():
+            import trio
+
+            event = trio.Event()
+            self._wakers.append(
+                functools.partial(_wake_on_trio, trio.lowlevel.current_trio_token(), event.set)
+            )
+            self._wake_if_known()
+            await event.wait()
+        else:
+            import asyncio
+
+            loop = asyncio.get_running_loop()
+            woken = loop.create_future()
+            self._tasks.append((loop, woken))
+            self._wake_if_known()
+            await woken
+
+    def _become_known(self) -> None:
+        self.is_known = True
+        self._wake_if_known()
+
+    def _wake_if_known(self) -> None:
+        # Who comes to wait is noted before this looks, so nobody is overlooked; and nobody is woken twice.
+        if not self.is_known:
+            return
+        # The event loop first: once threads are awake it has to wait for its turn among them.
+        tasks: dict[AbstractEventLoop, list[AsyncioFuture[None]]] = {}
+        while (task := popped(self._tasks)) is not None:
+            tasks.setdefault(task[0], []).append(task[1])
+        for loop, woken in tasks.items():
+            with suppress(RuntimeError):  # the loop is closed: nobody is waiting any more
+                loop.call_soon_threadsafe(_wake_on_asyncio, loop, woken)
+        while (waker := popped(self._wakers)) is not None:
+            waker()
+
+
+def popped(waiting: deque[Item]) -> Item | None:
+    """Take the first item off, ``None`` if there is none, also where another thread was faster."""
+    try:
+        return waiting.popleft()
+    except IndexError:
+        return None
+
+
+def _wake_on_trio(token: Any, wake: Callable[[], object]) -> None:
+    import trio
+
+    with suppress(trio.RunFinishedError):  # nobody is waiting any more
+        token.run_sync_soon(wake)
+
+
+def _wake_on_asyncio(loop: AbstractEventLoop, woken: list[AsyncioFuture[None]]) -> None:
+    """Wake tasks, not too many in one turn of the loop, in which nothing else would run."""
+    for future in woken[:TASKS_PER_TURN]:
+        if not future.done():
+            future.set_result(None)
+    if len(woken) > TASKS_PER_TURN:
+        loop.call_soon(_wake_on_asyncio, loop, woken[TASKS_PER_TURN:])

@@ -1,0 +1,101 @@
+"""Threads for blocking work that an event loop cannot wait for."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hl_sessions.process.fork import renew_after_fork
+from hl_sessions.process.outcome import Outcome, popped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["MAX_WORKERS", "WorkerThreads"]
+
+Result = TypeVar("Result")
+
+MAX_WORKERS = 32
+
+
+class WorkerThreads:
+    """A few threads, started when first needed and anew in a forked child."""
+
+    def __init__(self) -> None:
+        self._renew_after_fork()
+        renew_after_fork(self)
+
+    def _renew_after_fork(self) -> None:
+        self._lock = threading.Lock()
+        self._executor: ThreadPoolExecutor | None = None
+        self._work: deque[Callable[[], object]] = deque()
+        self._workers = 0  # that are at it
+
+    def submit(self, function: Callable[..., object], *args: Any) -> None:
+        """Call ``function``, which does not raise, in one of the threads.
+
+        Raises:
+            RuntimeError: the interpreter is shutting down.
+        """
+        work = functools.partial(function, *args)
+        self._work.append(work)
+        try:
+            self._add_worker()
+        except RuntimeError:
+            with suppress(ValueError):  # a worker has taken it
+                self._work.remove(work)
+                raise
+
+    async def run(self, function: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
+        """Give the result of ``function``, called in one of the threads."""
+        outcome: Outcome[Result] = Outcome()
+        self.submit(_call, outcome, functools.partial(function, *args, **kwargs))
+        await outcome.wait_in_task()
+        return outcome.get()
+
+    def close(self) -> None:
+        """Let the threads end after what they are doing; a later call starts new ones."""
+        with self._lock:
+            executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.shutdown(wait=False)
+
+    def _add_worker(self) -> None:
+        with self._lock:
+            # Giving an executor something to do takes longer than all the rest: not more often than it helps.
+            if self._workers >= MAX_WORKERS:
+                return
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(MAX_WORKERS, thread_name_prefix="hl-sessions")
+            self._executor.submit(self._work_off)
+            self._workers += 1
+
+    def _work_off(self) -> None:
+        while True:
+            while (work := popped(self._work)) is not None:
+                _do(work)
+            with self._lock:
+                if not self._work:
+                    self._workers -= 1
+                    return
+
+
+def _do(work: Callable[[], object]) -> None:
+    try:
+        work()
+    except BaseException as error:  # noqa: BLE001 - said where any thread says it
+        arguments = type(error), error, error.__traceback__, threading.current_thread()
+        threading.excepthook(threading.ExceptHookArgs(arguments))
+
+
+def _call(outcome: Outcome[Result], function: Callable[[], Result]) -> None:
+    try:
+        result = function()
+    except BaseException as error:  # noqa: BLE001 - the caller is told
+        outcome.set_error(error)
+    else:
+        outcome.set(result)

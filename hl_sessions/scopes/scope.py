@@ -1,0 +1,158 @@
+"""Scopes: from where to where a session is the current one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hl_sessions.conversations.session import ConversationSession, ConversationSource
+from hl_sessions.sessions.current import (
+    current_session,
+    enter_session,
+    innermost_session,
+    leave_session,
+    not_left,
+    strays,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextvars import Token
+    from types import TracebackType
+
+    from hl_sessions.sessions.session import Session
+
+__all__ = ["Scope", "open_session"]
+
+
+# The session of a scope that was entered, whether it is the surrounding one, and what puts that one back.
+_Entry = tuple["Session", bool, "Token[Session | None]"]
+
+
+def _is_joined(session: Session, key: str | None, make: Callable[[], Session] | None) -> bool:
+    if key is None and make is None:
+        return True
+    if not isinstance(session, ConversationSession):
+        return False
+    return make is not None or (session.key == key and not session._is_over())
+
+
+def open_session(
+    manager: ConversationSource,
+    key: str | None = None,
+    *,
+    new: bool = False,
+    make: Callable[[], Session] | None = None,
+) -> tuple[Session, bool]:
+    """Give the session of a scope that is entered here, and whether it is the surrounding one.
+
+    Touches neither the network nor the store.
+
+    Args:
+        manager: the manager of the scope.
+        key: the conversation key as :func:`~hl_sessions.conversations.key.checked_key` gives it.
+        new: never the surrounding one.
+        make: makes the session, unless there is one around it whose conversation is decided; ``None``: what
+            ``key`` asks for.
+    """
+    outer = innermost_session()
+    if strays:
+        outer = not_left(outer)
+    surrounding = outer
+    while surrounding is not None and (
+        surrounding.manager is not manager or (strays and hasattr(surrounding, "_left_for"))
+    ):
+        surrounding = surrounding._outer
+    if surrounding is not None and not new and _is_joined(surrounding, key, make):
+        return surrounding, True
+    if make is not None:
+        session = make()
+    else:
+        session = manager.new_session() if key is None else ConversationSession(manager, key)
+    if outer is not None and outer is surrounding:
+        # The new session hides the one it is in; linking it would keep a chain of scopes alive for ever.
+        outer = outer._outer
+    if outer is not None:
+        session._outer = outer
+    return session, False
+
+
+def _put_back(token: Token[Session | None]) -> bool:
+    """Make current what was before a scope, if this is the context in which it was entered."""
+    try:
+        leave_session(token)
+    except (ValueError, RuntimeError):  # another context; the latter when a thread leaves there right now
+        return False
+    if strays:
+        enter_session(current_session())
+    return True
+
+
+class Scope:
+    """What ``manager.session()`` gives: ``with`` and ``async with`` enter it, as often as you like.
+
+    A generator that holds a scope may be left in another context than it was started in, scopes of
+    interleaved generators are not left in reverse order, and several tasks may be in one scope object.
+    So a token of the context variable serves only to tell whether this is the context that was entered.
+    """
+
+    __slots__ = ("_entries", "_key", "_manager", "_new")
+
+    def __init__(self, manager: ConversationSource, key: str | None, *, new: bool) -> None:
+        self._manager = manager
+        self._key = key
+        self._new = new
+        self._entries: list[_Entry] = []
+
+    def __enter__(self) -> Session:
+        session, is_joined = open_session(self._manager, self._key, new=self._new)
+        self._entries.append((session, is_joined, enter_session(session)))
+        return session
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        entry = self._entries[-1]
+        session, is_joined, token = entry
+        if session is not innermost_session() or not _put_back(token):
+            entry = self._entry_left()
+            session, is_joined, _ = entry
+        self._entries.remove(entry)
+        if not is_joined:
+            session._leave()
+
+    def _entry_left(self) -> _Entry:
+        """Find the entry that is left where it is not simply the last one, and put back what was before."""
+        current = not_left(innermost_session())
+        for entry in reversed(self._entries):
+            if entry[0] is current and _put_back(entry[2]):
+                return entry
+        session, is_joined, token = entry = self._entry_out_of_order(current)
+        previous = None if token.old_value is token.MISSING else not_left(token.old_value)
+        if session is current:
+            enter_session(previous)  # in a copy of the context that was entered
+        if not is_joined:
+            session._left_for = previous
+            strays[:] = [True]
+        return entry
+
+    def _entry_out_of_order(self, current: Session | None) -> _Entry:
+        for entry in reversed(self._entries):
+            if _put_back(entry[2]):
+                if current is not entry[0]:
+                    enter_session(current)  # of a scope that was entered later, and is not left yet
+                return entry
+        return next((entry for entry in reversed(self._entries) if entry[0] is current), self._entries[-1])
+
+    async def __aenter__(self) -> Session:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.__exit__(exc_type, exc_value, traceback)

@@ -1,0 +1,378 @@
+"""The handle of one session: shared by everything in its scope, created by whoever reads first."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import os
+import uuid
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from hl_sessions.errors import APIConnectionError, HLSessionsError
+from hl_sessions.process.event_loop import is_event_loop_running
+from hl_sessions.process.interruptions import is_interruption
+from hl_sessions.process.reentry import creating, is_creating
+from hl_sessions.sessions.calls import call_in
+from hl_sessions.sessions.creation import LONGEST_DELAY, Abandoned, Creation, agreement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hl_sessions.availability.ready_sessions import ReadySessions
+    from hl_sessions.client.deadline import Deadline
+    from hl_sessions.process.worker_threads import WorkerThreads
+
+__all__ = ["Session", "SessionSource", "session_type", "warn_that_a_read_blocked"]
+
+Function = TypeVar("Function")
+
+logger = logging.getLogger("hl_sessions")
+
+
+class SessionSource(Protocol):
+    """What a handle needs of the manager that it belongs to."""
+
+    new_session: Callable[[], Session]
+    ready_sessions: ReadySessions | None
+    raises_errors: bool
+    workers: WorkerThreads
+
+    def deadline(self) -> Deadline:
+        """The deadline of a read that begins now."""
+
+    def create_session_id(self, deadline: Deadline) -> str:
+        """Create a session."""
+
+    def refusal(self) -> HLSessionsError | None:
+        """The error with which :meth:`create_session_id` would not even try, ``None`` if it would."""
+
+    def count_session_without_id(self) -> None:
+        """Count a session that could not be created when it was needed."""
+
+    def report(self) -> None:
+        """Log what happened since the last report."""
+
+
+class _Details:
+    """What only those sessions need that are read."""
+
+    __slots__ = ("creation", "logs_by_reference", "reference_id", "went_without_id")
+
+    def __init__(self) -> None:
+        self.creation: Creation | None = None
+        self.reference_id: str | None = None
+        self.logs_by_reference = False
+        self.went_without_id = False
+
+
+class _Once:
+    """Says a thing once in the life of the process."""
+
+    def __init__(self) -> None:
+        self.said = False
+
+    def warn_that_a_read_blocked(self) -> None:
+        if self.said or not is_event_loop_running():
+            return
+        with agreement.lock:
+            if self.said:
+                return
+            self.said = True
+        with creating():
+            logger.warning(
+                "reading the session ID blocked the event loop for a round trip to the sessions API; use"
+                " 'await acurrent_session_id()' or 'await session.aid()', or read it in a thread"
+                " (said once per process)"
+            )
+
+
+_once = _Once()
+warn_that_a_read_blocked = _once.warn_that_a_read_blocked
+
+
+class Session:
+    """The session of one scope.
+
+    Every thread and task in the scope has this same object. The first read of its ID creates the session
+    on the server, simultaneous readers wait for it, later ones get it from memory. A creation that failed
+    is not remembered: a later read tries again.
+
+    Attributes:
+        manager: the manager of the scope.
+    """
+
+    # Defaults of the class and no constructor: a handle is made for every request, and most are never read.
+    manager: SessionSource
+    _id: str | None = None
+    _details: _Details | None = None
+    #: The session of another manager around this one.
+    _outer: Session | None = None
+    #: What was current before, set once a scope was not left in order.
+    _left_for: Session | None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._id or 'not created'}>"
+
+    @property
+    def key(self) -> str | None:
+        """The conversation key, ``None`` where the scope has none."""
+        return None
+
+    @property
+    def id(self) -> str | None:
+        """The ``sesh_...`` ID; the first read creates the session.
+
+        ``None`` where it could not be created, and inside the creation itself (a logging handler that
+        sees a record of it).
+
+        Raises:
+            HLSessionsError: it could not be created, and the manager has ``on_error="raise"``.
+        """
+        return self._id or self._ready_id() or self._read()
+
+    async def aid(self) -> str | None:
+        """Give what :attr:`id` gives, while the event loop (asyncio or trio) keeps running.
+
+        The creation goes on when the task that began it is cancelled: others may be waiting for it.
+        """
+        return self._id or self._ready_id() or await self._aread()
+
+    def peek(self) -> str | None:
+        """Give the ID if there is one already; never creates."""
+        return self._id
+
+    @property
+    def previous_id(self) -> str | None:
+        """The ID of the conversation's session before this one; ``None`` where there is none."""
+        return None
+
+    @property
+    def reference_id(self) -> str:
+        """An ID of the client's own, which exists without any call.
+
+        The conversation key where there is one, else a random one that stays the same for the scope.
+        """
+        if self.key is not None:
+            return self.key
+        with agreement.lock:
+            details = self._ensure_details()
+            if details.reference_id is None:
+                details.reference_id = uuid.uuid4().hex
+            return details.reference_id
+
+    def log_params(self) -> dict[str, str]:
+        """Give what to pass on to ``POST /logs``, reading the ID as :attr:`id` does.
+
+        Returns:
+            ``{"session_id": ...}``, or ``{"session_reference_id": ...}`` if the session could not be
+            created. The reference stays once it was given: the datapoints of one scope go to one session.
+
+        Raises:
+            HLSessionsError: as for :attr:`id`.
+        """
+        return self._log_params(None if self._logs_by_reference() else self.id)
+
+    async def alog_params(self) -> dict[str, str]:
+        """Give what :meth:`log_params` gives, while the event loop keeps running."""
+        return self._log_params(None if self._logs_by_reference() else await self.aid())
+
+    def end(self) -> None:
+        """End the conversation: the next scope with the same key starts a new session.
+
+        This handle keeps its ID. Without a key there is no conversation, and nothing to do.
+        """
+
+    def bind(self, function: Function) -> Function:
+        """Give ``function`` such that each call runs in this session, in whatever thread or context.
+
+        Args:
+            function: a function, coroutine function, generator, method, class or callable object.
+
+        Raises:
+            TypeError: it cannot be called.
+        """
+        # Loaded at first use: a program that binds and decorates nothing needs no wrapt.
+        from hl_sessions.sessions.wrapping import wrap
+
+        callee = functools.partial(function) if inspect.isclass(function) else function
+        bound: Function = wrap(callee, lambda called: call_in(called, lambda *_: (self, True)))
+        return bound
+
+    def _leave(self) -> None:
+        """Note that the scope which opened this session is left."""
+
+    def _log_params(self, session_id: str | None) -> dict[str, str]:
+        with agreement.lock:
+            session_id = session_id or self._id
+            if session_id is not None and not self._logs_by_reference():
+                return {"session_id": session_id}
+            self._log_by_reference()
+            return {"session_reference_id": self.reference_id}
+
+    def _logs_by_reference(self) -> bool:
+        return self._details is not None and self._details.logs_by_reference
+
+    def _log_by_reference(self) -> None:
+        with agreement.lock:
+            self._ensure_details().logs_by_reference = True
+
+    def _read(self) -> str | None:
+        if is_creating():
+            return self._id
+        while (joined := self._join_creation()) is not None:
+            creation, is_mine = joined
+            if is_mine:
+                try:
+                    self._carry_out(creation)
+                finally:
+                    if not creation.is_known:  # an interruption came at the worst of moments
+                        self._settle(creation, Abandoned())
+            elif not creation.wait(creation.deadline.remaining() + LONGEST_DELAY):
+                self._settle(creation, Abandoned())  # its reader was interrupted before it could say so
+            if not isinstance(creation.error, Abandoned):
+                warn_that_a_read_blocked()
+                return self._outcome(creation)
+        return self._id
+
+    async def _aread(self) -> str | None:
+        if is_creating():
+            return self._id
+        while (joined := self._join_creation()) is not None:
+            creation, is_mine = joined
+            if is_mine:
+                self._carry_out_in_thread(creation)
+            await creation.wait_in_task()
+            if not isinstance(creation.error, Abandoned):
+                return self._outcome(creation)
+        return self._id
+
+    def _ready_id(self) -> str | None:
+        """Get an ID without waiting, if one is ready and none is under way."""
+        return None
+
+    def _keep(self, session_id: str) -> str:
+        """Keep an ID as that of this session, unless there is one already; give the one that is.
+
+        The caller holds the lock. What is set is a plain attribute, which is read fastest ever after.
+        """
+        if self._id is None:
+            self._id = session_id
+        return self._id
+
+    def _refusal(self) -> HLSessionsError | None:
+        """The error with which :meth:`_create_id` would fail without waiting, ``None`` if it would wait."""
+        return self.manager.refusal()
+
+    def _create_id(self, deadline: Deadline) -> str:
+        return self.manager.create_session_id(deadline)
+
+    def _ensure_details(self) -> _Details:
+        if self._details is None:
+            self._details = _Details()
+        return self._details
+
+    def _join_creation(self) -> tuple[Creation, bool] | None:
+        """Join the creation under way, or begin one and be its creator; ``None`` if there is an ID."""
+        with agreement.lock:
+            if self._id is not None:
+                return None
+            under_way = None if self._details is None else self._details.creation
+            # A creation that was under way when this process was forked goes on in the parent only.
+            if under_way is not None and under_way.process == os.getpid():
+                return under_way, False
+            creation = self._ensure_details().creation = Creation(self.manager.deadline())
+            return creation, True
+
+    def _carry_out(self, creation: Creation, *, is_of_reader: bool = True) -> None:
+        try:
+            with creating():
+                session_id = self._create_id(creation.deadline)
+        except BaseException as error:
+            if isinstance(error, Exception) and not (is_of_reader and is_interruption(error)):
+                self._settle(creation, error)  # every reader is told
+            else:
+                self._settle(creation, Abandoned())
+                raise
+        else:
+            self._settle(creation, session_id)
+        finally:
+            # Only now: the handler that emits a report may hold its lock and wait for this creation.
+            with creating():
+                self.manager.report()
+
+    def _carry_out_in_thread(self, creation: Creation) -> None:
+        refusal = self._refusal()
+        if refusal is not None:  # no thread is needed, which would have to be free
+            self._settle(creation, refusal)
+            return
+        try:
+            self.manager.workers.submit(functools.partial(self._carry_out, creation, is_of_reader=False))
+        except RuntimeError as error:  # the interpreter is shutting down
+            self._settle(creation, APIConnectionError(f"no thread to create a session in: {error}"))
+            logger.warning("a session could not be created: %s", error)
+
+    def _settle(self, creation: Creation, outcome: str | Exception) -> None:
+        with agreement.lock:
+            details = self._ensure_details()
+            if details.creation is creation:
+                details.creation = None
+            if isinstance(outcome, str):
+                outcome = self._keep(outcome)
+            elif not (details.went_without_id or isinstance(outcome, Abandoned)):
+                details.went_without_id = True
+                self.manager.count_session_without_id()
+        if isinstance(outcome, str):
+            creation.set(outcome)
+        else:
+            creation.set_error(outcome)
+
+    def _outcome(self, creation: Creation) -> str | None:
+        if creation.error is None or self.manager.raises_errors:
+            return creation.get()
+        return None
+
+
+class _ReadySession(Session):
+    """The session of one scope of a manager that keeps some ready."""
+
+    _ready_sessions: ReadySessions
+
+    @property
+    def id(self) -> str | None:
+        """The ``sesh_...`` ID; the first read takes a session that is ready, or creates one."""
+        if self._id is not None or self._details is not None:
+            return super().id
+        # Almost every first read goes no further than here: on a machine that was idle just before, it is not
+        # the steps that take the time but how much code and data they touch.
+        ready_sessions = self._ready_sessions
+        try:
+            taken = ready_sessions.ready.popleft()
+        except IndexError:
+            taken = None
+        if taken is not None and ready_sessions.polling and monotonic() < taken[1]:
+            kept: str = self.__dict__.setdefault("_id", taken[0])  # in one step, as here is no lock
+            if kept is not taken[0]:
+                ready_sessions.ready.appendleft(taken)  # another reader was faster
+            return kept
+        return ready_sessions.take_with_care(taken, self._keep) or self._read()
+
+    def _ready_id(self) -> str | None:
+        if self._details is not None and self._details.creation is not None:
+            return None
+        return self._ready_sessions.take(self._keep)
+
+    def _keep(self, session_id: str) -> str:
+        # In one step, as readers that take what is ready hold no lock.
+        kept: str = self.__dict__.setdefault("_id", session_id)
+        return kept
+
+
+def session_type(manager: SessionSource) -> type[Session]:
+    """Give the class of the handles of a manager, which are made without an argument."""
+    attributes: dict[str, Any] = {"__doc__": Session.__doc__, "manager": manager}
+    if manager.ready_sessions is None:
+        return type("Session", (Session,), attributes)
+    attributes["_ready_sessions"] = manager.ready_sessions
+    return type("Session", (_ReadySession,), attributes)

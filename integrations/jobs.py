@@ -1,0 +1,73 @@
+"""The session of whoever sends a job, on its way to the worker that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from hl_sessions.client.answers import is_session_id
+from hl_sessions.errors import HLSessionsError
+from hl_sessions.sessions.creation import agreement
+
+if TYPE_CHECKING:
+    from hl_sessions.sessions.session import Session, SessionSource
+
+__all__ = ["CARRIED", "carried", "carried_session"]
+
+#: The name under which a job holds its session.
+CARRIED = "hl_sessions"
+
+MAX_REFERENCE_LENGTH = 256  # characters, as many as a conversation key may have
+
+
+def carried(session: Session) -> dict[str, str]:
+    """Give what a job takes along of a session, which is created if need be.
+
+    Returns:
+        The ID, and where ``session.log_params()`` gives it the reference ID. It never raises: where the
+        session could not be created, the job is sent all the same, and logs by the reference ID as its
+        sender does from now on.
+    """
+    try:
+        session_id = session.peek() if session._logs_by_reference() else session.id
+    except HLSessionsError:
+        session_id = None
+    params = session._log_params(session_id)
+    return params if session_id is None else {"session_id": session_id, **params}
+
+
+def carried_session(manager: SessionSource, carried: object) -> Session | None:
+    """Give a handle of the session that a job has taken along.
+
+    Args:
+        manager: the manager of the handle.
+        carried: what the job holds.
+
+    Returns:
+        A handle that has the ID, and whose ``log_params()`` give the reference ID where the sender's do.
+        ``None`` if the job has none: it was sent outside every scope, or what it holds does not come from
+        :func:`carried`.
+    """
+    if not isinstance(carried, Mapping) or not carried:
+        return None
+    if not all(name in _IS_VALID and _IS_VALID[name](value) for name, value in carried.items()):
+        return None
+    session = manager.new_session()
+    with agreement.lock:
+        if "session_id" in carried:
+            session._keep(carried["session_id"])
+        if "session_reference_id" in carried:
+            session._ensure_details().reference_id = carried["session_reference_id"]
+            session._log_by_reference()
+    return session
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str) and is_session_id(value)
+
+
+def _is_reference_id(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_REFERENCE_LENGTH
+
+
+_IS_VALID = {"session_id": _is_id, "session_reference_id": _is_reference_id}

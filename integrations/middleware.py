@@ -1,0 +1,95 @@
+"""What the middlewares of ASGI and WSGI have in common: their options, and the headers that they add."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict
+
+import hl_sessions.client.transport  # noqa: F401 - loaded here, so that no request waits for it
+from hl_sessions.integrations.cookies import BrowserSession, SignedCookie
+from hl_sessions.integrations.incoming import incoming
+from hl_sessions.manager import SessionManager, checked_manager
+from hl_sessions.process.checks import checked_header_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from hl_sessions.integrations.incoming import Key, Trust
+    from hl_sessions.sessions.session import Session
+
+__all__ = ["MiddlewareOptions", "SessionMiddleware"]
+
+_SET_COOKIE = "Set-Cookie"
+
+
+class MiddlewareOptions(TypedDict, total=False):
+    """What every middleware takes by keyword.
+
+    - ``key``: where the conversation key of a request is: ``header(...)``, ``path_param(...)``,
+      ``query(...)``, ``json_field(...)``, or a function of the request that returns it, called at the first
+      read; ``None`` (default): each request has a session of its own. The request is that of the framework:
+      the ASGI scope, the WSGI environment, or the request object of Starlette or Flask.
+    - ``cookie``: carries the conversation of a browser, instead of ``key``.
+    - ``response_header``: the name of a header that tells the client the session ID, if there is one when
+      the response starts or the WebSocket is accepted; ``None`` (default): no header.
+    - ``trust``: whose session IDs in the headers ``baggage`` or ``X-Session-ID`` are joined: networks of
+      direct peers, a :class:`~hl_sessions.carrying.SharedSecret`, or a function of the request; ``None``
+      (default): nobody's.
+    """
+
+    key: Key | None
+    cookie: SignedCookie | None
+    response_header: str | None
+    trust: Trust | None
+
+
+class SessionMiddleware:
+    """The options of a middleware, checked.
+
+    Args:
+        manager: opens the sessions; ``None``: the one of :func:`hl_sessions.configure`.
+        key: as the other options, see :class:`MiddlewareOptions`.
+
+    Raises:
+        ConfigurationError: an option is wrong, or ``key`` and ``cookie`` were both given.
+    """
+
+    def __init__(
+        self,
+        manager: SessionManager | None,
+        *,
+        key: Key | None = None,
+        cookie: SignedCookie | None = None,
+        response_header: str | None = None,
+        trust: Trust | None = None,
+    ) -> None:
+        self._manager = checked_manager(manager)
+        self._response_header = (
+            None if response_header is None else checked_header_name("response_header", response_header)
+        )
+        self._incoming = incoming(key, cookie, trust)
+
+    def _headers_to_add(
+        self, session: Session, present: Callable[[], Iterable[tuple[str, str]]]
+    ) -> list[tuple[str, str]]:
+        """Return the headers that a response lacks, none where the session has no ID.
+
+        Args:
+            session: the session of the request.
+            present: returns the headers that the response has.
+        """
+        wanted, name, session_id = [], self._response_header, session.peek()
+        if name is not None and session_id is not None:
+            wanted.append((name, session_id))
+        cookie = session.set_cookie() if isinstance(session, BrowserSession) else None
+        if cookie is not None:
+            wanted.append((_SET_COOKIE, cookie))
+        if not wanted:
+            return wanted
+        there = {(name.lower(), value) for name, value in present()}
+        # Cookies stand beside one another; of any other header there is one.
+        names = {name for name, _ in there} - {_SET_COOKIE.lower()}
+        return [
+            (name, value)
+            for name, value in wanted
+            if name.lower() not in names and (name.lower(), value) not in there
+        ]

@@ -1,0 +1,74 @@
+"""A request, whichever gateway it came through."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, MutableMapping
+
+__all__ = ["Request"]
+
+
+class Request(ABC):
+    """A request, as its gateway has it.
+
+    Args:
+        scope: what the gateway says of it.
+        make_native: makes the request object of the framework.
+    """
+
+    def __init__(
+        self, scope: MutableMapping[str, Any], make_native: Callable[[MutableMapping[str, Any]], Any]
+    ) -> None:
+        self._scope = scope
+        self._make_native = make_native
+        self._body = b""
+
+    @property
+    def native(self) -> Any:
+        """The request object of the framework, which functions of the user are given."""
+        return self._make_native(self._scope)
+
+    @property
+    def json(self) -> object:
+        """Its body, ``None`` if that is no JSON, or longer than the key allows."""
+        try:
+            return json.loads(self._body)
+        except (ValueError, RecursionError):
+            return None
+
+    def is_json(self) -> bool:
+        """Whether it says that its body is JSON."""
+        media_type = self.content_type.partition(";")[0].strip().lower()
+        return media_type == "application/json" or media_type.endswith("+json")
+
+    @property
+    @abstractmethod
+    def content_type(self) -> str:
+        """What it says its body is, empty if nothing."""
+
+    @property
+    @abstractmethod
+    def peer(self) -> str:
+        """The address that it comes from, empty if that is unknown."""
+
+    @property
+    @abstractmethod
+    def is_secure(self) -> bool:
+        """Whether it came by HTTPS."""
+
+    @property
+    @abstractmethod
+    def query_string(self) -> bytes:
+        """What follows the ``?``."""
+
+    @abstractmethod
+    def headers(self, name: str) -> list[str]:
+        """The values of a header."""
+
+    @abstractmethod
+    def path_param(self, name: str) -> object:
+        """A parameter of the route, once the application has found the route."""
