@@ -21,8 +21,8 @@ from telegram import Update
 from telegram.ext import Application
 
 from hl_sessions.defaults import default_manager
-from tests.core.conftest import wait_until
 from tests.examples.chat_cloud import ChatCloud, discord_message
+from tests.waiting import wait_until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

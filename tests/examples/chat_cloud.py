@@ -4,7 +4,7 @@ import json
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from tests.conftest import Answer, Request, SessionsAPI
+from tests.sessions_api import Answer, Request, SessionsAPI
 
 USER = {"id": "7", "username": "ann", "discriminator": "0", "avatar": None, "global_name": None}
 BOT_USER = {**USER, "id": "8", "username": "bot", "bot": True}

@@ -14,10 +14,10 @@ import hl_sessions.manager
 from hl_sessions.defaults import default_manager
 from hl_sessions.server.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
-from tests.conftest import Answer, Request, SessionsAPI
-from tests.core.conftest import wait_until
 from tests.examples.bots import Bot, DiscordBot, SlackAsyncBot, SlackBot, TelegramBot
 from tests.examples.chat_cloud import ChatCloud
+from tests.sessions_api import Answer, Request, SessionsAPI
+from tests.waiting import wait_until
 
 pytestmark = [
     # What discord.py uses of Python is deprecated there.

@@ -11,7 +11,7 @@ import uvicorn
 
 import hl_sessions.defaults
 from hl_sessions import SessionManager, current_session
-from tests.conftest import SessionsAPI
+from tests.sessions_api import SessionsAPI
 
 Address = tuple[str, int]
 ServeASGI = Callable[..., Address]

@@ -29,8 +29,8 @@ from hl_sessions import (
     current_session_id,
 )
 from hl_sessions.integrations.asgi import HLSessionMiddleware
-from tests.conftest import SessionsAPI
 from tests.integrations.conftest import SESSION_ID, ServeASGI, get_raw, headers_named, send_raw
+from tests.sessions_api import SessionsAPI
 
 Message = MutableMapping[str, Any]
 BACKENDS = ["asyncio", "trio"]

@@ -15,8 +15,8 @@ from hl_sessions import SessionManager, acurrent_session_id
 from hl_sessions.carrying import SharedSecret
 from hl_sessions.integrations.httpx import propagate
 from hl_sessions.integrations.starlette import HLSessionMiddleware
-from tests.conftest import SessionsAPI
 from tests.integrations.conftest import ServeASGI
+from tests.sessions_api import SessionsAPI
 
 SECRET = SharedSecret("a secret of many characters")
 OTHER_SECRET = SharedSecret("another secret of many characters")

@@ -15,8 +15,8 @@ from redis import Redis
 
 from hl_sessions import ConfigurationError, SessionManager
 from hl_sessions.integrations.celery import connect, disconnect
-from tests.conftest import Answer, SessionsAPI
 from tests.integrations.celery_application import make_app
+from tests.sessions_api import Answer, SessionsAPI
 
 POOLS = ["prefork", "threads", "gevent"]
 DEADLINE = 45  # seconds

@@ -10,8 +10,8 @@ from starlette.testclient import TestClient
 
 from hl_sessions import Session, SessionManager, acurrent_session_id, current_session, current_session_id
 from hl_sessions.integrations.starlette import HLSessionMiddleware, get_session
-from tests.conftest import SessionsAPI
 from tests.integrations.conftest import SESSION_ID
+from tests.sessions_api import SessionsAPI
 
 BACKENDS = ["asyncio", "trio"]
 HEADER = "X-Session-ID"

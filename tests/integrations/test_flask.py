@@ -21,8 +21,8 @@ from hl_sessions import (
     current_session_id,
 )
 from hl_sessions.integrations.flask import HLSessions
-from tests.conftest import SessionsAPI
 from tests.integrations.conftest import SESSION_ID
+from tests.sessions_api import SessionsAPI
 
 HEADER = "X-Session-ID"
 KEY = "hl_sk_top-secret-0123"

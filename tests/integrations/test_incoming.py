@@ -41,7 +41,7 @@ from hl_sessions.integrations import asgi, starlette, wsgi
 from hl_sessions.integrations.asgi import SignedCookie, header, json_field, path_param, query
 from hl_sessions.integrations.flask import HLSessions
 from hl_sessions.stores import MemoryStore
-from tests.conftest import SessionsAPI
+from tests.sessions_api import SessionsAPI
 
 SECRET = "a secret of many characters"
 OTHER_SECRET = "another secret of many characters"

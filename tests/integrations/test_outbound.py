@@ -20,7 +20,7 @@ from hl_sessions.carrying import SharedSecret
 from hl_sessions.carrying.headers import session_ids
 from hl_sessions.integrations import httpx as httpx_integration
 from hl_sessions.integrations import requests as requests_integration
-from tests.conftest import Answer, Request, SessionsAPI
+from tests.sessions_api import Answer, Request, SessionsAPI
 
 SECRET = SharedSecret("a secret of two services")
 

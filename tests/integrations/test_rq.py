@@ -15,9 +15,9 @@ from rq.job import Job, JobStatus
 
 from hl_sessions import SessionManager, current_session_id
 from hl_sessions.integrations.rq import SessionJob
-from tests.conftest import Answer, SessionsAPI
-from tests.core.conftest import wait_until
 from tests.integrations.rq_jobs import describe, note, read
+from tests.sessions_api import Answer, SessionsAPI
+from tests.waiting import wait_until
 
 DEADLINE = 45  # seconds
 

@@ -23,8 +23,8 @@ from starlette.websockets import WebSocket
 from hl_sessions import Session, SessionManager, acurrent_session_id, current_session, current_session_id
 from hl_sessions.integrations import asgi
 from hl_sessions.integrations.starlette import HLSessionMiddleware
-from tests.conftest import SessionsAPI
 from tests.integrations.conftest import SESSION_ID, ServeASGI, get_raw, headers_named
+from tests.sessions_api import SessionsAPI
 
 BACKENDS = ["asyncio", "trio"]
 HEADER = "X-Session-ID"

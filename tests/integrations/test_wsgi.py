@@ -12,8 +12,8 @@ import pytest
 
 from hl_sessions import ConfigurationError, SessionManager, configure, current_session, current_session_id
 from hl_sessions.integrations.wsgi import HLSessionMiddleware
-from tests.conftest import SessionsAPI
 from tests.integrations.conftest import SESSION_ID
+from tests.sessions_api import SessionsAPI
 
 Application = Callable[..., Iterable[bytes]]
 HEADER = "X-Session-ID"

@@ -19,9 +19,9 @@ import waitress.server  # type: ignore[import-untyped]
 from werkzeug.serving import make_server
 
 from hl_sessions import configure
-from tests.conftest import SessionsAPI
 from tests.integrations import wsgi_application
 from tests.integrations.conftest import SESSION_ID, Address, get_raw, headers_named
+from tests.sessions_api import SessionsAPI
 
 HERE = Path(__file__).parent
 KINDS = ["list", "lists", "sized", "generator", "closing", "file", "write", "empty", "error"]

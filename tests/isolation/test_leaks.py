@@ -22,8 +22,8 @@ from hl_sessions.integrations.asgi import HLSessionMiddleware as ASGIMiddleware
 from hl_sessions.integrations.wsgi import HLSessionMiddleware as WSGIMiddleware
 from hl_sessions.process.worker_threads import MAX_WORKERS
 from hl_sessions.stores import MemoryStore
-from tests.conftest import SessionsAPI
 from tests.isolation.conftest import CountingClient
+from tests.sessions_api import SessionsAPI
 
 # Objects, which the interpreter counts by itself, all but the largest buffers: tracing would take three times
 # as long. What one scope in a hundred, one session in twenty, or a manager leaves behind is more; the free

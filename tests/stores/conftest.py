@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from hl_sessions.stores import ConversationStore, MemoryStore, RedisStore, SQLiteStore
-from tests.conftest import valkey_server
+from tests.servers import valkey_server
 
 # Stores that other processes see, too; "old redis" where there is a wheel of it.
 OUTSIDE = ["sqlite", "valkey", "valkey cluster", *(["old redis"] if sys.version_info < (3, 13) else [])]

@@ -8,7 +8,7 @@ import pytest
 
 from hl_sessions import ConfigurationError, SessionManager
 from hl_sessions.stores import MemoryStore
-from tests.conftest import SessionsAPI
+from tests.sessions_api import SessionsAPI
 
 
 def put(store: MemoryStore, key: str, session_id: str) -> None:

@@ -19,7 +19,8 @@ import pytest
 import hl_sessions.conversations.keeper
 from hl_sessions import SessionManager, current_session_id
 from hl_sessions.stores import ConversationStore, RedisStore, SQLiteStore
-from tests.conftest import Answer, Request, SessionsAPI, create_sessions, valkey_server
+from tests.servers import valkey_server
+from tests.sessions_api import Answer, Request, SessionsAPI, create_sessions
 from tests.stores.conftest import OUTSIDE
 
 PROCESSES = 16

@@ -10,7 +10,7 @@ import redis
 
 from hl_sessions import ConfigurationError, SessionManager
 from hl_sessions.stores import ConversationStore, MemoryStore, RedisStore, SQLiteStore
-from tests.conftest import SessionsAPI
+from tests.sessions_api import SessionsAPI
 
 PASSWORD = "pass-word-1234"
 

@@ -23,8 +23,10 @@ from hl_sessions import (
     SessionsClient,
 )
 from hl_sessions.client.answers import Response
-from tests.conftest import Answer, Request, SessionsAPI, new_session_id
-from tests.core.conftest import API_KEY, Call, FaultServer, Play, Wire, ends_within, in_threads
+from tests.client.conftest import API_KEY, Call
+from tests.faults import FaultServer, Play, Wire
+from tests.sessions_api import Answer, Request, SessionsAPI, new_session_id
+from tests.waiting import ends_within, in_threads
 
 SESSION_ID = "sesh_AAAAAAAAAAAAAAAAAAAA"
 CREATED = b'HTTP/1.1 201 Created\r\nContent-Length: 35\r\n\r\n{"id": "sesh_AAAAAAAAAAAAAAAAAAAA"}'

@@ -22,8 +22,8 @@ from hl_sessions import (
 from hl_sessions.defaults import _default, default_manager
 from hl_sessions.manager import DEFAULT_BASE_URL
 from hl_sessions.stores import MemoryStore
-from tests.conftest import SessionsAPI
-from tests.core.conftest import in_threads
+from tests.sessions_api import SessionsAPI
+from tests.waiting import in_threads
 
 Managers = Callable[..., SessionManager]
 KEY = "hl_sk_secret"
@@ -171,8 +171,11 @@ class TestClose:
         """A process that never closes its manager ends in silence."""
         code = (
             "import asyncio, hl_sessions as hl\n"
+            "async def read(session):\n"
+            "    asyncio.get_running_loop().slow_callback_duration = 60  # or a busy machine is told of\n"
+            "    return await session.aid()\n"
             "with hl.configure().session() as session:\n"
-            "    print(asyncio.run(session.aid()))\n"
+            "    print(asyncio.run(read(session)))\n"
         )
         environment = {**os.environ, "HL_SESSIONS_BASE_URL": sessions_api.base_url}
         process = subprocess.run(

@@ -12,8 +12,8 @@ import pytest
 
 from hl_sessions import SessionManager, acurrent_session_id
 from hl_sessions.stores import Conversation, MemoryStore
-from tests.conftest import SessionsAPI
-from tests.core.conftest import FaultServer, Gate, Play
+from tests.faults import FaultServer, Play
+from tests.sessions_api import Gate, SessionsAPI
 
 LOOPS: list[Any] = [
     pytest.param(("asyncio", {}), id="asyncio"),

@@ -18,18 +18,9 @@ from hl_sessions.availability.outage import CALM, FIRST_COOL_OFF
 from hl_sessions.availability.reports import Reports
 from hl_sessions.client.deadline import Deadline
 from hl_sessions.process.worker_threads import MAX_WORKERS
-from tests.conftest import Answer, SessionsAPI, create_sessions
-from tests.core.conftest import (
-    FaultServer,
-    Gate,
-    Play,
-    StillClock,
-    Wire,
-    ends_within,
-    fail,
-    in_threads,
-    wait_until,
-)
+from tests.faults import FaultServer, Play, Wire
+from tests.sessions_api import Answer, Gate, SessionsAPI, create_sessions, fail
+from tests.waiting import StillClock, ends_within, in_threads, wait_until
 
 Managers = Callable[..., SessionManager]
 TASKS = 40  # more than there are worker threads

@@ -14,8 +14,10 @@ from hl_sessions import (
     RateLimitError,
     SessionsClient,
 )
-from tests.conftest import Answer, SessionsAPI
-from tests.core.conftest import Call, FaultServer, Play, Wire, ends_within
+from tests.client.conftest import Call
+from tests.faults import FaultServer, Play, Wire
+from tests.sessions_api import Answer, SessionsAPI
+from tests.waiting import ends_within
 
 SESSION_ID = "sesh_AAAAAAAAAAAAAAAAAAAA"
 CREATED = b'HTTP/1.1 201 Created\r\nContent-Length: 35\r\n\r\n{"id": "%s"}' % SESSION_ID.encode()

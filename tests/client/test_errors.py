@@ -27,8 +27,9 @@ from hl_sessions import (
     SessionsClient,
     ValidationError,
 )
-from tests.conftest import Answer, SessionsAPI
-from tests.core.conftest import API_KEY, Call, FaultServer, Play, Wire
+from tests.client.conftest import API_KEY, Call
+from tests.faults import FaultServer, Play, Wire
+from tests.sessions_api import Answer, SessionsAPI
 
 STATUSES = {
     300: APIStatusError,

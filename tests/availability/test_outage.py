@@ -11,8 +11,8 @@ import hl_sessions.availability.outage
 from hl_sessions import APIConnectionError, ServerError, SessionManager
 from hl_sessions.availability.circuit_breaker import FAILURES_TO_OPEN
 from hl_sessions.availability.outage import FIRST_COOL_OFF, LONGEST_COOL_OFF
-from tests.conftest import SessionsAPI, create_sessions
-from tests.core.conftest import Gate, StillClock, fail, in_threads, wait_until
+from tests.sessions_api import Gate, SessionsAPI, create_sessions, fail
+from tests.waiting import StillClock, in_threads, wait_until
 
 Managers = Callable[..., SessionManager]
 

@@ -9,8 +9,7 @@ import pytest
 from hl_sessions import SessionManager
 from hl_sessions.integrations.jobs import carried, carried_session
 from hl_sessions.stores import MemoryStore
-from tests.conftest import SessionsAPI
-from tests.core.conftest import fail
+from tests.sessions_api import SessionsAPI, fail
 
 SESSION_ID = "sesh_0123-Az_"
 

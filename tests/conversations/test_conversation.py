@@ -19,8 +19,8 @@ from hl_sessions import SessionManager, acurrent_session_id, current_session_id,
 from hl_sessions.availability.outage import CALM, FIRST_COOL_OFF
 from hl_sessions.process.worker_threads import MAX_WORKERS
 from hl_sessions.stores import Conversation, ConversationStore, MemoryStore
-from tests.conftest import SessionsAPI, create_sessions
-from tests.core.conftest import Gate, StillClock, fail, in_threads, wait_until, waiting_threads
+from tests.sessions_api import Gate, SessionsAPI, create_sessions, fail
+from tests.waiting import StillClock, in_threads, wait_until, waiting_threads
 
 Managers = Callable[..., SessionManager]
 

@@ -13,8 +13,8 @@ import trio
 
 from hl_sessions import SessionManager, acurrent_session_id, current_session, current_session_id
 from hl_sessions.scopes.scope import Scope
-from tests.conftest import SessionsAPI
-from tests.core.conftest import in_threads
+from tests.sessions_api import SessionsAPI
+from tests.waiting import in_threads
 
 Managers = Callable[..., SessionManager]
 

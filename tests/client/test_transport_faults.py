@@ -16,8 +16,10 @@ from hl_sessions import (
     InvalidResponseError,
     SessionsClient,
 )
-from tests.conftest import SessionsAPI
-from tests.core.conftest import API_KEY, Call, FaultServer, Play, Resolver, Wire, ends_within
+from tests.client.conftest import API_KEY, Call
+from tests.faults import FaultServer, Play, Resolver, Wire
+from tests.sessions_api import SessionsAPI
+from tests.waiting import ends_within
 
 TIMEOUT = 0.2  # seconds
 

@@ -20,7 +20,7 @@ from hl_sessions import (
     current_session,
     current_session_id,
 )
-from tests.conftest import SessionsAPI
+from tests.sessions_api import SessionsAPI
 
 Bind = Callable[..., Any]
 

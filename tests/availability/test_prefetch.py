@@ -17,9 +17,10 @@ import hl_sessions.availability.ready_sessions
 import hl_sessions.sessions.session
 from hl_sessions import ConfigurationError, Session, SessionManager
 from hl_sessions.availability.ready_sessions import MAX_AGE
-from tests.conftest import Answer, Request, SessionsAPI, create_sessions
-from tests.core.conftest import FaultServer, Gate, Play, StillClock, Wire, fail, in_threads, wait_until
-from tests.core.test_client_fork import exit_code_of_child
+from tests.client.test_client_fork import exit_code_of_child
+from tests.faults import FaultServer, Play, Wire
+from tests.sessions_api import Answer, Gate, Request, SessionsAPI, create_sessions, fail
+from tests.waiting import StillClock, in_threads, wait_until
 
 Managers = Callable[..., SessionManager]
 LIMIT = 8

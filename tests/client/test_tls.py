@@ -9,8 +9,10 @@ import pytest
 import trustme
 
 from hl_sessions import APIConnectionError, APITimeoutError, SessionsClient
-from tests.conftest import SessionsAPI
-from tests.core.conftest import API_KEY, Call, FaultServer, Play, Wire, ends_within
+from tests.client.conftest import API_KEY, Call
+from tests.faults import FaultServer, Play, Wire
+from tests.sessions_api import SessionsAPI
+from tests.waiting import ends_within
 
 TIMEOUT = 0.3  # seconds
 BODY = b'{"id": "sesh_AAAAAAAAAAAAAAAAAAAA"}'

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from hl_sessions import SessionsClient
-from tests.conftest import SessionsAPI
+from tests.sessions_api import SessionsAPI
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork"),

@@ -19,8 +19,8 @@ import trio
 
 from hl_sessions import Session, SessionManager, configure, current_session, current_session_id, with_session
 from hl_sessions.defaults import _default
-from tests.conftest import SessionsAPI
-from tests.core.conftest import in_threads
+from tests.sessions_api import SessionsAPI
+from tests.waiting import in_threads
 
 Managers = Callable[..., SessionManager]
 

@@ -18,9 +18,9 @@ from urllib.request import urlopen
 import pytest
 
 from hl_sessions import SessionManager, SessionThreadPoolExecutor, current_session_id
-from tests.conftest import SessionsAPI, create_sessions
-from tests.core.conftest import Gate, fail, in_threads, wait_until
-from tests.core.test_client_fork import exit_code_of_child
+from tests.client.test_client_fork import exit_code_of_child
+from tests.sessions_api import Gate, SessionsAPI, create_sessions, fail
+from tests.waiting import in_threads, wait_until
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork"),

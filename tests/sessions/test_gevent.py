@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import SessionsAPI
-from tests.core.conftest import MARGIN, FaultServer, Gate, Play, in_threads
+from tests.faults import FaultServer, Play
+from tests.sessions_api import Gate, SessionsAPI
+from tests.waiting import MARGIN, in_threads
 
 BEGINNING = """
 from gevent import monkey

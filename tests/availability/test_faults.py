@@ -27,9 +27,11 @@ from hl_sessions import (
     SessionManager,
     ValidationError,
 )
-from tests.core.conftest import API_KEY, FaultServer, Play, Wire, ends_within, in_threads, wait_until
-from tests.core.test_tls import drip_a_record, speaking_tls
-from tests.core.test_transport_faults import FAULTS, then_no_more
+from tests.client.conftest import API_KEY
+from tests.client.test_tls import drip_a_record, speaking_tls
+from tests.client.test_transport_faults import FAULTS, then_no_more
+from tests.faults import FaultServer, Play, Wire
+from tests.waiting import ends_within, in_threads, wait_until
 
 TIMEOUT = 0.3  # seconds, where it is to be met
 LONG_TIMEOUT = 10  # seconds, where something else ends the call, on a busy machine too

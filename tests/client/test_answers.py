@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from hl_sessions import InvalidResponseError, SessionsClient
-from tests.conftest import Answer, SessionsAPI
-from tests.core.conftest import Call, ends_within
+from tests.client.conftest import Call
+from tests.sessions_api import Answer, SessionsAPI
+from tests.waiting import ends_within
 
 SESSION_ID = "sesh_AAAAAAAAAAAAAAAAAAAA"
 RECORD: dict[str, Any] = {

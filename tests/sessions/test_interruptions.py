@@ -10,8 +10,9 @@ import pytest
 
 from hl_sessions import APITimeoutError, Session, SessionManager
 from hl_sessions.process.reentry import creating, is_creating
-from tests.conftest import Answer, Request, SessionsAPI, create_sessions
-from tests.core.conftest import FaultServer, Gate, Play, Resolver, in_threads, wait_until, waiting_threads
+from tests.faults import FaultServer, Play, Resolver
+from tests.sessions_api import Answer, Gate, Request, SessionsAPI, create_sessions
+from tests.waiting import in_threads, wait_until, waiting_threads
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="uses signals")
 

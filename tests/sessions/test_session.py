@@ -26,8 +26,8 @@ from hl_sessions import (
     current_session_id,
 )
 from hl_sessions.client.answers import CreatedSession, Response
-from tests.conftest import Answer, Request, SessionsAPI, create_sessions
-from tests.core.conftest import Gate, fail, in_threads, wait_until, waiting_threads
+from tests.sessions_api import Answer, Gate, Request, SessionsAPI, create_sessions, fail
+from tests.waiting import in_threads, wait_until, waiting_threads
 
 Managers = Callable[..., SessionManager]
 LOOPS = pytest.mark.parametrize("run", [asyncio.run, trio.run], ids=["asyncio", "trio"])
