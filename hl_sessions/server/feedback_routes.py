@@ -6,11 +6,11 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 from pydantic import TypeAdapter
 
-from hl_sessions.server.answers import FeedbackAnswer
 from hl_sessions.server.calls import Entries, create_entries, write_for
 from hl_sessions.server.feedback_records import create_feedback
 from hl_sessions.server.openapi import body_of
-from hl_sessions.server.wire import FeedbackRequest
+from hl_sessions.server.protocol.answers import FeedbackAnswer
+from hl_sessions.server.protocol.requests import FeedbackRequest
 
 _FEEDBACK_REQUESTS: Final = TypeAdapter(Entries[FeedbackRequest])
 

@@ -8,7 +8,6 @@ from pydantic import TypeAdapter
 from sqlalchemy import ColumnElement
 
 from hl_sessions.server.access import organisation_of
-from hl_sessions.server.answers import CreatedLog, LogAnswer, LogPage
 from hl_sessions.server.calls import (
     TEXT_PATTERN,
     Entries,
@@ -29,10 +28,11 @@ from hl_sessions.server.log_creation import create_logs
 from hl_sessions.server.log_filter import FirstTime, LastTime, LogFilter
 from hl_sessions.server.log_records import delete_logs, get_log, list_logs, update_log
 from hl_sessions.server.openapi import NOT_FOUND, body_of
-from hl_sessions.server.pages import Page
+from hl_sessions.server.protocol.answers import CreatedLog, LogAnswer, LogPage
+from hl_sessions.server.protocol.paging import Page
+from hl_sessions.server.protocol.requests import LogRequest, UpdateLogRequest
+from hl_sessions.server.protocol.values import LogId, ProjectId
 from hl_sessions.server.tables import logs
-from hl_sessions.server.wire import LogRequest, UpdateLogRequest
-from hl_sessions.server.wire_values import LogId, ProjectId
 
 _LOG_REQUESTS: Final = TypeAdapter(Entries[LogRequest])
 _FILTERS: Final = {

@@ -8,8 +8,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hl_sessions.server.access_log import AccessLog
 from hl_sessions.server.exchange import Exchange, begin_exchange
-from hl_sessions.server.identifiers import SESSION, identifier_pattern
 from hl_sessions.server.metrics import Metrics
+from hl_sessions.server.protocol.identifiers import SESSION, identifier_pattern
 from hl_sessions.server.request_ids import request_id_of
 
 _SESSION_ID: Final = re.compile(identifier_pattern(SESSION))

@@ -7,8 +7,8 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from hl_sessions.server.answers import FieldProblems, Problem
-from hl_sessions.server.wire import (
+from hl_sessions.server.protocol.answers import FieldProblems, Problem
+from hl_sessions.server.protocol.requests import (
     CreateProjectRequest,
     FeedbackRequest,
     LogRequest,

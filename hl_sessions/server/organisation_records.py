@@ -5,7 +5,7 @@ from typing import Final
 
 from sqlalchemy import Connection, insert, select
 
-from hl_sessions.server.identifiers import TEAM, new_identifier
+from hl_sessions.server.protocol.identifiers import TEAM, new_identifier
 from hl_sessions.server.tables import organisations
 
 DEFAULT_ORGANISATION: Final = "default"

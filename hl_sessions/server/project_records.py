@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, delete, func, insert, select, update
 
-from hl_sessions.server.identifiers import PROJECT, new_identifier
-from hl_sessions.server.pages import Page
+from hl_sessions.server.protocol.identifiers import PROJECT, new_identifier
+from hl_sessions.server.protocol.paging import Page
 from hl_sessions.server.tables import logs, organisations, project_sessions, projects
 from hl_sessions.server.text_search import text_contains
 

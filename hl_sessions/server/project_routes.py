@@ -5,7 +5,6 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 from sqlalchemy import Connection
 
-from hl_sessions.server.answers import ProjectAnswer, ProjectPage
 from hl_sessions.server.calls import (
     PageNumberOrZero,
     PageSize,
@@ -19,7 +18,6 @@ from hl_sessions.server.calls import (
 )
 from hl_sessions.server.json_body import json_response
 from hl_sessions.server.openapi import NOT_FOUND, body_of
-from hl_sessions.server.pages import Page
 from hl_sessions.server.project_records import (
     Direction,
     ProjectOrder,
@@ -31,9 +29,11 @@ from hl_sessions.server.project_records import (
     project_exists,
     rename_project,
 )
+from hl_sessions.server.protocol.answers import ProjectAnswer, ProjectPage
+from hl_sessions.server.protocol.paging import Page
+from hl_sessions.server.protocol.requests import CreateProjectRequest, UpdateProjectRequest
+from hl_sessions.server.protocol.values import ProjectId
 from hl_sessions.server.rejections import InvalidRequestError
-from hl_sessions.server.wire import CreateProjectRequest, UpdateProjectRequest
-from hl_sessions.server.wire_values import ProjectId
 
 router: Final = APIRouter(tags=["Projects"])
 

@@ -5,14 +5,14 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 
 from hl_sessions.server.access import organisation_of
-from hl_sessions.server.answers import CreatedSession, SessionAnswer, SessionPage
 from hl_sessions.server.calls import PageNumber, PageSize, database_of, found, read_for
 from hl_sessions.server.exchange import exchange_of
 from hl_sessions.server.json_body import json_response
 from hl_sessions.server.openapi import NOT_FOUND
-from hl_sessions.server.pages import Page
+from hl_sessions.server.protocol.answers import CreatedSession, SessionAnswer, SessionPage
+from hl_sessions.server.protocol.paging import Page
+from hl_sessions.server.protocol.values import ProjectId, SessionId
 from hl_sessions.server.session_records import create_sessions, get_session, list_sessions
-from hl_sessions.server.wire_values import ProjectId, SessionId
 
 router: Final = APIRouter(tags=["Sessions"])
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Final
 from urllib.parse import urlencode
 
-from hl_sessions.server.identifiers import PROJECT, SESSION, identifier_pattern
+from hl_sessions.server.protocol.identifiers import PROJECT, SESSION, identifier_pattern
 
 _DAY: Final = timedelta(days=1)
 

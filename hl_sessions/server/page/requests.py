@@ -5,7 +5,7 @@ import re
 from fastapi import HTTPException
 from starlette.requests import Request
 
-from hl_sessions.server.identifiers import identifier_pattern
+from hl_sessions.server.protocol.identifiers import identifier_pattern
 
 
 def is_from_script(request: Request) -> bool:

@@ -8,7 +8,6 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from hl_sessions.server.identifiers import LOG, SESSION, identifier_pattern
 from hl_sessions.server.json_body import json_response
 from hl_sessions.server.log_records import get_log
 from hl_sessions.server.page import session_search
@@ -22,6 +21,7 @@ from hl_sessions.server.page.session_list import describe_sessions
 from hl_sessions.server.page.session_search import UnknownCursorError, find_sessions
 from hl_sessions.server.page.templates import render
 from hl_sessions.server.page.timeline import lay_out
+from hl_sessions.server.protocol.identifiers import LOG, SESSION, identifier_pattern
 
 
 async def show_sessions(request: Request) -> Response:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 # Pydantic needs this one before Python 3.12.
 from typing_extensions import NotRequired, TypedDict
 
-from hl_sessions.server.wire_values import Judgment
+from hl_sessions.server.protocol.values import Judgment
 
 
 class Problem(TypedDict):

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, Tag, model_validator
 
-from hl_sessions.server.wire_values import ChatMessage, Integer, JSONObject, WireModel, by_type
+from hl_sessions.server.protocol.values import ChatMessage, Integer, JSONObject, WireModel, by_type
 
 
 class _OpenModel(WireModel):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
-from hl_sessions.server.identifiers import LOG, PROJECT, SESSION, identifier_pattern
+from hl_sessions.server.protocol.identifiers import LOG, PROJECT, SESSION, identifier_pattern
 
 
 def _require_date_and_time(value: object) -> object:

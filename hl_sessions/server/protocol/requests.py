@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, model_validator
 
-from hl_sessions.server.wire_configs import Config
-from hl_sessions.server.wire_values import (
+from hl_sessions.server.protocol.configs import Config
+from hl_sessions.server.protocol.values import (
     ChatMessage,
     Count,
     Dollars,
