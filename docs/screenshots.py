@@ -18,10 +18,10 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from sqlalchemy import func, select, update
 
 from hl_sessions.demo.running import running_demo
-from hl_sessions.server.database import Database
+from hl_sessions.server.database.database import Database
+from hl_sessions.server.database.tables import logs, sessions
 from hl_sessions.server.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
-from hl_sessions.server.tables import logs, sessions
 
 FOLDER: Final = Path(__file__).parent
 

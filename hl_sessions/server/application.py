@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from hl_sessions.server.access import BASE_PATH, AccessMiddleware
 from hl_sessions.server.access_log import AccessLog
 from hl_sessions.server.body_limit import BodyLimitMiddleware
-from hl_sessions.server.database import Database
+from hl_sessions.server.database.database import Database
 from hl_sessions.server.health import health_routes
 from hl_sessions.server.key_ring import KeyRing
 from hl_sessions.server.loopback import is_loopback

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationEr
 from sqlalchemy import Connection
 
 from hl_sessions.server.access import organisation_of
-from hl_sessions.server.database import Database
+from hl_sessions.server.database.database import Database
 from hl_sessions.server.invalid_entry import InvalidEntryError
 from hl_sessions.server.json_body import json_response, read_json
 from hl_sessions.server.rejections import NOT_FOUND, InvalidRequestError

@@ -11,7 +11,7 @@ import click
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from hl_sessions.server.database_errors import is_passing
+from hl_sessions.server.database.errors import is_passing
 from hl_sessions.server.database_option import database_option, opened_database, upgrade_database, url_of
 from hl_sessions.server.exporting import count_rows, export_lines
 from hl_sessions.server.importing import LINES_AT_ONCE, Importer, InvalidLineError, numbered

@@ -7,10 +7,10 @@ import click
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
-from hl_sessions.server.database import Database
-from hl_sessions.server.database_errors import DatabaseError, cannot_open
-from hl_sessions.server.engines import open_engine
-from hl_sessions.server.migrating import upgrade
+from hl_sessions.server.database.database import Database
+from hl_sessions.server.database.engines import open_engine
+from hl_sessions.server.database.errors import DatabaseError, cannot_open
+from hl_sessions.server.database.migrating import upgrade
 from hl_sessions.server.settings import ServerSettings
 
 database_option = click.option(

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 from sqlalchemy import Connection, Insert, bindparam, delete, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from hl_sessions.server.tables import project_sessions, projects
+from hl_sessions.server.database.tables import project_sessions, projects
 
 Place: TypeAlias = tuple[str, int | None]
 """The ID of the project of a datapoint, and the sequence of its session, if it has one."""

@@ -10,7 +10,7 @@ from typing import Final
 from pydantic_core import to_json
 from sqlalchemy import Connection, RowMapping, Table, func, select
 
-from hl_sessions.server.tables import feedback, logs, organisations, projects, sessions
+from hl_sessions.server.database.tables import feedback, logs, organisations, projects, sessions
 
 EXPORTED: Final = (organisations, projects, sessions, logs, feedback)
 """The tables, each after those that it refers to."""

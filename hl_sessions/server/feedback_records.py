@@ -8,10 +8,10 @@ from typing import Any
 from pydantic_core import to_json
 from sqlalchemy import Connection, RowMapping, delete, insert, select
 
+from hl_sessions.server.database.tables import feedback, logs
 from hl_sessions.server.invalid_entry import InvalidEntryError
 from hl_sessions.server.protocol.identifiers import FEEDBACK, new_identifier
 from hl_sessions.server.protocol.requests import FeedbackRequest, LogFeedback
-from hl_sessions.server.tables import feedback, logs
 
 
 def create_feedback(

@@ -10,11 +10,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from hl_sessions.server.database import Database
-from hl_sessions.server.database_errors import DatabaseError
+from hl_sessions.server.database.database import Database
+from hl_sessions.server.database.errors import DatabaseError
+from hl_sessions.server.database.tables import organisations
 from hl_sessions.server.metrics import Metrics
 from hl_sessions.server.rejections import rejection
-from hl_sessions.server.tables import organisations
 
 LIVENESS: Final = "/healthz"
 READINESS: Final = "/readyz"

@@ -12,12 +12,12 @@ from pydantic_core import from_json, to_json
 from sqlalchemy import JSON, Connection, Float, Table, select
 from sqlalchemy.types import TypeEngine
 
-from hl_sessions.server.bulk_insert import insert_rows
+from hl_sessions.server.database.bulk_insert import insert_rows
+from hl_sessions.server.database.tables import UTCDateTime, feedback, logs, organisations, projects, sessions
 from hl_sessions.server.datapoint_counts import count_added
 from hl_sessions.server.exporting import EXPORTED, ORGANISATION, exported_columns
 from hl_sessions.server.protocol.values import Count, Dollars, in_utc
 from hl_sessions.server.session_records import find_sequences
-from hl_sessions.server.tables import UTCDateTime, feedback, logs, organisations, projects, sessions
 
 LINES_AT_ONCE: Final = 500
 """How many lines may be imported in one transaction: a server that runs waits for it."""

@@ -8,8 +8,8 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from hl_sessions.server.database import Database
-from hl_sessions.server.database_errors import DatabaseError
+from hl_sessions.server.database.database import Database
+from hl_sessions.server.database.errors import DatabaseError
 from hl_sessions.server.key_records import count_keys, hash_of_key, valid_keys
 from hl_sessions.server.organisation_records import (
     DEFAULT_ORGANISATION,

@@ -8,8 +8,8 @@ from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Column, Connection, Row, Select, Table, bindparam, select
 
+from hl_sessions.server.database.tables import logs, projects, sessions
 from hl_sessions.server.protocol.requests import LogRequest
-from hl_sessions.server.tables import logs, projects, sessions
 
 _LOOKED_UP_AT_ONCE: Final = 1000
 """How many values one query looks for; no database takes any number of them."""

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from hl_sessions.server.bulk_insert import insert_rows
+from hl_sessions.server.database.bulk_insert import insert_rows
+from hl_sessions.server.database.tables import feedback, logs, projects, sessions
 from hl_sessions.server.datapoint_counts import count_added
 from hl_sessions.server.feedback_records import feedback_values
 from hl_sessions.server.invalid_entry import InvalidEntryError
@@ -17,7 +18,6 @@ from hl_sessions.server.protocol.configs import described_config
 from hl_sessions.server.protocol.identifiers import CONFIG, LOG, PROJECT, SESSION, new_identifier
 from hl_sessions.server.protocol.requests import LogRequest
 from hl_sessions.server.session_records import find_sequences, touch_sessions
-from hl_sessions.server.tables import feedback, logs, projects, sessions
 
 _NOT_COPIED: Final = frozenset(
     {"project", "session_reference_id", "parent_reference_id", "config", "feedback"}

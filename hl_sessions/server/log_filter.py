@@ -9,9 +9,9 @@ from typing import Annotated, Any, Final
 from pydantic import BeforeValidator, WithJsonSchema
 from sqlalchemy import Column, ColumnElement, false, or_
 
+from hl_sessions.server.database.tables import logs
+from hl_sessions.server.database.text_search import json_contains, text_contains
 from hl_sessions.server.protocol.values import Timestamp
-from hl_sessions.server.tables import logs
-from hl_sessions.server.text_search import json_contains, text_contains
 
 _JSON_TO_SEARCH: Final[Sequence[Column[Any]]] = (logs.c.inputs, logs.c.messages, logs.c.output_message)
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, update
 
+from hl_sessions.server.database.tables import logs, projects, sessions
 from hl_sessions.server.datapoint_counts import count_deleted
 from hl_sessions.server.feedback_records import feedback_of
 from hl_sessions.server.log_filter import LogFilter
@@ -13,7 +14,6 @@ from hl_sessions.server.project_records import project_exists
 from hl_sessions.server.protocol.paging import Page
 from hl_sessions.server.protocol.requests import UpdateLogRequest
 from hl_sessions.server.session_records import touch_sessions
-from hl_sessions.server.tables import logs, projects, sessions
 
 PAYLOADS: Final = {
     "inputs",

@@ -23,6 +23,7 @@ from hl_sessions.server.calls import (
     refuse_other_filters,
     write_for,
 )
+from hl_sessions.server.database.tables import logs
 from hl_sessions.server.exchange import exchange_of
 from hl_sessions.server.log_creation import create_logs
 from hl_sessions.server.log_filter import FirstTime, LastTime, LogFilter
@@ -32,7 +33,6 @@ from hl_sessions.server.protocol.answers import CreatedLog, LogAnswer, LogPage
 from hl_sessions.server.protocol.paging import Page
 from hl_sessions.server.protocol.requests import LogRequest, UpdateLogRequest
 from hl_sessions.server.protocol.values import LogId, ProjectId
-from hl_sessions.server.tables import logs
 
 _LOG_REQUESTS: Final = TypeAdapter(Entries[LogRequest])
 _FILTERS: Final = {

@@ -7,7 +7,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from hl_sessions.server.database_errors import (
+from hl_sessions.server.database.errors import (
     DatabaseError,
     DatabaseFullError,
     DatabaseUnavailableError,

@@ -5,8 +5,8 @@ from typing import Final
 
 from sqlalchemy import Connection, insert, select
 
+from hl_sessions.server.database.tables import organisations
 from hl_sessions.server.protocol.identifiers import TEAM, new_identifier
-from hl_sessions.server.tables import organisations
 
 DEFAULT_ORGANISATION: Final = "default"
 """The organisation of who calls an open server, or with the key that the server was started with."""

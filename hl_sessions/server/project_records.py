@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, delete, func, insert, select, update
 
+from hl_sessions.server.database.tables import logs, organisations, project_sessions, projects
+from hl_sessions.server.database.text_search import text_contains
 from hl_sessions.server.protocol.identifiers import PROJECT, new_identifier
 from hl_sessions.server.protocol.paging import Page
-from hl_sessions.server.tables import logs, organisations, project_sessions, projects
-from hl_sessions.server.text_search import text_contains
 
 SortedBy = Literal["created_at", "updated_at", "name"]
 Direction = Literal["asc", "desc"]

@@ -9,9 +9,9 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, delete, exists, select
 
-from hl_sessions.server.database import Database
+from hl_sessions.server.database.database import Database
+from hl_sessions.server.database.tables import logs, sessions
 from hl_sessions.server.datapoint_counts import count_deleted
-from hl_sessions.server.tables import logs, sessions
 
 _SESSIONS_AT_ONCE: Final = 200
 _DATAPOINTS_AT_ONCE: Final = 500

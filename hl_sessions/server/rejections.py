@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
-from hl_sessions.server.database_errors import DatabaseFullError, DatabaseUnavailableError
+from hl_sessions.server.database.errors import DatabaseFullError, DatabaseUnavailableError
 
 NOT_FOUND: Final = "Not Found"
 

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hl_sessions.demo import command
-from hl_sessions.server.database import Database
+from hl_sessions.server.database.database import Database
 from hl_sessions.server.key_records import create_key
 from hl_sessions.server.settings import ServerSettings
 

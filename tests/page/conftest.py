@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from hl_sessions.server.database import Database
+from hl_sessions.server.database.database import Database
 from hl_sessions.server.key_records import create_key, list_keys, revoke_key
 from hl_sessions.server.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings

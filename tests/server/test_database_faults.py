@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import requests
 
-from hl_sessions.server import postgresql as postgresql_module
-from hl_sessions.server import retrying, sqlite
-from hl_sessions.server.database import Database
+from hl_sessions.server.database import postgresql as postgresql_module
+from hl_sessions.server.database import retrying, sqlite
+from hl_sessions.server.database.database import Database
 from hl_sessions.server.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 

@@ -13,13 +13,13 @@ from alembic.migration import MigrationContext
 from click.testing import CliRunner
 from sqlalchemy import Engine, inspect
 
-from hl_sessions.server import migrating
 from hl_sessions.server.command import serve
 from hl_sessions.server.data_commands import db
-from hl_sessions.server.engines import open_engine
-from hl_sessions.server.migrating import upgrade
+from hl_sessions.server.database import migrating
+from hl_sessions.server.database.engines import open_engine
+from hl_sessions.server.database.migrating import upgrade
+from hl_sessions.server.database.tables import metadata
 from hl_sessions.server.settings import ServerSettings
-from hl_sessions.server.tables import metadata
 
 
 def opened(database: str) -> Engine:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, func, literal, select, union_all
 
-from hl_sessions.server.tables import logs, projects, sessions
+from hl_sessions.server.database.tables import logs, projects, sessions
 
 SAMPLE: Final = 200
 """From how many datapoints of a span its latencies are told: the newest ones."""

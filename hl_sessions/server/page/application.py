@@ -8,7 +8,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from hl_sessions.server.database import Database
+from hl_sessions.server.database.database import Database
 from hl_sessions.server.key_ring import KeyRing
 from hl_sessions.server.page.activity_page import show_activity
 from hl_sessions.server.page.feedback_call import rate_datapoint

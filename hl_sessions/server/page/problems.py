@@ -4,7 +4,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from hl_sessions.server.database_errors import DatabaseFullError, DatabaseUnavailableError
+from hl_sessions.server.database.errors import DatabaseFullError, DatabaseUnavailableError
 from hl_sessions.server.page.filters import InvalidFilterError
 from hl_sessions.server.page.templates import render
 

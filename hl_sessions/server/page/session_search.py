@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Select, Tuple, and_, literal, or_, select, tuple_
 
+from hl_sessions.server.database.tables import logs, project_sessions, sessions
+from hl_sessions.server.database.text_search import json_contains, text_contains
 from hl_sessions.server.page.filters import Cursor, SessionFilter
-from hl_sessions.server.tables import logs, project_sessions, sessions
-from hl_sessions.server.text_search import json_contains, text_contains
 
 SIZE: Final = 50
 """How many sessions a part of the list holds."""

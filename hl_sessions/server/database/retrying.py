@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
-from hl_sessions.server.database_errors import (
+from hl_sessions.server.database.errors import (
     DatabaseFullError,
     DatabaseUnavailableError,
     UnexpectedDatabaseError,

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from alembic import context
 
-from hl_sessions.server.tables import UTCDateTime, metadata
+from hl_sessions.server.database.tables import UTCDateTime, metadata
 
 
 def _render(_kind: str, item: Any, _context: Any) -> str | Literal[False]:

@@ -4,12 +4,12 @@ from typing import Final
 
 from sqlalchemy import URL, Engine
 
-from hl_sessions.server.postgresql import (
+from hl_sessions.server.database.postgresql import (
     create_postgresql_engine,
     postgresql_for_reading,
     postgresql_for_writing,
 )
-from hl_sessions.server.sqlite import create_sqlite_engine, sqlite_for_writing
+from hl_sessions.server.database.sqlite import create_sqlite_engine, sqlite_for_writing
 
 READERS: Final = 4
 """How many transactions that read for requests may run side by side."""

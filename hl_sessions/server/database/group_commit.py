@@ -7,25 +7,35 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from hl_sessions.server.database_errors import (
+from hl_sessions.server.database.errors import (
+    DatabaseError,
     DatabaseUnavailableError,
     UnexpectedDatabaseError,
     is_full,
     is_passing,
 )
-from hl_sessions.server.observing import DatabaseObserver
-from hl_sessions.server.retrying import retrying
+from hl_sessions.server.database.retrying import retrying
 
 _LARGEST_GROUP: Final = 256
 
 Result = TypeVar("Result")
 Changes: TypeAlias = Callable[[Connection, Sequence[Any]], Sequence[Any]]
 """Makes a change for each argument, in one go. An exception among the results refuses that argument alone."""
+
+
+class DatabaseObserver(Protocol):
+    """Is told what a database has done, on whatever thread; what it does then takes no time to speak of."""
+
+    def committed(self, writes: int) -> None:
+        """Note a transaction that holds the writes of so many requests."""
+
+    def failed(self, error: DatabaseError) -> None:
+        """Note a read or a write of one request that the database did not do."""
 
 
 @dataclass(frozen=True)

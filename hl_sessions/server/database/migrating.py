@@ -9,8 +9,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
-from hl_sessions.server.database_errors import DatabaseError
-from hl_sessions.server.engines import for_writing
+from hl_sessions.server.database.engines import for_writing
+from hl_sessions.server.database.errors import DatabaseError
 
 SCRIPTS: Final = Path(__file__).with_name("migrations")
 

@@ -4,8 +4,8 @@ from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
-from hl_sessions.server.retrying import PATIENCE
-from hl_sessions.server.tables import json_for_database
+from hl_sessions.server.database.retrying import PATIENCE
+from hl_sessions.server.database.tables import json_for_database
 
 _CONNECT_TIMEOUT: Final = 3  # seconds
 _WRITES: Final = "postgresql_writes"

@@ -7,12 +7,11 @@ from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine
 
-from hl_sessions.server.database_errors import DatabaseError
-from hl_sessions.server.engines import READERS, for_reading, for_writing, open_engine
-from hl_sessions.server.group_commit import GroupCommit, durable_transaction
-from hl_sessions.server.migrating import upgrade
-from hl_sessions.server.observing import DatabaseObserver
-from hl_sessions.server.retrying import retrying
+from hl_sessions.server.database.engines import READERS, for_reading, for_writing, open_engine
+from hl_sessions.server.database.errors import DatabaseError
+from hl_sessions.server.database.group_commit import DatabaseObserver, GroupCommit, durable_transaction
+from hl_sessions.server.database.migrating import upgrade
+from hl_sessions.server.database.retrying import retrying
 
 Result = TypeVar("Result")
 Argument = TypeVar("Argument")
