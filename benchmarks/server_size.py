@@ -16,7 +16,7 @@ from benchmarks.row import OURS, SECONDS, Row, limited, within
 from benchmarks.server_load import load
 from benchmarks.server_process import serving
 from hl_sessions.server.database.database import Database
-from hl_sessions.server.organisation_records import DEFAULT_ORGANISATION, find_or_create_organisation
+from hl_sessions.server.records.organisations import DEFAULT_ORGANISATION, find_or_create_organisation
 from hl_sessions.server.settings import ServerSettings
 
 if TYPE_CHECKING:

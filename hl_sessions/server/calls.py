@@ -9,8 +9,8 @@ from sqlalchemy import Connection
 
 from hl_sessions.server.access import organisation_of
 from hl_sessions.server.database.database import Database
-from hl_sessions.server.invalid_entry import InvalidEntryError
 from hl_sessions.server.json_body import json_response, read_json
+from hl_sessions.server.records.refusals import InvalidEntryError
 from hl_sessions.server.rejections import NOT_FOUND, InvalidRequestError
 
 # Above, the offset of a page would not fit into an integer of the database.

@@ -13,11 +13,11 @@ from sqlalchemy.exc import DBAPIError
 
 from hl_sessions.server.database.errors import is_passing
 from hl_sessions.server.database_option import database_option, opened_database, upgrade_database, url_of
-from hl_sessions.server.exporting import count_rows, export_lines
-from hl_sessions.server.importing import LINES_AT_ONCE, Importer, InvalidLineError, numbered
 from hl_sessions.server.progress import progress
-from hl_sessions.server.pruning import Pruned
-from hl_sessions.server.pruning import prune as prune_database
+from hl_sessions.server.records.exporting import count_rows, export_lines
+from hl_sessions.server.records.importing import LINES_AT_ONCE, Importer, InvalidLineError, numbered
+from hl_sessions.server.records.pruning import Pruned
+from hl_sessions.server.records.pruning import prune as prune_database
 
 _UNITS: Final = {"h": "hours", "d": "days", "w": "weeks"}
 

@@ -7,10 +7,10 @@ from fastapi import APIRouter, Request, Response
 from pydantic import TypeAdapter
 
 from hl_sessions.server.calls import Entries, create_entries, write_for
-from hl_sessions.server.feedback_records import create_feedback
 from hl_sessions.server.openapi import body_of
 from hl_sessions.server.protocol.answers import FeedbackAnswer
 from hl_sessions.server.protocol.requests import FeedbackRequest
+from hl_sessions.server.records.feedback import create_feedback
 
 _FEEDBACK_REQUESTS: Final = TypeAdapter(Entries[FeedbackRequest])
 

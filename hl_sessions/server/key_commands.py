@@ -5,8 +5,8 @@ from typing import Final
 import click
 
 from hl_sessions.server.database_option import database_option, opened_database
-from hl_sessions.server.key_records import create_key, list_keys, revoke_key
-from hl_sessions.server.organisation_records import DEFAULT_ORGANISATION
+from hl_sessions.server.records.keys import create_key, list_keys, revoke_key
+from hl_sessions.server.records.organisations import DEFAULT_ORGANISATION
 
 _LONGEST_NAME: Final = 200
 

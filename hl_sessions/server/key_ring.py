@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.database.errors import DatabaseError
-from hl_sessions.server.key_records import count_keys, hash_of_key, valid_keys
-from hl_sessions.server.organisation_records import (
+from hl_sessions.server.records.keys import count_keys, hash_of_key, valid_keys
+from hl_sessions.server.records.organisations import (
     DEFAULT_ORGANISATION,
     find_or_create_organisation,
     find_organisation,

@@ -25,14 +25,14 @@ from hl_sessions.server.calls import (
 )
 from hl_sessions.server.database.tables import logs
 from hl_sessions.server.exchange import exchange_of
-from hl_sessions.server.log_creation import create_logs
-from hl_sessions.server.log_filter import FirstTime, LastTime, LogFilter
-from hl_sessions.server.log_records import delete_logs, get_log, list_logs, update_log
 from hl_sessions.server.openapi import NOT_FOUND, body_of
 from hl_sessions.server.protocol.answers import CreatedLog, LogAnswer, LogPage
 from hl_sessions.server.protocol.paging import Page
 from hl_sessions.server.protocol.requests import LogRequest, UpdateLogRequest
 from hl_sessions.server.protocol.values import LogId, ProjectId
+from hl_sessions.server.records.log_creation import create_logs
+from hl_sessions.server.records.log_filter import FirstTime, LastTime, LogFilter
+from hl_sessions.server.records.logs import delete_logs, get_log, list_logs, update_log
 
 _LOG_REQUESTS: Final = TypeAdapter(Entries[LogRequest])
 _FILTERS: Final = {

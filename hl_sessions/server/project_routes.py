@@ -18,7 +18,11 @@ from hl_sessions.server.calls import (
 )
 from hl_sessions.server.json_body import json_response
 from hl_sessions.server.openapi import NOT_FOUND, body_of
-from hl_sessions.server.project_records import (
+from hl_sessions.server.protocol.answers import ProjectAnswer, ProjectPage
+from hl_sessions.server.protocol.paging import Page
+from hl_sessions.server.protocol.requests import CreateProjectRequest, UpdateProjectRequest
+from hl_sessions.server.protocol.values import ProjectId
+from hl_sessions.server.records.projects import (
     Direction,
     ProjectOrder,
     SortedBy,
@@ -29,10 +33,6 @@ from hl_sessions.server.project_records import (
     project_exists,
     rename_project,
 )
-from hl_sessions.server.protocol.answers import ProjectAnswer, ProjectPage
-from hl_sessions.server.protocol.paging import Page
-from hl_sessions.server.protocol.requests import CreateProjectRequest, UpdateProjectRequest
-from hl_sessions.server.protocol.values import ProjectId
 from hl_sessions.server.rejections import InvalidRequestError
 
 router: Final = APIRouter(tags=["Projects"])

@@ -12,7 +12,7 @@ from hl_sessions.server.openapi import NOT_FOUND
 from hl_sessions.server.protocol.answers import CreatedSession, SessionAnswer, SessionPage
 from hl_sessions.server.protocol.paging import Page
 from hl_sessions.server.protocol.values import ProjectId, SessionId
-from hl_sessions.server.session_records import create_sessions, get_session, list_sessions
+from hl_sessions.server.records.sessions import create_sessions, get_session, list_sessions
 
 router: Final = APIRouter(tags=["Sessions"])
 

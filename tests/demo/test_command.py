@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from hl_sessions.demo import command
 from hl_sessions.server.database.database import Database
-from hl_sessions.server.key_records import create_key
+from hl_sessions.server.records.keys import create_key
 from hl_sessions.server.settings import ServerSettings
 
 Run = Callable[..., Result]

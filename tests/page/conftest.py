@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from hl_sessions.server.database.database import Database
-from hl_sessions.server.key_records import create_key, list_keys, revoke_key
+from hl_sessions.server.records.keys import create_key, list_keys, revoke_key
 from hl_sessions.server.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 

@@ -93,7 +93,7 @@ projects = Table(
     Column("name", String, nullable=False),
     Column("created_at", UTCDateTime, nullable=False),
     Column("updated_at", UTCDateTime, nullable=False),
-    # Counted along, as to count anew takes the longer the more there are: see ``datapoint_counts``.
+    # Counted along, as to count anew takes the longer the more there are: see ``records.counts``.
     Column("datapoints_count", BigInteger, nullable=False, server_default="0"),
     Column("sessions_count", BigInteger, nullable=False, server_default="0"),
     UniqueConstraint("organisation_id", "name", name="project_names"),

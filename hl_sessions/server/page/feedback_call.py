@@ -9,12 +9,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from hl_sessions.server.database.tables import feedback, logs
-from hl_sessions.server.feedback_records import add_feedback
 from hl_sessions.server.page.requests import identifier_in, is_from_script
 from hl_sessions.server.page.session_detail import RATER, RATING
 from hl_sessions.server.protocol.identifiers import LOG
 from hl_sessions.server.protocol.requests import LogFeedback
-from hl_sessions.server.session_records import touch_sessions
+from hl_sessions.server.records.feedback import add_feedback
+from hl_sessions.server.records.sessions import touch_sessions
 
 RATINGS: Final = ("good", "bad", "none")
 """What a click can mean; the last one takes back an earlier one."""

@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from hl_sessions.server.json_body import json_response
-from hl_sessions.server.log_records import get_log
 from hl_sessions.server.page import session_search
 from hl_sessions.server.page.conversation import tell
 from hl_sessions.server.page.filters import Cursor, SessionFilter
@@ -22,6 +21,7 @@ from hl_sessions.server.page.session_search import UnknownCursorError, find_sess
 from hl_sessions.server.page.templates import render
 from hl_sessions.server.page.timeline import lay_out
 from hl_sessions.server.protocol.identifiers import LOG, SESSION, identifier_pattern
+from hl_sessions.server.records.logs import get_log
 
 
 async def show_sessions(request: Request) -> Response:

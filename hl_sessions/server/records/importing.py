@@ -14,10 +14,10 @@ from sqlalchemy.types import TypeEngine
 
 from hl_sessions.server.database.bulk_insert import insert_rows
 from hl_sessions.server.database.tables import UTCDateTime, feedback, logs, organisations, projects, sessions
-from hl_sessions.server.datapoint_counts import count_added
-from hl_sessions.server.exporting import EXPORTED, ORGANISATION, exported_columns
 from hl_sessions.server.protocol.values import Count, Dollars, in_utc
-from hl_sessions.server.session_records import find_sequences
+from hl_sessions.server.records.counts import count_added
+from hl_sessions.server.records.exporting import EXPORTED, ORGANISATION, exported_columns
+from hl_sessions.server.records.sessions import find_sequences
 
 LINES_AT_ONCE: Final = 500
 """How many lines may be imported in one transaction: a server that runs waits for it."""

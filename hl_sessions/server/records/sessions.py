@@ -9,9 +9,9 @@ from sqlalchemy import BigInteger, Column, Connection, Select, bindparam, cast, 
 
 from hl_sessions.server.database.bulk_insert import insert_rows
 from hl_sessions.server.database.tables import logs, project_sessions, projects, sessions
-from hl_sessions.server.project_records import project_exists
 from hl_sessions.server.protocol.identifiers import SESSION, new_identifier
 from hl_sessions.server.protocol.paging import Page
+from hl_sessions.server.records.projects import project_exists
 
 _LOOKED_UP_AT_ONCE: Final = 1000
 """How many IDs one statement names; no database takes any number of them."""

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, delete, exists, select
 
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.database.tables import logs, sessions
-from hl_sessions.server.datapoint_counts import count_deleted
+from hl_sessions.server.records.counts import count_deleted
 
 _SESSIONS_AT_ONCE: Final = 200
 _DATAPOINTS_AT_ONCE: Final = 500

@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from hl_sessions.server.database.tables import keys, organisations
-from hl_sessions.server.organisation_records import find_or_create_organisation
 from hl_sessions.server.protocol.identifiers import KEY, new_identifier
+from hl_sessions.server.records.organisations import find_or_create_organisation
 
 
 def hash_of_key(key: str) -> str:

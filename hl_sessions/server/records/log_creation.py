@@ -9,15 +9,21 @@ from sqlalchemy import Connection
 
 from hl_sessions.server.database.bulk_insert import insert_rows
 from hl_sessions.server.database.tables import feedback, logs, projects, sessions
-from hl_sessions.server.datapoint_counts import count_added
-from hl_sessions.server.feedback_records import feedback_values
-from hl_sessions.server.invalid_entry import InvalidEntryError
-from hl_sessions.server.known_records import KnownLog, KnownProject, KnownRecords, KnownSession, look_up
-from hl_sessions.server.log_records import PAYLOADS
 from hl_sessions.server.protocol.configs import described_config
 from hl_sessions.server.protocol.identifiers import CONFIG, LOG, PROJECT, SESSION, new_identifier
 from hl_sessions.server.protocol.requests import LogRequest
-from hl_sessions.server.session_records import find_sequences, touch_sessions
+from hl_sessions.server.records.counts import count_added
+from hl_sessions.server.records.feedback import feedback_values
+from hl_sessions.server.records.log_references import (
+    KnownLog,
+    KnownProject,
+    KnownRecords,
+    KnownSession,
+    look_up,
+)
+from hl_sessions.server.records.logs import PAYLOADS
+from hl_sessions.server.records.refusals import InvalidEntryError
+from hl_sessions.server.records.sessions import find_sequences, touch_sessions
 
 _NOT_COPIED: Final = frozenset(
     {"project", "session_reference_id", "parent_reference_id", "config", "feedback"}

@@ -9,9 +9,9 @@ from pydantic_core import to_json
 from sqlalchemy import Connection, RowMapping, delete, insert, select
 
 from hl_sessions.server.database.tables import feedback, logs
-from hl_sessions.server.invalid_entry import InvalidEntryError
 from hl_sessions.server.protocol.identifiers import FEEDBACK, new_identifier
 from hl_sessions.server.protocol.requests import FeedbackRequest, LogFeedback
+from hl_sessions.server.records.refusals import InvalidEntryError
 
 
 def create_feedback(

@@ -7,13 +7,13 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, update
 
 from hl_sessions.server.database.tables import logs, projects, sessions
-from hl_sessions.server.datapoint_counts import count_deleted
-from hl_sessions.server.feedback_records import feedback_of
-from hl_sessions.server.log_filter import LogFilter
-from hl_sessions.server.project_records import project_exists
 from hl_sessions.server.protocol.paging import Page
 from hl_sessions.server.protocol.requests import UpdateLogRequest
-from hl_sessions.server.session_records import touch_sessions
+from hl_sessions.server.records.counts import count_deleted
+from hl_sessions.server.records.feedback import feedback_of
+from hl_sessions.server.records.log_filter import LogFilter
+from hl_sessions.server.records.projects import project_exists
+from hl_sessions.server.records.sessions import touch_sessions
 
 PAYLOADS: Final = {
     "inputs",
