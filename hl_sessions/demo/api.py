@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import requests
 
-from hl_sessions.server.access import BASE_PATH
+from hl_sessions.server.http.access import BASE_PATH
 
 TIMEOUT: Final = 5
 """Seconds to wait for an answer, which comes from this machine."""

@@ -19,8 +19,8 @@ from hl_sessions.demo.datapoint_log import DatapointLog
 from hl_sessions.demo.page import page_routes
 from hl_sessions.demo.session_list import SessionList
 from hl_sessions.integrations.starlette import HLSessionMiddleware
-from hl_sessions.server.access import LoopbackOnlyMiddleware
-from hl_sessions.server.body_limit import BodyLimitMiddleware
+from hl_sessions.server.http.access import LoopbackOnlyMiddleware
+from hl_sessions.server.http.body_limit import BodyLimitMiddleware
 from hl_sessions.server.page.security_headers import SecurityHeadersMiddleware
 
 MAX_MESSAGE: Final = 500

@@ -9,19 +9,18 @@ from fastapi import FastAPI
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from hl_sessions.server.access import BASE_PATH, AccessMiddleware
-from hl_sessions.server.access_log import AccessLog
-from hl_sessions.server.body_limit import BodyLimitMiddleware
 from hl_sessions.server.database.database import Database
-from hl_sessions.server.health import health_routes
-from hl_sessions.server.key_ring import KeyRing
-from hl_sessions.server.loopback import is_loopback
-from hl_sessions.server.metrics import Metrics
-from hl_sessions.server.observation import ObservationMiddleware
+from hl_sessions.server.http.access import BASE_PATH, AccessMiddleware
+from hl_sessions.server.http.access_log import AccessLog
+from hl_sessions.server.http.body_limit import BodyLimitMiddleware
+from hl_sessions.server.http.health import health_routes
+from hl_sessions.server.http.key_ring import KeyRing
+from hl_sessions.server.http.metrics import Metrics
+from hl_sessions.server.http.observation import ObservationMiddleware, route_templates
+from hl_sessions.server.http.origins import is_loopback
+from hl_sessions.server.http.rejections import NOT_FOUND, add_rejections, rejection
 from hl_sessions.server.openapi import complete_openapi
 from hl_sessions.server.page.application import create_page
-from hl_sessions.server.rejections import NOT_FOUND, add_rejections, rejection
-from hl_sessions.server.route_templates import route_templates
 from hl_sessions.server.routes import add_calls
 from hl_sessions.server.settings import ServerSettings
 

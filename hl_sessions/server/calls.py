@@ -7,11 +7,11 @@ from fastapi import HTTPException, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError
 from sqlalchemy import Connection
 
-from hl_sessions.server.access import organisation_of
 from hl_sessions.server.database.database import Database
-from hl_sessions.server.json_body import json_response, read_json
+from hl_sessions.server.http.access import organisation_of
+from hl_sessions.server.http.json_body import json_response, read_json
+from hl_sessions.server.http.rejections import NOT_FOUND, InvalidRequestError
 from hl_sessions.server.records.refusals import InvalidEntryError
-from hl_sessions.server.rejections import NOT_FOUND, InvalidRequestError
 
 # Above, the offset of a page would not fit into an integer of the database.
 PageNumber = Annotated[int, Query(ge=1, lt=2**31)]

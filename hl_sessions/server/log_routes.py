@@ -7,7 +7,6 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import TypeAdapter
 from sqlalchemy import ColumnElement
 
-from hl_sessions.server.access import organisation_of
 from hl_sessions.server.calls import (
     TEXT_PATTERN,
     Entries,
@@ -24,7 +23,8 @@ from hl_sessions.server.calls import (
     write_for,
 )
 from hl_sessions.server.database.tables import logs
-from hl_sessions.server.exchange import exchange_of
+from hl_sessions.server.http.access import organisation_of
+from hl_sessions.server.http.exchange import exchange_of
 from hl_sessions.server.openapi import NOT_FOUND, body_of
 from hl_sessions.server.protocol.answers import CreatedLog, LogAnswer, LogPage
 from hl_sessions.server.protocol.paging import Page

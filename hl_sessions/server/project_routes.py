@@ -16,7 +16,8 @@ from hl_sessions.server.calls import (
     refuse_other_filters,
     write_for,
 )
-from hl_sessions.server.json_body import json_response
+from hl_sessions.server.http.json_body import json_response
+from hl_sessions.server.http.rejections import InvalidRequestError
 from hl_sessions.server.openapi import NOT_FOUND, body_of
 from hl_sessions.server.protocol.answers import ProjectAnswer, ProjectPage
 from hl_sessions.server.protocol.paging import Page
@@ -33,7 +34,6 @@ from hl_sessions.server.records.projects import (
     project_exists,
     rename_project,
 )
-from hl_sessions.server.rejections import InvalidRequestError
 
 router: Final = APIRouter(tags=["Projects"])
 

@@ -12,9 +12,9 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 from uvicorn.server import HANDLED_SIGNALS
 
-from hl_sessions.server.access import BASE_PATH
 from hl_sessions.server.application import create_application
 from hl_sessions.server.garbage import search_less
+from hl_sessions.server.http.access import BASE_PATH
 from hl_sessions.server.settings import ServerSettings
 
 GRACE: Final = 8

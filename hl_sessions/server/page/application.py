@@ -9,7 +9,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from hl_sessions.server.database.database import Database
-from hl_sessions.server.key_ring import KeyRing
+from hl_sessions.server.http.key_ring import KeyRing
 from hl_sessions.server.page.activity_page import show_activity
 from hl_sessions.server.page.feedback_call import rate_datapoint
 from hl_sessions.server.page.local_path import SIGN_IN, STATIC

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from hl_sessions.server.json_body import json_response
+from hl_sessions.server.http.json_body import json_response
 from hl_sessions.server.page import session_search
 from hl_sessions.server.page.conversation import tell
 from hl_sessions.server.page.filters import Cursor, SessionFilter

@@ -13,8 +13,8 @@ from starlette.routing import Route
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.database.errors import DatabaseError
 from hl_sessions.server.database.tables import organisations
-from hl_sessions.server.metrics import Metrics
-from hl_sessions.server.rejections import rejection
+from hl_sessions.server.http.metrics import Metrics
+from hl_sessions.server.http.rejections import rejection
 
 LIVENESS: Final = "/healthz"
 READINESS: Final = "/readyz"

@@ -1,5 +1,7 @@
-"""Where a browser says that a call comes from."""
+"""Where a call comes from: a page of this server, this machine, or elsewhere."""
 
+from functools import lru_cache
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 
@@ -15,5 +17,17 @@ def is_same_origin(origin: str, host: str) -> bool:
     """
     try:
         return bool(host) and urlsplit(origin).netloc == host
+    except ValueError:
+        return False
+
+
+# Asked of every request to an open server.
+@lru_cache(maxsize=256)
+def is_loopback(host: str) -> bool:
+    """Tell whether ``host``, a name or an address without port and brackets, can only mean this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
     except ValueError:
         return False

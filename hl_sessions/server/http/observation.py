@@ -1,16 +1,16 @@
 """Observes each request from the outside: what was asked, and how it was answered."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hl_sessions.server.access_log import AccessLog
-from hl_sessions.server.exchange import Exchange, begin_exchange
-from hl_sessions.server.metrics import Metrics
+from hl_sessions.server.http.access_log import AccessLog
+from hl_sessions.server.http.exchange import Exchange, begin_exchange, request_id_of
+from hl_sessions.server.http.metrics import Metrics
 from hl_sessions.server.protocol.identifiers import SESSION, identifier_pattern
-from hl_sessions.server.request_ids import request_id_of
 
 _SESSION_ID: Final = re.compile(identifier_pattern(SESSION))
 _CLIENT_HAS_GONE: Final = 499
@@ -57,6 +57,27 @@ class ObservationMiddleware:
             if exchange.session_id is None:
                 exchange.session_id = _session_in_path(scope)
             self._access_log.write(scope, exchange, status, seconds)
+
+
+def route_templates(routes: Iterable[BaseRoute], prefix: str = "") -> Mapping[object, str]:
+    """Return the template, such as ``/sessions/{session_id}``, of each endpoint that a request can have.
+
+    Unlike paths, there are only as many of them as there are routes.
+
+    Args:
+        routes: The routes, with what is mounted on them.
+        prefix: What stands before their paths.
+    """
+    templates: dict[object, str] = {}
+    for route in routes:
+        if isinstance(route, Route):
+            templates[route.endpoint] = prefix + route.path
+        elif isinstance(route, Mount):
+            if route.routes:
+                templates.update(route_templates(route.routes, prefix + route.path))
+            else:
+                templates[route.app] = f"{prefix}{route.path}/{{path}}"
+    return templates
 
 
 def _session_in_path(scope: Scope) -> str | None:

@@ -7,7 +7,7 @@ from typing import Final
 from pydantic_core import to_json
 from starlette.types import Scope
 
-from hl_sessions.server.exchange import Exchange
+from hl_sessions.server.http.exchange import Exchange
 
 # With it, a line is shorter than what several processes may write to one pipe without mixing it up (4 KiB).
 _LONGEST_PATH: Final = 1024

@@ -1,14 +1,16 @@
 """What is known of a request and its answer, for the access log and the metrics."""
 
+import re
+import secrets
 from time import perf_counter
 from typing import Final
 
 from starlette.types import Message, Scope, Send
 
-REQUEST_ID_HEADER: Final = "X-Request-ID"
-
 _STATE: Final = "exchange"
-_HEADER: Final = REQUEST_ID_HEADER.lower().encode()
+_REQUEST_ID_HEADER: Final = b"x-request-id"
+# Whatever comes from outside goes into a log and a header.
+_SAFE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._~:=+/@-]{1,128}")
 
 
 class Exchange:
@@ -45,7 +47,7 @@ class Exchange:
         """Send a part of the answer, and note what it was; the ID of the request goes with it."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message.get("headers", ()), (_HEADER, self.request_id.encode())]
+            message["headers"] = [*message.get("headers", ()), (_REQUEST_ID_HEADER, self.request_id.encode())]
         else:
             self.sent += len(message.get("body", b""))
         await self._send(message)
@@ -60,3 +62,16 @@ def exchange_of(scope: Scope) -> Exchange:
     """Give the exchange that a request of this application belongs to."""
     exchange: Exchange = scope["state"][_STATE]
     return exchange
+
+
+def request_id_of(scope: Scope) -> str:
+    """Return what the header ``X-Request-ID`` says, if it is 1 to 128 harmless characters, else a new ID."""
+    for name, value in scope["headers"]:
+        if name == _REQUEST_ID_HEADER:
+            given: bytes = value
+            return given.decode("ascii") if _SAFE_REQUEST_ID.fullmatch(given) else _new_request_id()
+    return _new_request_id()
+
+
+def _new_request_id() -> str:
+    return secrets.token_hex(16)

@@ -2,7 +2,7 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hl_sessions.server.rejections import rejection
+from hl_sessions.server.http.rejections import rejection
 
 
 class BodyLimitMiddleware:

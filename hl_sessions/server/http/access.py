@@ -7,12 +7,11 @@ from urllib.parse import urlsplit
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hl_sessions.server.exchange import exchange_of
-from hl_sessions.server.health import LIVENESS
-from hl_sessions.server.key_ring import KeyHolder, KeyRing
-from hl_sessions.server.loopback import is_loopback
-from hl_sessions.server.origins import is_same_origin
-from hl_sessions.server.rejections import rejection
+from hl_sessions.server.http.exchange import exchange_of
+from hl_sessions.server.http.health import LIVENESS
+from hl_sessions.server.http.key_ring import KeyHolder, KeyRing
+from hl_sessions.server.http.origins import is_loopback, is_same_origin
+from hl_sessions.server.http.rejections import rejection
 
 BASE_PATH: Final = "/v4"
 """Where the API begins."""

@@ -8,7 +8,7 @@ from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic_core import from_json, to_json
 
-from hl_sessions.server.rejections import InvalidRequestError
+from hl_sessions.server.http.rejections import InvalidRequestError
 
 _QUICKLY_PARSED: Final = 64 * 1024
 """The longest body, in bytes, for which other requests may as well wait; ten megabytes can take a second."""

@@ -1,0 +1,1 @@
+"""What is around every request: who may call, what is counted and logged, how JSON comes in and goes out."""
