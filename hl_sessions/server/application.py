@@ -9,6 +9,8 @@ from fastapi import FastAPI
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from hl_sessions.server.api.openapi import complete_openapi
+from hl_sessions.server.api.routes import add_calls
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.http.access import BASE_PATH, AccessMiddleware
 from hl_sessions.server.http.access_log import AccessLog
@@ -19,9 +21,7 @@ from hl_sessions.server.http.metrics import Metrics
 from hl_sessions.server.http.observation import ObservationMiddleware, route_templates
 from hl_sessions.server.http.origins import is_loopback
 from hl_sessions.server.http.rejections import NOT_FOUND, add_rejections, rejection
-from hl_sessions.server.openapi import complete_openapi
 from hl_sessions.server.page.application import create_page
-from hl_sessions.server.routes import add_calls
 from hl_sessions.server.settings import ServerSettings
 
 

@@ -6,8 +6,8 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 from pydantic import TypeAdapter
 
-from hl_sessions.server.calls import Entries, create_entries, write_for
-from hl_sessions.server.openapi import body_of
+from hl_sessions.server.api.calls import Entries, create_entries, write_for
+from hl_sessions.server.api.openapi import body_of
 from hl_sessions.server.protocol.answers import FeedbackAnswer
 from hl_sessions.server.protocol.requests import FeedbackRequest
 from hl_sessions.server.records.feedback import create_feedback

@@ -3,8 +3,8 @@
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from hl_sessions.server import feedback_routes, log_routes, project_routes, session_routes
-from hl_sessions.server.openapi import PROBLEMS
+from hl_sessions.server.api import feedback, logs, projects, sessions
+from hl_sessions.server.api.openapi import PROBLEMS
 
 
 def add_calls(application: FastAPI, prefix: str) -> None:
@@ -13,8 +13,8 @@ def add_calls(application: FastAPI, prefix: str) -> None:
     Not by including routers: at each level of them FastAPI looks twice for the route of a request.
     """
     # Those that are called most come first: they are looked for in this order.
-    for routes in (session_routes, log_routes, project_routes, feedback_routes):
-        for route in routes.router.routes:
+    for kind in (sessions, logs, projects, feedback):
+        for route in kind.router.routes:
             if isinstance(route, APIRoute):
                 application.add_api_route(
                     prefix + route.path,

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import TypeAdapter
 from sqlalchemy import ColumnElement
 
-from hl_sessions.server.calls import (
+from hl_sessions.server.api.calls import (
     TEXT_PATTERN,
     Entries,
     PageNumberOrZero,
@@ -22,10 +22,10 @@ from hl_sessions.server.calls import (
     refuse_other_filters,
     write_for,
 )
+from hl_sessions.server.api.openapi import NOT_FOUND, body_of
 from hl_sessions.server.database.tables import logs
 from hl_sessions.server.http.access import organisation_of
 from hl_sessions.server.http.exchange import exchange_of
-from hl_sessions.server.openapi import NOT_FOUND, body_of
 from hl_sessions.server.protocol.answers import CreatedLog, LogAnswer, LogPage
 from hl_sessions.server.protocol.paging import Page
 from hl_sessions.server.protocol.requests import LogRequest, UpdateLogRequest

@@ -5,7 +5,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 from sqlalchemy import Connection
 
-from hl_sessions.server.calls import (
+from hl_sessions.server.api.calls import (
     PageNumberOrZero,
     PageSize,
     SearchText,
@@ -16,9 +16,9 @@ from hl_sessions.server.calls import (
     refuse_other_filters,
     write_for,
 )
+from hl_sessions.server.api.openapi import NOT_FOUND, body_of
 from hl_sessions.server.http.json_body import json_response
 from hl_sessions.server.http.rejections import InvalidRequestError
-from hl_sessions.server.openapi import NOT_FOUND, body_of
 from hl_sessions.server.protocol.answers import ProjectAnswer, ProjectPage
 from hl_sessions.server.protocol.paging import Page
 from hl_sessions.server.protocol.requests import CreateProjectRequest, UpdateProjectRequest

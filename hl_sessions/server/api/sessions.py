@@ -4,11 +4,11 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
-from hl_sessions.server.calls import PageNumber, PageSize, database_of, found, read_for
+from hl_sessions.server.api.calls import PageNumber, PageSize, database_of, found, read_for
+from hl_sessions.server.api.openapi import NOT_FOUND
 from hl_sessions.server.http.access import organisation_of
 from hl_sessions.server.http.exchange import exchange_of
 from hl_sessions.server.http.json_body import json_response
-from hl_sessions.server.openapi import NOT_FOUND
 from hl_sessions.server.protocol.answers import CreatedSession, SessionAnswer, SessionPage
 from hl_sessions.server.protocol.paging import Page
 from hl_sessions.server.protocol.values import ProjectId, SessionId
