@@ -20,7 +20,7 @@ from sqlalchemy import func, select, update
 from hl_sessions.demo.running import running_demo
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.database.tables import logs, sessions
-from hl_sessions.server.serving import serving_in_background
+from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 
 FOLDER: Final = Path(__file__).parent

@@ -14,7 +14,7 @@ import requests
 from starlette.testclient import TestClient
 
 from hl_sessions import configure
-from hl_sessions.server.serving import serving_in_background
+from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

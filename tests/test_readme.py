@@ -11,7 +11,7 @@ import requests
 from starlette.testclient import TestClient
 
 from hl_sessions.integrations.celery import disconnect
-from hl_sessions.server.serving import serving_in_background
+from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 
 ROOT = Path(__file__).parent.parent

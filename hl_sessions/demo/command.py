@@ -12,8 +12,8 @@ from sqlalchemy.exc import DBAPIError
 
 from hl_sessions.demo.running import LockedDatabaseError, running_demo
 from hl_sessions.demo.script import UnexpectedSessionsError, converse
-from hl_sessions.server.ending import told_to_end
-from hl_sessions.server.serving import base_url
+from hl_sessions.server.run.ending import told_to_end
+from hl_sessions.server.run.serving import base_url
 
 CHAT_PORT: Final = 8643
 API_PORT: Final = 8642

@@ -12,7 +12,7 @@ from hl_sessions import SessionManager
 from hl_sessions.demo.api import API
 from hl_sessions.demo.application import create_chat
 from hl_sessions.server.application import create_application
-from hl_sessions.server.serving import base_url, in_background
+from hl_sessions.server.run.serving import base_url, in_background
 from hl_sessions.server.settings import ServerSettings
 
 

@@ -39,7 +39,7 @@ def create_application(settings: ServerSettings) -> FastAPI:
     """Open the database and make the ASGI application on it, which closes the database at its end (lifespan).
 
     Args:
-        settings: The database, the API key, and the host; to listen is for ``hl_sessions.server.serving``.
+        settings: The database, the API key, and the host; to listen is for ``run.serving``.
 
     Raises:
         OpenServerError: When other machines could call, and no key keeps them out.

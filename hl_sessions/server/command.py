@@ -10,11 +10,11 @@ import click
 from hl_sessions.server.application import OpenServerError, create_application
 from hl_sessions.server.config_file import config_option
 from hl_sessions.server.database_option import database_failures, database_option, upgrade_database
-from hl_sessions.server.ending import told_to_end
-from hl_sessions.server.serving import base_url, listen
-from hl_sessions.server.serving import serve as run
+from hl_sessions.server.run.ending import told_to_end
+from hl_sessions.server.run.serving import base_url, listen
+from hl_sessions.server.run.serving import serve as run
+from hl_sessions.server.run.workers import serve_with_workers
 from hl_sessions.server.settings import ServerSettings
-from hl_sessions.server.workers import serve_with_workers
 
 
 class _KeyOption(click.Option):

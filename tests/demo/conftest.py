@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from hl_sessions.demo.running import running_demo
-from hl_sessions.server.serving import base_url
+from hl_sessions.server.run.serving import base_url
 
 HL_SESSIONS = Path(sys.executable).with_name("hl-sessions")
 

@@ -12,7 +12,7 @@ import requests
 
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.records.keys import create_key, list_keys, revoke_key
-from hl_sessions.server.serving import serving_in_background
+from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 
 

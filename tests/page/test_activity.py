@@ -10,7 +10,7 @@ import requests
 
 from hl_sessions.server.page.activity import WINDOWS
 from hl_sessions.server.page.chart import draw_bars, draw_line, pick_labels, round_up
-from hl_sessions.server.serving import serving_in_background
+from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 
 

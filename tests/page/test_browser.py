@@ -11,7 +11,7 @@ import pytest
 import requests
 from playwright.sync_api import Page, expect, sync_playwright
 
-from hl_sessions.server.serving import serving_in_background
+from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from hl_sessions.server.serving import serving_in_background
+from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 
 BEGIN = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import requests
 
-from hl_sessions.server.serving import serving_in_background
+from hl_sessions.server.run.serving import serving_in_background
 
 PAGES = ("/", "/sessions/sesh_x", "/projects", "/activity", "/nothing")
 

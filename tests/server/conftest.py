@@ -17,7 +17,7 @@ import jsonschema_rs
 import pytest
 import requests
 
-from hl_sessions.server.serving import serving_in_background
+from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 
 VENDOR: dict[str, Any] = json.loads(Path(__file__).with_name("vendor_answers.json").read_text())

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from hl_sessions.server.serving import serving_in_background
+from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 
 MIB = 1024 * 1024

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from hl_sessions.server.data_commands import db, export_data, import_data, prune
 from hl_sessions.server.key_commands import keys
-from hl_sessions.server.serving import serving_in_background
+from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 
 LINE = re.compile(r".+\n")  # other characters end lines to Python, but not to JSON Lines

@@ -17,7 +17,7 @@ import requests
 from hl_sessions.server.database import postgresql as postgresql_module
 from hl_sessions.server.database import retrying, sqlite
 from hl_sessions.server.database.database import Database
-from hl_sessions.server.serving import serving_in_background
+from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 
 PAYLOAD = "PAYLOAD of a datapoint"

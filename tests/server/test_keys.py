@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from hl_sessions.server.application import OpenServerError, create_application
 from hl_sessions.server.database.engines import READERS
 from hl_sessions.server.key_commands import keys
-from hl_sessions.server.serving import serving_in_background
+from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 
 

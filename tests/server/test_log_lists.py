@@ -6,7 +6,7 @@ import psycopg
 import pytest
 import requests
 
-from hl_sessions.server.serving import serving_in_background
+from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 
 LOGS: list[dict[str, Any]] = [
