@@ -9,9 +9,9 @@ def main() -> None:
         import click
 
         from hl_sessions.demo.command import demo
-        from hl_sessions.server.command import serve
-        from hl_sessions.server.data_commands import db, export_data, import_data, prune
-        from hl_sessions.server.key_commands import keys
+        from hl_sessions.server.commands.data import db, export_data, import_data, prune
+        from hl_sessions.server.commands.keys import keys
+        from hl_sessions.server.commands.serve import serve
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.startswith("hl_sessions"):
             raise

@@ -11,7 +11,7 @@ import pytest
 import requests
 from click.testing import CliRunner, Result
 
-from hl_sessions.server.command import serve
+from hl_sessions.server.commands.serve import serve
 
 KEY = "sk-of-the-server"
 RunningServer = Callable[..., Any]

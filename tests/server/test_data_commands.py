@@ -12,8 +12,8 @@ import pytest
 import requests
 from click.testing import CliRunner, Result
 
-from hl_sessions.server.data_commands import db, export_data, import_data, prune
-from hl_sessions.server.key_commands import keys
+from hl_sessions.server.commands.data import db, export_data, import_data, prune
+from hl_sessions.server.commands.keys import keys
 from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 

@@ -13,8 +13,8 @@ import requests
 from click.testing import CliRunner, Result
 
 from hl_sessions.server.application import OpenServerError, create_application
+from hl_sessions.server.commands.keys import keys
 from hl_sessions.server.database.engines import READERS
-from hl_sessions.server.key_commands import keys
 from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 

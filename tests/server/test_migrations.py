@@ -13,8 +13,8 @@ from alembic.migration import MigrationContext
 from click.testing import CliRunner
 from sqlalchemy import Engine, inspect
 
-from hl_sessions.server.command import serve
-from hl_sessions.server.data_commands import db
+from hl_sessions.server.commands.data import db
+from hl_sessions.server.commands.serve import serve
 from hl_sessions.server.database import migrating
 from hl_sessions.server.database.engines import open_engine
 from hl_sessions.server.database.migrating import upgrade

@@ -21,7 +21,7 @@ import requests
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
-from hl_sessions.server.command import serve
+from hl_sessions.server.commands.serve import serve
 from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 

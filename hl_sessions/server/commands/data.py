@@ -11,9 +11,14 @@ import click
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from hl_sessions.server.commands.database_option import (
+    database_option,
+    opened_database,
+    upgrade_database,
+    url_of,
+)
+from hl_sessions.server.commands.progress import progress
 from hl_sessions.server.database.errors import is_passing
-from hl_sessions.server.database_option import database_option, opened_database, upgrade_database, url_of
-from hl_sessions.server.progress import progress
 from hl_sessions.server.records.exporting import count_rows, export_lines
 from hl_sessions.server.records.importing import LINES_AT_ONCE, Importer, InvalidLineError, numbered
 from hl_sessions.server.records.pruning import Pruned

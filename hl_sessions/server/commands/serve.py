@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from hl_sessions.server.application import OpenServerError, create_application
-from hl_sessions.server.config_file import config_option
-from hl_sessions.server.database_option import database_failures, database_option, upgrade_database
+from hl_sessions.server.commands.config_file import config_option
+from hl_sessions.server.commands.database_option import database_failures, database_option, upgrade_database
 from hl_sessions.server.run.ending import told_to_end
 from hl_sessions.server.run.serving import base_url, listen
 from hl_sessions.server.run.serving import serve as run

@@ -4,7 +4,7 @@ from typing import Final
 
 import click
 
-from hl_sessions.server.database_option import database_option, opened_database
+from hl_sessions.server.commands.database_option import database_option, opened_database
 from hl_sessions.server.records.keys import create_key, list_keys, revoke_key
 from hl_sessions.server.records.organisations import DEFAULT_ORGANISATION
 
