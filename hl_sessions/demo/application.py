@@ -21,7 +21,7 @@ from hl_sessions.demo.session_list import SessionList
 from hl_sessions.integrations.starlette import HLSessionMiddleware
 from hl_sessions.server.http.access import LoopbackOnlyMiddleware
 from hl_sessions.server.http.body_limit import BodyLimitMiddleware
-from hl_sessions.server.page.security_headers import SecurityHeadersMiddleware
+from hl_sessions.server.page.security.headers import SecurityHeadersMiddleware
 
 MAX_MESSAGE: Final = 500
 """The longest message, in characters."""

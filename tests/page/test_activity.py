@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import requests
 
-from hl_sessions.server.page.activity import WINDOWS
-from hl_sessions.server.page.chart import draw_bars, draw_line, pick_labels, round_up
+from hl_sessions.server.page.queries.activity import WINDOWS
+from hl_sessions.server.page.show.chart import draw_bars, draw_line, pick_labels, round_up
 from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 

@@ -2,7 +2,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from hl_sessions.server.page.formatting import (
+from hl_sessions.server.page.show.formatting import (
     format_age,
     format_bytes,
     format_count,

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 import hl_sessions.server.page
-from hl_sessions.server.page.json_text import format_json, highlight_json
-from hl_sessions.server.page.markdown import render_markdown
+from hl_sessions.server.page.show.json_text import format_json, highlight_json
+from hl_sessions.server.page.show.markdown import render_markdown
 
 FOLDER = Path(hl_sessions.server.page.__file__).parent
 

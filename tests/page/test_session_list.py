@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hl_sessions.server.page import session_search
+from hl_sessions.server.page.queries import session_search
 
 IMAGE = {"type": "image_url", "image_url": {"url": "https://example.com/image.png"}}
 

@@ -10,22 +10,22 @@ from starlette.staticfiles import StaticFiles
 
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.http.key_ring import KeyRing
-from hl_sessions.server.page.activity_page import show_activity
-from hl_sessions.server.page.feedback_call import rate_datapoint
-from hl_sessions.server.page.local_path import SIGN_IN, STATIC
-from hl_sessions.server.page.problems import HANDLERS
-from hl_sessions.server.page.project_page import show_projects
-from hl_sessions.server.page.same_origin import SameOriginMiddleware
-from hl_sessions.server.page.security_headers import SecurityHeadersMiddleware
-from hl_sessions.server.page.session_pages import (
+from hl_sessions.server.page.security.headers import SecurityHeadersMiddleware
+from hl_sessions.server.page.security.local_path import SIGN_IN, STATIC
+from hl_sessions.server.page.security.same_origin import SameOriginMiddleware
+from hl_sessions.server.page.security.sign_in import SignIn, SignInMiddleware
+from hl_sessions.server.page.views.activity import show_activity
+from hl_sessions.server.page.views.feedback import rate_datapoint
+from hl_sessions.server.page.views.problems import HANDLERS
+from hl_sessions.server.page.views.projects import show_projects
+from hl_sessions.server.page.views.sessions import (
     give_datapoint,
     show_session,
     show_session_rows,
     show_sessions,
     tell_version,
 )
-from hl_sessions.server.page.sign_in import SignIn, SignInMiddleware
-from hl_sessions.server.page.sign_in_pages import show_sign_in, sign_in, sign_out
+from hl_sessions.server.page.views.sign_in import show_sign_in, sign_in, sign_out
 
 _STATIC_FILES: Final = Path(__file__).with_name("static")
 

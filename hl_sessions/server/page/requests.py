@@ -1,4 +1,4 @@
-"""What the scripts of the page ask for, and what readers do."""
+"""What a request to the page tells: whether a script has sent it, and the ID in its path."""
 
 import re
 

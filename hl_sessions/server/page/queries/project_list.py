@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import Connection, func, select
 
 from hl_sessions.server.database.tables import logs, projects
-from hl_sessions.server.page.session_list import ProjectLink
+from hl_sessions.server.page.queries.session_list import ProjectLink
 
 MAX_PROJECTS: Final = 500
 """How many projects are listed, the newest ones."""

@@ -3,9 +3,9 @@
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from hl_sessions.server.page.local_path import SIGN_IN, local_path
-from hl_sessions.server.page.sign_in import COOKIE, MAX_AGE, SignIn
-from hl_sessions.server.page.templates import render
+from hl_sessions.server.page.security.local_path import SIGN_IN, local_path
+from hl_sessions.server.page.security.sign_in import COOKIE, MAX_AGE, SignIn
+from hl_sessions.server.page.show.rendering import render
 
 
 async def show_sign_in(request: Request) -> Response:

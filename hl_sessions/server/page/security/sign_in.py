@@ -9,8 +9,8 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hl_sessions.server.http.key_ring import KeyHolder, KeyRing
-from hl_sessions.server.page.local_path import SIGN_IN, STATIC
 from hl_sessions.server.page.requests import is_from_script
+from hl_sessions.server.page.security.local_path import SIGN_IN, STATIC
 
 COOKIE: Final = "hl_sessions_sign_in"
 

@@ -3,8 +3,8 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from hl_sessions.server.page.project_list import MAX_PROJECTS, list_projects
-from hl_sessions.server.page.templates import render
+from hl_sessions.server.page.queries.project_list import MAX_PROJECTS, list_projects
+from hl_sessions.server.page.show.rendering import render
 
 
 async def show_projects(request: Request) -> Response:

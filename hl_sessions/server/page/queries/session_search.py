@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Tuple, and_, literal, 
 
 from hl_sessions.server.database.tables import logs, project_sessions, sessions
 from hl_sessions.server.database.text_search import json_contains, text_contains
-from hl_sessions.server.page.filters import Cursor, SessionFilter
+from hl_sessions.server.page.queries.filters import Cursor, SessionFilter
 
 SIZE: Final = 50
 """How many sessions a part of the list holds."""

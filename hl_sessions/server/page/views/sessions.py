@@ -9,17 +9,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from hl_sessions.server.http.json_body import json_response
-from hl_sessions.server.page import session_search
-from hl_sessions.server.page.conversation import tell
-from hl_sessions.server.page.filters import Cursor, SessionFilter
-from hl_sessions.server.page.problems import problem
-from hl_sessions.server.page.project_list import name_projects
+from hl_sessions.server.page.queries import session_search
+from hl_sessions.server.page.queries.filters import Cursor, SessionFilter
+from hl_sessions.server.page.queries.project_list import name_projects
+from hl_sessions.server.page.queries.session_detail import read_session, read_version
+from hl_sessions.server.page.queries.session_list import describe_sessions
+from hl_sessions.server.page.queries.session_search import UnknownCursorError, find_sessions
 from hl_sessions.server.page.requests import identifier_in
-from hl_sessions.server.page.session_detail import read_session, read_version
-from hl_sessions.server.page.session_list import describe_sessions
-from hl_sessions.server.page.session_search import UnknownCursorError, find_sessions
-from hl_sessions.server.page.templates import render
-from hl_sessions.server.page.timeline import lay_out
+from hl_sessions.server.page.show.conversation import tell
+from hl_sessions.server.page.show.rendering import render
+from hl_sessions.server.page.show.timeline import lay_out
+from hl_sessions.server.page.views.problems import problem
 from hl_sessions.server.protocol.identifiers import LOG, SESSION, identifier_pattern
 from hl_sessions.server.records.logs import get_log
 

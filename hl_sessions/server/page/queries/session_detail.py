@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Float, cast, func, literal, select, tuple_
 
 from hl_sessions.server.database.tables import feedback, logs, projects, sessions
-from hl_sessions.server.page.session_list import ListedSession, describe_sessions
+from hl_sessions.server.page.queries.session_list import ListedSession, describe_sessions
 
 SIZE: Final = 100
 """How many datapoints are shown at a time."""

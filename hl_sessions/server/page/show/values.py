@@ -5,9 +5,9 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from hl_sessions.server.page.formatting import format_bytes
-from hl_sessions.server.page.json_text import format_json, highlight_json
-from hl_sessions.server.page.markdown import render_markdown
+from hl_sessions.server.page.show.formatting import format_bytes
+from hl_sessions.server.page.show.json_text import format_json, highlight_json
+from hl_sessions.server.page.show.markdown import render_markdown
 
 MAX_SHOWN: Final = 20_000
 """The most characters of a value that are shown; the link to the whole datapoint leads to the rest."""

@@ -9,8 +9,13 @@ from typing import Any
 from sqlalchemy import Column, Connection, Text, cast, func, select
 
 from hl_sessions.server.database.tables import logs, project_sessions, projects, sessions
-from hl_sessions.server.page.epoch import EpochSeconds
-from hl_sessions.server.page.preview import STORED_LENGTH, preview_inputs, preview_messages, preview_text
+from hl_sessions.server.page.queries.epoch import EpochSeconds
+from hl_sessions.server.page.queries.preview import (
+    STORED_LENGTH,
+    preview_inputs,
+    preview_messages,
+    preview_text,
+)
 
 
 @dataclass(frozen=True)

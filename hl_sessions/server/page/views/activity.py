@@ -7,13 +7,13 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
-from hl_sessions.server.page.activity import SAMPLE, WINDOWS, Span, read_activity
-from hl_sessions.server.page.chart import draw_bars, draw_line, pick_labels, round_up
-from hl_sessions.server.page.filters import InvalidFilterError, read_identifier
-from hl_sessions.server.page.formatting import format_label
-from hl_sessions.server.page.project_list import name_projects
-from hl_sessions.server.page.session_list import ProjectLink
-from hl_sessions.server.page.templates import render
+from hl_sessions.server.page.queries.activity import SAMPLE, WINDOWS, Span, read_activity
+from hl_sessions.server.page.queries.filters import InvalidFilterError, read_identifier
+from hl_sessions.server.page.queries.project_list import name_projects
+from hl_sessions.server.page.queries.session_list import ProjectLink
+from hl_sessions.server.page.show.chart import draw_bars, draw_line, pick_labels, round_up
+from hl_sessions.server.page.show.formatting import format_label
+from hl_sessions.server.page.show.rendering import render
 
 _LABELS: Final = 6
 

@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from hl_sessions.server.database.tables import feedback, logs
+from hl_sessions.server.page.queries.session_detail import RATER, RATING
 from hl_sessions.server.page.requests import identifier_in, is_from_script
-from hl_sessions.server.page.session_detail import RATER, RATING
 from hl_sessions.server.protocol.identifiers import LOG
 from hl_sessions.server.protocol.requests import LogFeedback
 from hl_sessions.server.records.feedback import add_feedback

@@ -3,7 +3,7 @@
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hl_sessions.server.page.local_path import STATIC
+from hl_sessions.server.page.security.local_path import STATIC
 
 
 class SecurityHeadersMiddleware:

@@ -9,14 +9,14 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from hl_sessions.server.page.formatting import (
+from hl_sessions.server.page.show.formatting import (
     format_age,
     format_count,
     format_dollars,
     format_moment,
     format_seconds,
 )
-from hl_sessions.server.page.values import show_json, show_plainly, show_text
+from hl_sessions.server.page.show.values import show_json, show_plainly, show_text
 
 
 def _compact_json(value: Any) -> str:

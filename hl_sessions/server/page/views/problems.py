@@ -5,8 +5,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hl_sessions.server.database.errors import DatabaseFullError, DatabaseUnavailableError
-from hl_sessions.server.page.filters import InvalidFilterError
-from hl_sessions.server.page.templates import render
+from hl_sessions.server.page.queries.filters import InvalidFilterError
+from hl_sessions.server.page.show.rendering import render
 
 
 async def problem(request: Request, status: int, title: str, text: str) -> Response:

@@ -1,0 +1,1 @@
+"""Who may look, and what keeps foreign pages and foreign content out."""

@@ -1,0 +1,1 @@
+"""How what was logged is made readable: as text, HTML and shapes."""
