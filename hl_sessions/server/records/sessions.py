@@ -1,11 +1,22 @@
 """Sessions in the database."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Column, Connection, Select, bindparam, cast, func, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    ScalarSelect,
+    Select,
+    bindparam,
+    cast,
+    func,
+    select,
+    update,
+)
 
 from hl_sessions.server.database.bulk_insert import insert_rows
 from hl_sessions.server.database.tables import logs, project_sessions, projects, sessions
@@ -84,6 +95,42 @@ def list_sessions(
     return page.answer(_read(connection, query), total)
 
 
+def of_first_log(value: ColumnElement[Any]) -> ScalarSelect[Any]:
+    """Build the subquery of a value of the first log of a session, to be selected with the session."""
+    return _of_one_log(value, logs.c.created_at, logs.c.sequence)
+
+
+def of_last_log(value: ColumnElement[Any]) -> ScalarSelect[Any]:
+    """Build the subquery of a value of the last log of a session, to be selected with the session."""
+    return _of_one_log(value, logs.c.created_at.desc(), logs.c.sequence.desc())
+
+
+def find_projects_of(
+    connection: Connection, session_ids: Sequence[str], order: Column[Any]
+) -> Mapping[str, Sequence[tuple[str, str]]]:
+    """Look up the projects that have datapoints in these sessions.
+
+    Args:
+        connection: The connection of the transaction.
+        session_ids: The IDs of the sessions.
+        order: The column that the projects of a session are sorted by.
+
+    Returns:
+        ID and name of each project, by the ID of the session; a session without datapoints has none.
+    """
+    query = (
+        select(sessions.c.id, projects.c.id, projects.c.name)
+        .join(project_sessions, project_sessions.c.session_sequence == sessions.c.sequence)
+        .join(projects, projects.c.id == project_sessions.c.project_id)
+        .where(sessions.c.id.in_(session_ids))
+        .order_by(order)
+    )
+    projects_of: dict[str, list[tuple[str, str]]] = {session_id: [] for session_id in session_ids}
+    for session_id, project_id, name in connection.execute(query):
+        projects_of[session_id].append((project_id, name))
+    return projects_of
+
+
 def _described_sessions() -> Select[Any]:
     of_session = (
         select(cast(func.coalesce(func.sum(project_sessions.c.datapoints_count), 0), BigInteger))
@@ -94,14 +141,14 @@ def _described_sessions() -> Select[Any]:
         sessions.c.id,
         sessions.c.reference_id,
         of_session.scalar_subquery().label("datapoints_count"),
-        _of_one_log(logs.c.inputs, logs.c.created_at, logs.c.sequence).label("first_inputs"),
-        _of_one_log(logs.c.output, logs.c.created_at.desc(), logs.c.sequence.desc()).label("last_output"),
+        of_first_log(logs.c.inputs).label("first_inputs"),
+        of_last_log(logs.c.output).label("last_output"),
         sessions.c.created_at,
         sessions.c.updated_at,
     )
 
 
-def _of_one_log(value: Column[Any], *order: Any) -> Any:
+def _of_one_log(value: ColumnElement[Any], *order: ColumnElement[Any]) -> ScalarSelect[Any]:
     return (
         select(value)
         .where(logs.c.session_id == sessions.c.id)
@@ -114,24 +161,10 @@ def _of_one_log(value: Column[Any], *order: Any) -> Any:
 
 def _read(connection: Connection, query: Select[Any]) -> list[dict[str, Any]]:
     rows = connection.execute(query).mappings().all()
-    projects_of = _projects_of(connection, [row["id"] for row in rows])
+    projects_of = find_projects_of(connection, [row["id"] for row in rows], projects.c.sequence)
     return [
         {name: value for name, value in row.items() if value is not None}
-        | {"projects": projects_of[row["id"]]}
+        # The type is required since 0.7, where every project of v4 is a prompt.
+        | {"projects": [{"id": id_, "name": name, "type": "prompt"} for id_, name in projects_of[row["id"]]]}
         for row in rows
     ]
-
-
-def _projects_of(connection: Connection, session_ids: Sequence[str]) -> dict[str, list[dict[str, str]]]:
-    query = (
-        select(sessions.c.id, projects.c.id, projects.c.name)
-        .join(project_sessions, project_sessions.c.session_sequence == sessions.c.sequence)
-        .join(projects, projects.c.id == project_sessions.c.project_id)
-        .where(sessions.c.id.in_(session_ids))
-        .order_by(projects.c.sequence)
-    )
-    projects_of: dict[str, list[dict[str, str]]] = defaultdict(list)
-    for session_id, project_id, name in connection.execute(query):
-        # The type is required since 0.7, where every project of v4 is a prompt.
-        projects_of[session_id].append({"id": project_id, "name": name, "type": "prompt"})
-    return projects_of

@@ -1,14 +1,13 @@
 """The sessions of the list, with what their rows show."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, Text, cast, func, select
+from sqlalchemy import Column, ColumnElement, Connection, Text, cast, func, select
 
-from hl_sessions.server.database.tables import logs, project_sessions, projects, sessions
+from hl_sessions.server.database.tables import logs, projects, sessions
 from hl_sessions.server.page.queries.epoch import EpochSeconds
 from hl_sessions.server.page.queries.preview import (
     STORED_LENGTH,
@@ -16,6 +15,7 @@ from hl_sessions.server.page.queries.preview import (
     preview_messages,
     preview_text,
 )
+from hl_sessions.server.records.sessions import find_projects_of, of_first_log, of_last_log
 
 
 @dataclass(frozen=True)
@@ -60,31 +60,30 @@ def describe_sessions(connection: Connection, session_ids: Sequence[str]) -> lis
         connection: The connection of the transaction.
         session_ids: The IDs of sessions that are known to belong to the reader's organisation.
     """
-    first, last = (logs.c.created_at, logs.c.sequence), (logs.c.created_at.desc(), logs.c.sequence.desc())
     query = select(
         sessions.c.id,
         sessions.c.reference_id,
         sessions.c.created_at,
-        _of_one_log(_beginning(logs.c.inputs), *first).label("inputs"),
-        _of_one_log(_beginning(logs.c.messages), *first).label("messages"),
-        _of_one_log(_beginning(logs.c.output), *last).label("output"),
+        of_first_log(_beginning(logs.c.inputs)).label("inputs"),
+        of_first_log(_beginning(logs.c.messages)).label("messages"),
+        of_last_log(_beginning(logs.c.output)).label("output"),
     ).where(sessions.c.id.in_(session_ids))
     rows = {row.id: row for row in connection.execute(query)}
     totals_of = _totals_of(connection, session_ids)
-    projects_of = _projects_of(connection, session_ids)
+    projects_of = find_projects_of(connection, session_ids, projects.c.name)
     return [
         _listed(rows[session_id], totals_of.get(session_id), projects_of[session_id])
         for session_id in session_ids
     ]
 
 
-def _listed(row: Any, totals: Any, of_projects: Sequence[ProjectLink]) -> ListedSession:
+def _listed(row: Any, totals: Any, of_projects: Sequence[tuple[str, str]]) -> ListedSession:
     inputs = preview_inputs(row.inputs or "{}")
     return ListedSession(
         id=row.id,
         reference_id=row.reference_id,
         created_at=row.created_at,
-        projects=of_projects,
+        projects=[ProjectLink(project_id, name) for project_id, name in of_projects],
         first_input=inputs or preview_messages(row.messages or "[]"),
         last_output=preview_text(row.output or ""),
         datapoints=totals.datapoints if totals else 0,
@@ -93,19 +92,8 @@ def _listed(row: Any, totals: Any, of_projects: Sequence[ProjectLink]) -> Listed
     )
 
 
-def _beginning(column: Column[Any]) -> Any:
+def _beginning(column: Column[Any]) -> ColumnElement[str]:
     return func.substr(cast(column, Text), 1, STORED_LENGTH)
-
-
-def _of_one_log(value: Any, *order: Any) -> Any:
-    return (
-        select(value)
-        .where(logs.c.session_id == sessions.c.id)
-        .order_by(*order)
-        .limit(1)
-        .correlate(sessions)
-        .scalar_subquery()
-    )
 
 
 def _totals_of(connection: Connection, session_ids: Sequence[str]) -> dict[str, Any]:
@@ -121,17 +109,3 @@ def _totals_of(connection: Connection, session_ids: Sequence[str]) -> dict[str, 
         .group_by(logs.c.session_id)
     )
     return {row.session_id: row for row in connection.execute(query)}
-
-
-def _projects_of(connection: Connection, session_ids: Sequence[str]) -> dict[str, list[ProjectLink]]:
-    query = (
-        select(sessions.c.id, projects.c.id, projects.c.name)
-        .join(project_sessions, project_sessions.c.session_sequence == sessions.c.sequence)
-        .join(projects, projects.c.id == project_sessions.c.project_id)
-        .where(sessions.c.id.in_(session_ids))
-        .order_by(projects.c.name)
-    )
-    projects_of: dict[str, list[ProjectLink]] = defaultdict(list)
-    for session_id, project_id, name in connection.execute(query):
-        projects_of[session_id].append(ProjectLink(project_id, name))
-    return projects_of
