@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hl_sessions.server.page.queries.session_detail import Datapoint
+from hl_sessions.server.page.queries.datapoints import Datapoint
 
 
 @dataclass(frozen=True)

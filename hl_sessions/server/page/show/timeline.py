@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from hl_sessions.server.page.queries.session_detail import Datapoint
+from hl_sessions.server.page.queries.datapoints import Datapoint
 
 WIDTH: Final = 1000
 """How wide the time line is, in units of its pictures."""
