@@ -19,8 +19,9 @@ from hl_sessions.server.commands.database_option import (
 )
 from hl_sessions.server.commands.progress import progress
 from hl_sessions.server.database.errors import is_passing
+from hl_sessions.server.records.export_format import InvalidLineError, numbered
 from hl_sessions.server.records.exporting import count_rows, export_lines
-from hl_sessions.server.records.importing import LINES_AT_ONCE, Importer, InvalidLineError, numbered
+from hl_sessions.server.records.importing import LINES_AT_ONCE, Importer
 from hl_sessions.server.records.pruning import Pruned
 from hl_sessions.server.records.pruning import prune as prune_database
 

@@ -1,30 +1,15 @@
-"""Writes a database as JSON Lines: a line each, of whatever size the whole is.
+"""Writes a database as the lines of an export, one by one, of whatever size the whole is."""
 
-A line is an object with the name of its table as ``record``, and its columns. Two things are left out: keys,
-and what follows from the rest. Organisations are called by their names.
-"""
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 from pydantic_core import to_json
 from sqlalchemy import Connection, RowMapping, Table, func, select
 
-from hl_sessions.server.database.tables import feedback, logs, organisations, projects, sessions
+from hl_sessions.server.database.tables import organisations
+from hl_sessions.server.records.export_format import EXPORTED, ORGANISATION, exported_columns
 
-EXPORTED: Final = (organisations, projects, sessions, logs, feedback)
-"""The tables, each after those that it refers to."""
-
-ORGANISATION: Final = "organisation"
-
-_NOT_EXPORTED: Final = {"sequence", "organisation_id", "datapoints_count", "sessions_count"}
 _ROWS_AT_ONCE: Final = 500
-
-
-def exported_columns(table: Table) -> Sequence[str]:
-    """Give the names of the columns that are exported as they are."""
-    # Plain texts: SQLAlchemy's own names are slow to dump.
-    return [str(column.name) for column in table.c if column.name not in _NOT_EXPORTED]
 
 
 def count_rows(connection: Connection) -> int:

@@ -1,0 +1,123 @@
+"""The lines of an export, which is JSON Lines: what they hold, and how one is read.
+
+A line is an object with the name of its table as ``record``, and its columns. Two things are left out: keys,
+and what follows from the rest. Organisations are called by their names.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, FiniteFloat, TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
+from sqlalchemy import JSON, Float, Table
+from sqlalchemy.types import TypeEngine
+
+from hl_sessions.server.database.tables import UTCDateTime, feedback, logs, organisations, projects, sessions
+from hl_sessions.server.protocol.values import Count, Dollars, in_utc
+
+EXPORTED: Final = (organisations, projects, sessions, logs, feedback)
+"""The tables, each after those that it refers to."""
+
+ORGANISATION: Final = "organisation"
+"""The field with the name of an organisation."""
+
+_TABLES: Final = {table.name: table for table in EXPORTED}
+_NOT_EXPORTED: Final = {"sequence", "organisation_id", "datapoints_count", "sessions_count"}
+
+# The page adds these up.
+_LIMITED: Final[dict[str, Any]] = {
+    "prompt_tokens": Count,
+    "output_tokens": Count,
+    "prompt_cost": Dollars,
+    "output_cost": Dollars,
+}
+
+
+class InvalidLineError(Exception):
+    """A line is none of an export, or contradicts what is in the database.
+
+    Args:
+        number: The number of the line, from 1.
+        message: What is wrong with it.
+    """
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(f"line {number}: {message}")
+
+
+def exported_columns(table: Table) -> Sequence[str]:
+    """Return the names of the columns that are exported as they are."""
+    # Plain texts: SQLAlchemy's own names are slow to dump.
+    return [str(column.name) for column in table.c if column.name not in _NOT_EXPORTED]
+
+
+def _value_of(name: str, column_type: TypeEngine[Any]) -> Any:
+    if name in _LIMITED:
+        return _LIMITED[name]
+    if isinstance(column_type, UTCDateTime):
+        return Annotated[datetime, AfterValidator(in_utc)]
+    if isinstance(column_type, Float):
+        return FiniteFloat
+    return Any if isinstance(column_type, JSON) else column_type.python_type
+
+
+_VALUES: Final[dict[str, dict[str, TypeAdapter[Any]]]] = {
+    table.name: {name: TypeAdapter(_value_of(name, table.c[name].type)) for name in exported_columns(table)}
+    for table in EXPORTED
+}
+
+
+def numbered(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Return the lines with their numbers, without empty ones."""
+    return ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
+
+
+def parse_line(number: int, line: bytes) -> tuple[Table, dict[str, Any]]:
+    """Read a line.
+
+    Args:
+        number: The number of the line, from 1.
+        line: The line.
+
+    Returns:
+        The table, and the row, in which ``ORGANISATION`` stands for the organisation.
+
+    Raises:
+        InvalidLineError: When it is none of an export.
+    """
+    try:
+        record = _read_json(line)
+    except (ValueError, RecursionError):
+        raise InvalidLineError(number, "this is not JSON") from None
+    name = record.pop("record", None) if isinstance(record, dict) else None
+    if not isinstance(name, str) or name not in _TABLES:
+        raise InvalidLineError(number, "this is no line of an export") from None
+    table = _TABLES[name]
+    row: dict[str, Any] = {column: record.pop(column, None) for column in exported_columns(table)}
+    for column, value in row.items():
+        if value is None:
+            if not table.c[column].nullable:
+                raise InvalidLineError(number, f"{column!r} is missing")
+            continue
+        try:
+            row[column] = _VALUES[name][column].validate_python(value)
+        except ValidationError:
+            raise InvalidLineError(number, f"{column!r} is of the wrong type, or out of range") from None
+    if "organisation_id" in table.c:
+        row[ORGANISATION] = record.pop(ORGANISATION, None)
+    if record:
+        raise InvalidLineError(number, "there are fields that no export has")
+    return table, row
+
+
+def _read_json(line: bytes) -> Any:
+    try:
+        return from_json(line)
+    except ValueError:
+        # The fields of a config that are kept in its ``other`` may be nested one level deeper than this
+        # parser goes; the other one takes halves of surrogate pairs, which cannot be written again.
+        value = json.loads(line)
+        to_json(value)
+        return value
