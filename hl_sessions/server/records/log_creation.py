@@ -1,51 +1,18 @@
 """Stores new logs, those of many requests by a few statements, whatever their number."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from hl_sessions.server.database.bulk_insert import insert_rows
 from hl_sessions.server.database.tables import feedback, logs, projects, sessions
-from hl_sessions.server.protocol.configs import described_config
-from hl_sessions.server.protocol.identifiers import CONFIG, LOG, PROJECT, SESSION, new_identifier
 from hl_sessions.server.protocol.requests import LogRequest
 from hl_sessions.server.records.counts import count_added
-from hl_sessions.server.records.feedback import feedback_values
-from hl_sessions.server.records.log_references import (
-    KnownLog,
-    KnownProject,
-    KnownRecords,
-    KnownSession,
-    look_up,
-)
-from hl_sessions.server.records.logs import PAYLOADS
+from hl_sessions.server.records.log_additions import Adding, Additions
+from hl_sessions.server.records.log_references import look_up
 from hl_sessions.server.records.refusals import InvalidEntryError
 from hl_sessions.server.records.sessions import find_sequences, touch_sessions
-
-_NOT_COPIED: Final = frozenset(
-    {"project", "session_reference_id", "parent_reference_id", "config", "feedback"}
-)
-_EMPTY_ROW: Final = dict.fromkeys(str(column.name) for column in logs.c if column is not logs.c.sequence)
-"""What a row has where a log has nothing. The names are plain texts: SQLAlchemy's own are slow to dump."""
-
-
-@dataclass
-class _Additions:
-    """What one request adds, or all of them."""
-
-    records: KnownRecords = field(default_factory=KnownRecords)
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    places: list[tuple[KnownProject, KnownSession | None]] = field(default_factory=list)
-    feedback: list[dict[str, Any]] = field(default_factory=list)
-
-    def add(self, others: "_Additions") -> None:
-        self.records.add(others.records)
-        self.rows += others.rows
-        self.places += others.places
-        self.feedback += others.feedback
 
 
 def create_logs(
@@ -63,10 +30,10 @@ def create_logs(
     """
     now = datetime.now(timezone.utc)
     known = look_up(connection, requests)
-    added = _Additions()
+    added = Additions()
     answers: list[list[dict[str, str]] | InvalidEntryError] = []
     for organisation_id, given in requests:
-        adding = _Adding(organisation_id, known, now)
+        adding = Adding(organisation_id, known, now)
         try:
             answers.append([adding.add(index, request) for index, request in enumerate(given)])
         except InvalidEntryError as error:
@@ -79,111 +46,7 @@ def create_logs(
     return answers
 
 
-@dataclass
-class _Adding:
-    """Finds out what one request adds to what is known."""
-
-    organisation_id: int
-    known: KnownRecords
-    now: datetime
-    additions: _Additions = field(default_factory=_Additions)
-
-    def add(self, index: int, request: LogRequest) -> dict[str, str]:
-        project = self._find_project(index, request)
-        session = self._find_session(index, request)
-        parent = self._find_parent(index, request, session)
-        if parent is not None:
-            session = parent.session
-        log = KnownLog(new_identifier(LOG), self.organisation_id, request.reference_id, session)
-        if log.reference_id is not None:
-            name = (self.organisation_id, log.reference_id)
-            if name in self.known.logs_by_reference or name in self.additions.records.logs_by_reference:
-                raise InvalidEntryError(index, "reference_id", "Another datapoint has this reference ID")
-            self.additions.records.logs_by_reference[name] = log
-        self.additions.places.append((project, session))
-        self.additions.rows.append(self._row(request, log, project, parent))
-        self.additions.feedback += [
-            feedback_values(log.id, given, self.now) for given in request.feedback or ()
-        ]
-        answer = {"id": log.id, "project_id": project.id}
-        if session is not None:
-            answer["session_id"] = session.id
-        return answer
-
-    def _find_project(self, index: int, request: LogRequest) -> KnownProject:
-        if request.project_id is not None:
-            project = self.known.projects.get(request.project_id)
-            if project is None or project.organisation_id != self.organisation_id:
-                raise InvalidEntryError(index, "project_id", "There is no such project")
-            if request.project not in {None, project.name}:
-                raise InvalidEntryError(index, "project", "The project with this ID has another name")
-            return project
-        if request.project is None:
-            raise InvalidEntryError(index, "project", "One of 'project' and 'project_id' is required")
-        name = (self.organisation_id, request.project)
-        records = self.additions.records
-        found = self.known.projects_by_name.get(name) or records.projects_by_name.get(name)
-        if found is None:
-            found = KnownProject(new_identifier(PROJECT), self.organisation_id, request.project)
-            records.projects[found.id] = records.projects_by_name[name] = found
-        return found
-
-    def _find_session(self, index: int, request: LogRequest) -> KnownSession | None:
-        if request.session_id is not None:
-            session = self.known.sessions.get(request.session_id)
-            if session is None or session.organisation_id != self.organisation_id:
-                raise InvalidEntryError(index, "session_id", "There is no such session")
-            return session
-        if request.session_reference_id is None:
-            return None
-        name = (self.organisation_id, request.session_reference_id)
-        records = self.additions.records
-        found = self.known.sessions_by_reference.get(name) or records.sessions_by_reference.get(name)
-        if found is None:
-            found = KnownSession(new_identifier(SESSION), self.organisation_id, request.session_reference_id)
-            records.sessions[found.id] = records.sessions_by_reference[name] = found
-        return found
-
-    def _find_parent(self, index: int, request: LogRequest, session: KnownSession | None) -> KnownLog | None:
-        # What is known only: a log cannot be the parent of another one in the same request.
-        if request.parent_id is not None:
-            field_name, parent = "parent_id", self.known.logs.get(request.parent_id)
-        elif request.parent_reference_id is not None:
-            name = (self.organisation_id, request.parent_reference_id)
-            field_name, parent = "parent_reference_id", self.known.logs_by_reference.get(name)
-        else:
-            return None
-        if parent is None or parent.organisation_id != self.organisation_id:
-            raise InvalidEntryError(index, field_name, "There is no such datapoint")
-        if session is not None and (parent.session is None or session.id != parent.session.id):
-            raise InvalidEntryError(index, field_name, "The parent is not in the session of this datapoint")
-        return parent
-
-    def _row(
-        self, request: LogRequest, log: KnownLog, project: KnownProject, parent: KnownLog | None
-    ) -> dict[str, Any]:
-        save = request.save is not False
-        given = request.model_dump(
-            exclude_none=True, exclude=set(_NOT_COPIED if save else _NOT_COPIED | PAYLOADS)
-        )
-        return (
-            _EMPTY_ROW
-            | given
-            | {
-                "id": log.id,
-                "organisation_id": self.organisation_id,
-                "project_id": project.id,
-                "session_id": None if log.session is None else log.session.id,
-                "parent_id": None if parent is None else parent.id,
-                "created_at": request.created_at or self.now,
-                "updated_at": self.now,
-                "save": save,
-                "config": described_config(request.config, request.config_id or new_identifier(CONFIG)),
-            }
-        )
-
-
-def _store(connection: Connection, added: _Additions, now: datetime) -> None:
+def _store(connection: Connection, added: Additions, now: datetime) -> None:
     times = {"created_at": now, "updated_at": now}
     if new_projects := added.records.projects:
         insert_rows(

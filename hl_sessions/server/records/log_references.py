@@ -70,6 +70,23 @@ class KnownRecords:
     logs: dict[str, KnownLog] = field(default_factory=dict)
     logs_by_reference: dict[Name, KnownLog] = field(default_factory=dict)
 
+    def add_project(self, project: KnownProject) -> None:
+        """Know a project."""
+        self.projects[project.id] = project
+        self.projects_by_name[project.organisation_id, project.name] = project
+
+    def add_session(self, session: KnownSession) -> None:
+        """Know a session."""
+        self.sessions[session.id] = session
+        if session.reference_id is not None:
+            self.sessions_by_reference[session.organisation_id, session.reference_id] = session
+
+    def add_log(self, log: KnownLog) -> None:
+        """Know a log."""
+        self.logs[log.id] = log
+        if log.reference_id is not None:
+            self.logs_by_reference[log.organisation_id, log.reference_id] = log
+
     def add(self, others: "KnownRecords") -> None:
         """Know these, too."""
         self.projects |= others.projects
@@ -80,56 +97,61 @@ class KnownRecords:
         self.logs_by_reference |= others.logs_by_reference
 
 
+def look_up(connection: Connection, requests: Sequence[tuple[int, Sequence[LogRequest]]]) -> KnownRecords:
+    """Look up everything that the logs refer to.
+
+    May include records of other organisations: check ``organisation_id``.
+
+    Args:
+        connection: The connection of the transaction.
+        requests: Of each request the ID of the organisation, and its logs.
+    """
+    search = _Search(
+        connection,
+        sorted({organisation_id for organisation_id, _ in requests}),
+        [request for _, of_one in requests for request in of_one],
+    )
+    records = KnownRecords()
+    for row in chain(search.find(projects, "id", "project_id"), search.find(projects, "name", "project")):
+        records.add_project(KnownProject(row.id, row.organisation_id, row.name))
+    found_logs = {
+        row.id: row
+        for row in chain(
+            search.find(logs, "id", "parent_id"),
+            search.find(logs, "reference_id", "reference_id", "parent_reference_id"),
+        )
+    }
+    of_parents = {row.session_id for row in found_logs.values()} - {None}
+    for row in chain(
+        search.find(sessions, "id", "session_id", more=of_parents),
+        search.find(sessions, "reference_id", "session_reference_id"),
+    ):
+        records.add_session(KnownSession(row.id, row.organisation_id, row.reference_id, row.sequence))
+    for row in found_logs.values():
+        session = records.sessions.get(row.session_id)
+        records.add_log(KnownLog(row.id, row.organisation_id, row.reference_id, session))
+    return records
+
+
+@dataclass(frozen=True)
+class _Search:
+    connection: Connection
+    organisation_ids: Sequence[int]
+    given: Sequence[LogRequest]
+
+    def find(self, table: Table, name: str, *attributes: str, more: Iterable[str] = ()) -> Iterator[Row[Any]]:
+        """Find the rows whose column ``name`` is one of these attributes of a log, or one of ``more``."""
+        named = {getattr(request, attribute) for request in self.given for attribute in attributes}
+        values = sorted((named | set(more)) - {None})
+        for start in range(0, len(values), _LOOKED_UP_AT_ONCE):
+            wanted = values[start : start + _LOOKED_UP_AT_ONCE]
+            parameters = {"organisations": self.organisation_ids, "wanted": wanted}
+            yield from self.connection.execute(_query(table, name), parameters)
+
+
 @cache
 def _query(table: Table, name: str) -> Select[Any]:
     return select(*_SHOWN[table]).where(
         table.c.organisation_id.in_(bindparam("organisations", expanding=True)),
         table.c[name].in_(bindparam("wanted", expanding=True)),
     )
-
-
-def look_up(connection: Connection, requests: Sequence[tuple[int, Sequence[LogRequest]]]) -> KnownRecords:
-    """Give what is there of all that the logs refer to; of another organisation's it may be more.
-
-    Args:
-        connection: The connection of the transaction.
-        requests: Of each request the ID of the organisation, and its logs.
-    """
-    records = KnownRecords()
-    organisation_ids = sorted({organisation_id for organisation_id, _ in requests})
-    given = [request for _, of_one in requests for request in of_one]
-
-    def find(table: Table, name: str, *attributes: str, more: Iterable[str] = ()) -> Iterator[Row[Any]]:
-        named = {getattr(request, attribute) for request in given for attribute in attributes} | set(more)
-        values = sorted(named - {None})
-        for start in range(0, len(values), _LOOKED_UP_AT_ONCE):
-            wanted = values[start : start + _LOOKED_UP_AT_ONCE]
-            parameters = {"organisations": organisation_ids, "wanted": wanted}
-            yield from connection.execute(_query(table, name), parameters)
-
-    for row in chain(find(projects, "id", "project_id"), find(projects, "name", "project")):
-        project = KnownProject(row.id, row.organisation_id, row.name)
-        records.projects[project.id] = project
-        records.projects_by_name[project.organisation_id, project.name] = project
-    found_logs = {
-        row.id: row
-        for row in chain(
-            find(logs, "id", "parent_id"),
-            find(logs, "reference_id", "reference_id", "parent_reference_id"),
-        )
-    }
-    of_parents = {row.session_id for row in found_logs.values()} - {None}
-    for row in chain(
-        find(sessions, "id", "session_id", more=of_parents),
-        find(sessions, "reference_id", "session_reference_id"),
-    ):
-        session = KnownSession(row.id, row.organisation_id, row.reference_id, row.sequence)
-        records.sessions[session.id] = session
-        if session.reference_id is not None:
-            records.sessions_by_reference[session.organisation_id, session.reference_id] = session
-    for row in found_logs.values():
-        log = KnownLog(row.id, row.organisation_id, row.reference_id, records.sessions.get(row.session_id))
-        records.logs[log.id] = log
-        if log.reference_id is not None:
-            records.logs_by_reference[log.organisation_id, log.reference_id] = log
-    return records
