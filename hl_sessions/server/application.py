@@ -71,13 +71,7 @@ def create_application(settings: ServerSettings) -> FastAPI:
     )
     application.state.database = database
     application.state.keys = keys
-    add_calls(application, BASE_PATH)
-    complete_openapi(application)
-    # What is none of the calls above is none of the pages below.
-    application.router.routes.append(Route(BASE_PATH, rejection(404, NOT_FOUND)))
-    application.mount(BASE_PATH, rejection(404, NOT_FOUND))
-    application.router.routes.extend(health_routes(database, metrics))
-    application.mount("/", create_page(database, keys))
+    _add_routes(application, database, keys, metrics)
     add_rejections(application)
     # The last one added comes first: nobody's body is read before it is clear that they may call.
     application.add_middleware(BodyLimitMiddleware, max_body=settings.max_body)
@@ -97,6 +91,16 @@ class _ObservedApplication(FastAPI):
         return ObservationMiddleware(
             super().build_middleware_stack(), route_templates(self.routes), self._metrics, self._access_log
         )
+
+
+def _add_routes(application: FastAPI, database: Database, keys: KeyRing, metrics: Metrics) -> None:
+    add_calls(application, BASE_PATH)
+    complete_openapi(application)
+    # What is none of the calls above is none of the pages below.
+    application.router.routes.append(Route(BASE_PATH, rejection(404, NOT_FOUND)))
+    application.mount(BASE_PATH, rejection(404, NOT_FOUND))
+    application.router.routes.extend(health_routes(database, metrics))
+    application.mount("/", create_page(database, keys))
 
 
 def _open_keys(database: Database, settings: ServerSettings) -> KeyRing:
