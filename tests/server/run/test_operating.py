@@ -1,4 +1,4 @@
-"""What operators look at and rely on: health, metrics, the log, the end, several processes, settings."""
+"""What operators look at and rely on: health, metrics, the log, the end, several processes."""
 
 import json
 import os
@@ -18,17 +18,15 @@ from typing import Any
 import psycopg
 import pytest
 import requests
-from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
-from hl_sessions.server.commands.serve import serve
 from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 
 KEY = "sk-of-the-operator"
 DEADLINE = 20  # seconds
 PROBES = ["/healthz", "/readyz", "/metrics"]
-DOCUMENTATION = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
+DOCUMENTATION = (Path(__file__).parents[3] / "docs" / "operating.md").read_text()
 
 Spawn = Callable[..., Any]
 
@@ -297,74 +295,3 @@ def test_what_was_taken_is_answered_before_the_end(
     assert [answer.status_code for answer in created] == [201] * 4
     assert {answer.json()["id"] for answer in created} <= kept
     assert (output, errors, server.process.returncode) == ("", "", 0)
-
-
-def run(*arguments: str, **variables: str) -> tuple[int, str]:
-    result = CliRunner().invoke(serve, arguments, env=variables)
-    return result.exit_code, result.output
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Callable[[str], str]:
-    """Writes a file for ``--config``, and gives its path."""
-
-    def write(text: str) -> str:
-        path = tmp_path / "config.toml"
-        path.write_text(text)
-        return str(path)
-
-    return write
-
-
-def test_a_flag_goes_before_a_variable_and_that_before_the_file(config: Callable[[str], str]) -> None:
-    """The address that cannot be listened on is named, and so tells where it came from."""
-    variables = {"HL_SESSIONS_CONFIG": config(f'host = "192.0.2.1"\nport = 1024\napi_key = "{KEY}"')}
-    _, output = run(**variables)
-    assert "port 1024 of 192.0.2.1" in output
-    variables |= {"HL_SESSIONS_HOST": "198.51.100.1"}
-    _, output = run(**variables)
-    assert "port 1024 of 198.51.100.1" in output
-    _, output = run("--host", "203.0.113.1", **variables)
-    assert "port 1024 of 203.0.113.1" in output
-    # Empty is not the same as missing: a key that was lost must not open the server.
-    assert run(**variables, HL_SESSIONS_API_KEY="") == (2, run("--api-key", "")[1])
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('hsot = "::1"', "has a setting 'hsot', which is not one of: host, port, db, api_key, max_body"),
-        ("port = 1.5", "the setting 'port' of {path} has to be a whole number"),
-        ("workers = true", "the setting 'workers' of {path} has to be a whole number"),
-        ("access_log = 1", "the setting 'access_log' of {path} has to be true or false"),
-        ("api_key = 7", "the setting 'api_key' of {path} has to be a text in quotes"),
-        ("workers = 0", "0 is not in the range"),
-        (f'port = 8642\napi_key = "{KEY}\n', "{path} is not TOML: see line 2"),
-        (f"api_key = {KEY}", "{path} is not TOML: see line 1"),
-    ],
-    ids=["name", "fraction", "boolean", "number", "key", "range", "quotes", "text"],
-)
-def test_a_file_with_a_mistake_is_a_usage_error(
-    config: Callable[[str], str], text: str, message: str
-) -> None:
-    """It names the file and the place, but not what may be a key."""
-    path = config(text)
-    code, output = run("--config", path)
-    assert code == 2
-    assert message.format(path=path) in " ".join(output.split())
-    assert KEY not in output
-
-
-def test_help_and_documentation_list_all_settings_and_no_secret(config: Callable[[str], str]) -> None:
-    """Each flag is there with its variable; what the file says is not shown."""
-    path = config('db = "postgresql://me:hidden@example.com/x"\napi_key = "hidden"')
-    code, output = run("--config", path, "--help")
-    assert code == 0
-    assert "hidden" not in output
-    flags = {"--config", "--host", "--port", "--db", "--api-key", "--max-body", "--workers", "--access-log"}
-    assert set(re.findall(r"^  (--[a-z-]+)", output, re.MULTILINE)) == flags | {"--help"}
-    for flag in flags:
-        variable = "HL_SESSIONS_" + flag.removeprefix("--").replace("-", "_").upper()
-        assert variable in output
-        assert f"`{flag}`" in DOCUMENTATION
-        assert variable in DOCUMENTATION
