@@ -1,4 +1,4 @@
-"""The page of the demo: its files."""
+"""The page of the demo: its files, and those that it shares with the page of the server."""
 
 from pathlib import Path
 from typing import Final
@@ -9,11 +9,12 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 _STATIC: Final = Path(__file__).with_name("static")
+_SHARED: Final = ("hl_sessions.server.page", "static")
 
 
 def page_routes() -> list[BaseRoute]:
-    """Give the routes of the page and its files."""
-    return [Route("/", _page), Mount("/static", StaticFiles(directory=_STATIC))]
+    """Return the routes of the page and its files."""
+    return [Route("/", _page), Mount("/static", StaticFiles(directory=_STATIC, packages=[_SHARED]))]
 
 
 async def _page(_request: Request) -> Response:

@@ -112,6 +112,7 @@ def test_the_page_is_whole_and_closed_to_foreign_content(chat: Any) -> None:
     assert "unsafe" not in policy
     references = re.findall(r'(?:src|href)="([^"]+)"', response.text)
     assert [reference for reference in references if not reference.startswith("data:")] == [
+        "/static/base.css",
         "/static/demo.css",
         "/static/demo.js",
     ]
