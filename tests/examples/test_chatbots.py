@@ -11,7 +11,7 @@ import requests
 
 import hl_sessions.defaults
 import hl_sessions.manager
-from hl_sessions.manager import default_manager
+from hl_sessions.defaults import default_manager
 from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 from tests.examples.bots import Bot, DiscordBot, SlackAsyncBot, SlackBot, TelegramBot

@@ -4,10 +4,10 @@ from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
+from hl_sessions.process.sqlite_locks import while_locked
 from hl_sessions.server.database.retrying import PATIENCE
 from hl_sessions.server.database.tables import json_for_database
 from hl_sessions.server.database.text_search import UNICODE_LOWER
-from hl_sessions.sqlite_locks import while_locked
 
 _BEGIN: Final = "sqlite_begin"
 
