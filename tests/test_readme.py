@@ -11,8 +11,7 @@ import requests
 from starlette.testclient import TestClient
 
 from hl_sessions.integrations.celery import disconnect
-from hl_sessions.server.run.serving import serving_in_background
-from hl_sessions.server.settings import ServerSettings
+from tests.servers import served
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -39,7 +38,7 @@ BLOCKS = _blocks()
 @pytest.fixture(scope="module")
 def api_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     database = str(tmp_path_factory.mktemp("readme") / "sessions.sqlite3")
-    with serving_in_background(ServerSettings(port=0, database=database)) as url:
+    with served(database) as url:
         yield url
 
 

@@ -1,12 +1,9 @@
 """A demo that the tests share, and demos in processes of their own."""
 
-import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from socket import create_server
@@ -17,8 +14,7 @@ import requests
 
 from hl_sessions.demo.running import running_demo
 from hl_sessions.server.run.serving import base_url
-
-HL_SESSIONS = Path(sys.executable).with_name("hl-sessions")
+from tests.servers import first_lines, spawning
 
 
 @dataclass
@@ -60,21 +56,12 @@ class Demo(Chat):
 @pytest.fixture
 def start_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Demo]]:
     """Starts ``hl-sessions demo`` with the arguments, and waits until it says where it is."""
-    with ExitStack() as running:
+    with spawning("demo") as start_process:
 
         def start(*arguments: str) -> Demo:
             temporary = tmp_path_factory.mktemp("temporary")
-            process = subprocess.Popen(
-                [HL_SESSIONS, "demo", *arguments],
-                env=os.environ | {"TMPDIR": str(temporary)},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            running.enter_context(process)
-            running.callback(process.kill)
-            assert process.stdout is not None
-            greeting = [process.stdout.readline() for _ in range(3)]
+            process = start_process(*arguments, TMPDIR=str(temporary))
+            greeting = first_lines(process, 3)
             urls = [re.search(r"http://[\d.:]+/(v4)?", line) for line in greeting[:2]]
             assert urls[0]
             assert urls[1]

@@ -12,10 +12,9 @@ import requests
 import hl_sessions.defaults
 import hl_sessions.manager
 from hl_sessions.defaults import default_manager
-from hl_sessions.server.run.serving import serving_in_background
-from hl_sessions.server.settings import ServerSettings
 from tests.examples.bots import Bot, DiscordBot, SlackAsyncBot, SlackBot, TelegramBot
 from tests.examples.chat_cloud import ChatCloud
+from tests.servers import served
 from tests.sessions_api import Answer, Request, SessionsAPI
 from tests.waiting import wait_until
 
@@ -65,7 +64,7 @@ class WatchedAPI(SessionsAPI):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     database = str(tmp_path_factory.mktemp("chatbots") / "sessions.sqlite3")
-    with serving_in_background(ServerSettings(port=0, database=database)) as url:
+    with served(database) as url:
         yield url
 
 

@@ -1,13 +1,11 @@
 """A real server, shared by the tests that do not need one of their own, and a client that talks to it."""
 
 import json
-import os
 import re
 import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -17,8 +15,7 @@ import jsonschema_rs
 import pytest
 import requests
 
-from hl_sessions.server.run.serving import serving_in_background
-from hl_sessions.server.settings import ServerSettings
+from tests.servers import first_lines, served, spawning
 
 VENDOR: dict[str, Any] = json.loads(Path(__file__).with_name("vendor_answers.json").read_text())
 
@@ -76,13 +73,13 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def sqlite_base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     database = tmp_path_factory.mktemp("server") / "open.sqlite3"
-    with serving_in_background(ServerSettings(port=0, database=str(database))) as url:
+    with served(database) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def postgresql_base_url(postgresql: Any) -> Iterator[str]:
-    with serving_in_background(ServerSettings(port=0, database=postgresql.new_database())) as url:
+    with served(postgresql.new_database()) as url:
         yield url
 
 
@@ -110,7 +107,7 @@ def api_key() -> str:
 @pytest.fixture(scope="session")
 def locked_base_url(tmp_path_factory: pytest.TempPathFactory, api_key: str) -> Iterator[str]:
     database = tmp_path_factory.mktemp("server") / "locked.sqlite3"
-    with serving_in_background(ServerSettings(port=0, database=str(database), api_key=api_key)) as url:
+    with served(database, api_key=api_key) as url:
         yield url
 
 
@@ -147,24 +144,14 @@ class Server:
 
 
 @contextmanager
-def spawning() -> Iterator[Callable[..., Server]]:
-    with ExitStack() as running:
+def serving() -> Iterator[Callable[..., Server]]:
+    with spawning("serve") as start_process:
 
         def start(directory: Path, *arguments: str, **variables: str) -> Server:
             # Nobody reads the output while the server runs, so the log would fill the pipe.
             environment = {"HL_SESSIONS_ACCESS_LOG": "false", **variables}
-            process = subprocess.Popen(
-                [Path(sys.executable).with_name("hl-sessions"), "serve", "--port", "0", *arguments],
-                cwd=directory,
-                env=os.environ | environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            running.enter_context(process)
-            running.callback(process.kill)
-            assert process.stdout is not None
-            return Server(process, process.stdout.readline())
+            process = start_process("--port", "0", *arguments, directory=directory, **environment)
+            return Server(process, *first_lines(process, 1))
 
         yield start
 
@@ -172,12 +159,12 @@ def spawning() -> Iterator[Callable[..., Server]]:
 @pytest.fixture
 def spawn() -> Iterator[Callable[..., Server]]:
     """Starts ``hl-sessions serve`` on a free port; what is left of it at the end of the test is killed."""
-    with spawning() as start:
+    with serving() as start:
         yield start
 
 
 @pytest.fixture(scope="module")
 def spawn_for_all() -> Iterator[Callable[..., Server]]:
     """The same for all tests of a file."""
-    with spawning() as start:
+    with serving() as start:
         yield start

@@ -6,8 +6,7 @@ import psycopg
 import pytest
 import requests
 
-from hl_sessions.server.run.serving import serving_in_background
-from hl_sessions.server.settings import ServerSettings
+from tests.servers import served
 
 LOGS: list[dict[str, Any]] = [
     {"inputs": {"question": 'Why "so"?'}, "created_at": "2025-01-01T00:00:00Z"},
@@ -165,7 +164,7 @@ def test_the_time_zone_of_the_database_does_not_matter(postgresql: Any, time_zon
     database = postgresql.new_database()
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(f"ALTER DATABASE {connection.info.dbname} SET timezone = '{time_zone}'")
-    with serving_in_background(ServerSettings(port=0, database=database)) as base_url:
+    with served(database) as base_url:
         log = {"project": "p", "created_at": moment}
         project_id = requests.post(f"{base_url}/logs", json=log, timeout=10).json()["project_id"]
         answer = requests.get(f"{base_url}/logs?project_id={project_id}", timeout=10)

@@ -17,8 +17,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from hl_sessions.server.run.serving import serving_in_background
-from hl_sessions.server.settings import ServerSettings
+from tests.servers import served
 
 CALLS = [
     "POST /v4/sessions",
@@ -50,7 +49,7 @@ CHECKS = [
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     database = tmp_path_factory.mktemp("openapi") / "openapi.sqlite3"
-    with serving_in_background(ServerSettings(port=0, database=str(database))) as base_url:
+    with served(database) as base_url:
         yield base_url
 
 

@@ -16,6 +16,7 @@ from hl_sessions.server.commands.data import db, export_data, import_data, prune
 from hl_sessions.server.commands.keys import keys
 from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
+from tests.servers import served
 
 LINE = re.compile(r".+\n")  # other characters end lines to Python, but not to JSON Lines
 
@@ -125,7 +126,7 @@ def test_what_is_nested_as_deep_as_can_be_is_imported(tmp_path: Path) -> None:
     """Unknown fields of a config are kept one level deeper than they came."""
     one, other = str(tmp_path / "one.sqlite3"), str(tmp_path / "other.sqlite3")
     body = '{"project": "p", "config": {"type": "model", "model": "m", "x": %s}}'
-    with serving_in_background(ServerSettings(port=0, database=one)) as url:
+    with served(one) as url:
         answers = [
             requests.post(f"{url}/logs", data=body % ("[" * depth + "]" * depth), timeout=10).status_code
             for depth in (199, 200)
@@ -140,7 +141,7 @@ def test_what_is_nested_as_deep_as_can_be_is_imported(tmp_path: Path) -> None:
 def test_an_export_that_breaks_off_says_so(postgresql: Any) -> None:
     """It exits with 1, and has written nothing twice: what is written already cannot be taken back."""
     database = postgresql.new_database()
-    with serving_in_background(ServerSettings(port=0, database=database)) as url:
+    with served(database) as url:
         logs = [{"project": "p", "output": "x" * 500}] * 3000
         requests.post(f"{url}/logs", json=logs, timeout=30).raise_for_status()
     command = [Path(sys.executable).with_name("hl-sessions"), "export", "--db", database]

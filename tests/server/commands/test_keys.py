@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 from hl_sessions.server.application import OpenServerError, create_application
 from hl_sessions.server.commands.keys import keys
 from hl_sessions.server.database.engines import READERS
-from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
+from tests.servers import served
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def serving(database: Path, **settings: Any) -> Iterator[Callable[..., requests.
     """Serve, and call the server with a key, or without one."""
     with (
         requests.Session() as http,
-        serving_in_background(ServerSettings(port=0, database=str(database), **settings)) as base_url,
+        served(database, **settings) as base_url,
     ):
 
         def call(method: str, path: str, key: str | None = None, **options: Any) -> requests.Response:
@@ -139,7 +139,7 @@ def test_keys_are_taken_and_lost_while_all_readers_are_busy(postgresql: Any) -> 
     staying, leaving = create(database, "--name", "staying"), create(database, "--name", "leaving")
     searches = 2 * READERS
     with (
-        serving_in_background(ServerSettings(port=0, database=database)) as base_url,
+        served(database) as base_url,
         ThreadPoolExecutor(searches) as threads,
         psycopg.connect(database, autocommit=True) as observer,
     ):

@@ -13,6 +13,7 @@ import requests
 
 from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
+from tests.servers import served
 
 MIB = 1024 * 1024
 LIMIT = 10 * MIB
@@ -223,7 +224,7 @@ class Kept:
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
     database = tmp_path_factory.mktemp("kept") / "kept.sqlite3"
-    with serving_in_background(ServerSettings(port=0, database=str(database))) as base_url:
+    with served(database) as base_url:
         taken = {"project": "p", "reference_id": "taken"}
         requests.post(f"{base_url}/logs", json=taken, timeout=10).raise_for_status()
         yield Kept(base_url, database)

@@ -1,6 +1,5 @@
 """A server that is open and one that wants keys, both with a page, and what is sent to them."""
 
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -14,6 +13,7 @@ from hl_sessions.server.database.database import Database
 from hl_sessions.server.records.keys import create_key, list_keys, revoke_key
 from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
+from tests.servers import served
 
 
 @dataclass
@@ -57,13 +57,13 @@ def url_of(base_url: str) -> str:
 @pytest.fixture(scope="session")
 def open_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     database = tmp_path_factory.mktemp("page") / "open.sqlite3"
-    with serving_in_background(ServerSettings(port=0, database=str(database))) as base_url:
+    with served(database) as base_url:
         yield url_of(base_url)
 
 
 @pytest.fixture(scope="session")
 def open_url_on_postgresql(postgresql: Any) -> Iterator[str]:
-    with serving_in_background(ServerSettings(port=0, database=postgresql.new_database())) as base_url:
+    with served(postgresql.new_database()) as base_url:
         yield url_of(base_url)
 
 
@@ -129,9 +129,3 @@ def locked_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LockedSe
     settings = ServerSettings(port=0, database=str(database), api_key="the key of the settings")
     with serving_in_background(settings) as base_url:
         yield LockedServer(settings, url_of(base_url))
-
-
-@pytest.fixture
-def unique() -> str:
-    """A name that no other test uses."""
-    return uuid.uuid4().hex

@@ -10,8 +10,7 @@ import requests
 
 from hl_sessions.server.page.queries.activity import WINDOWS
 from hl_sessions.server.page.show.chart import draw_bars, draw_line, pick_labels, round_up
-from hl_sessions.server.run.serving import serving_in_background
-from hl_sessions.server.settings import ServerSettings
+from tests.servers import served
 
 
 def numbers_on(page: str) -> list[list[str]]:
@@ -71,7 +70,7 @@ def test_windows_reach_from_round_times_to_now(window: Any) -> None:
 
 def test_activity_of_thousands_of_projects_is_one_too(tmp_path: Path) -> None:
     """There are more of them than a statement of SQLite takes values for."""
-    with serving_in_background(ServerSettings(port=0, database=str(tmp_path / "many.sqlite3"))) as base_url:
+    with served(tmp_path / "many.sqlite3") as base_url:
         logs = [{"project": f"project {number}"} for number in range(5400)]
         requests.post(f"{base_url}/logs", json=logs, timeout=30).raise_for_status()
         answer = requests.get(f"{base_url.removesuffix('/v4')}/activity?window=24h", timeout=30)

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from hl_sessions.server.run.serving import serving_in_background
-from hl_sessions.server.settings import ServerSettings
+from tests.servers import served
 
 BEGIN = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 
@@ -126,7 +125,7 @@ def test_a_turn_leads_to_what_is_nested_in_it(reader: Any, unique: str) -> None:
 def test_a_circle_of_parents_has_a_page(tmp_path: Path) -> None:
     """No call makes one, but whoever changes the database by hand can; the server goes on."""
     database = tmp_path / "circle.sqlite3"
-    with serving_in_background(ServerSettings(port=0, database=str(database))) as base_url:
+    with served(database) as base_url:
         logs = [
             {
                 "project": "p",

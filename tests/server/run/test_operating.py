@@ -20,8 +20,7 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from hl_sessions.server.run.serving import serving_in_background
-from hl_sessions.server.settings import ServerSettings
+from tests.servers import served
 
 KEY = "sk-of-the-operator"
 DEADLINE = 20  # seconds
@@ -232,7 +231,7 @@ def test_metrics_are_few_and_tell_nothing_of_requests(sqlite_base_url: str, uniq
 def test_a_database_that_fails_is_told(tmp_path: Path, http: requests.Session) -> None:
     """A 500 has the ID of its request, errors are counted, and the process lives though it is not ready."""
     database = tmp_path / "failing.sqlite3"
-    with serving_in_background(ServerSettings(port=0, database=str(database), api_key=KEY)) as base_url:
+    with served(database, api_key=KEY) as base_url:
         with closing(sqlite3.connect(database)) as connection:
             connection.execute("ALTER TABLE organisations RENAME TO gone")
         answer = http.get(f"{base_url}/projects", timeout=10)
@@ -246,7 +245,7 @@ def test_a_database_that_fails_is_told(tmp_path: Path, http: requests.Session) -
 def test_a_database_that_is_silent_makes_the_server_unready(postgresql: Any) -> None:
     """Within a moment, while the process stays alive; when the database answers again, it is ready."""
     database = postgresql.new_database()
-    with serving_in_background(ServerSettings(port=0, database=database)) as base_url:
+    with served(database) as base_url:
         ready, alive = (f"{root_of(base_url)}{path}" for path in ("/readyz", "/healthz"))
         assert requests.get(ready, timeout=10).json() == {"status": "ready"}
         with psycopg.connect(database) as connection:
