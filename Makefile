@@ -1,6 +1,5 @@
-# Two commands do everything on a machine with Python 3.10 or later, make and a network:
-#   make demo     sets up and runs the demo
-#   make test     sets up and runs the tests
+# `make help` shows the text beside each target. Each sets up what it needs, on a machine with Python 3.10 or later,
+# make and a network.
 PYTHON ?= python3
 PIP_VERSION := 26.3
 EXTRAS := server,postgresql,starlette,fastapi,flask,httpx,signing,redis,celery,rq
@@ -9,22 +8,20 @@ unexport PYTHONDONTWRITEBYTECODE
 SIDE_BY_SIDE := --numprocesses=auto --dist=worksteal
 VERSIONS := 3.10 3.11 3.12 3.13 3.14
 
-.PHONY: demo test test-all lint types wheel bench screenshots constraints clean
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all wheel lint types bench screenshots constraints clean .venv-wheel
 
-demo: .venv/demo-is-ready
+help: ## Show these lines
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/demo-is-ready ## Set up, and run the demo
 	.venv/bin/hl-sessions demo
 
-test: .venv/test-is-ready
+test: .venv/test-is-ready ## Set up, and run the tests
 	.venv/bin/pytest $(SIDE_BY_SIDE)
 
-# The pins: what is newest now and works on every supported Python.
-constraints: .venv/pip-is-ready
-	.venv/bin/pip install uv
-	.venv/bin/uv pip compile --universal --python-version 3.10 --upgrade --no-header --no-annotate \
-	  --all-extras --group test --group lint --group build --group benchmark pyproject.toml -o constraints.txt
-
 # Every interpreter that is found, on the PATH or among those of pyenv; each in an environment of its own.
-test-all: .venv/test-is-ready
+test-all: .venv/test-is-ready ## Run the tests on every supported Python that is found
 	@set -e; for version in $(VERSIONS); do \
 	  for python in python$$version "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$version*/bin/python$$version; do \
 	    if "$$python" -c "" 2>/dev/null; then \
@@ -37,33 +34,42 @@ test-all: .venv/test-is-ready
 	  done; \
 	done
 
-lint: .venv/test-is-ready
+# What is published, not what lies in the checkout: the wheel, built through the sdist, passes the tests
+# from another folder.
+wheel: .venv-wheel ## Build the wheel, and run the tests on it
+	cd "$$(mktemp -d)" && "$(CURDIR)/.venv-wheel/bin/pytest" $(SIDE_BY_SIDE) "$(CURDIR)/tests"
+
+lint: .venv/test-is-ready ## Check style and the directions of imports
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/lint-imports
 
-types: .venv/test-is-ready
+types: .venv/test-is-ready ## Check types
 	.venv/bin/mypy
 
-# What is published, not what lies in the checkout: the wheel, built through the sdist, passes the tests
-# from another folder.
-wheel: .venv/test-is-ready
+bench: .venv/test-is-ready ## Measure everything anew, for docs/benchmarks.md and its picture
+	.venv/bin/uv pip install --python .venv -c constraints.txt --group benchmark
+	.venv/bin/python -m benchmarks
+
+screenshots: .venv/test-is-ready ## Take the pictures of the page and of the demo
+	.venv/bin/python docs/screenshots.py
+
+# The pins: what is newest now and works on every supported Python.
+constraints: .venv/pip-is-ready ## Pin the newest version of every dependency
+	.venv/bin/pip install uv
+	.venv/bin/uv pip compile --universal --python-version 3.10 --upgrade --no-header --no-annotate \
+	  --all-extras --group test --group lint --group build --group benchmark pyproject.toml -o constraints.txt
+
+clean: ## Remove what make has made
+	rm -rf .venv* build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+# Every time anew: what is built follows from every source file.
+.venv-wheel: .venv/test-is-ready
 	rm -rf dist .venv-wheel
 	.venv/bin/uv build --build-constraint constraints.txt
 	.venv/bin/uv venv --quiet --python .venv/bin/python .venv-wheel
 	.venv/bin/uv pip install --python .venv-wheel -c constraints.txt --group test --group build \
 	  "$$(echo dist/*.whl)[$(EXTRAS)]"
-	cd "$$(mktemp -d)" && "$(CURDIR)/.venv-wheel/bin/pytest" $(SIDE_BY_SIDE) "$(CURDIR)/tests"
-
-bench: .venv/test-is-ready
-	.venv/bin/uv pip install --python .venv -c constraints.txt --group benchmark
-	.venv/bin/python -m benchmarks
-
-screenshots: .venv/test-is-ready
-	.venv/bin/python docs/screenshots.py
-
-clean:
-	rm -rf .venv* build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 .venv/pip-is-ready:
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'Python 3.10 or later is needed: make PYTHON=...')"
