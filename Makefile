@@ -9,7 +9,7 @@ SIDE_BY_SIDE := --numprocesses=auto --dist=worksteal
 VERSIONS := 3.10 3.11 3.12 3.13 3.14
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all wheel lint types bench screenshots constraints clean .venv-wheel
+.PHONY: help demo test test-all wheel lint types bench docs-picture screenshots constraints clean .venv-wheel
 
 help: ## Show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ types: .venv/test-is-ready ## Check types
 bench: .venv/test-is-ready ## Measure everything anew, for docs/benchmarks.md and its picture
 	.venv/bin/uv pip install --python .venv -c constraints.txt --group benchmark
 	.venv/bin/python -m benchmarks
+
+docs-picture: .venv/test-is-ready ## Draw docs/rooms.svg from the import contracts
+	.venv/bin/python docs/rooms.py
 
 screenshots: .venv/test-is-ready ## Take the pictures of the page and of the demo
 	.venv/bin/python docs/screenshots.py
