@@ -612,6 +612,35 @@ def test_cookie_while_the_api_is_down() -> None:
     assert "session_reference_id" in references[0]
 
 
+@pytest.mark.parametrize(
+    ("client", "is_trusted"),
+    [
+        (("10.1.2.3", 50000), True),
+        (("::ffff:10.1.2.3", 50000), True),
+        (("::ffff:11.1.2.3", 50000), False),
+        (("a name", 50000), False),
+        (None, False),
+    ],
+    ids=["IPv4", "IPv4 in IPv6", "another", "no address", "a Unix socket"],
+)
+def test_peer_of_a_trusted_network(
+    manager: SessionManager, client: tuple[str, int] | None, is_trusted: object
+) -> None:
+    """An IPv4 address is the same one in IPv6, and a peer without an address is of no network."""
+    app = make_app("starlette", manager, {"trust": ["10.0.0.0/8"]})
+
+    async def seen(scope: Any, receive: Any, send: Any) -> None:
+        await app({**scope, "client": client}, receive, send)
+
+    answer = TestClient(seen).get("/chats/1", headers={"x-session-id": SESSION_ID})
+    assert (session_of(answer) == SESSION_ID) is is_trusted
+
+
+def test_no_repr_shows_a_secret() -> None:
+    """A cookie may stand in a log."""
+    assert repr(SignedCookie(SECRET)) == "SignedCookie(name='hl_session')"
+
+
 def test_two_valid_cookies_are_none(manager: SessionManager) -> None:
     """One may have been planted from a neighbouring domain: neither counts."""
     cookie = SignedCookie(SECRET)

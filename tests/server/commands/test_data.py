@@ -183,6 +183,13 @@ def test_an_export_that_breaks_off_says_so(postgresql: Any) -> None:
             "line 1: the organisation is in no line before",
         ),
         (
+            (
+                '{"record": "organisations", "name": "SECRET", "team_id": "t", "created_at": '
+                '"2025-01-01T00:00:00Z", "SECRET": 1}'
+            ),
+            "line 1: there are fields that no export has",
+        ),
+        (
             '{"record": "feedback", "id": "a", "log_id": "SECRET", "type": "t", "value": 1}',
             "line 1: 'created_at' is missing",
         ),
@@ -196,6 +203,23 @@ def test_a_line_that_is_none_is_named(database: str, line: str, message: str) ->
     assert result.stderr.startswith(f"Error: {message}")
     assert "SECRET" not in result.stderr
     assert exported(database) == []
+
+
+def test_a_reference_id_names_one_record(database: str, lines: str) -> None:
+    """A line with the reference ID of another record of the database is refused, and its import with it."""
+    records = [json.loads(line) for line in LINE.findall(lines)]
+    *organisations, session = (
+        record
+        for record in records
+        if record["record"] == "organisations" or record.get("reference_id") == "session 0"
+    )
+    done(import_data, "--db", database, "-", text="\n".join(map(json.dumps, [*organisations, session])))
+    before = exported(database)
+    other = session | {"id": "sesh_other"}
+    result = run(import_data, "--db", database, "-", text="\n".join(map(json.dumps, [*organisations, other])))
+    assert result.exit_code == 1
+    assert "line 3: another record has this 'reference_id' in the database" in result.stderr
+    assert exported(database) == before
 
 
 def test_parents_in_lines_make_no_circle(tmp_path: Path, lines: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from hl_sessions.server import settings
 from hl_sessions.server.commands.serve import serve
 
 KEY = "sk-of-the-operator"
@@ -67,6 +68,26 @@ def test_a_file_with_a_mistake_is_a_usage_error(
     assert code == 2
     assert message.format(path=path) in " ".join(output.split())
     assert KEY not in output
+
+
+@pytest.mark.parametrize("key", ["hidden-schlüssel", " hidden", "hidden\nline"])
+def test_a_key_that_no_client_can_send_is_a_usage_error(key: str) -> None:
+    """Else every call would be answered 401. The key is not shown."""
+    code, output = run(HL_SESSIONS_API_KEY=key)
+    assert code == 2
+    assert "printable ASCII characters only" in " ".join(output.split())
+    assert "hidden" not in output
+
+
+def test_a_driver_that_is_missing_is_told_with_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """PostgreSQL is an extra. The password of the URL is not shown."""
+    monkeypatch.setattr(settings, "find_spec", lambda _name: None)
+    code, output = run("--db", "postgresql://me:hidden@example.com/x")
+    assert code == 2
+    assert "pip install 'hl-sessions[postgresql]'" in " ".join(output.split())
+    assert "hidden" not in output
 
 
 def test_help_and_documentation_list_all_settings_and_no_secret(config: Callable[[str], str]) -> None:

@@ -72,6 +72,12 @@ def test_a_row_tells_what_happened_in_a_session(reader: Any, unique: str) -> Non
         ),
         pytest.param(
             None,
+            [{"role": "user", "content": "Hi " * 2000}],
+            '[{"role":"user","content":"Hi',
+            id="long messages",
+        ),
+        pytest.param(
+            None,
             [
                 {
                     "role": "user",
@@ -254,6 +260,7 @@ def test_a_part_that_began_at_a_deleted_session_is_gone(reader: Any) -> None:
     assert answer.status_code == 404
     assert "This part of the list is gone" in answer.text
     assert link_of(answer.text, "To the sessions") == "/"
+    assert reader.get("/sessions/rows?before=sesh_000000000000000000000000").status_code == 404
 
 
 def test_projects_are_listed_with_what_is_in_them(reader: Any, unique: str) -> None:

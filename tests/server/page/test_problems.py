@@ -1,0 +1,33 @@
+"""What goes wrong is told on a page, too."""
+
+from typing import Any
+
+import pytest
+
+from hl_sessions.server.database.database import Database
+from hl_sessions.server.database.errors import DatabaseFullError, DatabaseUnavailableError
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [
+        (DatabaseFullError(), 507, "The disk of the database is full."),
+        (DatabaseUnavailableError(), 503, "It may in a moment: load the page again."),
+        (ArithmeticError("SECRET"), 500, "Why is in its log."),
+    ],
+    ids=["full", "away", "unexpected"],
+)
+def test_a_failure_is_told_without_what_it_was_about(
+    sqlite_reader: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int, told: str
+) -> None:
+    """The page says what to do; when the database is away, the answer says when to come back."""
+
+    async def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Database, "read", fail)
+    answer = sqlite_reader.get("/projects")
+    assert answer.status_code == status
+    assert told in answer.text
+    assert "SECRET" not in answer.text
+    assert ("Retry-After" in answer.headers) is (status == 503)
