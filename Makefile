@@ -9,7 +9,7 @@ SIDE_BY_SIDE := --numprocesses=auto --dist=worksteal
 VERSIONS := 3.10 3.11 3.12 3.13 3.14
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all wheel lint types bench docs-picture screenshots constraints clean .venv-wheel
+.PHONY: help demo test test-all coverage wheel lint types bench docs-picture screenshots constraints clean .venv-wheel
 
 help: ## Show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,16 @@ test-all: .venv/test-is-ready ## Run the tests on every supported Python that is
 wheel: .venv-wheel ## Build the wheel, and run the tests on it
 	cd "$$(mktemp -d)" && "$(CURDIR)/.venv-wheel/bin/pytest" $(SIDE_BY_SIDE) "$(CURDIR)/tests"
 
+# What is measured takes longer, and each of its threads leaves objects behind: no place for tests of speed and leaks.
+coverage: .venv-wheel ## Run the tests on the wheel, and report the lines that none of them runs
+	rm -f .coverage .coverage.*
+	cd "$$(mktemp -d)" && "$(CURDIR)/.venv-wheel/bin/coverage" run --rcfile="$(CURDIR)/pyproject.toml" \
+	  --source="$$(echo "$(CURDIR)"/.venv-wheel/lib/python*/site-packages/hl_sessions)" \
+	  --data-file="$(CURDIR)/.coverage" -m pytest $(SIDE_BY_SIDE) --timeout=120 "$(CURDIR)/tests" \
+	  --ignore="$(CURDIR)/tests/isolation/test_leaks.py" --ignore="$(CURDIR)/tests/test_benchmarks.py"
+	.venv-wheel/bin/coverage combine --quiet
+	.venv-wheel/bin/coverage report
+
 lint: .venv/test-is-ready ## Check style and the directions of imports
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
@@ -64,7 +74,7 @@ constraints: .venv/pip-is-ready ## Pin the newest version of every dependency
 	  --all-extras --group test --group lint --group build --group benchmark pyproject.toml -o constraints.txt
 
 clean: ## Remove what make has made
-	rm -rf .venv* build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv* build dist *.egg-info .coverage* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 # Every time anew: what is built follows from every source file.
 .venv-wheel: .venv/test-is-ready
