@@ -9,13 +9,23 @@ unexport PYTHONDONTWRITEBYTECODE
 SIDE_BY_SIDE := --numprocesses=auto --dist=worksteal
 VERSIONS := 3.10 3.11 3.12 3.13 3.14
 
-.PHONY: demo test test-all lint types wheel bench screenshots constraints clean
+.PHONY: demo test test-stress test-all lint types wheel bench screenshots constraints clean
 
 demo: .venv/demo-is-ready
 	.venv/bin/hl-sessions demo
 
 test: .venv/test-is-ready
 	.venv/bin/pytest $(SIDE_BY_SIDE)
+
+# The suite, or FILES="tests/...", TIMES=n times in a row, beside a busy loop per core. A loop ends with the shell
+# that began it, however that ends.
+test-stress: .venv/test-is-ready
+	@for core in $$(seq $$(getconf _NPROCESSORS_ONLN)); do \
+	  while kill -0 $$$$; do :; done 2>/dev/null & \
+	done; \
+	for time in $$(seq $(or $(TIMES),1)); do \
+	  .venv/bin/pytest $(SIDE_BY_SIDE) $(FILES) || exit; \
+	done
 
 # The pins: what is newest now and works on every supported Python.
 constraints: .venv/pip-is-ready
