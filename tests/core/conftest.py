@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import logging
+import math
 import socket
 import struct
 import threading
@@ -30,10 +31,13 @@ def ends_within(seconds: float) -> Iterator[None]:
 
 
 class StillClock:
-    """A clock that goes on only when a test puts it forward: however busy the machine is, no time passes."""
+    """A clock that goes on only when a test puts it forward: however busy the machine is, no time passes.
+
+    It begins with a whole second, so that whole seconds that are added to it, and taken from it, are exact.
+    """
 
     def __init__(self) -> None:
-        self._begun = time.monotonic()
+        self._begun = float(math.ceil(time.monotonic()))
         self.offset = 0.0
 
     def monotonic(self) -> float:
