@@ -67,7 +67,8 @@ def settled(manager: SessionManager) -> int:
     prefetcher: Any = manager.ready_sessions
 
     def is_settled() -> bool:
-        return not prefetcher._missing() and not prefetcher._under_way
+        with prefetcher._condition:  # else one that was just made may be neither under way nor ready
+            return not prefetcher._missing() and not prefetcher._under_way
 
     wait_until(is_settled)
     return len(prefetcher.ready)
