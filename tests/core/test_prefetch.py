@@ -267,8 +267,9 @@ def test_threads_end_with_the_manager(manager: SessionManager, sessions_api: Ses
     gate.opened.set()
     read_settled(manager, 2)
     gate.opened.clear()
+    posts = sessions_api.posts
     assert read(manager) is not None
-    wait_until(lambda: sessions_api.posts > len({*manager.ready_sessions.ready}) + 2)  # type: ignore[union-attr]
+    wait_until(lambda: sessions_api.posts > posts)
     manager.close()
     gate.opened.set()
     wait_until(lambda: not threads_of_prefetching())
