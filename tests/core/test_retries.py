@@ -14,7 +14,7 @@ from hl_sessions import (
     RateLimitError,
     SessionsClient,
 )
-from tests.conftest import Answer, SessionsAPI
+from tests.conftest import PATIENCE, Answer, SessionsAPI
 from tests.core.conftest import Call, FaultServer, Play, Wire, ends_within
 
 SESSION_ID = "sesh_AAAAAAAAAAAAAAAAAAAA"
@@ -124,10 +124,13 @@ def test_a_timeout_is_not_tried_again(serve: Callable[[Play], FaultServer]) -> N
     server = serve(lambda wire: None)
     with SessionsClient(server.base_url, timeout=0.2, retries=5) as client:
         with pytest.raises(APITimeoutError):
-            client.create()
+            client.create(timeout=(PATIENCE, 0.2))
+        server.wait_until_all_closed()
+        assert server.opened == 1
         with pytest.raises(APITimeoutError):
-            client.create(timeout=(5, 0.2))
-    assert server.opened == 2
+            client.create()
+        server.wait_until_all_closed()
+    assert server.opened <= 2  # a busy machine may let all of the time pass before there is a connection
 
 
 def test_a_kept_connection_that_the_server_has_closed_is_no_failure(
@@ -144,7 +147,7 @@ def test_a_kept_connection_that_the_server_has_closed_is_no_failure(
     with SessionsClient(server.base_url, retries=0) as client:
         for _ in range(3):
             client.create()
-            assert server.wait_until_all_closed()
+            server.wait_until_all_closed()
     assert server.opened == 3
 
 
