@@ -27,12 +27,12 @@ from hl_sessions import (
     SessionManager,
     ValidationError,
 )
+from tests.conftest import PATIENCE
 from tests.core.conftest import API_KEY, FaultServer, Play, Wire, ends_within, in_threads, wait_until
 from tests.core.test_tls import drip_a_record, speaking_tls
 from tests.core.test_transport_faults import FAULTS, then_no_more
 
-TIMEOUT = 0.3  # seconds, where it is to be met
-LONG_TIMEOUT = 10  # seconds, where something else ends the call, on a busy machine too
+TIMEOUT = 0.3  # seconds, where it is to be met; elsewhere something else ends the call, on a busy machine too
 SESSION_ID = "sesh_AAAAAAAAAAAAAAAAAAAA"
 
 OnError = Literal["warn", "raise"]
@@ -139,11 +139,11 @@ def reads(on_error: OnError) -> list[Callable[[Session], Any]]:
 def check(base_url: str, on_error: OnError, expected: type[Any], caplog: pytest.LogCaptureFixture) -> None:
     """What is the same for every fault."""
     caplog.set_level(logging.DEBUG)
-    timeout = TIMEOUT if expected is APITimeoutError else LONG_TIMEOUT
+    timeout = TIMEOUT if expected is APITimeoutError else PATIENCE
     manager = SessionManager(base_url, API_KEY, timeout=timeout, retries=1, on_error=on_error)
-    with manager, ends_within(timeout):
+    with manager, ends_within(TIMEOUT):
         futures = [in_threads(partial(outcome_of, read, manager))[0] for read in reads(on_error)]
-        outcomes = [future.result(20) for future in futures]
+        outcomes = [future.result(PATIENCE) for future in futures]
     for outcome, session in outcomes:
         assert session.peek() is None
         if on_error == "raise":
@@ -259,7 +259,7 @@ def test_an_endless_answer_takes_no_memory(serve: Callable[[Play], FaultServer])
             sent += 65536
 
     server = serve(play)
-    with SessionManager(server.base_url, timeout=20, retries=0) as manager, manager.session() as session:
+    with SessionManager(server.base_url, retries=0) as manager, manager.session() as session:
         assert session.id is None
     server.wait_until_all_closed()
     assert sent < 32 << 20

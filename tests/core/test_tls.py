@@ -87,7 +87,7 @@ def test_a_certificate_for_another_name_is_refused(
 def test_a_server_without_tls_is_a_connection_error(sessions_api: SessionsAPI, call: Call) -> None:
     """``https`` where ``http`` was meant fails at once, and not as a time-out."""
     base_url = sessions_api.base_url.replace("http:", "https:")
-    client = SessionsClient(base_url, API_KEY, timeout=5, retries=0)
+    client = SessionsClient(base_url, API_KEY, retries=0)
     with client, ends_within(0), pytest.raises(APIConnectionError, match="SSL") as failure:
         call(client, "create")
     assert not isinstance(failure.value, APITimeoutError)
@@ -121,7 +121,7 @@ def test_a_handshake_that_breaks_off_is_a_connection_error(
         wire.connection.shutdown(socket.SHUT_WR)
 
     server = serve(play)
-    with SessionsClient(https(server), API_KEY, timeout=5, retries=0) as client:
+    with SessionsClient(https(server), API_KEY, retries=0) as client:
         with ends_within(0), pytest.raises(APIConnectionError) as failure:
             call(client, "create")
         server.wait_until_all_closed()
