@@ -23,7 +23,7 @@ from hl_sessions import (
     SessionsClient,
 )
 from hl_sessions.client.answers import Response
-from tests.conftest import Answer, Request, SessionsAPI, new_session_id
+from tests.conftest import PATIENCE, Answer, Request, SessionsAPI, new_session_id
 from tests.core.conftest import API_KEY, Call, FaultServer, Play, Wire, ends_within, in_threads
 
 SESSION_ID = "sesh_AAAAAAAAAAAAAAAAAAAA"
@@ -164,7 +164,7 @@ def test_a_response_says_how_it_was(client: SessionsClient, sessions_api: Sessio
     assert response.body == {"id": SESSION_ID}
     assert response.headers["x-request-id"] == response.headers["X-REQUEST-ID"] == "r-1"
     assert response.status == 202
-    assert 0 < response.round_trip_time < 5
+    assert 0 < response.round_trip_time < PATIENCE
     assert isinstance(response.response, requests.Response)
 
 
@@ -231,9 +231,11 @@ def test_making_a_connection_leaves_the_rest_its_time(sessions_api: SessionsAPI,
         return Answer(201, {"id": SESSION_ID})
 
     sessions_api.answer = answer
-    with SessionsClient(sessions_api.base_url, timeout=0.1, retries=0) as client:
-        assert call(client, "create", timeout=(0.1, 5)).status == 201
-        assert call(client, "create", timeout=(0.1, 5)).status == 201
+    # Connecting, of which alone there may be a next attempt, takes several ones on a busy machine.
+    with SessionsClient(sessions_api.base_url, timeout=0.1, retries=1000) as client:
+        assert call(client, "create", timeout=(0.1, PATIENCE)).status == 201
+        assert call(client, "create", timeout=(0.1, PATIENCE)).status == 201
+    assert len(sessions_api.requests) == 2
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from hl_sessions import SessionManager, acurrent_session_id, current_session_id,
 from hl_sessions.availability.outage import CALM, FIRST_COOL_OFF
 from hl_sessions.process.worker_threads import MAX_WORKERS
 from hl_sessions.stores import Conversation, ConversationStore, MemoryStore
-from tests.conftest import SessionsAPI, create_sessions
+from tests.conftest import PATIENCE, SessionsAPI, create_sessions
 from tests.core.conftest import Gate, StillClock, fail, in_threads, wait_until, waiting_threads
 
 Managers = Callable[..., SessionManager]
@@ -173,7 +173,11 @@ class TestConversation:
         assert sessions_api.posts == 1
 
     def test_another_process_is_too_slow(
-        self, make_manager: Managers, sessions_api: SessionsAPI, caplog: pytest.LogCaptureFixture
+        self,
+        make_manager: Managers,
+        sessions_api: SessionsAPI,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """Who waits in vain for another process's session gets None, and blames neither API nor store."""
         store = MemoryStore()
@@ -187,6 +191,7 @@ class TestConversation:
             "another process is creating the session of the conversation"
         ]
         store.release(key, "another process")
+        monkeypatch.setattr(manager._client, "timeout", PATIENCE)
         assert read(manager, "a")
         assert sessions_api.posts == 1
 
@@ -296,7 +301,7 @@ class TestEnd:
 class TestIdleTimeout:
     @pytest.fixture
     def manager(self, make_manager: Managers, clock: StillClock) -> SessionManager:
-        return make_manager(idle_timeout=60, timeout=20)
+        return make_manager(idle_timeout=60)
 
     def test_over(self, manager: SessionManager, clock: StillClock) -> None:
         """Idle for less than the time-out a conversation goes on, for more it is over."""

@@ -10,7 +10,7 @@ import pytest
 
 from hl_sessions import APITimeoutError, Session, SessionManager
 from hl_sessions.process.reentry import creating, is_creating
-from tests.conftest import Answer, Request, SessionsAPI, create_sessions
+from tests.conftest import PATIENCE, Answer, Request, SessionsAPI, create_sessions
 from tests.core.conftest import FaultServer, Gate, Play, Resolver, in_threads, wait_until, waiting_threads
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="uses signals")
@@ -133,7 +133,7 @@ def test_at_the_worst_of_moments(manager: SessionManager, monkeypatch: pytest.Mo
             session.id  # noqa: B018
         monkeypatch.setattr(Session, "_carry_out", carry_out)
         monkeypatch.setattr(Session, "_settle", settle)
-        monkeypatch.setattr(manager._client, "timeout", 20)
+        monkeypatch.setattr(manager._client, "timeout", PATIENCE)
         assert session.id is not None
 
 

@@ -45,7 +45,7 @@ class InterruptedClient(SessionsClient):
     """Its first call is interrupted, once it may be."""
 
     def __init__(self, base_url: str) -> None:
-        super().__init__(base_url, timeout=20)
+        super().__init__(base_url)
         self.calls = 0
         self.begun, self.interrupt = threading.Event(), threading.Event()
 
