@@ -174,6 +174,14 @@ def serve() -> Iterator[Callable[[Play], FaultServer]]:
         server.close()
 
 
+@contextmanager
+def refusing_address() -> Iterator[str]:
+    """Where nobody listens, and nobody else can."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{taken.getsockname()[1]}"
+
+
 class Resolver:
     """A name server that answers when it is told to."""
 

@@ -28,7 +28,16 @@ from hl_sessions import (
     ValidationError,
 )
 from tests.conftest import PATIENCE
-from tests.core.conftest import API_KEY, FaultServer, Play, Wire, ends_within, in_threads, wait_until
+from tests.core.conftest import (
+    API_KEY,
+    FaultServer,
+    Play,
+    Wire,
+    ends_within,
+    in_threads,
+    refusing_address,
+    wait_until,
+)
 from tests.core.test_tls import drip_a_record, speaking_tls
 from tests.core.test_transport_faults import FAULTS, then_no_more
 
@@ -223,9 +232,8 @@ def full_listener() -> Iterator[str]:
 class TestNoConnection:
     def test_refused(self, caplog: pytest.LogCaptureFixture, on_error: OnError) -> None:
         """The same goes where nobody listens."""
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
-        check(f"http://127.0.0.1:{port}/v4", on_error, APIConnectionError, caplog)
+        with refusing_address() as address:
+            check(f"http://{address}/v4", on_error, APIConnectionError, caplog)
 
     def test_unreachable(
         self, full_listener: str, caplog: pytest.LogCaptureFixture, on_error: OnError

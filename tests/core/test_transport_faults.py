@@ -17,7 +17,16 @@ from hl_sessions import (
     SessionsClient,
 )
 from tests.conftest import PATIENCE, SessionsAPI
-from tests.core.conftest import API_KEY, Call, FaultServer, Play, Resolver, Wire, ends_within
+from tests.core.conftest import (
+    API_KEY,
+    Call,
+    FaultServer,
+    Play,
+    Resolver,
+    Wire,
+    ends_within,
+    refusing_address,
+)
 
 TIMEOUT = 0.2  # seconds, where it is to be met; elsewhere something else ends the call, on a busy machine too
 
@@ -141,16 +150,14 @@ def test_a_fault_is_an_error_of_its_class_within_the_time_limit(
     assert API_KEY not in str(failure.value)
 
 
-@pytest.fixture
-def unused_address() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return f"127.0.0.1:{listener.getsockname()[1]}"
-
-
-def test_a_refused_connection_is_no_timeout(unused_address: str, call: Call) -> None:
+def test_a_refused_connection_is_no_timeout(call: Call) -> None:
     """Nothing listens there: that is known at once, and said so."""
-    client = SessionsClient(f"http://{unused_address}/v4", retries=0)
-    with client, ends_within(0), pytest.raises(APIConnectionError, match="refused") as failure:
+    with (
+        refusing_address() as address,
+        SessionsClient(f"http://{address}/v4", retries=0) as client,
+        ends_within(0),
+        pytest.raises(APIConnectionError, match="refused") as failure,
+    ):
         call(client, "create")
     assert not isinstance(failure.value, APITimeoutError)
 
