@@ -46,6 +46,8 @@ SESSION_ID = "sesh_AAAAAAAAAAAAAAAAAAAA"
 
 OnError = Literal["warn", "raise"]
 
+pytestmark = pytest.mark.usefixtures("in_turn")
+
 
 def answer(status: int, body: Any = b"", *headers: str) -> Play:
     """One answer, on each connection as often as it is asked for."""
