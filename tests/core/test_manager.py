@@ -22,7 +22,7 @@ from hl_sessions import (
 from hl_sessions.defaults import _default, default_manager
 from hl_sessions.manager import DEFAULT_BASE_URL
 from hl_sessions.stores import MemoryStore
-from tests.conftest import SessionsAPI
+from tests.conftest import PATIENCE, SessionsAPI
 from tests.core.conftest import in_threads
 
 Managers = Callable[..., SessionManager]
@@ -171,7 +171,7 @@ class TestClose:
         """A process that never closes its manager ends in silence."""
         code = (
             "import asyncio, hl_sessions as hl\n"
-            "with hl.configure().session() as session:\n"
+            "with hl.configure(timeout=60).session() as session:\n"
             "    print(asyncio.run(session.aid()))\n"
         )
         environment = {**os.environ, "HL_SESSIONS_BASE_URL": sessions_api.base_url}
@@ -180,7 +180,7 @@ class TestClose:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE,
             check=False,
         )
         assert (process.returncode, process.stderr) == (0, "")

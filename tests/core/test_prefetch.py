@@ -17,7 +17,7 @@ import hl_sessions.availability.ready_sessions
 import hl_sessions.sessions.session
 from hl_sessions import ConfigurationError, Session, SessionManager
 from hl_sessions.availability.ready_sessions import MAX_AGE
-from tests.conftest import Answer, Request, SessionsAPI, create_sessions
+from tests.conftest import PATIENCE, Answer, Request, SessionsAPI, create_sessions
 from tests.core.conftest import FaultServer, Gate, Play, StillClock, Wire, fail, in_threads, wait_until
 from tests.core.test_client_fork import exit_code_of_child
 
@@ -87,10 +87,10 @@ def read_together(manager: SessionManager, count: int) -> list[str | None]:
     barrier = threading.Barrier(count)
 
     def read_at_once() -> str | None:
-        barrier.wait(30)
+        barrier.wait(PATIENCE)
         return read(manager)
 
-    return [reader.result(30) for reader in in_threads(read_at_once, count)]
+    return [reader.result(PATIENCE) for reader in in_threads(read_at_once, count)]
 
 
 def read_at_once(manager: SessionManager, sessions_api: SessionsAPI, gate: Gate, count: int) -> None:
@@ -98,7 +98,7 @@ def read_at_once(manager: SessionManager, sessions_api: SessionsAPI, gate: Gate,
     readers = in_threads(lambda: read(manager), count)
     wait_until(lambda: sessions_api.posts >= count)
     gate.opened.set()
-    assert None not in {reader.result(30) for reader in readers}
+    assert None not in {reader.result(PATIENCE) for reader in readers}
 
 
 def threads_of_prefetching() -> list[threading.Thread]:
@@ -202,10 +202,10 @@ def test_readers_of_one_scope_take_one(
         with manager.session() as session:
 
             def read_it(session: Session = session, barrier: threading.Barrier = barrier) -> str | None:
-                barrier.wait(30)
+                barrier.wait(PATIENCE)
                 return session.id
 
-            assert {reader.result(30) for reader in in_threads(read_it, 64)} == {session.id}
+            assert {reader.result(PATIENCE) for reader in in_threads(read_it, 64)} == {session.id}
         assert settled(manager) - sessions_api.posts == before - 1
 
 
@@ -332,7 +332,7 @@ def test_the_interpreter_exits_at_once(serve: Callable[[Play], FaultServer]) -> 
         text=True,
     )
     wait_until(lambda: server.opened >= 3 or process.poll() is not None)
-    assert process.communicate("\n", timeout=20) == ("sesh_AAAA\n" * 2, "")
+    assert process.communicate("\n", timeout=PATIENCE) == ("sesh_AAAA\n" * 2, "")
     assert process.returncode == 0
 
 
