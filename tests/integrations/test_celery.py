@@ -15,11 +15,11 @@ from redis import Redis
 
 from hl_sessions import ConfigurationError, SessionManager
 from hl_sessions.integrations.celery import connect, disconnect
-from tests.conftest import Answer, SessionsAPI
+from tests.conftest import PATIENCE, Answer, SessionsAPI
 from tests.integrations.celery_application import make_app
 
 POOLS = ["prefork", "threads", "gevent"]
-DEADLINE = 45  # seconds
+DEADLINE = 2 * PATIENCE  # seconds: three workers start at the same time
 REPLACED_URL = "http://127.0.0.1:1/v4"
 
 

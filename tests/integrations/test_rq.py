@@ -15,11 +15,11 @@ from rq.job import Job, JobStatus
 
 from hl_sessions import SessionManager, current_session_id
 from hl_sessions.integrations.rq import SessionJob
-from tests.conftest import Answer, SessionsAPI
+from tests.conftest import PATIENCE, Answer, SessionsAPI
 from tests.core.conftest import wait_until
 from tests.integrations.rq_jobs import describe, note, read
 
-DEADLINE = 45  # seconds
+DEADLINE = int(2 * PATIENCE)  # seconds
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from starlette.websockets import WebSocket
 from hl_sessions import Session, SessionManager, acurrent_session_id, current_session, current_session_id
 from hl_sessions.integrations import asgi
 from hl_sessions.integrations.starlette import HLSessionMiddleware
-from tests.conftest import SessionsAPI
+from tests.conftest import PATIENCE, SessionsAPI
 from tests.integrations.conftest import SESSION_ID, ServeASGI, get_raw, headers_named
 
 BACKENDS = ["asyncio", "trio"]
@@ -379,7 +379,7 @@ def test_unhandled_error_needs_no_thread(manager: SessionManager) -> None:
             limiter.acquire_on_behalf_of_nowait(endpoint)
         transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
         async with httpx2.AsyncClient(transport=transport, base_url="http://testserver") as client:
-            status: int = (await asyncio.wait_for(client.get("/"), 20)).status_code
+            status: int = (await asyncio.wait_for(client.get("/"), PATIENCE)).status_code
             return status
 
     assert asyncio.run(main()) == 500
