@@ -9,7 +9,7 @@ SIDE_BY_SIDE := --numprocesses=auto --dist=worksteal
 VERSIONS := 3.10 3.11 3.12 3.13 3.14
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all coverage wheel lint types bench docs-picture screenshots constraints clean .venv-wheel
+.PHONY: help demo test test-all test-stress coverage wheel lint types bench docs-picture screenshots constraints clean .venv-wheel
 
 help: ## Show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,16 @@ demo: .venv/demo-is-ready ## Set up, and run the demo
 
 test: .venv/test-is-ready ## Set up, and run the tests
 	.venv/bin/pytest $(SIDE_BY_SIDE)
+
+# The suite, or FILES="tests/...", TIMES=n times in a row, beside a busy loop per core. A loop ends with the shell
+# that began it, however that ends.
+test-stress: .venv/test-is-ready ## Run the tests, or FILES=..., TIMES=n times beside a busy loop per core
+	@for core in $$(seq $$(getconf _NPROCESSORS_ONLN)); do \
+	  while kill -0 $$$$; do :; done 2>/dev/null & \
+	done; \
+	for time in $$(seq $(or $(TIMES),1)); do \
+	  .venv/bin/pytest $(SIDE_BY_SIDE) $(FILES) || exit; \
+	done
 
 # Every interpreter that is found, on the PATH or among those of pyenv; each in an environment of its own.
 test-all: .venv/test-is-ready ## Run the tests on every supported Python that is found

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StoreConformance"]
 
-PATIENCE = 10.0  # seconds until what has to happen counts as not happening
+PATIENCE = 60.0  # seconds until what has to happen counts as not happening, on a busy machine too
 MOMENT = 0.5  # seconds that pass in a test, where time has to
 LONG = 3600.0  # seconds that do not
 THREADS = 16
@@ -146,8 +146,11 @@ class StoreConformance:
         assert store.get("chat", max_idle=MOMENT) is None
         store.touch("chat", "sesh_1")
         time.sleep(2 * MOMENT)
-        assert store.get("chat", max_idle=PATIENCE) == Conversation("sesh_1", None)
-        assert store.get("chat", max_idle=2 * MOMENT) == Conversation("sesh_1", None)
+        # Again and again, as on a busy machine a moment may pass between the two.
+        _eventually(
+            lambda: store.get("chat", max_idle=LONG) == store.get("chat", max_idle=2 * MOMENT) is not None
+        )
+        assert store.get("chat", max_idle=LONG) == Conversation("sesh_1", None)
 
     def test_a_claim_can_be_renewed(self, store: ConversationStore) -> None:
         """Its claimant claims again, which is no second claim, and keeps others out for longer."""

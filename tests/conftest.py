@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
-from hl_sessions import SessionManager
+import hl_sessions.manager
+from hl_sessions import SessionManager, SessionsClient
+from hl_sessions.client.deadline import Deadline
 from tests.faults import FaultServer, Play, Resolver
 from tests.servers import PostgreSQL, valkey_server
 from tests.sessions_api import Gate, SessionsAPI
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture(autouse=True)
@@ -20,11 +23,25 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
 
 
+@pytest.fixture(autouse=True)
+def patient_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is, no time limit passes but one that a test sets."""
+    monkeypatch.setattr(hl_sessions.manager, "DEFAULT_TIMEOUT", PATIENCE)
+    defaults: Any = SessionsClient.__init__.__kwdefaults__
+    monkeypatch.setitem(defaults, "timeout", PATIENCE)
+
+
 @pytest.fixture
 def sessions_api() -> Iterator[SessionsAPI]:
     api = SessionsAPI()
     yield api
     api.close()
+
+
+@pytest.fixture
+def in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No call counts as one that had to wait for its turn, however busy the machine is."""
+    monkeypatch.setattr(Deadline, "is_late", lambda _: False)
 
 
 @pytest.fixture
@@ -61,7 +78,7 @@ def make_manager(sessions_api: SessionsAPI) -> Iterator[Callable[..., SessionMan
     managers: list[SessionManager] = []
 
     def make(**settings: Any) -> SessionManager:
-        settings = {"base_url": sessions_api.base_url, "retries": 0, "timeout": 20, **settings}
+        settings = {"base_url": sessions_api.base_url, "retries": 0, **settings}
         managers.append(SessionManager(**settings))
         return managers[-1]
 

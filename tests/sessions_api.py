@@ -10,6 +10,8 @@ from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.waiting import PATIENCE
+
 
 @dataclass
 class Request:
@@ -152,7 +154,7 @@ class Gate:
 
     def __call__(self, request: Request) -> Answer:
         self.arrived.set()
-        assert self.opened.wait(30)
+        assert self.opened.wait(PATIENCE)
         return self._answer(request)
 
 

@@ -8,6 +8,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from tests.waiting import PATIENCE
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -16,7 +18,7 @@ def test_every_benchmark_runs_and_is_reported(tmp_path: Path) -> None:
     """Every row is measured with a few turns, and is in the table, on the page and in the picture."""
     command = [sys.executable, "-m", "benchmarks", "--quick", "--output", str(tmp_path)]
 
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=50, check=False)
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
 
     assert run.returncode == 0, run.stderr
     titles = re.findall(r"^\[\d+/\d+, +\d+ s\] (.+?): \S+ \S+ (?:=|\()", run.stdout, re.MULTILINE)

@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 
 from hl_sessions import configure
 from tests.servers import served
+from tests.waiting import PATIENCE
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -41,7 +42,7 @@ def run(name: str, api_url: str) -> list[str]:
         env=os.environ | {"HL_SESSIONS_BASE_URL": api_url},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
         check=True,
     )
     assert completed.stderr == ""
@@ -49,10 +50,12 @@ def run(name: str, api_url: str) -> list[str]:
 
 
 def datapoints(api_url: str, project: str) -> list[dict[str, Any]]:
-    projects = requests.get(f"{api_url}/projects", timeout=5).json()["records"]
+    projects = requests.get(f"{api_url}/projects", timeout=PATIENCE).json()["records"]
     project_id = next(record["id"] for record in projects if record["name"] == project)
     records: list[dict[str, Any]]
-    records = requests.get(f"{api_url}/logs", params={"project_id": project_id}, timeout=5).json()["records"]
+    records = requests.get(f"{api_url}/logs", params={"project_id": project_id}, timeout=PATIENCE).json()[
+        "records"
+    ]
     return records
 
 
@@ -108,7 +111,7 @@ def test_celery_logs_a_chain_of_tasks_under_the_session_of_who_sent_it(
         assert run("celery_jobs.py", api_url) == ["What is the answer? 42!"]
     finally:
         worker.terminate()
-        worker.wait(30)
+        worker.wait(PATIENCE)
     logged = datapoints(api_url, "celery-jobs")
     assert sorted(record["source"] for record in logged) == ["answer", "moderation", "search"]
     assert len({record["session_id"] for record in logged}) == 1

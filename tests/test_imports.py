@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from tests.waiting import PATIENCE
+
 #: ``requests`` and ``wrapt``, and what they bring along, some of it only where it is installed.
 EXPECTED = {
     "brotli",
@@ -28,7 +30,11 @@ EXPECTED = {
 def run(code: str) -> subprocess.CompletedProcess[str]:
     """Run ``code`` in an interpreter that has loaded nothing yet."""
     return subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from uv import find_uv_bin
 
+from tests.waiting import PATIENCE
+
 tomllib = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
 ROOT = Path(__file__).parents[1]
@@ -53,7 +55,7 @@ def test_imports_go_downward() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=PATIENCE,
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
@@ -88,7 +90,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [*command, "--out-dir", directory / "dist", directory / "source"],
         capture_output=True,
         text=True,
-        timeout=55,
+        timeout=PATIENCE,
         check=False,
     )
     assert result.returncode == 0, result.stderr
@@ -123,7 +125,7 @@ def test_wheel_works_outside_of_the_tree(wheel: Path, tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
         check=True,
     )
     package = tmp_path / "hl_sessions"

@@ -23,7 +23,7 @@ from hl_sessions.defaults import _default, default_manager
 from hl_sessions.manager import DEFAULT_BASE_URL
 from hl_sessions.stores import MemoryStore
 from tests.sessions_api import SessionsAPI
-from tests.waiting import in_threads
+from tests.waiting import PATIENCE, in_threads
 
 Managers = Callable[..., SessionManager]
 KEY = "hl_sk_secret"
@@ -174,7 +174,7 @@ class TestClose:
             "async def read(session):\n"
             "    asyncio.get_running_loop().slow_callback_duration = 60  # or a busy machine is told of\n"
             "    return await session.aid()\n"
-            "with hl.configure().session() as session:\n"
+            "with hl.configure(timeout=60).session() as session:\n"
             "    print(asyncio.run(read(session)))\n"
         )
         environment = {**os.environ, "HL_SESSIONS_BASE_URL": sessions_api.base_url}
@@ -183,7 +183,7 @@ class TestClose:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE,
             check=False,
         )
         assert (process.returncode, process.stderr) == (0, "")

@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from hl_sessions.integrations.celery import disconnect
 from tests.servers import served
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -61,9 +62,11 @@ def run(
 
 
 def datapoints_of(api_url: str, project: str) -> list[dict[str, Any]]:
-    projects = requests.get(f"{api_url}/projects", timeout=5).json()["records"]
+    projects = requests.get(f"{api_url}/projects", timeout=PATIENCE).json()["records"]
     project_id = next(record["id"] for record in projects if record["name"] == project)
-    logs = requests.get(f"{api_url}/logs", params={"project_id": project_id, "size": 50}, timeout=5).json()
+    logs = requests.get(
+        f"{api_url}/logs", params={"project_id": project_id, "size": 50}, timeout=PATIENCE
+    ).json()
     records: list[dict[str, Any]] = logs["records"]
     return records
 

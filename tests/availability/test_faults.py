@@ -30,14 +30,15 @@ from hl_sessions import (
 from tests.client.conftest import API_KEY
 from tests.client.test_tls import drip_a_record, speaking_tls
 from tests.client.test_transport_faults import FAULTS, then_no_more
-from tests.faults import FaultServer, Play, Wire
-from tests.waiting import ends_within, in_threads, wait_until
+from tests.faults import FaultServer, Play, Wire, refusing_address
+from tests.waiting import PATIENCE, ends_within, in_threads, wait_until
 
-TIMEOUT = 0.3  # seconds, where it is to be met
-LONG_TIMEOUT = 10  # seconds, where something else ends the call, on a busy machine too
+TIMEOUT = 0.3  # seconds, where it is to be met; elsewhere something else ends the call, on a busy machine too
 SESSION_ID = "sesh_AAAAAAAAAAAAAAAAAAAA"
 
 OnError = Literal["warn", "raise"]
+
+pytestmark = pytest.mark.usefixtures("in_turn")
 
 
 def answer(status: int, body: Any = b"", *headers: str) -> Play:
@@ -141,11 +142,11 @@ def reads(on_error: OnError) -> list[Callable[[Session], Any]]:
 def check(base_url: str, on_error: OnError, expected: type[Any], caplog: pytest.LogCaptureFixture) -> None:
     """What is the same for every fault."""
     caplog.set_level(logging.DEBUG)
-    timeout = TIMEOUT if expected is APITimeoutError else LONG_TIMEOUT
+    timeout = TIMEOUT if expected is APITimeoutError else PATIENCE
     manager = SessionManager(base_url, API_KEY, timeout=timeout, retries=1, on_error=on_error)
-    with manager, ends_within(timeout):
+    with manager, ends_within(TIMEOUT):
         futures = [in_threads(partial(outcome_of, read, manager))[0] for read in reads(on_error)]
-        outcomes = [future.result(20) for future in futures]
+        outcomes = [future.result(PATIENCE) for future in futures]
     for outcome, session in outcomes:
         assert session.peek() is None
         if on_error == "raise":
@@ -180,7 +181,7 @@ def test_a_fault_of_the_server(
     """
     server = serve(play)
     check(server.base_url, on_error, expected, caplog)
-    assert server.wait_until_all_closed()
+    server.wait_until_all_closed()
 
 
 @pytest.mark.parametrize("on_error", ["warn", "raise"])
@@ -205,7 +206,7 @@ def test_a_fault_of_tls(
     """The same goes for https that fails."""
     server = serve(play)
     check(f"https://{server.address}/v4", on_error, expected, caplog)
-    assert server.wait_until_all_closed()
+    server.wait_until_all_closed()
 
 
 @pytest.fixture
@@ -225,9 +226,8 @@ def full_listener() -> Iterator[str]:
 class TestNoConnection:
     def test_refused(self, caplog: pytest.LogCaptureFixture, on_error: OnError) -> None:
         """The same goes where nobody listens."""
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
-        check(f"http://127.0.0.1:{port}/v4", on_error, APIConnectionError, caplog)
+        with refusing_address() as address:
+            check(f"http://{address}/v4", on_error, APIConnectionError, caplog)
 
     def test_unreachable(
         self, full_listener: str, caplog: pytest.LogCaptureFixture, on_error: OnError
@@ -261,7 +261,7 @@ def test_an_endless_answer_takes_no_memory(serve: Callable[[Play], FaultServer])
             sent += 65536
 
     server = serve(play)
-    with SessionManager(server.base_url, timeout=20, retries=0) as manager, manager.session() as session:
+    with SessionManager(server.base_url, retries=0) as manager, manager.session() as session:
         assert session.id is None
-    assert server.wait_until_all_closed()
+    server.wait_until_all_closed()
     assert sent < 32 << 20

@@ -1,7 +1,6 @@
 import asyncio
 import itertools
 import logging
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -163,17 +162,14 @@ def test_simultaneous_failures(
     manager: SessionManager,
     sessions_api: SessionsAPI,
     clock: StillClock,
+    gate: Gate,
     records: list[logging.LogRecord],
 ) -> None:
     """Many scopes that fail at the same time are one outage, which is recovered from like any other."""
-    barrier = threading.Barrier(30)
-
-    def read_together() -> str | None:
-        barrier.wait(20)
-        return read(manager)
-
-    sessions_api.answer = fail()
-    readers = in_threads(read_together, 30)
+    gate._answer = fail()
+    readers = in_threads(lambda: read(manager), 30)
+    wait_until(lambda: sessions_api.posts == 30)
+    gate.opened.set()
     assert {reader.result(30) for reader in readers} == {None}
     assert [record.levelname for record in records] == ["WARNING"]
     posts = sessions_api.posts
@@ -188,7 +184,7 @@ def test_those_under_way_are_given_up(
     make_manager: Managers, sessions_api: SessionsAPI, clock: StillClock, gate: Gate
 ) -> None:
     """Reads that wait for an API that hangs are answered as soon as the outage is recognised."""
-    manager = make_manager(timeout=60)
+    manager = make_manager()
     hanging = in_threads(lambda: read(manager), 5)
     wait_until(lambda: sessions_api.posts == 5)
     fall(manager, sessions_api)

@@ -20,7 +20,7 @@ from hl_sessions.client.deadline import Deadline
 from hl_sessions.process.worker_threads import MAX_WORKERS
 from tests.faults import FaultServer, Play, Wire
 from tests.sessions_api import Answer, Gate, SessionsAPI, create_sessions, fail
-from tests.waiting import StillClock, ends_within, in_threads, wait_until
+from tests.waiting import PATIENCE, StillClock, ends_within, in_threads, wait_until
 
 Managers = Callable[..., SessionManager]
 TASKS = 40  # more than there are worker threads
@@ -97,15 +97,16 @@ def test_all_who_wait_are_let_go(
             hang(wire)
 
     server = serve(play)
-    manager = make_manager(base_url=server.base_url, timeout=60, retries=1)
+    manager = make_manager(base_url=server.base_url, retries=1)
     readers = read_in_every_way(manager)
     wait_until(lambda: server.opened >= 8 + 1 + MAX_WORKERS)
     is_failing.set()
     for _ in range(FAILURES_TO_OPEN):
         assert read(manager) is None
-    outcomes = [reader.result(5) for reader in readers]
+    with ends_within(0):
+        outcomes = [reader.result(PATIENCE) for reader in readers]
     assert outcomes == [None] * 10 + [[None] * TASKS, None]
-    assert server.wait_until_all_closed()
+    server.wait_until_all_closed()
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 
     def resolve(*args: Any, **options: Any) -> Any:
         if args[0] == "localhost":
-            go_on.wait(60)
+            go_on.wait()
         return getaddrinfo("127.0.0.1", *args[1:], **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
@@ -129,29 +130,30 @@ def test_who_is_still_connecting_is_let_go(
 ) -> None:
     """So are those who have no connection yet."""
     base_url = sessions_api.base_url
-    manager = make_manager(base_url=base_url.replace("127.0.0.1", "localhost"), timeout=60)
+    manager = make_manager(base_url=base_url.replace("127.0.0.1", "localhost"))
     readers = read_in_every_way(manager)
     breaker = manager._circuit_breaker
     wait_until(lambda: len(breaker._under_way) >= 8 + 1 + MAX_WORKERS)
     for _ in range(FAILURES_TO_OPEN):
         breaker._failed(APIConnectionError("no"), is_trial=False)
-    assert [reader.result(5) for reader in readers] == [None] * 10 + [[None] * TASKS, None]
+    with ends_within(0):
+        assert [reader.result(PATIENCE) for reader in readers] == [None] * 10 + [[None] * TASKS, None]
     assert sessions_api.requests == []
 
 
-def test_64_threads_on_a_black_hole(serve: Callable[[Play], FaultServer], make_manager: Managers) -> None:
-    """Reads that began at different times end together, when the first ones have timed out."""
-    timeout = 2.0
-    manager = make_manager(base_url=serve(lambda wire: None).base_url, timeout=timeout)
-    ended: list[str | None] = []
-    with ends_within(timeout):
-        starts = [0.9 * timeout * number / 64 for number in range(64)]
-        timers = [threading.Timer(start, lambda: ended.append(read(manager))) for start in starts]
-        for timer in timers:
-            timer.start()
-        for timer in timers:
-            timer.join(20)
-    assert ended == [None] * 64
+@pytest.mark.usefixtures("in_turn")
+def test_64_threads_on_a_black_hole(
+    serve: Callable[[Play], FaultServer], make_manager: Managers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reads end together, when the first ones have timed out, however much time the others still have."""
+    server = serve(lambda wire: None)
+    manager = make_manager(base_url=server.base_url)
+    readers = in_threads(lambda: read(manager), 64 - FAILURES_TO_OPEN)
+    wait_until(lambda: server.opened == len(readers))
+    monkeypatch.setattr(manager._client, "timeout", 0.5)
+    with ends_within(0.5):
+        readers += in_threads(lambda: read(manager), FAILURES_TO_OPEN)
+        assert [reader.result(PATIENCE) for reader in readers] == [None] * 64
 
 
 @pytest.mark.parametrize("key", [None, "chat"])
@@ -162,7 +164,7 @@ def test_tasks_need_no_free_thread(
     manager = make_manager(on_error="raise")
     released = threading.Event()
     for _ in range(MAX_WORKERS):
-        manager.workers.submit(released.wait, 30)
+        manager.workers.submit(released.wait)
     sessions_api.answer = fail()
     for _ in range(FAILURES_TO_OPEN):
         with pytest.raises(Exception, match="503"):
@@ -170,7 +172,7 @@ def test_tasks_need_no_free_thread(
 
     async def read_in_time() -> None:
         with manager.session(key=key) as session, pytest.raises(APIConnectionError, match="not tried"):
-            await asyncio.wait_for(session.aid(), 10)
+            await asyncio.wait_for(session.aid(), PATIENCE)
 
     try:
         asyncio.run(read_in_time())

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hl_sessions import ConfigurationError
 from hl_sessions.carrying import SharedSecret
 from hl_sessions.carrying.headers import baggage_keys, encoded, session_ids
+from tests.waiting import PATIENCE
 
 SESSION_ID = "sesh_0123-Az_"
 OTHER_ID = "sesh_4567"
@@ -109,7 +110,7 @@ def test_the_missing_library_is_named_with_its_command() -> None:
         "assert session_ids([], ['sesh_a']); SharedSecret('a secret of two services')"
     )
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert "ImportError: SharedSecret needs itsdangerous: pip install 'hl-sessions[signing]'" in result.stderr
 

@@ -26,7 +26,7 @@ from hl_sessions.client.answers import Response
 from tests.client.conftest import API_KEY, Call
 from tests.faults import FaultServer, Play, Wire
 from tests.sessions_api import Answer, Request, SessionsAPI, new_session_id
-from tests.waiting import ends_within, in_threads
+from tests.waiting import PATIENCE, ends_within, in_threads
 
 SESSION_ID = "sesh_AAAAAAAAAAAAAAAAAAAA"
 CREATED = b'HTTP/1.1 201 Created\r\nContent-Length: 35\r\n\r\n{"id": "sesh_AAAAAAAAAAAAAAAAAAAA"}'
@@ -166,7 +166,7 @@ def test_a_response_says_how_it_was(client: SessionsClient, sessions_api: Sessio
     assert response.body == {"id": SESSION_ID}
     assert response.headers["x-request-id"] == response.headers["X-REQUEST-ID"] == "r-1"
     assert response.status == 202
-    assert 0 < response.round_trip_time < 5
+    assert 0 < response.round_trip_time < PATIENCE
     assert isinstance(response.response, requests.Response)
 
 
@@ -233,9 +233,11 @@ def test_making_a_connection_leaves_the_rest_its_time(sessions_api: SessionsAPI,
         return Answer(201, {"id": SESSION_ID})
 
     sessions_api.answer = answer
-    with SessionsClient(sessions_api.base_url, timeout=0.1, retries=0) as client:
-        assert call(client, "create", timeout=(0.1, 5)).status == 201
-        assert call(client, "create", timeout=(0.1, 5)).status == 201
+    # Connecting, of which alone there may be a next attempt, takes several ones on a busy machine.
+    with SessionsClient(sessions_api.base_url, timeout=0.1, retries=1000) as client:
+        assert call(client, "create", timeout=(0.1, PATIENCE)).status == 201
+        assert call(client, "create", timeout=(0.1, PATIENCE)).status == 201
+    assert len(sessions_api.requests) == 2
 
 
 @pytest.mark.parametrize(
@@ -469,7 +471,7 @@ def test_closing_closes_the_connections(serve: Callable[[Play], FaultServer], ca
     server = serve(play)
     with SessionsClient(server.base_url, retries=0) as client:
         call(client, "create")
-    assert server.wait_until_all_closed()
+    server.wait_until_all_closed()
 
 
 def test_closing_lets_a_call_end(serve: Callable[[Play], FaultServer]) -> None:
@@ -490,7 +492,7 @@ def test_closing_lets_a_call_end(serve: Callable[[Play], FaultServer]) -> None:
         assert arrived.wait(20)
     go_on.set()
     assert call.result(20).body == {"id": SESSION_ID}
-    assert server.wait_until_all_closed()
+    server.wait_until_all_closed()
 
 
 def test_a_proxy_of_the_environment_is_used(

@@ -59,7 +59,7 @@ def test_a_trusted_server_is_talked_to(
         assert call(client, "create").body["id"] == "sesh_AAAAAAAAAAAAAAAAAAAA"
         assert call(client, "create").status == 201
     assert server.opened == 1
-    assert server.wait_until_all_closed()
+    server.wait_until_all_closed()
 
 
 def test_an_unknown_authority_is_refused(
@@ -70,7 +70,7 @@ def test_an_unknown_authority_is_refused(
     with SessionsClient(https(server), API_KEY, retries=0) as client:
         with pytest.raises(APIConnectionError, match="certificate verify failed") as failure:
             call(client, "create")
-        assert server.wait_until_all_closed()
+        server.wait_until_all_closed()
     assert not isinstance(failure.value, APITimeoutError)
 
 
@@ -83,13 +83,13 @@ def test_a_certificate_for_another_name_is_refused(
     with SessionsClient(https(server), API_KEY, retries=0) as client:
         with pytest.raises(APIConnectionError, match=r"127\.0\.0\.1"):
             call(client, "create")
-        assert server.wait_until_all_closed()
+        server.wait_until_all_closed()
 
 
 def test_a_server_without_tls_is_a_connection_error(sessions_api: SessionsAPI, call: Call) -> None:
     """``https`` where ``http`` was meant fails at once, and not as a time-out."""
     base_url = sessions_api.base_url.replace("http:", "https:")
-    client = SessionsClient(base_url, API_KEY, timeout=5, retries=0)
+    client = SessionsClient(base_url, API_KEY, retries=0)
     with client, ends_within(0), pytest.raises(APIConnectionError, match="SSL") as failure:
         call(client, "create")
     assert not isinstance(failure.value, APITimeoutError)
@@ -110,7 +110,7 @@ def test_a_slow_handshake_is_a_timeout(serve: Callable[[Play], FaultServer], cal
     with SessionsClient(https(server), API_KEY, timeout=TIMEOUT, retries=0) as client:
         with ends_within(TIMEOUT), pytest.raises(APITimeoutError):
             call(client, "create")
-        assert server.wait_until_all_closed()
+        server.wait_until_all_closed()
 
 
 def test_a_handshake_that_breaks_off_is_a_connection_error(
@@ -123,8 +123,8 @@ def test_a_handshake_that_breaks_off_is_a_connection_error(
         wire.connection.shutdown(socket.SHUT_WR)
 
     server = serve(play)
-    with SessionsClient(https(server), API_KEY, timeout=5, retries=0) as client:
+    with SessionsClient(https(server), API_KEY, retries=0) as client:
         with ends_within(0), pytest.raises(APIConnectionError) as failure:
             call(client, "create")
-        assert server.wait_until_all_closed()
+        server.wait_until_all_closed()
     assert not isinstance(failure.value, APITimeoutError)

@@ -1,7 +1,6 @@
 import asyncio
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import wait
 from contextlib import ExitStack
@@ -20,27 +19,14 @@ from hl_sessions.availability.outage import CALM, FIRST_COOL_OFF
 from hl_sessions.process.worker_threads import MAX_WORKERS
 from hl_sessions.stores import Conversation, ConversationStore, MemoryStore
 from tests.sessions_api import Gate, SessionsAPI, create_sessions, fail
-from tests.waiting import StillClock, in_threads, wait_until, waiting_threads
+from tests.waiting import PATIENCE, StillClock, in_threads, wait_until, waiting_threads
 
 Managers = Callable[..., SessionManager]
 
 
-class Clock:
-    """The real clock, put forward by a test."""
-
-    def __init__(self) -> None:
-        self.offset = 0.0
-
-    def monotonic(self) -> float:
-        return time.monotonic() + self.offset
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> StillClock:
+    clock = StillClock()
     for module in (
         hl_sessions.conversations.keeper,
         hl_sessions.conversations.session,
@@ -187,7 +173,11 @@ class TestConversation:
         assert sessions_api.posts == 1
 
     def test_another_process_is_too_slow(
-        self, make_manager: Managers, sessions_api: SessionsAPI, caplog: pytest.LogCaptureFixture
+        self,
+        make_manager: Managers,
+        sessions_api: SessionsAPI,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """Who waits in vain for another process's session gets None, and blames neither API nor store."""
         store = MemoryStore()
@@ -201,6 +191,7 @@ class TestConversation:
             "another process is creating the session of the conversation"
         ]
         store.release(key, "another process")
+        monkeypatch.setattr(manager._client, "timeout", PATIENCE)
         assert read(manager, "a")
         assert sessions_api.posts == 1
 
@@ -309,10 +300,10 @@ class TestEnd:
 
 class TestIdleTimeout:
     @pytest.fixture
-    def manager(self, make_manager: Managers, clock: Clock) -> SessionManager:
-        return make_manager(idle_timeout=60, timeout=20)
+    def manager(self, make_manager: Managers, clock: StillClock) -> SessionManager:
+        return make_manager(idle_timeout=60)
 
-    def test_over(self, manager: SessionManager, clock: Clock) -> None:
+    def test_over(self, manager: SessionManager, clock: StillClock) -> None:
         """Idle for less than the time-out a conversation goes on, for more it is over."""
         first = read(manager, "a")
         clock.offset += 59
@@ -324,14 +315,14 @@ class TestIdleTimeout:
         assert second != first
         assert read(manager, "a") == second
 
-    def test_never(self, make_manager: Managers, clock: Clock) -> None:
+    def test_never(self, make_manager: Managers, clock: StillClock) -> None:
         """Without a time-out it is never over."""
         manager = make_manager()
         first = read(manager, "a")
         clock.offset += 1e9
         assert read(manager, "a") == first
 
-    def test_late_read(self, manager: SessionManager, clock: Clock) -> None:
+    def test_late_read(self, manager: SessionManager, clock: StillClock) -> None:
         """What counts is when a scope was entered, however late it reads."""
         first = read(manager, "a")
         clock.offset += 50
@@ -343,7 +334,7 @@ class TestIdleTimeout:
             clock.offset += 1000
             assert session.id != first
 
-    def test_long_scope(self, manager: SessionManager, clock: Clock) -> None:
+    def test_long_scope(self, manager: SessionManager, clock: StillClock) -> None:
         """After a scope that was longer than the time-out the conversation goes on."""
         with manager.session(key="a") as session:
             first = session.id
@@ -351,7 +342,7 @@ class TestIdleTimeout:
         clock.offset += 59
         assert read(manager, "a") == first
 
-    def test_scope_that_does_not_read(self, manager: SessionManager, clock: Clock) -> None:
+    def test_scope_that_does_not_read(self, manager: SessionManager, clock: StillClock) -> None:
         """A scope in which nobody reads does not count."""
         first = read(manager, "a")
         clock.offset += 50
@@ -360,7 +351,7 @@ class TestIdleTimeout:
         clock.offset += 50
         assert read(manager, "a") != first
 
-    def test_overlap(self, manager: SessionManager, clock: Clock) -> None:
+    def test_overlap(self, manager: SessionManager, clock: StillClock) -> None:
         """While a scope that has read is still there, others join it however long it has lasted."""
         outer, nested = manager.session(key="a"), manager.session(key="b")
         with outer as session, nested:
@@ -372,7 +363,7 @@ class TestIdleTimeout:
         clock.offset += 59
         assert read(manager, "a") == first
 
-    def test_entered_before_the_other_left(self, manager: SessionManager, clock: Clock) -> None:
+    def test_entered_before_the_other_left(self, manager: SessionManager, clock: StillClock) -> None:
         """A scope that was entered while another one was there goes on with its session later, too."""
         first_scope, second_scope = manager.session(key="a"), manager.session(key="a")
         entered, left = threading.Event(), threading.Event()
@@ -392,7 +383,7 @@ class TestIdleTimeout:
         left.set()
         assert reader.result(20) == first
 
-    def test_generator(self, manager: SessionManager, clock: Clock) -> None:
+    def test_generator(self, manager: SessionManager, clock: StillClock) -> None:
         """The scope of a decorated generator lasts until that ends."""
 
         @with_session(key="chat", manager=manager)

@@ -1,8 +1,10 @@
 """A demo that the tests share, and demos in processes of their own."""
 
+import asyncio
 import re
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +14,15 @@ from typing import Any
 import pytest
 import requests
 
+import hl_sessions.demo.api
+import hl_sessions.manager
+from hl_sessions import SessionManager
+from hl_sessions.demo.api import API
+from hl_sessions.demo.application import create_chat
 from hl_sessions.demo.running import running_demo
-from hl_sessions.server.run.serving import base_url
+from hl_sessions.server.run.serving import base_url, in_background
 from tests.servers import first_lines, spawning
+from tests.waiting import PATIENCE
 
 
 @dataclass
@@ -50,7 +58,7 @@ class Demo(Chat):
     def end(self, number: signal.Signals = signal.SIGINT) -> tuple[str, str]:
         """Tell it to end, and give what it has printed since the greeting, to stdout and to stderr."""
         self.process.send_signal(number)
-        return self.process.communicate(timeout=5)
+        return self.process.communicate(timeout=PATIENCE)
 
 
 @pytest.fixture
@@ -70,6 +78,33 @@ def start_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
         yield start
 
 
+@dataclass
+class PausingChat(Chat):
+    """A chat whose bot says one word, and the others when it may go on."""
+
+    may_go_on: threading.Event
+
+
+@pytest.fixture
+def pausing_chat(chat: Chat) -> Iterator[PausingChat]:
+    """One beside the shared chat, on its API."""
+    may_go_on = threading.Event()
+
+    async def pause() -> None:
+        await asyncio.to_thread(may_go_on.wait)
+
+    api = API(chat.api_url, "demo")
+    with (
+        SessionManager(chat.api_url) as manager,
+        create_server(("127.0.0.1", 0)) as listener,
+        in_background(create_chat(manager, api, pause), listener),
+    ):
+        host, port = listener.getsockname()
+        yield PausingChat(f"http://{host}:{port}/", chat.api_url, may_go_on)
+        may_go_on.set()
+    api.close()
+
+
 @pytest.fixture(scope="session")
 def chat() -> Iterator[Chat]:
     """One that the tests share; its bot is quick."""
@@ -79,6 +114,8 @@ def chat() -> Iterator[Chat]:
         create_server(("127.0.0.1", 0)) as api_listener,
     ):
         environment.setenv("no_proxy", "127.0.0.1")
+        environment.setattr(hl_sessions.manager, "DEFAULT_TIMEOUT", PATIENCE)
+        environment.setattr(hl_sessions.demo.api, "TIMEOUT", PATIENCE)
         with running_demo(chat_listener, api_listener, database=None, seconds_per_word=0.01):
             host, port = chat_listener.getsockname()
             yield Chat(f"http://{host}:{port}/", base_url(api_listener))

@@ -1,7 +1,6 @@
 import asyncio
 import json
 import socket
-import time
 from typing import Any
 
 import httpx
@@ -12,17 +11,19 @@ from hl_sessions import SessionManager
 from hl_sessions.demo.api import API
 from hl_sessions.demo.application import MAX_MESSAGE, create_chat
 from hl_sessions.demo.texts import TEXTS, find_text
+from tests.waiting import wait_until
 
 STEPS = ["moderation", "retrieval", "answer"]
 
 
-def test_a_reply_is_streamed_under_one_session(chat: Any) -> None:
+def test_a_reply_is_streamed_under_one_session(chat: Any, pausing_chat: Any) -> None:
     """It comes in many chunks, and its answer is logged after the last one, under the ID of the header."""
-    with chat.ask("What happens when the API is down?") as response:
+    with pausing_chat.ask("What happens when the API is down?") as response:
         chunks = response.iter_content(chunk_size=None)
         first = next(chunks)
         session_id = response.headers["X-Session-ID"]
         assert chat.steps(session_id) == STEPS[:2]
+        pausing_chat.may_go_on.set()
         rest = list(chunks)
     assert first == b"When"
     assert len(rest) > 5
@@ -59,17 +60,14 @@ def test_a_blocked_word_is_refused_and_logged(chat: Any) -> None:
     assert datapoints[0]["output"] == "blocked: stupid"
 
 
-def test_a_reader_that_goes_away_leaves_a_whole_session(chat: Any) -> None:
+def test_a_reader_that_goes_away_leaves_a_whole_session(chat: Any, pausing_chat: Any) -> None:
     """What was said until then is logged as the answer."""
-    with chat.ask("When is a session created?") as response:
-        next(response.iter_content(chunk_size=None))
+    with pausing_chat.ask("When is a session created?") as response:
+        first = next(response.iter_content(chunk_size=None))
     session_id = response.headers["X-Session-ID"]
-    deadline = time.monotonic() + 20
-    while chat.steps(session_id) != STEPS:
-        assert time.monotonic() < deadline
-    said = chat.session(session_id)["datapoints"][-1]["output"]
-    assert said != TEXTS[0].body
-    assert TEXTS[0].body.startswith(said)
+    wait_until(lambda: chat.steps(session_id) == STEPS)
+    assert chat.session(session_id)["datapoints"][-1]["output"] == first.decode()
+    assert TEXTS[0].body.startswith(first.decode())
 
 
 def test_reading_the_list_makes_no_session(chat: Any) -> None:

@@ -38,7 +38,7 @@ def test_the_demo_ends_at_once_when_told_to(start_demo: Any, number: signal.Sign
         seconds = time.monotonic() - began
         reply = b"".join([first, *chunks])
     assert (demo.process.returncode, output) == (0, ("", ""))
-    assert seconds < 10  # on a busy machine
+    assert seconds < 30  # on a busy machine
     assert reply.endswith(b"(Source: Lazy creation)")
     assert list(demo.temporary.iterdir()) == []
 

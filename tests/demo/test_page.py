@@ -10,6 +10,7 @@ import requests
 from playwright.sync_api import Page, expect, sync_playwright
 
 import hl_sessions.demo
+from tests.waiting import PATIENCE
 
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 FOLDER = Path(hl_sessions.demo.__file__).parent
@@ -25,6 +26,7 @@ def pages() -> Iterator[Any]:
             executable_path=CHROMIUM,
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
         )
+        expect.set_options(timeout=1000 * PATIENCE)
         yield browser.new_page
         browser.close()
 
@@ -33,6 +35,7 @@ def pages() -> Iterator[Any]:
 def page(pages: Any, chat: Any) -> Iterator[Page]:
     """The page of the shared chat; anything on its console, such as a refused script, is a failure."""
     page = pages()
+    page.set_default_timeout(1000 * PATIENCE)
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -44,21 +47,15 @@ def page(pages: Any, chat: Any) -> Iterator[Page]:
     assert [text for text in complaints if not text.startswith("Failed to load resource")] == []
 
 
-def test_a_message_shows_its_reply_and_its_session(page: Page, chat: Any) -> None:
+def test_a_message_shows_its_reply_and_its_session(page: Page, chat: Any, pausing_chat: Any) -> None:
     """The reply comes word by word, and the session under it is in the list with three datapoints."""
-    # Every text that the reply has on its way to the last one.
-    page.evaluate(
-        """() => {
-            window.seen = new Set();
-            const watch = () => window.seen.add(document.querySelector(".message.bot")?.textContent);
-            new MutationObserver(watch).observe(document.body, { childList: true, subtree: true });
-        }"""
-    )
+    page.goto(pausing_chat.url)
     page.get_by_label("Your message").fill("Do threads <b>share</b> the session?")
     page.keyboard.press("Enter")
+    expect(page.locator(".message.bot")).to_have_text("Worker")
+    pausing_chat.may_go_on.set()
     chip = page.get_by_title("Show this session in the list")
-    expect(chip).to_be_visible(timeout=10_000)
-    assert page.evaluate("window.seen.size") > 2
+    expect(chip).to_be_visible()
     expect(page.locator(".message.you")).to_have_text("Do threads <b>share</b> the session?")
     expect(page.locator(".message.bot")).to_contain_text("Worker threads see the session")
     session_id = chip.locator("code").inner_text()
@@ -79,7 +76,7 @@ def test_a_session_of_an_earlier_reply_can_be_shown_again(page: Page) -> None:
     chips = page.get_by_title("Show this session in the list")
     for count in (1, 2):
         page.get_by_role("button", name="When is a session created?").click()
-        expect(chips).to_have_count(count, timeout=10_000)
+        expect(chips).to_have_count(count)
     current = page.locator(".session.is-current .session-id")
     expect(current).to_have_text(chips.nth(1).locator("code").inner_text())
     chips.nth(0).click()

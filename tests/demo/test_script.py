@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hl_sessions.demo import script
+from tests.waiting import PATIENCE
 
 HL_SESSIONS = Path(sys.executable).with_name("hl-sessions")
 SESSION_ID = r"sesh_[A-Za-z0-9_-]{20,}"
@@ -34,7 +35,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> str:
         env=os.environ | variables,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
         check=False,
     )
     assert (finished.returncode, finished.stderr) == (0, "")

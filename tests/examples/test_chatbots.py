@@ -10,7 +10,6 @@ import pytest
 import requests
 
 import hl_sessions.defaults
-import hl_sessions.manager
 from hl_sessions.defaults import default_manager
 from tests.examples.bots import Bot, DiscordBot, SlackAsyncBot, SlackBot, TelegramBot
 from tests.examples.chat_cloud import ChatCloud
@@ -94,8 +93,6 @@ def start(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HL_SESSIONS_BASE_URL", api.base_url)
     monkeypatch.setattr(hl_sessions.defaults._default, "manager", None)
-    # On a busy machine a creation that is held back must not be given up before all messages are there.
-    monkeypatch.setattr(hl_sessions.manager, "DEFAULT_TIMEOUT", 30.0)
     request.param.connect(cloud, monkeypatch)
     with ExitStack() as running:
 

@@ -7,7 +7,7 @@ from redis import Redis
 
 from hl_sessions import SessionManager, current_session, current_session_id
 
-manager = SessionManager()
+manager = SessionManager(timeout=60)
 
 
 def read(*_: Any) -> str | None:

@@ -12,6 +12,7 @@ import uvicorn
 import hl_sessions.defaults
 from hl_sessions import SessionManager, current_session
 from tests.sessions_api import SessionsAPI
+from tests.waiting import PATIENCE
 
 Address = tuple[str, int]
 ServeASGI = Callable[..., Address]
@@ -62,7 +63,7 @@ def serve_asgi() -> Iterator[ServeASGI]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         running.append((server, thread, listener))
-        assert server.is_up.wait(10)
+        assert server.is_up.wait(PATIENCE)
         address: Address = listener.getsockname()
         return address
 
@@ -70,13 +71,13 @@ def serve_asgi() -> Iterator[ServeASGI]:
     for server, _, _ in running:
         server.should_exit = True
     for _, thread, listener in running:
-        thread.join(10)
+        thread.join(PATIENCE)
         listener.close()
 
 
 def send_raw(address: Address, request: str) -> bytes:
     """All bytes that the server sends until it closes the connection, which the request has to ask for."""
-    with socket.create_connection(address, timeout=10) as connection:
+    with socket.create_connection(address, timeout=PATIENCE) as connection:
         connection.sendall(request.replace("\n", "\r\n").encode("ascii"))
         received = b"".join(iter(lambda: connection.recv(65536), b""))
     return re.sub(rb"(?i)(\ndate: )[^\r]*", rb"\1(masked)", received)

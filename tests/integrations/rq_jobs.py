@@ -30,7 +30,7 @@ def log_params() -> list[dict[str, str]]:
 
 
 def create() -> str | None:
-    with SessionManager().session(new=True) as session:
+    with SessionManager(timeout=60).session(new=True) as session:
         return session.id
 
 
@@ -49,7 +49,7 @@ def fail(times: int) -> list[str]:
 def retry() -> Any:
     """Ask for another attempt, in a scope of its own."""
     noted = note_here()
-    with SessionManager().session(new=True):
+    with SessionManager(timeout=60).session(new=True):
         return Retry(max=2) if len(noted) < 2 else noted
 
 

@@ -31,6 +31,7 @@ from hl_sessions import (
 from hl_sessions.integrations.asgi import HLSessionMiddleware
 from tests.integrations.conftest import SESSION_ID, ServeASGI, get_raw, headers_named, send_raw
 from tests.sessions_api import SessionsAPI
+from tests.waiting import PATIENCE
 
 Message = MutableMapping[str, Any]
 BACKENDS = ["asyncio", "trio"]
@@ -271,7 +272,7 @@ def test_first_reader_may_be_cancelled(manager: SessionManager, sessions_api: Se
 
     def answer_later(request: Any) -> Any:
         arrived.set()
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE)
         return create(request)
 
     sessions_api.answer = answer_later
@@ -355,7 +356,7 @@ def test_eager_creation_lets_the_event_loop_run(
     create = sessions_api.answer
 
     def answer_later(request: Any) -> Any:
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE)
         return create(request)
 
     sessions_api.answer = answer_later
@@ -628,7 +629,7 @@ def test_client_that_goes_away_leaves_nothing_behind(manager: SessionManager, se
     with socket.create_connection(address) as connection:
         connection.sendall(b"GET /wait HTTP/1.1\r\nHost: test\r\n\r\n")
         assert connection.recv(5)
-    assert has_ended.wait(10)
+    assert has_ended.wait(PATIENCE)
     get_raw(address)
     first, at_the_end, second = seen
     assert first == at_the_end != second
@@ -644,7 +645,7 @@ def test_many_requests_at_once_have_one_session_each(
     def get(_: int) -> tuple[str, str]:
         if not hasattr(local, "http"):
             local.http = requests.Session()
-        response = local.http.get(f"http://{host}:{port}/", timeout=10)
+        response = local.http.get(f"http://{host}:{port}/", timeout=PATIENCE)
         return response.text, response.headers["X-Session-ID"]
 
     with ThreadPoolExecutor(8) as threads:
@@ -712,7 +713,7 @@ def test_header_is_on_the_answer_to_an_unhandled_error(
     """On the first request ever: the status and body are those of the server, and it logs the error."""
     app = HLSessionMiddleware(many_kinds, manager, response_header="X-Session-ID")
     response, bare = (
-        requests.get("http://{}:{}/read/error".format(*serve_asgi(served, loop=loop)), timeout=10)
+        requests.get("http://{}:{}/read/error".format(*serve_asgi(served, loop=loop)), timeout=PATIENCE)
         for served in (app, many_kinds)
     )
     assert (response.status_code, response.reason) == (bare.status_code, bare.reason)

@@ -17,6 +17,7 @@ from hl_sessions.integrations.httpx import propagate
 from hl_sessions.integrations.starlette import HLSessionMiddleware
 from tests.integrations.conftest import ServeASGI
 from tests.sessions_api import SessionsAPI
+from tests.waiting import PATIENCE
 
 SECRET = SharedSecret("a secret of many characters")
 OTHER_SECRET = SharedSecret("another secret of many characters")
@@ -35,7 +36,7 @@ def start(serve_asgi: ServeASGI, manager: SessionManager, other_manager: Session
         async def answer(request: Request) -> JSONResponse:
             sessions = []
             if behind is not None:
-                async with httpx.AsyncClient(trust_env=False) as client:
+                async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client:
                     propagate(client, hosts=["127.0.0.1"], carrier=carrier, secret=secret)
                     sessions = (await client.get(behind)).json()
             return JSONResponse([await acurrent_session_id(), *sessions])
@@ -54,7 +55,7 @@ def proxy(serve_asgi: ServeASGI) -> Callable[[str], str]:
     def start(target: str) -> str:
         async def forward(request: Request) -> JSONResponse:
             headers = {name: value for name, value in request.headers.items() if name != "host"}
-            async with httpx.AsyncClient(trust_env=False) as client:
+            async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client:
                 return JSONResponse((await client.get(target, headers=headers)).json())
 
         host, port = serve_asgi(Starlette(routes=[Route("/", forward)]))
@@ -70,7 +71,7 @@ def test_the_service_behind_joins(
 ) -> None:
     """One POST for both, through a proxy, too; the next call is another session."""
     front = start(proxy(start(trust=trust)), trust=trust, carrier=carrier)
-    calls = [httpx.get(front, trust_env=False).json() for _ in range(2)]
+    calls = [httpx.get(front, trust_env=False, timeout=PATIENCE).json() for _ in range(2)]
     assert [len({*sessions}) for sessions in calls] == [1, 1]
     assert calls[0] != calls[1]
     assert sessions_api.posts == 2
@@ -82,5 +83,5 @@ def test_a_service_that_does_not_trust_has_its_own(
 ) -> None:
     """It ignores what it is told."""
     front = start(start(trust=trust), trust=SECRET)
-    assert len({*httpx.get(front, trust_env=False).json()}) == 2
+    assert len({*httpx.get(front, trust_env=False, timeout=PATIENCE).json()}) == 2
     assert sessions_api.posts == 2

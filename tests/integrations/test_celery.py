@@ -17,9 +17,10 @@ from hl_sessions import ConfigurationError, SessionManager
 from hl_sessions.integrations.celery import connect, disconnect
 from tests.integrations.celery_application import make_app
 from tests.sessions_api import Answer, SessionsAPI
+from tests.waiting import PATIENCE
 
 POOLS = ["prefork", "threads", "gevent"]
-DEADLINE = 45  # seconds
+DEADLINE = 2 * PATIENCE  # seconds: three workers start at the same time
 REPLACED_URL = "http://127.0.0.1:1/v4"
 
 

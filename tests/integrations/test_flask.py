@@ -23,6 +23,7 @@ from hl_sessions import (
 from hl_sessions.integrations.flask import HLSessions
 from tests.integrations.conftest import SESSION_ID
 from tests.sessions_api import SessionsAPI
+from tests.waiting import PATIENCE
 
 HEADER = "X-Session-ID"
 KEY = "hl_sk_top-secret-0123"
@@ -203,11 +204,11 @@ def test_threaded_server_keeps_requests_apart(app: Flask, sessions_api: Sessions
     try:
         with ThreadPoolExecutor(4) as threads:
             url = f"http://127.0.0.1:{server.server_port}/"
-            responses = list(threads.map(lambda _: requests.get(url, timeout=10), range(12)))
+            responses = list(threads.map(lambda _: requests.get(url, timeout=PATIENCE), range(12)))
     finally:
         server.shutdown()
         server.server_close()
-        thread.join(10)
+        thread.join(PATIENCE)
     assert all({*each.text.split()} == {each.headers[HEADER]} for each in responses)
     assert len({each.text for each in responses}) == sessions_api.posts == 12
 

@@ -21,6 +21,7 @@ from hl_sessions.carrying.headers import session_ids
 from hl_sessions.integrations import httpx as httpx_integration
 from hl_sessions.integrations import requests as requests_integration
 from tests.sessions_api import Answer, Request, SessionsAPI
+from tests.waiting import PATIENCE
 
 SECRET = SharedSecret("a secret of two services")
 
@@ -275,13 +276,13 @@ def test_an_event_loop_runs_on_while_a_call_creates_the_session(
 
     def answer_when_allowed(request: Request) -> Answer:
         is_asked.set()
-        assert may_answer.wait(10)
+        assert may_answer.wait(PATIENCE)
         return create(request)
 
     sessions_api.answer = answer_when_allowed
 
     async def allow_when_asked() -> None:
-        assert await asyncio.to_thread(is_asked.wait, 10)
+        assert await asyncio.to_thread(is_asked.wait, PATIENCE)
         may_answer.set()
 
     async def call() -> str | None:
@@ -305,7 +306,7 @@ def test_tasks_carry_their_own_sessions(manager: SessionManager, service: Sessio
             return f"/{number}", f"session.id={session.peek()}"
 
     async def call_all() -> dict[str, str | None]:
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client:
             httpx_integration.propagate(client, hosts=["127.0.0.1"])
             return dict(await asyncio.gather(*(call(client, number) for number in range(20))))
 

@@ -17,9 +17,9 @@ from hl_sessions import SessionManager, current_session_id
 from hl_sessions.integrations.rq import SessionJob
 from tests.integrations.rq_jobs import describe, note, read
 from tests.sessions_api import Answer, SessionsAPI
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
-DEADLINE = 45  # seconds
+DEADLINE = int(2 * PATIENCE)  # seconds
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,7 @@ from hl_sessions.integrations import asgi
 from hl_sessions.integrations.starlette import HLSessionMiddleware
 from tests.integrations.conftest import SESSION_ID, ServeASGI, get_raw, headers_named
 from tests.sessions_api import SessionsAPI
+from tests.waiting import PATIENCE
 
 BACKENDS = ["asyncio", "trio"]
 HEADER = "X-Session-ID"
@@ -379,7 +380,7 @@ def test_unhandled_error_needs_no_thread(manager: SessionManager) -> None:
             limiter.acquire_on_behalf_of_nowait(endpoint)
         transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
         async with httpx2.AsyncClient(transport=transport, base_url="http://testserver") as client:
-            status: int = (await asyncio.wait_for(client.get("/"), 20)).status_code
+            status: int = (await asyncio.wait_for(client.get("/"), PATIENCE)).status_code
             return status
 
     assert asyncio.run(main()) == 500

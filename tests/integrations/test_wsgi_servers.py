@@ -22,6 +22,7 @@ from hl_sessions import configure
 from tests.integrations import wsgi_application
 from tests.integrations.conftest import SESSION_ID, Address, get_raw, headers_named
 from tests.sessions_api import SessionsAPI
+from tests.waiting import PATIENCE
 
 HERE = Path(__file__).parent
 KINDS = ["list", "lists", "sized", "generator", "closing", "file", "write", "empty", "error"]
@@ -31,6 +32,7 @@ KINDS = ["list", "lists", "sized", "generator", "closing", "file", "write", "emp
 def running_gunicorn(base_url: str, *arguments: str) -> Iterator[Address]:
     """One worker process; the listening socket is given to it, so that no connection can come too early."""
     command = [sys.executable, "-m", "gunicorn", "--no-control-socket", "--workers=1", "--log-level=critical"]
+    command += ["--timeout=0"]  # no worker counts as hanging on a busy machine
     with socket.create_server(("127.0.0.1", 0)) as listener:
         process = subprocess.Popen(
             [*command, f"--bind=fd://{listener.fileno()}", *arguments, "wsgi_application:application"],
@@ -42,7 +44,7 @@ def running_gunicorn(base_url: str, *arguments: str) -> Iterator[Address]:
             yield listener.getsockname()
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(PATIENCE)
 
 
 class _QuietHandler(WSGIRequestHandler):
@@ -65,7 +67,7 @@ def running_in_thread(serve: Callable[[], Any], stop: Callable[[], Any]) -> Iter
         yield
     finally:
         stop()
-        thread.join(10)
+        thread.join(PATIENCE)
 
 
 @contextmanager

@@ -19,9 +19,11 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
-from hl_sessions import SessionThreadPoolExecutor, acurrent_session_id, bind, current_session_id
+from hl_sessions import SessionThreadPoolExecutor, acurrent_session_id, bind, configure, current_session_id
 from hl_sessions.integrations.flask import HLSessions
 from hl_sessions.integrations.starlette import HLSessionMiddleware
+
+configure(timeout=60)  # seconds, as the servers share few CPUs
 
 # One write for each line, and at the end of the file wherever that is: for any number of processes.
 report = os.open(os.environ["HL_SESSIONS_TEST_REPORT"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)

@@ -24,6 +24,7 @@ from hl_sessions.process.worker_threads import MAX_WORKERS
 from hl_sessions.stores import MemoryStore
 from tests.isolation.conftest import CountingClient
 from tests.sessions_api import SessionsAPI
+from tests.waiting import PATIENCE
 
 # Objects, which the interpreter counts by itself, all but the largest buffers: tracing would take three times
 # as long. What one scope in a hundred, one session in twenty, or a manager leaves behind is more; the free
@@ -59,13 +60,14 @@ class Ground:
 
 def assert_nothing_stays(repeat: Callable[[int], Any], count: int) -> None:
     """Fail if repeating something grows what there is after a warm-up."""
+    others = set(threading.enumerate())
     repeat(WARM_UP)
     before = Ground()
     repeat(count)
     after = Ground()
     assert after.objects - before.objects < GROWTH
     # As many workers as were busy at one time stay for the next.
-    workers = {thread for thread in after.threads if thread.name.startswith("hl-sessions_")}
+    workers = {thread for thread in after.threads - others if thread.name.startswith("hl-sessions_")}
     assert len(workers) <= MAX_WORKERS
     assert after.threads - workers <= before.threads
     assert after.open_files <= before.open_files
@@ -254,7 +256,7 @@ def test_sessions(kind: str) -> None:
         workers = set(threading.enumerate()) - threads
     assert len(KINDS_OF_SESSIONS) * SESSIONS == 100_000
     for worker in workers:
-        worker.join(20)
+        worker.join(PATIENCE)
     assert set(threading.enumerate()) <= threads
 
 
@@ -274,7 +276,7 @@ def test_managers() -> None:
                     assert session.id is not None
                 asyncio.run(read(manager))
             for thread in set(threading.enumerate()) - of_others:
-                thread.join(20)
+                thread.join(PATIENCE)
 
     assert_nothing_stays(repeat, 4_000)
 
@@ -307,7 +309,7 @@ def test_sockets(sessions_api: SessionsAPI) -> None:
         peers = [line.split()[2] for line in lines if line.split()[3] == ESTABLISHED]
         return sum(peer.endswith(f":{port:04X}") for peer in peers)
 
-    with SessionManager(sessions_api.base_url, timeout=20, retries=0) as manager:
+    with SessionManager(sessions_api.base_url, retries=0) as manager:
         repeat(manager, 5)
         connections, files = sessions_api.connections, open_files()
         repeat(manager, 50)
@@ -316,6 +318,6 @@ def test_sockets(sessions_api: SessionsAPI) -> None:
         assert connected() > 0
     assert connected() == 0
     for _ in range(20):
-        with SessionManager(sessions_api.base_url, timeout=20, retries=0) as manager:
+        with SessionManager(sessions_api.base_url, retries=0) as manager:
             repeat(manager, 1)
         assert connected() == 0

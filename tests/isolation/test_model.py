@@ -35,6 +35,7 @@ from hl_sessions import (
 )
 from hl_sessions.integrations.wsgi import HLSessionMiddleware
 from tests.isolation.conftest import CountingClient
+from tests.waiting import PATIENCE
 
 # ---- what must be seen -------------------------------------------------------------------------------
 
@@ -175,14 +176,14 @@ class ThreadActor(Actor):
     def stop(self) -> None:
         for _ in range(len(self.calls) + 1):
             self.told.put(None)
-        self.thread.join(5)
+        self.thread.join(PATIENCE)
 
     def do(self, action: Callable[[], Any]) -> Any:
         self.told.put(action)
         return self._result()
 
     def _result(self) -> Any:
-        result, error = self.done.get(timeout=5)
+        result, error = self.done.get(timeout=PATIENCE)
         if error is not None:
             raise error
         return result
@@ -219,14 +220,14 @@ class TaskActor(Actor):
     def stop(self) -> None:
         for _ in range(len(self.calls) + 1):
             self.told.put_nowait(None)
-        self.loop.run_until_complete(asyncio.wait_for(self.task, 5))
+        self.loop.run_until_complete(asyncio.wait_for(self.task, PATIENCE))
 
     def do(self, action: Callable[[], Any]) -> Any:
         self.told.put_nowait(action)
         return self._result()
 
     def _result(self) -> Any:
-        result, error = self.loop.run_until_complete(asyncio.wait_for(self.done.get(), 5))
+        result, error = self.loop.run_until_complete(asyncio.wait_for(self.done.get(), PATIENCE))
         if error is not None:
             raise error
         return result

@@ -8,12 +8,15 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
 from hl_sessions import SessionManager, acurrent_session_id
+from hl_sessions.availability.circuit_breaker import FAILURES_TO_OPEN
 from hl_sessions.stores import Conversation, MemoryStore
 from tests.faults import FaultServer, Play
 from tests.sessions_api import Gate, SessionsAPI
+from tests.waiting import PATIENCE
 
 LOOPS: list[Any] = [
     pytest.param(("asyncio", {}), id="asyncio"),
@@ -45,17 +48,17 @@ class SlowStore(MemoryStore):
 
     def get(self, key: str, *, max_idle: float | None) -> Conversation | None:
         self.asked.set()
-        assert self.go_on.wait(30)
+        assert self.go_on.wait(PATIENCE)
         return super().get(key, max_idle=max_idle)
 
     def touch(self, key: str, session_id: str) -> None:
-        assert self.go_on.wait(30)
+        assert self.go_on.wait(PATIENCE)
         super().touch(key, session_id)
 
 
 async def until(condition: Callable[[], object]) -> None:
     """Let the other tasks run until it holds; a loop that stands still never gets there."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE):
         while not condition():  # noqa: ASYNC110 - what other threads have done
             await anyio.sleep(0.001)
 
@@ -142,33 +145,40 @@ def test_a_store_that_takes_its_time(make_manager: Callable[..., SessionManager]
     assert None not in ids
 
 
+@pytest.mark.usefixtures("in_turn")
 def test_an_api_that_hangs(
-    serve: Callable[[Play], FaultServer], make_manager: Callable[..., SessionManager], loop: Loop
+    serve: Callable[[Play], FaultServer],
+    make_manager: Callable[..., SessionManager],
+    monkeypatch: pytest.MonkeyPatch,
+    loop: Loop,
 ) -> None:
-    """The loop runs on until the time is over, and through the outage after it."""
+    """The loop runs on until reads of other threads have timed out, and through the outage after that."""
     server = serve(lambda wire: None)
-    manager = make_manager(base_url=server.base_url, timeout=1)
+    manager = make_manager(base_url=server.base_url)
     ids: list[str | None] = []
-    ticked = 0
 
     async def read() -> None:
         async with manager.session(new=True) as session:
             ids.append(await session.aid())
 
+    def time_out() -> None:
+        monkeypatch.setattr(manager._client, "timeout", 0.1)
+        for _ in range(FAILURES_TO_OPEN):
+            with manager.session(new=True) as session:
+                assert session.id is None
+
     async def main() -> None:
-        nonlocal ticked
         async with anyio.create_task_group() as group:
             for _ in range(READERS):
                 group.start_soon(read)
             await until(lambda: server.opened)
-            while not ids:
-                ticked += 1
-                await anyio.sleep(0.001)
+            await ticks()
+            assert ids == []
+            await anyio.to_thread.run_sync(time_out)
         await read()
 
     run(main, loop)
     assert ids == [None] * (READERS + 1)
-    assert ticked > 10
 
 
 def test_a_timeout_of_the_application(manager: SessionManager, gate: Gate, loop: Loop) -> None:

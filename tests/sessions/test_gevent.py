@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults import FaultServer, Play
 from tests.sessions_api import Gate, SessionsAPI
-from tests.waiting import MARGIN, in_threads
+from tests.waiting import MARGIN, PATIENCE, in_threads
 
 BEGINNING = """
 from gevent import monkey
@@ -30,11 +30,11 @@ def in_greenlets(code: str, base_url: str, beginning: str = BEGINNING, **setting
         env={
             **os.environ,
             "URL": base_url,
-            "SETTINGS": json.dumps({"retries": 0, "timeout": 20, **settings}),
+            "SETTINGS": json.dumps({"retries": 0, "timeout": PATIENCE, **settings}),
         },
         stdout=subprocess.PIPE,
         text=True,
-        timeout=40,
+        timeout=PATIENCE,
         check=True,
     )
     return json.loads(process.stdout)
@@ -42,7 +42,7 @@ def in_greenlets(code: str, base_url: str, beginning: str = BEGINNING, **setting
 
 def opened_after_a_request(gate: Gate) -> None:
     def open_gate() -> None:
-        assert gate.arrived.wait(40)
+        assert gate.arrived.wait(PATIENCE)
         gate.opened.set()
 
     in_threads(open_gate)
@@ -79,7 +79,7 @@ def test_greenlets_that_read_together(
     ticker = gevent.spawn(tick)
     with manager.session() as session, manager.session(new=True) as other:
         greenlets = [gevent.spawn(lambda s=s: s.id) for s in (session, other) for _ in range(50)]
-        gevent.joinall(greenlets, timeout=20)
+        gevent.joinall(greenlets)
         ids = [greenlet.value for greenlet in greenlets]
         print(json.dumps([ids, session.peek(), other.peek(), ticks]))
     """
@@ -111,6 +111,8 @@ def test_an_api_that_hangs(serve: Callable[[Play], FaultServer]) -> None:
     server = serve(lambda wire: None)
     code = """
     import logging, time
+    from hl_sessions.client.deadline import Deadline
+    Deadline.is_late = lambda _: False  # however busy the machine is
     records = []
     handler = logging.Handler()
     handler.emit = records.append
@@ -146,7 +148,7 @@ def test_a_killed_greenlet(sessions_api: SessionsAPI, gate: Gate) -> None:
         waiter = gevent.spawn(lambda: session.id)
         gevent.sleep(0)
         creator.kill()
-        waiter.join(20)
+        waiter.join()
         print(json.dumps([waiter.value, session.peek()]))
     """
     waited, known = in_greenlets(code, sessions_api.base_url)

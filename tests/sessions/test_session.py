@@ -27,7 +27,7 @@ from hl_sessions import (
 )
 from hl_sessions.client.answers import CreatedSession, Response
 from tests.sessions_api import Answer, Gate, Request, SessionsAPI, create_sessions, fail
-from tests.waiting import in_threads, wait_until, waiting_threads
+from tests.waiting import PATIENCE, in_threads, wait_until, waiting_threads
 
 Managers = Callable[..., SessionManager]
 LOOPS = pytest.mark.parametrize("run", [asyncio.run, trio.run], ids=["asyncio", "trio"])
@@ -45,7 +45,7 @@ class InterruptedClient(SessionsClient):
     """Its first call is interrupted, once it may be."""
 
     def __init__(self, base_url: str) -> None:
-        super().__init__(base_url, timeout=20)
+        super().__init__(base_url)
         self.calls = 0
         self.begun, self.interrupt = threading.Event(), threading.Event()
 
@@ -64,11 +64,11 @@ class TestOneCreation:
         barrier = threading.Barrier(500)
 
         def read() -> str | None:
-            barrier.wait(30)
+            barrier.wait(PATIENCE)
             return current_session_id()
 
         with manager.session() as session:
-            ids = {future.result(30) for future in in_threads(read, 500)}
+            ids = {future.result(PATIENCE) for future in in_threads(read, 500)}
         assert ids == {session.peek()}
         assert session.peek() is not None
         assert sessions_api.posts == 1
@@ -570,12 +570,12 @@ class TestLogging:
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 class TestFork:
     def in_child(self, function: Callable[[], object]) -> None:
-        """Call a function in a forked child; it must give something true within ten seconds."""
+        """Call a function in a forked child; it must come to an end, and return something true."""
         child = os.fork()
         if child == 0:
             status = 1
             try:
-                threading.Timer(10, os._exit, [2]).start()
+                threading.Timer(PATIENCE, os._exit, [2]).start()
                 status = 0 if function() else 1
             finally:
                 os._exit(status)

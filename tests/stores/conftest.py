@@ -1,4 +1,3 @@
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -7,18 +6,16 @@ from pathlib import Path
 import pytest
 import redis
 
+import hl_sessions.stores.redis
+import hl_sessions.stores.sqlite
 from hl_sessions.stores import ConversationStore, MemoryStore, RedisStore, SQLiteStore
-from tests.servers import valkey_server
+from tests.servers import free_port, valkey_server
+from tests.waiting import PATIENCE
 
 # Stores that other processes see, too; "old redis" where there is a wheel of it.
 OUTSIDE = ["sqlite", "valkey", "valkey cluster", *(["old redis"] if sys.version_info < (3, 13) else [])]
 HASH_SLOTS = range(16384)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
+TIME_LIMITS = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE}  # of a client that is given
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +45,13 @@ def valkey_cluster() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(autouse=True)
+def patient_stores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is, no store counts as down but one that a test takes away."""
+    monkeypatch.setattr(hl_sessions.stores.redis, "TIMEOUT", PATIENCE)
+    monkeypatch.setattr(hl_sessions.stores.sqlite, "BUSY_TIMEOUT", PATIENCE)
+
+
 @pytest.fixture
 def make_store(
     request: pytest.FixtureRequest, tmp_path: Path
@@ -65,7 +69,8 @@ def make_store(
         if kind == "sqlite":
             return SQLiteStore(tmp_path / "conversations.db")
         if kind == "valkey cluster":
-            return RedisStore(redis.RedisCluster.from_url(request.getfixturevalue("valkey_cluster")))
+            url = request.getfixturevalue("valkey_cluster")
+            return RedisStore(redis.RedisCluster.from_url(url, **TIME_LIMITS))
         return RedisStore(request.getfixturevalue("old_redis" if kind == "old redis" else "redis_server"))
 
     yield make

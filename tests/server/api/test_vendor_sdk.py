@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE
+
 PACKAGES = {"0.5.18": ["humanloop==0.5.18", "urllib3<2"], "0.7.35": ["humanloop==0.7.35"]}
 
 
@@ -21,7 +23,7 @@ def vendor_python(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -
         [*uv, "venv", "--allow-existing", "--python", sys.executable, str(environment)],
         [*uv, "pip", "install", "--python", str(python), *PACKAGES[request.param]],
     ):
-        result = subprocess.run(command, capture_output=True, text=True, timeout=40, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
         if result.returncode:
             message = f"The vendor's SDK cannot be installed: {result.stderr}"
             if os.environ.get("CI"):
@@ -38,7 +40,7 @@ def test_the_vendors_sdk_works_unchanged(vendor_python: Path, locked_base_url: s
         [vendor_python, script, locked_base_url, api_key],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
         check=False,
     )
     assert result.returncode == 0, result.stderr

@@ -12,6 +12,7 @@ import requests
 from click.testing import CliRunner, Result
 
 from hl_sessions.server.commands.serve import serve
+from tests.waiting import PATIENCE
 
 KEY = "sk-of-the-server"
 RunningServer = Callable[..., Any]
@@ -33,12 +34,12 @@ def test_serve_says_where_it_listens_and_keeps_its_file_beside_it(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_serve_ends_when_told_to(tmp_path: Path, spawn: RunningServer, number: signal.Signals) -> None:
-    """With a client still connected it ends within seconds, without a traceback, and leaves one file."""
+    """With a client still connected it ends, without a traceback, and leaves one file."""
     server = spawn(tmp_path)
     with requests.Session() as http:
         http.post(f"{server.base_url}/sessions", timeout=10)
         server.process.send_signal(number)
-        output, errors = server.process.communicate(timeout=5)
+        output, errors = server.process.communicate(timeout=PATIENCE)
     assert (output, errors) == ("", "")
     assert server.process.returncode == 0
     assert [path.name for path in tmp_path.iterdir()] == ["hl-sessions.sqlite3"]
@@ -48,7 +49,7 @@ def test_serve_may_be_told_to_end_at_once(tmp_path: Path, spawn: RunningServer) 
     """From its greeting on it ends in order, also before it has begun to serve."""
     server = spawn(tmp_path)
     server.process.terminate()
-    output, errors = server.process.communicate(timeout=5)
+    output, errors = server.process.communicate(timeout=PATIENCE)
     assert (output, errors, server.process.returncode) == ("", "", 0)
     assert [path.name for path in tmp_path.iterdir()] == ["hl-sessions.sqlite3"]
 
@@ -163,7 +164,7 @@ def test_without_the_extra_the_command_names_it(module: str) -> None:
     """Whatever is missing, the message says what to install."""
     code = f"import sys; sys.modules[{module!r}] = None; from hl_sessions.cli import main; main()"
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert result.returncode == 1
     assert result.stderr.count("\n") == 1

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from hl_sessions.server.database import retrying, sqlite
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
+from tests.waiting import PATIENCE, wait_until
 
 PAYLOAD = "PAYLOAD of a datapoint"
 
@@ -29,15 +29,25 @@ def http() -> Iterator[requests.Session]:
         yield http
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The database is waited for only as long as a test has time for."""
+def wait_for_databases(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (retrying, sqlite, postgresql_module):
-        monkeypatch.setattr(module, "PATIENCE", 0.3)
+        monkeypatch.setattr(module, "PATIENCE", seconds)
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is, a database that comes back is waited for."""
+    wait_for_databases(PATIENCE, monkeypatch)
+
+
+@pytest.fixture
+def impatient(patient: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database is waited for only as long as a test has time for."""
+    wait_for_databases(0.3, monkeypatch)
 
 
 def log(http: requests.Session, base_url: str) -> requests.Response:
-    return http.post(f"{base_url}/logs", json={"project": "p", "output": PAYLOAD}, timeout=30)
+    return http.post(f"{base_url}/logs", json={"project": "p", "output": PAYLOAD}, timeout=PATIENCE)
 
 
 def assert_unavailable(answer: requests.Response) -> None:
@@ -47,7 +57,7 @@ def assert_unavailable(answer: requests.Response) -> None:
 
 
 def counted(http: requests.Session, base_url: str) -> int:
-    [project] = http.get(f"{base_url}/projects", timeout=30).json()["records"]
+    [project] = http.get(f"{base_url}/projects", timeout=PATIENCE).json()["records"]
     count: int = project["data_count"]
     return count
 
@@ -66,7 +76,7 @@ def test_a_full_disk_refuses_writes_only(
         written += 1
     assert answer.status_code == 507
     assert answer.json() == {"detail": "The disk of the database is full; nothing was stored"}
-    assert http.get(f"{server.base_url}/logs/{first}", timeout=10).json()["output"] == PAYLOAD
+    assert http.get(f"{server.base_url}/logs/{first}", timeout=PATIENCE).json()["output"] == PAYLOAD
     assert counted(http, server.base_url) == written
     assert log(http, server.base_url).status_code == 507
 
@@ -74,7 +84,7 @@ def test_a_full_disk_refuses_writes_only(
     assert log(http, server.base_url).status_code == 200
     assert counted(http, server.base_url) == written + 1
     server.process.terminate()
-    output, errors = server.process.communicate(timeout=10)
+    output, errors = server.process.communicate(timeout=PATIENCE)
     assert output + errors == ""
 
 
@@ -108,7 +118,7 @@ def test_a_new_file_that_another_process_has_locked(tmp_path: Path) -> None:
         with locked(database):
             opening = threads.submit(Database.open, url)
             assert not wait([opening], timeout=0.5).done
-        opening.result(20).close()
+        opening.result(PATIENCE).close()
 
 
 @pytest.mark.usefixtures("impatient")
@@ -142,10 +152,8 @@ def test_a_restart_of_postgresql_loses_nothing(
                 answers.append(log(own_http, base_url))
 
     def wait_for_answers(number: int) -> None:
-        wanted, deadline = len(answers) + number, monotonic() + 20
-        while len(answers) < wanted:
-            assert monotonic() < deadline
-            stop.wait(0.01)
+        wanted = len(answers) + number
+        wait_until(lambda: len(answers) >= wanted)
 
     with serving_in_background(settings) as base_url, ThreadPoolExecutor(4) as threads:
         writing = [threads.submit(write, base_url) for _ in range(4)]
@@ -165,7 +173,7 @@ def test_a_restart_of_postgresql_loses_nothing(
             for page in range(1, 100)
             for record in http.get(
                 f"{base_url}/logs?project_id={answers[0].json()['project_id']}&size=100&page={page}",
-                timeout=10,
+                timeout=PATIENCE,
             ).json()["records"]
         }
         assert {answer.json()["id"] for answer in answers if answer.ok} <= stored
@@ -173,17 +181,21 @@ def test_a_restart_of_postgresql_loses_nothing(
     assert "PAYLOAD" not in "".join(capfd.readouterr())
 
 
-@pytest.mark.usefixtures("impatient")
 def test_postgresql_that_is_away_is_unavailable(
-    own_postgresql: Any, http: requests.Session, capfd: pytest.CaptureFixture[str]
+    own_postgresql: Any,
+    http: requests.Session,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Reads and writes are answered 503 after a bounded time, and are served again when it is back."""
     settings = ServerSettings(port=0, database=own_postgresql.new_database())
     with serving_in_background(settings) as base_url:
         log(http, base_url)
         own_postgresql.stop()
-        assert_unavailable(log(http, base_url))
-        assert_unavailable(http.get(f"{base_url}/projects", timeout=10))
+        with monkeypatch.context() as while_it_is_away:
+            wait_for_databases(0.3, while_it_is_away)
+            assert_unavailable(log(http, base_url))
+            assert_unavailable(http.get(f"{base_url}/projects", timeout=PATIENCE))
         own_postgresql.start()
         assert log(http, base_url).status_code == 200
         assert counted(http, base_url) == 2

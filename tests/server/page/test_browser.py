@@ -4,7 +4,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
+from tests.waiting import PATIENCE, wait_until
 
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 PHONE = {"width": 360, "height": 740}
@@ -28,6 +28,7 @@ def browser() -> Iterator[Any]:
             executable_path=CHROMIUM,
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
         )
+        expect.set_options(timeout=1000 * PATIENCE)
         yield browser
         browser.close()
 
@@ -40,6 +41,7 @@ def open_page(browser: Any) -> Iterator[Callable[..., Page]]:
 
     def open_one(address: str, **options: Any) -> Page:
         context = browser.new_context(**options)
+        context.set_default_timeout(1000 * PATIENCE)
         contexts.append(context)
         page: Page = context.new_page()
         page.on("console", lambda message: complaints.append(message.text))
@@ -69,9 +71,7 @@ def look_again(page: Page) -> None:
 
 def wait_for(page: Page, expression: str, value: object) -> None:
     """Do what Playwright's own wait for an expression does only as long as the page allows ``eval``."""
-    deadline = monotonic() + 20
-    while page.evaluate(expression) != value:
-        assert monotonic() < deadline
+    wait_until(lambda: page.evaluate(expression) == value)
 
 
 def width_of(page: Page) -> int:
