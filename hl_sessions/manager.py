@@ -10,10 +10,11 @@ from hl_sessions.availability.ready_sessions import ReadySessions
 from hl_sessions.availability.reports import Reports
 from hl_sessions.client.client import DEFAULT_RETRIES, DEFAULT_TIMEOUT, SessionsClient
 from hl_sessions.client.deadline import Deadline
-from hl_sessions.conversations.keeper import Conversations
+from hl_sessions.conversations.keeper import Keeper
 from hl_sessions.conversations.key import ConversationKey, checked_key
 from hl_sessions.errors import ConfigurationError, HLSessionsError
 from hl_sessions.process.checks import checked_count, checked_seconds
+from hl_sessions.process.late_imports import late_import
 from hl_sessions.process.reentry import creating
 from hl_sessions.process.worker_threads import WorkerThreads
 from hl_sessions.scopes.decorator import KeySource, check_key_or_new, session_decorator
@@ -88,6 +89,8 @@ class SessionManager:
             raise ConfigurationError(f"client must be a SessionsClient, not {type(client).__name__}")
         elif any(setting is not None for setting in (base_url, api_key, timeout, retries)):
             raise ConfigurationError("client excludes base_url, api_key, timeout and retries: it has its own")
+        with late_import:  # as bind() needs it in a request, which has not to wait for it
+            pass
         self.raises_errors = on_error == "raise"
         self.workers = WorkerThreads()
         self._client = client
@@ -97,7 +100,7 @@ class SessionManager:
         self._circuit_breaker = CircuitBreaker(self._post, self._reports)
         self.ready_sessions = ReadySessions(prefetch, self._create_ready_id) if prefetch else None
         self.new_session: Callable[[], Session] = session_type(self)
-        self.conversations = Conversations(
+        self.conversations = Keeper(
             store=self._store,
             base_url=client.base_url,
             idle_timeout=idle_timeout,

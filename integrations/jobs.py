@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import hl_sessions.client.transport  # noqa: F401 - loaded here, and not anew in each process that is forked for a job
 from hl_sessions.client.answers import is_session_id
 from hl_sessions.errors import HLSessionsError
 from hl_sessions.sessions.creation import agreement

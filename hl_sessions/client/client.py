@@ -21,6 +21,7 @@ from hl_sessions.client.answers import (
 from hl_sessions.client.deadline import Deadline
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.process.checks import checked_api_key, checked_base_url, checked_count, checked_seconds
+from hl_sessions.process.late_imports import late_import
 from hl_sessions.process.worker_threads import WorkerThreads
 
 if TYPE_CHECKING:
@@ -80,10 +81,10 @@ class SessionsClient:
         timeout: float = DEFAULT_TIMEOUT,
         retries: int = DEFAULT_RETRIES,
     ) -> None:
-        # Loaded here: a program that only reads a session ID, or none, never needs an HTTP client.
-        from importlib.metadata import version
+        with late_import:  # a program without a manager needs no HTTP client
+            from importlib.metadata import version
 
-        from hl_sessions.client.transport import Transport
+            from hl_sessions.client.transport import Transport
 
         self.base_url = checked_base_url("base_url", base_url)
         self.timeout = checked_seconds("timeout", timeout)

@@ -9,7 +9,13 @@ import requests
 from hl_sessions.client.answers import is_success
 from hl_sessions.client.connections import DeadlineAdapter
 from hl_sessions.client.failures import Failures
-from hl_sessions.errors import APIConnectionError, APITimeoutError, HLSessionsError, InvalidResponseError
+from hl_sessions.errors import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    HLSessionsError,
+    InvalidResponseError,
+)
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.interruptions import is_interruption
 
@@ -91,7 +97,7 @@ class Transport:
                 self._http.close()
         return answer
 
-    def status_error(self, answer: requests.Response, seconds: float) -> HLSessionsError:
+    def status_error(self, answer: requests.Response, seconds: float) -> APIStatusError:
         """Return the error that an answer is which is no success, ``seconds`` after it was asked for."""
         return self._failures.status(answer, seconds)
 

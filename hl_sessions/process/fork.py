@@ -6,6 +6,10 @@ no thread but the forking one survives. What owns any of these registers here an
 
 from __future__ import annotations
 
+# Loaded before what is registered below, which then comes first. During a fork both hold a lock of theirs,
+# which a thread that is waited for may need.
+import concurrent.futures.thread  # noqa: F401
+import logging  # noqa: F401
 import os
 import weakref
 from typing import Protocol

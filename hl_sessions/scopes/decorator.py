@@ -9,6 +9,7 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hl_sessions.conversations.key import checked_key
+from hl_sessions.process.late_imports import late_import
 from hl_sessions.scopes.scope import open_session
 from hl_sessions.sessions.calls import RUNS_LATER, Call, OpenCall, call_in, continued, is_coroutine_function
 from hl_sessions.sessions.current import enter_session, innermost_session, leave_session
@@ -50,8 +51,8 @@ def session_decorator(
         TypeError: ``key`` is neither a string, nor callable, nor ``None``.
         ValueError: both ``key`` and ``new`` were given.
     """
-    # Loaded at first use: a program that binds and decorates nothing needs no wrapt.
-    from hl_sessions.sessions.wrapping import wrap
+    with late_import:  # a program that decorates nothing needs neither of them; no call has to wait for them
+        from hl_sessions.sessions.wrapping import wrap
 
     if key is not None and not isinstance(key, str) and not callable(key):
         raise TypeError(f"key must be the name of a parameter or a callable, not {type(key).__name__}")

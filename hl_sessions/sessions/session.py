@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from hl_sessions.errors import APIConnectionError, HLSessionsError
 from hl_sessions.process.event_loop import is_event_loop_running
 from hl_sessions.process.interruptions import is_interruption
+from hl_sessions.process.late_imports import late_import
 from hl_sessions.process.reentry import creating, is_creating
 from hl_sessions.sessions.calls import call_in
 from hl_sessions.sessions.creation import LONGEST_DELAY, Abandoned, Creation, agreement
@@ -193,8 +194,8 @@ class Session:
         Raises:
             TypeError: it cannot be called.
         """
-        # Loaded at first use: a program that binds and decorates nothing needs no wrapt.
-        from hl_sessions.sessions.wrapping import wrap
+        with late_import:  # a program that binds and decorates nothing needs no wrapt
+            from hl_sessions.sessions.wrapping import wrap
 
         callee = functools.partial(function) if inspect.isclass(function) else function
         bound: Function = wrap(callee, lambda called: call_in(called, lambda *_: (self, True)))

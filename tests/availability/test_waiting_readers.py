@@ -70,7 +70,7 @@ def send_then_hang(data: bytes) -> Play:
 
 
 HEAD = b"HTTP/1.1 201 Created\r\nContent-Length: 99\r\n"
-BACK_OFF = b"HTTP/1.1 503 Busy\r\nRetry-After: 9\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+BACK_OFF = b"HTTP/1.1 503 Busy\r\nRetry-After: 90\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -84,9 +84,13 @@ BACK_OFF = b"HTTP/1.1 503 Busy\r\nRetry-After: 9\r\nConnection: close\r\nContent
     ],
 )
 def test_all_who_wait_are_let_go(
-    serve: Callable[[Play], FaultServer], make_manager: Managers, hang: Play
+    serve: Callable[[Play], FaultServer],
+    make_manager: Managers,
+    monkeypatch: pytest.MonkeyPatch,
+    hang: Play,
 ) -> None:
     """Threads, tasks and conversations are answered when an outage is recognised, whatever they wait for."""
+    monkeypatch.setattr("hl_sessions.client.retries.RETRY_AFTER_MAX", PATIENCE)
     is_failing = threading.Event()
 
     def play(wire: Wire) -> None:
