@@ -1,6 +1,6 @@
 """A server that misbehaves in every way, and a name server that keeps its answer back."""
 
-import select
+import selectors
 import socket
 import struct
 import threading
@@ -74,6 +74,8 @@ class FaultServer:
         self._open = 0
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
+        self._arrivals = selectors.DefaultSelector()
+        self._arrivals.register(self._listener, selectors.EVENT_READ)
         self._connections: list[socket.socket] = []
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
@@ -88,7 +90,7 @@ class FaultServer:
 
     def _accept(self) -> None:
         while True:
-            select.select([self._listener], [], [])
+            self._arrivals.select()
             with self._lock:  # a connection is either still to be taken, or counted
                 connection, _ = self._listener.accept()
                 if self.stopped.is_set():
@@ -114,13 +116,14 @@ class FaultServer:
 
     def _has_no_connection(self) -> bool:
         with self._lock:
-            return not self._open and not select.select([self._listener], [], [], 0)[0]
+            return not self._open and not self._arrivals.select(0)
 
     def close(self) -> None:
         self.stopped.set()
         # The thread waits for a connection: this one wakes it up, at once and on every system.
         socket.create_connection(self._listener.getsockname()).close()
         self._thread.join()
+        self._arrivals.close()
         self._listener.close()
         for connection in self._connections:
             with suppress(OSError):

@@ -65,14 +65,14 @@ def read(manager: SessionManager) -> str | None:
 
 def settled(manager: SessionManager) -> int:
     """How many sessions are ready once no more are being made."""
-    prefetcher: Any = manager.ready_sessions
+    ready_sessions: Any = manager.ready_sessions
 
     def is_settled() -> bool:
-        with prefetcher._condition:  # else one that was just made may be neither under way nor ready
-            return not prefetcher._missing() and not prefetcher._under_way
+        with ready_sessions._condition:  # else one that was just made may be neither under way nor ready
+            return not ready_sessions._missing() and not ready_sessions._under_way
 
     wait_until(is_settled)
-    return len(prefetcher.ready)
+    return len(ready_sessions.ready)
 
 
 def read_settled(manager: SessionManager, times: int) -> list[str | None]:
