@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from benchmarks.api import listening_socket
 from hl_sessions.server.application import create_application
-from hl_sessions.server.run.serving import make_server, search_less
+from hl_sessions.server.run.garbage import search_less
+from hl_sessions.server.run.serving import make_server
 from hl_sessions.server.settings import ServerSettings
 
 if TYPE_CHECKING:

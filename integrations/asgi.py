@@ -14,19 +14,16 @@ from typing import TYPE_CHECKING, Any
 from hl_sessions.defaults import default_manager
 from hl_sessions.errors import ConfigurationError, HLSessionsError
 from hl_sessions.integrations.cookies import SignedCookie
+from hl_sessions.integrations.gateway import Request
 from hl_sessions.integrations.keys import django_path_param, header, json_field, path_param, query
-from hl_sessions.integrations.middleware import SessionMiddleware
-from hl_sessions.integrations.request import Request
+from hl_sessions.integrations.middleware import MiddlewareBase
 from hl_sessions.scopes.scope import open_session
 from hl_sessions.sessions.current import enter_session, leave_session
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 
-    from typing_extensions import Unpack
-
-    from hl_sessions.integrations.incoming import Incoming
-    from hl_sessions.integrations.middleware import MiddlewareOptions
+    from hl_sessions.integrations.incoming import Incoming, Key, Trust
     from hl_sessions.manager import SessionManager
     from hl_sessions.sessions.session import Session
 
@@ -55,7 +52,7 @@ UNANSWERED = "hl_sessions.unanswered"
 _RESPONSE_STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 
 
-class HLSessionMiddleware(SessionMiddleware):
+class HLSessionMiddleware(MiddlewareBase):
     """Pure ASGI middleware that makes each ``http`` and ``websocket`` scope the scope of a session.
 
     It lasts as long as the application runs, streaming and background tasks of the framework included.
@@ -68,8 +65,8 @@ class HLSessionMiddleware(SessionMiddleware):
         manager: opens the sessions; ``None``: the one of :func:`hl_sessions.configure`.
         eager: create the session before the application runs, off the event loop, so that a plain
             ``current_session_id()`` in async code never blocks. Then each request makes a session.
-        **options: those of :class:`~hl_sessions.integrations.middleware.MiddlewareOptions`: ``key``,
-            ``cookie``, ``response_header``, ``trust``.
+        key: as ``cookie``, ``response_header`` and ``trust``, see
+            :class:`~hl_sessions.integrations.middleware.MiddlewareBase`.
 
     Raises:
         ConfigurationError: an option is wrong.
@@ -80,17 +77,17 @@ class HLSessionMiddleware(SessionMiddleware):
         app: ASGIApplication,
         manager: SessionManager | None = None,
         *,
+        key: Key | None = None,
+        cookie: SignedCookie | None = None,
+        response_header: str | None = None,
+        trust: Trust | None = None,
         eager: bool = False,
-        **options: Unpack[MiddlewareOptions],
     ) -> None:
-        super().__init__(manager, **options)
-        self.app = app
+        super().__init__(app, manager, key=key, cookie=cookie, response_header=response_header, trust=trust)
         self._eager = eager
         if eager and self._incoming is not None and self._incoming.needs_route:
-            raise ConfigurationError(
-                f"key={options.get('key')!r} is not known yet when eager=True creates the session"
-            )
-        self._adds_headers = self._response_header is not None or options.get("cookie") is not None
+            raise ConfigurationError(f"key={key!r} is not known yet when eager=True creates the session")
+        self._adds_headers = response_header is not None or cookie is not None
         self._has_options = eager or self._adds_headers
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:

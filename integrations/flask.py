@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.integrations import wsgi
-from hl_sessions.integrations.middleware import MiddlewareOptions, SessionMiddleware
 from hl_sessions.integrations.wsgi import SignedCookie, header, json_field, path_param, query
-from hl_sessions.manager import SessionManager
+from hl_sessions.manager import SessionManager, checked_manager
 
 try:
     import flask  # noqa: TC002 - only here does its absence get a clear message
@@ -29,7 +28,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
-    from typing_extensions import Unpack
+    from hl_sessions.integrations.incoming import Key, Trust
 
 __all__ = ["HLSessions", "SignedCookie", "header", "json_field", "path_param", "query"]
 
@@ -37,7 +36,7 @@ _PREFIX = "HL_SESSIONS_"
 _MANAGER_SETTINGS = frozenset(
     {"base_url", "api_key", "store", "idle_timeout", "on_error", "prefetch", "timeout", "retries"}
 )
-_MIDDLEWARE_SETTINGS = MiddlewareOptions.__optional_keys__
+_MIDDLEWARE_SETTINGS = frozenset({"key", "cookie", "response_header", "trust"})
 
 
 class HLSessions:
@@ -54,8 +53,8 @@ class HLSessions:
         app: the application; ``None`` to call :meth:`init_app` later, for one or several.
         manager: opens the sessions; ``None``: the one of the settings, else that of
             :func:`hl_sessions.configure`.
-        **options: those of :class:`~hl_sessions.integrations.middleware.MiddlewareOptions`: ``key``,
-            ``cookie``, ``response_header``, ``trust``.
+        key: as ``cookie``, ``response_header`` and ``trust``, see
+            :class:`~hl_sessions.integrations.middleware.MiddlewareBase`.
 
     Raises:
         ConfigurationError: as :meth:`init_app` does.
@@ -65,11 +64,14 @@ class HLSessions:
         self,
         app: flask.Flask | None = None,
         manager: SessionManager | None = None,
-        **options: Unpack[MiddlewareOptions],
+        *,
+        key: Key | None = None,
+        cookie: SignedCookie | None = None,
+        response_header: str | None = None,
+        trust: Trust | None = None,
     ) -> None:
-        SessionMiddleware(manager, **options)  # whatever is wrong with them is said where they are given
-        self._manager = manager
-        self._options = options
+        self._manager = checked_manager(manager)
+        self._options = {"key": key, "cookie": cookie, "response_header": response_header, "trust": trust}
         if app is not None:
             self.init_app(app)
 
@@ -93,7 +95,6 @@ class HLSessions:
             names = ", ".join(sorted(_PREFIX + name.upper() for name in unknown))
             raise ConfigurationError(f"unknown setting {names} in app.config; there are {known}")
         of_manager: dict[str, Any] = {name: settings[name] for name in _MANAGER_SETTINGS & settings.keys()}
-        of_middleware = {name: settings[name] for name in _MIDDLEWARE_SETTINGS & settings.keys()}
         if of_manager and self._manager is not None:
             names = ", ".join(sorted(_PREFIX + name.upper() for name in of_manager))
             raise ConfigurationError(f"a manager was given, and {names} in app.config: use one of the two")
@@ -101,7 +102,7 @@ class HLSessions:
             middleware = _Middleware(
                 app,
                 SessionManager(**of_manager) if of_manager else self._manager,
-                **{**self._options, **of_middleware},
+                **{name: settings.get(name, option) for name, option in self._options.items()},
             )
         except ConfigurationError as error:
             # Its message begins with the name of an argument.

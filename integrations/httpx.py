@@ -14,15 +14,13 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from hl_sessions.errors import ConfigurationError
-from hl_sessions.integrations.outbound import Outbound
+from hl_sessions.integrations.outbound import Carrier, Outbound
 from hl_sessions.sessions.current import current_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
-    from typing_extensions import Unpack
-
-    from hl_sessions.integrations.outbound import PropagateOptions
+    from hl_sessions.carrying import SharedSecret
     from hl_sessions.sessions.session import Session
 
 if find_spec("httpx") is None and find_spec("httpx2") is None:
@@ -42,7 +40,13 @@ Client = TypeVar("Client", bound=_HTTPClient)
 _OWN = "hl_sessions.own"
 
 
-def propagate(client: Client, **options: Unpack[PropagateOptions]) -> Client:
+def propagate(
+    client: Client,
+    *,
+    hosts: Collection[str],
+    carrier: Carrier = "baggage",
+    secret: SharedSecret | None = None,
+) -> Client:
     """Let the calls of ``client`` to the listed hosts carry the session of the scope they are made in.
 
     Such a call reads the ID as ``session.id`` does, or ``await session.aid()``. Without an ID, and outside
@@ -52,8 +56,7 @@ def propagate(client: Client, **options: Unpack[PropagateOptions]) -> Client:
 
     Args:
         client: an ``httpx.Client`` or ``httpx.AsyncClient``.
-        **options: ``hosts``, and if need be ``carrier`` and ``secret``, see
-            :class:`~hl_sessions.integrations.outbound.PropagateOptions`.
+        hosts: as ``carrier`` and ``secret``, see :class:`~hl_sessions.integrations.outbound.Outbound`.
 
     Returns:
         ``client``.
@@ -66,7 +69,7 @@ def propagate(client: Client, **options: Unpack[PropagateOptions]) -> Client:
         raise ConfigurationError(
             f"client must be an httpx.Client or httpx.AsyncClient, not {type(client).__name__}"
         )
-    outbound = Outbound(**options)
+    outbound = Outbound(hosts, carrier, secret)
     is_async = inspect.iscoroutinefunction(getattr(client, "send", None))
     hooks = _AsyncHooks(outbound) if is_async else _Hooks(outbound)
     for event, hook in (("request", hooks.request), ("response", hooks.response)):

@@ -18,7 +18,7 @@ from hl_sessions.integrations.keys import RequestKey
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from hl_sessions.integrations.request import Request
+    from hl_sessions.integrations.gateway import Request
     from hl_sessions.manager import SessionManager
     from hl_sessions.sessions.session import Session
 

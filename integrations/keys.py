@@ -19,7 +19,7 @@ from hl_sessions.process.checks import checked_count, checked_header_name
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hl_sessions.integrations.request import Request
+    from hl_sessions.integrations.gateway import Request
 
 __all__ = ["RequestKey", "django_path_param", "header", "json_field", "path_param", "query"]
 

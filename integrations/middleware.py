@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import hl_sessions.client.transport  # noqa: F401 - loaded here, so that no request waits for it
 from hl_sessions.integrations.cookies import BrowserSession, SignedCookie
@@ -16,38 +16,27 @@ if TYPE_CHECKING:
     from hl_sessions.integrations.incoming import Key, Trust
     from hl_sessions.sessions.session import Session
 
-__all__ = ["MiddlewareOptions", "SessionMiddleware"]
+__all__ = ["MiddlewareBase"]
 
 _SET_COOKIE = "Set-Cookie"
 
 
-class MiddlewareOptions(TypedDict, total=False):
-    """What every middleware takes by keyword.
-
-    - ``key``: where the conversation key of a request is: ``header(...)``, ``path_param(...)``,
-      ``query(...)``, ``json_field(...)``, or a function of the request that returns it, called at the first
-      read; ``None`` (default): each request has a session of its own. The request is that of the framework:
-      the ASGI scope, the WSGI environment, or the request object of Starlette or Flask.
-    - ``cookie``: carries the conversation of a browser, instead of ``key``.
-    - ``response_header``: the name of a header that tells the client the session ID, if there is one when
-      the response starts or the WebSocket is accepted; ``None`` (default): no header.
-    - ``trust``: whose session IDs in the headers ``baggage`` or ``X-Session-ID`` are joined: networks of
-      direct peers, a :class:`~hl_sessions.carrying.SharedSecret`, or a function of the request; ``None``
-      (default): nobody's.
-    """
-
-    key: Key | None
-    cookie: SignedCookie | None
-    response_header: str | None
-    trust: Trust | None
-
-
-class SessionMiddleware:
-    """The options of a middleware, checked.
+class MiddlewareBase:
+    """What both middlewares are: the application, and options that are checked.
 
     Args:
+        app: the application.
         manager: opens the sessions; ``None``: the one of :func:`hl_sessions.configure`.
-        key: as the other options, see :class:`MiddlewareOptions`.
+        key: where the conversation key of a request is: ``header(...)``, ``path_param(...)``, ``query(...)``,
+            ``json_field(...)``, or a function of the request that returns it, called at the first read;
+            ``None``: each request has a session of its own. The request is that of the framework: the ASGI
+            scope, the WSGI environment, or the request object of Starlette or Flask.
+        cookie: carries the conversation of a browser, instead of ``key``.
+        response_header: the name of a header that tells the client the session ID, if there is one when
+            the response starts or the WebSocket is accepted; ``None``: no header.
+        trust: whose session IDs in the headers ``baggage`` or ``X-Session-ID`` are joined: networks of direct
+            peers, a :class:`~hl_sessions.carrying.SharedSecret`, or a function of the request; ``None``:
+            nobody's.
 
     Raises:
         ConfigurationError: an option is wrong, or ``key`` and ``cookie`` were both given.
@@ -55,13 +44,15 @@ class SessionMiddleware:
 
     def __init__(
         self,
-        manager: SessionManager | None,
+        app: Any,
+        manager: SessionManager | None = None,
         *,
         key: Key | None = None,
         cookie: SignedCookie | None = None,
         response_header: str | None = None,
         trust: Trust | None = None,
     ) -> None:
+        self.app = app
         self._manager = checked_manager(manager)
         self._response_header = (
             None if response_header is None else checked_header_name("response_header", response_header)
@@ -71,7 +62,7 @@ class SessionMiddleware:
     def _headers_to_add(
         self, session: Session, present: Callable[[], Iterable[tuple[str, str]]]
     ) -> list[tuple[str, str]]:
-        """Return the headers that a response lacks, none where the session has no ID.
+        """Return the headers that a response lacks.
 
         Args:
             session: the session of the request.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, Literal
 
 from hl_sessions.carrying import SharedSecret
 from hl_sessions.carrying.headers import BAGGAGE_HEADER, BAGGAGE_KEY, PLAIN_HEADER, baggage_keys, encoded
@@ -12,7 +12,7 @@ from hl_sessions.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["Outbound", "PropagateOptions"]
+__all__ = ["Carrier", "Outbound"]
 
 Carrier = Literal["baggage", "header"]
 
@@ -22,37 +22,21 @@ MAX_PORT = 65535
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-class _RequiredOptions(TypedDict):
-    hosts: Collection[str]
-
-
-class PropagateOptions(_RequiredOptions, total=False):
-    """What ``propagate`` takes by keyword, for whatever client.
-
-    - ``hosts``: the names of the hosts whose calls carry the session, each with an optional port:
-      ``"retrieval.internal"``, ``"localhost:9000"``; without one, all ports.
-    - ``carrier``: ``"baggage"`` (default): as a member of the W3C ``baggage`` header, merged with one of your
-      own; ``"header"``: as ``X-Session-ID``.
-    - ``secret``: signs the ID, for services that have the same secret; ``None`` (default): no signature.
-    """
-
-    carrier: Carrier
-    secret: SharedSecret | None
-
-
 class Outbound:
     """The calls that carry the session.
 
     Args:
-        hosts: as the other arguments, see :class:`PropagateOptions`.
+        hosts: the names of the hosts whose calls carry the session, each with an optional port:
+            ``"retrieval.internal"``, ``"localhost:9000"``; without one, all ports.
+        carrier: ``"baggage"``: as a member of the W3C ``baggage`` header, merged with one of your own;
+            ``"header"``: as ``X-Session-ID``.
+        secret: signs the ID, for services that have the same secret; ``None``: no signature.
 
     Raises:
         ConfigurationError: one of them is wrong.
     """
 
-    def __init__(
-        self, hosts: Collection[str], carrier: Carrier = "baggage", secret: SharedSecret | None = None
-    ) -> None:
+    def __init__(self, hosts: Collection[str], carrier: Carrier, secret: SharedSecret | None) -> None:
         if carrier not in ("baggage", "header"):  # a tuple: what is given may not be hashable
             raise ConfigurationError(f"carrier={carrier!r} must be 'baggage' or 'header'")
         if secret is not None and not isinstance(secret, SharedSecret):

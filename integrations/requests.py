@@ -14,20 +14,27 @@ import requests
 from requests.adapters import BaseAdapter
 
 from hl_sessions.errors import ConfigurationError
-from hl_sessions.integrations.outbound import Outbound
+from hl_sessions.integrations.outbound import Carrier, Outbound
 from hl_sessions.sessions.current import current_session
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from collections.abc import Collection
 
-    from hl_sessions.integrations.outbound import PropagateOptions
+    from hl_sessions.carrying import SharedSecret
+
 
 __all__ = ["propagate"]
 
 Client = TypeVar("Client", bound=requests.Session)
 
 
-def propagate(client: Client, **options: Unpack[PropagateOptions]) -> Client:
+def propagate(
+    client: Client,
+    *,
+    hosts: Collection[str],
+    carrier: Carrier = "baggage",
+    secret: SharedSecret | None = None,
+) -> Client:
     """Let the calls of ``client`` to the listed hosts carry the session of the scope they are made in.
 
     Such a call reads the ID as ``session.id`` does. Without an ID, and outside every scope, it goes as it
@@ -37,8 +44,7 @@ def propagate(client: Client, **options: Unpack[PropagateOptions]) -> Client:
 
     Args:
         client: the :class:`requests.Session`.
-        **options: ``hosts``, and if need be ``carrier`` and ``secret``, see
-            :class:`~hl_sessions.integrations.outbound.PropagateOptions`.
+        hosts: as ``carrier`` and ``secret``, see :class:`~hl_sessions.integrations.outbound.Outbound`.
 
     Returns:
         ``client``.
@@ -48,7 +54,7 @@ def propagate(client: Client, **options: Unpack[PropagateOptions]) -> Client:
     """
     if not isinstance(client, requests.Session):
         raise ConfigurationError(f"client must be a requests.Session, not {type(client).__name__}")
-    outbound = Outbound(**options)
+    outbound = Outbound(hosts, carrier, secret)
     for prefix, adapter in client.adapters.items():
         covered = adapter.adapter if isinstance(adapter, _PropagatingAdapter) else adapter
         client.adapters[prefix] = _PropagatingAdapter(covered, outbound)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from hl_sessions.defaults import default_manager
 from hl_sessions.integrations.cookies import BrowserSession, SignedCookie
+from hl_sessions.integrations.gateway import Request
 from hl_sessions.integrations.keys import django_path_param, header, json_field, path_param, query
-from hl_sessions.integrations.middleware import SessionMiddleware
-from hl_sessions.integrations.request import Request
+from hl_sessions.integrations.middleware import MiddlewareBase
 from hl_sessions.scopes.scope import open_session
 from hl_sessions.sessions.current import enter_session, innermost_session, leave_session
 
@@ -23,10 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, MutableMapping
 
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-    from typing_extensions import Unpack
 
     from hl_sessions.integrations.incoming import Incoming
-    from hl_sessions.integrations.middleware import MiddlewareOptions
     from hl_sessions.manager import SessionManager
     from hl_sessions.sessions.session import Session
 
@@ -43,30 +41,16 @@ __all__ = [
 _FINISHED = frozenset({list, tuple, io.BufferedRandom, io.BufferedReader, io.BytesIO, io.FileIO})
 
 
-class HLSessionMiddleware(SessionMiddleware):
+class HLSessionMiddleware(MiddlewareBase):
     """WSGI middleware that makes each request the scope of a session.
 
     The scope lasts until the server closes the response: a body that is made while it is sent runs in it,
     step by step, so that streams interleaved on one thread never see each other's session.
 
-    Args:
-        app: the WSGI application.
-        manager: opens the sessions; ``None``: the one of :func:`hl_sessions.configure`.
-        **options: those of :class:`~hl_sessions.integrations.middleware.MiddlewareOptions`: ``key``,
-            ``cookie``, ``response_header``, ``trust``.
-
-    Raises:
-        ConfigurationError: an option is wrong.
+    Its arguments are those of :class:`~hl_sessions.integrations.middleware.MiddlewareBase`.
     """
 
-    def __init__(
-        self,
-        app: WSGIApplication,
-        manager: SessionManager | None = None,
-        **options: Unpack[MiddlewareOptions],
-    ) -> None:
-        super().__init__(manager, **options)
-        self.app = app
+    app: WSGIApplication
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Run the application in the scope of a session."""
@@ -198,7 +182,9 @@ class _WithHeaders:
         self._headers_to_add = headers_to_add
 
     def __call__(self, status: str, headers: list[tuple[str, str]], *exc_info: Any, **options: Any) -> Any:
-        headers = headers + self._headers_to_add(lambda: headers)
+        missing = self._headers_to_add(lambda: headers)
+        if missing:
+            headers = [*headers, *missing]
         return self._start_response(status, headers, *exc_info, **options)
 
 

@@ -156,7 +156,8 @@ def test_what_the_api_got_is_what_it_gets() -> None:
 
 
 def test_the_commands_exist() -> None:
-    """Each make target that the README names is one of the Makefile."""
-    named = set(" ".join(re.findall(r"(?:`|\$ )make ([a-z -]*[a-z])", README)).split())
+    """Each make target that the README, or the guide for contributors, names is one of the Makefile."""
+    texts = README + (ROOT / "CONTRIBUTING.md").read_text()
+    named = set(" ".join(re.findall(r"(?:`|\$ )make ([a-z -]*[a-z])", texts)).split())
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {"demo", "test"} <= named <= targets

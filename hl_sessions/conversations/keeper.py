@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from hl_sessions.process.worker_threads import WorkerThreads
     from hl_sessions.stores.base import ConversationStore
 
-__all__ = ["Conversations"]
+__all__ = ["Keeper"]
 
 POLL_INTERVAL = 0.02  # seconds between looks for the session that another process is creating
 MAX_ENDED = 10_000  # conversations whose end is remembered
@@ -48,7 +48,7 @@ class _Found(NamedTuple):
     is_kept: bool  # in the store: others find the same
 
 
-class Conversations:
+class Keeper:
     """The conversations of one manager, in its store.
 
     Args:

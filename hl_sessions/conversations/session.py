@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["ConversationSession", "ConversationSource", "RequestSession"]
 
 
-class Keeper(Protocol):
-    """What a handle needs of what keeps one session per key."""
+class Conversations(Protocol):
+    """What a handle needs of the conversations of its manager."""
 
     #: Whether a conversation that nobody uses is over at some time.
     become_idle: bool
@@ -48,8 +48,8 @@ class ConversationSource(SessionSource, Protocol):
     """What the handle of a conversation needs of its manager."""
 
     @property
-    def conversations(self) -> Keeper:
-        """What keeps one session per key."""
+    def conversations(self) -> Conversations:
+        """The conversations of the manager."""
 
 
 class ConversationSession(Session):

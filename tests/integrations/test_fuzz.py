@@ -13,8 +13,8 @@ from hl_sessions import SessionManager
 from hl_sessions.carrying import SharedSecret
 from hl_sessions.carrying.headers import encoded, session_ids
 from hl_sessions.integrations.asgi import SignedCookie, header, json_field, query
+from hl_sessions.integrations.gateway import Request
 from hl_sessions.integrations.incoming import Incoming
-from hl_sessions.integrations.request import Request
 
 INPUTS = 1_000_000
 INPUTS_OF_AN_EXAMPLE = 1_000

@@ -99,6 +99,18 @@ def test_every_step_is_in_the_session_and_nothing_between_them(
     assert SESSION_ID.fullmatch(ids[0])
 
 
+def test_headers_that_are_no_list(manager: SessionManager) -> None:
+    """The standard asks for one; what a server takes is its business, and nothing of ours."""
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", (("X-A", "b"),))
+        return [str(current_session_id(create=environ["PATH_INFO"] == "/read")).encode()]
+
+    for path in ("/", "/read"):
+        response = Response(HLSessionMiddleware(app, manager, response_header=HEADER), PATH_INFO=path)
+        assert ("X-A", "b") in response.headers
+
+
 def test_nobody_reads_nobody_calls(manager: SessionManager, sessions_api: SessionsAPI) -> None:
     """The handle is there in every step, and the sessions API hears nothing."""
     seen = []

@@ -63,13 +63,6 @@ class Client:
         return created
 
 
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy stands before the loopback, and no key comes from outside a test."""
-    monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.delenv("HL_SESSIONS_API_KEY", raising=False)
-
-
 @pytest.fixture(scope="session")
 def sqlite_base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     database = tmp_path_factory.mktemp("server") / "open.sqlite3"

@@ -1,6 +1,5 @@
 """Serves an application over HTTP: in the foreground, or on a thread beside other work."""
 
-import gc
 import signal
 import socket
 import threading
@@ -15,6 +14,7 @@ from uvicorn.server import HANDLED_SIGNALS
 
 from hl_sessions.server.application import create_application
 from hl_sessions.server.http.access import BASE_PATH
+from hl_sessions.server.run.garbage import search_less
 from hl_sessions.server.settings import ServerSettings
 
 GRACE: Final = 8
@@ -22,9 +22,6 @@ GRACE: Final = 8
 
 More than the patience with a locked database, and less than the ten seconds after which Docker kills.
 """
-
-_ALLOCATIONS: Final = 20_000
-"""How many more objects than now start a search for garbage; Python's 700 are those of a few requests."""
 
 
 def listen(settings: ServerSettings) -> socket.socket:
@@ -111,14 +108,3 @@ def make_server(application: ASGIApp, grace: int) -> uvicorn.Server:
         timeout_graceful_shutdown=grace,
     )
     return uvicorn.Server(config)
-
-
-def search_less() -> None:
-    """Leave everything that is there now out of the search for garbage cycles, and search less often.
-
-    What a server loads at its start stays until its end: some hundred thousand objects, which took a fifth of
-    the time of its requests to look through again and again.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_ALLOCATIONS, 20, 50)

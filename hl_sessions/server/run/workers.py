@@ -19,7 +19,8 @@ from typing import Final, NamedTuple
 from hl_sessions.server.application import create_application
 from hl_sessions.server.http.metrics import SHARED_DIRECTORY, forget_process
 from hl_sessions.server.run.ending import Ending
-from hl_sessions.server.run.serving import GRACE, make_server, search_less
+from hl_sessions.server.run.garbage import search_less
+from hl_sessions.server.run.serving import GRACE, make_server
 from hl_sessions.server.settings import ServerSettings
 
 _TICK: Final = 0.2
