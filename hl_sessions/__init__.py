@@ -17,7 +17,7 @@ from hl_sessions.errors import (
     ValidationError,
 )
 from hl_sessions.manager import SessionManager
-from hl_sessions.sessions.binding import SessionThreadPoolExecutor, bind
+from hl_sessions.sessions.binding import SessionThreadPoolExecutor, bind, unbound
 from hl_sessions.sessions.current import acurrent_session_id, current_session, current_session_id
 from hl_sessions.sessions.session import Session
 
@@ -43,5 +43,6 @@ __all__ = [
     "configure",
     "current_session",
     "current_session_id",
+    "unbound",
     "with_session",
 ]

@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hl_sessions.process.fork import renew_after_fork
@@ -71,7 +72,8 @@ class WorkerThreads:
                 return
             if self._executor is None:
                 self._executor = ThreadPoolExecutor(MAX_WORKERS, thread_name_prefix="hl-sessions")
-            self._executor.submit(self._work_off)
+            # An empty context: where threads inherit one, a worker would keep that of the first caller.
+            Context().run(self._executor.submit, self._work_off)
             self._workers += 1
 
     def _work_off(self) -> None:

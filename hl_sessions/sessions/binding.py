@@ -1,16 +1,19 @@
-"""Taking the current session along to where a context does not go by itself: threads, timers, executors."""
+"""Sessions where a context does not go by itself, or goes too far: threads, timers, executors, schedulers."""
 
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from hl_sessions.process.late_imports import late_import
 from hl_sessions.sessions.current import current_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["SessionThreadPoolExecutor", "bind"]
+    from hl_sessions.sessions.session import Session
+
+__all__ = ["SessionThreadPoolExecutor", "bind", "unbound"]
 
 Function = TypeVar("Function")
 Parameters = ParamSpec("Parameters")
@@ -18,7 +21,7 @@ Result = TypeVar("Result")
 
 
 def bind(function: Function) -> Function:
-    """Give ``function`` such that each call runs in the session that is current now.
+    """Return ``function`` such that each call runs in the session that is current now, or in none.
 
     For what starts with an empty context: ``threading.Thread`` and ``Timer``, executors, greenlets.
 
@@ -27,14 +30,39 @@ def bind(function: Function) -> Function:
         threading.Thread(target=bind(index_documents)).start()
 
     Args:
-        function: a function, coroutine function, generator, method, class or callable object; outside
-            every scope it is given back as it is.
+        function: a function, coroutine function, generator, method, class or callable object.
 
     Raises:
         TypeError: it cannot be called.
     """
-    session = current_session()
-    return function if session is None else session.bind(function)
+    return _in_session(function, current_session())
+
+
+def unbound(function: Function) -> Function:
+    """Return ``function`` such that each call runs in no session, whatever is current where it is called.
+
+    For what is started in a scope and outlives it: schedulers, consumers, pools of tasks. They would keep the
+    session of whoever started them, and serve everybody with it.
+
+    .. code-block:: python
+
+        scheduler.add_job(unbound(refresh_index), "interval", minutes=5)
+
+    Args:
+        function: as for :func:`bind`.
+
+    Raises:
+        TypeError: it cannot be called.
+    """
+    return _in_session(function, None)
+
+
+def _in_session(function: Function, session: Session | None) -> Function:
+    with late_import:  # a program that binds and decorates nothing needs no wrapt
+        from hl_sessions.sessions.wrapping import bound
+
+    result: Function = bound(function, session)
+    return result
 
 
 class SessionThreadPoolExecutor(ThreadPoolExecutor):

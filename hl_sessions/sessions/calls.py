@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["RUNS_LATER", "Call", "OpenCall", "call_in", "continued", "is_coroutine_function"]
 
 # Both are given what is called, a bound method where it is one, and the arguments of the call.
-OpenCall = Callable[[Any, "tuple[Any, ...]", "dict[str, Any]"], "tuple[Current, bool]"]
+OpenCall = Callable[[Any, "tuple[Any, ...]", "dict[str, Any]"], "tuple[Current | None, bool]"]
 Call = Callable[[Any, "tuple[Any, ...]", "dict[str, Any]"], Any]
 
 #: The types of results of which the work is still to come.
@@ -35,8 +35,8 @@ def call_in(function: Any, open_call: OpenCall) -> Call:
 
     Args:
         function: what is called.
-        open_call: returns the session of a call, and whether the session was joined. If it was opened here,
-            it is closed after the call and its generator or coroutine.
+        open_call: returns the session of a call, ``None`` for none, and whether the session was joined. If it
+            was opened here, it is closed after the call and its generator or coroutine.
     """
     return (_async_call if is_coroutine_function(function) else _call)(open_call)
 
@@ -47,7 +47,7 @@ def is_coroutine_function(function: Any) -> bool:
     return inspect.iscoroutinefunction(target)
 
 
-def continued(result: Any, session: Current, *, leave: bool = False) -> Any:
+def continued(result: Any, session: Current | None, *, leave: bool = False) -> Any:
     """Return what does the rest of the work of ``result``, one of :data:`RUNS_LATER`, in ``session``."""
     if isinstance(result, GeneratorType) and not result.gi_code.co_flags & inspect.CO_ITERABLE_COROUTINE:
         return _generator(result, session, leave=leave)
@@ -64,7 +64,7 @@ def _call(open_call: OpenCall) -> Call:
             result = _run_in(session, wrapped, *args, **kwargs)
             goes_on = type(result) in RUNS_LATER
         finally:
-            if not is_joined and not goes_on:
+            if session is not None and not is_joined and not goes_on:
                 session._leave()
         return continued(result, session, leave=not is_joined) if goes_on else result
 
@@ -82,14 +82,14 @@ def _async_call(open_call: OpenCall) -> Call:
         finally:
             with suppress(ValueError):  # a coroutine that nobody finished is closed in whatever context
                 context.leave(token)
-            if not is_joined:
+            if session is not None and not is_joined:
                 session._leave()
 
     return call
 
 
 def _generator(
-    generator: Generator[Any, Any, Any], session: Current, *, leave: bool
+    generator: Generator[Any, Any, Any], session: Current | None, *, leave: bool
 ) -> Generator[Any, Any, Any]:
     current: Current | None = session  # in a scope that the generator has entered itself: that one's
     resume: Callable[[Any], Any] = generator.send
@@ -111,12 +111,12 @@ def _generator(
                 resume, value = generator.throw, error
     finally:
         del resume, value  # an error that was thrown in holds this frame
-        if leave:
+        if session is not None and leave:
             session._leave()
 
 
 async def _async_generator(
-    generator: AsyncGenerator[Any, Any], session: Current, *, leave: bool
+    generator: AsyncGenerator[Any, Any], session: Current | None, *, leave: bool
 ) -> AsyncGenerator[Any, Any]:
     current: Current | None = session  # as above
     step = _first_step(generator)
@@ -138,7 +138,7 @@ async def _async_generator(
                 step = generator.athrow(error)
     finally:
         del step  # as above
-        if leave:
+        if session is not None and leave:
             session._leave()
 
 
@@ -153,18 +153,18 @@ def _first_step(generator: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
         sys.set_asyncgen_hooks(*hooks)
 
 
-async def _coroutine(coroutine: Coroutine[Any, Any, Any], session: Current, *, leave: bool) -> Any:
+async def _coroutine(coroutine: Coroutine[Any, Any, Any], session: Current | None, *, leave: bool) -> Any:
     token = context.enter(session)
     try:
         return await coroutine
     finally:
         with suppress(ValueError):  # as above
             context.leave(token)
-        if leave:
+        if session is not None and leave:
             session._leave()
 
 
-def _run_in(session: Current, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+def _run_in(session: Current | None, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     if session is context.innermost():
         # Nothing is put back: the scope around may be that of a generator which ends inside the call.
         return function(*args, **kwargs)

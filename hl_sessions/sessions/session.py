@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
 import os
 import uuid
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from hl_sessions.errors import APIConnectionError, HLSessionsError
 from hl_sessions.process.event_loop import is_event_loop_running
 from hl_sessions.process.interruptions import is_interruption
 from hl_sessions.process.late_imports import late_import
+from hl_sessions.process.once import Once
 from hl_sessions.process.reentry import creating, is_creating
-from hl_sessions.sessions.calls import call_in
 from hl_sessions.sessions.creation import LONGEST_DELAY, Abandoned, Creation, agreement
 
 if TYPE_CHECKING:
@@ -68,29 +67,19 @@ class _Details:
         self.went_without_id = False
 
 
-class _Once:
-    """Says a thing once in the life of the process."""
-
-    def __init__(self) -> None:
-        self.said = False
-
-    def warn_that_a_read_blocked(self) -> None:
-        if self.said or not is_event_loop_running():
-            return
-        with agreement.lock:
-            if self.said:
-                return
-            self.said = True
-        with creating():
-            logger.warning(
-                "reading the session ID blocked the event loop for a round trip to the sessions API; use"
-                " 'await acurrent_session_id()' or 'await session.aid()', or read it in a thread"
-                " (said once per process)"
-            )
+_once = Once()
 
 
-_once = _Once()
-warn_that_a_read_blocked = _once.warn_that_a_read_blocked
+def warn_that_a_read_blocked() -> None:
+    """Say so, once, if this thread runs an event loop."""
+    if _once.said or not is_event_loop_running() or not _once.is_first():
+        return
+    with creating():
+        logger.warning(
+            "reading the session ID blocked the event loop for a round trip to the sessions API; use"
+            " 'await acurrent_session_id()' or 'await session.aid()', or read it in a thread"
+            " (said once per process)"
+        )
 
 
 class Session:
@@ -115,6 +104,20 @@ class Session:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._id or 'not created'}>"
+
+    # Whoever copies what holds a handle, as proxies copy the scope of a request, goes on in the same session.
+
+    def __copy__(self) -> Session:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Session:
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            "the handle of a session cannot be pickled, as it belongs to this process: hand session.id on,"
+            " or let the integration of your job queue carry the session"
+        )
 
     @property
     def key(self) -> str | None:
@@ -195,11 +198,10 @@ class Session:
             TypeError: it cannot be called.
         """
         with late_import:  # a program that binds and decorates nothing needs no wrapt
-            from hl_sessions.sessions.wrapping import wrap
+            from hl_sessions.sessions.wrapping import bound
 
-        callee = functools.partial(function) if inspect.isclass(function) else function
-        bound: Function = wrap(callee, lambda called: call_in(called, lambda *_: (self, True)))
-        return bound
+        result: Function = bound(function, self)
+        return result
 
     def _leave(self) -> None:
         """Note that the scope which opened this session is left."""

@@ -5,18 +5,25 @@ The wrappers are object proxies of ``wrapt``: signature, binding and kind stay w
 
 from __future__ import annotations
 
+import functools
 import inspect
+from importlib import import_module
+from operator import attrgetter
+from pickle import PicklingError
 from types import MethodType, MethodWrapperType
 from typing import TYPE_CHECKING, Any
 
 import wrapt
 
+from hl_sessions.sessions.calls import call_in
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hl_sessions.sessions.calls import Call
+    from hl_sessions.sessions.context import Current
 
-__all__ = ["wrap"]
+__all__ = ["bound", "wrap"]
 
 
 def wrap(function: Any, make_call: Callable[[Any], Call]) -> Any:
@@ -37,6 +44,20 @@ def wrap(function: Any, make_call: Callable[[Any], Call]) -> Any:
     if _is_instance(function):
         return _CallableObject(function, _Function(function.__call__, make_call(function.__call__)))
     return _Function(function, make_call(function))
+
+
+def bound(function: Any, session: Current | None) -> Any:
+    """Wrap a function, method, class or callable object so that each call runs in one session.
+
+    Args:
+        function: what to wrap.
+        session: the session, ``None`` for none.
+
+    Raises:
+        TypeError: it cannot be called.
+    """
+    callee = functools.partial(function) if inspect.isclass(function) else function
+    return wrap(callee, lambda called: call_in(called, lambda *_: (session, True)))
 
 
 class _Function(wrapt.ObjectProxy[Any]):
@@ -61,7 +82,18 @@ class _Function(wrapt.ObjectProxy[Any]):
     def __reduce_ex__(self, protocol: Any) -> Any:
         if isinstance(self.__wrapped__, MethodType):
             return getattr, (self.__wrapped__.__self__, self.__wrapped__.__name__)
-        return str(self.__qualname__)
+        place = (self.__module__, self.__qualname__)
+        try:
+            found = _found(*place)
+        except (ImportError, AttributeError):  # a local function, or one that was replaced
+            found = None
+        if isinstance(found, _Function) and found.__wrapped__ is self.__wrapped__:
+            return _found, place
+        raise PicklingError(
+            f"{self.__qualname__} cannot be pickled: {self.__module__} has something else by this name."
+            " What bind() returns belongs to this process: call bind() in the other process, or decorate a"
+            " function of a module with with_session"
+        )
 
     def __copy__(self) -> _Function:
         return self
@@ -80,6 +112,11 @@ class _CallableObject(wrapt.ObjectProxy[Any]):
     @property
     def __call__(self) -> _Function:
         return self._self_call
+
+
+def _found(module: str, name: str) -> Any:
+    """Find a function where it was defined, as a pickle does."""
+    return attrgetter(name)(import_module(module))
 
 
 def _is_instance(function: Any) -> bool:

@@ -214,13 +214,65 @@ def test_scopes_inside_the_call(manager: SessionManager, bind: Bind) -> None:
 
 
 def test_outside_of_a_scope(manager: SessionManager) -> None:
-    """There is nothing to take along: the function itself is given back."""
-    reader = Reader()
-    assert hl_sessions.bind(reader) is reader
-    assert hl_sessions.bind(Made) is Made
+    """What is bound outside of every scope runs in no session, wherever it is called."""
+    bound = hl_sessions.bind(current_session)
+    made = hl_sessions.bind(Made)
     with manager.session():
-        pass
-    assert hl_sessions.bind(reader) is reader
+        assert bound() is None
+        assert made().session is None
+        assert current_session() is not None
+
+
+class TestUnbound:
+    def test_a_call_is_in_no_session(self, manager: SessionManager) -> None:
+        """What is started in a scope and outlives it is in none; around it nothing changes."""
+        with manager.session() as session:
+            assert hl_sessions.unbound(current_session)() is None
+            assert in_thread(hl_sessions.bind(hl_sessions.unbound(current_session))) is None
+            assert current_session() is session
+        assert hl_sessions.unbound(current_session)() is None
+
+    def test_a_scope_inside_of_it_is_its_own(self, manager: SessionManager) -> None:
+        """A job that opens a scope joins nothing."""
+
+        def job() -> Session | None:
+            with manager.session():
+                return current_session()
+
+        with manager.session() as session:
+            assert hl_sessions.unbound(job)() not in {session, None}
+
+    def test_a_task_that_goes_on(self, manager: SessionManager) -> None:
+        """The loop of a consumer keeps nothing of the scope in which it was started."""
+
+        async def consume() -> list[Session | None]:
+            seen = [current_session()]
+            await asyncio.sleep(0)
+            return [*seen, current_session()]
+
+        async def main() -> list[Session | None]:
+            async with manager.session() as session:
+                task = asyncio.create_task(hl_sessions.unbound(consume)())
+                assert current_session() is session
+            return await task
+
+        assert asyncio.run(main()) == [None, None]
+
+    def test_a_generator(self, manager: SessionManager) -> None:
+        """Each step is in no session, and the consumer between them stays in its own."""
+
+        @hl_sessions.unbound
+        def steps() -> Iterator[Session | None]:
+            yield current_session()
+            yield current_session()
+
+        with manager.session() as session:
+            assert [(step, current_session()) for step in steps()] == [(None, session)] * 2
+
+    def test_what_cannot_be_called(self) -> None:
+        """It is refused when it is given, as by bind."""
+        with pytest.raises(TypeError, match="only functions, methods and callable objects"):
+            hl_sessions.unbound("refresh")
 
 
 def test_names_of_parameters(manager: SessionManager, bind: Bind) -> None:
