@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import functools
 import threading
-from typing import TYPE_CHECKING, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast, overload
 
 from hl_sessions.manager import SessionManager, checked_manager
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.scopes.decorator import KeySource, session_decorator
+from hl_sessions.sessions.current import current_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from hl_sessions.conversations.session import ConversationSource
 
 __all__ = ["configure", "default_manager", "with_session"]
 
@@ -72,6 +75,11 @@ def _configurator(
 configure = _configurator(SessionManager)
 
 
+def _surrounding_manager() -> ConversationSource:
+    session = current_session()
+    return default_manager() if session is None else cast("ConversationSource", session.manager)
+
+
 @overload
 def with_session(function: Function, /) -> Function: ...
 @overload
@@ -102,7 +110,8 @@ def with_session(
         key: the conversation: the name of the parameter that holds its key, or a callable that gives it
             from the arguments of the call (of a method: the instance first). ``None`` means no key.
         new: always a session of its own; not together with ``key``.
-        manager: the manager of the scope; ``None``: the one of :func:`hl_sessions.configure`.
+        manager: the manager of the scope; ``None``: that of the scope in which the function is called, and
+            outside every scope the one of :func:`hl_sessions.configure`.
 
     Raises:
         TypeError: when decorating, where ``function`` is not callable or has no parameter named ``key``;
@@ -111,6 +120,6 @@ def with_session(
         ValueError: ``key`` and ``new`` were both given; when called, where the key is empty or too long.
     """
     checked_manager(manager)
-    get_manager = default_manager if manager is None else lambda: manager
+    get_manager = _surrounding_manager if manager is None else lambda: manager
     decorate = session_decorator(get_manager, key=key, new=new)
     return decorate if function is None else decorate(function)

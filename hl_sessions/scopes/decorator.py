@@ -15,6 +15,8 @@ from hl_sessions.sessions.calls import RUNS_LATER, Call, OpenCall, call_in, cont
 from hl_sessions.sessions.current import enter_session, innermost_session, leave_session
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hl_sessions.conversations.session import ConversationSource
     from hl_sessions.sessions.session import Session
 
@@ -132,10 +134,19 @@ def _key_finder(function: Any, key: str | Callable[..., Any]) -> FindKey:
     )
 
 
+def _parameters(function: Any) -> Mapping[str, inspect.Parameter]:
+    if sys.version_info >= (3, 14):
+        # Only names are needed. Annotations may name a class that is defined further down.
+        from annotationlib import Format
+
+        return inspect.signature(function, annotation_format=Format.FORWARDREF).parameters
+    return inspect.signature(function).parameters
+
+
 def _parameter(function: Any, name: str) -> tuple[int, Any]:
     target = function.__func__ if isinstance(function, (classmethod, staticmethod)) else function
     try:
-        parameters = inspect.signature(target).parameters
+        parameters = _parameters(target)
     except ValueError as error:
         raise TypeError(f"key={name!r}: the parameters of {target!r} are unknown ({error})") from None
     parameter = parameters.get(name)

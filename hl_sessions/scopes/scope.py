@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from typing import TYPE_CHECKING
 
 from hl_sessions.conversations.session import ConversationSession, ConversationSource
+from hl_sessions.process.once import Once
 from hl_sessions.sessions.current import (
     current_session,
     enter_session,
@@ -17,12 +20,17 @@ from hl_sessions.sessions.current import (
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextvars import Token
-    from types import TracebackType
+    from types import FrameType, TracebackType
 
     from hl_sessions.sessions.session import Session
 
 __all__ = ["Scope", "open_session"]
 
+
+# What may stand between a scope and the code that entered it.
+_BETWEEN = frozenset({"hl_sessions", "contextlib"})
+
+logger = logging.getLogger("hl_sessions")
 
 # The session of a scope that was entered, whether it is the surrounding one, and what puts that one back.
 _Entry = tuple["Session", bool, "Token[Session | None]"]
@@ -87,6 +95,24 @@ def _put_back(token: Token[Session | None]) -> bool:
     return True
 
 
+_once = Once()
+
+
+def _warn_of_no_effect() -> None:
+    if not _once.is_first():
+        return
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _BETWEEN:
+        frame = frame.f_back
+    place = "an unknown place" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    logger.warning(
+        "the scope at %s was left in another context than it was entered in, so its session was never the"
+        " current one: a framework ran a generator in worker threads; make it an async generator, or use a"
+        " middleware (said once per process)",
+        place,
+    )
+
+
 class Scope:
     """What ``manager.session()`` gives: ``with`` and ``async with`` enter it, as often as you like.
 
@@ -117,19 +143,28 @@ class Scope:
         entry = self._entries[-1]
         session, is_joined, token = entry
         if session is not innermost_session() or not _put_back(token):
-            entry = self._entry_left()
+            entry = self._entry_left(is_closed=exc_type is GeneratorExit)
             session, is_joined, _ = entry
         self._entries.remove(entry)
         if not is_joined:
             session._leave()
 
-    def _entry_left(self) -> _Entry:
-        """Find the entry that is left where it is not simply the last one, and put back what was before."""
+    def _entry_left(self, *, is_closed: bool) -> _Entry:
+        """Find the entry that is left where it is not simply the last one, and put back what was before.
+
+        Args:
+            is_closed: whether a generator is closed, which may happen in any context.
+        """
         current = not_left(innermost_session())
         for entry in reversed(self._entries):
             if entry[0] is current and _put_back(entry[2]):
                 return entry
-        session, is_joined, token = entry = self._entry_out_of_order(current)
+        found = self._entry_out_of_order(current)
+        if found is None:  # entered in another context
+            found = next((each for each in reversed(self._entries) if each[0] is current), self._entries[-1])
+            if found[0] is not current and not is_closed:
+                _warn_of_no_effect()
+        session, is_joined, token = entry = found
         previous = None if token.old_value is token.MISSING else not_left(token.old_value)
         if session is current:
             enter_session(previous)  # in a copy of the context that was entered
@@ -138,13 +173,13 @@ class Scope:
             strays[:] = [True]
         return entry
 
-    def _entry_out_of_order(self, current: Session | None) -> _Entry:
+    def _entry_out_of_order(self, current: Session | None) -> _Entry | None:
         for entry in reversed(self._entries):
             if _put_back(entry[2]):
                 if current is not entry[0]:
                     enter_session(current)  # of a scope that was entered later, and is not left yet
                 return entry
-        return next((entry for entry in reversed(self._entries) if entry[0] is current), self._entries[-1])
+        return None
 
     async def __aenter__(self) -> Session:
         return self.__enter__()

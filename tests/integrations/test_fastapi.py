@@ -1,5 +1,6 @@
 """The middleware and the dependency in FastAPI applications."""
 
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any
 
@@ -8,6 +9,7 @@ from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request, W
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.testclient import TestClient
 
+import hl_sessions.scopes.scope
 from hl_sessions import Session, SessionManager, acurrent_session_id, current_session, current_session_id
 from hl_sessions.integrations.starlette import HLSessionMiddleware, get_session
 from tests.integrations.conftest import SESSION_ID
@@ -251,3 +253,34 @@ def test_http_middleware_functions_share_the_session(manager: SessionManager) ->
 
     app.add_middleware(HLSessionMiddleware, manager)
     assert [client_of(app).get("/").json()] == seen
+
+
+def test_a_scope_in_a_sync_dependency_is_told_of(
+    manager: SessionManager, records: list[logging.LogRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FastAPI enters it in a copy of the context, so nothing is in it; an async dependency works."""
+    monkeypatch.setattr(hl_sessions.scopes.scope._once, "said", False)
+    app = FastAPI()
+
+    def in_a_thread() -> Iterator[Session]:
+        with manager.session() as session:
+            yield session
+
+    async def on_the_loop() -> AsyncIterator[Session]:
+        async with manager.session() as session:
+            yield session
+
+    @app.get("/sync", dependencies=[Depends(in_a_thread)])
+    async def outside() -> bool:
+        return current_session() is None
+
+    @app.get("/async", dependencies=[Depends(on_the_loop)])
+    async def inside() -> bool:
+        return current_session() is not None
+
+    with client_of(app) as client:
+        assert client.get("/async").json() is True
+        assert records == []
+        assert client.get("/sync").json() is True
+    (record,) = records
+    assert f"the scope at {__file__}:" in record.getMessage()

@@ -17,7 +17,15 @@ from typing import Any
 import pytest
 import trio
 
-from hl_sessions import Session, SessionManager, configure, current_session, current_session_id, with_session
+from hl_sessions import (
+    Session,
+    SessionManager,
+    bind,
+    configure,
+    current_session,
+    current_session_id,
+    with_session,
+)
 from hl_sessions.defaults import _default
 from tests.sessions_api import SessionsAPI
 from tests.waiting import in_threads
@@ -45,6 +53,20 @@ def at_module_level(number: int = 1) -> int:
     """Doubles."""
     assert seen()
     return 2 * number
+
+
+class Static:
+    @with_session
+    @staticmethod
+    def outside() -> int:
+        """Two."""
+        return 2 if seen() else 0
+
+    @staticmethod
+    @with_session
+    def inside() -> int:
+        """Three."""
+        return 3 if seen() else 0
 
 
 class Chat:
@@ -133,6 +155,9 @@ class TestKinds:
         assert other.with_session()(seen)().manager is other
         decorated = with_session(seen)
         assert decorated().manager is default
+        with other.session(new=True) as session:
+            assert decorated() is session
+            assert with_session(new=True)(seen)().manager is other
         latest = configure(default._client.base_url)
         assert decorated().manager is latest
         latest.close()
@@ -376,6 +401,19 @@ class TestLooks:
         assert pickle.loads(pickle.dumps(at_module_level)) is at_module_level
         chat = pickle.loads(pickle.dumps(Chat().method))()[0]
         assert isinstance(chat, Chat)
+
+    def test_a_static_method_is_pickled_by_name(self) -> None:
+        """Whichever of the two decorators is above the other."""
+        for function in (Static.inside, Static.outside):
+            assert pickle.loads(pickle.dumps(function))() == function()
+
+    def test_what_cannot_be_pickled_says_how(self, manager: SessionManager) -> None:
+        """A bound function and a local one name themselves, and the way out."""
+        with manager.session():
+            bound = bind(at_module_level)
+        for function in (bound, with_session(lambda: None)):
+            with pytest.raises(pickle.PicklingError, match=r"cannot be pickled: .* call bind\(\) in"):
+                pickle.dumps(function)
 
     def test_copied(self) -> None:
         """It is copied like a function: not at all."""

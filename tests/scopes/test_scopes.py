@@ -1,17 +1,22 @@
 import asyncio
 import contextvars
+import copy
 import gc
+import logging
+import pickle
 import threading
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from enum import Enum, IntEnum
 from typing import Any
 
 import pytest
 import trio
 
-from hl_sessions import SessionManager, acurrent_session_id, current_session, current_session_id
+import hl_sessions.scopes.scope
+from hl_sessions import Session, SessionManager, acurrent_session_id, current_session, current_session_id
 from hl_sessions.scopes.scope import Scope
 from tests.sessions_api import SessionsAPI
 from tests.waiting import in_threads
@@ -280,6 +285,67 @@ class TestGenerators:
 
         asyncio.run(main())
         assert sessions_api.requests == []
+
+
+class TestAnotherContext:
+    """A scope that a framework enters in one context and leaves in another, as with a sync dependency."""
+
+    @pytest.fixture(autouse=True)
+    def unsaid(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(hl_sessions.scopes.scope._once, "said", False)
+
+    def enter_and_leave(self, manager: SessionManager) -> None:
+        @contextmanager
+        def dependency() -> Iterator[Session]:
+            with manager.session() as session:
+                yield session
+
+        held = dependency()
+        contextvars.copy_context().run(held.__enter__)
+        assert current_session() is None
+        contextvars.copy_context().run(held.__exit__, None, None, None)
+
+    def test_is_told_once_with_the_place(
+        self, manager: SessionManager, records: list[logging.LogRecord]
+    ) -> None:
+        """The session was never current for the code between: the warning names the line, and the way out."""
+        for _ in range(3):
+            self.enter_and_leave(manager)
+        (record,) = records
+        assert record.levelname == "WARNING"
+        assert f"the scope at {__file__}:" in record.getMessage()
+        assert "async generator, or use a middleware" in record.getMessage()
+        assert current_session() is None
+
+    def test_what_took_effect_is_not_told_of(
+        self, manager: SessionManager, records: list[logging.LogRecord]
+    ) -> None:
+        """A scope left in a copy of its context was current there; a generator may be closed anywhere."""
+
+        def steps() -> Generator[Session, None, None]:
+            with manager.session() as session:
+                yield session
+
+        scope = manager.session()
+        scope.__enter__()
+        contextvars.copy_context().run(scope.__exit__, None, None, None)
+        generator = steps()
+        contextvars.copy_context().run(next, generator)
+        generator.close()
+        assert records == []
+
+
+class TestHandles:
+    def test_copies_are_the_handle(self, manager: SessionManager) -> None:
+        """A proxy that copies what it is given, a handle inside of it, goes on in the same session."""
+        with manager.session() as session, manager.session(key="chat") as chat:
+            for handle in (session, chat):
+                assert copy.copy(handle) is copy.deepcopy({"deep": [handle]})["deep"][0] is handle
+
+    def test_a_pickle_says_how(self, manager: SessionManager) -> None:
+        """Readers of another process cannot share it, and the error names what can be handed on."""
+        with manager.session() as session, pytest.raises(TypeError, match=r"hand session\.id on"):
+            pickle.dumps(session)
 
 
 class TestKeys:
