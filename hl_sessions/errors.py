@@ -68,7 +68,10 @@ class APIStatusError(HLSessionsError):
         body: the decoded JSON body, or its text where it is not JSON.
         headers: the response headers, with case-insensitive names.
         round_trip_time: seconds from sending the request to the end of the answer.
+        hint: what the caller may have got wrong, empty where nothing looks like it.
     """
+
+    hint = ""
 
     def __init__(
         self, status: int, reason: str, body: Any, headers: Mapping[str, str], round_trip_time: float
@@ -81,7 +84,8 @@ class APIStatusError(HLSessionsError):
         self.round_trip_time = round_trip_time
 
     def __str__(self) -> str:
-        return f"the sessions API answered {self.status} {self.reason}".rstrip()
+        said = f"the sessions API answered {self.status} {self.reason}".rstrip()
+        return f"{said}; {self.hint}" if self.hint else said
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.status}, {self.reason!r})"
@@ -116,4 +120,10 @@ class RateLimitError(APIStatusError):
 
 
 class ServerError(APIStatusError):
-    """5xx: the API failed."""
+    """5xx: the API failed.
+
+    Attributes:
+        retry_after: seconds to wait before the next request, ``None`` where the API did not say.
+    """
+
+    retry_after: float | None = None

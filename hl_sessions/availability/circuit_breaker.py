@@ -145,7 +145,7 @@ class CircuitBreaker:
             )
             is_opened = self._failures == FAILURES_TO_OPEN
             if is_opened or is_trial:
-                self._outage.cool_off()
+                self._outage.cool_off(getattr(error, "retry_after", None) or 0.0)
         if is_opened:
             for deadline in self._under_way.copy():
                 deadline.abort()

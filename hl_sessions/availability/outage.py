@@ -14,6 +14,7 @@ __all__ = ["CALM", "FIRST_COOL_OFF", "LONGEST_COOL_OFF", "Outage"]
 
 FIRST_COOL_OFF = 1.0  # seconds, doubled by each further failure
 LONGEST_COOL_OFF = 30.0  # seconds
+LONGEST_ASKED_FOR = 300.0  # seconds
 CALM = 5.0  # seconds without a failure after which a success ends an outage of single failures
 
 
@@ -46,10 +47,15 @@ class Outage:
             self.pause = FIRST_COOL_OFF
             self._reports.add(logging.WARNING, message, *arguments)
 
-    def cool_off(self) -> None:
-        """Begin a pause after the last failure, twice as long as the one before, without any trial."""
+    def cool_off(self, at_least: float = 0.0) -> None:
+        """Begin a pause after the last failure, twice as long as the one before, without any trial.
+
+        Args:
+            at_least: seconds that the other side has asked for; :data:`LONGEST_ASKED_FOR` of them count.
+        """
         jitter = random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret
-        self._next_trial = self._last_failure + self.pause * jitter
+        pause = max(self.pause * jitter, min(at_least, LONGEST_ASKED_FOR))
+        self._next_trial = self._last_failure + pause
         self.pause = min(2 * self.pause, LONGEST_COOL_OFF)
 
     def is_cooling_off(self) -> bool:

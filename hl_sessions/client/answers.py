@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar
 
@@ -24,7 +22,6 @@ __all__ = [
     "check_created",
     "check_page",
     "check_record",
-    "decoded",
     "is_session_id",
     "is_success",
 ]
@@ -100,21 +97,6 @@ class Response(Generic[Body]):
 def is_success(answer: requests.Response) -> bool:
     """Whether the status is what HTTP calls success."""
     return 200 <= answer.status_code < 300  # noqa: PLR2004 - as HTTP defines it
-
-
-def decoded(answer: requests.Response) -> Any:
-    """Return the JSON of an answer that was read.
-
-    Raises:
-        InvalidResponseError: it is not JSON; the message does not repeat it.
-    """
-    with suppress(ValueError, RecursionError):
-        return json.loads(answer.content)
-    # Not chained, as what the decoder raises holds the whole body.
-    raise InvalidResponseError(
-        f"the sessions API answered {answer.status_code} with a body that is not JSON"
-        f" ({len(answer.content)} bytes)"
-    )
 
 
 def _check(body: Any, what: str, required: Mapping[str, type], optional: Mapping[str, type]) -> None:

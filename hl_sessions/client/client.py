@@ -15,7 +15,6 @@ from hl_sessions.client.answers import (
     check_created,
     check_page,
     check_record,
-    decoded,
     is_success,
 )
 from hl_sessions.client.deadline import Deadline
@@ -100,7 +99,10 @@ class SessionsClient:
             prefix = "" if api_key_prefix is None else checked_api_key("api_key_prefix", api_key_prefix) + " "
             headers["X-API-KEY"] = prefix + api_key
         self._transport = Transport(self.base_url, headers, api_key, self.retries)
-        self._create_request = self._transport.prepare("POST", "/sessions")
+        try:
+            self._create_request = self._transport.prepare("POST", "/sessions")
+        except ValueError as error:  # what the HTTP client makes of a host that no one can have
+            raise ConfigurationError(f"base_url={base_url!r} cannot be called: {error}") from None
         self._workers = WorkerThreads()
 
     def __repr__(self) -> str:
@@ -133,7 +135,7 @@ class SessionsClient:
 
         Raises:
             TypeError: ``id`` is not a string.
-            ValueError: ``id`` is empty.
+            ValueError: ``id`` is empty, ``.`` or ``..``.
         """
         request = self._transport.prepare("GET", "/sessions")
         # Set as it is: ``requests`` would take the escapes of dots out again, and ".." changes the path.
@@ -171,30 +173,25 @@ class SessionsClient:
     ) -> Iterator[SessionRecord]:
         """Yield the sessions of all pages, newest first, looking a page up when it is needed.
 
+        Sessions that begin meanwhile push others on to the next page; each is yielded once.
+
         Args:
             project_id: as for :meth:`list`, as are the options and the errors.
             size: sessions on a page.
         """
-        page, seen = 1, 0
-        while True:
-            body = self.list(project_id, page=page, size=size, **options).body
-            yield from body["records"]
-            page, seen = page + 1, seen + len(body["records"])
-            if not body["records"] or seen >= body["total"]:
-                return
+        pages = _Pages()
+        while pages.next:
+            yield from pages.new(self.list(project_id, page=pages.next, size=size, **options).body)
 
     async def aiter(
         self, project_id: str, *, size: int = 100, **options: Unpack[CallOptions]
     ) -> AsyncIterator[SessionRecord]:
         """Do what :meth:`iter` does without blocking the event loop."""
-        page, seen = 1, 0
-        while True:
-            body = (await self.alist(project_id, page=page, size=size, **options)).body
-            for record in body["records"]:
+        pages = _Pages()
+        while pages.next:
+            answer = await self.alist(project_id, page=pages.next, size=size, **options)
+            for record in pages.new(answer.body):
                 yield record
-            page, seen = page + 1, seen + len(body["records"])
-            if not body["records"] or seen >= body["total"]:
-                return
 
     async def _acall(
         self,
@@ -228,7 +225,8 @@ class SessionsClient:
         if skip_deserialization:
             unset: Any = None
             return Response(unset, unset, answer.status_code, seconds, answer)
-        return Response(check(decoded(answer)), answer.headers, answer.status_code, seconds, answer)
+        body = check(self._transport.content(answer))
+        return Response(body, answer.headers, answer.status_code, seconds, answer)
 
     def _deadline(self, timeout: float | tuple[float, float] | Deadline | None) -> Deadline:
         if isinstance(timeout, Deadline):
@@ -239,6 +237,23 @@ class SessionsClient:
             raise ConfigurationError(f"timeout={timeout!r} must be a number or a pair of numbers of seconds")
         connect, rest = (checked_seconds("timeout", part) for part in timeout)
         return Deadline(connect + rest, connect, rest)
+
+
+class _Pages:
+    """The pages of a list that grows at its beginning."""
+
+    def __init__(self) -> None:
+        #: The number of the page to look up, 0 when there is none any more.
+        self.next = 1
+        self._seen: set[str] = set()
+
+    def new(self, page: SessionPage) -> list[SessionRecord]:
+        """Return what was on no page before."""
+        records = [record for record in page["records"] if record["id"] not in self._seen]
+        self._seen.update(record["id"] for record in records)
+        is_last = not page["records"] or self.next * page["size"] >= page["total"]
+        self.next = 0 if is_last else self.next + 1
+        return records
 
 
 def _accepted(content_types: Sequence[str]) -> str:
@@ -265,4 +280,6 @@ def _checked_positive(name: str, value: object) -> int:
 
 def _path_segment(name: str, value: object) -> str:
     text = _checked_text(name, value)
+    if text in {".", ".."}:  # escaped, too, proxies take them for steps in the path
+        raise ValueError(f"{name}={text!r} is no ID")
     return quote(text, safe="", errors="surrogatepass").replace(".", "%2E")

@@ -27,6 +27,8 @@ from hl_sessions.errors import (
 
 __all__ = ["Failures"]
 
+_VERSION = re.compile(r"/v\d+$")
+_STATUSES_OF_A_WRONG_PATH = frozenset({403, 404, 405})
 MAX_SHOWN = 200  # characters of what a server has sent, in a message
 
 
@@ -40,6 +42,9 @@ class Failures:
 
     def __init__(self, base_url: str, api_key: str | None) -> None:
         self._base_url = base_url
+        self._hint = ""
+        if not _VERSION.search(base_url):
+            self._hint = f"is base_url={base_url!r} complete? It ends with a version, as in /v4"
         # Also as a repr or JSON text shows it, with backslashes before some characters.
         self._shown_key = api_key and re.compile(r"\\*".join(map(re.escape, api_key)))
 
@@ -72,9 +77,19 @@ class Failures:
         kind = _status_error_type(answer.status_code)
         reason = _one_line(self._scrubbed(answer.reason or ""))
         error = kind(answer.status_code, reason, body, headers, seconds)
-        if isinstance(error, RateLimitError):
+        if isinstance(error, (RateLimitError, ServerError)):
             error.retry_after = retry_after_seconds(headers)
+        if answer.status_code in _STATUSES_OF_A_WRONG_PATH:
+            error.hint = self._hint
         return error
+
+    def no_json(self, answer: requests.Response) -> HLSessionsError:
+        """Return the error of a successful answer whose content is not JSON, and is not repeated."""
+        said = (
+            f"the sessions API answered {answer.status_code} with a body that is not JSON"
+            f" ({len(answer.content)} bytes)"
+        )
+        return InvalidResponseError(f"{said}; {self._hint}" if self._hint else said)
 
     def _scrubbed(self, value: Any) -> Any:
         """Return the text, or the decoded JSON, without the key."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -97,6 +99,17 @@ class Transport:
                 self._http.close()
         return answer
 
+    def content(self, answer: requests.Response) -> Any:
+        """Return the JSON of an answer that was read.
+
+        Raises:
+            InvalidResponseError: it is not JSON.
+        """
+        with suppress(ValueError, RecursionError):
+            return json.loads(answer.content)
+        # Not chained, as what the decoder raises holds the whole body.
+        raise self._failures.no_json(answer)
+
     def status_error(self, answer: requests.Response, seconds: float) -> APIStatusError:
         """Return the error that an answer is which is no success, ``seconds`` after it was asked for."""
         return self._failures.status(answer, seconds)
@@ -107,7 +120,6 @@ class Transport:
         if not deadline.remaining():
             raise APITimeoutError(f"no time was left to ask {self._base_url}")
         try:
-            # A time-out of urllib3 is what the adapter passes on as it is.
             options: dict[str, Any] = {"timeout": deadline, **self._environment}
             # The adapter itself: a session adds cookies, redirects and hooks, and none are wanted.
             return self._http.get_adapter(self._base_url).send(request, **options)

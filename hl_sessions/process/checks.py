@@ -34,8 +34,12 @@ def checked_base_url(name: str, value: object) -> str:
         raise ConfigurationError(f"{name} must not hold a user name or password; use api_key")
     if parts.scheme not in {"http", "https"} or not parts.hostname or not value.isprintable() or " " in value:
         raise ConfigurationError(f"{name}={value!r} is not an http or https URL; {hint}")
-    if "?" in value or "#" in value:
-        raise ConfigurationError(f"{name}={value!r} must not have a query or a fragment; {hint}")
+    if "?" in value or "#" in value or "\\" in value:
+        raise ConfigurationError(f"{name}={value!r} must not have a query, a fragment or a backslash; {hint}")
+    try:
+        parts.hostname.encode("idna")
+    except UnicodeError as error:
+        raise ConfigurationError(f"{name}={value!r} does not name a host ({error}); {hint}") from None
     return value.rstrip("/")
 
 

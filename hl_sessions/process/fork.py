@@ -12,9 +12,13 @@ import concurrent.futures.thread  # noqa: F401
 import logging  # noqa: F401
 import os
 import weakref
-from typing import Protocol
+from contextlib import suppress
+from typing import Protocol, TypeVar
 
 __all__ = ["prepare_for_fork", "renew_after_fork"]
+
+
+Registered = TypeVar("Registered")
 
 
 class Renewable(Protocol):
@@ -45,18 +49,24 @@ def prepare_for_fork(preparable: Preparable) -> None:
     _preparables.add(preparable)
 
 
+def _members(registered: weakref.WeakSet[Registered]) -> list[Registered]:
+    while True:
+        with suppress(RuntimeError):  # another thread has just registered
+            return list(registered)
+
+
 def _prepare_all() -> None:
-    for preparable in list(_preparables):
+    for preparable in _members(_preparables):
         preparable._prepare_for_fork()
 
 
 def _go_on_all() -> None:
-    for preparable in list(_preparables):
+    for preparable in _members(_preparables):
         preparable._go_on_after_fork()
 
 
 def _renew_all() -> None:
-    for renewable in list(_renewables):
+    for renewable in _members(_renewables):
         renewable._renew_after_fork()
 
 

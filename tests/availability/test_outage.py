@@ -10,7 +10,7 @@ import hl_sessions.availability.outage
 from hl_sessions import APIConnectionError, ServerError, SessionManager
 from hl_sessions.availability.circuit_breaker import FAILURES_TO_OPEN
 from hl_sessions.availability.outage import FIRST_COOL_OFF, LONGEST_COOL_OFF
-from tests.sessions_api import Gate, SessionsAPI, create_sessions, fail
+from tests.sessions_api import Answer, Gate, Request, SessionsAPI, create_sessions, fail
 from tests.waiting import StillClock, in_threads, wait_until
 
 Managers = Callable[..., SessionManager]
@@ -44,6 +44,29 @@ def test_is_remembered(manager: SessionManager, sessions_api: SessionsAPI, clock
         assert asyncio.run(session.aid()) is None
         assert session.log_params() == {"session_reference_id": session.reference_id}
     assert sessions_api.posts == FAILURES_TO_OPEN == 3
+
+
+def asking_to_wait(status: int, seconds: str) -> Callable[[Request], Answer]:
+    """What makes a sessions API fail, and say for how long."""
+    return lambda _: Answer(status, b"", {"Retry-After": seconds})
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_waits_as_long_as_the_api_asks(
+    manager: SessionManager, sessions_api: SessionsAPI, clock: StillClock, status: int
+) -> None:
+    """An API that says when to come again is not asked before, for up to five minutes."""
+    for asked, waited in [("120", 120), ("3600", 300)]:
+        sessions_api.answer = asking_to_wait(status, asked)
+        for _ in range(FAILURES_TO_OPEN):
+            assert read(manager) is None
+        posts = sessions_api.posts
+        sessions_api.answer = create_sessions
+        clock.offset += waited - 1
+        assert read(manager) is None
+        assert sessions_api.posts == posts
+        clock.offset += 2
+        assert read(manager)
 
 
 def test_only_in_a_row(manager: SessionManager, sessions_api: SessionsAPI, clock: StillClock) -> None:

@@ -128,6 +128,21 @@ def test_iter_yields_the_sessions_of_all_pages(
     assert len(sessions_api.requests) == calls
 
 
+def test_iter_yields_each_session_once(client: SessionsClient, sessions_api: SessionsAPI, call: Call) -> None:
+    """Sessions that begin meanwhile push others on to the next page, where they are met again."""
+    pages = Pages(30)
+    before = [*pages.records]
+
+    def answer(request: Request) -> Answer:
+        page = pages(request)
+        pages.records.insert(0, {**RECORD, "id": new_session_id()})
+        pages.total += 1
+        return page
+
+    sessions_api.answer = answer
+    assert call(client, "iter", "pr_1", size=5) == before
+
+
 def test_iter_looks_a_page_up_when_it_is_needed(client: SessionsClient, sessions_api: SessionsAPI) -> None:
     """What is not read is not asked for."""
     sessions_api.answer = Pages(100)
@@ -367,8 +382,7 @@ PATH_IDS = [
     pytest.param("/", id="only-a-slash"),
     pytest.param("\\..\\x", id="backslash"),
     pytest.param("sesh_x?y=1#z", id="query-and-fragment"),
-    pytest.param("..", id="dots"),
-    pytest.param(".", id="dot"),
+    pytest.param("...", id="three-dots"),
     pytest.param("%2e%2e", id="escaped-dots"),
     pytest.param("%2F", id="escaped-slash"),
     pytest.param("%", id="percent"),
@@ -409,6 +423,8 @@ def test_an_id_is_one_segment_of_the_path(
         pytest.param("list", ("pr_1",), {"page": True}, TypeError, "page must be an int", id="page-true"),
         pytest.param("list", ("pr_1",), {"size": -1}, ValueError, "size=-1", id="negative-size"),
         pytest.param("list", ("pr_1",), {"size": "9"}, TypeError, "size must be an int", id="size-text"),
+        pytest.param("get", (".",), {}, ValueError, "id='.' is no ID", id="get-dot"),
+        pytest.param("get", ("..",), {}, ValueError, r"id='\.\.' is no ID", id="get-dots"),
         pytest.param("iter", ("",), {}, ValueError, "project_id must not be empty", id="iter-empty-project"),
         pytest.param("iter", ("pr_1",), {"size": 0}, ValueError, "size=0", id="iter-size-0"),
     ],
@@ -503,8 +519,8 @@ def test_a_proxy_of_the_environment_is_used(
     monkeypatch.setenv("HTTP_PROXY", sessions_api.base_url.removesuffix("/v4"))
     sessions_api.answer = answer_always(RECORD)
     with SessionsClient("http://api.invalid/v4", API_KEY, retries=0) as client:
-        client.get("..")
-    assert sessions_api.last.target == "http://api.invalid/v4/sessions/%2E%2E"
+        client.get("...")
+    assert sessions_api.last.target == "http://api.invalid/v4/sessions/%2E%2E%2E"
 
 
 def test_a_proxy_that_refuses_says_why(

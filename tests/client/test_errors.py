@@ -316,3 +316,40 @@ def test_what_the_server_says_of_others_is_kept(client: SessionsClient, sessions
         400, {"detail": f"the key {API_KEY} is old", "other": [1, True, None]}
     )
     assert status_error(client).body == {"detail": "the key *** is old", "other": [1, True, None]}
+
+
+class TestHint:
+    """A base URL without its version gets answers that do not say what is wrong."""
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            pytest.param(Answer(403, b"Forbidden"), id="403"),
+            pytest.param(Answer(404, b"Not Found"), id="404"),
+            pytest.param(Answer(200, b"<html>", {"Content-Type": "text/html"}), id="html"),
+        ],
+    )
+    def test_is_given_where_the_version_is_missing(self, sessions_api: SessionsAPI, answer: Answer) -> None:
+        """The error names the base URL, and how it ends."""
+        sessions_api.answer = lambda _: answer
+        base_url = sessions_api.base_url.removesuffix("/v4")
+        with (
+            SessionsClient(base_url, retries=0) as client,
+            pytest.raises(
+                HLSessionsError, match=f"is base_url='{base_url}' complete\\? It ends with a version"
+            ),
+        ):
+            client.create()
+
+    @pytest.mark.parametrize(
+        "answer", [Answer(403, b"Forbidden"), Answer(200, b"<html>")], ids=["403", "html"]
+    )
+    def test_is_not_given_where_it_is_there(self, sessions_api: SessionsAPI, answer: Answer) -> None:
+        """Then something else is wrong."""
+        sessions_api.answer = lambda _: answer
+        with (
+            SessionsClient(sessions_api.base_url, retries=0) as client,
+            pytest.raises(HLSessionsError) as error,
+        ):
+            client.create()
+        assert "complete?" not in str(error.value)

@@ -29,6 +29,10 @@ SECRET = "hl_sk_top_secret"
         pytest.param("http://host:port/v4", "port", id="port-name"),
         pytest.param("http://host:99999/v4", "0-65535", id="port-number"),
         pytest.param("http://[::1/v4", "IPv6", id="half-an-address"),
+        pytest.param("http://a..b/v4", "does not name a host", id="empty-label"),
+        pytest.param("http://.example/v4", "does not name a host", id="dot-in-front"),
+        pytest.param(f"http://{'a' * 64}.example/v4", "does not name a host", id="long-label"),
+        pytest.param("http://host\\x/v4", "a backslash", id="backslash"),
         pytest.param(None, "NoneType", id="none"),
         pytest.param(b"http://host/v4", "bytes", id="bytes"),
     ],
@@ -36,6 +40,13 @@ SECRET = "hl_sk_top_secret"
 def test_a_wrong_base_url_is_refused(base_url: Any, shown: str) -> None:
     """The message names the setting, shows its value and says what is wanted."""
     with pytest.raises(ConfigurationError, match=f"^base_url.*{shown}.*http://127.0.0.1:8642/v4"):
+        SessionsClient(base_url)
+
+
+@pytest.mark.parametrize("base_url", ["http://*/v4", "http://a%zz/v4", "http://[v1.a]/v4", "http://。/v4"])
+def test_what_the_http_client_would_refuse_is_refused_at_once(base_url: str) -> None:
+    """Not only when the first session is created."""
+    with pytest.raises(ConfigurationError, match=r"^base_url=.* (cannot be called|does not name a host)"):
         SessionsClient(base_url)
 
 
