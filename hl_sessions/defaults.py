@@ -6,6 +6,7 @@ import functools
 import threading
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast, overload
 
+from hl_sessions.errors import ConfigurationError
 from hl_sessions.manager import SessionManager, checked_manager
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.scopes.decorator import KeySource, session_decorator
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from hl_sessions.conversations.session import ConversationSource
 
-__all__ = ["configure", "default_manager", "with_session"]
+__all__ = ["check_environment", "configure", "default_manager", "with_session"]
 
 Function = TypeVar("Function")
 Parameters = ParamSpec("Parameters")
@@ -42,6 +43,21 @@ def default_manager() -> SessionManager:
         ConfigurationError: the environment holds a wrong setting.
     """
     return _default.manager or _make_default()
+
+
+def check_environment() -> None:
+    """Raise what :func:`default_manager` would raise at its first use, unless :func:`configure` was called.
+
+    For where an application is assembled: there a wrong setting is found before the first request.
+
+    Raises:
+        ConfigurationError: the environment holds a wrong setting.
+    """
+    if _default.manager is None:
+        try:
+            SessionManager().close()
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{error}; or call hl_sessions.configure() first") from None
 
 
 def _make_default() -> SessionManager:

@@ -13,7 +13,7 @@ from hl_sessions.client.deadline import Deadline
 from hl_sessions.conversations.keeper import Keeper
 from hl_sessions.conversations.key import ConversationKey, checked_key
 from hl_sessions.errors import ConfigurationError, HLSessionsError
-from hl_sessions.process.checks import checked_count, checked_seconds
+from hl_sessions.process.checks import checked_api_key, checked_base_url, checked_count, checked_seconds
 from hl_sessions.process.late_imports import late_import
 from hl_sessions.process.reentry import creating
 from hl_sessions.process.worker_threads import WorkerThreads
@@ -235,9 +235,12 @@ def _make_client(
 ) -> SessionsClient:
     environment = os.environ
     if base_url is None:
-        base_url = environment.get("HL_SESSIONS_BASE_URL") or DEFAULT_BASE_URL
-    if api_key is None:
-        api_key = environment.get("HL_SESSIONS_API_KEY") or environment.get("HUMANLOOP_API_KEY") or None
+        base_url = checked_base_url(
+            "HL_SESSIONS_BASE_URL", environment.get("HL_SESSIONS_BASE_URL") or DEFAULT_BASE_URL
+        )
+    for variable in ("HL_SESSIONS_API_KEY", "HUMANLOOP_API_KEY"):
+        if api_key is None and environment.get(variable):
+            api_key = checked_api_key(variable, environment[variable])
     return SessionsClient(
         base_url,
         api_key,

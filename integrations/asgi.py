@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hl_sessions.defaults import default_manager
+from hl_sessions.defaults import check_environment
 from hl_sessions.errors import ConfigurationError, HLSessionsError
 from hl_sessions.integrations.cookies import SignedCookie
 from hl_sessions.integrations.gateway import Request
@@ -21,7 +21,7 @@ from hl_sessions.scopes.scope import open_session
 from hl_sessions.sessions.current import enter_session, leave_session
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+    from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 
     from hl_sessions.integrations.incoming import Incoming, Key, Trust
     from hl_sessions.manager import SessionManager
@@ -65,7 +65,7 @@ class HLSessionMiddleware(MiddlewareBase):
         manager: opens the sessions; ``None``: the one of :func:`hl_sessions.configure`.
         eager: create the session before the application runs, off the event loop, so that a plain
             ``current_session_id()`` in async code never blocks. Then each request makes a session.
-        key: as ``cookie``, ``response_header`` and ``trust``, see
+        key: as ``cookie``, ``response_header``, ``trust`` and ``via_proxies``, see
             :class:`~hl_sessions.integrations.middleware.MiddlewareBase`.
 
     Raises:
@@ -81,9 +81,18 @@ class HLSessionMiddleware(MiddlewareBase):
         cookie: SignedCookie | None = None,
         response_header: str | None = None,
         trust: Trust | None = None,
+        via_proxies: Sequence[str] | None = None,
         eager: bool = False,
     ) -> None:
-        super().__init__(app, manager, key=key, cookie=cookie, response_header=response_header, trust=trust)
+        super().__init__(
+            app,
+            manager,
+            key=key,
+            cookie=cookie,
+            response_header=response_header,
+            trust=trust,
+            via_proxies=via_proxies,
+        )
         self._eager = eager
         if eager and self._incoming is not None and self._incoming.needs_route:
             raise ConfigurationError(f"key={key!r} is not known yet when eager=True creates the session")
@@ -93,9 +102,15 @@ class HLSessionMiddleware(MiddlewareBase):
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         """Run the application in the scope of a session."""
         if scope["type"] != "http" and scope["type"] != "websocket":
+            if scope["type"] == "lifespan" and self._manager is None:
+                await self._run_lifespan(scope, receive, send)
+            else:
+                await self.app(scope, receive, send)
+            return
+        manager = self._manager or self._find_manager()
+        if manager is None:
             await self.app(scope, receive, send)
             return
-        manager = self._manager or default_manager()
         if self._incoming is not None:
             await self._run_in_its_session(manager, self._incoming, scope, receive, send)
             return
@@ -112,6 +127,15 @@ class HLSessionMiddleware(MiddlewareBase):
                 leave_session(token)
             except ValueError:
                 pass  # a request that nobody finished is closed in whatever context
+
+    async def _run_lifespan(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        try:
+            check_environment()
+        except ConfigurationError as error:
+            await receive()
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+        else:
+            await self.app(scope, receive, send)
 
     async def _run_in_its_session(
         self, manager: SessionManager, incoming: Incoming, scope: ASGIScope, receive: Receive, send: Send

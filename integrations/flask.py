@@ -26,7 +26,7 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import MutableMapping, Sequence
 
     from hl_sessions.integrations.incoming import Key, Trust
 
@@ -36,7 +36,7 @@ _PREFIX = "HL_SESSIONS_"
 _MANAGER_SETTINGS = frozenset(
     {"base_url", "api_key", "store", "idle_timeout", "on_error", "prefetch", "timeout", "retries"}
 )
-_MIDDLEWARE_SETTINGS = frozenset({"key", "cookie", "response_header", "trust"})
+_MIDDLEWARE_SETTINGS = frozenset({"key", "cookie", "response_header", "trust", "via_proxies"})
 
 
 class HLSessions:
@@ -46,14 +46,14 @@ class HLSessions:
     the middleware: ``HL_SESSIONS_BASE_URL``, ``HL_SESSIONS_API_KEY``, ``HL_SESSIONS_STORE``,
     ``HL_SESSIONS_IDLE_TIMEOUT``, ``HL_SESSIONS_ON_ERROR``, ``HL_SESSIONS_PREFETCH``,
     ``HL_SESSIONS_TIMEOUT``, ``HL_SESSIONS_RETRIES``; ``HL_SESSIONS_KEY``, ``HL_SESSIONS_COOKIE``,
-    ``HL_SESSIONS_RESPONSE_HEADER``, ``HL_SESSIONS_TRUST``. With any that concern a manager, the application
-    has one of its own. A setting has precedence over the argument.
+    ``HL_SESSIONS_RESPONSE_HEADER``, ``HL_SESSIONS_TRUST``, ``HL_SESSIONS_VIA_PROXIES``. With any that concern
+    a manager, the application has one of its own. A setting has precedence over the argument.
 
     Args:
         app: the application; ``None`` to call :meth:`init_app` later, for one or several.
         manager: opens the sessions; ``None``: the one of the settings, else that of
             :func:`hl_sessions.configure`.
-        key: as ``cookie``, ``response_header`` and ``trust``, see
+        key: as ``cookie``, ``response_header``, ``trust`` and ``via_proxies``, see
             :class:`~hl_sessions.integrations.middleware.MiddlewareBase`.
 
     Raises:
@@ -69,9 +69,16 @@ class HLSessions:
         cookie: SignedCookie | None = None,
         response_header: str | None = None,
         trust: Trust | None = None,
+        via_proxies: Sequence[str] | None = None,
     ) -> None:
         self._manager = checked_manager(manager)
-        self._options = {"key": key, "cookie": cookie, "response_header": response_header, "trust": trust}
+        self._options = {
+            "key": key,
+            "cookie": cookie,
+            "response_header": response_header,
+            "trust": trust,
+            "via_proxies": via_proxies,
+        }
         if app is not None:
             self.init_app(app)
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Incoming", "incoming"]
 
+_FORWARDED_FOR = "X-Forwarded-For"
+_FORWARDING_HEADERS = (_FORWARDED_FOR, "Forwarded", "X-Real-IP")
+
 logger = logging.getLogger("hl_sessions")
 
 
@@ -37,12 +40,19 @@ class Incoming:
         key: finds the conversation key.
         cookie: carries the conversation key of a browser.
         trust: whose session IDs are believed.
+        via_proxies: whose ``X-Forwarded-For`` is believed.
 
     Raises:
         ConfigurationError: a setting is wrong, or ``key`` and ``cookie`` were both given.
     """
 
-    def __init__(self, key: Key | None, cookie: SignedCookie | None, trust: Trust | None) -> None:
+    def __init__(
+        self,
+        key: Key | None,
+        cookie: SignedCookie | None,
+        trust: Trust | None,
+        via_proxies: Sequence[str] | None = None,
+    ) -> None:
         if key is not None and cookie is not None:
             raise ConfigurationError("key and cookie exclude each other: a request has one conversation")
         if cookie is not None and not isinstance(cookie, SignedCookie):
@@ -51,7 +61,9 @@ class Incoming:
             _check_function("key", key, "json_field(...) reads a body")
         self._key = key
         self._cookie = cookie
-        self._trusts = None if trust is None else _trust(trust)
+        if via_proxies is not None and not isinstance(trust, (list, tuple)):
+            raise ConfigurationError("via_proxies goes with networks in trust: it says which peer to look at")
+        self._trusts = None if trust is None else _trust(trust, via_proxies or ())
         self._failed: set[str] = set()
         #: How many bytes of a JSON body the key needs at the most, 0 if it needs none.
         self.max_body = key.max_body if isinstance(key, RequestKey) else 0
@@ -110,13 +122,17 @@ class Incoming:
         )
 
 
-def incoming(key: Key | None, cookie: SignedCookie | None, trust: Trust | None) -> Incoming | None:
-    """Give what opens the sessions of requests, ``None`` if each has one of its own.
+def incoming(
+    key: Key | None, cookie: SignedCookie | None, trust: Trust | None, via_proxies: Sequence[str] | None
+) -> Incoming | None:
+    """Return what opens the sessions of requests, ``None`` if each has one of its own.
 
     Raises:
         ConfigurationError: as for :class:`Incoming`.
     """
-    return None if key is None and cookie is None and trust is None else Incoming(key, cookie, trust)
+    if key is None and cookie is None and trust is None and via_proxies is None:
+        return None
+    return Incoming(key, cookie, trust, via_proxies)
 
 
 def _check_function(name: str, value: object, way_out: str) -> None:
@@ -130,15 +146,18 @@ def _check_function(name: str, value: object, way_out: str) -> None:
         )
 
 
-def _trust(trust: Trust) -> Callable[[Request, str, str | None], object]:
+def _trust(trust: Trust, via_proxies: Sequence[str]) -> Callable[[Request, str, str | None], object]:
     if isinstance(trust, SharedSecret):
         secret = trust
         return lambda _, session_id, signature: signature is not None and secret.verify(session_id, signature)
     if isinstance(trust, (list, tuple)):
-        networks = [_network(each) for each in trust]
+        networks = [_network("trust", each) for each in trust]
         if not networks:
             raise ConfigurationError("trust=[] trusts nobody; leave it out (None)")
-        return lambda request, *_: _is_in(request.peer, networks)
+        if isinstance(via_proxies, str):
+            raise ConfigurationError("via_proxies must be a list of networks, not a str")
+        proxies = [_network("via_proxies", each) for each in via_proxies]
+        return lambda request, *_: _is_in(_peer(request, proxies), networks)
     if isinstance(trust, str):
         raise ConfigurationError(
             "trust must be a list of networks, a SharedSecret or a callable, not a str (value not shown)"
@@ -167,12 +186,25 @@ def _name(function: Any) -> str:
     return getattr(function, "__qualname__", None) or repr(function)
 
 
-def _network(text: object) -> IPv4Network | IPv6Network:
+def _peer(request: Request, proxies: list[IPv4Network | IPv6Network]) -> str:
+    """Return the address of the direct peer, or what a proxy says of it; empty if nobody can tell.
+
+    A server may have put what the request says of its origin in place of the peer, as uvicorn does by default
+    for peers on the same machine. So a forwarding header takes the peer away, whoever has sent it.
+    """
+    if not any(request.headers(name) for name in _FORWARDING_HEADERS):
+        return request.peer
+    if not _is_in(request.peer, proxies):
+        return ""
+    return ",".join(request.headers(_FORWARDED_FOR)).rpartition(",")[2].strip()
+
+
+def _network(name: str, text: object) -> IPv4Network | IPv6Network:
     try:
         return ip_network(str(text))
     except ValueError as error:
         raise ConfigurationError(
-            f"trust: {error}; give networks like '10.0.0.0/8' or addresses like '::1'"
+            f"{name}: {error}; give networks like '10.0.0.0/8' or addresses like '::1'"
         ) from None
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import hl_sessions.client.transport  # noqa: F401 - loaded here, so that no request waits for it
+from hl_sessions.defaults import default_manager
+from hl_sessions.errors import ConfigurationError
 from hl_sessions.integrations.cookies import BrowserSession, SignedCookie
 from hl_sessions.integrations.incoming import incoming
 from hl_sessions.manager import SessionManager, checked_manager
 from hl_sessions.process.checks import checked_header_name
+from hl_sessions.process.once import Once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from hl_sessions.integrations.incoming import Key, Trust
     from hl_sessions.sessions.session import Session
@@ -19,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["MiddlewareBase"]
 
 _SET_COOKIE = "Set-Cookie"
+
+logger = logging.getLogger("hl_sessions")
+_once = Once()
 
 
 class MiddlewareBase:
@@ -36,7 +43,9 @@ class MiddlewareBase:
             the response starts or the WebSocket is accepted; ``None``: no header.
         trust: whose session IDs in the headers ``baggage`` or ``X-Session-ID`` are joined: networks of direct
             peers, a :class:`~hl_sessions.carrying.SharedSecret`, or a function of the request; ``None``:
-            nobody's.
+            nobody's. A request with a forwarding header comes from no direct peer.
+        via_proxies: networks of reverse proxies, beside networks in ``trust``: of a request that comes from
+            one, the peer is the last hop in ``X-Forwarded-For``, which that proxy has added.
 
     Raises:
         ConfigurationError: an option is wrong, or ``key`` and ``cookie`` were both given.
@@ -51,13 +60,25 @@ class MiddlewareBase:
         cookie: SignedCookie | None = None,
         response_header: str | None = None,
         trust: Trust | None = None,
+        via_proxies: Sequence[str] | None = None,
     ) -> None:
         self.app = app
         self._manager = checked_manager(manager)
         self._response_header = (
             None if response_header is None else checked_header_name("response_header", response_header)
         )
-        self._incoming = incoming(key, cookie, trust)
+        self._incoming = incoming(key, cookie, trust, via_proxies)
+
+    def _find_manager(self) -> SessionManager | None:
+        """Return the manager of a request, ``None`` where the environment holds a wrong setting."""
+        if self._manager is not None:
+            return self._manager
+        try:
+            return default_manager()
+        except ConfigurationError as error:
+            if _once.is_first():
+                logger.warning("requests have no session: %s (said once per process)", error)
+            return None
 
     def _headers_to_add(
         self, session: Session, present: Callable[[], Iterable[tuple[str, str]]]

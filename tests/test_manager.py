@@ -98,9 +98,15 @@ class TestSettings:
 
     def test_wrong_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """So is a wrong value in the environment."""
-        monkeypatch.setenv("HL_SESSIONS_BASE_URL", "host:80")
-        with pytest.raises(ConfigurationError, match="base_url"):
-            SessionManager()
+        with monkeypatch.context() as patch:
+            patch.setenv("HL_SESSIONS_BASE_URL", "host:80")
+            with pytest.raises(ConfigurationError, match=r"^HL_SESSIONS_BASE_URL="):
+                SessionManager()
+        for variable in ("HUMANLOOP_API_KEY", "HL_SESSIONS_API_KEY"):
+            monkeypatch.setenv(variable, KEY + "\n")
+            with pytest.raises(ConfigurationError, match=f"^{variable} must be printable") as raised:
+                SessionManager()
+            assert KEY not in str(raised.value)
 
     @pytest.mark.parametrize("name", ["base_url", "api_key", "timeout", "retries"])
     def test_client_excludes(self, name: str) -> None:

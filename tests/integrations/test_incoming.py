@@ -434,6 +434,29 @@ class TestTrust:
         )
         assert session_of(serve(framework, trust=["10.0.0.0/8", "::1"])(headers=headers)) != SESSION_ID
 
+    @pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded", "X-Real-IP"])
+    def test_networks_are_those_of_direct_peers(self, framework: str, serve: Serve, name: str) -> None:
+        """What a request says of its origin makes nobody trusted: a forwarded one has no direct peer."""
+        send = serve(framework, trust=["127.0.0.0/8", "10.0.0.0/8"])
+        for origin in ("10.1.2.3", "127.0.0.1", ""):
+            assert session_of(send(headers={"x-session-id": SESSION_ID, name: origin})) != SESSION_ID
+
+    def test_networks_behind_a_proxy(self, framework: str, serve: Serve) -> None:
+        """Of a request that comes from a named proxy the last hop is the peer, which that proxy has added."""
+        send = serve(framework, trust=["10.0.0.0/8"], via_proxies=["127.0.0.1"])
+        for hops, is_trusted in {
+            "10.1.2.3": True,
+            "192.0.2.1, 10.1.2.3": True,
+            "10.1.2.3, 192.0.2.1": False,
+            "10.1.2.3,": False,
+            "unknown": False,
+        }.items():
+            answer = send(headers={"x-session-id": SESSION_ID, "X-Forwarded-For": hops})
+            assert (session_of(answer) == SESSION_ID) is is_trusted, hops
+        foreign = serve(framework, trust=["10.0.0.0/8"], via_proxies=["10.0.0.1"])
+        answer = foreign(headers={"x-session-id": SESSION_ID, "X-Forwarded-For": "10.1.2.3"})
+        assert session_of(answer) != SESSION_ID
+
     def test_shared_secret(self, framework: str, serve: Serve) -> None:
         """A signature over the ID and the time is needed, and enough."""
         secret = SharedSecret(SECRET)
@@ -864,6 +887,10 @@ async def _app(scope: Any, receive: Any, send: Any) -> None: ...
         ({"trust": ["10.0.0.1/8"]}, "has host bits set"),
         ({"trust": [SECRET, 7]}, "trust: "),
         ({"trust": 7}, "trust must be callable, not int"),
+        ({"via_proxies": ["127.0.0.1"]}, "via_proxies goes with networks in trust"),
+        ({"trust": lambda _: True, "via_proxies": ["127.0.0.1"]}, "via_proxies goes with networks in trust"),
+        ({"trust": ["10.0.0.0/8"], "via_proxies": "127.0.0.1"}, "via_proxies must be a list of networks"),
+        ({"trust": ["10.0.0.0/8"], "via_proxies": ["nginx"]}, "via_proxies: 'nginx'"),
         ({"trust": _key}, "trust must be a plain function"),
     ],
 )

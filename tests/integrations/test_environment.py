@@ -1,0 +1,122 @@
+"""A wrong setting in the environment: found where an application is assembled, no error of a request."""
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+import hl_sessions.integrations.middleware
+from hl_sessions import ConfigurationError, SessionManager, configure, current_session
+from hl_sessions.integrations import asgi, wsgi
+from hl_sessions.integrations.flask import HLSessions
+from tests.sessions_api import SessionsAPI
+
+KEY = "hl_sk_123"
+
+
+@pytest.fixture(autouse=True)
+def a_key_with_a_line_break(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a shell or a secret file leaves it."""
+    monkeypatch.setenv("HL_SESSIONS_API_KEY", KEY + "\n")
+    monkeypatch.setattr(hl_sessions.integrations.middleware._once, "said", False)
+
+
+@pytest.fixture
+def configured(sessions_api: SessionsAPI) -> Iterator[SessionManager]:
+    with configure(sessions_api.base_url, KEY) as manager:
+        yield manager
+
+
+def starlette_application() -> Starlette:
+    async def home(_: Request) -> PlainTextResponse:
+        return PlainTextResponse(str(current_session() is not None))
+
+    return Starlette(routes=[Route("/", home)])
+
+
+def wsgi_application(_: Any, start_response: Callable[..., Any]) -> list[bytes]:
+    start_response("200 OK", [])
+    return [str(current_session() is not None).encode()]
+
+
+def call(app: Any) -> bytes:
+    return b"".join(app({"REQUEST_METHOD": "GET", "PATH_INFO": "/"}, lambda *_: None))
+
+
+class TestAssembly:
+    def test_wsgi(self) -> None:
+        """The constructor names the variable and both ways out, and not the key."""
+        with pytest.raises(ConfigurationError, match=r"^HL_SESSIONS_API_KEY .*\.configure") as raised:
+            wsgi.HLSessionMiddleware(wsgi_application)
+        assert KEY not in str(raised.value)
+
+    def test_flask(self) -> None:
+        """So does the extension, when it is given its application."""
+        extension = HLSessions()
+        with pytest.raises(ConfigurationError, match=r"^HL_SESSIONS_API_KEY "):
+            extension.init_app(Flask(__name__))
+
+    def test_asgi(self) -> None:
+        """The server is told at its start-up, and ends with the reason."""
+        code = (
+            "import sys, uvicorn\n"
+            "from starlette.applications import Starlette\n"
+            "from hl_sessions.integrations.asgi import HLSessionMiddleware\n"
+            "uvicorn.run(HLSessionMiddleware(Starlette()), port=0)\n"
+        )
+        process = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ},
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+        assert process.returncode != 0
+        assert "HL_SESSIONS_API_KEY must be printable ASCII" in process.stderr
+        assert "Traceback" not in process.stderr
+        assert KEY not in process.stderr
+
+    def test_nothing_is_wrong_with_a_manager_of_its_own(self, configured: SessionManager) -> None:
+        """What is configured, or given, is not looked up in the environment."""
+        for manager in (None, configured):
+            app = wsgi.HLSessionMiddleware(wsgi_application, manager)
+            assert call(app) == b"True"
+            with TestClient(asgi.HLSessionMiddleware(starlette_application(), manager)) as client:
+                assert client.get("/").text == "True"
+
+
+class TestRequest:
+    def test_goes_on_without_a_session(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Where no start-up was seen: the application answers, and one warning says why it has no session."""
+        client = TestClient(asgi.HLSessionMiddleware(starlette_application()))
+        assert [client.get("/").text for _ in range(3)] == ["False"] * 3
+        (record,) = [record for record in caplog.records if record.name == "hl_sessions"]
+        assert record.levelno == logging.WARNING
+        assert "requests have no session: HL_SESSIONS_API_KEY must be printable" in record.getMessage()
+        assert KEY not in record.getMessage()
+
+    def test_of_wsgi_too(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+        """Where the variable was set after the application was assembled."""
+        with monkeypatch.context() as patch:
+            patch.delenv("HL_SESSIONS_API_KEY")
+            app = wsgi.HLSessionMiddleware(wsgi_application)
+        assert [call(app) for _ in range(3)] == [b"False"] * 3
+        assert len([record for record in caplog.records if record.name == "hl_sessions"]) == 1
+
+    def test_has_one_once_it_is_configured(self, sessions_api: SessionsAPI) -> None:
+        """``configure`` may come after the first request."""
+        client = TestClient(asgi.HLSessionMiddleware(starlette_application()))
+        assert client.get("/").text == "False"
+        with configure(sessions_api.base_url, KEY):
+            assert client.get("/").text == "True"
