@@ -159,7 +159,12 @@ class SessionManager:
         self.conversations.end(checked_key(key))
 
     def close(self) -> None:
-        """Release connections and threads. A session created later is a failure of the sessions API."""
+        """Release connections and threads.
+
+        Creations under way are given up: their readers get ``None``, or with ``on_error="raise"`` an
+        ``APIConnectionError``. So does a later first read, which is no outage, and is logged once.
+        """
+        self._circuit_breaker.close()
         if self.ready_sessions is not None:
             self.ready_sessions.close()
         if self._owns_client:

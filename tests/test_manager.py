@@ -1,5 +1,6 @@
 import asyncio
 import inspect
+import logging
 import os
 import subprocess
 import sys
@@ -22,8 +23,9 @@ from hl_sessions import (
 from hl_sessions.defaults import _default, default_manager
 from hl_sessions.manager import DEFAULT_BASE_URL
 from hl_sessions.stores import MemoryStore
-from tests.sessions_api import SessionsAPI
-from tests.waiting import PATIENCE, in_threads
+from tests.faults import FaultServer, Play
+from tests.sessions_api import Gate, SessionsAPI
+from tests.waiting import PATIENCE, ends_within, in_threads, wait_until
 
 Managers = Callable[..., SessionManager]
 KEY = "hl_sk_secret"
@@ -142,6 +144,63 @@ class TestClose:
                     _ = session.id
         manager.close()
         assert sessions_api.posts == 1
+
+    @pytest.mark.parametrize("on_error", ["warn", "raise"])
+    def test_readers_that_wait(
+        self, make_manager: Managers, gate: Gate, records: list[logging.LogRecord], on_error: Any
+    ) -> None:
+        """Their creation is given up: they need not wait for an API that does not answer."""
+        manager = make_manager(on_error=on_error)
+
+        async def read_async() -> str | None:
+            async with manager.session(new=True) as session:
+                return await session.aid()
+
+        with manager.session() as session:
+            readers = [*in_threads(lambda: session.id, 3), *in_threads(lambda: asyncio.run(read_async()))]
+            assert gate.arrived.wait(20)
+            wait_until(lambda: len(manager._circuit_breaker._under_way) == 2)
+            with ends_within(1):
+                manager.close()
+                for reader in readers:
+                    if on_error == "warn":
+                        assert reader.result(20) is None
+                    else:
+                        with pytest.raises(APIConnectionError, match="its manager is closed"):
+                            reader.result(20)
+        assert records == []
+
+    def test_reads_after_it_are_no_outage(
+        self, make_manager: Managers, records: list[logging.LogRecord]
+    ) -> None:
+        """They are told of once."""
+        manager = make_manager()
+        manager.close()
+        for _ in range(5):
+            with manager.session() as session:
+                assert session.id is None
+                assert asyncio.run(session.aid()) is None
+        (record,) = records
+        assert record.levelname == "WARNING"
+        assert record.getMessage() == "a session ID was read, but its manager is closed (said once)"
+
+    def test_process_ends_while_the_api_does_not_answer(self, serve: Callable[[Play], FaultServer]) -> None:
+        """It does not wait for what was begun for a task that has gone."""
+        server = serve(lambda wire: None)
+        code = (
+            "import asyncio, hl_sessions as hl\n"
+            "async def read(session):\n"
+            "    try: await asyncio.wait_for(session.aid(), 0.5)\n"
+            "    except asyncio.TimeoutError: print('gone', flush=True)\n"
+            "with hl.configure(timeout=600).session() as session:\n"
+            "    asyncio.run(read(session))\n"
+        )
+        environment = {**os.environ, "HL_SESSIONS_BASE_URL": server.base_url}
+        command = [sys.executable, "-W", "error", "-c", code]
+        process = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=50, check=False
+        )
+        assert (process.returncode, process.stdout, process.stderr) == (0, "gone\n", "")
 
     def test_threads_end(self, make_manager: Managers) -> None:
         """close() lets the threads of a manager end."""

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from hl_sessions.availability.outage import Outage
 from hl_sessions.errors import APIConnectionError, APITimeoutError
+from hl_sessions.process.ending import end_with_process
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.interruptions import is_interruption
+from hl_sessions.process.once import Once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,8 +46,12 @@ class CircuitBreaker:
     def __init__(self, create: Callable[[Deadline], str], reports: Reports) -> None:
         self._create = create
         self._reports = reports
+        self._said_closed = Once()
+        self._is_closed = False
+        self._is_process_ending = False
         self._renew_after_fork()
         renew_after_fork(self)
+        end_with_process(self)
 
     def _renew_after_fork(self) -> None:
         self._lock = threading.RLock()
@@ -63,6 +69,8 @@ class CircuitBreaker:
             APIConnectionError: it was not tried, or not to the end, as creations have been failing.
             Exception: what the creation raised.
         """
+        if self._is_closed:
+            raise self._report_closed()
         is_late = deadline.is_late()
         if is_late and not deadline.remaining():
             late = APITimeoutError("the time for this read was over before it was its turn")
@@ -70,7 +78,7 @@ class CircuitBreaker:
             raise late
         is_trial = self._admit(deadline)
         self._under_way.add(deadline)
-        if self._is_open() and not is_trial:
+        if self._is_closed or (self._is_open() and not is_trial):
             deadline.abort()  # the outage was recognised in this moment, without this call in the list
         try:
             session_id = self._create(deadline)
@@ -79,7 +87,7 @@ class CircuitBreaker:
                 if is_trial:
                     self._outage.give_up_trial()
             elif deadline.is_aborted:
-                raise self._refusal() from None
+                raise (self._ended() or self._refusal()) from None
             elif is_late and not is_trial and isinstance(error, APITimeoutError):
                 self._report_late(error)
             else:
@@ -91,8 +99,22 @@ class CircuitBreaker:
             self._succeeded(is_trial=is_trial)
         return session_id
 
+    def close(self) -> None:
+        """Give up the creations under way, and create no more."""
+        self._is_closed = True
+        for deadline in self._under_way.copy():
+            deadline.abort()
+
+    def _end_with_process(self) -> None:
+        self._is_process_ending = True
+        for deadline in self._under_way.copy():
+            if deadline.is_of_worker:
+                deadline.abort()
+
     def refusal(self) -> APIConnectionError | None:
         """Return the error that :meth:`create` would raise without trying, ``None`` if it would try."""
+        if self._is_closed:
+            return self._report_closed()
         if self._is_open() and self._outage.is_cooling_off():
             return self._refusal()
         return None
@@ -120,6 +142,20 @@ class CircuitBreaker:
             f"not tried, as the sessions API failed {self._failures} times in a row, the last time with:"
             f" {self._last_error}"
         )
+
+    def _ended(self) -> APIConnectionError | None:
+        """Return the error of a creation that was given up at the end, ``None`` if this is not the end."""
+        if self._is_closed:
+            return APIConnectionError("no session was created, as its manager is closed")
+        if self._is_process_ending:
+            return APIConnectionError("no session was created, as the process is ending")
+        return None
+
+    def _report_closed(self) -> APIConnectionError:
+        """Say, once, that an ID was read too late, which is no failure of the API; return the error."""
+        if self._said_closed.is_first():
+            self._reports.add(logging.WARNING, "a session ID was read, but its manager is closed (said once)")
+        return APIConnectionError("no session is created, as its manager is closed")
 
     def _report_late(self, error: Exception) -> None:
         """Say, once, that creations did not come to their turn in time, which is no failure of the API."""

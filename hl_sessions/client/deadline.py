@@ -33,6 +33,8 @@ class Deadline:
         self._end = time.monotonic() + self._seconds
         self._connect_limit = seconds if connect is None else connect
         self._rest = rest
+        #: Whether it is spent in a worker thread, for tasks of an event loop that ends with the process.
+        self.is_of_worker = False
         self.is_aborted = False
         self._wake: Callable[[], object] | None = None
 

@@ -310,6 +310,7 @@ class Session:
         if refusal is not None:  # no thread is needed, which would have to be free
             self._settle(creation, refusal)
             return
+        creation.deadline.is_of_worker = True
         try:
             self.manager.workers.submit(functools.partial(self._carry_out, creation, is_of_reader=False))
         except RuntimeError as error:  # the interpreter is shutting down
