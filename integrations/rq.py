@@ -45,6 +45,18 @@ class SessionJob(Job):
 
     manager: ClassVar[SessionManager | None] = None
 
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What the application, and the session, keep with the job; assigning to it keeps the session."""
+        return self._meta
+
+    @meta.setter
+    def meta(self, meta: dict[str, Any]) -> None:
+        carried_along = getattr(self, "_meta", {}).get(CARRIED)
+        if carried_along is not None:
+            meta.setdefault(CARRIED, carried_along)
+        self._meta = meta
+
     @classmethod
     def create(cls, *args: Any, **kwargs: Any) -> Job:
         """Create a job with the session of the caller."""

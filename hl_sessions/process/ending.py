@@ -30,8 +30,8 @@ def _end_all() -> None:
 
 
 # Functions of atexit come too late: before them the interpreter waits for the threads of all executors. What
-# is registered here comes before that, the last one first. The function is in no documentation: without it the
-# process waits for what is under way.
+# is registered here comes before that, the last one first. No documentation names the function: without it
+# the process waits for what is under way.
 _register = getattr(threading, "_register_atexit", None)
 if _register is not None:
     _register(_end_all)

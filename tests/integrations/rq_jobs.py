@@ -46,6 +46,14 @@ def fail(times: int) -> list[str]:
     return noted
 
 
+def fail_with_meta_of_its_own() -> list[str]:
+    """Replace what is kept with the job, and fail once."""
+    job = current_job()
+    job.meta = {"progress": 50}
+    job.save_meta()  # type: ignore[no-untyped-call]
+    return fail(1)
+
+
 def retry() -> Any:
     """Ask for another attempt, in a scope of its own."""
     noted = note_here()

@@ -111,6 +111,15 @@ def test_retries_have_the_session_of_the_first_attempt(queue: Queue, manager: Se
     ]
 
 
+def test_a_job_that_assigns_its_meta_keeps_the_session(queue: Queue, manager: SessionManager) -> None:
+    """Also for its retry; what it keeps there itself stays, too."""
+    with manager.session() as session:
+        job = queue.enqueue("rq_jobs.fail_with_meta_of_its_own", retry=Retry(max=1))
+    wait_until(lambda: job.get_status() == JobStatus.FINISHED)
+    assert job.return_value(refresh=True) == [session.id] * 2
+    assert job.get_meta()["progress"] == 50
+
+
 def test_dependent_jobs_have_the_session_of_whoever_enqueued_them(
     queue: Queue, manager: SessionManager
 ) -> None:
