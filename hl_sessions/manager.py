@@ -81,6 +81,11 @@ class SessionManager:
             raise ConfigurationError(f"store={store!r} must be a store of hl_sessions.stores")
         if idle_timeout is not None:
             idle_timeout = checked_seconds("idle_timeout", idle_timeout)
+            if store is not None and idle_timeout > store.forget_after:
+                raise ConfigurationError(
+                    f"idle_timeout={idle_timeout!r} is longer than the store keeps a conversation that nobody"
+                    f" uses: give it a forget_after of as many seconds, not {store.forget_after!r}"
+                )
         prefetch = checked_count("prefetch", prefetch)
         self._owns_client = client is None
         if client is None:

@@ -17,6 +17,7 @@ import time
 from typing import TYPE_CHECKING
 
 from hl_sessions.stores import Conversation
+from hl_sessions.stores.base import LONGEST_LEASE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +29,7 @@ __all__ = ["StoreConformance"]
 PATIENCE = 60.0  # seconds until what has to happen counts as not happening, on a busy machine too
 MOMENT = 0.5  # seconds that pass in a test, where time has to
 LONG = 3600.0  # seconds that do not
+LEASE = LONGEST_LEASE  # seconds
 THREADS = 16
 # What a store must take literally: for a path, a pattern, a statement, or not ASCII at all.
 KEYS = (
@@ -60,7 +62,7 @@ class StoreConformance:
     def create(self, store: ConversationStore, key: str, session_id: str) -> Conversation | None:
         """Start a conversation, as the creator of its session does."""
         claimant = f"the creator of {session_id}"
-        assert store.claim(key, claimant, lease=LONG, max_idle=None)
+        assert store.claim(key, claimant, lease=LEASE, max_idle=None)
         return store.save(key, claimant, session_id)
 
     def test_nothing_is_kept_at_first(self, store: ConversationStore) -> None:
@@ -78,7 +80,7 @@ class StoreConformance:
         assert self.create(store, "chat", "sesh_1") == Conversation("sesh_1", None)
         for max_idle in (None, LONG):
             assert store.get("chat", max_idle=max_idle) == Conversation("sesh_1", None)
-            assert not store.claim("chat", "another", lease=LONG, max_idle=max_idle)
+            assert not store.claim("chat", "another", lease=LEASE, max_idle=max_idle)
         assert store.save("chat", "another", "sesh_2") is None
         assert store.get("chat", max_idle=None) == Conversation("sesh_1", None)
 
@@ -94,12 +96,12 @@ class StoreConformance:
 
     def test_one_claim_at_a_time(self, store: ConversationStore) -> None:
         """While one creates nobody else does; only who has the claim can end it."""
-        assert store.claim("chat", "first", lease=LONG, max_idle=None)
-        assert not store.claim("chat", "second", lease=LONG, max_idle=None)
+        assert store.claim("chat", "first", lease=LEASE, max_idle=None)
+        assert not store.claim("chat", "second", lease=LEASE, max_idle=None)
         store.release("chat", "second")
-        assert not store.claim("chat", "second", lease=LONG, max_idle=None)
+        assert not store.claim("chat", "second", lease=LEASE, max_idle=None)
         store.release("chat", "first")
-        assert store.claim("chat", "second", lease=LONG, max_idle=None)
+        assert store.claim("chat", "second", lease=LEASE, max_idle=None)
         assert store.save("chat", "first", "sesh_1") is None
         assert store.save("chat", "second", "sesh_2") == Conversation("sesh_2", None)
 
@@ -110,7 +112,7 @@ class StoreConformance:
 
         def claim(number: int) -> None:
             start.wait(PATIENCE)
-            has_claim.append(store.claim("chat", str(number), lease=LONG, max_idle=None))
+            has_claim.append(store.claim("chat", str(number), lease=LEASE, max_idle=None))
 
         threads = [threading.Thread(target=claim, args=(number,)) for number in range(THREADS)]
         for thread in threads:
@@ -122,7 +124,7 @@ class StoreConformance:
     def test_a_dead_creator_is_replaced(self, store: ConversationStore) -> None:
         """When a lease is over another takes over, and the first comes too late."""
         assert store.claim("chat", "dead", lease=MOMENT, max_idle=None)
-        _eventually(lambda: store.claim("chat", "second", lease=LONG, max_idle=None))
+        _eventually(lambda: store.claim("chat", "second", lease=LEASE, max_idle=None))
         assert store.save("chat", "dead", "sesh_1") is None
         store.release("chat", "dead")
         assert store.save("chat", "second", "sesh_2") == Conversation("sesh_2", None)
@@ -132,9 +134,9 @@ class StoreConformance:
         self.create(store, "chat", "sesh_1")
         time.sleep(1.5 * MOMENT)
         assert store.get("chat", max_idle=None) == Conversation("sesh_1", None)
-        assert not store.claim("chat", "second", lease=LONG, max_idle=LONG)
+        assert not store.claim("chat", "second", lease=LEASE, max_idle=LONG)
         assert store.get("chat", max_idle=MOMENT) is None
-        assert store.claim("chat", "second", lease=LONG, max_idle=MOMENT)
+        assert store.claim("chat", "second", lease=LEASE, max_idle=MOMENT)
         assert store.save("chat", "second", "sesh_2") == Conversation("sesh_2", "sesh_1")
         assert store.get("chat", max_idle=LONG) == Conversation("sesh_2", "sesh_1")
 
@@ -155,9 +157,9 @@ class StoreConformance:
     def test_a_claim_can_be_renewed(self, store: ConversationStore) -> None:
         """Its claimant claims again, which is no second claim, and keeps others out for longer."""
         assert store.claim("chat", "first", lease=MOMENT, max_idle=None)
-        assert store.claim("chat", "first", lease=LONG, max_idle=None)
+        assert store.claim("chat", "first", lease=LEASE, max_idle=None)
         time.sleep(1.5 * MOMENT)
-        assert not store.claim("chat", "second", lease=LONG, max_idle=None)
+        assert not store.claim("chat", "second", lease=LEASE, max_idle=None)
         assert store.save("chat", "first", "sesh_1") == Conversation("sesh_1", None)
 
     def test_an_ended_conversation_is_over(self, store: ConversationStore) -> None:
@@ -175,10 +177,42 @@ class StoreConformance:
 
     def test_an_end_voids_a_claim(self, store: ConversationStore) -> None:
         """Who was creating the session of a conversation that was ended does not bring it back."""
-        assert store.claim("chat", "first", lease=LONG, max_idle=None)
+        assert store.claim("chat", "first", lease=LEASE, max_idle=None)
         store.end("chat")
         assert store.save("chat", "first", "sesh_1") is None
         assert self.create(store, "chat", "sesh_2") == Conversation("sesh_2", None)
+
+    def test_a_conversation_can_be_forgotten(self, store: ConversationStore) -> None:
+        """Nothing is left of it: neither the session before, nor a claim."""
+        self.create(store, "chat", "sesh_1")
+        self.create(store, "other", "sesh_2")
+        store.forget("chat")
+        assert store.get("chat", max_idle=None) is None
+        assert store.claim("chat", "first", lease=LEASE, max_idle=None)
+        store.forget("chat")
+        assert store.save("chat", "first", "sesh_3") is None
+        assert self.create(store, "chat", "sesh_4") == Conversation("sesh_4", None)
+        store.end("chat")
+        store.forget("chat")
+        assert self.create(store, "chat", "sesh_5") == Conversation("sesh_5", None)
+        store.forget("never")
+        assert store.get("other", max_idle=None) == Conversation("sesh_2", None)
+
+    def test_what_is_not_used_is_forgotten(self, store: ConversationStore) -> None:
+        """After a time, which a use begins anew, whether or not idle time is asked for."""
+        store.forget_after = 3 * MOMENT
+        self.create(store, "old", "sesh_1")
+        self.create(store, "used", "sesh_2")
+        self.create(store, "ended", "sesh_3")
+        store.end("ended")
+        for _ in range(4):
+            time.sleep(MOMENT)
+            assert store.get("used", max_idle=None) == Conversation("sesh_2", None)
+        assert store.get("old", max_idle=None) is None
+        assert self.create(store, "old", "sesh_4") in {
+            Conversation("sesh_4", None),
+            Conversation("sesh_4", "sesh_1"),  # which a store may still know
+        }
 
     def test_namespaces_are_apart(self, store: ConversationStore) -> None:
         """Conversations with other APIs have other keys, none of which can be mistaken for another."""

@@ -94,6 +94,7 @@ class Keeper:
         self._untold_ends: OrderedDict[str, None] = OrderedDict()  # as the store was down
         self._is_keeping = False  # whether a thread tells the store what is in use
         self._is_closed = threading.Event()
+        self._has_lost_ends = False
         self._has_warned = False  # of waiting in vain, since it last was not in vain
         # When conversations were ended, for the scopes that are inside of one meanwhile.
         self._ended: OrderedDict[str, float] = OrderedDict()
@@ -181,6 +182,7 @@ class Keeper:
             self._untold_ends[key] = None
             if len(self._untold_ends) > MAX_ENDED:
                 self._untold_ends.popitem(last=False)
+                self._warn_of_lost_ends()
         if self._rest.is_over():  # else whoever uses the conversation next tells it first
             self._tell(key, lambda: self._tell_end(key))
 
@@ -372,6 +374,16 @@ class Keeper:
         # Never where another thread waits: see Reports.
         with creating():
             self._reports.emit()
+
+    def _warn_of_lost_ends(self) -> None:
+        if not self._has_lost_ends:
+            self._has_lost_ends = True
+            self._reports.add(
+                logging.WARNING,
+                "more than %d conversations were ended while the store fails: those ended first may go on"
+                " when it is back (said once)",
+                MAX_ENDED,
+            )
 
     def _warn_once(self, message: str, *arguments: object) -> None:
         if not self._has_warned:

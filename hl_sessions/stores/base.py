@@ -8,11 +8,26 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from hl_sessions.errors import ConfigurationError
+from hl_sessions.process.checks import checked_seconds
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Conversation", "ConversationStore"]
+__all__ = [
+    "FORGET_AFTER",
+    "FORGOTTEN_AT_ONCE",
+    "LONGEST_CLAIM",
+    "LONGEST_LEASE",
+    "USES_COUNTED",
+    "Conversation",
+    "ConversationStore",
+]
+
+FORGET_AFTER = 90 * 24 * 3600.0  # seconds
+LONGEST_LEASE = 60.0  # seconds
+LONGEST_CLAIM = 2 * LONGEST_LEASE  # seconds that a claim may still be valid, by clocks that nearly agree
+FORGOTTEN_AT_ONCE = 10  # conversations that a claim forgets on the way at the most
+USES_COUNTED = 10  # of a conversation in the time until it is forgotten, at the least
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9._:-]{0,64}", re.ASCII)
 
@@ -48,9 +63,15 @@ class ConversationStore(ABC):
         namespace: keeps the conversations of applications apart that share a store: up to 64 letters, digits
             and ``. _ : -``.
         hash_keys: give the store the SHA-256 hash of a key, where keys are personal.
+        forget_after: seconds since its last use after which a conversation is forgotten, as if it had never
+            been; uses count to a tenth of that. Default: 90 days.
 
     Raises:
-        ConfigurationError: ``namespace`` is not such a string, or ``hash_keys`` not a bool.
+        ConfigurationError: ``namespace`` is not such a string, ``hash_keys`` not a bool, or ``forget_after``
+            not a positive number.
+
+    Attributes:
+        forget_after: as given.
     """
 
     #: Whether a method may have to wait, for a disk or a network: then it is not called on an event loop.
@@ -59,13 +80,18 @@ class ConversationStore(ABC):
     _namespace: str = ""
     _hash_keys: bool = False
 
-    def __init__(self, *, namespace: str = "", hash_keys: bool = False) -> None:
+    forget_after: float = FORGET_AFTER
+
+    def __init__(
+        self, *, namespace: str = "", hash_keys: bool = False, forget_after: float = FORGET_AFTER
+    ) -> None:
         if not isinstance(namespace, str) or not _NAMESPACE.fullmatch(namespace):
             raise ConfigurationError(
                 f"namespace={namespace!r} must be a str of at most 64 letters, digits and . _ : -"
             )
         if not isinstance(hash_keys, bool):
             raise ConfigurationError(f"hash_keys={hash_keys!r} must be True or False")
+        self.forget_after = checked_seconds("forget_after", forget_after)
         self._namespace = namespace
         self._hash_keys = hash_keys
 
@@ -95,7 +121,8 @@ class ConversationStore(ABC):
         Args:
             key: the conversation.
             claimant: a string that no other claim has.
-            lease: seconds after which the claim is void.
+            lease: seconds after which the claim is void, at most :data:`LONGEST_LEASE`. So is a claim that
+                would be valid for far longer: it was made by a clock that was ahead.
             max_idle: as for :meth:`get`.
 
         Returns:
@@ -122,6 +149,10 @@ class ConversationStore(ABC):
     @abstractmethod
     def end(self, key: str) -> None:
         """End a conversation, and every claim to create its session; the next one knows what it was."""
+
+    @abstractmethod
+    def forget(self, key: str) -> None:
+        """Forget a conversation, its sessions and every claim, as if it had never been."""
 
     def __enter__(self) -> Self:
         return self

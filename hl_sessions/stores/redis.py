@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.process.reentry import mute_while_creating
-from hl_sessions.stores.base import Conversation, ConversationStore
+from hl_sessions.stores.base import (
+    FORGET_AFTER,
+    LONGEST_CLAIM,
+    USES_COUNTED,
+    Conversation,
+    ConversationStore,
+)
 
 try:
     import redis
@@ -40,7 +47,7 @@ _PREFIX = "hl-sessions:"
 
 # A conversation is one string, which a plain GET gives, of six words: session, previous session, last use,
 # "ended", claimant, end of the lease; times in seconds, "-" for nothing. Each script has one key, so that
-# a cluster knows where to run it.
+# a cluster knows where to run it. Its last argument is after how many milliseconds the string is dropped.
 _WORDS = 6
 _NOTHING = b"-"
 _BEGIN = """
@@ -67,7 +74,7 @@ local function keep()
     local claim = {entry.ended or '-', entry.claimant or '-', lease}
     local words = table.concat(sessions, ' ') .. ' ' .. table.concat(claim, ' ')
     if entry.session then
-        redis.call('SET', KEYS[1], words)
+        redis.call('SET', KEYS[1], words, 'PX', ARGV[#ARGV])
     elseif entry.claimant then
         redis.call('SET', KEYS[1], words, 'EX', math.ceil(entry.lease - now) + 60)
     else
@@ -87,7 +94,8 @@ return kept
 _CLAIM = (
     _BEGIN
     + """
-local is_claimed = entry.claimant and entry.claimant ~= ARGV[1] and now < entry.lease
+local is_valid = entry.claimant and now < entry.lease and entry.lease <= now + tonumber(ARGV[4])
+local is_claimed = is_valid and entry.claimant ~= ARGV[1]
 if is_going_on(ARGV[3]) or is_claimed then return 0 end
 entry.claimant, entry.lease = ARGV[1], now + ARGV[2]
 keep()
@@ -124,7 +132,7 @@ end
 _END = (
     _BEGIN
     + """
-entry.claimant, entry.lease, entry.ended = nil, nil, 'ended'
+entry.claimant, entry.lease, entry.ended, entry.used = nil, nil, 'ended', now
 keep()
 """
 )
@@ -133,8 +141,7 @@ keep()
 class RedisStore(ConversationStore):
     """Keeps conversations in Redis or Valkey, for all processes of many machines.
 
-    The clock is the server's. A conversation is kept until the server drops it: give the database a
-    ``maxmemory-policy`` where it may grow too large.
+    The clock is the server's, which drops what is to be forgotten by itself.
 
     Args:
         url: of the database, like ``redis://:password@host:6379/0``, with any option of redis-py as a query;
@@ -143,6 +150,7 @@ class RedisStore(ConversationStore):
             server that does not answer.
         namespace: keeps the conversations of applications apart that share the database.
         hash_keys: give the database the SHA-256 hash of a key only.
+        forget_after: seconds since its last use after which a conversation is forgotten. Default: 90 days.
 
     Raises:
         ConfigurationError: a setting is wrong.
@@ -154,8 +162,9 @@ class RedisStore(ConversationStore):
         *,
         namespace: str = "",
         hash_keys: bool = False,
+        forget_after: float = FORGET_AFTER,
     ) -> None:
-        super().__init__(namespace=namespace, hash_keys=hash_keys)
+        super().__init__(namespace=namespace, hash_keys=hash_keys, forget_after=forget_after)
         self._owns_client = isinstance(url, str)
         # Any: redis-py's types speak of asynchronous clients, too.
         self._client: Any = _client(url) if isinstance(url, str) else url
@@ -174,29 +183,36 @@ class RedisStore(ConversationStore):
         return cast("Script", self._client.register_script(text))
 
     def get(self, key: str, *, max_idle: float | None) -> Conversation | None:  # noqa: D102 - the contract's
-        name = _PREFIX + key
-        if max_idle is None:
-            return _conversation(self._client.execute_command("GET", name))
-        return _conversation(self._get(keys=[name], args=[max_idle]))
+        if max_idle is not None:
+            return _conversation(self._run(self._get, key, max_idle))
+        kept = self._client.execute_command("GET", _PREFIX + key)
+        conversation = _conversation(kept)
+        if conversation is not None and time.time() - _last_use(kept) > self.forget_after / USES_COUNTED:
+            self.touch(key, conversation.session_id)
+        return conversation
 
     def claim(self, key: str, claimant: str, *, lease: float, max_idle: float | None) -> bool:  # noqa: D102
-        return bool(
-            self._claim(
-                keys=[_PREFIX + key], args=[quote(claimant), lease, "" if max_idle is None else max_idle]
-            )
-        )
+        idle = "" if max_idle is None else max_idle
+        return bool(self._run(self._claim, key, quote(claimant), lease, idle, LONGEST_CLAIM))
 
     def save(self, key: str, claimant: str, session_id: str) -> Conversation | None:  # noqa: D102
-        return _conversation(self._save(keys=[_PREFIX + key], args=[quote(claimant), session_id]))
+        return _conversation(self._run(self._save, key, quote(claimant), session_id))
 
     def release(self, key: str, claimant: str) -> None:  # noqa: D102
-        self._release(keys=[_PREFIX + key], args=[quote(claimant)])
+        self._run(self._release, key, quote(claimant))
 
     def touch(self, key: str, session_id: str) -> None:  # noqa: D102
-        self._touch(keys=[_PREFIX + key], args=[session_id])
+        self._run(self._touch, key, session_id)
 
     def end(self, key: str) -> None:  # noqa: D102
-        self._end(keys=[_PREFIX + key])
+        self._run(self._end, key)
+
+    def forget(self, key: str) -> None:  # noqa: D102
+        self._client.delete(_PREFIX + key)
+
+    def _run(self, script: Script, key: str, *arguments: str | float) -> Any:
+        milliseconds = max(1, round(self.forget_after * 1000))
+        return script(keys=[_PREFIX + key], args=[*arguments, milliseconds])
 
     def close(self) -> None:
         """Close the connections, unless the client was given; a later call opens new ones."""
@@ -236,6 +252,10 @@ def _check_time_limits(client: redis.Redis | redis.RedisCluster) -> None:
                 f"url: the {type(client).__name__} client has {limit}=None, so that a server that does not"
                 " answer would stop the application; give it socket_timeout=1, socket_connect_timeout=1"
             )
+
+
+def _last_use(kept: bytes | str) -> float:
+    return float(kept.split()[2])
 
 
 def _conversation(kept: bytes | str | None) -> Conversation | None:

@@ -10,12 +10,19 @@ from collections import deque
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.process.fork import prepare_for_fork, renew_after_fork
 from hl_sessions.process.sqlite_locks import while_locked
-from hl_sessions.stores.base import Conversation, ConversationStore
+from hl_sessions.stores.base import (
+    FORGET_AFTER,
+    FORGOTTEN_AT_ONCE,
+    LONGEST_CLAIM,
+    USES_COUNTED,
+    Conversation,
+    ConversationStore,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,14 +43,26 @@ CREATE TABLE IF NOT EXISTS conversations (
     claim_ends REAL
 ) WITHOUT ROWID
 """
-_IS_GOING_ON = "session_id IS NOT NULL AND NOT ended AND (:max_idle IS NULL OR :now - last_use <= :max_idle)"
-_GET = f"SELECT session_id, previous_id FROM conversations WHERE key = :key AND {_IS_GOING_ON}"  # noqa: S608 - no value in it
-_IS_CLAIMED = "SELECT 1 FROM conversations WHERE key = :key AND claimant != :claimant AND claim_ends > :now"
+_INDEX = "CREATE INDEX IF NOT EXISTS conversations_by_last_use ON conversations (last_use)"
+_IS_GOING_ON = (
+    "session_id IS NOT NULL AND NOT ended AND :now - last_use <= coalesce(:max_idle, :forget_after)"
+)
+# A clock that was ahead has left claims that would be valid for long.
+_IS_VALID = "claim_ends > :now AND claim_ends <= :now + :longest_claim"
+_GET = f"SELECT session_id, previous_id, last_use FROM conversations WHERE key = :key AND {_IS_GOING_ON}"  # noqa: S608 - no value in it
+_IS_CLAIMED = f"SELECT 1 FROM conversations WHERE key = :key AND claimant != :claimant AND {_IS_VALID}"  # noqa: S608 - as above
 _CLAIM = f"""
-INSERT INTO conversations (key, claimant, claim_ends) VALUES (:key, :claimant, :now + :lease)
+INSERT INTO conversations (key, claimant, claim_ends, last_use) VALUES (:key, :claimant, :now + :lease, :now)
 ON CONFLICT (key) DO UPDATE SET claimant = excluded.claimant, claim_ends = excluded.claim_ends
-WHERE NOT ({_IS_GOING_ON}) AND (claimant IS NULL OR claimant = :claimant OR claim_ends <= :now)
+WHERE NOT ({_IS_GOING_ON}) AND (claimant IS NULL OR claimant = :claimant OR NOT ({_IS_VALID}))
 """  # noqa: S608 - as above
+_FORGET_OLD = f"""
+DELETE FROM conversations WHERE key IN (
+    SELECT key FROM conversations
+    WHERE last_use < :now - :forget_after AND (claimant IS NULL OR NOT ({_IS_VALID})) LIMIT :forgotten_at_once
+)
+"""  # noqa: S608 - as above
+_FORGET = "DELETE FROM conversations WHERE key = :key"
 _SAVE = """
 UPDATE conversations SET previous_id = session_id, session_id = :session_id, last_use = :now, ended = 0,
     claimant = NULL, claim_ends = NULL
@@ -55,7 +74,9 @@ _RELEASE = (
 _TOUCH = (
     "UPDATE conversations SET last_use = :now WHERE key = :key AND session_id = :session_id AND NOT ended"
 )
-_END = "UPDATE conversations SET ended = 1, claimant = NULL, claim_ends = NULL WHERE key = :key"
+_END = (
+    "UPDATE conversations SET ended = 1, claimant = NULL, claim_ends = NULL, last_use = :now WHERE key = :key"
+)
 
 
 class SQLiteStore(ConversationStore):
@@ -69,13 +90,21 @@ class SQLiteStore(ConversationStore):
         path: of the file; its folder must exist.
         namespace: keeps the conversations of applications apart that share the file.
         hash_keys: keep the SHA-256 hash of a key only.
+        forget_after: seconds since its last use after which a conversation is forgotten. Default: 90 days.
 
     Raises:
         ConfigurationError: a setting is wrong.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, namespace: str = "", hash_keys: bool = False) -> None:
-        super().__init__(namespace=namespace, hash_keys=hash_keys)
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        namespace: str = "",
+        hash_keys: bool = False,
+        forget_after: float = FORGET_AFTER,
+    ) -> None:
+        super().__init__(namespace=namespace, hash_keys=hash_keys, forget_after=forget_after)
         if not isinstance(path, (str, os.PathLike)):
             raise ConfigurationError(f"path must be a str or a Path, not {type(path).__name__}")
         if str(path) in {"", ":memory:"} or "\0" in str(path):
@@ -117,32 +146,37 @@ class SQLiteStore(ConversationStore):
 
     def get(self, key: str, *, max_idle: float | None) -> Conversation | None:  # noqa: D102 - the contract's
         with self._connection() as connection:
-            parameters = {"key": key, "max_idle": max_idle, "now": time.time()}
+            parameters = self._parameters(key=key, max_idle=max_idle)
             row = connection.execute(_GET, parameters).fetchone()
-            if row is not None and max_idle is not None:
-                connection.execute(_TOUCH, {**parameters, "session_id": row[0]})
-        return row and Conversation(*row)
+            if row is None:
+                return None
+            session_id, previous_id, last_use = row
+            is_counted = max_idle is not None
+            if is_counted or parameters["now"] - last_use > self.forget_after / USES_COUNTED:
+                connection.execute(_TOUCH, {**parameters, "session_id": session_id})
+        return Conversation(session_id, previous_id)
 
     def claim(self, key: str, claimant: str, *, lease: float, max_idle: float | None) -> bool:  # noqa: D102
+        parameters = self._parameters(key=key, claimant=claimant, lease=lease, max_idle=max_idle)
         with self._connection() as connection:
             # A look first: those who wait for a creation ask often, and only one at a time can write.
-            if connection.execute(
-                _IS_CLAIMED, {"key": key, "claimant": claimant, "now": time.time()}
-            ).fetchone():
+            if connection.execute(_IS_CLAIMED, parameters).fetchone():
                 return False
-        return self._changes(_CLAIM, key=key, claimant=claimant, lease=lease, max_idle=max_idle)
+            is_claimed = connection.execute(_CLAIM, parameters).rowcount > 0
+            if is_claimed:
+                connection.execute(_FORGET_OLD, parameters)
+        return is_claimed
 
     def save(self, key: str, claimant: str, session_id: str) -> Conversation | None:  # noqa: D102
-        parameters = {"key": key, "claimant": claimant, "session_id": session_id, "now": time.time()}
+        parameters = self._parameters(key=key, claimant=claimant, session_id=session_id, max_idle=None)
         with self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
             if not connection.execute(_SAVE, parameters).rowcount:
                 connection.execute("ROLLBACK")
                 return None
-            parameters["max_idle"] = None
-            row = connection.execute(_GET, parameters).fetchone()
+            kept, previous_id, _ = connection.execute(_GET, parameters).fetchone()
             connection.execute("COMMIT")
-        return Conversation(*row)
+        return Conversation(kept, previous_id)
 
     def release(self, key: str, claimant: str) -> None:  # noqa: D102
         self._changes(_RELEASE, key=key, claimant=claimant)
@@ -153,6 +187,9 @@ class SQLiteStore(ConversationStore):
     def end(self, key: str) -> None:  # noqa: D102
         self._changes(_END, key=key)
 
+    def forget(self, key: str) -> None:  # noqa: D102
+        self._changes(_FORGET, key=key)
+
     def close(self) -> None:
         """Close the connections; a later call opens new ones."""
         while self._connections:
@@ -161,7 +198,16 @@ class SQLiteStore(ConversationStore):
 
     def _changes(self, statement: str, **parameters: object) -> bool:
         with self._connection() as connection:
-            return connection.execute(statement, {**parameters, "now": time.time()}).rowcount > 0
+            return connection.execute(statement, self._parameters(**parameters)).rowcount > 0
+
+    def _parameters(self, **parameters: Any) -> dict[str, Any]:
+        return {
+            "now": time.time(),
+            "forget_after": self.forget_after,
+            "longest_claim": LONGEST_CLAIM,
+            "forgotten_at_once": FORGOTTEN_AT_ONCE,
+            **parameters,
+        }
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -203,6 +249,6 @@ class SQLiteStore(ConversationStore):
         return connection
 
     def _set_up(self, connection: sqlite3.Connection) -> None:
-        for statement in ("PRAGMA journal_mode = WAL", _TABLE):
+        for statement in ("PRAGMA journal_mode = WAL", _TABLE, _INDEX):
             while_locked(partial(connection.execute, statement), BUSY_TIMEOUT)
         self._is_set_up = True

@@ -18,6 +18,7 @@ from hl_sessions import SessionManager, acurrent_session_id, current_session_id,
 from hl_sessions.availability.outage import CALM, FIRST_COOL_OFF
 from hl_sessions.process.worker_threads import MAX_WORKERS
 from hl_sessions.stores import Conversation, ConversationStore, MemoryStore
+from hl_sessions.stores.base import FORGET_AFTER
 from tests.sessions_api import Gate, SessionsAPI, create_sessions, fail
 from tests.waiting import PATIENCE, StillClock, in_threads, wait_until, waiting_threads
 
@@ -79,6 +80,9 @@ class OutsideStore(ConversationStore):
 
     def end(self, key: str) -> None:
         self._do("end", key)
+
+    def forget(self, key: str) -> None:
+        self._do("forget", key)
 
 
 def read(manager: SessionManager, key: str) -> str:
@@ -316,11 +320,14 @@ class TestIdleTimeout:
         assert read(manager, "a") == second
 
     def test_never(self, make_manager: Managers, clock: StillClock) -> None:
-        """Without a time-out it is never over."""
+        """Without a time-out it is never over, as long as it is used now and then."""
         manager = make_manager()
         first = read(manager, "a")
-        clock.offset += 1e9
-        assert read(manager, "a") == first
+        for _ in range(10):
+            clock.offset += 0.9 * FORGET_AFTER
+            assert read(manager, "a") == first
+        clock.offset += 1.1 * FORGET_AFTER
+        assert read(manager, "a") != first
 
     def test_late_read(self, manager: SessionManager, clock: StillClock) -> None:
         """What counts is when a scope was entered, however late it reads."""

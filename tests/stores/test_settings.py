@@ -11,6 +11,7 @@ import redis
 from hl_sessions import ConfigurationError, SessionManager
 from hl_sessions.stores import ConversationStore, MemoryStore, RedisStore, SQLiteStore
 from tests.sessions_api import SessionsAPI
+from tests.waiting import wait_until
 
 PASSWORD = "pass-word-1234"
 
@@ -28,6 +29,13 @@ redis_store: Any = RedisStore
         (lambda: memory_store(namespace="n" * 65), "namespace="),
         (lambda: memory_store(namespace=7), "namespace=7"),
         (lambda: memory_store(hash_keys="yes"), "hash_keys='yes'"),
+        (lambda: memory_store(forget_after=0), "forget_after=0 must be a positive"),
+        (lambda: sqlite_store("a.db", forget_after="90 days"), "forget_after='90 days'"),
+        (lambda: redis_store("redis://localhost:6379/0", forget_after=-1), "forget_after=-1"),
+        (
+            lambda: SessionManager(store=MemoryStore(forget_after=60), idle_timeout=61),
+            "idle_timeout=61.0 is longer than the store keeps",
+        ),
         (lambda: sqlite_store(7), "path must be a str or a Path, not int"),
         (lambda: sqlite_store(""), "path=''"),
         (lambda: sqlite_store(":memory:"), "MemoryStore"),
@@ -100,6 +108,40 @@ def test_what_is_kept(
     assert str(second) in kept
     assert "5555555" in kept
     assert "6666666" not in kept
+
+
+@pytest.mark.parametrize("store", ["sqlite", "valkey"], indirect=True)
+def test_what_nobody_uses_is_not_kept(store: ConversationStore) -> None:
+    """The conversations that a service has had do not pile up, however they ended."""
+    store.forget_after = 0.05
+    for number in range(301):
+        key = f"chat {number}"
+        assert store.claim(key, "one", lease=5, max_idle=None)
+        if number % 3:
+            assert store.save(key, "one", f"sesh_{number}")
+        else:
+            store.release(key, "one")
+        if number % 3 == 1:
+            store.end(key)
+
+    def kept() -> int:
+        assert store.claim("another", "one", lease=5, max_idle=None)
+        store.release("another", "one")
+        return len(keys_in(store))
+
+    wait_until(lambda: kept() <= 1)
+
+
+@pytest.mark.parametrize("ahead", [130, 3600])
+def test_a_claim_of_a_clock_that_was_ahead_is_void(tmp_path: Path, ahead: float) -> None:
+    """It would keep its conversation from everybody until the clocks agree."""
+    store = SQLiteStore(tmp_path / "conversations.db")
+    assert store.claim("chat", "ahead", lease=5, max_idle=None)
+    with sqlite3.connect(store._path) as connection:
+        connection.execute("UPDATE conversations SET claim_ends = claim_ends + ?", [ahead])
+    connection.close()
+    assert store.claim("chat", "another", lease=5, max_idle=None)
+    store.close()
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "valkey"])
