@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import requests
+import urllib3
 
 from hl_sessions.client.answers import is_success
 from hl_sessions.client.connections import DeadlineAdapter
@@ -15,6 +16,7 @@ from hl_sessions.errors import (
     APIConnectionError,
     APIStatusError,
     APITimeoutError,
+    ConfigurationError,
     HLSessionsError,
     InvalidResponseError,
 )
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Transport"]
 
 MAX_BODY = 1 << 20  # bytes
+FIRST_PATCH_OF_URLLIB3_FUTURE = 900  # its versions are 2.25.904 and the like
 
 
 class Transport:
@@ -39,9 +42,13 @@ class Transport:
         headers: what each request has.
         api_key: the key among them, which no error shows; ``None``: there is none.
         retries: how many more attempts follow a failed one.
+
+    Raises:
+        ConfigurationError: another library stands in the place of urllib3.
     """
 
     def __init__(self, base_url: str, headers: Mapping[str, str], api_key: str | None, retries: int) -> None:
+        _check_urllib3()
         self._base_url = base_url
         self._headers = headers
         self._retries = retries
@@ -151,3 +158,16 @@ class Transport:
         finally:
             answer.close()
         raise failure
+
+
+def _check_urllib3() -> None:
+    # niquests brings another library along, which writes itself over the package urllib3. With niquests 3.21.2
+    # a time limit of one second took more than forty.
+    version = urllib3.__version__  # type: ignore[attr-defined]
+    patch = version.rpartition(".")[2]
+    if patch.isdecimal() and int(patch) >= FIRST_PATCH_OF_URLLIB3_FUTURE:
+        raise ConfigurationError(
+            f"urllib3 {version} is urllib3-future, which niquests puts in the place of urllib3: the time"
+            " limits of this client do not hold on it. Install niquests with URLLIB3_NO_OVERRIDE=1 and"
+            " --no-binary urllib3-future, or in another environment"
+        )

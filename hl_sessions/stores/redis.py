@@ -146,8 +146,8 @@ class RedisStore(ConversationStore):
     Args:
         url: of the database, like ``redis://:password@host:6379/0``, with any option of redis-py as a query;
             or a client, a ``redis.Redis`` or a ``redis.RedisCluster``, which stays yours to close. Give it
-            ``socket_timeout=1`` and ``socket_connect_timeout=1``, as a URL has: reads wait that long for a
-            server that does not answer.
+            ``socket_timeout=1``, ``socket_connect_timeout=1`` and ``retry=Retry(NoBackoff(), 0)``: reads wait
+            that long for a server that does not answer. By default redis-py 8 tries eleven times.
         namespace: keeps the conversations of applications apart that share the database.
         hash_keys: give the database the SHA-256 hash of a key only.
         forget_after: seconds since its last use after which a conversation is forgotten. Default: 90 days.

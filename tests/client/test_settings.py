@@ -131,3 +131,10 @@ def test_wrong_retries_are_refused(retries: Any) -> None:
     ) as failure:
         SessionsClient(URL, retries=retries)
     assert repr(retries) in str(failure.value)
+
+
+def test_another_library_in_the_place_of_urllib3_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time limits would not hold; the error names who brings it, and the way out."""
+    monkeypatch.setattr("urllib3.__version__", "2.25.904")
+    with pytest.raises(ConfigurationError, match=r"urllib3-future, which niquests .* URLLIB3_NO_OVERRIDE=1"):
+        SessionsClient(URL)
