@@ -161,8 +161,8 @@ class Transport:
 
 
 def _check_urllib3() -> None:
-    # niquests brings another library along, which writes itself over the package urllib3. With niquests 3.21.2
-    # a time limit of one second took more than forty.
+    # niquests brings another library along, which writes itself over the package urllib3. With niquests
+    # 3.21.2 a time limit of one second took more than forty.
     version = urllib3.__version__  # type: ignore[attr-defined]
     patch = version.rpartition(".")[2]
     if patch.isdecimal() and int(patch) >= FIRST_PATCH_OF_URLLIB3_FUTURE:
