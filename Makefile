@@ -9,7 +9,7 @@ SIDE_BY_SIDE := --numprocesses=auto --dist=worksteal
 VERSIONS := 3.10 3.11 3.12 3.13 3.14
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-stress coverage wheel lint types bench docs-picture screenshots constraints clean .venv-wheel
+.PHONY: help demo test test-slow test-all test-stress coverage wheel lint types bench docs-picture screenshots constraints clean .venv-wheel
 
 help: ## Show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,7 +18,10 @@ demo: .venv/demo-is-ready ## Set up, and run the demo
 	.venv/bin/hl-sessions demo
 
 test: .venv/test-is-ready ## Set up, and run the tests
-	.venv/bin/pytest $(SIDE_BY_SIDE)
+	.venv/bin/pytest $(SIDE_BY_SIDE) -m "not slow"
+
+test-slow: .venv/test-is-ready ## Run the tests that 'make test' leaves out
+	.venv/bin/pytest $(SIDE_BY_SIDE) -m slow
 
 # The suite, or FILES="tests/...", TIMES=n times in a row, beside a busy loop per core. A loop ends with the shell
 # that began it, however that ends.

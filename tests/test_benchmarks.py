@@ -13,6 +13,7 @@ from tests.waiting import PATIENCE
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (ROOT / "benchmarks").is_dir(), reason="needs the checkout")
 def test_every_benchmark_runs_and_is_reported(tmp_path: Path) -> None:
     """Every row is measured with a few turns, and is in the table, on the page and in the picture."""

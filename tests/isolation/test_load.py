@@ -16,6 +16,8 @@ import pytest
 
 from tests.waiting import PATIENCE
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 MOST_SECONDS = 250.0  # that the requests to one server may take, on a busy machine
 
