@@ -72,6 +72,8 @@ class HLSessionMiddleware(MiddlewareBase):
         ConfigurationError: an option is wrong.
     """
 
+    _has_start_up = True
+
     def __init__(
         self,
         app: ASGIApplication,

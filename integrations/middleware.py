@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import hl_sessions.client.transport  # noqa: F401 - loaded here, so that no request waits for it
-from hl_sessions.defaults import default_manager
+from hl_sessions.defaults import check_environment, default_manager
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.integrations.cookies import BrowserSession, SignedCookie
 from hl_sessions.integrations.incoming import incoming
@@ -48,8 +48,12 @@ class MiddlewareBase:
             one, the peer is the last hop in ``X-Forwarded-For``, which that proxy has added.
 
     Raises:
-        ConfigurationError: an option is wrong, or ``key`` and ``cookie`` were both given.
+        ConfigurationError: an option is wrong, ``key`` and ``cookie`` were both given, or the environment
+            holds a wrong setting, where neither a ``manager`` nor :func:`hl_sessions.configure` replaces it.
     """
+
+    #: Whether the server tells of its start-up: then the environment is checked there, and not here.
+    _has_start_up: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -68,6 +72,8 @@ class MiddlewareBase:
             None if response_header is None else checked_header_name("response_header", response_header)
         )
         self._incoming = incoming(key, cookie, trust, via_proxies)
+        if manager is None and not self._has_start_up:
+            check_environment()
 
     def _find_manager(self) -> SessionManager | None:
         """Return the manager of a request, ``None`` where the environment holds a wrong setting."""

@@ -11,7 +11,6 @@ import io
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hl_sessions.defaults import check_environment
 from hl_sessions.integrations.cookies import BrowserSession, SignedCookie
 from hl_sessions.integrations.gateway import Request
 from hl_sessions.integrations.keys import django_path_param, header, json_field, path_param, query
@@ -20,11 +19,11 @@ from hl_sessions.scopes.scope import open_session
 from hl_sessions.sessions.current import enter_session, innermost_session, leave_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, MutableMapping
 
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from hl_sessions.integrations.incoming import Incoming, Key, Trust
+    from hl_sessions.integrations.incoming import Incoming
     from hl_sessions.manager import SessionManager
     from hl_sessions.sessions.session import Session
 
@@ -48,36 +47,9 @@ class HLSessionMiddleware(MiddlewareBase):
     step by step, so that streams interleaved on one thread never see each other's session.
 
     Its arguments are those of :class:`~hl_sessions.integrations.middleware.MiddlewareBase`.
-
-    Raises:
-        ConfigurationError: an option is wrong, or without a ``manager`` and :func:`hl_sessions.configure` the
-            environment holds a wrong setting.
     """
 
     app: WSGIApplication
-
-    def __init__(
-        self,
-        app: WSGIApplication,
-        manager: SessionManager | None = None,
-        *,
-        key: Key | None = None,
-        cookie: SignedCookie | None = None,
-        response_header: str | None = None,
-        trust: Trust | None = None,
-        via_proxies: Sequence[str] | None = None,
-    ) -> None:
-        super().__init__(
-            app,
-            manager,
-            key=key,
-            cookie=cookie,
-            response_header=response_header,
-            trust=trust,
-            via_proxies=via_proxies,
-        )
-        if manager is None:
-            check_environment()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Run the application in the scope of a session."""
