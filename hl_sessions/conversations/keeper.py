@@ -185,6 +185,8 @@ class Keeper:
                 self._warn_of_lost_ends()
         if self._rest.is_over():  # else whoever uses the conversation next tells it first
             self._tell(key, lambda: self._tell_end(key))
+        else:
+            self._emit_reports()
 
     def _tell_end(self, key: str) -> None:
         self._store.end(key)

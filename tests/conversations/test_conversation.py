@@ -453,6 +453,23 @@ class TestFailingStore:
             assert "the conversation store fails" in record.getMessage()
             assert record.exc_info is None
 
+    def test_ends_that_are_lost(
+        self, make_manager: Managers, records: list[logging.LogRecord], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """More ends than are remembered until the store is back are told of, once."""
+        monkeypatch.setattr(hl_sessions.conversations.keeper, "MAX_ENDED", 3)
+        store = OutsideStore()
+        store.failing = {*self.METHODS}
+        manager = make_manager(store=store)
+        for number in range(3):
+            manager.end(f"chat {number}")
+        assert ["the conversation store fails" in record.getMessage() for record in records] == [True]
+        for number in range(3, 7):
+            manager.end(f"chat {number}")
+        assert [record.getMessage()[:62] for record in records[1:]] == [
+            "more than 3 conversations were ended while the store fails: th"
+        ]
+
     def test_store_of_this_process(
         self, make_manager: Managers, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:

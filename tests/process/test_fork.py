@@ -1,0 +1,33 @@
+"""What is renewed after a fork."""
+
+import threading
+
+from hl_sessions.process.fork import _members, _renewables, renew_after_fork
+
+
+class Registered:
+    def _renew_after_fork(self) -> None:
+        """Nothing to renew."""
+
+
+def test_threads_may_register_at_the_moment_of_a_fork() -> None:
+    """What is registered is listed whole, however it changes meanwhile."""
+    is_over = threading.Event()
+    kept = Registered()
+    renew_after_fork(kept)
+
+    def register() -> None:
+        while not is_over.is_set():
+            registered = [Registered() for _ in range(50)]
+            for each in registered:
+                renew_after_fork(each)
+
+    threads = [threading.Thread(target=register) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        assert all(kept in _members(_renewables) for _ in range(2000))
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join()
