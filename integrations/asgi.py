@@ -56,7 +56,8 @@ class HLSessionMiddleware(MiddlewareBase):
     """Pure ASGI middleware that makes each ``http`` and ``websocket`` scope the scope of a session.
 
     It lasts as long as the application runs, streaming and background tasks of the framework included.
-    Everything else, such as ``lifespan``, passes through untouched, and so do all messages. Only another
+    Everything else passes through untouched, and so do all messages, but that a start-up (``lifespan``) fails
+    where neither a manager nor ``configure`` replaces a wrong setting of the environment. Only another
     such middleware around this one is joined, not what the context of the server holds: uvicorn may run a
     request in a copy of the context of the one before it on the same connection.
 
@@ -131,13 +132,26 @@ class HLSessionMiddleware(MiddlewareBase):
                 pass  # a request that nobody finished is closed in whatever context
 
     async def _run_lifespan(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
-        try:
-            check_environment()
-        except ConfigurationError as error:
-            await receive()
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
-        else:
-            await self.app(scope, receive, send)
+        failure: Message | None = None
+
+        async def send_checked(message: Message) -> None:
+            nonlocal failure
+            # Only now: what the application does at its start-up may be to call configure().
+            if message["type"] == "lifespan.startup.complete":
+                try:
+                    check_environment()
+                except ConfigurationError as error:
+                    failure = {"type": "lifespan.startup.failed", "message": str(error)}
+            if failure is None:
+                await send(message)
+
+        async def receive_or_end() -> Message:
+            # The application cleans up before the server is told, and ends the process.
+            return await receive() if failure is None else {"type": "lifespan.shutdown"}
+
+        await self.app(scope, receive_or_end, send_checked)
+        if failure is not None:
+            await send(failure)
 
     async def _run_in_its_session(
         self, manager: SessionManager, incoming: Incoming, scope: ASGIScope, receive: Receive, send: Send

@@ -4,7 +4,8 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -86,6 +87,19 @@ class TestAssembly:
         assert "HL_SESSIONS_API_KEY must be printable ASCII" in process.stderr
         assert "Traceback" not in process.stderr
         assert KEY not in process.stderr
+
+    def test_asgi_application_that_configures_at_its_start_up(self, sessions_api: SessionsAPI) -> None:
+        """What counts is what is there when it has started."""
+
+        @asynccontextmanager
+        async def lifespan(_: Starlette) -> AsyncIterator[None]:
+            with configure(sessions_api.base_url, KEY):
+                yield
+
+        app = starlette_application()
+        app.router.lifespan_context = lifespan
+        with TestClient(asgi.HLSessionMiddleware(app)) as client:
+            assert client.get("/").text == "True"
 
     def test_nothing_is_wrong_with_a_manager_of_its_own(self, configured: SessionManager) -> None:
         """What is configured, or given, is not looked up in the environment."""
