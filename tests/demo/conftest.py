@@ -34,10 +34,10 @@ class Chat:
 
     def ask(self, message: str) -> requests.Response:
         """Send a message; the reply is still to be read."""
-        return requests.post(f"{self.url}chat", json={"message": message}, stream=True, timeout=10)
+        return requests.post(f"{self.url}chat", json={"message": message}, stream=True, timeout=PATIENCE)
 
     def sessions(self) -> list[dict[str, Any]]:
-        answer = requests.get(f"{self.url}sessions", timeout=10)
+        answer = requests.get(f"{self.url}sessions", timeout=PATIENCE)
         sessions: list[dict[str, Any]] = answer.json()["sessions"]
         return sessions
 

@@ -11,7 +11,7 @@ from hl_sessions import SessionManager
 from hl_sessions.demo.api import API
 from hl_sessions.demo.application import MAX_MESSAGE, create_chat
 from hl_sessions.demo.texts import TEXTS, find_text
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 STEPS = ["moderation", "retrieval", "answer"]
 
@@ -35,7 +35,7 @@ def test_every_message_is_a_session_of_its_own(chat: Any) -> None:
     """Two messages over one connection have two sessions, of three datapoints each."""
     with requests.Session() as http:
         session_ids = [
-            http.post(f"{chat.url}chat", json={"message": "hello"}, timeout=10).headers["X-Session-ID"]
+            http.post(f"{chat.url}chat", json={"message": "hello"}, timeout=PATIENCE).headers["X-Session-ID"]
             for _ in range(2)
         ]
     assert session_ids[0] != session_ids[1]
@@ -94,7 +94,7 @@ def test_reading_the_list_makes_no_session(chat: Any) -> None:
 )
 def test_what_is_no_message_is_refused(chat: Any, body: bytes) -> None:
     """The answer is 422 with a sentence, and no session."""
-    response = requests.post(f"{chat.url}chat", data=body, timeout=10)
+    response = requests.post(f"{chat.url}chat", data=body, timeout=PATIENCE)
     assert (response.status_code, "X-Session-ID" in response.headers) == (422, False)
     assert response.json() == {"error": "A message has 1 to 500 characters of text."}
 
@@ -110,16 +110,18 @@ def test_a_message_may_be_in_any_script(chat: Any) -> None:
 def test_foreign_pages_cannot_use_the_chat(chat: Any, header: str) -> None:
     """A name that was bound to the loopback, or another origin, gets 403."""
     value = {"Host": "evil.example", "Origin": "https://evil.example"}[header]
-    response = requests.post(f"{chat.url}chat", b'{"message": "hello"}', headers={header: value}, timeout=10)
+    response = requests.post(
+        f"{chat.url}chat", b'{"message": "hello"}', headers={header: value}, timeout=PATIENCE
+    )
     assert response.status_code == 403
 
 
 def test_the_page_of_the_server_is_open_to_this_machine_only(chat: Any) -> None:
     """It asks for no key, and a foreign page gets nothing."""
     page = chat.api_url.removesuffix("v4")
-    assert requests.get(page, timeout=10).ok
+    assert requests.get(page, timeout=PATIENCE).ok
     for header, value in {"Host": "evil.example", "Origin": "https://evil.example"}.items():
-        assert requests.get(page, headers={header: value}, timeout=10).status_code == 403
+        assert requests.get(page, headers={header: value}, timeout=PATIENCE).status_code == 403
 
 
 def test_without_the_api_the_chat_goes_on_and_the_list_says_so() -> None:

@@ -103,7 +103,7 @@ def test_an_api_that_fails_is_said_on_the_page(page: Page) -> None:
 
 def test_the_page_is_whole_and_closed_to_foreign_content(chat: Any) -> None:
     """It names no other host, holds no inline code, and tells browsers to let none in."""
-    response = requests.get(chat.url, timeout=10)
+    response = requests.get(chat.url, timeout=PATIENCE)
     policy = response.headers["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
     assert "unsafe" not in policy
@@ -115,7 +115,7 @@ def test_the_page_is_whole_and_closed_to_foreign_content(chat: Any) -> None:
     ]
     assert not re.search(r"<style|<script>|\son\w+=|style=", response.text)
     for reference in references[1:]:
-        assert requests.get(chat.url.rstrip("/") + reference, timeout=10).ok
+        assert requests.get(chat.url.rstrip("/") + reference, timeout=PATIENCE).ok
 
 
 def test_the_code_on_the_page_is_the_code_that_runs() -> None:

@@ -30,6 +30,7 @@ from tests.waiting import PATIENCE
 # as long. What one scope in a hundred, one session in twenty, or a manager leaves behind is more; the free
 # lists of the interpreter, which still fill up after the warm-up, are less.
 GROWTH = 1000
+MOST_LOOKS = 3
 WARM_UP = 2_000
 SCOPES = 100_000  # of each kind, of which there are ten
 SESSIONS = 20_000  # of each kind, of which there are five
@@ -62,10 +63,14 @@ def assert_nothing_stays(repeat: Callable[[int], Any], count: int) -> None:
     """Fail if repeating something grows what there is after a warm-up."""
     others = set(threading.enumerate())
     repeat(WARM_UP)
-    before = Ground()
-    repeat(count)
-    after = Ground()
-    assert after.objects - before.objects < GROWTH
+    growths: list[int] = []
+    # What stays behind does so each time; what a thread of another test makes meanwhile is made once.
+    while not growths or (growths[-1] >= GROWTH and len(growths) < MOST_LOOKS):
+        before = Ground()
+        repeat(count)
+        after = Ground()
+        growths.append(after.objects - before.objects)
+    assert min(growths) < GROWTH
     # As many workers as were busy at one time stay for the next.
     workers = {thread for thread in after.threads - others if thread.name.startswith("hl-sessions_")}
     assert len(workers) <= MAX_WORKERS

@@ -16,6 +16,7 @@ import pytest
 import requests
 
 from tests.servers import first_lines, served, spawning
+from tests.waiting import PATIENCE
 
 VENDOR: dict[str, Any] = json.loads(Path(__file__).with_name("vendor_answers.json").read_text())
 
@@ -45,7 +46,7 @@ class Client:
     http: requests.Session = field(default_factory=requests.Session)
 
     def __call__(self, method: str, path: str, **options: Any) -> requests.Response:
-        response = self.http.request(method, self.base_url + path, timeout=10, **options)
+        response = self.http.request(method, self.base_url + path, timeout=PATIENCE, **options)
         hold_against_the_published_answers(method, path, response)
         return response
 

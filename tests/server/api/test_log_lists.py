@@ -7,6 +7,7 @@ import pytest
 import requests
 
 from tests.servers import served
+from tests.waiting import PATIENCE
 
 LOGS: list[dict[str, Any]] = [
     {"inputs": {"question": 'Why "so"?'}, "created_at": "2025-01-01T00:00:00Z"},
@@ -166,7 +167,7 @@ def test_the_time_zone_of_the_database_does_not_matter(postgresql: Any, time_zon
         connection.execute(f"ALTER DATABASE {connection.info.dbname} SET timezone = '{time_zone}'")
     with served(database) as base_url:
         log = {"project": "p", "created_at": moment}
-        project_id = requests.post(f"{base_url}/logs", json=log, timeout=10).json()["project_id"]
-        answer = requests.get(f"{base_url}/logs?project_id={project_id}", timeout=10)
+        project_id = requests.post(f"{base_url}/logs", json=log, timeout=PATIENCE).json()["project_id"]
+        answer = requests.get(f"{base_url}/logs?project_id={project_id}", timeout=PATIENCE)
     assert answer.status_code == 200
     assert [record["created_at"] for record in answer.json()["records"]] == [moment]

@@ -18,6 +18,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.servers import served
+from tests.waiting import PATIENCE
 
 CALLS = [
     "POST /v4/sessions",
@@ -67,7 +68,7 @@ def http() -> Iterator[requests.Session]:
 def known_values(http: requests.Session, server: str) -> dict[str, str]:
     """Give parameters and fields that lead somewhere."""
     log = {"project": "known", "session_reference_id": "known", "output": "known"}
-    created = http.post(f"{server}/logs", json=log, timeout=10).json()
+    created = http.post(f"{server}/logs", json=log, timeout=PATIENCE).json()
     reference_ids = {"session_reference_id": "known", "parent_reference_id": "known"}
     log_ids = dict.fromkeys(("log_id", "data_id", "parent_id"), created["id"])
     return {
@@ -113,7 +114,7 @@ def test_every_answer_is_one_that_the_document_describes(
 
 def test_the_document_says_how_to_sign_in_and_names_every_call(server: str) -> None:
     """Every call can be turned down for its key, and for its form."""
-    document = requests.get(f"{server}/openapi.json", timeout=10).json()
+    document = requests.get(f"{server}/openapi.json", timeout=PATIENCE).json()
     assert document["components"]["securitySchemes"]["APIKey"]["name"] == "X-API-KEY"
     calls = {
         f"{method.upper()} {path}": operation

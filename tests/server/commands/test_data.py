@@ -17,6 +17,7 @@ from hl_sessions.server.commands.keys import keys
 from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 from tests.servers import served
+from tests.waiting import PATIENCE
 
 LINE = re.compile(r".+\n")  # other characters end lines to Python, but not to JSON Lines
 
@@ -57,10 +58,10 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> str:
                 "feedback": [{"type": "rating", "value": "good"}, {"type": "mark", "value": False}],
                 "created_at": f"2025-01-0{number + 1}T00:00:00.123456+02:00",
             }
-            parent = http.post(f"{url}/logs", json=log, timeout=10).json()["id"]
+            parent = http.post(f"{url}/logs", json=log, timeout=PATIENCE).json()["id"]
             nested = {"project": "project 1", "parent_id": parent, "save": False}
-            http.post(f"{url}/logs", json=[nested, {"project": "alone"}], timeout=10)
-        http.post(f"{url}/sessions", timeout=10)
+            http.post(f"{url}/logs", json=[nested, {"project": "alone"}], timeout=PATIENCE)
+        http.post(f"{url}/sessions", timeout=PATIENCE)
     return done(export_data, "--db", database).stdout
 
 
@@ -100,15 +101,15 @@ def test_a_server_counts_what_was_imported(database: str, lines: str) -> None:
     """Projects and sessions know their datapoints, and a name that was there already stays one project."""
     settings = ServerSettings(port=0, database=database)
     with serving_in_background(settings) as url, requests.Session() as http:
-        here = http.post(f"{url}/logs", json={"project": "project 1"}, timeout=10).json()["project_id"]
+        here = http.post(f"{url}/logs", json={"project": "project 1"}, timeout=PATIENCE).json()["project_id"]
         done(import_data, "--db", database, "-", text=lines)
-        projects = http.get(f"{url}/projects", timeout=10).json()["records"]
+        projects = http.get(f"{url}/projects", timeout=PATIENCE).json()["records"]
         assert {project["name"]: project["data_count"] for project in projects} == {
             "project 0": 2,
             "project 1": 5,
             "alone": 3,
         }
-        page = http.get(f"{url}/sessions?project_id={here}", timeout=10).json()
+        page = http.get(f"{url}/sessions?project_id={here}", timeout=PATIENCE).json()
         assert page["total"] == 3
         assert [session["datapoints_count"] for session in page["records"]] == [2, 2, 2]
         assert page["records"][0]["first_inputs"]["list"] == [1, 2.5, None, True]
@@ -128,7 +129,9 @@ def test_what_is_nested_as_deep_as_can_be_is_imported(tmp_path: Path) -> None:
     body = '{"project": "p", "config": {"type": "model", "model": "m", "x": %s}}'
     with served(one) as url:
         answers = [
-            requests.post(f"{url}/logs", data=body % ("[" * depth + "]" * depth), timeout=10).status_code
+            requests.post(
+                f"{url}/logs", data=body % ("[" * depth + "]" * depth), timeout=PATIENCE
+            ).status_code
             for depth in (199, 200)
         ]
     assert answers == [200, 422]
@@ -263,14 +266,14 @@ def test_prune_deletes_what_has_not_changed(database: str, lines: str) -> None:
     done(import_data, "--db", database, "-", text=text)
     settings = ServerSettings(port=0, database=database)
     with serving_in_background(settings) as url, requests.Session() as http:
-        http.post(f"{url}/logs", json={"project": "alone"}, timeout=10)
+        http.post(f"{url}/logs", json={"project": "alone"}, timeout=PATIENCE)
         result = done(prune, "--db", database, "--older-than", "90d")
         assert result.stdout.startswith("Deleted 3 sessions and 7 datapoints without a change since 20")
-        projects = http.get(f"{url}/projects", timeout=10).json()["records"]
+        projects = http.get(f"{url}/projects", timeout=PATIENCE).json()["records"]
         counts = {project["name"]: project["data_count"] for project in projects}
         assert counts == {"project 0": 1, "project 1": 1, "alone": 1}
         totals = [
-            http.get(f"{url}/sessions?project_id={project['id']}", timeout=10).json()["total"]
+            http.get(f"{url}/sessions?project_id={project['id']}", timeout=PATIENCE).json()["total"]
             for project in projects
         ]
         assert sorted(totals) == [0, 1, 1]

@@ -17,6 +17,7 @@ from hl_sessions.server.commands.keys import keys
 from hl_sessions.server.database.engines import READERS
 from hl_sessions.server.settings import ServerSettings
 from tests.servers import served
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def serving(database: Path, **settings: Any) -> Iterator[Callable[..., requests.
 
         def call(method: str, path: str, key: str | None = None, **options: Any) -> requests.Response:
             headers = {} if key is None else {"X-API-KEY": key}
-            return http.request(method, base_url + path, headers=headers, timeout=10, **options)
+            return http.request(method, base_url + path, headers=headers, timeout=PATIENCE, **options)
 
         yield call
 
@@ -162,7 +163,7 @@ def test_keys_are_taken_and_lost_while_all_readers_are_busy(postgresql: Any) -> 
             run(database, "revoke", ids(database)[-1])
             wait_for_status(lambda: call("POST", "/sessions", leaving), 401)
             assert call("POST", "/sessions", staying).status_code == 201
-            assert requests.get(base_url.removesuffix("/v4") + "/readyz", timeout=10).status_code == 200
+            assert requests.get(base_url.removesuffix("/v4") + "/readyz", timeout=PATIENCE).status_code == 200
             assert not any(one.done() for one in searching)
         assert {one.result().status_code for one in searching} == {200}
 

@@ -28,7 +28,7 @@ def test_serve_says_where_it_listens_and_keeps_its_file_beside_it(
     """A free port is picked and printed, and the default database is a file of the current directory."""
     server = spawn(tmp_path)
     assert re.fullmatch(r"Listening on http://127\.0\.0\.1:\d+/v4\n", server.greeting)
-    assert requests.post(f"{server.base_url}/sessions", timeout=10).status_code == 201
+    assert requests.post(f"{server.base_url}/sessions", timeout=PATIENCE).status_code == 201
     assert (tmp_path / "hl-sessions.sqlite3").exists()
 
 
@@ -37,7 +37,7 @@ def test_serve_ends_when_told_to(tmp_path: Path, spawn: RunningServer, number: s
     """With a client still connected it ends, without a traceback, and leaves one file."""
     server = spawn(tmp_path)
     with requests.Session() as http:
-        http.post(f"{server.base_url}/sessions", timeout=10)
+        http.post(f"{server.base_url}/sessions", timeout=PATIENCE)
         server.process.send_signal(number)
         output, errors = server.process.communicate(timeout=PATIENCE)
     assert (output, errors) == ("", "")
@@ -62,10 +62,10 @@ def test_serve_takes_a_key_and_never_prints_it(tmp_path: Path, spawn: RunningSer
     else:
         server = spawn(tmp_path, "--host", "0.0.0.0", HL_SESSIONS_API_KEY=KEY)
     url = f"{server.base_url}/sessions".replace("0.0.0.0", "127.0.0.1")
-    assert requests.post(url, timeout=10).status_code == 401
-    assert requests.post(url, headers={"X-API-KEY": KEY}, timeout=10).status_code == 201
+    assert requests.post(url, timeout=PATIENCE).status_code == 401
+    assert requests.post(url, headers={"X-API-KEY": KEY}, timeout=PATIENCE).status_code == 201
     server.process.terminate()
-    output, errors = server.process.communicate(timeout=10)
+    output, errors = server.process.communicate(timeout=PATIENCE)
     assert KEY not in server.greeting + output + errors
 
 
@@ -73,7 +73,7 @@ def test_serve_listens_on_ipv6(tmp_path: Path, spawn: RunningServer) -> None:
     """The printed URL has the address in brackets."""
     server = spawn(tmp_path, "--host", "::1")
     assert server.base_url.startswith("http://[::1]:")
-    assert requests.post(f"{server.base_url}/sessions", timeout=10).status_code == 201
+    assert requests.post(f"{server.base_url}/sessions", timeout=PATIENCE).status_code == 201
 
 
 def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:

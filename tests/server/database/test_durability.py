@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import requests
 
+from tests.waiting import PATIENCE
+
 Spawn = Callable[..., Any]
 
 
@@ -39,9 +41,9 @@ def test_what_was_answered_survives_a_kill(
         with requests.Session() as own_http:
             while True:
                 try:
-                    session = own_http.post(f"{server.base_url}/sessions", timeout=10).json()["id"]
+                    session = own_http.post(f"{server.base_url}/sessions", timeout=PATIENCE).json()["id"]
                     batch = [{"project": f"p{number}", "session_id": session}] * 3
-                    answer = own_http.post(f"{server.base_url}/logs", json=batch, timeout=10).json()
+                    answer = own_http.post(f"{server.base_url}/logs", json=batch, timeout=PATIENCE).json()
                 except requests.RequestException:
                     return
                 sessions.add(session)
@@ -108,6 +110,6 @@ def test_servers_share_one_database(
     assert len(project_ids) == 5
     for server in servers:
         for project_id in project_ids:
-            page = http.get(f"{server.base_url}/sessions?project_id={project_id}", timeout=10).json()
+            page = http.get(f"{server.base_url}/sessions?project_id={project_id}", timeout=PATIENCE).json()
             assert page["total"] == 4
             assert [session["datapoints_count"] for session in page["records"]] == [5] * 4

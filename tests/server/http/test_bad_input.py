@@ -14,6 +14,7 @@ import requests
 from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 from tests.servers import served
+from tests.waiting import PATIENCE
 
 MIB = 1024 * 1024
 LIMIT = 10 * MIB
@@ -183,7 +184,7 @@ def test_the_limit_can_be_chosen(tmp_path: Path) -> None:
     """The answer names the limit in bytes."""
     settings = ServerSettings(port=0, database=str(tmp_path / "small"), max_body=100)
     with serving_in_background(settings) as base_url:
-        answers = [requests.post(f"{base_url}/sessions", data=b"x" * n, timeout=10) for n in (100, 101)]
+        answers = [requests.post(f"{base_url}/sessions", data=b"x" * n, timeout=PATIENCE) for n in (100, 101)]
     assert [answer.status_code for answer in answers] == [201, 413]
     assert answers[1].json() == {"detail": "The body is longer than 100 bytes"}
     with pytest.raises(ValueError, match="at least 1 byte, not 0"):
@@ -207,7 +208,7 @@ def test_an_endless_body_is_answered_before_it_ends(client: Any) -> None:
     address = urlsplit(client.base_url)
     assert address.hostname
     assert address.port
-    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+    with socket.create_connection((address.hostname, address.port), timeout=PATIENCE) as connection:
         head = "POST /v4/logs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n"
         connection.sendall(head.encode() + bytes(LIMIT + 1))
         assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
@@ -226,7 +227,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
     database = tmp_path_factory.mktemp("kept") / "kept.sqlite3"
     with served(database) as base_url:
         taken = {"project": "p", "reference_id": "taken"}
-        requests.post(f"{base_url}/logs", json=taken, timeout=10).raise_for_status()
+        requests.post(f"{base_url}/logs", json=taken, timeout=PATIENCE).raise_for_status()
         yield Kept(base_url, database)
 
 
@@ -254,9 +255,9 @@ def test_what_must_not_be_kept_is_neither_stored_nor_echoed(
     kept: Kept, capfd: pytest.CaptureFixture[str], fields: dict[str, Any]
 ) -> None:
     """Refused payloads, unsaved payloads and the user's provider keys leave no trace."""
-    answers = [requests.post(f"{kept.base_url}/logs", json={"project": "p", **fields}, timeout=10)]
+    answers = [requests.post(f"{kept.base_url}/logs", json={"project": "p", **fields}, timeout=PATIENCE)]
     if answers[0].ok:
-        answers.append(requests.get(f"{kept.base_url}/logs/{answers[0].json()['id']}", timeout=10))
+        answers.append(requests.get(f"{kept.base_url}/logs/{answers[0].json()['id']}", timeout=PATIENCE))
     files = b"".join(path.read_bytes() for path in kept.database.parent.iterdir())
     assert b"taken" in files
     assert b"PAYLOAD" not in files
@@ -274,9 +275,9 @@ def test_a_failure_inside_tells_nothing_about_the_inside(
         with closing(sqlite3.connect(database)) as connection:
             connection.execute("ALTER TABLE logs RENAME TO gone")
         log = {"project": "p", "output": "PAYLOAD", "session_reference_id": "PAYLOAD"}
-        response = http.post(f"{base_url}/logs", json=log, timeout=10)
+        response = http.post(f"{base_url}/logs", json=log, timeout=PATIENCE)
         assert response.status_code == 500
         assert response.json() == {"detail": "Internal Server Error"}
-        assert http.get(f"{base_url}/logs/data_x", timeout=10).status_code == 500
-        assert http.post(f"{base_url}/sessions", timeout=10).status_code == 201
+        assert http.get(f"{base_url}/logs/data_x", timeout=PATIENCE).status_code == 500
+        assert http.post(f"{base_url}/sessions", timeout=PATIENCE).status_code == 201
     assert "PAYLOAD" not in "".join(capfd.readouterr())

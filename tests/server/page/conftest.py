@@ -14,6 +14,7 @@ from hl_sessions.server.records.keys import create_key, list_keys, revoke_key
 from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 from tests.servers import served
+from tests.waiting import PATIENCE
 
 
 @dataclass
@@ -25,12 +26,12 @@ class Reader:
     http: requests.Session = field(default_factory=requests.Session)
 
     def get(self, path: str, **options: Any) -> requests.Response:
-        return self.http.get(self.url + path, timeout=10, **options)
+        return self.http.get(self.url + path, timeout=PATIENCE, **options)
 
     def post(self, path: str, **options: Any) -> requests.Response:
         """Send a form as a browser does from a page of this server."""
         headers = {"Origin": self.url} | options.pop("headers", {})
-        return self.http.post(self.url + path, headers=headers, timeout=10, **options)
+        return self.http.post(self.url + path, headers=headers, timeout=PATIENCE, **options)
 
     def read(self, path: str) -> str:
         answer = self.get(path)

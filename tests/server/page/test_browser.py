@@ -176,7 +176,7 @@ def test_the_first_datapoint_appears_by_itself(tmp_path: Path, open_page: Callab
         call = re.fullmatch(r"curl (\S+) .*-H \"(.+): (.+)\" .*-d '(.+)'", curl, re.DOTALL)
         assert call
         url, header, value, body = call.groups()
-        assert requests.post(url, data=body, headers={header: value}, timeout=10).ok
+        assert requests.post(url, data=body, headers={header: value}, timeout=PATIENCE).ok
         look_again(page)
         expect(page.locator("#rows tr")).to_have_count(2)
         # The end of the server is said, and what was there stays.

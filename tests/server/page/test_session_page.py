@@ -10,6 +10,7 @@ import pytest
 import requests
 
 from tests.servers import served
+from tests.waiting import PATIENCE
 
 BEGIN = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 
@@ -135,13 +136,13 @@ def test_a_circle_of_parents_has_a_page(tmp_path: Path) -> None:
             }
             for name in ("one", "two", "three")
         ]
-        created = requests.post(f"{base_url}/logs", json=logs, timeout=10).json()
+        created = requests.post(f"{base_url}/logs", json=logs, timeout=PATIENCE).json()
         with closing(sqlite3.connect(database)) as connection, connection:
             for child, parent in ((0, 1), (1, 0), (2, 2)):
                 change = "UPDATE logs SET parent_id = ? WHERE id = ?"
                 connection.execute(change, (created[parent]["id"], created[child]["id"]))
         page = requests.get(
-            f"{base_url.removesuffix('/v4')}/sessions/{created[0]['session_id']}", timeout=10
+            f"{base_url.removesuffix('/v4')}/sessions/{created[0]['session_id']}", timeout=PATIENCE
         ).text
         assert len(turns_of(page)) == 2
         assert "said by three" in page
@@ -183,7 +184,7 @@ def test_any_number_is_a_duration(reader: Any, unique: str, duration: float) -> 
 
 def test_a_session_without_datapoints_says_so(reader: Any) -> None:
     """It has an ID, and that is all."""
-    session_id = requests.post(f"{reader.url}/v4/sessions", timeout=10).json()["id"]
+    session_id = requests.post(f"{reader.url}/v4/sessions", timeout=PATIENCE).json()["id"]
     for view in ("", "?view=timeline"):
         assert "No datapoints yet" in text_of(reader.read(f"/sessions/{session_id}{view}"))
     assert "no datapoints yet" in text_of(reader.read(f"/?q={session_id}"))
@@ -202,7 +203,7 @@ def test_a_rating_is_feedback_of_the_api(reader: Any, unique: str) -> None:
     created = reader.log(project="rated", session_reference_id=unique, feedback=given)
 
     def ratings() -> list[tuple[str, str]]:
-        log = requests.get(f"{reader.url}/v4/logs/{created['id']}", timeout=10).json()
+        log = requests.get(f"{reader.url}/v4/logs/{created['id']}", timeout=PATIENCE).json()
         return [(feedback["user"], feedback["value"]) for feedback in log.get("feedback", [])]
 
     address = f"/datapoints/{created['id']}/rating"
@@ -234,4 +235,4 @@ def test_foreign_pages_give_no_ratings(reader: Any, unique: str, headers: dict[s
     created = reader.log(project="rated", session_reference_id=unique)
     answer = reader.post(f"/datapoints/{created['id']}/rating", data={"value": "good"}, headers=headers)
     assert answer.status_code == 403
-    assert "feedback" not in requests.get(f"{reader.url}/v4/logs/{created['id']}", timeout=10).json()
+    assert "feedback" not in requests.get(f"{reader.url}/v4/logs/{created['id']}", timeout=PATIENCE).json()

@@ -7,6 +7,7 @@ import pytest
 import requests
 
 from hl_sessions.server.run.serving import serving_in_background
+from tests.waiting import PATIENCE
 
 PAGES = ("/", "/sessions/sesh_x", "/projects", "/activity", "/nothing")
 
@@ -32,9 +33,12 @@ def test_who_is_not_signed_in_gets_to_the_form_and_then_to_where_they_wanted(loc
 def test_scripts_and_posts_of_strangers_are_refused(locked_server: Any) -> None:
     """There is nobody to show a form to."""
     headers = {"X-Requested-With": "fetch"}
-    assert requests.get(f"{locked_server.url}/sessions/rows", headers=headers, timeout=10).status_code == 401
+    assert (
+        requests.get(f"{locked_server.url}/sessions/rows", headers=headers, timeout=PATIENCE).status_code
+        == 401
+    )
     headers = {"Origin": locked_server.url}
-    answer = requests.post(f"{locked_server.url}/datapoints/data_x/rating", headers=headers, timeout=10)
+    answer = requests.post(f"{locked_server.url}/datapoints/data_x/rating", headers=headers, timeout=PATIENCE)
     assert answer.status_code == 401
 
 
@@ -63,7 +67,7 @@ def test_a_wrong_key_is_told_and_not_repeated(locked_server: Any, key: str) -> N
         f"{locked_server.url}/sign-in",
         data={"key": key, "next": "/projects"},
         headers={"Origin": locked_server.url},
-        timeout=10,
+        timeout=PATIENCE,
     )
     assert answer.status_code == 401
     assert "This key is not valid, or was revoked." in answer.text
@@ -134,7 +138,7 @@ def test_a_sign_in_outlasts_the_server(locked_server: Any) -> None:
     reader.sign_in()
     with serving_in_background(locked_server.settings) as base_url:
         url = base_url.removesuffix("/v4")
-        answer = requests.get(url, cookies=reader.http.cookies.get_dict(), timeout=10)
+        answer = requests.get(url, cookies=reader.http.cookies.get_dict(), timeout=PATIENCE)
         assert answer.url == f"{url}/"
 
 
@@ -146,7 +150,10 @@ def test_a_cookie_that_was_changed_is_none(locked_server: Any, place: int) -> No
     changed = list(cookie.value)
     changed[place] = "A" if changed[place] != "A" else "B"
     answer = requests.get(
-        f"{locked_server.url}/", cookies={cookie.name: "".join(changed)}, allow_redirects=False, timeout=10
+        f"{locked_server.url}/",
+        cookies={cookie.name: "".join(changed)},
+        allow_redirects=False,
+        timeout=PATIENCE,
     )
     assert answer.status_code == 303
 
@@ -165,7 +172,7 @@ def test_cookies_of_others_are_in_nobodys_way(locked_server: Any, other: str) ->
             f"{locked_server.url}/",
             headers={"Cookie": cookies.encode()},
             allow_redirects=False,
-            timeout=10,
+            timeout=PATIENCE,
         )
         assert answer.status_code == 200
 

@@ -37,7 +37,7 @@ def root_of(base_url: str) -> str:
 
 def metrics_of(base_url: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     """The value of each series, by its name and labels."""
-    answer = requests.get(f"{root_of(base_url)}/metrics", timeout=10)
+    answer = requests.get(f"{root_of(base_url)}/metrics", timeout=PATIENCE)
     assert answer.status_code == 200
     assert answer.headers["Content-Type"].startswith("text/plain")
     return {
@@ -98,18 +98,18 @@ def test_probes_need_no_key_but_are_not_for_foreign_pages(
     server: Any, sqlite_base_url: str, path: str
 ) -> None:
     """Without a key they answer, while all else is 401; an open server tells them to this machine only."""
-    assert requests.get(root_of(server.base_url) + path, timeout=10).status_code == 200
-    assert requests.get(f"{server.base_url}/projects", timeout=10).status_code == 401
+    assert requests.get(root_of(server.base_url) + path, timeout=PATIENCE).status_code == 200
+    assert requests.get(f"{server.base_url}/projects", timeout=PATIENCE).status_code == 401
     url = root_of(sqlite_base_url) + path
-    assert requests.get(url, timeout=10).status_code == 200
+    assert requests.get(url, timeout=PATIENCE).status_code == 200
     for headers in ({"Host": "example.com"}, {"Origin": "https://example.com"}):
-        assert requests.get(url, headers=headers, timeout=10).status_code == 403
+        assert requests.get(url, headers=headers, timeout=PATIENCE).status_code == 403
 
 
 def test_the_log_tells_of_a_request_without_what_it_holds(server: Any, http: requests.Session) -> None:
     """Each line names the request, the key and the session by IDs; payloads, keys and searches stay out."""
     created = http.post(
-        f"{server.base_url}/sessions", headers={"X-Request-ID": "from.the/proxy-1"}, timeout=10
+        f"{server.base_url}/sessions", headers={"X-Request-ID": "from.the/proxy-1"}, timeout=PATIENCE
     )
     assert created.headers["X-Request-ID"] == "from.the/proxy-1"
     line = logged(server, created)
@@ -131,12 +131,14 @@ def test_the_log_tells_of_a_request_without_what_it_holds(server: Any, http: req
         "provider_api_keys": {"openai": "PROVIDER"},
     }
     answers = [
-        http.post(f"{server.base_url}/logs", json={**log, "session_id": line["session_id"]}, timeout=10),
-        http.get(f"{server.base_url}/sessions/{line['session_id']}", timeout=10),
-        http.post(f"{server.base_url}/logs", json={"project": ["PAYLOAD"]}, timeout=10),
-        http.post(f"{server.base_url}/logs", data="PAYLOAD" * 1000, timeout=10),
-        http.get(f"{server.base_url}/logs?project_id=pr_x&search=SEARCH", timeout=10),
-        http.get(f"{server.base_url}/projects", headers={"X-API-KEY": "WRONG"}, timeout=10),
+        http.post(
+            f"{server.base_url}/logs", json={**log, "session_id": line["session_id"]}, timeout=PATIENCE
+        ),
+        http.get(f"{server.base_url}/sessions/{line['session_id']}", timeout=PATIENCE),
+        http.post(f"{server.base_url}/logs", json={"project": ["PAYLOAD"]}, timeout=PATIENCE),
+        http.post(f"{server.base_url}/logs", data="PAYLOAD" * 1000, timeout=PATIENCE),
+        http.get(f"{server.base_url}/logs?project_id=pr_x&search=SEARCH", timeout=PATIENCE),
+        http.get(f"{server.base_url}/projects", headers={"X-API-KEY": "WRONG"}, timeout=PATIENCE),
     ]
     assert [answer.status_code for answer in answers] == [200, 200, 422, 413, 404, 401]
     lines = [logged(server, answer) for answer in answers]
@@ -154,7 +156,7 @@ def test_the_log_tells_of_a_request_without_what_it_holds(server: Any, http: req
 def test_an_unsafe_request_id_is_replaced(server: Any, http: requests.Session, given: str) -> None:
     """What could be more than a name in a log or a header is not taken over."""
     headers = {"X-Request-ID": given.encode("latin-1")}
-    answer = http.get(f"{root_of(server.base_url)}/healthz", headers=headers, timeout=10)
+    answer = http.get(f"{root_of(server.base_url)}/healthz", headers=headers, timeout=PATIENCE)
     assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["X-Request-ID"])
     assert logged(server, answer)["path"] == "/healthz"
 
@@ -213,8 +215,8 @@ def test_metrics_are_few_and_tell_nothing_of_requests(sqlite_base_url: str, uniq
         ("GET", f"/static/{unique}"),
         (unique.upper(), "/v4/sessions"),
     ]:
-        assert requests.request(method, root + path, timeout=10).status_code == 404
-    created = requests.post(f"{root}/v4/logs", json={"project": unique}, timeout=10)
+        assert requests.request(method, root + path, timeout=PATIENCE).status_code == 404
+    created = requests.post(f"{root}/v4/logs", json={"project": unique}, timeout=PATIENCE)
     assert created.status_code == 200
     metrics = metrics_of(sqlite_base_url)
     assert unique not in str(metrics).lower()
@@ -223,7 +225,7 @@ def test_metrics_are_few_and_tell_nothing_of_requests(sqlite_base_url: str, uniq
     assert metrics[series("http_requests_total", method="other", route="/v4/{path}", status="404")] >= 1
     assert metrics[series("http_request_duration_seconds_count", method="POST", route="/v4/logs")] >= 1
     assert metrics[series("database_writes_per_commit_count")] >= 1
-    families = requests.get(f"{root}/metrics", timeout=10).text
+    families = requests.get(f"{root}/metrics", timeout=PATIENCE).text
     names = set(re.findall(r"^# TYPE (\w+) (?:counter|histogram)$", families, re.MULTILINE))
     assert len(names) == 4
     assert {name for name in names if f"`{name}`" not in DOCUMENTATION} == set()
@@ -235,9 +237,9 @@ def test_a_database_that_fails_is_told(tmp_path: Path, http: requests.Session) -
     with served(database, api_key=KEY) as base_url:
         with closing(sqlite3.connect(database)) as connection:
             connection.execute("ALTER TABLE organisations RENAME TO gone")
-        answer = http.get(f"{base_url}/projects", timeout=10)
-        assert requests.get(f"{root_of(base_url)}/readyz", timeout=10).status_code == 503
-        assert requests.get(f"{root_of(base_url)}/healthz", timeout=10).status_code == 200
+        answer = http.get(f"{base_url}/projects", timeout=PATIENCE)
+        assert requests.get(f"{root_of(base_url)}/readyz", timeout=PATIENCE).status_code == 503
+        assert requests.get(f"{root_of(base_url)}/healthz", timeout=PATIENCE).status_code == 200
         assert answer.status_code == 500
         assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["X-Request-ID"])
         assert metrics_of(base_url)[series("database_errors_total", reason="unexpected")] >= 2
@@ -248,13 +250,13 @@ def test_a_database_that_is_silent_makes_the_server_unready(postgresql: Any) -> 
     database = postgresql.new_database()
     with served(database) as base_url:
         ready, alive = (f"{root_of(base_url)}{path}" for path in ("/readyz", "/healthz"))
-        eventually(lambda: requests.get(ready, timeout=10).json() == {"status": "ready"})
+        eventually(lambda: requests.get(ready, timeout=PATIENCE).json() == {"status": "ready"})
         with psycopg.connect(database) as connection:
             connection.execute("LOCK TABLE organisations IN ACCESS EXCLUSIVE MODE")
             with ends_within(1):
                 assert requests.get(ready, timeout=PATIENCE).status_code == 503
-            assert requests.get(alive, timeout=10).status_code == 200
-        eventually(lambda: requests.get(ready, timeout=10).status_code == 200)
+            assert requests.get(alive, timeout=PATIENCE).status_code == 200
+        eventually(lambda: requests.get(ready, timeout=PATIENCE).status_code == 200)
 
 
 @pytest.mark.parametrize(("workers", "number"), [("1", signal.SIGTERM), ("2", signal.SIGINT)])
@@ -273,7 +275,7 @@ def test_what_was_taken_is_answered_before_the_end(
             return True
         return False
 
-    assert requests.get(f"{server.base_url}/projects", timeout=10).status_code == 200
+    assert requests.get(f"{server.base_url}/projects", timeout=PATIENCE).status_code == 200
     with (
         closing(sqlite3.connect(tmp_path / "shared.sqlite3", isolation_level=None)) as other,
         ThreadPoolExecutor(4) as threads,
