@@ -16,6 +16,7 @@ from hl_sessions.errors import ConfigurationError, HLSessionsError
 from hl_sessions.process.checks import checked_api_key, checked_base_url, checked_count, checked_seconds
 from hl_sessions.process.late_imports import late_import
 from hl_sessions.process.reentry import creating
+from hl_sessions.process.waits import run_blocking
 from hl_sessions.process.worker_threads import WorkerThreads
 from hl_sessions.scopes.decorator import KeySource, check_key_or_new, session_decorator
 from hl_sessions.scopes.scope import Scope
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from typing_extensions import Self
+
 
 __all__ = ["DEFAULT_BASE_URL", "SessionManager", "checked_manager"]
 
@@ -189,13 +191,13 @@ class SessionManager:
         """The deadline of a read that begins now."""
         return Deadline(self._client.timeout)
 
-    def create_session_id(self, deadline: Deadline) -> str:
+    async def create_session_id(self, deadline: Deadline) -> str:
         """Create a session through ``POST /sessions``.
 
         Raises:
             HLSessionsError: it could not be created by the deadline, or was not tried during an outage.
         """
-        return self._circuit_breaker.create(deadline)
+        return await self._circuit_breaker.create(deadline)
 
     def refusal(self) -> HLSessionsError | None:
         """The error with which :meth:`create_session_id` would not even try, ``None`` if it would."""
@@ -203,18 +205,18 @@ class SessionManager:
 
     def _take_or_create(self, deadline: Deadline) -> str:
         ready = None if self.ready_sessions is None else self.ready_sessions.take(_kept)
-        return ready or self.create_session_id(deadline)
+        return ready or run_blocking(self.create_session_id(deadline))
 
     def _create_ready_id(self) -> str:
         try:
             with creating():
-                return self._circuit_breaker.create(self.deadline())
+                return run_blocking(self._circuit_breaker.create(self.deadline()))
         finally:
             with creating():
                 self.report()
 
-    def _post(self, deadline: Deadline) -> str:
-        return self._client.create(timeout=deadline).body["id"]
+    async def _post(self, deadline: Deadline) -> str:
+        return await self._client.create_id(deadline)
 
     def count_session_without_id(self) -> None:
         """Count a session that could not be created when it was needed."""

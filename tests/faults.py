@@ -59,9 +59,9 @@ class Wire:
 Play = Callable[[Wire], None]
 
 
-def is_anybody_connecting() -> bool:
-    """Whether a client has a thread that makes a connection."""
-    return any(thread.name == "hl-sessions-connect" for thread in threading.enumerate())
+def is_anybody_looking_up() -> bool:
+    """Whether a client has a thread that looks a name up."""
+    return any(thread.name == "hl-sessions-look-up" for thread in threading.enumerate())
 
 
 class FaultServer:
@@ -112,7 +112,7 @@ class FaultServer:
 
     def wait_until_all_closed(self) -> None:
         """Wait until the client has closed every connection that it has made, or is still making."""
-        wait_until(lambda: not is_anybody_connecting() and self._has_no_connection())
+        wait_until(lambda: not is_anybody_looking_up() and self._has_no_connection())
 
     def _has_no_connection(self) -> bool:
         with self._lock:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from hl_sessions import (
 )
 from hl_sessions.defaults import _default, default_manager
 from hl_sessions.manager import DEFAULT_BASE_URL
-from hl_sessions.stores import MemoryStore
+from hl_sessions.stores import MemoryStore, SQLiteStore
 from tests.faults import FaultServer, Play
 from tests.sessions_api import Gate, SessionsAPI
 from tests.waiting import PATIENCE, ends_within, in_threads, wait_until
@@ -202,11 +203,11 @@ class TestClose:
         )
         assert (process.returncode, process.stdout, process.stderr) == (0, "gone\n", "")
 
-    def test_threads_end(self, make_manager: Managers) -> None:
+    def test_threads_end(self, make_manager: Managers, tmp_path: Path) -> None:
         """close() lets the threads of a manager end."""
         before = set(threading.enumerate())
-        manager = make_manager()
-        with manager.session() as session:
+        manager = make_manager(store=SQLiteStore(tmp_path / "store.db"))
+        with manager.session(key="chat") as session:
             assert asyncio.run(session.aid())
         started = set(threading.enumerate()) - before
         threads = [thread for thread in started if thread.name.startswith("hl-sessions")]

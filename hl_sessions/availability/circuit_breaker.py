@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hl_sessions.availability.outage import Outage
 from hl_sessions.errors import APIConnectionError, APITimeoutError
@@ -14,7 +14,7 @@ from hl_sessions.process.interruptions import is_interruption
 from hl_sessions.process.once import Once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from hl_sessions.availability.reports import Reports
     from hl_sessions.client.deadline import Deadline
@@ -43,7 +43,7 @@ class CircuitBreaker:
         reports: where the beginning and the end of an outage are reported.
     """
 
-    def __init__(self, create: Callable[[Deadline], str], reports: Reports) -> None:
+    def __init__(self, create: Callable[[Deadline], Coroutine[Any, Any, str]], reports: Reports) -> None:
         self._create = create
         self._reports = reports
         self._said_closed = Once()
@@ -62,7 +62,7 @@ class CircuitBreaker:
         self._sessions_without_id = 0
         self._under_way: set[Deadline] = set()
 
-    def create(self, deadline: Deadline) -> str:
+    async def create(self, deadline: Deadline) -> str:
         """Create a session and return its ID, or raise at once during an outage.
 
         Raises:
@@ -81,7 +81,7 @@ class CircuitBreaker:
         if self._is_closed or (self._is_open() and not is_trial):
             deadline.abort()  # the outage was recognised in this moment, without this call in the list
         try:
-            session_id = self._create(deadline)
+            session_id = await self._create(deadline)
         except BaseException as error:
             if is_interruption(error):
                 if is_trial:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypedDict, TypeVar
 
 from hl_sessions.errors import InvalidResponseError
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import requests
 
 __all__ = [
+    "Answer",
     "CreatedSession",
     "Response",
     "SessionPage",
@@ -94,7 +95,27 @@ class Response(Generic[Body]):
     response: requests.Response = field(repr=False)
 
 
-def is_success(answer: requests.Response) -> bool:
+class Answer(Protocol):
+    """An answer, of whatever library."""
+
+    @property
+    def status_code(self) -> int:
+        """The HTTP status."""
+
+    @property
+    def reason(self) -> str:
+        """The words after it."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers; names in lower case are found."""
+
+    @property
+    def content(self) -> bytes:
+        """The body."""
+
+
+def is_success(answer: Answer) -> bool:
     """Whether the status is what HTTP calls success."""
     return 200 <= answer.status_code < 300  # noqa: PLR2004 - as HTTP defines it
 

@@ -7,6 +7,7 @@ body, ``GET /sessions/{id}`` and ``GET /sessions``, with the key in ``X-API-KEY`
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 from urllib.parse import quote
 
@@ -21,15 +22,19 @@ from hl_sessions.client.deadline import Deadline
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.process.checks import checked_api_key, checked_base_url, checked_count, checked_seconds
 from hl_sessions.process.late_imports import late_import
+from hl_sessions.process.runs import Run, current_loop
+from hl_sessions.process.waits import Blocking, run_blocking
 from hl_sessions.process.worker_threads import WorkerThreads
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 
     import requests
     from typing_extensions import Self, Unpack
 
-    from hl_sessions.client.answers import CreatedSession, SessionPage, SessionRecord
+    from hl_sessions.client.answers import Answer, CreatedSession, SessionPage, SessionRecord
+    from hl_sessions.client.transport import Request
+    from hl_sessions.process.waits import Wait
 
 __all__ = ["DEFAULT_RETRIES", "DEFAULT_TIMEOUT", "CallOptions", "SessionsClient"]
 
@@ -66,6 +71,9 @@ class SessionsClient:
         timeout: seconds that one call may take in all, retries and a slow answer included.
         retries: how many more attempts follow one that failed to connect, or was answered with 429,
             502, 503 or 504.
+        http_session: a ``requests.Session`` that sends everything, with its adapters, proxies, ``verify`` and
+            ``cert``; it stays yours to close. Its time limits hold for each step of an attempt, and that of
+            this client between the steps.
 
     All calls take the keywords of :class:`CallOptions`.
     All calls raise an error of the tree in :mod:`hl_sessions.errors`. Redirects are not followed.
@@ -79,6 +87,7 @@ class SessionsClient:
         api_key_prefix: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         retries: int = DEFAULT_RETRIES,
+        http_session: requests.Session | None = None,
     ) -> None:
         with late_import:  # a program without a manager needs no HTTP client
             from importlib.metadata import version
@@ -98,8 +107,10 @@ class SessionsClient:
         if api_key is not None:
             prefix = "" if api_key_prefix is None else checked_api_key("api_key_prefix", api_key_prefix) + " "
             headers["X-API-KEY"] = prefix + api_key
-        self._transport = Transport(self.base_url, headers, api_key, self.retries)
         try:
+            self._transport = Transport(
+                self.base_url, headers, api_key, retries=self.retries, http_session=http_session
+            )
             self._create_request = self._transport.prepare("POST", "/sessions")
         except ValueError as error:  # what the HTTP client makes of a host that no one can have
             raise ConfigurationError(f"base_url={base_url!r} cannot be called: {error}") from None
@@ -124,11 +135,23 @@ class SessionsClient:
 
     def create(self, **options: Unpack[CallOptions]) -> Response[CreatedSession]:
         """Create a session (``POST /sessions``)."""
-        return self._call(self._create_request, check_created, **options)
+        return run_blocking(self._exchange(self._create_request, check_created, **options))
+
+    async def create_id(self, deadline: Deadline) -> str:
+        """Create a session, and return its ID; a coroutine that awaits nothing but waits."""
+        # A subclass, or a double, may have a way of its own.
+        if getattr(self.create, "__func__", None) is not SessionsClient.create:
+            created: Response[CreatedSession] = await Blocking(partial(self.create, timeout=deadline))
+            return created.body["id"]
+        answer, _ = await self._answer(self._create_request, deadline)
+        return check_created(self._transport.content(answer))["id"]
 
     async def acreate(self, **options: Unpack[CallOptions]) -> Response[CreatedSession]:
         """Do what :meth:`create` does without blocking the event loop."""
-        return await self._acall(self.create, **options)
+        options = self._with_deadline(options)
+        if getattr(self.create, "__func__", None) is not SessionsClient.create:  # as above
+            return await self._workers.run(self.create, **options)
+        return await self._on_loop(self._exchange(self._create_request, check_created, **options))
 
     def get(self, id: str, **options: Unpack[CallOptions]) -> Response[SessionRecord]:  # noqa: A002
         """Look up one session (``GET /sessions/{id}``).
@@ -137,14 +160,11 @@ class SessionsClient:
             TypeError: ``id`` is not a string.
             ValueError: ``id`` is empty, ``.`` or ``..``.
         """
-        request = self._transport.prepare("GET", "/sessions")
-        # Set as it is: ``requests`` would take the escapes of dots out again, and ".." changes the path.
-        request.url = f"{request.url}/{_path_segment('id', id)}"
-        return self._call(request, check_record, **options)
+        return run_blocking(self._get(id, **options))
 
     async def aget(self, id: str, **options: Unpack[CallOptions]) -> Response[SessionRecord]:  # noqa: A002
         """Do what :meth:`get` does without blocking the event loop."""
-        return await self._acall(self.get, id, **options)
+        return await self._on_loop(self._get(id, **self._with_deadline(options)))
 
     def list(
         self, project_id: str, *, page: int = 1, size: int = 10, **options: Unpack[CallOptions]
@@ -155,18 +175,14 @@ class SessionsClient:
             TypeError: ``project_id`` is not a string, ``page`` or ``size`` is not an integer.
             ValueError: ``project_id`` is empty, ``page`` or ``size`` is below 1.
         """
-        query: dict[str, str | int] = {
-            "project_id": _checked_text("project_id", project_id),
-            "page": _checked_positive("page", page),
-            "size": _checked_positive("size", size),
-        }
-        return self._call(self._transport.prepare("GET", "/sessions", query), check_page, **options)
+        return run_blocking(self._list(project_id, page=page, size=size, **options))
 
     async def alist(
         self, project_id: str, *, page: int = 1, size: int = 10, **options: Unpack[CallOptions]
     ) -> Response[SessionPage]:
         """Do what :meth:`list` does without blocking the event loop."""
-        return await self._acall(self.list, project_id, page=page, size=size, **options)
+        options = self._with_deadline(options)
+        return await self._on_loop(self._list(project_id, page=page, size=size, **options))
 
     def iter(
         self, project_id: str, *, size: int = 100, **options: Unpack[CallOptions]
@@ -193,19 +209,26 @@ class SessionsClient:
             for record in pages.new(answer.body):
                 yield record
 
-    async def _acall(
-        self,
-        call: Callable[..., Result],
-        *args: Any,
-        timeout: float | tuple[float, float] | Deadline | None = None,
-        **options: Any,
-    ) -> Result:
-        # The time that the call waits for a thread counts, too.
-        return await self._workers.run(call, *args, timeout=self._deadline(timeout), **options)
+    async def _get(self, id: str, **options: Unpack[CallOptions]) -> Response[SessionRecord]:  # noqa: A002
+        request = self._transport.prepare("GET", "/sessions")
+        # Set as it is: ``requests`` would take the escapes of dots out again, and ".." changes the path.
+        request.prepared.url = f"{request.prepared.url}/{_path_segment('id', id)}"
+        return await self._exchange(request, check_record, **options)
 
-    def _call(
+    async def _list(
+        self, project_id: str, *, page: int, size: int, **options: Unpack[CallOptions]
+    ) -> Response[SessionPage]:
+        query: dict[str, str | int] = {
+            "project_id": _checked_text("project_id", project_id),
+            "page": _checked_positive("page", page),
+            "size": _checked_positive("size", size),
+        }
+        request = self._transport.prepare("GET", "/sessions", query)
+        return await self._exchange(request, check_page, **options)
+
+    async def _exchange(
         self,
-        request: requests.PreparedRequest,
+        request: Request,
         check: Callable[[Any], Body],
         *,
         timeout: float | tuple[float, float] | Deadline | None = None,
@@ -215,18 +238,41 @@ class SessionsClient:
     ) -> Response[Body]:
         deadline = self._deadline(timeout)
         if accept_content_types:
-            request = request.copy()
-            request.headers["Accept"] = _accepted(accept_content_types)
+            request = request.accepting(_accepted(accept_content_types))
+        is_read = not (stream and skip_deserialization)
+        answer, seconds = await self._answer(request, deadline, is_read=is_read)
+        response = self._transport.as_response(answer, request)
+        if skip_deserialization:
+            unset: Any = None
+            return Response(unset, unset, response.status_code, seconds, response)
+        body = check(self._transport.content(answer))
+        return Response(body, response.headers, response.status_code, seconds, response)
+
+    async def _answer(
+        self, request: Request, deadline: Deadline, *, is_read: bool = True
+    ) -> tuple[Answer, float]:
+        """Return a successful answer, and the seconds that it took."""
         started = time.perf_counter()
-        answer = self._transport.exchange(request, deadline, is_read=not (stream and skip_deserialization))
+        answer = await self._transport.exchange(request, deadline, is_read=is_read)
         seconds = time.perf_counter() - started
         if not is_success(answer):
             raise self._transport.status_error(answer, seconds)
-        if skip_deserialization:
-            unset: Any = None
-            return Response(unset, unset, answer.status_code, seconds, answer)
-        body = check(self._transport.content(answer))
-        return Response(body, answer.headers, answer.status_code, seconds, answer)
+        return answer, seconds
+
+    async def _on_loop(self, coroutine: Coroutine[Wait[Any], Any, Result]) -> Result:
+        loop = current_loop()
+        if loop is None:
+            return await self._workers.run(run_blocking, coroutine)
+        run = Run(coroutine, loop, self._workers)
+        try:
+            await run.outcome.wait_in_task()
+        finally:
+            run.cancel()
+        return run.outcome.get()
+
+    def _with_deadline(self, options: CallOptions) -> CallOptions:
+        """Return options such that the time that a call waits for a thread counts, too."""
+        return {**options, "timeout": self._deadline(options.get("timeout"))}
 
     def _deadline(self, timeout: float | tuple[float, float] | Deadline | None) -> Deadline:
         if isinstance(timeout, Deadline):

@@ -1,250 +1,326 @@
-"""Connections on which an exchange ends with its deadline."""
+"""Connections to one API, kept for the next request, on which an exchange ends with its deadline.
+
+The sockets never block, and belong to no event loop: threads and the tasks of all loops share them.
+"""
 
 from __future__ import annotations
 
-import functools
-import io
+import os
 import socket
-import threading
+import ssl
 import time
-from concurrent.futures import Future
+import weakref
+from collections import deque
 from contextlib import suppress
-from contextvars import Context
-from http.client import HTTPResponse, LineTooLong
-from queue import Empty
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ConnectTimeoutError
-from urllib3.util import Timeout
-
-from hl_sessions.client.retries import RETRIED_STATUSES, DeadlineRetry
-from hl_sessions.process.reentry import creating
+from hl_sessions.client.addresses import Addresses
+from hl_sessions.client.http1 import HTTPAnswer, read_answer
+from hl_sessions.process.fork import renew_after_fork
+from hl_sessions.process.outcome import popped
+from hl_sessions.process.waits import Ready
 
 if TYPE_CHECKING:
-    from requests import PreparedRequest, Response
+    from collections.abc import Callable
+
+    from typing_extensions import Self
 
     from hl_sessions.client.deadline import Deadline
 
-__all__ = ["DeadlineAdapter"]
+__all__ = ["KEEP_ALIVE", "LONGEST_IDLE_TIME", "Connections"]
 
-MAX_LINE = 65536  # bytes, as in http.client
-POOL_SIZE = 32  # connections kept open; more are made when needed and closed after use
+MAX_KEPT = 64  # connections that wait for the next request; more are made when needed
+LONGEST_IDLE_TIME = 15.0  # seconds after which a server, or what is between, may have forgotten a connection
+SILENCE = 1 / 3  # of the time that is left, after which a kept connection is no longer counted on
+READ_SIZE = 65536  # bytes
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
-
-class _DeadlineTimeout(Timeout):
-    """A deadline in the form in which urllib3 asks for time-outs."""
-
-    def __init__(self, deadline: Deadline) -> None:
-        super().__init__()
-        self.deadline = deadline
-
-    def clone(self) -> _DeadlineTimeout:
-        """Itself: urllib3 clones a time-out for each attempt, and the attempts share this one."""
-        return self
-
-    def start_connect(self) -> float:
-        """Nothing to start: the clock has been running since the deadline was made."""
-        return 0.0
-
-    @property
-    def connect_timeout(self) -> float:
-        return self.deadline.connect_timeout
-
-    @property
-    def read_timeout(self) -> float:
-        return self.deadline.connected()
+#: Socket options that have the system ask, on a connection that is waited for, whether the other side lives.
+KEEP_ALIVE: list[tuple[int, int, int]] = [
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *(
+        (socket.IPPROTO_TCP, getattr(socket, name), value)
+        for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
+        if hasattr(socket, name)
+    ),
+]
 
 
-class _DeadlineReader(io.RawIOBase):
-    """The bytes of a socket until its time-out, counted from here on, is over."""
+class _Connection:
+    """A connection, and the bytes that have come on it."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self._socket = sock
-        self._raw = sock.makefile("rb", buffering=0)
-        timeout = sock.gettimeout()
-        self._end = None if timeout is None else time.monotonic() + timeout
+        self.socket = sock
+        self.buffer = bytearray()
+        self.deadline: Deadline
+        self.kept_since = 0.0
 
-    def readable(self) -> bool:
-        return True
+    async def connect(self, address: Any, seconds: float) -> None:
+        with suppress(BlockingIOError):
+            self.socket.connect(address)
+            return
+        await Ready((), seconds, writing=(self.socket,))
+        error = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise OSError(error, os.strerror(error))
+        if not _is_connected(self.socket):
+            raise TimeoutError("the connection was not made in time")
 
-    def readinto(self, buffer: Any) -> int | None:
-        if self._end is not None:
-            remaining = self._end - time.monotonic()
-            if remaining <= 0:
-                raise TimeoutError("timed out")
-            self._socket.settimeout(remaining)
-        return self._raw.readinto(buffer)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _DeadlineResponse(HTTPResponse):
-    """Reads status line, headers and body within one time-out instead of one for each read."""
-
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(_AsFile(_DeadlineReader(sock)), *args, **kwargs)  # type: ignore[arg-type]
-
-
-class _AsFile:
-    """The one method of a socket that ``http.client`` asks a response's socket for."""
-
-    def __init__(self, reader: _DeadlineReader) -> None:
-        self._reader = reader
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return _BoundedLines(self._reader)
-
-
-class _BoundedLines(io.BufferedReader):
-    """Ends a line that goes on and on: urllib3 would keep all of the line before a chunk."""
-
-    def readline(self, size: int | None = -1) -> bytes:
-        line = super().readline(MAX_LINE + 1 if size is None or size < 0 else size)
-        if len(line) > MAX_LINE:
-            raise LineTooLong("chunk size")
-        return line
-
-
-class _DeadlineConnect:
-    """Connects in a thread, as neither a name look-up nor a TLS handshake has a total time limit."""
-
-    response_class = _DeadlineResponse
-    timeout: float
-    deadline: Deadline | None = None  # that of the exchange under way
-    outcome: Future[None] | None = None  # of the last thread that connects
-    sock: socket.socket
-
-    def getresponse(self, *args: Any, **kwargs: Any) -> Any:
-        shutdown = getattr(self.sock, "shutdown", None)  # which TLS within TLS does not have
-        if self.deadline is not None and shutdown is not None:
-            self.deadline.on_abort(functools.partial(shutdown, socket.SHUT_RDWR))
-        return super().getresponse(*args, **kwargs)  # type: ignore[misc]
-
-    def connect(self) -> None:
-        if self.timeout <= 0:  # which a socket takes for: do not wait
-            raise ConnectTimeoutError(self, "no time was left to make a connection")
-        outcome: Future[None] = Future()
-        self.outcome = outcome
-        is_over = threading.Event()
-        connect = super().connect  # type: ignore[misc]
-
-        def run() -> None:
+    async def secure(self, context: ssl.SSLContext, host: str, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        self.socket = context.wrap_socket(self.socket, server_hostname=host, do_handshake_on_connect=False)
+        while True:
+            remaining = end - time.monotonic()
+            if remaining <= 0 or self.deadline.is_aborted:
+                raise TimeoutError("the handshake was not over in time")
             try:
-                with creating():
-                    connect()
-            except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
-                outcome.set_exception(error)
+                self.socket.do_handshake()
+            except ssl.SSLWantReadError:
+                await Ready((self.socket,), remaining)
+            except ssl.SSLWantWriteError:
+                await Ready((), remaining, writing=(self.socket,))
             else:
-                outcome.set_result(None)
-            is_over.set()
+                return
 
-        # An empty context: nothing that runs there may wait for the session being created here.
-        threading.Thread(target=Context().run, args=(run,), name="hl-sessions-connect", daemon=True).start()
-        if self.deadline is None:  # a tunnel through a proxy
-            is_over.wait(self.timeout)
-        else:
-            self.deadline.wait(is_over, self.timeout)
-        if not outcome.done():
-            raise ConnectTimeoutError(self, "the connection was not made in time")
-        outcome.result()
+    async def send(self, data: bytes) -> None:
+        while data:
+            try:
+                data = data[self.socket.send(data) :]
+            except (BlockingIOError, ssl.SSLWantWriteError):  # noqa: PERF203 - it is how sockets say so
+                await Ready((), self._remaining(), writing=(self.socket,))
+            except ssl.SSLWantReadError:
+                await Ready((self.socket,), self._remaining())
+
+    async def fill(self) -> bool:
+        while True:
+            self._remaining()
+            with suppress(BlockingIOError, ssl.SSLWantReadError):
+                received = self.socket.recv(READ_SIZE)
+                self.buffer += received
+                return bool(received)
+            await Ready((self.socket,), self._remaining())
+
+    def is_quiet(self) -> bool:
+        """Whether nothing has come on it since the last answer, not even its end."""
+        try:
+            self.buffer += self.socket.recv(1)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return True
+        except OSError:
+            return False
+        return False
+
+    def has_begun(self) -> bool:
+        """Whether the beginning of an answer has come."""
+        with suppress(BlockingIOError, ssl.SSLWantReadError):
+            received = self.socket.recv(READ_SIZE)
+            if not received:
+                raise ConnectionError("the connection was closed without an answer")
+            self.buffer += received
+        return bool(self.buffer)
+
+    def _remaining(self) -> float:
+        remaining = self.deadline.remaining()
+        if not remaining:
+            raise TimeoutError("the answer did not come in time")
+        return remaining
+
+
+class _InUse:
+    """The connections of one exchange: ended if it is aborted, closed at its end."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        self._deadline = deadline
+        self._connections: list[_Connection] = []
+
+    def __enter__(self) -> Self:
+        self._deadline.on_abort(self._shut_down)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # From here on an abort must cut nothing off, least of all whoever has the connection next.
+        self._deadline.end_exchange()
+        for connection in self._connections:
+            connection.socket.close()
+
+    def add(self, connection: _Connection) -> None:
+        connection.deadline = self._deadline
+        self._connections.append(connection)
+        if self._deadline.is_aborted:
+            raise TimeoutError("the exchange was given up")
+
+    def drop(self, connection: _Connection) -> None:
+        self._connections.remove(connection)
+        connection.socket.close()
+
+    def release(self, connection: _Connection) -> None:
+        """Take out a connection that is to be kept."""
+        self._deadline.end_exchange()
+        self._connections.remove(connection)
+
+    def _shut_down(self) -> None:
+        for connection in self._connections.copy():
+            with suppress(OSError):  # it is not connected yet, or not any more
+                connection.socket.shutdown(socket.SHUT_RDWR)
+
+
+class Connections:
+    """The connections to one API.
+
+    Args:
+        base_url: the URL of the API, of which scheme, host and port count.
+        make_context: makes the TLS context of an ``https`` URL.
+    """
+
+    def __init__(self, base_url: str, make_context: Callable[[], ssl.SSLContext]) -> None:
+        parts = urlsplit(base_url)
+        self._host = parts.hostname or ""
+        #: The value of the header ``Host``.
+        self.host = parts.netloc.removesuffix(f":{DEFAULT_PORTS[parts.scheme]}")
+        self._addresses = Addresses(self._host, parts.port or DEFAULT_PORTS[parts.scheme])
+        self._context = make_context() if parts.scheme == "https" else None
+        self._is_closed = False
+        self._last_time = 0.0
+        self._renew_after_fork()
+        renew_after_fork(self)
+
+    def _renew_after_fork(self) -> None:
+        # The one that was used last at the end. Without a lock: an interruption may come at any moment.
+        self._kept: deque[_Connection] = deque()
+        weakref.finalize(self, _close_all, self._kept)
 
     def close(self) -> None:
-        """Close, but not before the thread that connects has ended: it would leave an open socket behind."""
-        close = super().close  # type: ignore[misc]
-        if self.outcome is None or self.outcome.done():
-            close()
-        else:
-            self.outcome.add_done_callback(lambda _: close())
+        """Close what is kept, and keep nothing from now on."""
+        self._is_closed = True
+        _close_all(self._kept)
 
+    async def exchange(self, request: bytes, deadline: Deadline) -> HTTPAnswer:
+        """Send a request, and return the answer.
 
-class _Connection(_DeadlineConnect, HTTPConnection):  # type: ignore[misc]
-    pass
+        A connection that was kept may have died in silence: if nothing comes on it for a part of the time,
+        the request is sent on a fresh one as well, and the first answer counts.
 
-
-class _SecureConnection(_DeadlineConnect, HTTPSConnection):  # type: ignore[misc]
-    pass
-
-
-class _DeadlinePool:
-    """Tells the retries and the connection of an exchange about its deadline."""
-
-    def urlopen(self, *args: Any, **kwargs: Any) -> Any:
-        retries, timeout = kwargs.get("retries"), kwargs.get("timeout")
-        if isinstance(timeout, _DeadlineTimeout):
-            if not timeout.deadline.remaining():  # a kept connection would send the request nevertheless
-                raise ConnectTimeoutError(self, "no time was left for another attempt")
-            if isinstance(retries, DeadlineRetry):  # not in a further attempt, which has those of the first
-                kwargs["retries"] = retries.within(timeout.deadline)
-        kwargs["enforce_content_length"] = True  # the default of urllib3 2, not of 1.26
-        return super().urlopen(*args, **kwargs)  # type: ignore[misc]
-
-    def _make_request(self, *args: Any, **kwargs: Any) -> Any:
-        connection, timeout = args[0], kwargs.get("timeout")
-        connection.deadline = timeout.deadline if isinstance(timeout, _DeadlineTimeout) else None
-        return super()._make_request(*args, **kwargs)  # type: ignore[misc]
-
-
-class _Pool(_DeadlinePool, HTTPConnectionPool):
-    ConnectionCls = _Connection  # type: ignore[assignment]
-
-
-class _SecurePool(_DeadlinePool, HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection  # type: ignore[assignment]
-
-
-class DeadlineAdapter(HTTPAdapter):
-    """The adapter, for one API, that keeps an exchange within the :class:`Deadline` passed as ``timeout``."""
-
-    def __init__(self, retries: int) -> None:
-        self._pool: Any = None
-        super().__init__(
-            pool_connections=1,
-            pool_maxsize=POOL_SIZE,
-            max_retries=DeadlineRetry(
-                total=retries,
-                allowed_methods=None,
-                status_forcelist=RETRIED_STATUSES,
-                redirect=0,
-                respect_retry_after_header=False,  # which would have 413 retried, too
-                raise_on_status=False,
-            ),
-        )
-
-    def send(self, request: PreparedRequest, *args: Any, timeout: Any = None, **kwargs: Any) -> Response:
-        """Send the request, and return the answer once its head has come."""
-        timeout = _DeadlineTimeout(timeout)
-        return super().send(request, *args, timeout=timeout, **kwargs)  # type: ignore[misc]
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: D102
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
-
-    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
-        """Give the pool of connections to the API, found once: it costs a tenth of a request."""
-        if self._pool is None:
-            self._pool = super().get_connection_with_tls_context(*args, **kwargs)
-        return self._pool
-
-    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:  # noqa: D102
-        manager = super().proxy_manager_for(proxy, **kwargs)
-        if not proxy.lower().startswith("socks"):  # which has connections of its own
-            manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
-        return manager
-
-    def close(self) -> None:
-        """Close the connections that no exchange is using; urllib3 leaves that to the garbage collection.
-
-        An exchange that is under way goes on, and its connection is kept: call this after it, too.
+        Raises:
+            TimeoutError: the answer is not complete by the deadline.
+            OSError: there is no connection, or it broke.
+            MalformedAnswer: what came is not HTTP, or too much.
         """
-        for manager in (self.poolmanager, *self.proxy_manager.values()):
-            for pool in map(manager.pools.get, manager.pools.keys()):
-                with suppress(Empty):
-                    while True:
-                        connection = pool.pool.get(block=False)
-                        if connection is not None:
-                            connection.close()
+        started = time.monotonic()
+        with _InUse(deadline) as in_use:
+            connection = await self._send(request, deadline, in_use)
+            answer = await read_answer(connection)
+            self._last_time = time.monotonic() - started
+            if not answer.is_last:
+                in_use.release(connection)
+                self._keep(connection)
+        return answer
+
+    async def _send(self, request: bytes, deadline: Deadline, in_use: _InUse) -> _Connection:
+        """Send a request, and return the connection on which the answer is to be expected."""
+        kept = self._take()
+        if kept is None:
+            connection = await self._connect(deadline, in_use)
+            await connection.send(request)
+            return connection
+        in_use.add(kept)
+        deadline.connected()
+        # An API that was slow to answer the last time is not silent yet.
+        patience = min(max(SILENCE * deadline.remaining(), 2 * self._last_time), deadline.remaining() / 2)
+        with suppress(OSError):
+            await kept.send(request)
+            await Ready((kept.socket,), patience)
+            if kept.has_begun():
+                return kept
+        if deadline.is_aborted:
+            raise TimeoutError("the exchange was given up")
+        return await self._send_again(request, kept, deadline, in_use)
+
+    async def _send_again(
+        self, request: bytes, silent: _Connection, deadline: Deadline, in_use: _InUse
+    ) -> _Connection:
+        fresh = await self._connect(deadline, in_use)
+        await fresh.send(request)
+        racing = [fresh, silent]
+        while True:
+            await Ready([connection.socket for connection in racing], deadline.remaining())
+            for connection in racing.copy():
+                try:
+                    if connection.has_begun():
+                        return connection
+                except OSError:  # noqa: PERF203 - as above
+                    if connection is fresh:
+                        raise
+                    racing.remove(connection)
+            if not deadline.remaining():
+                raise TimeoutError("the answer did not come in time")
+
+    async def _connect(self, deadline: Deadline, in_use: _InUse) -> _Connection:
+        addresses = await self._addresses.look_up(deadline)
+        failure: OSError = TimeoutError("no time was left to make a connection")
+        end = time.monotonic() + deadline.connect_timeout
+        for position, (family, address) in enumerate(addresses):
+            seconds = (end - time.monotonic()) / (len(addresses) - position)
+            if seconds <= 0:
+                break
+            connection = _Connection(_nonblocking_socket(family))
+            in_use.add(connection)
+            try:
+                await connection.connect(address, seconds)
+                if self._context is not None:
+                    await connection.secure(self._context, self._host, end - time.monotonic())
+            except OSError as error:
+                failure = error
+                in_use.drop(connection)
+            else:
+                deadline.connected()
+                return connection
+        raise failure
+
+    def _take(self) -> _Connection | None:
+        oldest = time.monotonic() - LONGEST_IDLE_TIME
+        while (connection := _last(self._kept)) is not None:
+            if connection.kept_since > oldest and connection.is_quiet():
+                return connection
+            connection.socket.close()
+        return None
+
+    def _keep(self, connection: _Connection) -> None:
+        connection.kept_since = now = time.monotonic()
+        self._kept.append(connection)
+        while (oldest := popped(self._kept)) is not None:
+            if len(self._kept) < MAX_KEPT and oldest.kept_since > now - LONGEST_IDLE_TIME:
+                self._kept.appendleft(oldest)
+                break
+            oldest.socket.close()
+        if self._is_closed:  # meanwhile
+            _close_all(self._kept)
+
+
+def _close_all(connections: deque[_Connection]) -> None:
+    while (connection := popped(connections)) is not None:
+        connection.socket.close()
+
+
+def _last(connections: deque[_Connection]) -> _Connection | None:
+    try:
+        return connections.pop()
+    except IndexError:
+        return None
+
+
+def _nonblocking_socket(family: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setblocking(False)  # noqa: FBT003
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for option in KEEP_ALIVE:
+        sock.setsockopt(*option)
+    return sock
+
+
+def _is_connected(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
 
 __all__ = ["Deadline"]
@@ -36,21 +35,28 @@ class Deadline:
         #: Whether it is spent in a worker thread, for tasks of an event loop that ends with the process.
         self.is_of_worker = False
         self.is_aborted = False
-        self._wake: Callable[[], object] | None = None
+        self._lock = threading.RLock()
+        self._wakes: list[Callable[[], object]] = []
 
     def abort(self) -> None:
-        """End now, from another thread: who waits stops waiting, and nothing is tried again."""
-        self.is_aborted = True
-        self._end = 0.0
-        if self._wake is not None:
-            with suppress(OSError):  # the connection is closed already
-                self._wake()
+        """End now, from another thread: the exchange stops waiting, and nothing is tried again."""
+        with self._lock:
+            self.is_aborted = True
+            self._end = 0.0
+            for wake in self._wakes:
+                wake()
 
     def on_abort(self, wake: Callable[[], object]) -> None:
-        """Have ``wake`` end the wait that comes next, if the deadline is aborted in it or has been before."""
-        self._wake = wake
-        if self.is_aborted:
-            self.abort()
+        """Have ``wake``, which does not raise, called when the deadline is aborted, or has been."""
+        with self._lock:
+            self._wakes.append(wake)
+            if self.is_aborted:
+                wake()
+
+    def end_exchange(self) -> None:
+        """Forget what :meth:`on_abort` was given: an abort that comes later ends nothing."""
+        with self._lock:
+            self._wakes.clear()
 
     def wait(self, event: threading.Event, seconds: float) -> None:
         """Wait for ``event``, at most ``seconds``, or until the deadline is aborted."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from http.client import HTTPException, IncompleteRead, RemoteDisconnected
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 from urllib3.exceptions import InvalidChunkLength, InvalidHeader, MaxRetryError, NewConnectionError
@@ -24,6 +24,9 @@ from hl_sessions.errors import (
     ServerError,
     ValidationError,
 )
+
+if TYPE_CHECKING:
+    from hl_sessions.client.answers import Answer
 
 __all__ = ["Failures"]
 
@@ -59,7 +62,7 @@ class Failures:
         text = self._scrubbed(f"{type(cause).__name__}: {cause}")
         return _failure_type(cause)(f"no answer from {self._base_url}: {_one_line(text)}")
 
-    def status(self, answer: requests.Response, seconds: float) -> APIStatusError:
+    def status(self, answer: Answer, seconds: float) -> APIStatusError:
         """Return the error of an answer with a status outside 2xx, whose content was read.
 
         Args:
@@ -83,7 +86,7 @@ class Failures:
             error.hint = self._hint
         return error
 
-    def no_json(self, answer: requests.Response) -> HLSessionsError:
+    def no_json(self, answer: Answer) -> HLSessionsError:
         """Return the error of a successful answer whose content is not JSON, and is not repeated."""
         said = (
             f"the sessions API answered {answer.status_code} with a body that is not JSON"

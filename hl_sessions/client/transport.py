@@ -3,65 +3,117 @@
 from __future__ import annotations
 
 import json
+import secrets
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import requests
 import urllib3
 
+from hl_sessions.client import retries
+from hl_sessions.client.adapter import DeadlineAdapter
 from hl_sessions.client.answers import is_success
-from hl_sessions.client.connections import DeadlineAdapter
+from hl_sessions.client.connections import Connections
 from hl_sessions.client.failures import Failures
+from hl_sessions.client.http1 import MAX_BODY, MalformedAnswer, head_bytes
+from hl_sessions.client.interception import is_intercepted
+from hl_sessions.client.retries import RETRIED_STATUSES, pause_before
+from hl_sessions.client.tls import client_context
 from hl_sessions.errors import (
     APIConnectionError,
     APIStatusError,
     APITimeoutError,
     ConfigurationError,
     HLSessionsError,
-    InvalidResponseError,
 )
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.interruptions import is_interruption
+from hl_sessions.process.outcome import Outcome
+from hl_sessions.process.waits import Blocking, Known
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from hl_sessions.client.answers import Answer
     from hl_sessions.client.deadline import Deadline
 
-__all__ = ["Transport"]
+__all__ = ["Request", "Transport"]
 
-MAX_BODY = 1 << 20  # bytes
+READ_SIZE = 65536  # bytes
 FIRST_PATCH_OF_URLLIB3_FUTURE = 900  # its versions are 2.25.904 and the like
 
 
+class Request:
+    """A request, for ``requests`` and for the wire."""
+
+    def __init__(self, prepared: requests.PreparedRequest) -> None:
+        self.prepared = prepared
+        self._wire = b""
+
+    def accepting(self, content_types: str) -> Request:
+        """Return the same request for other types of content."""
+        prepared = self.prepared.copy()
+        prepared.headers["Accept"] = content_types
+        return Request(prepared)
+
+    def wire(self, host: str) -> bytes:
+        """Return its bytes, but for the empty line at the end."""
+        if not self._wire:
+            prepared = self.prepared
+            headers = {name: str(value) for name, value in prepared.headers.items()}
+            self._wire = head_bytes(prepared.method or "", prepared.path_url, host, headers)
+        return self._wire
+
+
 class Transport:
-    """The connections to one API, safe to share between threads and forked processes.
+    """The exchanges with one API, safe to share between threads, tasks and forked processes.
+
+    They go over connections of our own, which keep their deadlines and which event loops can wait for;
+    through a proxy, and where an answer is streamed, over those of ``requests``. What stands in the place of
+    ``requests`` is asked as ``requests`` would be: a session that was handed in, and doubles of tests.
 
     Args:
         base_url: the URL of the API.
         headers: what each request has.
         api_key: the key among them, which no error shows; ``None``: there is none.
         retries: how many more attempts follow a failed one.
+        http_session: sends all requests; ``None``: what is said above.
 
     Raises:
         ConfigurationError: another library stands in the place of urllib3.
     """
 
-    def __init__(self, base_url: str, headers: Mapping[str, str], api_key: str | None, retries: int) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        headers: Mapping[str, str],
+        api_key: str | None,
+        *,
+        retries: int,
+        http_session: requests.Session | None,
+    ) -> None:
         _check_urllib3()
         self._base_url = base_url
         self._headers = headers
         self._retries = retries
+        self._http_session = http_session
         self._failures = Failures(base_url, api_key)
         self._closed = False
         self._renew_after_fork()
+        environment = self._environment
+        self._is_proxied = bool(requests.utils.select_proxy(base_url, environment["proxies"]))
+        self._connections = Connections(
+            self.prepare("GET", "").prepared.url or "",
+            lambda: client_context(environment["verify"], environment["cert"]),
+        )
         renew_after_fork(self)
 
     def _renew_after_fork(self) -> None:
         self._http = requests.Session()
         self._http.headers.clear()  # "Connection: keep-alive" among them, which HTTP/1.1 does without
         self._http.headers.update(self._headers)
-        adapter = DeadlineAdapter(self._retries)
+        adapter = DeadlineAdapter()
         self._http.mount("http://", adapter)
         self._http.mount("https://", adapter)
         self._environment = self._http.merge_environment_settings(
@@ -71,21 +123,20 @@ class Transport:
     def close(self) -> None:
         """Close the connections. A call that is under way still gets its answer; a later one fails."""
         self._closed = True
+        self._connections.close()
         self._http.close()
 
-    def prepare(
-        self, method: str, path: str, query: Mapping[str, str | int] | None = None
-    ) -> requests.PreparedRequest:
+    def prepare(self, method: str, path: str, query: Mapping[str, str | int] | None = None) -> Request:
         """Build a request to a path below the URL of the API."""
         # No netrc: the key is the only credential, and only the caller says which.
-        return self._http.prepare_request(
-            requests.Request(method, self._base_url + path, params=query, auth=lambda request: request)
+        return Request(
+            self._http.prepare_request(
+                requests.Request(method, self._base_url + path, params=query, auth=lambda request: request)
+            )
         )
 
-    def exchange(
-        self, request: requests.PreparedRequest, deadline: Deadline, *, is_read: bool
-    ) -> requests.Response:
-        """Send a request, and return the answer, whatever its status.
+    async def exchange(self, request: Request, deadline: Deadline, *, is_read: bool) -> Answer:
+        """Send a request, again if need be, and return the answer, whatever its status.
 
         Args:
             request: what :meth:`prepare` has built.
@@ -97,16 +148,36 @@ class Transport:
             APITimeoutError: there is none within the deadline.
             InvalidResponseError: the answer is too long, or not HTTP.
         """
-        try:
-            answer = self._send(request, deadline)
-            if is_read or not is_success(answer):
-                answer._content, answer._content_consumed = self._read(answer), True
-        finally:
-            if self._closed:  # meanwhile: the connection that was in use then has been kept again
-                self._http.close()
-        return answer
+        if self._closed:
+            raise APIConnectionError("the client is closed; make a new one")
+        key = secrets.token_hex(16) if request.prepared.method == "POST" else ""
+        for attempt in range(self._retries + 1):
+            outcome = await self._attempt(request, key, deadline, is_read=is_read)
+            if not isinstance(outcome, APIConnectionError):
+                if outcome.status_code not in RETRIED_STATUSES:
+                    return outcome
+                pause = pause_before(attempt, outcome.headers)
+            else:
+                pause = pause_before(attempt)
+            if attempt == self._retries or pause >= min(deadline.remaining(), retries.RETRY_AFTER_MAX):
+                break
+            await self._pause(pause, deadline)
+        if isinstance(outcome, APIConnectionError):
+            raise outcome
+        return outcome
 
-    def content(self, answer: requests.Response) -> Any:
+    def as_response(self, answer: Answer, request: Request) -> requests.Response:
+        """Return an answer to a request as ``requests`` gives it."""
+        if isinstance(answer, requests.Response):
+            return answer
+        response = requests.Response()
+        response.status_code, response.reason = answer.status_code, answer.reason
+        response.headers.update(answer.headers)
+        response._content, response._content_consumed = answer.content, True
+        response.request, response.url = request.prepared, request.prepared.url or ""
+        return response
+
+    def content(self, answer: Answer) -> Any:
         """Return the JSON of an answer that was read.
 
         Raises:
@@ -117,47 +188,89 @@ class Transport:
         # Not chained, as what the decoder raises holds the whole body.
         raise self._failures.no_json(answer)
 
-    def status_error(self, answer: requests.Response, seconds: float) -> APIStatusError:
+    def status_error(self, answer: Answer, seconds: float) -> APIStatusError:
         """Return the error that an answer is which is no success, ``seconds`` after it was asked for."""
         return self._failures.status(answer, seconds)
 
-    def _send(self, request: requests.PreparedRequest, deadline: Deadline) -> requests.Response:
-        if self._closed:
-            raise APIConnectionError("the client is closed; make a new one")
+    async def _pause(self, seconds: float, deadline: Deadline) -> None:
+        is_over: Outcome[None] = Outcome()
+        deadline.on_abort(partial(is_over.set, None))
+        await Known(is_over, seconds)
+        deadline.end_exchange()
+
+    async def _attempt(
+        self, request: Request, key: str, deadline: Deadline, *, is_read: bool
+    ) -> Answer | APIConnectionError:
+        """Return the answer, or the failure that may pass; raise another one."""
         if not deadline.remaining():
-            raise APITimeoutError(f"no time was left to ask {self._base_url}")
+            return APITimeoutError(f"no time was left to ask {self._base_url}")
         try:
-            options: dict[str, Any] = {"timeout": deadline, **self._environment}
-            # The adapter itself: a session adds cookies, redirects and hooks, and none are wanted.
-            return self._http.get_adapter(self._base_url).send(request, **options)
+            if self._is_proxied or not is_read or self._is_replaced():
+                ask = partial(self._ask_requests, request, key, deadline, is_read=is_read)
+                answer: Answer = await Blocking(ask)
+                return answer
+            wire = request.wire(self._connections.host)
+            if key:
+                wire += f"Idempotency-Key: {key}\r\n".encode()
+            return await self._connections.exchange(wire + b"\r\n", deadline)
         except Exception as error:
             # A hostile answer can fail anywhere below.
             if is_interruption(error):
                 raise
-            failure = self._failures.no_answer(error)
+            failure = error if isinstance(error, HLSessionsError) else self._failures.no_answer(error)
         # Out here, as the error's context would hold the request, and with it the key.
+        if isinstance(failure, APIConnectionError):
+            return failure
         raise failure
 
-    def _read(self, answer: requests.Response) -> bytes:
+    def _is_replaced(self) -> bool:
+        """Whether something else sends in the place of ``requests``."""
+        return self._http_session is not None or is_intercepted()
+
+    def _ask_requests(
+        self, request: Request, key: str, deadline: Deadline, *, is_read: bool
+    ) -> requests.Response:
+        prepared = request.prepared
+        if key:
+            prepared = prepared.copy()
+            prepared.headers["Idempotency-Key"] = key
+        try:
+            if self._is_replaced():
+                http = self._http_session or requests.Session()
+                environment = http.merge_environment_settings(
+                    self._base_url, {}, stream=True, verify=None, cert=None
+                )
+                answer = http.send(
+                    prepared, timeout=deadline.remaining(), allow_redirects=False, **environment
+                )
+            else:
+                # The adapter itself: a session adds cookies, redirects and hooks, and none are wanted.
+                adapter = self._http.get_adapter(self._base_url)
+                options: dict[str, Any] = {"timeout": deadline, **self._environment}
+                answer = adapter.send(prepared, **options)
+            if is_read or not is_success(answer):
+                answer._content, answer._content_consumed = self._read(answer, deadline), True
+        finally:
+            deadline.end_exchange()
+            if self._closed:  # meanwhile: the connection that was in use then has been kept again
+                self._http.close()
+        return answer
+
+    def _read(self, answer: requests.Response, deadline: Deadline) -> bytes:
+        if answer.raw is None:  # of an adapter that has no network below it
+            return answer.content
         content = bytearray()
         try:
             # As it came: an answer that is encoded nevertheless could grow without limit when decoded.
-            for chunk in answer.raw.stream(MAX_BODY, decode_content=False):
+            for chunk in answer.raw.stream(READ_SIZE, decode_content=False):
                 content += chunk
                 if len(content) > MAX_BODY:
-                    break
-            else:
-                return bytes(content)
-            failure: HLSessionsError = InvalidResponseError(
-                f"the sessions API answered with more than {MAX_BODY} bytes"
-            )
-        except Exception as error:
-            if is_interruption(error):  # as above
-                raise
-            failure = self._failures.no_answer(error)
+                    raise MalformedAnswer(f"it has more than {MAX_BODY} bytes")
+                if not deadline.remaining():
+                    raise TimeoutError("the answer did not come in time")
         finally:
             answer.close()
-        raise failure
+        return bytes(content)
 
 
 def _check_urllib3() -> None:

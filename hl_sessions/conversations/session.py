@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from hl_sessions.process.reentry import creating, is_creating
+from hl_sessions.process.waits import Blocking
 from hl_sessions.sessions.creation import agreement
 from hl_sessions.sessions.session import Session, SessionSource, warn_that_a_read_blocked
 
@@ -130,10 +132,11 @@ class ConversationSession(Session):
             return None  # the store may know
         return super()._refusal()
 
-    def _create_id(self, deadline: Deadline) -> str:
+    async def _create_id(self, deadline: Deadline) -> str:
         if not self._key or self._ended:
-            return self._conversations.create(deadline)
-        return self._conversations.obtain_id(self, deadline)
+            return await super()._create_id(deadline)
+        session_id: str = await Blocking(partial(self._conversations.obtain_id, self, deadline))
+        return session_id
 
 
 class RequestSession(ConversationSession):

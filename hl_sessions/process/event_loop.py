@@ -6,14 +6,24 @@ Neither library is imported before the application has done so.
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-__all__ = ["is_event_loop_running", "is_trio_running"]
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+__all__ = ["is_event_loop_running", "is_running_here", "is_trio_running"]
 
 
 def is_trio_running() -> bool:
     """Whether this thread is in a task of trio."""
     trio = sys.modules.get("trio")
     return trio is not None and trio.lowlevel.in_trio_task()
+
+
+def is_running_here(loop: AbstractEventLoop) -> bool:
+    """Whether this thread runs this event loop of asyncio."""
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is loop
 
 
 def is_event_loop_running() -> bool:

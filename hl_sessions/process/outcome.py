@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import math
 import threading
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from hl_sessions.process.event_loop import is_trio_running
+from hl_sessions.process.event_loop import is_running_here, is_trio_running
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -72,8 +73,13 @@ class Outcome(Generic[Result]):
             signal.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
         return self.is_known
 
-    async def wait_in_task(self) -> None:
-        """Return when it is known, while the event loop keeps running.
+    def on_known(self, function: Callable[[], object]) -> None:
+        """Call ``function`` once it is known, in whatever thread says so; at once if it is."""
+        self._wakers.append(function)
+        self._wake_if_known()
+
+    async def wait_in_task(self, seconds: float | None = None) -> None:
+        """Return when it is known, or after so many seconds, while the event loop keeps running.
 
         What is waited for goes on when the task is cancelled.
         """
@@ -87,7 +93,8 @@ class Outcome(Generic[Result]):
                 functools.partial(_wake_on_trio, trio.lowlevel.current_trio_token(), event.set)
             )
             self._wake_if_known()
-            await event.wait()
+            with trio.move_on_after(math.inf if seconds is None else seconds):
+                await event.wait()
         else:
             import asyncio
 
@@ -95,7 +102,12 @@ class Outcome(Generic[Result]):
             woken = loop.create_future()
             self._tasks.append((loop, woken))
             self._wake_if_known()
-            await woken
+            timer = None if seconds is None else loop.call_later(seconds, _wake_on_asyncio, loop, [woken])
+            try:
+                await woken
+            finally:
+                if timer is not None:
+                    timer.cancel()
 
     def _become_known(self) -> None:
         self.is_known = True
@@ -110,6 +122,9 @@ class Outcome(Generic[Result]):
         while (task := popped(self._tasks)) is not None:
             tasks.setdefault(task[0], []).append(task[1])
         for loop, woken in tasks.items():
+            if is_running_here(loop):
+                _wake_on_asyncio(loop, woken)
+                continue
             with suppress(RuntimeError):  # the loop is closed: nobody is waiting any more
                 loop.call_soon_threadsafe(_wake_on_asyncio, loop, woken)
         while (waker := popped(self._wakers)) is not None:

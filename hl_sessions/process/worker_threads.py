@@ -53,10 +53,18 @@ class WorkerThreads:
 
     async def run(self, function: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
         """Give the result of ``function``, called in one of the threads."""
-        outcome: Outcome[Result] = Outcome()
-        self.submit(_call, outcome, functools.partial(function, *args, **kwargs))
+        outcome = self.begin(functools.partial(function, *args, **kwargs))
         await outcome.wait_in_task()
         return outcome.get()
+
+    def begin(self, function: Callable[[], Result]) -> Outcome[Result]:
+        """Return what will become of ``function``, called in one of the threads."""
+        outcome: Outcome[Result] = Outcome()
+        try:
+            self.submit(_call, outcome, function)
+        except RuntimeError as error:  # the interpreter is shutting down, or has no threads
+            outcome.set_error(error)
+        return outcome
 
     def close(self) -> None:
         """Let the threads end after what they are doing; a later call starts new ones."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from hl_sessions.process.fork import renew_after_fork
@@ -11,9 +12,11 @@ from hl_sessions.process.outcome import Outcome
 
 if TYPE_CHECKING:
     from hl_sessions.client.deadline import Deadline
+    from hl_sessions.process.runs import Run
 
 __all__ = ["LONGEST_DELAY", "Abandoned", "Creation", "agreement"]
 
+LOOK_INTERVAL = 0.2  # seconds after which a thread that waits looks whether the event loop has ended
 LONGEST_DELAY = 10.0  # seconds that a creation may go on beyond its deadline, on a machine that is busy
 
 
@@ -24,12 +27,28 @@ class Abandoned(Exception):  # noqa: N818 - not an error
 class Creation(Outcome[str]):
     """The attempt, and its outcome."""
 
-    __slots__ = ("deadline", "process")
+    __slots__ = ("deadline", "process", "run")
 
     def __init__(self, deadline: Deadline) -> None:
         super().__init__()
         self.deadline = deadline
         self.process = os.getpid()
+        #: Where it is carried out on an event loop.
+        self.run: Run[None] | None = None
+
+    def wait_or_finish(self, seconds: float) -> bool:
+        """Return when it is known, or after so many seconds; whether it is.
+
+        What an event loop has begun and cannot finish is finished here.
+        """
+        if self.run is None:
+            return self.wait(seconds)
+        end = time.monotonic() + seconds
+        while not self.is_known and time.monotonic() < end:
+            if self.run.is_orphaned() or self.run.is_of_this_thread():
+                self.run.finish()
+            self.wait(LOOK_INTERVAL)
+        return self.is_known
 
 
 class _Lock:

@@ -15,6 +15,8 @@ from hl_sessions.process.interruptions import is_interruption
 from hl_sessions.process.late_imports import late_import
 from hl_sessions.process.once import Once
 from hl_sessions.process.reentry import creating, is_creating
+from hl_sessions.process.runs import Run, current_loop
+from hl_sessions.process.waits import run_blocking
 from hl_sessions.sessions.creation import LONGEST_DELAY, Abandoned, Creation, agreement
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ class SessionSource(Protocol):
     def deadline(self) -> Deadline:
         """The deadline of a read that begins now."""
 
-    def create_session_id(self, deadline: Deadline) -> str:
+    async def create_session_id(self, deadline: Deadline) -> str:
         """Create a session."""
 
     def refusal(self) -> HLSessionsError | None:
@@ -232,7 +234,7 @@ class Session:
                 finally:
                     if not creation.is_known:  # an interruption came at the worst of moments
                         self._settle(creation, Abandoned())
-            elif not creation.wait(creation.deadline.remaining() + LONGEST_DELAY):
+            elif not creation.wait_or_finish(creation.deadline.remaining() + LONGEST_DELAY):
                 self._settle(creation, Abandoned())  # its reader was interrupted before it could say so
             if not isinstance(creation.error, Abandoned):
                 warn_that_a_read_blocked()
@@ -245,8 +247,12 @@ class Session:
         while (joined := self._join_creation()) is not None:
             creation, is_mine = joined
             if is_mine:
-                self._carry_out_in_thread(creation)
-            await creation.wait_in_task()
+                self._begin(creation)
+            elif creation.run is not None and creation.run.is_orphaned():
+                self.manager.workers.begin(creation.run.finish)
+            await creation.wait_in_task(creation.deadline.remaining() + LONGEST_DELAY)
+            if not creation.is_known:  # its event loop ended before it could say so
+                self._settle(creation, Abandoned())
             if not isinstance(creation.error, Abandoned):
                 return self._outcome(creation)
         return self._id
@@ -268,8 +274,8 @@ class Session:
         """The error with which :meth:`_create_id` would fail without waiting, ``None`` if it would wait."""
         return self.manager.refusal()
 
-    def _create_id(self, deadline: Deadline) -> str:
-        return self.manager.create_session_id(deadline)
+    async def _create_id(self, deadline: Deadline) -> str:
+        return await self.manager.create_session_id(deadline)
 
     def _ensure_details(self) -> _Details:
         if self._details is None:
@@ -291,7 +297,7 @@ class Session:
     def _carry_out(self, creation: Creation, *, is_of_reader: bool = True) -> None:
         try:
             with creating():
-                session_id = self._create_id(creation.deadline)
+                session_id = run_blocking(self._create_id(creation.deadline))
         except BaseException as error:
             if isinstance(error, Exception) and not (is_of_reader and is_interruption(error)):
                 self._settle(creation, error)  # every reader is told
@@ -301,16 +307,41 @@ class Session:
         else:
             self._settle(creation, session_id)
         finally:
-            # Only now: the handler that emits a report may hold its lock and wait for this creation.
-            with creating():
-                self.manager.report()
+            self._report()
 
-    def _carry_out_in_thread(self, creation: Creation) -> None:
+    async def _carry_out_on_loop(self, creation: Creation) -> None:
+        try:
+            session_id = await self._create_id(creation.deadline)
+        except BaseException as error:
+            if isinstance(error, Exception):
+                self._settle(creation, error)
+            else:  # the event loop ends
+                self._settle(creation, Abandoned())
+                raise
+        else:
+            self._settle(creation, session_id)
+        finally:
+            self._report()
+
+    def _report(self) -> None:
+        # Once the creation is settled: the handler that emits a report may hold its lock and wait for it.
+        with creating():
+            self.manager.report()
+
+    def _begin(self, creation: Creation) -> None:
+        """Have the creation carried out, which goes on when its reader is cancelled."""
         refusal = self._refusal()
-        if refusal is not None:  # no thread is needed, which would have to be free
+        if refusal is not None:  # known at once
             self._settle(creation, refusal)
             return
         creation.deadline.is_of_worker = True
+        loop = current_loop()
+        if loop is None:
+            self._carry_out_in_thread(creation)
+        else:
+            creation.run = Run(self._carry_out_on_loop(creation), loop, self.manager.workers)
+
+    def _carry_out_in_thread(self, creation: Creation) -> None:
         try:
             self.manager.workers.submit(functools.partial(self._carry_out, creation, is_of_reader=False))
         except RuntimeError as error:  # the interpreter is shutting down

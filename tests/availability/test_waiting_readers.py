@@ -17,6 +17,7 @@ from hl_sessions.availability.circuit_breaker import FAILURES_TO_OPEN, LONGEST_T
 from hl_sessions.availability.outage import CALM, FIRST_COOL_OFF
 from hl_sessions.availability.reports import Reports
 from hl_sessions.client.deadline import Deadline
+from hl_sessions.process.waits import run_blocking
 from hl_sessions.process.worker_threads import MAX_WORKERS
 from tests.faults import FaultServer, Play, Wire
 from tests.sessions_api import Answer, Gate, SessionsAPI, create_sessions, fail
@@ -79,7 +80,7 @@ BACK_OFF = b"HTTP/1.1 503 Busy\r\nRetry-After: 90\r\nConnection: close\r\nConten
         pytest.param(send_then_hang(b""), id="for-an-answer"),
         pytest.param(send_then_hang(HEAD), id="for-headers"),
         pytest.param(send_then_hang(HEAD + b"\r\n{"), id="for-a-body"),
-        pytest.param(lambda wire: wire.drip(b" " * 10_000), id="for-a-drip"),
+        pytest.param(lambda wire: wire.drip(b"HTTP/1.1 201 " + b"x" * 10_000), id="for-a-drip"),
         pytest.param(send_then_hang(BACK_OFF), id="for-another-attempt"),
     ],
 )
@@ -227,7 +228,7 @@ def test_a_call_that_was_just_admitted_is_given_up() -> None:
     """An outage that is recognised between the admission and the beginning of a call is not missed."""
     seen: list[bool] = []
 
-    def create(deadline: Deadline) -> str:
+    async def create(deadline: Deadline) -> str:
         seen.append(deadline.is_aborted)
         raise APIConnectionError("no")
 
@@ -240,7 +241,7 @@ def test_a_call_that_was_just_admitted_is_given_up() -> None:
 
     breaker._under_way = Late()
     with pytest.raises(APIConnectionError, match="not tried"):
-        breaker.create(Deadline(60))
+        run_blocking(breaker.create(Deadline(60)))
     assert seen == [True]
 
 

@@ -15,7 +15,8 @@ from hl_sessions import (
     RateLimitError,
     SessionsClient,
 )
-from hl_sessions.client.retries import BACKOFF_MAX, RETRY_AFTER_MAX, DeadlineRetry
+from hl_sessions.client.retries import BACKOFF_MAX, RETRY_AFTER_MAX
+from hl_sessions.client.transport import Transport
 from tests.client.conftest import Call
 from tests.faults import FaultServer, Play, Wire
 from tests.sessions_api import Answer, SessionsAPI
@@ -245,10 +246,10 @@ def clock_of_waits(monkeypatch: pytest.MonkeyPatch) -> StillClock:
     clock = StillClock()
     monkeypatch.setattr("hl_sessions.client.deadline.time", clock)
 
-    def sleep(retry: DeadlineRetry, _response: Any = None) -> None:
-        clock.offset += retry.delay
+    async def pause(_transport: Transport, seconds: float, *_: Any) -> None:
+        clock.offset += seconds
 
-    monkeypatch.setattr(DeadlineRetry, "sleep", sleep)
+    monkeypatch.setattr(Transport, "_pause", pause)
     return clock
 
 

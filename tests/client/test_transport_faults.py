@@ -91,7 +91,7 @@ FAULTS = [
     pytest.param(after_request(b"SSH-2.0-OpenSSH_9.6\r\n"), InvalidResponseError, id="garbage"),
     pytest.param(endless(b"\0" * 4096), InvalidResponseError, id="endless-garbage"),
     pytest.param(endless(b"x: y\r\n" * 64, CREATED), InvalidResponseError, id="endless-headers"),
-    pytest.param(endless(b"HTTP/1.1 100 Continue\r\n\r\n"), APITimeoutError, id="endless-100-continue"),
+    pytest.param(endless(b"HTTP/1.1 100 Continue\r\n\r\n"), InvalidResponseError, id="endless-100-continue"),
     pytest.param(endless(b" " * 4096, CREATED, b"\r\n"), InvalidResponseError, id="endless-body"),
     pytest.param(
         endless(b" " * 4096, CREATED, b"Content-Length: 9999999999\r\n\r\n"),
@@ -102,7 +102,7 @@ FAULTS = [
         endless(b"1000\r\n%s\r\n" % (b" " * 4096), CHUNKED), InvalidResponseError, id="endless-chunks"
     ),
     pytest.param(endless(b"1" * 4096, CHUNKED), InvalidResponseError, id="endless-chunk-size"),
-    pytest.param(endless(b"x: y\r\n", CHUNKED, b"0\r\n"), APITimeoutError, id="endless-trailers"),
+    pytest.param(endless(b"x: y\r\n", CHUNKED, b"0\r\n"), InvalidResponseError, id="endless-trailers"),
     pytest.param(
         after_request(CHUNKED, b"no number\r\n"), InvalidResponseError, id="garbage-for-a-chunk-size"
     ),
@@ -195,8 +195,8 @@ def test_a_connection_that_comes_too_late_is_closed(
         server.wait_until_all_closed()
 
 
-def test_calls_that_wait_for_a_thread_end_in_time(serve: Callable[[Play], FaultServer]) -> None:
-    """The time limit of an async call begins when it is awaited, however many others are under way."""
+def test_many_calls_at_once_end_in_time(serve: Callable[[Play], FaultServer]) -> None:
+    """No async call waits for another, however many are under way."""
     server = serve(lambda wire: None)
     with SessionsClient(server.base_url, timeout=TIMEOUT, retries=0) as client:
 
@@ -206,7 +206,6 @@ def test_calls_that_wait_for_a_thread_end_in_time(serve: Callable[[Play], FaultS
         with ends_within(TIMEOUT):
             outcomes = asyncio.run(create_many())
     assert {type(outcome) for outcome in outcomes} == {APITimeoutError}
-    assert server.opened < 160  # whose time is over are not sent any more
 
 
 def test_the_event_loop_runs_on_during_a_call(serve: Callable[[Play], FaultServer]) -> None:

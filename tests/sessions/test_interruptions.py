@@ -10,6 +10,7 @@ import pytest
 
 from hl_sessions import APITimeoutError, Session, SessionManager
 from hl_sessions.process.reentry import creating, is_creating
+from hl_sessions.process.waits import run_blocking
 from tests.faults import FaultServer, Play, Resolver
 from tests.sessions_api import Answer, Gate, Request, SessionsAPI, create_sessions
 from tests.waiting import PATIENCE, in_threads, wait_until, waiting_threads
@@ -100,14 +101,14 @@ def test_while_connecting(
     resolver: Resolver,
     interrupt_main_thread: Callable[[], None],
 ) -> None:
-    """The connection that comes about afterwards is closed."""
+    """The name that is looked up is forgotten: there is no connection afterwards."""
 
     def interrupt() -> None:
         assert resolver.asked.wait(20)
         interrupt_main_thread()
 
     server = serve(lambda wire: None)
-    manager = make_manager(base_url=server.base_url)
+    manager = make_manager(base_url=server.base_url.replace("127.0.0.1", "localhost"))
     with manager.session() as session:
         in_threads(interrupt)
         with pytest.raises(TimeLimit) as interruption:
@@ -157,7 +158,7 @@ def test_a_call_that_was_late_is_no_failure_of_the_api(
         wait_until(deadlines[-1].is_late)
         for deadline in deadlines:
             with pytest.raises(APITimeoutError):
-                manager.create_session_id(deadline)
+                run_blocking(manager.create_session_id(deadline))
         assert manager.refusal() is None
         manager.report()
     [record] = [record for record in caplog.records if record.name == "hl_sessions"]

@@ -388,16 +388,18 @@ class TestFailures:
     def test_no_thread_to_be_had(
         self, make_manager: Managers, sessions_api: SessionsAPI, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Where no thread can be started, an async read fails instead of waiting for ever."""
+        """Where no thread can be started, an async read that needs one fails instead of waiting for ever."""
         manager = make_manager()
 
         def refuse(*_: Any) -> None:
             raise RuntimeError("can't start new thread")
 
         monkeypatch.setattr(manager.workers, "submit", refuse)
-        with manager.session() as session:
+        with manager.session(key="chat") as session:
             assert asyncio.run(session.aid()) is None
             assert session.id is not None
+        with manager.session() as session:
+            assert asyncio.run(session.aid()) is not None
 
 
 class TestLogParams:

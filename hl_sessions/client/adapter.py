@@ -1,0 +1,244 @@
+"""Connections on which an exchange ends with its deadline."""
+
+from __future__ import annotations
+
+import functools
+import io
+import socket
+import threading
+import time
+from concurrent.futures import Future
+from contextlib import suppress
+from contextvars import Context
+from http.client import HTTPResponse, LineTooLong
+from queue import Empty
+from typing import TYPE_CHECKING, Any
+
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError
+from urllib3.util import Timeout
+
+from hl_sessions.client.connections import KEEP_ALIVE
+from hl_sessions.process.reentry import creating
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from requests import PreparedRequest, Response
+
+    from hl_sessions.client.deadline import Deadline
+
+__all__ = ["DeadlineAdapter"]
+
+MAX_LINE = 65536  # bytes, as in http.client
+POOL_SIZE = 32  # connections kept open; more are made when needed and closed after use
+
+
+class _DeadlineTimeout(Timeout):
+    """A deadline in the form in which urllib3 asks for time-outs."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        super().__init__()
+        self.deadline = deadline
+
+    def clone(self) -> _DeadlineTimeout:
+        """Itself: urllib3 clones a time-out for each attempt, and the attempts share this one."""
+        return self
+
+    def start_connect(self) -> float:
+        """Nothing to start: the clock has been running since the deadline was made."""
+        return 0.0
+
+    @property
+    def connect_timeout(self) -> float:
+        return self.deadline.connect_timeout
+
+    @property
+    def read_timeout(self) -> float:
+        return self.deadline.connected()
+
+
+class _DeadlineReader(io.RawIOBase):
+    """The bytes of a socket until its time-out, counted from here on, is over."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._raw = sock.makefile("rb", buffering=0)
+        timeout = sock.gettimeout()
+        self._end = None if timeout is None else time.monotonic() + timeout
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if self._end is not None:
+            remaining = self._end - time.monotonic()
+            if remaining <= 0:
+                raise TimeoutError("timed out")
+            self._socket.settimeout(remaining)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _DeadlineResponse(HTTPResponse):
+    """Reads status line, headers and body within one time-out instead of one for each read."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(_AsFile(_DeadlineReader(sock)), *args, **kwargs)  # type: ignore[arg-type]
+
+
+class _AsFile:
+    """The one method of a socket that ``http.client`` asks a response's socket for."""
+
+    def __init__(self, reader: _DeadlineReader) -> None:
+        self._reader = reader
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return _BoundedLines(self._reader)
+
+
+class _BoundedLines(io.BufferedReader):
+    """Ends a line that goes on and on: urllib3 would keep all of the line before a chunk."""
+
+    def readline(self, size: int | None = -1) -> bytes:
+        line = super().readline(MAX_LINE + 1 if size is None or size < 0 else size)
+        if len(line) > MAX_LINE:
+            raise LineTooLong("chunk size")
+        return line
+
+
+def _shut_down(shutdown: Callable[[int], object]) -> None:
+    with suppress(OSError):  # it is closed already
+        shutdown(socket.SHUT_RDWR)
+
+
+class _DeadlineConnect:
+    """Connects in a thread, as neither a name look-up nor a TLS handshake has a total time limit."""
+
+    response_class = _DeadlineResponse
+    timeout: float
+    deadline: Deadline | None = None  # that of the exchange under way
+    outcome: Future[None] | None = None  # of the last thread that connects
+    sock: socket.socket
+
+    def getresponse(self, *args: Any, **kwargs: Any) -> Any:
+        shutdown = getattr(self.sock, "shutdown", None)  # which TLS within TLS does not have
+        if self.deadline is not None and shutdown is not None:
+            self.deadline.on_abort(functools.partial(_shut_down, shutdown))
+        return super().getresponse(*args, **kwargs)  # type: ignore[misc]
+
+    def connect(self) -> None:
+        if self.timeout <= 0:  # which a socket takes for: do not wait
+            raise ConnectTimeoutError(self, "no time was left to make a connection")
+        outcome: Future[None] = Future()
+        self.outcome = outcome
+        is_over = threading.Event()
+        connect = super().connect  # type: ignore[misc]
+
+        def run() -> None:
+            try:
+                with creating():
+                    connect()
+            except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
+                outcome.set_exception(error)
+            else:
+                outcome.set_result(None)
+            is_over.set()
+
+        # An empty context: nothing that runs there may wait for the session being created here.
+        threading.Thread(target=Context().run, args=(run,), name="hl-sessions-connect", daemon=True).start()
+        if self.deadline is None:  # a tunnel through a proxy
+            is_over.wait(self.timeout)
+        else:
+            self.deadline.wait(is_over, self.timeout)
+        if not outcome.done():
+            raise ConnectTimeoutError(self, "the connection was not made in time")
+        outcome.result()
+
+    def close(self) -> None:
+        """Close, but not before the thread that connects has ended: it would leave an open socket behind."""
+        close = super().close  # type: ignore[misc]
+        if self.outcome is None or self.outcome.done():
+            close()
+        else:
+            self.outcome.add_done_callback(lambda _: close())
+
+
+class _Connection(_DeadlineConnect, HTTPConnection):  # type: ignore[misc]
+    pass
+
+
+class _SecureConnection(_DeadlineConnect, HTTPSConnection):  # type: ignore[misc]
+    pass
+
+
+class _DeadlinePool:
+    """Tells the connection of an exchange about its deadline."""
+
+    def urlopen(self, *args: Any, **kwargs: Any) -> Any:
+        kwargs["enforce_content_length"] = True  # the default of urllib3 2, not of 1.26
+        return super().urlopen(*args, **kwargs)  # type: ignore[misc]
+
+    def _make_request(self, *args: Any, **kwargs: Any) -> Any:
+        connection, timeout = args[0], kwargs.get("timeout")
+        connection.deadline = timeout.deadline if isinstance(timeout, _DeadlineTimeout) else None
+        return super()._make_request(*args, **kwargs)  # type: ignore[misc]
+
+
+class _Pool(_DeadlinePool, HTTPConnectionPool):
+    ConnectionCls = _Connection  # type: ignore[assignment]
+
+
+class _SecurePool(_DeadlinePool, HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection  # type: ignore[assignment]
+
+
+class DeadlineAdapter(HTTPAdapter):
+    """The adapter, for one API, that keeps an exchange within the :class:`Deadline` passed as ``timeout``."""
+
+    def __init__(self) -> None:
+        self._pool: Any = None
+        self._lock = threading.RLock()
+        super().__init__(pool_connections=1, pool_maxsize=POOL_SIZE)
+
+    def send(self, request: PreparedRequest, *args: Any, timeout: Any = None, **kwargs: Any) -> Response:
+        """Send the request, and return the answer once its head has come."""
+        timeout = _DeadlineTimeout(timeout)
+        return super().send(request, *args, timeout=timeout, **kwargs)  # type: ignore[misc]
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: D102
+        options = [*HTTPConnection.default_socket_options, *KEEP_ALIVE]
+        super().init_poolmanager(*args, **{**kwargs, "socket_options": options})
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Give the pool of connections to the API, found once: it costs a tenth of a request."""
+        with self._lock:  # simultaneous first calls would make several, and close all but one
+            if self._pool is None:
+                self._pool = super().get_connection_with_tls_context(*args, **kwargs)
+            return self._pool
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:  # noqa: D102
+        options = [*HTTPConnection.default_socket_options, *KEEP_ALIVE]
+        manager = super().proxy_manager_for(proxy, **{**kwargs, "socket_options": options})
+        if not proxy.lower().startswith("socks"):  # which has connections of its own
+            manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+        return manager
+
+    def close(self) -> None:
+        """Close the connections that no exchange is using; urllib3 leaves that to the garbage collection.
+
+        An exchange that is under way goes on, and its connection is kept: call this after it, too.
+        """
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            for pool in map(manager.pools.get, manager.pools.keys()):
+                with suppress(Empty):
+                    while True:
+                        connection = pool.pool.get(block=False)
+                        if connection is not None:
+                            connection.close()

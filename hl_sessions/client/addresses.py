@@ -1,0 +1,101 @@
+"""The addresses of one host, looked up within a deadline."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+from hl_sessions.process.fork import renew_after_fork
+from hl_sessions.process.outcome import Outcome
+from hl_sessions.process.waits import Known
+
+if TYPE_CHECKING:
+    from hl_sessions.client.deadline import Deadline
+
+__all__ = ["Addresses"]
+
+_Address = tuple[int, Any]  # the family, and what a socket of it connects to
+
+
+class Addresses:
+    """The addresses of one host and port.
+
+    Args:
+        host: a name, or an IP address, for which nothing is looked up.
+        port: the port.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host = host
+        self._port = port
+        self._literal = _literal(host, port)
+        self._renew_after_fork()
+        renew_after_fork(self)
+
+    def _renew_after_fork(self) -> None:
+        self._lock = threading.RLock()
+        self._waiting: list[Outcome[list[_Address]]] = []  # for the look-up that is under way
+
+    async def look_up(self, deadline: Deadline) -> list[_Address]:
+        """Return the addresses.
+
+        Raises:
+            TimeoutError: they are not known in the time in which a connection has to be made.
+            OSError: the host is not known.
+        """
+        if self._literal is not None:
+            return [self._literal]
+        outcome: Outcome[list[_Address]] = Outcome()
+        deadline.on_abort(lambda: outcome.set_error(TimeoutError("the look-up was given up")))
+        with self._lock:
+            is_first = not self._waiting
+            self._waiting.append(outcome)
+        if is_first:
+            self._begin()
+        await Known(outcome, deadline.connect_timeout)
+        if not outcome.is_known:
+            raise TimeoutError("the host was not looked up in time")
+        return outcome.get()
+
+    def _begin(self) -> None:
+        # A thread, as a look-up has no time limit. A daemon, as it must not keep the process from its end.
+        # In an empty context: nothing of the caller's session belongs there.
+        thread = threading.Thread(
+            target=Context().run, args=(self._look_up,), name="hl-sessions-look-up", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:  # an interpreter that has no threads, or ends
+            self._look_up()
+
+    def _look_up(self) -> None:
+        addresses: list[_Address] = []
+        failure: OSError | UnicodeError | None = None
+        try:
+            found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+            addresses = [(int(family), address) for family, _, _, _, address in found]
+        except (OSError, UnicodeError) as error:
+            failure = error
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        for outcome in waiting:
+            if failure is None:
+                outcome.set(addresses)
+            else:
+                outcome.set_error(failure)
+
+
+def _literal(host: str, port: int) -> _Address | None:
+    try:
+        socket.inet_pton(socket.AF_INET, host)
+    except OSError:
+        pass
+    else:
+        return int(socket.AF_INET), (host, port)
+    try:
+        socket.inet_pton(socket.AF_INET6, host)
+    except (OSError, UnicodeError):
+        return None
+    return int(socket.AF_INET6), (host, port)

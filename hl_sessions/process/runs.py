@@ -1,0 +1,292 @@
+"""Coroutines that run on an event loop, asyncio's or trio's, and that threads can finish."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from contextvars import Context
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from weakref import WeakKeyDictionary, ref
+
+from hl_sessions.process.event_loop import is_trio_running
+from hl_sessions.process.outcome import Outcome
+from hl_sessions.process.reentry import creating
+from hl_sessions.process.waits import Blocking, Steps, Wait
+
+if TYPE_CHECKING:
+    import socket
+    from asyncio import AbstractEventLoop, TimerHandle
+    from collections.abc import Callable, Coroutine
+
+    from hl_sessions.process.worker_threads import WorkerThreads
+
+__all__ = ["Run", "current_loop"]
+
+Result = TypeVar("Result")
+
+LONGEST_TURN = 0.002  # seconds of steps in which nothing else of an event loop runs
+PAUSE = 0.0005  # seconds without a step after which there has been something else
+
+
+class _Loop(Protocol):
+    """An event loop."""
+
+    def start(self, begin: Callable[[], None]) -> None:
+        """Call ``begin`` soon."""
+
+    def wait_for(self, wait: Wait[Any], resume: Callable[[], None]) -> Callable[[], None]:
+        """Call ``resume`` once a wait is over; return what takes that back."""
+
+    def is_gone(self) -> bool:
+        """Whether it runs no more."""
+
+
+class Run(Generic[Result]):
+    """A coroutine on the event loop of this thread.
+
+    It goes on when the task that began it is cancelled, and runs in an empty context.
+
+    Args:
+        coroutine: one that awaits nothing but waits.
+        loop: what :func:`current_loop` has returned.
+        workers: threads for what blocks.
+    """
+
+    def __init__(
+        self, coroutine: Coroutine[Wait[Any], Any, Result], loop: _Loop, workers: WorkerThreads
+    ) -> None:
+        self._steps = Steps(coroutine)
+        self._loop = loop
+        self._workers = workers
+        self._thread = threading.get_ident()
+        self._wait: Wait[Any] | None = None
+        #: Takes back the wait that is under way; whoever takes it out may go on.
+        self._suspended: list[Callable[[], object]] = [_do_nothing]
+        #: What becomes of it.
+        self.outcome: Outcome[Result] = Outcome()
+        Context().run(loop.start, self._resume)
+
+    def is_orphaned(self) -> bool:
+        """Whether its event loop has ended before it."""
+        return bool(self._suspended) and self._loop.is_gone()
+
+    def is_of_this_thread(self) -> bool:
+        """Whether it cannot go on as long as this thread blocks."""
+        return bool(self._suspended) and self._thread == threading.get_ident()
+
+    def finish(self) -> None:
+        """Do all that is left in this thread, unless it goes on elsewhere."""
+        if self._continue():
+            wait, self._wait = self._wait, None
+            self._advance(lambda: self._steps.finish(self._steps.next() if wait is None else wait))
+
+    def cancel(self) -> None:
+        """End it where it is."""
+        if self._continue():
+            self._steps.close()
+
+    def _continue(self) -> bool:
+        try:
+            take_back = self._suspended.pop()
+        except IndexError:
+            return False
+        take_back()
+        return True
+
+    def _resume(self) -> None:
+        if not self._continue():
+            return
+        if isinstance(self._wait, Blocking) and self._wait.outcome is not None:
+            self._steps.take(self._wait.outcome.get)
+        self._advance(self._go_on)
+
+    def _advance(self, steps: Callable[[], object]) -> None:
+        try:
+            with creating():
+                steps()
+        except BaseException as error:
+            self.outcome.set_error(error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            if not self._suspended:
+                self.outcome.set(self._steps.result)
+
+    def _go_on(self) -> None:
+        wait = self._steps.next()
+        if wait is None:
+            return
+        if isinstance(wait, Blocking):
+            wait.outcome = self._workers.begin(partial(_marked, wait.function))
+        self._wait = wait
+        self._suspended.append(self._loop.wait_for(wait, self._resume))
+
+
+def _marked(function: Callable[[], Result]) -> Result:
+    with creating():
+        return function()
+
+
+def _do_nothing() -> None:
+    """Take nothing back."""
+
+
+def current_loop() -> _Loop | None:
+    """Return the event loop of this task, ``None`` if it cannot wait for sockets."""
+    if is_trio_running():
+        return _Trio()
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    # The proactor of Windows and the loop of Pyodide cannot.
+    if type(loop).add_reader is asyncio.AbstractEventLoop.add_reader:
+        return None
+    return _loops.get(loop) or _loops.setdefault(loop, _Asyncio(loop))
+
+
+class _Asyncio:
+    """An event loop of asyncio, which is not held up: what is too much for one turn waits for the next."""
+
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        self._get_loop = ref(loop)
+        self._since = 0.0
+        self._until = 0.0
+        self._postponed: deque[Callable[[], None]] = deque()
+
+    def start(self, begin: Callable[[], None]) -> None:
+        now = time.monotonic()
+        if now - self._until > PAUSE:
+            self._since = now
+        if now - self._since > LONGEST_TURN:
+            self._postpone(begin)
+        else:
+            begin()
+            self._until = time.monotonic()
+
+    def _postpone(self, begin: Callable[[], None]) -> None:
+        loop = self._get_loop()
+        if loop is not None:
+            if not self._postponed:
+                loop.call_soon(self._begin_turn)
+            self._postponed.append(begin)
+
+    def _begin_turn(self) -> None:
+        loop, self._since = self._get_loop(), time.monotonic()
+        while self._postponed and time.monotonic() - self._since < LONGEST_TURN:
+            self._postponed.popleft()()
+        self._until = time.monotonic()
+        if self._postponed and loop is not None:
+            loop.call_soon(self._begin_turn)
+
+    def wait_for(self, wait: Wait[Any], resume: Callable[[], None]) -> Callable[[], None]:
+        loop = self._get_loop()
+        if loop is None:
+            return _do_nothing
+        watch = _Watch(loop, wait, partial(self.start, resume))
+        watch.begin()
+        return watch.end
+
+    def is_gone(self) -> bool:
+        loop = self._get_loop()
+        return loop is None or loop.is_closed()
+
+
+class _Watch:
+    """Watches, on an event loop of asyncio, for the end of a wait."""
+
+    def __init__(self, loop: AbstractEventLoop, wait: Wait[Any], wake: Callable[[], None]) -> None:
+        self._loop = loop
+        self._wake = wake
+        self._outcome = wait.outcome
+        self._seconds = wait.seconds
+        self._reading = [sock.fileno() for sock in wait.reading]
+        self._writing = [sock.fileno() for sock in wait.writing]
+        self._timer: TimerHandle | None = None
+        self._is_over = False
+
+    def begin(self) -> None:
+        loop = self._loop
+        if self._seconds is not None:
+            self._timer = loop.call_later(self._seconds, self._happened)
+        for descriptor in self._reading:
+            loop.add_reader(descriptor, self._happened)
+        for descriptor in self._writing:
+            loop.add_writer(descriptor, self._happened)
+        if self._outcome is not None:
+            self._outcome.on_known(self._is_known)
+
+    def end(self) -> None:
+        if self._is_over or self._loop.is_closed():
+            return
+        self._is_over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for descriptor in self._reading:
+            self._loop.remove_reader(descriptor)
+        for descriptor in self._writing:
+            self._loop.remove_writer(descriptor)
+
+    def _happened(self) -> None:
+        if not self._is_over:
+            self.end()
+            self._wake()
+
+    def _is_known(self) -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._happened)
+
+
+_loops: WeakKeyDictionary[AbstractEventLoop, _Asyncio] = WeakKeyDictionary()
+
+
+class _Trio:
+    """A run of trio."""
+
+    def __init__(self) -> None:
+        self._is_gone = False
+
+    def start(self, begin: Callable[[], None]) -> None:
+        begin()
+
+    def wait_for(self, wait: Wait[Any], resume: Callable[[], None]) -> Callable[[], None]:
+        import trio
+
+        scope = trio.CancelScope()
+        if wait.seconds is not None:
+            scope.deadline = trio.current_time() + wait.seconds
+        trio.lowlevel.spawn_system_task(self._wait, scope, wait, resume, context=Context())
+        return scope.cancel
+
+    async def _wait(self, scope: Any, wait: Wait[Any], resume: Callable[[], None]) -> None:
+        import trio
+
+        try:
+            with scope:
+                if wait.outcome is None:
+                    await _ready(wait)
+                else:
+                    await wait.outcome.wait_in_task()
+        except trio.Cancelled:
+            self._is_gone = True
+            raise
+        resume()
+
+    def is_gone(self) -> bool:
+        return self._is_gone
+
+
+async def _ready(wait: Wait[Any]) -> None:
+    import trio
+
+    async def wake_after(function: Callable[[socket.socket], Any], sock: socket.socket) -> None:
+        await function(sock)
+        nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        for sock in wait.reading:
+            nursery.start_soon(wake_after, trio.lowlevel.wait_readable, sock)
+        for sock in wait.writing:
+            nursery.start_soon(wake_after, trio.lowlevel.wait_writable, sock)
