@@ -104,7 +104,7 @@ class _Server(ThreadingHTTPServer):
     api: SessionsAPI
     daemon_threads = True
     block_on_close = False
-    request_queue_size = 128
+    request_queue_size = 1024
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client may go away whenever it likes."""

@@ -258,10 +258,13 @@ class _Trio:
         if wait.seconds is not None:
             scope.deadline = trio.current_time() + wait.seconds
         trio.lowlevel.spawn_system_task(self._wait, scope, wait, resume, context=Context())
-        return scope.cancel
+        return partial(self._take_back, scope)
+
+    def _take_back(self, scope: Any) -> None:
+        if not self._is_gone:
+            scope.cancel()
 
     async def _wait(self, scope: Any, wait: Wait[Any], resume: Callable[[], None]) -> None:
-        import trio
 
         try:
             with scope:
@@ -269,7 +272,7 @@ class _Trio:
                     await _ready(wait)
                 else:
                     await wait.outcome.wait_in_task()
-        except trio.Cancelled:
+        except BaseException:  # it is cancelled, alone or in a group
             self._is_gone = True
             raise
         resume()

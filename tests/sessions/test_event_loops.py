@@ -4,19 +4,23 @@ import itertools
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from hl_sessions import SessionManager, acurrent_session_id
+from hl_sessions import Session, SessionManager, acurrent_session_id, current_session_id
 from hl_sessions.availability.circuit_breaker import FAILURES_TO_OPEN
 from hl_sessions.stores import Conversation, MemoryStore
 from tests.faults import FaultServer, Play
 from tests.sessions_api import Gate, SessionsAPI
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, in_threads, waiting_threads
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 LOOPS: list[Any] = [
     pytest.param(("asyncio", {}), id="asyncio"),
@@ -194,3 +198,74 @@ def test_a_timeout_of_the_application(manager: SessionManager, gate: Gate, loop:
             return await session.aid()
 
     assert run(main, loop) is not None
+
+
+def test_as_many_scopes_as_there_are(
+    manager: SessionManager, sessions_api: SessionsAPI, gate: Gate, loop: Loop
+) -> None:
+    """Three hundred scopes at once, and an API that answers when it knows them all: each has its ID."""
+    scopes = 300
+    ids: set[str | None] = set()
+
+    async def read() -> None:
+        async with manager.session() as session:
+            ids.add(await session.aid())
+
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(scopes):
+                tasks.start_soon(read)
+            await until(lambda: sessions_api.posts == scopes)
+            gate.opened.set()
+
+    run(main, loop)
+    assert len(ids - {None}) == scopes
+
+
+def test_a_blocking_read_where_a_task_creates(
+    manager: SessionManager, sessions_api: SessionsAPI, gate: Gate, loop: Loop
+) -> None:
+    """The read keeps the loop from going on, so it does the rest of the work; there is one session."""
+    ids: list[str | None] = []
+
+    async def main() -> None:
+        with manager.session():
+            async with anyio.create_task_group() as tasks:
+
+                async def read() -> None:
+                    ids.append(await acurrent_session_id())
+
+                tasks.start_soon(read)
+                await until(gate.arrived.is_set)
+                threading.Timer(0.01, gate.opened.set).start()
+                ids.append(current_session_id())
+            with manager.session(new=True) as another:  # the loop is in order
+                ids.append(await another.aid())
+
+    run(main, loop)
+    assert ids[0] == ids[1] is not None
+    assert ids[2] not in {None, ids[0]}
+    assert sessions_api.posts == 2
+
+
+def test_the_loop_ends_while_a_thread_waits(
+    manager: SessionManager, sessions_api: SessionsAPI, gate: Gate, loop: Loop
+) -> None:
+    """The thread that waits for a task finishes what the task has begun; so does a later reader."""
+    readers: list[Future[str | None]] = []
+
+    async def main(session: Session) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(session.aid)
+            await until(gate.arrived.is_set)
+            readers.extend(in_threads(lambda: session.id))
+            await until(lambda: waiting_threads(session))
+            tasks.cancel_scope.cancel()
+
+    with manager.session() as session:
+        run(partial(main, session), loop)
+        readers.extend(in_threads(lambda: session.id))
+        readers.extend(in_threads(lambda: run(session.aid, loop)))
+        gate.opened.set()
+        assert {reader.result(PATIENCE) for reader in readers} == {session.peek()} != {None}
+    assert sessions_api.posts == 1
