@@ -11,8 +11,9 @@ import pytest
 import trio
 
 import hl_sessions.availability.outage
-import hl_sessions.conversations.keeper
+import hl_sessions.conversations.in_use
 import hl_sessions.conversations.session
+import hl_sessions.conversations.telling
 import hl_sessions.stores.memory
 from hl_sessions import SessionManager, acurrent_session_id, current_session_id, with_session
 from hl_sessions.availability.outage import CALM, FIRST_COOL_OFF
@@ -29,7 +30,7 @@ Managers = Callable[..., SessionManager]
 def clock(monkeypatch: pytest.MonkeyPatch) -> StillClock:
     clock = StillClock()
     for module in (
-        hl_sessions.conversations.keeper,
+        hl_sessions.conversations.in_use,
         hl_sessions.conversations.session,
         hl_sessions.stores.memory,
     ):
@@ -410,7 +411,9 @@ class TestIdleTimeout:
         for number in range(100):
             read(manager, str(number))
         conversations = manager.conversations
-        assert (conversations._in_use, conversations._creations, conversations._tellings) == ({}, {}, {})
+        assert conversations._creations == {}
+        assert conversations._in_use._sessions == {}
+        assert conversations._teller._tellings == {}
         store: Any = manager._store
         assert store._claims == {}
 
@@ -457,7 +460,7 @@ class TestFailingStore:
         self, make_manager: Managers, records: list[logging.LogRecord], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """More ends than are remembered until the store is back are told of, once."""
-        monkeypatch.setattr(hl_sessions.conversations.keeper, "MAX_ENDED", 3)
+        monkeypatch.setattr(hl_sessions.conversations.telling, "MAX_UNTOLD", 3)
         store = OutsideStore()
         store.failing = {*self.METHODS}
         manager = make_manager(store=store)

@@ -810,9 +810,9 @@ class TestLife:
             middleware = wsgi.HLSessionMiddleware(app, manager, key=lambda environ: "1")
             body: Any = middleware({}, lambda *_: lambda _: None)
             assert next(body).startswith(b"sesh_")
-            assert list(manager.conversations._in_use) == ["1"]
+            assert list(manager.conversations._in_use._sessions) == ["1"]
             body.close()
-            assert manager.conversations._in_use == {}
+            assert manager.conversations._in_use._sessions == {}
 
     def test_conversation_that_ends_in_a_request(self, serve: Serve, manager: SessionManager) -> None:
         """After manager.end() the next request starts a new session, which knows the one before."""

@@ -624,6 +624,8 @@ class TestFork:
             _default.lock,
             manager._circuit_breaker._lock,
             manager.conversations._lock,
+            manager.conversations._in_use._lock,
+            manager.conversations._teller._lock,
             manager.workers._lock,
             store._lock,
         ]
