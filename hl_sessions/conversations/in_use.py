@@ -1,15 +1,15 @@
-"""Which conversations the scopes of this process are in, and keeping those from growing idle."""
+"""Which conversations the scopes of this process are in, and which it has ended."""
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import OrderedDict
 from contextvars import Context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hl_sessions.process.fork import renew_after_fork
+from hl_sessions.stores.base import new_reference_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["ConversationsInUse"]
 
 MAX_ENDED = 10_000  # conversations whose end is remembered
+
+
+class _End(NamedTuple):
+    """The last end of a conversation in this process."""
+
+    time: float
+    reference_id: str  # of what comes after it, for as long as the store is not to be asked
 
 
 class ConversationsInUse:
@@ -40,15 +47,15 @@ class ConversationsInUse:
         self._idle_timeout = idle_timeout
         self._touch = touch
         self._is_shared = is_shared
+        # For the scopes that are inside of one meanwhile, too. A forked child remembers them as well.
+        self._ended: OrderedDict[str, _End] = OrderedDict()
         self._renew_after_fork()
         renew_after_fork(self)
 
     def _renew_after_fork(self) -> None:
         self._lock = threading.RLock()
-        # Scopes of this process that have read the ID and are not left.
+        # Scopes of this process that have read their conversation and are not left.
         self._sessions: dict[str, set[ConversationSession]] = {}
-        # When conversations were ended, for the scopes that are inside of one meanwhile.
-        self._ended: OrderedDict[str, float] = OrderedDict()
         self._is_keeping = False  # whether a thread tells the store what is in use
         self._is_closed = threading.Event()
 
@@ -93,7 +100,7 @@ class ConversationsInUse:
     def end(self, conversation_key: str) -> None:
         """Note the end of a conversation, which those who are in it do not use any more."""
         with self._lock:
-            self._ended[conversation_key] = time.monotonic()
+            self._ended[conversation_key] = _End(time.monotonic(), new_reference_id())
             self._ended.move_to_end(conversation_key)
             for user in self._sessions.pop(conversation_key, ()):
                 user._is_counted = False
@@ -102,7 +109,16 @@ class ConversationsInUse:
 
     def has_ended(self, session: ConversationSession) -> bool:
         """Whether the conversation of a scope was ended since it was entered, as far as remembered."""
-        return self._ended.get(session._key, -math.inf) >= session._entered
+        end = self._ended.get(session._key)
+        return end is not None and end.time >= session._entered
+
+    def reference_id_after_end(self, conversation_key: str) -> str | None:
+        """Return a reference ID for what came after the last end of a conversation in this process.
+
+        It is for those that cannot ask the store; ``None`` if no end is remembered.
+        """
+        end = self._ended.get(conversation_key)
+        return None if end is None else end.reference_id
 
     def close(self) -> None:
         """End the thread that keeps conversations from growing idle."""
@@ -114,9 +130,9 @@ class ConversationsInUse:
         while True:
             self._is_closed.wait(interval)
             with self._lock:
-                # Each session once: who entered before another process ended the conversation has an old one.
+                # Each one once: who entered before another process ended the conversation has an old one.
                 in_use = {
-                    (session._key, session.peek()): session
+                    (session._key, session._known_reference_id()): session
                     for users in self._sessions.values()
                     for session in users
                 }

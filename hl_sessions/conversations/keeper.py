@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 import time
@@ -17,8 +18,8 @@ from hl_sessions.conversations.telling import Teller
 from hl_sessions.errors import APITimeoutError
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.interruptions import is_interruption
-from hl_sessions.process.reentry import creating
-from hl_sessions.sessions.creation import LONGEST_DELAY
+from hl_sessions.process.reentry import creating, is_creating
+from hl_sessions.sessions.creation import LONGEST_DELAY, agreement
 from hl_sessions.stores.base import Conversation
 from hl_sessions.stores.memory import MemoryStore
 
@@ -144,6 +145,24 @@ class Keeper:
         mine.set_result(found)
         return session_id
 
+    def reference_id(self, session: ConversationSession) -> str:
+        """Return the reference ID of a conversation.
+
+        While the store fails it is a hash on which all processes agree, and where this one has ended the
+        conversation it is another one.
+        """
+        # Inside a creation it may be the store itself that logs, and a handler that asks.
+        if (self._is_quiet or not is_creating()) and self._rest.is_over():
+            try:
+                with creating():
+                    reference_id = self._ask_for_reference_id(session)
+            except Exception as error:  # noqa: BLE001 - a store must not break the application
+                self._rest.begin(error)
+            else:
+                self._rest.end()
+                return reference_id
+        return self._reference_id_without_store(session)
+
     def leave(self, session: ConversationSession) -> None:
         """Note the end of a scope; from here on the conversation is idle if nobody else uses it."""
         self._in_use.leave(session)
@@ -165,9 +184,9 @@ class Keeper:
         self._in_use.close()
 
     def _touch(self, session: ConversationSession) -> None:
-        session_id = session.peek()
-        if session_id is not None and not session._is_over():
-            self._teller.touch(self._entry_key(session), session_id)
+        reference_id = session._known_reference_id()
+        if reference_id is not None and not session._is_over():
+            self._teller.touch(self._entry_key(session), reference_id)
 
     def _entry_key(self, session: ConversationSession) -> str:
         return self._store.entry_key(self._base_url, session._key)
@@ -176,19 +195,19 @@ class Keeper:
         self, key: str, creation: Future[_Found | None], session: ConversationSession, deadline: Deadline
     ) -> _Found:
         if not self._rest.is_over():
-            return self._own(self.create(deadline))
+            return self._own(session, self.create(deadline))
         claimant = uuid.uuid4().hex
         try:
-            conversation = self._find_or_claim(key, session, claimant, deadline)
+            found = self._find_or_claim(key, session, claimant, deadline)
         except APITimeoutError as error:
             self._warn_once("%s", error)
             raise
         except Exception as error:  # noqa: BLE001 - a store that is down costs the conversation, not the session
             self._rest.begin(error)
-            return self._own(self.create(deadline))
+            return self._own(session, self.create(deadline))
         self._rest.end()
-        if conversation is not None:
-            return _Found(conversation, is_kept=True)
+        if isinstance(found, Conversation):
+            return _Found(found, is_kept=True)
         try:
             with self._renewed(key, claimant, deadline):
                 session_id = self.create(deadline)
@@ -205,9 +224,9 @@ class Keeper:
         except Exception as error:  # noqa: BLE001 - as above
             self._rest.begin(error)
             self._teller.quietly(lambda: self._store.release(key, claimant))
-            return self._own(session_id)
+            return self._own(session, session_id)
         # None: the conversation was ended meanwhile.
-        return _Found(conversation or Conversation(session_id, None), is_kept=True)
+        return _Found(conversation or Conversation(session_id, None, found), is_kept=True)
 
     @contextmanager
     def _renewed(self, key: str, claimant: str, deadline: Deadline) -> Iterator[None]:
@@ -233,27 +252,46 @@ class Keeper:
             is_over.set()
             renewer.join()  # a claim that came after the save would be somebody's to wait for
 
-    def _own(self, session_id: str) -> _Found:
-        return _Found(Conversation(session_id, None), is_kept=False)
+    def _own(self, session: ConversationSession, session_id: str) -> _Found:
+        reference_id = self._reference_id_without_store(session)
+        return _Found(Conversation(session_id, None, reference_id), is_kept=False)
+
+    def _reference_id_without_store(self, session: ConversationSession) -> str:
+        reference_id = self._in_use.reference_id_after_end(session._key)
+        return reference_id or hashlib.sha256(self._entry_key(session).encode()).hexdigest()
+
+    def _ask_for_reference_id(self, session: ConversationSession) -> str:
+        key = self._entry_key(session)
+        self._teller.catch_up(key)
+        reference_id = self._store.reference_id(key, max_idle=self._in_use.max_idle(session))
+        if self.become_idle:
+            self._in_use.count(session)
+        return reference_id
 
     def _find_or_claim(
         self, key: str, session: ConversationSession, claimant: str, deadline: Deadline
-    ) -> Conversation | None:
+    ) -> Conversation | str:
+        """Return the conversation, or once it is claimed its reference ID."""
         self._teller.catch_up(key)
         while True:
             max_idle = self._in_use.max_idle(session)
             conversation = self._store.get(key, max_idle=max_idle)
-            lease = min(deadline.remaining() + LEASE_MARGIN, LONGEST_LEASE)
-            if conversation is not None or self._store.claim(key, claimant, lease=lease, max_idle=max_idle):
+            if conversation is not None:
                 return conversation
+            lease = min(deadline.remaining() + LEASE_MARGIN, LONGEST_LEASE)
+            reference_id = self._store.claim(key, claimant, lease=lease, max_idle=max_idle)
+            if reference_id is not None:
+                return reference_id
             if deadline.remaining() < POLL_INTERVAL:
                 raise APITimeoutError("another process is creating the session of the conversation")
             time.sleep(POLL_INTERVAL)
 
     def _accept(self, session: ConversationSession, found: _Found) -> str:
-        session._previous_id = found.conversation.previous_id
+        with agreement.lock:
+            if session._id is None:
+                session._conversation = found.conversation
         if not found.is_kept:
-            session._log_by_reference()  # which is the key: so the conversation stays together
+            session._log_by_reference()  # so that the conversation stays together
         if self.become_idle:
             self._in_use.count(session)
         return found.conversation.session_id

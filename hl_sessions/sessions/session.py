@@ -76,9 +76,9 @@ def warn_that_a_read_blocked() -> None:
         return
     with creating():
         logger.warning(
-            "reading the session ID blocked the event loop for a round trip to the sessions API; use"
-            " 'await acurrent_session_id()' or 'await session.aid()', or read it in a thread"
-            " (said once per process)"
+            "reading the session ID, or the reference ID, blocked the event loop for a round trip to the"
+            " sessions API or the store; use 'await acurrent_session_id()', 'await session.aid()' or"
+            " 'await session.alog_params()', or read it in a thread (said once per process)"
         )
 
 
@@ -154,16 +154,19 @@ class Session:
 
     @property
     def reference_id(self) -> str:
-        """An ID of the client's own, which exists without any call.
+        """An ID of the client's own, which exists without any call of the API.
 
-        The conversation key where there is one, else a random one that stays the same for the scope.
+        In a conversation it is that of all its scopes, in all processes that share the store, which may have
+        to be asked; after an end, or when the conversation was idle for too long, it is another one. It says
+        nothing about the key. Without a key it is random. It stays the same for the scope.
         """
-        if self.key is not None:
-            return self.key
+        if self._details is not None and self._details.reference_id is not None:
+            return self._details.reference_id
+        reference_id = self._find_reference_id()  # which may wait, so it is not done in the lock
         with agreement.lock:
             details = self._ensure_details()
             if details.reference_id is None:
-                details.reference_id = uuid.uuid4().hex
+                details.reference_id = reference_id
             return details.reference_id
 
     def log_params(self) -> dict[str, str]:
@@ -180,7 +183,10 @@ class Session:
 
     async def alog_params(self) -> dict[str, str]:
         """Give what :meth:`log_params` gives, while the event loop keeps running."""
-        return self._log_params(None if self._logs_by_reference() else await self.aid())
+        session_id = None if self._logs_by_reference() else await self.aid()
+        if session_id is None or self._logs_by_reference():
+            await self._alearn_reference_id()
+        return self._log_params(session_id)
 
     def end(self) -> None:
         """End the conversation: the next scope with the same key starts a new session.
@@ -212,7 +218,7 @@ class Session:
             if session_id is not None and not self._logs_by_reference():
                 return {"session_id": session_id}
             self._log_by_reference()
-            return {"session_reference_id": self.reference_id}
+        return {"session_reference_id": self.reference_id}
 
     def _logs_by_reference(self) -> bool:
         return self._details is not None and self._details.logs_by_reference
@@ -220,6 +226,12 @@ class Session:
     def _log_by_reference(self) -> None:
         with agreement.lock:
             self._ensure_details().logs_by_reference = True
+
+    def _find_reference_id(self) -> str:
+        return uuid.uuid4().hex
+
+    async def _alearn_reference_id(self) -> None:
+        """Find the reference ID, if that may have to wait, while the event loop keeps running."""
 
     def _read(self) -> str | None:
         if is_creating():
