@@ -203,9 +203,9 @@ class SessionManager:
         """The error with which :meth:`create_session_id` would not even try, ``None`` if it would."""
         return self._circuit_breaker.refusal()
 
-    def _take_or_create(self, deadline: Deadline) -> str:
+    async def _take_or_create(self, deadline: Deadline) -> str:
         ready = None if self.ready_sessions is None else self.ready_sessions.take(_kept)
-        return ready or run_blocking(self.create_session_id(deadline))
+        return ready or await self.create_session_id(deadline)
 
     def _create_ready_id(self) -> str:
         try:

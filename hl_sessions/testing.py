@@ -12,17 +12,17 @@ With pytest, a subclass with a fixture ``store`` is all that it takes:
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from typing import TYPE_CHECKING
 
-from hl_sessions.stores import Conversation
 from hl_sessions.stores.base import LONGEST_LEASE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hl_sessions.stores import ConversationStore
+    from hl_sessions.stores import Conversation, ConversationStore
 
 __all__ = ["StoreConformance"]
 
@@ -53,6 +53,11 @@ def _eventually(condition: Callable[[], object]) -> None:
         time.sleep(MOMENT / 20)
 
 
+def _ids(conversation: Conversation | None) -> tuple[str, str | None] | None:
+    """Return the ID of the session of a conversation, and of the one before."""
+    return None if conversation is None else (conversation.session_id, conversation.previous_id)
+
+
 class StoreConformance:
     """Tests that a store keeps the contract of :class:`hl_sessions.stores.ConversationStore`.
 
@@ -68,7 +73,7 @@ class StoreConformance:
     def test_nothing_is_kept_at_first(self, store: ConversationStore) -> None:
         """There is no conversation, and what is said of one changes nothing."""
         assert store.get("chat", max_idle=None) is None
-        store.touch("chat", "sesh_1")
+        store.touch("chat", "reference")
         store.release("chat", "nobody")
         store.end("chat")
         assert store.save("chat", "nobody", "sesh_1") is None
@@ -77,12 +82,12 @@ class StoreConformance:
 
     def test_what_is_saved_is_kept(self, store: ConversationStore) -> None:
         """A created session is that of the conversation from then on; nobody can claim it."""
-        assert self.create(store, "chat", "sesh_1") == Conversation("sesh_1", None)
+        assert _ids(self.create(store, "chat", "sesh_1")) == ("sesh_1", None)
         for max_idle in (None, LONG):
-            assert store.get("chat", max_idle=max_idle) == Conversation("sesh_1", None)
+            assert _ids(store.get("chat", max_idle=max_idle)) == ("sesh_1", None)
             assert not store.claim("chat", "another", lease=LEASE, max_idle=max_idle)
         assert store.save("chat", "another", "sesh_2") is None
-        assert store.get("chat", max_idle=None) == Conversation("sesh_1", None)
+        assert _ids(store.get("chat", max_idle=None)) == ("sesh_1", None)
 
     def test_keys_are_literal(self, store: ConversationStore) -> None:
         """Each key is a conversation of its own, whatever it looks like."""
@@ -90,7 +95,7 @@ class StoreConformance:
             assert store.get(key, max_idle=None) is None, key
             assert self.create(store, key, f"sesh_{number}"), key
         for number, key in enumerate(KEYS):
-            assert store.get(key, max_idle=None) == Conversation(f"sesh_{number}", None), key
+            assert _ids(store.get(key, max_idle=None)) == (f"sesh_{number}", None), key
         store.end(KEYS[1])
         assert [key for key in KEYS if store.get(key, max_idle=None) is None] == [KEYS[1]]
 
@@ -103,23 +108,24 @@ class StoreConformance:
         store.release("chat", "first")
         assert store.claim("chat", "second", lease=LEASE, max_idle=None)
         assert store.save("chat", "first", "sesh_1") is None
-        assert store.save("chat", "second", "sesh_2") == Conversation("sesh_2", None)
+        assert _ids(store.save("chat", "second", "sesh_2")) == ("sesh_2", None)
 
     def test_one_claims_of_many(self, store: ConversationStore) -> None:
         """Of many that claim at the same moment exactly one has the claim."""
         start = threading.Barrier(THREADS)
-        has_claim: list[bool] = []
+        claims: list[str | None] = []
 
         def claim(number: int) -> None:
             start.wait(PATIENCE)
-            has_claim.append(store.claim("chat", str(number), lease=LEASE, max_idle=None))
+            claims.append(store.claim("chat", str(number), lease=LEASE, max_idle=None))
 
         threads = [threading.Thread(target=claim, args=(number,)) for number in range(THREADS)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert sorted(has_claim) == [False] * (THREADS - 1) + [True]
+        assert len(claims) == THREADS
+        assert claims.count(None) == THREADS - 1
 
     def test_a_dead_creator_is_replaced(self, store: ConversationStore) -> None:
         """When a lease is over another takes over, and the first comes too late."""
@@ -127,32 +133,38 @@ class StoreConformance:
         _eventually(lambda: store.claim("chat", "second", lease=LEASE, max_idle=None))
         assert store.save("chat", "dead", "sesh_1") is None
         store.release("chat", "dead")
-        assert store.save("chat", "second", "sesh_2") == Conversation("sesh_2", None)
+        assert _ids(store.save("chat", "second", "sesh_2")) == ("sesh_2", None)
 
     def test_an_idle_conversation_is_over(self, store: ConversationStore) -> None:
         """Once it was not used for longer than asked, it is claimed, and replaced by one that knows it."""
         self.create(store, "chat", "sesh_1")
         time.sleep(1.5 * MOMENT)
-        assert store.get("chat", max_idle=None) == Conversation("sesh_1", None)
+        assert _ids(store.get("chat", max_idle=None)) == ("sesh_1", None)
         assert not store.claim("chat", "second", lease=LEASE, max_idle=LONG)
         assert store.get("chat", max_idle=MOMENT) is None
         assert store.claim("chat", "second", lease=LEASE, max_idle=MOMENT)
-        assert store.save("chat", "second", "sesh_2") == Conversation("sesh_2", "sesh_1")
-        assert store.get("chat", max_idle=LONG) == Conversation("sesh_2", "sesh_1")
+        assert _ids(store.save("chat", "second", "sesh_2")) == ("sesh_2", "sesh_1")
+        assert _ids(store.get("chat", max_idle=LONG)) == ("sesh_2", "sesh_1")
 
     def test_use_keeps_it_from_being_idle(self, store: ConversationStore) -> None:
         """Idle time runs from the last use: of this session, by who was in it or gets it."""
-        self.create(store, "chat", "sesh_1")
+        created = self.create(store, "chat", "sesh_1")
+        assert created is not None
+
+        def is_in_use_after_a_touch() -> bool:
+            store.touch("chat", created.reference_id)
+            return store.get("chat", max_idle=MOMENT) is not None
+
         time.sleep(1.5 * MOMENT)
-        store.touch("chat", "sesh_0")
+        store.touch("chat", "another")
         assert store.get("chat", max_idle=MOMENT) is None
-        store.touch("chat", "sesh_1")
-        time.sleep(2 * MOMENT)
         # Again and again, as on a busy machine a moment may pass between the two.
+        _eventually(is_in_use_after_a_touch)
+        time.sleep(2 * MOMENT)
         _eventually(
             lambda: store.get("chat", max_idle=LONG) == store.get("chat", max_idle=2 * MOMENT) is not None
         )
-        assert store.get("chat", max_idle=LONG) == Conversation("sesh_1", None)
+        assert _ids(store.get("chat", max_idle=LONG)) == ("sesh_1", None)
 
     def test_a_claim_can_be_renewed(self, store: ConversationStore) -> None:
         """Its claimant claims again, which is no second claim, and keeps others out for longer."""
@@ -160,27 +172,28 @@ class StoreConformance:
         assert store.claim("chat", "first", lease=LEASE, max_idle=None)
         time.sleep(1.5 * MOMENT)
         assert not store.claim("chat", "second", lease=LEASE, max_idle=None)
-        assert store.save("chat", "first", "sesh_1") == Conversation("sesh_1", None)
+        assert _ids(store.save("chat", "first", "sesh_1")) == ("sesh_1", None)
 
     def test_an_ended_conversation_is_over(self, store: ConversationStore) -> None:
         """The next session knows the one before; touching that one does not bring it back."""
-        self.create(store, "chat", "sesh_1")
+        created = self.create(store, "chat", "sesh_1")
+        assert created is not None
         store.end("chat")
         assert store.get("chat", max_idle=None) is None
-        store.touch("chat", "sesh_1")
+        store.touch("chat", created.reference_id)
         assert store.get("chat", max_idle=None) is None
-        assert self.create(store, "chat", "sesh_2") == Conversation("sesh_2", "sesh_1")
-        assert store.get("chat", max_idle=None) == Conversation("sesh_2", "sesh_1")
+        assert _ids(self.create(store, "chat", "sesh_2")) == ("sesh_2", "sesh_1")
+        assert _ids(store.get("chat", max_idle=None)) == ("sesh_2", "sesh_1")
         store.end("chat")
         store.end("chat")
-        assert self.create(store, "chat", "sesh_3") == Conversation("sesh_3", "sesh_2")
+        assert _ids(self.create(store, "chat", "sesh_3")) == ("sesh_3", "sesh_2")
 
     def test_an_end_voids_a_claim(self, store: ConversationStore) -> None:
         """Who was creating the session of a conversation that was ended does not bring it back."""
         assert store.claim("chat", "first", lease=LEASE, max_idle=None)
         store.end("chat")
         assert store.save("chat", "first", "sesh_1") is None
-        assert self.create(store, "chat", "sesh_2") == Conversation("sesh_2", None)
+        assert _ids(self.create(store, "chat", "sesh_2")) == ("sesh_2", None)
 
     def test_a_conversation_can_be_forgotten(self, store: ConversationStore) -> None:
         """Nothing is left of it: neither the session before, nor a claim."""
@@ -191,28 +204,102 @@ class StoreConformance:
         assert store.claim("chat", "first", lease=LEASE, max_idle=None)
         store.forget("chat")
         assert store.save("chat", "first", "sesh_3") is None
-        assert self.create(store, "chat", "sesh_4") == Conversation("sesh_4", None)
+        assert _ids(self.create(store, "chat", "sesh_4")) == ("sesh_4", None)
         store.end("chat")
         store.forget("chat")
-        assert self.create(store, "chat", "sesh_5") == Conversation("sesh_5", None)
+        assert _ids(self.create(store, "chat", "sesh_5")) == ("sesh_5", None)
         store.forget("never")
-        assert store.get("other", max_idle=None) == Conversation("sesh_2", None)
+        assert _ids(store.get("other", max_idle=None)) == ("sesh_2", None)
 
     def test_what_is_not_used_is_forgotten(self, store: ConversationStore) -> None:
         """After a time, which a use begins anew, whether or not idle time is asked for."""
         store.forget_after = 3 * MOMENT
         self.create(store, "old", "sesh_1")
+        reference_id = store.reference_id("old", max_idle=None)
         self.create(store, "used", "sesh_2")
         self.create(store, "ended", "sesh_3")
         store.end("ended")
         for _ in range(4):
             time.sleep(MOMENT)
-            assert store.get("used", max_idle=None) == Conversation("sesh_2", None)
+            assert _ids(store.get("used", max_idle=None)) == ("sesh_2", None)
         assert store.get("old", max_idle=None) is None
-        assert self.create(store, "old", "sesh_4") in {
-            Conversation("sesh_4", None),
-            Conversation("sesh_4", "sesh_1"),  # which a store may still know
+        assert store.reference_id("old", max_idle=None) != reference_id
+        assert _ids(self.create(store, "old", "sesh_4")) in {
+            ("sesh_4", None),
+            ("sesh_4", "sesh_1"),  # which a store may still know
         }
+
+    def test_a_conversation_has_a_reference_id(self, store: ConversationStore) -> None:
+        """It is there before any session, and stays, whether or not one could be created."""
+        reference_id = store.reference_id("chat", max_idle=None)
+        assert re.fullmatch(r"[A-Za-z0-9]{20,64}", reference_id)
+        assert store.reference_id("chat", max_idle=LONG) == reference_id
+        for claimant in ("first", "second"):
+            assert store.claim("chat", claimant, lease=LEASE, max_idle=LONG) == reference_id
+            assert store.reference_id("chat", max_idle=None) == reference_id
+            store.release("chat", claimant)
+        created = self.create(store, "chat", "sesh_1")
+        assert created == store.get("chat", max_idle=None) == ("sesh_1", None, reference_id)
+        assert store.reference_id("chat", max_idle=LONG) == reference_id
+        claimed = store.claim("claimed", "first", lease=LEASE, max_idle=None)
+        assert store.reference_id("claimed", max_idle=None) == claimed
+        assert claimed not in {reference_id, None}
+
+    def test_many_that_ask_get_one_reference_id(self, store: ConversationStore) -> None:
+        """Of a conversation that nobody has asked for before, at the same moment."""
+        start = threading.Barrier(THREADS)
+        reference_ids: list[str] = []
+
+        def ask() -> None:
+            start.wait(PATIENCE)
+            reference_ids.append(store.reference_id("chat", max_idle=None))
+
+        threads = [threading.Thread(target=ask) for _ in range(THREADS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert reference_ids == [reference_ids[0]] * THREADS
+
+    def test_a_reference_id_ends_with_its_conversation(self, store: ConversationStore) -> None:
+        """With or without a session, what was ended or forgotten comes back with another one."""
+        seen = [store.reference_id("chat", max_idle=None)]
+        for over in (store.end, store.end, store.forget, store.forget):
+            over("chat")
+            seen.append(store.reference_id("chat", max_idle=None))
+            created = self.create(store, "chat", "sesh_1")
+            assert created is not None
+            assert created.reference_id == seen[-1]
+            over("chat")
+            seen.append(store.reference_id("chat", max_idle=LONG))
+        assert len(seen) == len({*seen})
+
+    def test_a_reference_id_ends_with_idle_time(self, store: ConversationStore) -> None:
+        """With or without a session; only a use keeps it, of whatever kind."""
+        seen = [store.reference_id("chat", max_idle=None)]
+        time.sleep(1.5 * MOMENT)
+        seen.append(store.reference_id("chat", max_idle=MOMENT))
+        time.sleep(1.5 * MOMENT)
+        claimed = store.claim("chat", "first", lease=LEASE, max_idle=MOMENT)
+        assert claimed is not None
+        seen.append(claimed)
+        store.release("chat", "first")
+        assert store.reference_id("chat", max_idle=LONG) == claimed
+        self.create(store, "chat", "sesh_1")
+        time.sleep(1.5 * MOMENT)
+        seen.append(store.reference_id("chat", max_idle=MOMENT))
+        assert store.get("chat", max_idle=None) is None
+        assert len(seen) == len({*seen})
+        assert self.create(store, "chat", "sesh_2") == ("sesh_2", "sesh_1", seen[-1])
+
+    def test_a_claim_keeps_the_reference_id(self, store: ConversationStore) -> None:
+        """While somebody creates the session of a conversation it is not idle, however long that takes."""
+        claimed = store.claim("chat", "first", lease=LEASE, max_idle=MOMENT)
+        time.sleep(1.5 * MOMENT)
+        assert store.reference_id("chat", max_idle=MOMENT) == claimed
+        time.sleep(1.5 * MOMENT)
+        assert store.claim("chat", "first", lease=LEASE, max_idle=MOMENT) == claimed
+        assert store.save("chat", "first", "sesh_1") == ("sesh_1", None, claimed)
 
     def test_namespaces_are_apart(self, store: ConversationStore) -> None:
         """Conversations with other APIs have other keys, none of which can be mistaken for another."""

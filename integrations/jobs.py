@@ -18,7 +18,7 @@ __all__ = ["CARRIED", "carried", "carried_session"]
 #: The name under which a job holds its session.
 CARRIED = "hl_sessions"
 
-MAX_REFERENCE_LENGTH = 256  # characters, as many as a conversation key may have
+MAX_REFERENCE_LENGTH = 256  # characters, more than any of ours has
 
 
 def carried(session: Session) -> dict[str, str]:

@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-import math
 import threading
 import time
 import uuid
-from collections import OrderedDict
-from concurrent.futures import Future, wait
-from contextlib import contextmanager
 from contextvars import Context
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from hl_sessions.availability.store_rest import StoreRest
-from hl_sessions.conversations.telling import Telling
-from hl_sessions.errors import APITimeoutError
-from hl_sessions.process.event_loop import is_event_loop_running
+from hl_sessions.conversations.in_use import ConversationsInUse
+from hl_sessions.conversations.telling import Teller
+from hl_sessions.errors import APIConnectionError, APITimeoutError
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.interruptions import is_interruption
-from hl_sessions.process.reentry import creating
-from hl_sessions.sessions.creation import LONGEST_DELAY
+from hl_sessions.process.outcome import Outcome
+from hl_sessions.process.reentry import creating, is_creating
+from hl_sessions.process.waits import Blocking, Known
+from hl_sessions.sessions.creation import LONGEST_DELAY, LOOK_INTERVAL, agreement
 from hl_sessions.stores.base import Conversation
 from hl_sessions.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine
 
     from hl_sessions.availability.reports import Reports
     from hl_sessions.client.deadline import Deadline
     from hl_sessions.conversations.session import ConversationSession
     from hl_sessions.process.worker_threads import WorkerThreads
+    from hl_sessions.sessions.creation import Creation
     from hl_sessions.stores.base import ConversationStore
 
 __all__ = ["Keeper"]
 
+Result = TypeVar("Result")
+
 POLL_INTERVAL = 0.02  # seconds between looks for the session that another process is creating
-MAX_ENDED = 10_000  # conversations whose end is remembered
 LEASE_MARGIN = 1.0  # seconds that a claim outlives the creation it is for
 LONGEST_LEASE = 10.0  # seconds until another process takes over from one that died, however long it may take
 
@@ -46,6 +48,31 @@ class _Found(NamedTuple):
 
     conversation: Conversation
     is_kept: bool  # in the store: others find the same
+
+
+class _Search(Outcome["_Found | None"]):
+    """The search of one reader for a session, that others wait for; ``None``: it was interrupted."""
+
+    __slots__ = ("creation",)
+
+    def __init__(self, creation: Creation | None) -> None:
+        super().__init__()
+        #: What the search is a part of.
+        self.creation = creation
+
+
+class _KnownSearch(Known):
+    """Until a search is over, or so many seconds are."""
+
+    outcome: _Search
+
+    def block(self) -> None:
+        """Wait for it in this thread, and finish what an event loop cannot."""
+        end = time.monotonic() + self.seconds
+        while not self.outcome.is_known and time.monotonic() < end:
+            if self.outcome.creation is not None:
+                self.outcome.creation.finish_if_stuck()
+            self.outcome.wait(LOOK_INTERVAL)
 
 
 class Keeper:
@@ -66,7 +93,7 @@ class Keeper:
         store: ConversationStore,
         base_url: str,
         idle_timeout: float | None,
-        create: Callable[[Deadline], str],
+        create: Callable[[Deadline], Coroutine[Any, Any, str]],
         workers: WorkerThreads,
         reports: Reports,
     ) -> None:
@@ -79,34 +106,26 @@ class Keeper:
         self.is_blocking = store.blocking
         self._is_quiet = type(store) is MemoryStore  # others may log, or more
         self.create = create
-        self._workers = workers
         self._reports = reports
         self._rest = StoreRest(reports)
+        self._teller = Teller(store, self._rest, workers, reports)
+        self._in_use = ConversationsInUse(idle_timeout, self._touch, is_shared=store.blocking)
         self._renew_after_fork()
         renew_after_fork(self)
 
     def _renew_after_fork(self) -> None:
         self._lock = threading.RLock()
-        self._creations: dict[str, Future[_Found | None]] = {}
-        # Scopes of this process that have read the ID and are not left.
-        self._in_use: dict[str, set[ConversationSession]] = {}
-        self._tellings: dict[str, Telling] = {}  # what the store is being told in the background
-        self._untold_ends: OrderedDict[str, None] = OrderedDict()  # as the store was down
-        self._is_keeping = False  # whether a thread tells the store what is in use
-        self._is_closed = threading.Event()
-        self._has_lost_ends = False
+        self._searches: dict[str, _Search] = {}
         self._has_warned = False  # of waiting in vain, since it last was not in vain
-        # When conversations were ended, for the scopes that are inside of one meanwhile.
-        self._ended: OrderedDict[str, float] = OrderedDict()
 
     def known(self, session: ConversationSession) -> Conversation | None:
         """Give what the store keeps of a conversation, ``None`` if it has nothing, or is left alone."""
         key = self._entry_key(session)
-        if key in self._untold_ends or key in self._tellings:
+        if self._teller.is_behind(key):
             return None  # whoever looks for it next has to wait
         if self.is_blocking and not self._rest.is_over():
             return None
-        max_idle = self._max_idle(session) if self.become_idle else None
+        max_idle = self._in_use.max_idle(session) if self.become_idle else None
         try:
             if self._is_quiet:
                 conversation = self._store.get(key, max_idle=max_idle)
@@ -119,273 +138,217 @@ class Keeper:
         if self.is_blocking:
             self._rest.end()
         if conversation is not None and self.become_idle:
-            self._count(session)
+            self._in_use.count(session)
         return conversation
 
-    def obtain_id(self, session: ConversationSession, deadline: Deadline) -> str:
-        """Give the ID of a conversation, of a session created for it where there is none.
+    async def obtain_id(self, session: ConversationSession, deadline: Deadline) -> str:
+        """Return the ID of a conversation, of a session created for it where there is none.
 
         Simultaneous callers with the same key get the same.
         """
         key = self._entry_key(session)
         while True:
             with self._lock:
-                creation = self._creations.get(key)
-                if creation is None:
-                    mine = self._creations[key] = Future()
+                search = self._searches.get(key)
+                if search is None:
+                    mine = self._searches[key] = _Search(session._creation())
                     break
-            wait([creation], deadline.remaining() + LONGEST_DELAY)
-            if not creation.done():  # its reader was interrupted before it could say so
-                self._forget(key, creation)
+            await _KnownSearch(search, deadline.remaining() + LONGEST_DELAY)
+            if not search.is_known:  # its reader was interrupted before it could say so
+                self._forget(key, search)
                 continue
-            found = creation.result()
+            found = search.get()
             if found is not None:
                 return self._accept(session, found)
         try:
-            found = self._find_or_create(key, mine, session, deadline)
+            found = await self._find_or_create(key, mine, session, deadline)
         except BaseException as error:
             self._forget(key, mine)
             if isinstance(error, Exception) and not is_interruption(error):
-                mine.set_exception(error)
+                mine.set_error(error)
             else:  # only this caller was interrupted; one of those who wait goes on
-                mine.set_result(None)
+                mine.set(None)
             raise
         session_id = self._accept(session, found)
         self._forget(key, mine)
-        mine.set_result(found)
+        mine.set(found)
         return session_id
+
+    def reference_id(self, session: ConversationSession) -> str:
+        """Return the reference ID of a conversation.
+
+        While the store fails it is a hash on which all processes agree, and where this one has ended the
+        conversation it is another one.
+        """
+        # Inside a creation it may be the store itself that logs, and a handler that asks.
+        if (self._is_quiet or not is_creating()) and self._rest.is_over():
+            try:
+                with creating():
+                    reference_id = self._ask_for_reference_id(session)
+            except Exception as error:  # noqa: BLE001 - a store must not break the application
+                self._rest.begin(error)
+            else:
+                self._rest.end()
+                return reference_id
+        return self._reference_id_without_store(session)
 
     def leave(self, session: ConversationSession) -> None:
         """Note the end of a scope; from here on the conversation is idle if nobody else uses it."""
-        with self._lock:
-            if not session._is_counted:
-                return
-            session._is_counted = False
-            users = self._in_use.get(session._key)  # a forked child starts without
-            if users is not None:
-                users.discard(session)
-                if not users:
-                    del self._in_use[session._key]
-        self._touch(session)
+        self._in_use.leave(session)
 
     def end(self, conversation_key: str) -> None:
         """End a conversation; who is waiting for its session still gets it."""
         key = self._store.entry_key(self._base_url, conversation_key)
         with self._lock:
-            self._creations.pop(key, None)
-            self._ended[conversation_key] = time.monotonic()
-            self._ended.move_to_end(conversation_key)
-            for user in self._in_use.pop(conversation_key, ()):
-                user._is_counted = False
-            if len(self._ended) > MAX_ENDED:
-                self._ended.popitem(last=False)
-            self._untold_ends[key] = None
-            if len(self._untold_ends) > MAX_ENDED:
-                self._untold_ends.popitem(last=False)
-                self._warn_of_lost_ends()
-        if self._rest.is_over():  # else whoever uses the conversation next tells it first
-            self._tell(key, lambda: self._tell_end(key))
-        else:
-            self._emit_reports()
-
-    def _tell_end(self, key: str) -> None:
-        self._store.end(key)
-        self._untold_ends.pop(key, None)
-
-    def _touch(self, session: ConversationSession) -> None:
-        key, session_id = self._entry_key(session), session.peek()
-        if session_id is not None and not session._is_over() and self._rest.is_over():
-            self._tell(key, lambda: self._store.touch(key, session_id))
-
-    def close(self) -> None:
-        """End the thread that keeps conversations from growing idle."""
-        self._is_closed.set()
+            self._searches.pop(key, None)
+        self._in_use.end(conversation_key)
+        self._teller.end(key)
 
     def has_ended(self, session: ConversationSession) -> bool:
         """Whether the conversation of a scope was ended since it was entered, as far as remembered."""
-        return self._ended.get(session._key, -math.inf) >= session._entered
+        return self._in_use.has_ended(session)
+
+    def close(self) -> None:
+        """End the thread that keeps conversations from growing idle."""
+        self._in_use.close()
+
+    def _touch(self, session: ConversationSession) -> None:
+        reference_id = session._known_reference_id()
+        if reference_id is not None and not session._is_over():
+            self._teller.touch(self._entry_key(session), reference_id)
 
     def _entry_key(self, session: ConversationSession) -> str:
         return self._store.entry_key(self._base_url, session._key)
 
-    def _find_or_create(
-        self, key: str, creation: Future[_Found | None], session: ConversationSession, deadline: Deadline
+    async def _find_or_create(
+        self, key: str, search: _Search, session: ConversationSession, deadline: Deadline
     ) -> _Found:
         if not self._rest.is_over():
-            return self._own(self.create(deadline))
+            return self._own(session, await self.create(deadline))
         claimant = uuid.uuid4().hex
         try:
-            conversation = self._find_or_claim(key, session, claimant, deadline)
+            found = await self._find_or_claim(key, session, claimant, deadline)
         except APITimeoutError as error:
             self._warn_once("%s", error)
             raise
+        except APIConnectionError:  # there is no thread, which says nothing about the store
+            raise
         except Exception as error:  # noqa: BLE001 - a store that is down costs the conversation, not the session
             self._rest.begin(error)
-            return self._own(self.create(deadline))
+            return self._own(session, await self.create(deadline))
         self._rest.end()
-        if conversation is not None:
-            return _Found(conversation, is_kept=True)
+        if isinstance(found, Conversation):
+            return _Found(found, is_kept=True)
         try:
-            with self._renewed(key, claimant, deadline):
-                session_id = self.create(deadline)
+            session_id = await self._create_while_renewing(key, claimant, deadline)
+        except GeneratorExit:  # nothing can be waited for: the claim ends by itself
+            raise
         except BaseException:
-            self._quietly(lambda: self._store.release(key, claimant))
+            await self._ask(partial(self._release, key, claimant))
             raise
         try:
-            conversation = self._store.save(key, claimant, session_id)
-            if conversation is not None:
-                self._has_warned = False
-            elif self._creations.get(key) is creation:
-                # Not ended here: somebody may have taken over while this process stood still.
-                conversation = self._store.get(key, max_idle=None)
+            conversation = await self._ask(partial(self._save, key, claimant, session_id, search))
         except Exception as error:  # noqa: BLE001 - as above
             self._rest.begin(error)
-            self._quietly(lambda: self._store.release(key, claimant))
-            return self._own(session_id)
+            await self._ask(partial(self._release, key, claimant))
+            return self._own(session, session_id)
         # None: the conversation was ended meanwhile.
-        return _Found(conversation or Conversation(session_id, None), is_kept=True)
+        return _Found(conversation or Conversation(session_id, None, found), is_kept=True)
 
-    @contextmanager
-    def _renewed(self, key: str, claimant: str, deadline: Deadline) -> Iterator[None]:
-        """Renew a claim for as long as a creation takes, if that may be longer than a lease."""
+    async def _ask(self, ask: Callable[[], Result]) -> Result:
+        """Return what the store says, without blocking an event loop."""
+        if not self.is_blocking:
+            return ask()
+        result: Result = await Blocking(ask)
+        return result
+
+    def _save(self, key: str, claimant: str, session_id: str, search: _Search) -> Conversation | None:
+        conversation = self._store.save(key, claimant, session_id)
+        if conversation is not None:
+            self._has_warned = False
+        elif self._searches.get(key) is search:
+            # Not ended here: somebody may have taken over while this process stood still.
+            conversation = self._store.get(key, max_idle=None)
+        return conversation
+
+    def _release(self, key: str, claimant: str) -> None:
+        self._teller.quietly(lambda: self._store.release(key, claimant))
+
+    async def _create_while_renewing(self, key: str, claimant: str, deadline: Deadline) -> str:
+        """Create a session; the claim is renewed meanwhile, if that may take longer than a lease."""
         if deadline.remaining() + LEASE_MARGIN <= LONGEST_LEASE:
-            yield
-            return
+            return await self.create(deadline)
         is_over = threading.Event()
-
-        def renew() -> None:
-            while not is_over.wait(LONGEST_LEASE / 3):
-                self._quietly(
-                    lambda: self._store.claim(key, claimant, lease=LONGEST_LEASE, max_idle=self._idle_timeout)
-                )
-
+        renew = partial(self._renew, key, claimant, is_over)
         renewer = threading.Thread(
             target=Context().run, args=(renew,), name="hl-sessions-renewer", daemon=True
         )
         renewer.start()
         try:
-            yield
+            session_id = await self.create(deadline)
         finally:
             is_over.set()
-            renewer.join()  # a claim that came after the save would be somebody's to wait for
+        await Blocking(renewer.join)  # a claim that came after the save would be somebody's to wait for
+        return session_id
 
-    def _own(self, session_id: str) -> _Found:
-        return _Found(Conversation(session_id, None), is_kept=False)
+    def _renew(self, key: str, claimant: str, is_over: threading.Event) -> None:
+        claim = partial(self._store.claim, key, claimant, lease=LONGEST_LEASE, max_idle=self._idle_timeout)
+        while not is_over.wait(LONGEST_LEASE / 3):
+            self._teller.quietly(claim)
 
-    def _find_or_claim(
+    def _own(self, session: ConversationSession, session_id: str) -> _Found:
+        reference_id = self._reference_id_without_store(session)
+        return _Found(Conversation(session_id, None, reference_id), is_kept=False)
+
+    def _reference_id_without_store(self, session: ConversationSession) -> str:
+        reference_id = self._in_use.reference_id_after_end(session._key)
+        return reference_id or hashlib.sha256(self._entry_key(session).encode()).hexdigest()
+
+    def _ask_for_reference_id(self, session: ConversationSession) -> str:
+        key = self._entry_key(session)
+        self._teller.catch_up(key)
+        reference_id = self._store.reference_id(key, max_idle=self._in_use.max_idle(session))
+        if self.become_idle:
+            self._in_use.count(session)
+        return reference_id
+
+    async def _find_or_claim(
         self, key: str, session: ConversationSession, claimant: str, deadline: Deadline
-    ) -> Conversation | None:
-        telling = self._tellings.get(key)
-        if telling is not None:
-            telling.finish()
-        if key in self._untold_ends:
-            self._tell_end(key)
+    ) -> Conversation | str:
+        """Return the conversation, or once it is claimed its reference ID."""
         while True:
-            max_idle = self._max_idle(session)
-            conversation = self._store.get(key, max_idle=max_idle)
-            lease = min(deadline.remaining() + LEASE_MARGIN, LONGEST_LEASE)
-            if conversation is not None or self._store.claim(key, claimant, lease=lease, max_idle=max_idle):
-                return conversation
+            found = await self._ask(partial(self._look, key, session, claimant, deadline))
+            if found is not None:
+                return found
             if deadline.remaining() < POLL_INTERVAL:
                 raise APITimeoutError("another process is creating the session of the conversation")
-            time.sleep(POLL_INTERVAL)
+            await Known(Outcome(), POLL_INTERVAL)
 
-    def _max_idle(self, session: ConversationSession) -> float | None:
-        if self._idle_timeout is None or session._key in self._in_use:
-            return None
-        return self._idle_timeout + time.monotonic() - session._entered
+    def _look(
+        self, key: str, session: ConversationSession, claimant: str, deadline: Deadline
+    ) -> Conversation | str | None:
+        self._teller.catch_up(key)
+        max_idle = self._in_use.max_idle(session)
+        conversation = self._store.get(key, max_idle=max_idle)
+        if conversation is not None:
+            return conversation
+        lease = min(deadline.remaining() + LEASE_MARGIN, LONGEST_LEASE)
+        return self._store.claim(key, claimant, lease=lease, max_idle=max_idle)
 
     def _accept(self, session: ConversationSession, found: _Found) -> str:
-        session._previous_id = found.conversation.previous_id
+        with agreement.lock:
+            if session._id is None:
+                session._conversation = found.conversation
         if not found.is_kept:
-            session._log_by_reference()  # which is the key: so the conversation stays together
+            session._log_by_reference()  # so that the conversation stays together
         if self.become_idle:
-            self._count(session)
+            self._in_use.count(session)
         return found.conversation.session_id
 
-    def _count(self, session: ConversationSession) -> None:
+    def _forget(self, key: str, search: _Search) -> None:
         with self._lock:
-            if session._left or session._is_counted or session._is_over():
-                return
-            session._is_counted = True
-            self._in_use.setdefault(session._key, set()).add(session)
-            if self._is_keeping or not self.is_blocking:
-                return
-            self._is_keeping = True
-        # An empty context: where threads inherit one, this one would keep the reader's session.
-        keeper = threading.Thread(
-            target=Context().run, args=(self._keep_in_use,), name="hl-sessions-keeper", daemon=True
-        )
-        try:
-            keeper.start()
-        except RuntimeError:  # the interpreter is shutting down
-            self._is_keeping = False
-
-    def _keep_in_use(self) -> None:
-        """Keep conversations from growing idle in the eyes of other processes while scopes are in them."""
-        interval = (self._idle_timeout or 0) / 3
-        while True:
-            self._is_closed.wait(interval)
-            with self._lock:
-                # Each session once: who entered before another process ended the conversation has an old one.
-                in_use = {
-                    (session._key, session.peek()): session
-                    for users in self._in_use.values()
-                    for session in users
-                }
-                if not in_use or self._is_closed.is_set():
-                    self._is_keeping = False
-                    return
-            for session in in_use.values():
-                self._touch(session)
-
-    def _forget(self, key: str, creation: Future[_Found | None]) -> None:
-        with self._lock:
-            if self._creations.get(key) is creation:
-                del self._creations[key]
-
-    def _tell(self, key: str, tell: Callable[[], None]) -> None:
-        if not (self._store.blocking and is_event_loop_running()):
-            self._quietly(tell)
-            self._emit_reports()
-            return
-        with self._lock:
-            telling = self._tellings[key] = Telling(self._tellings.get(key), self._quietly, tell)
-        try:
-            self._workers.submit(self._tell_in_thread, key, telling)
-        except RuntimeError as error:  # the interpreter is shutting down
-            self._rest.begin(error)
-
-    def _tell_in_thread(self, key: str, telling: Telling) -> None:
-        telling.finish()
-        with self._lock:
-            if self._tellings.get(key) is telling:
-                del self._tellings[key]
-        self._emit_reports()
-
-    def _quietly(self, tell: Callable[[], object]) -> None:
-        try:
-            with creating():
-                tell()
-        except Exception as error:  # noqa: BLE001 - a store must not break the application
-            self._rest.begin(error)
-        else:
-            self._rest.end()
-
-    def _emit_reports(self) -> None:
-        # Never where another thread waits: see Reports.
-        with creating():
-            self._reports.emit()
-
-    def _warn_of_lost_ends(self) -> None:
-        if not self._has_lost_ends:
-            self._has_lost_ends = True
-            self._reports.add(
-                logging.WARNING,
-                "more than %d conversations were ended while the store fails: those ended first may go on"
-                " when it is back (said once)",
-                MAX_ENDED,
-            )
+            if self._searches.get(key) is search:
+                del self._searches[key]
 
     def _warn_once(self, message: str, *arguments: object) -> None:
         if not self._has_warned:

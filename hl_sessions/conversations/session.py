@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
 
+from hl_sessions.errors import APIConnectionError
 from hl_sessions.process.reentry import creating, is_creating
-from hl_sessions.process.waits import Blocking
 from hl_sessions.sessions.creation import agreement
 from hl_sessions.sessions.session import Session, SessionSource, warn_that_a_read_blocked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from hl_sessions.client.deadline import Deadline
     from hl_sessions.errors import HLSessionsError
@@ -28,13 +28,16 @@ class Conversations(Protocol):
     become_idle: bool
     #: Whether asking for a conversation needs waiting.
     is_blocking: bool
-    create: Callable[[Deadline], str]
+    create: Callable[[Deadline], Coroutine[Any, Any, str]]
 
     def known(self, session: ConversationSession) -> Conversation | None:
         """Return what the store keeps of the conversation, ``None`` if it has nothing, or is left alone."""
 
-    def obtain_id(self, session: ConversationSession, deadline: Deadline) -> str:
+    async def obtain_id(self, session: ConversationSession, deadline: Deadline) -> str:
         """Return the ID of the conversation, of a session created for it where there is none."""
+
+    def reference_id(self, session: ConversationSession) -> str:
+        """Return the reference ID of the conversation."""
 
     def leave(self, session: ConversationSession) -> None:
         """Note the end of a scope."""
@@ -58,13 +61,13 @@ class ConversationSession(Session):
     """The session of a scope with a conversation key."""
 
     __slots__ = (
+        "_conversation",
         "_conversations",
         "_ended",
         "_entered",
         "_is_counted",
         "_key",
         "_left",
-        "_previous_id",
         "manager",
     )
 
@@ -76,7 +79,8 @@ class ConversationSession(Session):
         self._ended = False
         self._left = False
         self._is_counted = False
-        self._previous_id: str | None = None
+        #: What was kept of the conversation when its ID was read.
+        self._conversation: Conversation | None = None
 
     @property
     def key(self) -> str | None:
@@ -86,7 +90,7 @@ class ConversationSession(Session):
     @property
     def previous_id(self) -> str | None:
         """The ID of the conversation's session before this one, once this one has an ID; ``None``: none."""
-        return self._previous_id
+        return None if self._conversation is None else self._conversation.previous_id
 
     def end(self) -> None:
         """End the conversation: the next scope with the same key starts a new session.
@@ -113,9 +117,10 @@ class ConversationSession(Session):
         conversation = conversations.known(self)
         if conversation is None:
             return None
-        session_id, self._previous_id = conversation
         with agreement.lock:
-            return self._keep(session_id)
+            if self._id is None:
+                self._conversation = conversation
+            return self._keep(conversation.session_id)
 
     def _read(self) -> str | None:
         # A conversation that is known costs one look into the store, and nothing of what a creation needs.
@@ -127,6 +132,30 @@ class ConversationSession(Session):
         warn_that_a_read_blocked()
         return session_id
 
+    def _known_reference_id(self) -> str | None:
+        """The reference ID of the conversation that was read, or whose reference ID was asked for."""
+        if self._conversation is not None:
+            return self._conversation.reference_id
+        return None if self._details is None else self._details.reference_id
+
+    def _find_reference_id(self) -> str:
+        if self._conversation is not None:
+            return self._conversation.reference_id
+        if not self._key or self._ended:
+            return super()._find_reference_id()
+        reference_id = self._conversations.reference_id(self)
+        if not is_creating():
+            with creating():
+                self.manager.report()
+        if self._conversations.is_blocking:
+            warn_that_a_read_blocked()
+        return reference_id
+
+    async def _alearn_reference_id(self) -> None:
+        if self._conversations.is_blocking and self._key and self._known_reference_id() is None:
+            with suppress(APIConnectionError):  # there is no thread
+                await self.manager.workers.run(getattr, self, "reference_id")
+
     def _refusal(self) -> HLSessionsError | None:
         if self._key and self._conversations.is_blocking and not self._ended:
             return None  # the store may know
@@ -135,8 +164,7 @@ class ConversationSession(Session):
     async def _create_id(self, deadline: Deadline) -> str:
         if not self._key or self._ended:
             return await super()._create_id(deadline)
-        session_id: str = await Blocking(partial(self._conversations.obtain_id, self, deadline))
-        return session_id
+        return await self._conversations.obtain_id(self, deadline)
 
 
 class RequestSession(ConversationSession):
@@ -158,14 +186,12 @@ class RequestSession(ConversationSession):
         """The conversation key, ``None`` where the request has none, or its route is not known yet."""
         return self._found_key(is_final=False)
 
-    @property
-    def reference_id(self) -> str:
-        """As for every session; from now on the request has the key that it has now."""
-        self._found_key(is_final=True)
-        return super().reference_id
-
     def _ready_id(self, *, may_wait: bool = False) -> str | None:
         return super()._ready_id(may_wait=may_wait) if self._found_key(is_final=True) else None
+
+    def _find_reference_id(self) -> str:
+        self._found_key(is_final=True)
+        return super()._find_reference_id()
 
     def _found_key(self, *, is_final: bool) -> str | None:
         find_key = self._find_key

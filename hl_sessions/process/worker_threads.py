@@ -10,6 +10,7 @@ from contextlib import suppress
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from hl_sessions.errors import APIConnectionError
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.outcome import Outcome, popped
 
@@ -58,12 +59,15 @@ class WorkerThreads:
         return outcome.get()
 
     def begin(self, function: Callable[[], Result]) -> Outcome[Result]:
-        """Return what will become of ``function``, called in one of the threads."""
+        """Return what will become of ``function``, called in one of the threads.
+
+        Where there is no thread for it that is an ``APIConnectionError``.
+        """
         outcome: Outcome[Result] = Outcome()
         try:
             self.submit(_call, outcome, function)
         except RuntimeError as error:  # the interpreter is shutting down, or has no threads
-            outcome.set_error(error)
+            outcome.set_error(APIConnectionError(f"no thread can be had: {error}"))
         return outcome
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hl_sessions.client.deadline import Deadline
     from hl_sessions.process.runs import Run
 
-__all__ = ["LONGEST_DELAY", "Abandoned", "Creation", "agreement"]
+__all__ = ["LONGEST_DELAY", "LOOK_INTERVAL", "Abandoned", "Creation", "agreement"]
 
 LOOK_INTERVAL = 0.2  # seconds after which a thread that waits looks whether the event loop has ended
 LONGEST_DELAY = 10.0  # seconds that a creation may go on beyond its deadline, on a machine that is busy
@@ -45,10 +45,15 @@ class Creation(Outcome[str]):
             return self.wait(seconds)
         end = time.monotonic() + seconds
         while not self.is_known and time.monotonic() < end:
-            if self.run.is_orphaned() or self.run.is_of_this_thread():
-                self.run.finish()
+            self.finish_if_stuck()
             self.wait(LOOK_INTERVAL)
         return self.is_known
+
+    def finish_if_stuck(self) -> None:
+        """Finish what an event loop has begun, if that has ended, or waits for this thread."""
+        run = self.run
+        if run is not None and (run.is_orphaned() or run.is_of_this_thread()):
+            run.finish()
 
 
 class _Lock:

@@ -78,9 +78,9 @@ def warn_that_a_read_blocked() -> None:
         return
     with creating():
         logger.warning(
-            "reading the session ID blocked the event loop for a round trip to the sessions API; use"
-            " 'await acurrent_session_id()' or 'await session.aid()', or read it in a thread"
-            " (said once per process)"
+            "reading the session ID, or the reference ID, blocked the event loop for a round trip to the"
+            " sessions API or the store; use 'await acurrent_session_id()', 'await session.aid()' or"
+            " 'await session.alog_params()', or read it in a thread (said once per process)"
         )
 
 
@@ -156,16 +156,19 @@ class Session:
 
     @property
     def reference_id(self) -> str:
-        """An ID of the client's own, which exists without any call.
+        """An ID of the client's own, which exists without any call of the API.
 
-        The conversation key where there is one, else a random one that stays the same for the scope.
+        In a conversation it is that of all its scopes, in all processes that share the store, which may have
+        to be asked; after an end, or when the conversation was idle for too long, it is another one. It says
+        nothing about the key. Without a key it is random. It stays the same for the scope.
         """
-        if self.key is not None:
-            return self.key
+        if self._details is not None and self._details.reference_id is not None:
+            return self._details.reference_id
+        reference_id = self._find_reference_id()  # which may wait, so it is not done in the lock
         with agreement.lock:
             details = self._ensure_details()
             if details.reference_id is None:
-                details.reference_id = uuid.uuid4().hex
+                details.reference_id = reference_id
             return details.reference_id
 
     def log_params(self) -> dict[str, str]:
@@ -182,7 +185,10 @@ class Session:
 
     async def alog_params(self) -> dict[str, str]:
         """Give what :meth:`log_params` gives, while the event loop keeps running."""
-        return self._log_params(None if self._logs_by_reference() else await self.aid())
+        session_id = None if self._logs_by_reference() else await self.aid()
+        if session_id is None or self._logs_by_reference():
+            await self._alearn_reference_id()
+        return self._log_params(session_id)
 
     def end(self) -> None:
         """End the conversation: the next scope with the same key starts a new session.
@@ -214,7 +220,7 @@ class Session:
             if session_id is not None and not self._logs_by_reference():
                 return {"session_id": session_id}
             self._log_by_reference()
-            return {"session_reference_id": self.reference_id}
+        return {"session_reference_id": self.reference_id}
 
     def _logs_by_reference(self) -> bool:
         return self._details is not None and self._details.logs_by_reference
@@ -222,6 +228,12 @@ class Session:
     def _log_by_reference(self) -> None:
         with agreement.lock:
             self._ensure_details().logs_by_reference = True
+
+    def _find_reference_id(self) -> str:
+        return uuid.uuid4().hex
+
+    async def _alearn_reference_id(self) -> None:
+        """Find the reference ID, if that may have to wait, while the event loop keeps running."""
 
     def _read(self) -> str | None:
         if is_creating():
@@ -282,12 +294,16 @@ class Session:
             self._details = _Details()
         return self._details
 
+    def _creation(self) -> Creation | None:
+        """The creation that is under way."""
+        return None if self._details is None else self._details.creation
+
     def _join_creation(self) -> tuple[Creation, bool] | None:
         """Join the creation under way, or begin one and be its creator; ``None`` if there is an ID."""
         with agreement.lock:
             if self._id is not None:
                 return None
-            under_way = None if self._details is None else self._details.creation
+            under_way = self._creation()
             # A creation that was under way when this process was forked goes on in the parent only.
             if under_way is not None and under_way.process == os.getpid():
                 return under_way, False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import uuid
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
@@ -21,6 +22,7 @@ __all__ = [
     "USES_COUNTED",
     "Conversation",
     "ConversationStore",
+    "new_reference_id",
 ]
 
 FORGET_AFTER = 90 * 24 * 3600.0  # seconds
@@ -38,10 +40,17 @@ class Conversation(NamedTuple):
     Attributes:
         session_id: the ID of its session.
         previous_id: the ID of the session before that one, ``None`` if it is the first.
+        reference_id: the reference ID of the conversation, see :class:`ConversationStore`.
     """
 
     session_id: str
     previous_id: str | None
+    reference_id: str
+
+
+def new_reference_id() -> str:
+    """Return a reference ID that nobody can guess."""
+    return uuid.uuid4().hex
 
 
 class ConversationStore(ABC):
@@ -54,6 +63,11 @@ class ConversationStore(ABC):
     A creator asks :meth:`get`; where there is nothing it tries to :meth:`claim` the key, creates a session
     if it got the claim, and ends the claim with :meth:`save` or :meth:`release`. Who does not get the
     claim asks :meth:`get` again a little later. A creator that died is replaced when its lease is over.
+
+    Whether or not it has a session yet, a conversation that was claimed, or whose :meth:`reference_id` was
+    asked for, has a reference ID: at most 64 letters and digits that nobody can guess. It stays, also when a
+    claim ends without a session, until the conversation is over: ended, forgotten, or at the next claim or
+    question after it was idle for too long. Then another one takes its place.
 
     A method that fails raises; the conversation's scope then falls back to a session of its own. None may
     wait for long: a store that cannot be reached fails after a second or two. A ``with`` statement closes it.
@@ -113,10 +127,10 @@ class ConversationStore(ABC):
         """
 
     @abstractmethod
-    def claim(self, key: str, claimant: str, *, lease: float, max_idle: float | None) -> bool:
-        """Reserve the creation of a session for a conversation that has none.
+    def claim(self, key: str, claimant: str, *, lease: float, max_idle: float | None) -> str | None:
+        """Reserve the creation of a session for a conversation that has none, which counts as a use.
 
-        The claimant that has it already renews it.
+        The claimant that has it already renews it. While a claim is valid a conversation is not idle.
 
         Args:
             key: the conversation.
@@ -126,7 +140,8 @@ class ConversationStore(ABC):
             max_idle: as for :meth:`get`.
 
         Returns:
-            Whether it is reserved: not where :meth:`get` would give an ID, or another claim is valid.
+            The reference ID of the conversation, if it is reserved; ``None`` where :meth:`get` would give an
+            ID, or another claim is valid.
         """
 
     @abstractmethod
@@ -143,8 +158,17 @@ class ConversationStore(ABC):
         """End a claim without a session."""
 
     @abstractmethod
-    def touch(self, key: str, session_id: str) -> None:
-        """Note that a conversation was used just now, if this is still its session."""
+    def reference_id(self, key: str, *, max_idle: float | None) -> str:
+        """Return the reference ID of a conversation, which counts as a use.
+
+        Args:
+            key: the conversation.
+            max_idle: as for :meth:`get`.
+        """
+
+    @abstractmethod
+    def touch(self, key: str, reference_id: str) -> None:
+        """Note that a conversation was used just now, if this is still its reference ID."""
 
     @abstractmethod
     def end(self, key: str) -> None:

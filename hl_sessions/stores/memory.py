@@ -6,7 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from itertools import islice
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 from hl_sessions.process.checks import checked_count
 from hl_sessions.process.fork import renew_after_fork
@@ -16,11 +16,34 @@ from hl_sessions.stores.base import (
     USES_COUNTED,
     Conversation,
     ConversationStore,
+    new_reference_id,
 )
 
 __all__ = ["MemoryStore"]
 
-Entry = TypeVar("Entry")
+
+class _Entry:
+    """What is kept of a conversation.
+
+    Attributes:
+        conversation: what :meth:`MemoryStore.get` gives, ``None`` while there is no session.
+        previous_id: the ID of the last session before, ``None`` if there was none.
+        reference_id: the reference ID.
+        last_use: when it was used last.
+    """
+
+    __slots__ = ("conversation", "last_use", "previous_id", "reference_id")
+
+    def __init__(self) -> None:
+        self.conversation: Conversation | None = None
+        self.previous_id: str | None = None
+        self.reference_id = new_reference_id()
+        self.last_use = time.monotonic()
+
+    def end(self) -> None:
+        if self.conversation is not None:
+            self.previous_id, self.conversation = self.conversation.session_id, None
+        self.reference_id = new_reference_id()
 
 
 class MemoryStore(ConversationStore):
@@ -48,10 +71,7 @@ class MemoryStore(ConversationStore):
     ) -> None:
         super().__init__(namespace=namespace, hash_keys=hash_keys, forget_after=forget_after)
         self._maxsize = checked_count("maxsize", maxsize, minimum=1)
-        # With the time of last use, the least recently used first.
-        self._conversations: OrderedDict[str, tuple[Conversation, float]] = OrderedDict()
-        # Of conversations that were ended, with the time of the end.
-        self._previous_ids: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()  # the least recently used first
         self._claims: dict[str, tuple[str, float]] = {}  # claimant and end of the lease
         self._lock = threading.RLock()
         renew_after_fork(self)
@@ -65,86 +85,97 @@ class MemoryStore(ConversationStore):
 
     def get(self, key: str, *, max_idle: float | None) -> Conversation | None:  # noqa: D102 - the contract's
         with self._lock:
-            entry = self._conversations.get(key)
-            if entry is None:
+            entry = self._entries.get(key)
+            if entry is None or entry.conversation is None:
                 return None
-            idle = time.monotonic() - entry[1]
+            idle = time.monotonic() - entry.last_use
             if idle > (self.forget_after if max_idle is None else max_idle):
                 return None
             if max_idle is not None or idle > self.forget_after / USES_COUNTED:
-                self._use(key, entry[0])
+                self._use(key, entry)
             else:
-                self._conversations.move_to_end(key)
-            return entry[0]
+                self._entries.move_to_end(key)
+            return entry.conversation
 
-    def claim(self, key: str, claimant: str, *, lease: float, max_idle: float | None) -> bool:  # noqa: D102
+    def claim(self, key: str, claimant: str, *, lease: float, max_idle: float | None) -> str | None:  # noqa: D102
         with self._lock:
             now = time.monotonic()
             self._forget_old(now)
-            entry = self._conversations.get(key)
-            longest = self.forget_after if max_idle is None else max_idle
-            if entry is not None and now - entry[1] <= longest:
-                return False
+            entry = self._entries.get(key)
+            is_going_on = entry is not None and entry.conversation is not None
+            if is_going_on and not self._is_over(key, max_idle):
+                return None
             other, claim_ends = self._claims.get(key, (claimant, now))
             if other != claimant and now < claim_ends:
-                return False
+                return None
+            reference_id = self.reference_id(key, max_idle=max_idle)
             self._claims[key] = claimant, now + lease
-            return True
+            return reference_id
 
     def save(self, key: str, claimant: str, session_id: str) -> Conversation | None:  # noqa: D102
         with self._lock:
             if not self._drop_claim(key, claimant):
                 return None
-            before = self._conversations.get(key)
-            ended_id, _ = self._previous_ids.pop(key, (None, 0.0))
-            previous_id = ended_id if before is None else before[0].session_id
-            conversation = Conversation(session_id, previous_id)
-            self._use(key, conversation)
-            _make_room(self._conversations, self._maxsize)
-            return conversation
+            entry = self._entries.get(key) or _Entry()
+            entry.conversation = Conversation(session_id, entry.previous_id, entry.reference_id)
+            self._use(key, entry)
+            return entry.conversation
 
     def release(self, key: str, claimant: str) -> None:  # noqa: D102
         with self._lock:
             self._drop_claim(key, claimant)
 
-    def touch(self, key: str, session_id: str) -> None:  # noqa: D102
+    def reference_id(self, key: str, *, max_idle: float | None) -> str:  # noqa: D102
         with self._lock:
-            entry = self._conversations.get(key)
-            if entry is not None and entry[0].session_id == session_id:
-                self._use(key, entry[0])
+            entry = self._entries.get(key)
+            if entry is None:
+                entry = _Entry()
+            elif self._is_over(key, max_idle):
+                entry.end()
+            self._use(key, entry)
+            return entry.reference_id
+
+    def touch(self, key: str, reference_id: str) -> None:  # noqa: D102
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is not None and entry.reference_id == reference_id:
+                self._use(key, entry)
 
     def end(self, key: str) -> None:  # noqa: D102
         with self._lock:
-            entry = self._conversations.pop(key, None)
+            entry = self._entries.get(key)
             if entry is not None:
-                self._previous_ids[key] = entry[0].session_id, time.monotonic()
-                _make_room(self._previous_ids, self._maxsize)
+                entry.end()
+                self._use(key, entry)
             self._claims.pop(key, None)
 
     def forget(self, key: str) -> None:  # noqa: D102
         with self._lock:
-            self._conversations.pop(key, None)
-            self._previous_ids.pop(key, None)
+            self._entries.pop(key, None)
             self._claims.pop(key, None)
+
+    def _is_over(self, key: str, max_idle: float | None) -> bool:
+        """Whether a conversation was idle for too long, and nobody is creating its session."""
+        now = time.monotonic()
+        longest = self.forget_after if max_idle is None else max_idle
+        _, claim_ends = self._claims.get(key, ("", now))
+        return now - self._entries[key].last_use > longest and now >= claim_ends
 
     def _forget_old(self, now: float) -> None:
         # The oldest are the first; a few at each claim keep up with what comes.
-        for entries in (self._conversations, self._previous_ids):
-            for key, (_, last_use) in list(islice(entries.items(), FORGOTTEN_AT_ONCE)):
-                if now - last_use > self.forget_after:
-                    del entries[key]
+        for key, entry in list(islice(self._entries.items(), FORGOTTEN_AT_ONCE)):
+            if now - entry.last_use > self.forget_after:
+                del self._entries[key]
 
-    def _use(self, key: str, conversation: Conversation) -> None:
-        self._conversations[key] = conversation, time.monotonic()
-        self._conversations.move_to_end(key)
+    def _use(self, key: str, entry: _Entry) -> None:
+        entry.last_use = time.monotonic()
+        self._entries[key] = entry
+        self._entries.move_to_end(key)
+        if len(self._entries) > self._maxsize:
+            self._entries.popitem(last=False)
 
     def _drop_claim(self, key: str, claimant: str) -> bool:
         if key not in self._claims or self._claims[key][0] != claimant:
             return False
         del self._claims[key]
         return True
-
-
-def _make_room(entries: OrderedDict[str, Entry], maxsize: int) -> None:
-    if len(entries) > maxsize:
-        entries.popitem(last=False)

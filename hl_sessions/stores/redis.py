@@ -14,6 +14,7 @@ from hl_sessions.stores.base import (
     USES_COUNTED,
     Conversation,
     ConversationStore,
+    new_reference_id,
 )
 
 try:
@@ -45,11 +46,12 @@ TIMEOUT = 1.0  # seconds for a connection, and for an answer
 MAX_CONNECTIONS = 2**31  # as many as there are readers: with less, a healthy server would seem to be down
 _PREFIX = "hl-sessions:"
 
-# A conversation is one string, which a plain GET gives, of six words: session, previous session, last use,
-# "ended", claimant, end of the lease; times in seconds, "-" for nothing. Each script has one key, so that
-# a cluster knows where to run it. Its last argument is after how many milliseconds the string is dropped.
-_WORDS = 6
-_NOTHING = b"-"
+# A conversation is one string, which a plain GET gives, of seven words: session, previous session, last use,
+# "ended", claimant, end of the lease, reference; times in seconds, "-" for nothing. Each script has one key,
+# so that a cluster knows where to run it. Its last arguments are for how many seconds a claim may be valid at
+# the most, and after how many milliseconds the string is dropped.
+_WORDS = 7
+_NOTHING = "-"
 _BEGIN = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1e6
@@ -59,27 +61,32 @@ for word in string.gmatch(kept or '', '%S+') do
     words[#words + 1] = word ~= '-' and word
 end
 local entry = {}
-if #words == 6 then
+if #words == 7 then
     entry.session, entry.previous, entry.used = words[1], words[2], tonumber(words[3] or 0)
     entry.ended, entry.claimant, entry.lease = words[4], words[5], tonumber(words[6] or 0)
+    entry.reference = words[7]
 end
-if not (entry.used and entry.lease) then entry = {} end  -- somebody else's
+if not (entry.used and entry.lease and entry.reference) then entry = {} end  -- somebody else's
+local longest_claim, milliseconds = tonumber(ARGV[#ARGV - 1]), ARGV[#ARGV]
+local is_claimed = entry.claimant and now < entry.lease and entry.lease <= now + longest_claim
+local function is_idle(max_idle)
+    return max_idle ~= '' and now - entry.used > tonumber(max_idle)
+end
 local function is_going_on(max_idle)
-    local is_idle = max_idle ~= '' and entry.session and now - entry.used > tonumber(max_idle)
-    return entry.session and not entry.ended and not is_idle
+    return entry.session and not entry.ended and not is_idle(max_idle)
+end
+local function use(max_idle, reference)
+    if not entry.reference or is_idle(max_idle) and not is_claimed then
+        entry.reference, entry.ended = reference, entry.session and 'ended'
+    end
+    entry.used = now
 end
 local function keep()
-    local used, lease = string.format('%.6f', entry.used or 0), string.format('%.6f', entry.lease or 0)
+    local used, lease = string.format('%.6f', entry.used), string.format('%.6f', entry.lease or 0)
     local sessions = {entry.session or '-', entry.previous or '-', used}
     local claim = {entry.ended or '-', entry.claimant or '-', lease}
-    local words = table.concat(sessions, ' ') .. ' ' .. table.concat(claim, ' ')
-    if entry.session then
-        redis.call('SET', KEYS[1], words, 'PX', ARGV[#ARGV])
-    elseif entry.claimant then
-        redis.call('SET', KEYS[1], words, 'EX', math.ceil(entry.lease - now) + 60)
-    else
-        redis.call('DEL', KEYS[1])
-    end
+    local words = {table.concat(sessions, ' '), table.concat(claim, ' '), entry.reference}
+    redis.call('SET', KEYS[1], table.concat(words, ' '), 'PX', milliseconds)
 end
 """
 _GET = (
@@ -94,19 +101,18 @@ return kept
 _CLAIM = (
     _BEGIN
     + """
-local is_valid = entry.claimant and now < entry.lease and entry.lease <= now + tonumber(ARGV[4])
-local is_claimed = is_valid and entry.claimant ~= ARGV[1]
-if is_going_on(ARGV[3]) or is_claimed then return 0 end
+if is_going_on(ARGV[3]) or is_claimed and entry.claimant ~= ARGV[1] then return false end
+use(ARGV[3], ARGV[4])
 entry.claimant, entry.lease = ARGV[1], now + ARGV[2]
 keep()
-return 1
+return entry.reference
 """
 )
 _SAVE = (
     _BEGIN
     + """
 if entry.claimant ~= ARGV[1] then return false end
-entry = {session = ARGV[2], previous = entry.session, used = now}
+entry = {session = ARGV[2], previous = entry.session, used = now, reference = entry.reference}
 keep()
 return redis.call('GET', KEYS[1])
 """
@@ -120,10 +126,18 @@ if entry.claimant == ARGV[1] then
 end
 """
 )
+_REFER = (
+    _BEGIN
+    + """
+use(ARGV[1], ARGV[2])
+keep()
+return entry.reference
+"""
+)
 _TOUCH = (
     _BEGIN
     + """
-if entry.session == ARGV[1] and not entry.ended then
+if entry.reference == ARGV[1] then
     entry.used = now
     keep()
 end
@@ -132,8 +146,11 @@ end
 _END = (
     _BEGIN
     + """
-entry.claimant, entry.lease, entry.ended, entry.used = nil, nil, 'ended', now
-keep()
+if entry.reference then
+    entry.claimant, entry.lease = nil, nil
+    entry.ended, entry.used, entry.reference = entry.session and 'ended', now, ARGV[1]
+    keep()
+end
 """
 )
 
@@ -173,8 +190,9 @@ class RedisStore(ConversationStore):
                 f"url must be a str, a redis.Redis or a redis.RedisCluster, not {type(url).__name__}"
             )
         _check_time_limits(self._client)
-        scripts = (_GET, _CLAIM, _SAVE, _RELEASE, _TOUCH, _END)
-        self._get, self._claim, self._save, self._release, self._touch, self._end = map(self._script, scripts)
+        self._get, self._claim, self._save = map(self._script, (_GET, _CLAIM, _SAVE))
+        self._release, self._refer, self._touch = map(self._script, (_RELEASE, _REFER, _TOUCH))
+        self._end = self._script(_END)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({type(self._client).__name__})"  # a URL may hold a password
@@ -188,12 +206,12 @@ class RedisStore(ConversationStore):
         kept = self._client.execute_command("GET", _PREFIX + key)
         conversation = _conversation(kept)
         if conversation is not None and time.time() - _last_use(kept) > self.forget_after / USES_COUNTED:
-            self.touch(key, conversation.session_id)
+            self.touch(key, conversation.reference_id)
         return conversation
 
-    def claim(self, key: str, claimant: str, *, lease: float, max_idle: float | None) -> bool:  # noqa: D102
+    def claim(self, key: str, claimant: str, *, lease: float, max_idle: float | None) -> str | None:  # noqa: D102
         idle = "" if max_idle is None else max_idle
-        return bool(self._run(self._claim, key, quote(claimant), lease, idle, LONGEST_CLAIM))
+        return _text(self._run(self._claim, key, quote(claimant), lease, idle, new_reference_id()))
 
     def save(self, key: str, claimant: str, session_id: str) -> Conversation | None:  # noqa: D102
         return _conversation(self._run(self._save, key, quote(claimant), session_id))
@@ -201,18 +219,22 @@ class RedisStore(ConversationStore):
     def release(self, key: str, claimant: str) -> None:  # noqa: D102
         self._run(self._release, key, quote(claimant))
 
-    def touch(self, key: str, session_id: str) -> None:  # noqa: D102
-        self._run(self._touch, key, session_id)
+    def reference_id(self, key: str, *, max_idle: float | None) -> str:  # noqa: D102
+        idle = "" if max_idle is None else max_idle
+        return cast("str", _text(self._run(self._refer, key, idle, new_reference_id())))
+
+    def touch(self, key: str, reference_id: str) -> None:  # noqa: D102
+        self._run(self._touch, key, reference_id)
 
     def end(self, key: str) -> None:  # noqa: D102
-        self._run(self._end, key)
+        self._run(self._end, key, new_reference_id())
 
     def forget(self, key: str) -> None:  # noqa: D102
         self._client.delete(_PREFIX + key)
 
     def _run(self, script: Script, key: str, *arguments: str | float) -> Any:
         milliseconds = max(1, round(self.forget_after * 1000))
-        return script(keys=[_PREFIX + key], args=[*arguments, milliseconds])
+        return script(keys=[_PREFIX + key], args=[*arguments, LONGEST_CLAIM, milliseconds])
 
     def close(self) -> None:
         """Close the connections, unless the client was given; a later call opens new ones."""
@@ -258,11 +280,13 @@ def _last_use(kept: bytes | str) -> float:
     return float(kept.split()[2])
 
 
+def _text(kept: bytes | str | None) -> str | None:
+    return kept.decode("utf-8", "replace") if isinstance(kept, bytes) else kept
+
+
 def _conversation(kept: bytes | str | None) -> Conversation | None:
-    if kept is None:
-        return None
-    words = (kept.encode() if isinstance(kept, str) else kept).split(b" ")
+    words = (_text(kept) or "").split(" ")
     if len(words) != _WORDS or words[0] == _NOTHING or words[3] != _NOTHING:
         return None
-    previous = words[1]
-    return Conversation(words[0].decode(), None if previous == _NOTHING else previous.decode())
+    session_id, previous_id, *_, reference_id = words
+    return Conversation(session_id, None if previous_id == _NOTHING else previous_id, reference_id)

@@ -22,6 +22,7 @@ from hl_sessions.stores.base import (
     USES_COUNTED,
     Conversation,
     ConversationStore,
+    new_reference_id,
 )
 
 if TYPE_CHECKING:
@@ -40,26 +41,46 @@ CREATE TABLE IF NOT EXISTS conversations (
     last_use REAL,
     ended INTEGER NOT NULL DEFAULT 0,
     claimant TEXT,
-    claim_ends REAL
+    claim_ends REAL,
+    reference_id TEXT
 ) WITHOUT ROWID
 """
 _INDEX = "CREATE INDEX IF NOT EXISTS conversations_by_last_use ON conversations (last_use)"
-_IS_GOING_ON = (
-    "session_id IS NOT NULL AND NOT ended AND :now - last_use <= coalesce(:max_idle, :forget_after)"
+# A file of the first version has none.
+_HAS_REFERENCE_IDS = "SELECT 1 FROM pragma_table_info('conversations') WHERE name = 'reference_id'"
+_ADD_REFERENCE_IDS = (
+    "ALTER TABLE conversations ADD COLUMN reference_id TEXT",
+    "UPDATE conversations SET reference_id = lower(hex(randomblob(16)))",
 )
+_IS_IDLE = ":now - last_use > coalesce(:max_idle, :forget_after)"
+_IS_GOING_ON = f"session_id IS NOT NULL AND NOT ended AND NOT ({_IS_IDLE})"
 # A clock that was ahead has left claims that would be valid for long.
-_IS_VALID = "claim_ends > :now AND claim_ends <= :now + :longest_claim"
-_GET = f"SELECT session_id, previous_id, last_use FROM conversations WHERE key = :key AND {_IS_GOING_ON}"  # noqa: S608 - no value in it
-_IS_CLAIMED = f"SELECT 1 FROM conversations WHERE key = :key AND claimant != :claimant AND {_IS_VALID}"  # noqa: S608 - as above
+_IS_CLAIMED = "(claimant IS NOT NULL AND claim_ends > :now AND claim_ends <= :now + :longest_claim)"
+_IS_OVER = f"{_IS_IDLE} AND NOT {_IS_CLAIMED}"
+_USE = f"""
+    last_use = :now,
+    reference_id = CASE WHEN {_IS_OVER} THEN :reference_id ELSE reference_id END,
+    ended = CASE WHEN {_IS_OVER} THEN 1 ELSE ended END
+"""
+_GET = f"""
+SELECT session_id, previous_id, reference_id, last_use FROM conversations WHERE key = :key AND {_IS_GOING_ON}
+"""  # noqa: S608 - no value in it
+_LOOK_FOR_CLAIM = f"SELECT 1 FROM conversations WHERE key = :key AND claimant != :claimant AND {_IS_CLAIMED}"  # noqa: S608 - as above
 _CLAIM = f"""
-INSERT INTO conversations (key, claimant, claim_ends, last_use) VALUES (:key, :claimant, :now + :lease, :now)
-ON CONFLICT (key) DO UPDATE SET claimant = excluded.claimant, claim_ends = excluded.claim_ends
-WHERE NOT ({_IS_GOING_ON}) AND (claimant IS NULL OR claimant = :claimant OR NOT ({_IS_VALID}))
+INSERT INTO conversations (key, claimant, claim_ends, last_use, reference_id)
+VALUES (:key, :claimant, :now + :lease, :now, :reference_id)
+ON CONFLICT (key) DO UPDATE SET claimant = excluded.claimant, claim_ends = excluded.claim_ends, {_USE}
+WHERE NOT ({_IS_GOING_ON}) AND (claimant = :claimant OR NOT {_IS_CLAIMED})
 """  # noqa: S608 - as above
+_REFER = f"""
+INSERT INTO conversations (key, last_use, reference_id) VALUES (:key, :now, :reference_id)
+ON CONFLICT (key) DO UPDATE SET {_USE}
+"""  # noqa: S608 - as above
+_REFERENCE_ID = "SELECT reference_id FROM conversations WHERE key = :key"
 _FORGET_OLD = f"""
 DELETE FROM conversations WHERE key IN (
-    SELECT key FROM conversations
-    WHERE last_use < :now - :forget_after AND (claimant IS NULL OR NOT ({_IS_VALID})) LIMIT :forgotten_at_once
+    SELECT key FROM conversations WHERE last_use < :now - :forget_after AND NOT {_IS_CLAIMED}
+    LIMIT :forgotten_at_once
 )
 """  # noqa: S608 - as above
 _FORGET = "DELETE FROM conversations WHERE key = :key"
@@ -71,12 +92,12 @@ WHERE key = :key AND claimant = :claimant
 _RELEASE = (
     "UPDATE conversations SET claimant = NULL, claim_ends = NULL WHERE key = :key AND claimant = :claimant"
 )
-_TOUCH = (
-    "UPDATE conversations SET last_use = :now WHERE key = :key AND session_id = :session_id AND NOT ended"
-)
-_END = (
-    "UPDATE conversations SET ended = 1, claimant = NULL, claim_ends = NULL, last_use = :now WHERE key = :key"
-)
+_TOUCH = "UPDATE conversations SET last_use = :now WHERE key = :key AND reference_id = :reference_id"
+_END = """
+UPDATE conversations SET ended = 1, claimant = NULL, claim_ends = NULL, last_use = :now,
+    reference_id = :reference_id
+WHERE key = :key
+"""
 
 
 class SQLiteStore(ConversationStore):
@@ -150,45 +171,52 @@ class SQLiteStore(ConversationStore):
             row = connection.execute(_GET, parameters).fetchone()
             if row is None:
                 return None
-            session_id, previous_id, last_use = row
+            *kept, last_use = row
+            conversation = Conversation(*kept)
             is_counted = max_idle is not None
             if is_counted or parameters["now"] - last_use > self.forget_after / USES_COUNTED:
-                connection.execute(_TOUCH, {**parameters, "session_id": session_id})
-        return Conversation(session_id, previous_id)
+                connection.execute(_TOUCH, {**parameters, "reference_id": conversation.reference_id})
+        return conversation
 
-    def claim(self, key: str, claimant: str, *, lease: float, max_idle: float | None) -> bool:  # noqa: D102
-        parameters = self._parameters(key=key, claimant=claimant, lease=lease, max_idle=max_idle)
+    def claim(self, key: str, claimant: str, *, lease: float, max_idle: float | None) -> str | None:  # noqa: D102
+        parameters = self._parameters(
+            key=key, claimant=claimant, lease=lease, max_idle=max_idle, reference_id=new_reference_id()
+        )
         with self._connection() as connection:
             # A look first: those who wait for a creation ask often, and only one at a time can write.
-            if connection.execute(_IS_CLAIMED, parameters).fetchone():
-                return False
-            is_claimed = connection.execute(_CLAIM, parameters).rowcount > 0
-            if is_claimed:
+            if connection.execute(_LOOK_FOR_CLAIM, parameters).fetchone():
+                return None
+            with _transaction(connection):
+                if not connection.execute(_CLAIM, parameters).rowcount:
+                    return None
                 connection.execute(_FORGET_OLD, parameters)
-        return is_claimed
+                return _reference_id(connection, key)
 
     def save(self, key: str, claimant: str, session_id: str) -> Conversation | None:  # noqa: D102
         parameters = self._parameters(key=key, claimant=claimant, session_id=session_id, max_idle=None)
-        with self._connection() as connection:
-            connection.execute("BEGIN IMMEDIATE")
+        with self._connection() as connection, _transaction(connection):
             if not connection.execute(_SAVE, parameters).rowcount:
-                connection.execute("ROLLBACK")
                 return None
-            kept, previous_id, _ = connection.execute(_GET, parameters).fetchone()
-            connection.execute("COMMIT")
-        return Conversation(kept, previous_id)
+            *kept, _ = connection.execute(_GET, parameters).fetchone()
+        return Conversation(*kept)
 
     def release(self, key: str, claimant: str) -> None:  # noqa: D102
-        self._changes(_RELEASE, key=key, claimant=claimant)
+        self._change(_RELEASE, key=key, claimant=claimant)
 
-    def touch(self, key: str, session_id: str) -> None:  # noqa: D102
-        self._changes(_TOUCH, key=key, session_id=session_id)
+    def reference_id(self, key: str, *, max_idle: float | None) -> str:  # noqa: D102
+        parameters = self._parameters(key=key, max_idle=max_idle, reference_id=new_reference_id())
+        with self._connection() as connection, _transaction(connection):
+            connection.execute(_REFER, parameters)
+            return _reference_id(connection, key)
+
+    def touch(self, key: str, reference_id: str) -> None:  # noqa: D102
+        self._change(_TOUCH, key=key, reference_id=reference_id)
 
     def end(self, key: str) -> None:  # noqa: D102
-        self._changes(_END, key=key)
+        self._change(_END, key=key, reference_id=new_reference_id())
 
     def forget(self, key: str) -> None:  # noqa: D102
-        self._changes(_FORGET, key=key)
+        self._change(_FORGET, key=key)
 
     def close(self) -> None:
         """Close the connections; a later call opens new ones."""
@@ -196,9 +224,9 @@ class SQLiteStore(ConversationStore):
             self._connections.popleft().close()
         self._is_set_up = False
 
-    def _changes(self, statement: str, **parameters: object) -> bool:
+    def _change(self, statement: str, **parameters: object) -> None:
         with self._connection() as connection:
-            return connection.execute(statement, self._parameters(**parameters)).rowcount > 0
+            connection.execute(statement, self._parameters(**parameters))
 
     def _parameters(self, **parameters: Any) -> dict[str, Any]:
         return {
@@ -251,4 +279,29 @@ class SQLiteStore(ConversationStore):
     def _set_up(self, connection: sqlite3.Connection) -> None:
         for statement in ("PRAGMA journal_mode = WAL", _TABLE, _INDEX):
             while_locked(partial(connection.execute, statement), BUSY_TIMEOUT)
+        while_locked(partial(_add_reference_ids, connection), BUSY_TIMEOUT)
         self._is_set_up = True
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Let nobody else write until the end; what fails leaves nothing behind."""
+    connection.execute("BEGIN IMMEDIATE")
+    with connection:
+        yield
+
+
+def _reference_id(connection: sqlite3.Connection, key: str) -> str:
+    reference_id: str
+    (reference_id,) = connection.execute(_REFERENCE_ID, {"key": key}).fetchone()
+    return reference_id
+
+
+def _add_reference_ids(connection: sqlite3.Connection) -> None:
+    if connection.execute(_HAS_REFERENCE_IDS).fetchone():
+        return
+    with _transaction(connection):
+        if connection.execute(_HAS_REFERENCE_IDS).fetchone():  # another process was faster
+            return
+        for statement in _ADD_REFERENCE_IDS:
+            connection.execute(statement)

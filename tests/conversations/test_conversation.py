@@ -10,79 +10,17 @@ from typing import Any
 import pytest
 import trio
 
-import hl_sessions.availability.outage
-import hl_sessions.conversations.keeper
-import hl_sessions.conversations.session
-import hl_sessions.stores.memory
+import hl_sessions.conversations.telling
 from hl_sessions import SessionManager, acurrent_session_id, current_session_id, with_session
 from hl_sessions.availability.outage import CALM, FIRST_COOL_OFF
 from hl_sessions.process.worker_threads import MAX_WORKERS
-from hl_sessions.stores import Conversation, ConversationStore, MemoryStore
+from hl_sessions.stores import MemoryStore
 from hl_sessions.stores.base import FORGET_AFTER
+from tests.conversations.outside_store import OutsideStore
 from tests.sessions_api import Gate, SessionsAPI, create_sessions, fail
 from tests.waiting import PATIENCE, StillClock, in_threads, wait_until, waiting_threads
 
 Managers = Callable[..., SessionManager]
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> StillClock:
-    clock = StillClock()
-    for module in (
-        hl_sessions.conversations.keeper,
-        hl_sessions.conversations.session,
-        hl_sessions.stores.memory,
-    ):
-        monkeypatch.setattr(module, "time", clock)
-    return clock
-
-
-@pytest.fixture
-def outage_clock(monkeypatch: pytest.MonkeyPatch) -> StillClock:
-    clock = StillClock()
-    monkeypatch.setattr(hl_sessions.availability.outage, "time", clock)
-    return clock
-
-
-class OutsideStore(ConversationStore):
-    """A store outside of the process: its methods may wait, or fail."""
-
-    def __init__(self) -> None:
-        self.memory = MemoryStore()
-        self.reachable = threading.Event()
-        self.reachable.set()
-        self.failing: set[str] = set()
-        self.calls: list[tuple[str, int]] = []
-
-    def _do(self, name: str, *args: Any, **options: Any) -> Any:
-        self.calls.append((name, threading.get_ident()))
-        assert self.reachable.wait(30)
-        if name in self.failing:
-            raise ConnectionError(f"{name} is down")
-        return getattr(self.memory, name)(*args, **options)
-
-    def get(self, key: str, *, max_idle: float | None) -> Conversation | None:
-        found: Conversation | None = self._do("get", key, max_idle=max_idle)
-        return found
-
-    def claim(self, key: str, claimant: str, *, lease: float, max_idle: float | None) -> bool:
-        return bool(self._do("claim", key, claimant, lease=lease, max_idle=max_idle))
-
-    def save(self, key: str, claimant: str, session_id: str) -> Conversation | None:
-        kept: Conversation | None = self._do("save", key, claimant, session_id)
-        return kept
-
-    def release(self, key: str, claimant: str) -> None:
-        self._do("release", key, claimant)
-
-    def touch(self, key: str, session_id: str) -> None:
-        self._do("touch", key, session_id)
-
-    def end(self, key: str) -> None:
-        self._do("end", key)
-
-    def forget(self, key: str) -> None:
-        self._do("forget", key)
 
 
 def read(manager: SessionManager, key: str) -> str:
@@ -410,13 +348,15 @@ class TestIdleTimeout:
         for number in range(100):
             read(manager, str(number))
         conversations = manager.conversations
-        assert (conversations._in_use, conversations._creations, conversations._tellings) == ({}, {}, {})
+        assert conversations._searches == {}
+        assert conversations._in_use._sessions == {}
+        assert conversations._teller._tellings == {}
         store: Any = manager._store
         assert store._claims == {}
 
 
 class TestFailingStore:
-    METHODS = ("get", "claim", "save", "release", "touch", "end")
+    METHODS = ("get", "claim", "save", "release", "reference_id", "touch", "end")
 
     @pytest.mark.parametrize(
         "failing", [{name} for name in METHODS] + [set(METHODS)], ids=lambda names: " ".join(sorted(names))
@@ -445,6 +385,8 @@ class TestFailingStore:
         with manager.session(key="a") as session:
             assert session.id is not None
             session.end()
+        with manager.session(key="b") as session:
+            assert session.reference_id
         manager.workers.close()
         records = [record for record in caplog.records if record.name == "hl_sessions"]
         assert len(records) == (0 if failing == {"release"} else 1)
@@ -457,7 +399,7 @@ class TestFailingStore:
         self, make_manager: Managers, records: list[logging.LogRecord], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """More ends than are remembered until the store is back are told of, once."""
-        monkeypatch.setattr(hl_sessions.conversations.keeper, "MAX_ENDED", 3)
+        monkeypatch.setattr(hl_sessions.conversations.telling, "MAX_UNTOLD", 3)
         store = OutsideStore()
         store.failing = {*self.METHODS}
         manager = make_manager(store=store)
@@ -553,17 +495,21 @@ class TestFailingStore:
         assert read(manager, "a") == read(manager, "a")
 
     def test_logs_go_together(self, make_manager: Managers, outage_clock: StillClock) -> None:
-        """Scopes that the store has nothing for log by the conversation's key, to the end of the scope."""
+        """Scopes that the store has nothing for log by one reference ID, to the end of the scope."""
         store = OutsideStore()
         manager = make_manager(store=store)
         store.failing = {"get"}
         with manager.session(key="a") as session:
             assert session.id is not None
-            assert session.log_params() == {"session_reference_id": "a"}
+            params = session.log_params()
+            assert params == {"session_reference_id": session.reference_id}
+            with manager.session(new=True), manager.session(key="a") as another:
+                assert another is not session
+                assert another.log_params() == params
             store.failing = set()
             outage_clock.offset += FIRST_COOL_OFF
             with manager.session(key="a", new=False) as same:
-                assert same.log_params() == {"session_reference_id": "a"}
+                assert same.log_params() == params
         with manager.session(key="a") as session:
             assert session.log_params() == {"session_id": session.id}
 

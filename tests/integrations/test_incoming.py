@@ -792,13 +792,14 @@ class TestLife:
         """From the end of the last request that read to the beginning of the next."""
         touched: list[str] = []
         store = MemoryStore()
-        monkeypatch.setattr(store, "touch", lambda key, session_id: touched.append(session_id))
+        monkeypatch.setattr(store, "touch", lambda key, reference_id: touched.append(reference_id))
         with SessionManager(sessions_api.base_url, store=store, idle_timeout=60) as manager:
             app = make_app(framework, manager, {"key": header("X-Chat-ID")})
             client: Any = app.test_client() if framework == "flask" else TestClient(app)
             answer = client.get("/chats/1", headers={"X-Chat-ID": "1"})
             answer.close()  # as a server does
-        assert touched == [answer.text.strip()]
+        assert answer.text.startswith("sesh_")
+        assert touched == [store.reference_id(store.entry_key(sessions_api.base_url, "1"), max_idle=None)]
 
     def test_streamed_body_is_in_use_to_its_end(self, sessions_api: SessionsAPI) -> None:
         """A WSGI conversation is left when the server closes the body."""
@@ -810,9 +811,9 @@ class TestLife:
             middleware = wsgi.HLSessionMiddleware(app, manager, key=lambda environ: "1")
             body: Any = middleware({}, lambda *_: lambda _: None)
             assert next(body).startswith(b"sesh_")
-            assert list(manager.conversations._in_use) == ["1"]
+            assert list(manager.conversations._in_use._sessions) == ["1"]
             body.close()
-            assert manager.conversations._in_use == {}
+            assert manager.conversations._in_use._sessions == {}
 
     def test_conversation_that_ends_in_a_request(self, serve: Serve, manager: SessionManager) -> None:
         """After manager.end() the next request starts a new session, which knows the one before."""

@@ -12,6 +12,7 @@ from hl_sessions.stores import MemoryStore
 from tests.sessions_api import SessionsAPI, fail
 
 SESSION_ID = "sesh_0123-Az_"
+REFERENCE_ID = "0123456789abcdef"
 
 
 def test_a_job_has_the_id_of_its_sender(manager: SessionManager, sessions_api: SessionsAPI) -> None:
@@ -40,7 +41,7 @@ def test_a_job_of_a_session_without_an_id_logs_by_its_reference(
         handle = carried_session(worker, taken)
         assert handle is not None
         assert handle.peek() is None
-        reference = {"session_reference_id": key or session.reference_id}
+        reference = {"session_reference_id": session.reference_id}
         assert handle.log_params() == session.log_params() == reference
 
 
@@ -61,10 +62,10 @@ def test_a_job_of_a_session_that_logs_by_its_reference_has_the_id_too(
         handle = carried_session(manager, taken)
         assert handle is not None
         assert handle.peek() == session.id
-        assert handle.log_params() == session.log_params() == {"session_reference_id": "chat-42"}
-    handle = carried_session(manager, {"session_reference_id": "chat-42"})
+        assert handle.log_params() == session.log_params() == {"session_reference_id": session.reference_id}
+    handle = carried_session(manager, {"session_reference_id": REFERENCE_ID})
     assert handle is not None
-    assert carried(handle) == {"session_reference_id": "chat-42"}
+    assert carried(handle) == {"session_reference_id": REFERENCE_ID}
     assert sessions_api.posts == 1
 
 

@@ -200,21 +200,22 @@ def test_a_timeout_of_the_application(manager: SessionManager, gate: Gate, loop:
     assert run(main, loop) is not None
 
 
+@pytest.mark.parametrize("keyed", [False, True], ids=["plain", "keyed"])
 def test_as_many_scopes_as_there_are(
-    manager: SessionManager, sessions_api: SessionsAPI, gate: Gate, loop: Loop
+    *, manager: SessionManager, sessions_api: SessionsAPI, gate: Gate, loop: Loop, keyed: bool
 ) -> None:
     """Three hundred scopes at once, and an API that answers when it knows them all: each has its ID."""
     scopes = 300
     ids: set[str | None] = set()
 
-    async def read() -> None:
-        async with manager.session() as session:
+    async def read(key: str | None) -> None:
+        async with manager.session(key=key) as session:
             ids.add(await session.aid())
 
     async def main() -> None:
         async with anyio.create_task_group() as tasks:
-            for _ in range(scopes):
-                tasks.start_soon(read)
+            for number in range(scopes):
+                tasks.start_soon(read, str(number) if keyed else None)
             await until(lambda: sessions_api.posts == scopes)
             gate.opened.set()
 
@@ -222,14 +223,15 @@ def test_as_many_scopes_as_there_are(
     assert len(ids - {None}) == scopes
 
 
+@pytest.mark.parametrize("key", [None, "chat"])
 def test_a_blocking_read_where_a_task_creates(
-    manager: SessionManager, sessions_api: SessionsAPI, gate: Gate, loop: Loop
+    *, manager: SessionManager, sessions_api: SessionsAPI, gate: Gate, loop: Loop, key: str | None
 ) -> None:
     """The read keeps the loop from going on, so it does the rest of the work; there is one session."""
     ids: list[str | None] = []
 
     async def main() -> None:
-        with manager.session():
+        with manager.session(key=key):
             async with anyio.create_task_group() as tasks:
 
                 async def read() -> None:
@@ -238,13 +240,17 @@ def test_a_blocking_read_where_a_task_creates(
                 tasks.start_soon(read)
                 await until(gate.arrived.is_set)
                 threading.Timer(0.01, gate.opened.set).start()
+                if key is not None:  # by another handle, which waits for the first one
+                    with manager.session(new=True), manager.session(key=key):
+                        ids.append(current_session_id())
                 ids.append(current_session_id())
             with manager.session(new=True) as another:  # the loop is in order
                 ids.append(await another.aid())
 
     run(main, loop)
-    assert ids[0] == ids[1] is not None
-    assert ids[2] not in {None, ids[0]}
+    assert len(set(ids[:-1])) == 1
+    assert ids[0] is not None
+    assert ids[-1] not in {None, ids[0]}
     assert sessions_api.posts == 2
 
 

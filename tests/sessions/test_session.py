@@ -111,7 +111,7 @@ class TestOneCreation:
             assert asyncio.run(acurrent_session_id(create=False)) is None
             assert session.peek() is chat.peek() is None
             assert session.reference_id
-            assert chat.reference_id == "chat"
+            assert chat.reference_id not in {session.reference_id, "chat"}
             session.end()
             repr(session)
         assert sessions_api.requests == []
@@ -421,7 +421,6 @@ class TestLogParams:
             assert session.id is not None
             again = [session.log_params(), asyncio.run(session.alog_params()), trio.run(session.alog_params)]
         assert reference == {"session_reference_id": session.reference_id}
-        assert key in {None, session.reference_id}
         assert again == [reference] * 3
 
     def test_one_kind_for_all(self, manager: SessionManager, sessions_api: SessionsAPI) -> None:
@@ -626,6 +625,8 @@ class TestFork:
             _default.lock,
             manager._circuit_breaker._lock,
             manager.conversations._lock,
+            manager.conversations._in_use._lock,
+            manager.conversations._teller._lock,
             manager.workers._lock,
             store._lock,
         ]

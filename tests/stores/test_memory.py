@@ -30,7 +30,7 @@ class TestSize:
         store.get("a", max_idle=None)
         put(store, "d", "d")
         assert [session_id(store, key) for key in "abcd"] == ["a", None, "c", "d"]
-        store.touch("a", "a")
+        store.touch("a", store.reference_id("a", max_idle=None))
         put(store, "e", "e")
         assert [session_id(store, key) for key in "acde"] == ["a", None, "d", "e"]
 

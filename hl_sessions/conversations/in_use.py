@@ -1,0 +1,143 @@
+"""Which conversations the scopes of this process are in, and which it has ended."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from contextvars import Context
+from typing import TYPE_CHECKING, NamedTuple
+
+from hl_sessions.process.fork import renew_after_fork
+from hl_sessions.stores.base import new_reference_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hl_sessions.conversations.session import ConversationSession
+
+__all__ = ["ConversationsInUse"]
+
+MAX_ENDED = 10_000  # conversations whose end is remembered
+
+
+class _End(NamedTuple):
+    """The last end of a conversation in this process."""
+
+    time: float
+    reference_id: str  # of what comes after it, for as long as the store is not to be asked
+
+
+class ConversationsInUse:
+    """The conversations that scopes of this process have read, and are in.
+
+    Args:
+        idle_timeout: seconds of idle time after which a conversation is over; ``None``: never.
+        touch: tells the store that the conversation of a scope was used just now.
+        is_shared: whether other processes may take a conversation for idle that this one is in.
+    """
+
+    def __init__(
+        self,
+        idle_timeout: float | None,
+        touch: Callable[[ConversationSession], None],
+        *,
+        is_shared: bool,
+    ) -> None:
+        self._idle_timeout = idle_timeout
+        self._touch = touch
+        self._is_shared = is_shared
+        # For the scopes that are inside of one meanwhile, too. A forked child remembers them as well.
+        self._ended: OrderedDict[str, _End] = OrderedDict()
+        self._renew_after_fork()
+        renew_after_fork(self)
+
+    def _renew_after_fork(self) -> None:
+        self._lock = threading.RLock()
+        # Scopes of this process that have read their conversation and are not left.
+        self._sessions: dict[str, set[ConversationSession]] = {}
+        self._is_keeping = False  # whether a thread tells the store what is in use
+        self._is_closed = threading.Event()
+
+    def max_idle(self, session: ConversationSession) -> float | None:
+        """Return the seconds since its last use after which the conversation of a scope is over."""
+        if self._idle_timeout is None or session._key in self._sessions:
+            return None
+        return self._idle_timeout + time.monotonic() - session._entered
+
+    def count(self, session: ConversationSession) -> None:
+        """Note that a scope has read its conversation, which is in use from here on."""
+        with self._lock:
+            if session._left or session._is_counted or session._is_over():
+                return
+            session._is_counted = True
+            self._sessions.setdefault(session._key, set()).add(session)
+            if self._is_keeping or not self._is_shared:
+                return
+            self._is_keeping = True
+        # An empty context: where threads inherit one, this one would keep the reader's session.
+        keeper = threading.Thread(
+            target=Context().run, args=(self._keep,), name="hl-sessions-keeper", daemon=True
+        )
+        try:
+            keeper.start()
+        except RuntimeError:  # the interpreter is shutting down
+            self._is_keeping = False
+
+    def leave(self, session: ConversationSession) -> None:
+        """Note the end of a scope; from here on the conversation is idle if nobody else uses it."""
+        with self._lock:
+            if not session._is_counted:
+                return
+            session._is_counted = False
+            users = self._sessions.get(session._key)  # a forked child starts without
+            if users is not None:
+                users.discard(session)
+                if not users:
+                    del self._sessions[session._key]
+        self._touch(session)
+
+    def end(self, conversation_key: str) -> None:
+        """Note the end of a conversation, which those who are in it do not use any more."""
+        with self._lock:
+            self._ended[conversation_key] = _End(time.monotonic(), new_reference_id())
+            self._ended.move_to_end(conversation_key)
+            for user in self._sessions.pop(conversation_key, ()):
+                user._is_counted = False
+            if len(self._ended) > MAX_ENDED:
+                self._ended.popitem(last=False)
+
+    def has_ended(self, session: ConversationSession) -> bool:
+        """Whether the conversation of a scope was ended since it was entered, as far as remembered."""
+        end = self._ended.get(session._key)
+        return end is not None and end.time >= session._entered
+
+    def reference_id_after_end(self, conversation_key: str) -> str | None:
+        """Return a reference ID for what came after the last end of a conversation in this process.
+
+        It is for those that cannot ask the store; ``None`` if no end is remembered.
+        """
+        end = self._ended.get(conversation_key)
+        return None if end is None else end.reference_id
+
+    def close(self) -> None:
+        """End the thread that keeps conversations from growing idle."""
+        self._is_closed.set()
+
+    def _keep(self) -> None:
+        """Keep conversations from growing idle in the eyes of other processes while scopes are in them."""
+        interval = (self._idle_timeout or 0) / 3
+        while True:
+            self._is_closed.wait(interval)
+            with self._lock:
+                # Each one once: who entered before another process ended the conversation has an old one.
+                in_use = {
+                    (session._key, session._known_reference_id()): session
+                    for users in self._sessions.values()
+                    for session in users
+                }
+                if not in_use or self._is_closed.is_set():
+                    self._is_keeping = False
+                    return
+            for session in in_use.values():
+                self._touch(session)
