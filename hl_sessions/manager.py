@@ -212,8 +212,7 @@ class SessionManager:
             with creating():
                 return run_blocking(self._circuit_breaker.create(self.deadline()))
         finally:
-            with creating():
-                self.report()
+            self.report()
 
     async def _post(self, deadline: Deadline) -> str:
         return await self._client.create_id(deadline)

@@ -6,6 +6,7 @@ import logging
 from collections import deque
 
 from hl_sessions.process.fork import renew_after_fork
+from hl_sessions.process.reentry import creating
 
 __all__ = ["Reports"]
 
@@ -31,10 +32,11 @@ class Reports:
         self._records.append((level, message, arguments))
 
     def emit(self) -> None:
-        """Log what was kept, each record once."""
+        """Log what was kept, each record once; a handler that reads the ID meanwhile creates nothing."""
         while self._records:
             try:
                 level, message, arguments = self._records.popleft()
             except IndexError:  # another thread was faster
                 return
-            logger.log(level, message, *arguments)
+            with creating():
+                logger.log(level, message, *arguments)

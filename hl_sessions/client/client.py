@@ -22,6 +22,7 @@ from hl_sessions.client.deadline import Deadline
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.process.checks import checked_api_key, checked_base_url, checked_count, checked_seconds
 from hl_sessions.process.late_imports import late_import
+from hl_sessions.process.outcome import Outcome
 from hl_sessions.process.runs import Run, current_loop
 from hl_sessions.process.waits import Blocking, run_blocking
 from hl_sessions.process.worker_threads import WorkerThreads
@@ -263,12 +264,13 @@ class SessionsClient:
         loop = current_loop()
         if loop is None:
             return await self._workers.run(run_blocking, coroutine)
-        run = Run(coroutine, loop, self._workers)
+        outcome: Outcome[Result] = Outcome()
+        run = Run(_settled(outcome, coroutine), loop, self._workers)
         try:
-            await run.outcome.wait_in_task()
+            await outcome.wait_in_task()
         finally:
             run.cancel()
-        return run.outcome.get()
+        return outcome.get()
 
     def _with_deadline(self, options: CallOptions) -> CallOptions:
         """Return options such that the time that a call waits for a thread counts, too."""
@@ -283,6 +285,13 @@ class SessionsClient:
             raise ConfigurationError(f"timeout={timeout!r} must be a number or a pair of numbers of seconds")
         connect, rest = (checked_seconds("timeout", part) for part in timeout)
         return Deadline(connect + rest, connect, rest)
+
+
+async def _settled(outcome: Outcome[Result], coroutine: Coroutine[Wait[Any], Any, Result]) -> None:
+    try:
+        outcome.set(await coroutine)
+    except Exception as error:  # noqa: BLE001 - for the caller, who waits for the outcome
+        outcome.set_error(error)
 
 
 class _Pages:

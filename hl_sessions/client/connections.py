@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KEEP_ALIVE", "LONGEST_IDLE_TIME", "Connections"]
 
-MAX_KEPT = 64  # connections that wait for the next request; more are made when needed
+MAX_KEPT = 128  # connections that wait for the next request; more are made when needed
 LONGEST_IDLE_TIME = 15.0  # seconds after which a server, or what is between, may have forgotten a connection
 SILENCE = 1 / 3  # of the time that is left, after which a kept connection is no longer counted on
 READ_SIZE = 65536  # bytes

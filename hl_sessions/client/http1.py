@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from http.client import HTTPException
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -41,13 +42,15 @@ class HTTPAnswer(NamedTuple):
 
     status_code: int
     reason: str
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     content: bytes
     #: Whether the connection can carry another request.
     is_last: bool
 
 
 class _Head(NamedTuple):
+    """Shared by all answers that begin with it: nobody changes it."""
+
     minor_version: int
     status: int
     reason: str
@@ -115,6 +118,7 @@ async def _read_head(stream: ByteStream, allowance: int) -> bytes:
             raise ConnectionError("the connection was closed without an answer")
 
 
+@lru_cache(maxsize=16)  # a server says the same again and again
 def _parsed_head(block: bytes) -> _Head:
     status_line, *lines = block.split(b"\n")
     match = _STATUS_LINE.fullmatch(status_line)

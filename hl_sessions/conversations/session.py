@@ -145,8 +145,7 @@ class ConversationSession(Session):
             return super()._find_reference_id()
         reference_id = self._conversations.reference_id(self)
         if not is_creating():
-            with creating():
-                self.manager.report()
+            self.manager.report()
         if self._conversations.is_blocking:
             warn_that_a_read_blocked()
         return reference_id

@@ -66,7 +66,7 @@ class Teller:
         if self._rest.is_over():  # else whoever uses the conversation next tells it first
             self._tell(key, lambda: self._tell_end(key))
         else:
-            self._emit_reports()
+            self._reports.emit()
 
     def is_behind(self, key: str) -> bool:
         """Whether there is something of a conversation that the store was not told yet."""
@@ -97,7 +97,7 @@ class Teller:
     def _tell(self, key: str, tell: Callable[[], None]) -> None:
         if not (self._store.blocking and is_event_loop_running()):
             self.quietly(tell)
-            self._emit_reports()
+            self._reports.emit()
             return
         with self._lock:
             telling = self._tellings[key] = _Telling(self._tellings.get(key), self.quietly, tell)
@@ -111,12 +111,7 @@ class Teller:
         with self._lock:
             if self._tellings.get(key) is telling:
                 del self._tellings[key]
-        self._emit_reports()
-
-    def _emit_reports(self) -> None:
-        # Never where another thread waits: see Reports.
-        with creating():
-            self._reports.emit()
+        self._reports.emit()
 
     def _warn_of_lost_ends(self) -> None:
         if not self._has_lost_ends:

@@ -118,6 +118,12 @@ class Outcome(Generic[Result]):
         if not self.is_known:
             return
         # The event loop first: once threads are awake it has to wait for its turn among them.
+        if self._tasks:
+            self._wake_tasks()
+        while (waker := popped(self._wakers)) is not None:
+            waker()
+
+    def _wake_tasks(self) -> None:
         tasks: dict[AbstractEventLoop, list[AsyncioFuture[None]]] = {}
         while (task := popped(self._tasks)) is not None:
             tasks.setdefault(task[0], []).append(task[1])
@@ -127,8 +133,6 @@ class Outcome(Generic[Result]):
                 continue
             with suppress(RuntimeError):  # the loop is closed: nobody is waiting any more
                 loop.call_soon_threadsafe(_wake_on_asyncio, loop, woken)
-        while (waker := popped(self._wakers)) is not None:
-            waker()
 
 
 def popped(waiting: deque[Item]) -> Item | None:

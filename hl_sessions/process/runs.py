@@ -8,11 +8,10 @@ from collections import deque
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary, ref
 
 from hl_sessions.process.event_loop import is_trio_running
-from hl_sessions.process.outcome import Outcome
 from hl_sessions.process.reentry import creating
 from hl_sessions.process.waits import Blocking, Steps, Wait
 
@@ -44,19 +43,19 @@ class _Loop(Protocol):
         """Whether it runs no more."""
 
 
-class Run(Generic[Result]):
+class Run:
     """A coroutine on the event loop of this thread.
 
     It goes on when the task that began it is cancelled, and runs in an empty context.
 
     Args:
-        coroutine: one that awaits nothing but waits.
+        coroutine: one that awaits nothing but waits, and tells by itself what became of it.
         loop: what :func:`current_loop` has returned.
         workers: threads for what blocks.
     """
 
     def __init__(
-        self, coroutine: Coroutine[Wait[Any], Any, Result], loop: _Loop, workers: WorkerThreads
+        self, coroutine: Coroutine[Wait[Any], Any, None], loop: _Loop, workers: WorkerThreads
     ) -> None:
         self._steps = Steps(coroutine)
         self._loop = loop
@@ -65,8 +64,6 @@ class Run(Generic[Result]):
         self._wait: Wait[Any] | None = None
         #: Takes back the wait that is under way; whoever takes it out may go on.
         self._suspended: list[Callable[[], object]] = [_do_nothing]
-        #: What becomes of it.
-        self.outcome: Outcome[Result] = Outcome()
         Context().run(loop.start, self._resume)
 
     def is_orphaned(self) -> bool:
@@ -81,7 +78,8 @@ class Run(Generic[Result]):
         """Do all that is left in this thread, unless it goes on elsewhere."""
         if self._continue():
             wait, self._wait = self._wait, None
-            self._advance(lambda: self._steps.finish(self._steps.next() if wait is None else wait))
+            with creating():
+                self._steps.finish(self._steps.next() if wait is None else wait)
 
     def cancel(self) -> None:
         """End it where it is."""
@@ -101,22 +99,8 @@ class Run(Generic[Result]):
             return
         if isinstance(self._wait, Blocking) and self._wait.outcome is not None:
             self._steps.take(self._wait.outcome.get)
-        self._advance(self._go_on)
-
-    def _advance(self, steps: Callable[[], object]) -> None:
-        try:
-            with creating():
-                steps()
-        except BaseException as error:
-            self.outcome.set_error(error)
-            if not isinstance(error, Exception):
-                raise
-        else:
-            if not self._suspended:
-                self.outcome.set(self._steps.result)
-
-    def _go_on(self) -> None:
-        wait = self._steps.next()
+        with creating():
+            wait = self._steps.next()
         if wait is None:
             return
         if isinstance(wait, Blocking):
@@ -155,6 +139,9 @@ class _Asyncio:
         self._since = 0.0
         self._until = 0.0
         self._postponed: deque[Callable[[], None]] = deque()
+        # One timer for all: most waits end long before their time.
+        self._watches: dict[_Watch, float] = {}
+        self._timer: TimerHandle | None = None
 
     def start(self, begin: Callable[[], None]) -> None:
         now = time.monotonic()
@@ -185,9 +172,37 @@ class _Asyncio:
         loop = self._get_loop()
         if loop is None:
             return _do_nothing
-        watch = _Watch(loop, wait, partial(self.start, resume))
+        watch = _Watch(self, loop, wait, resume)
         watch.begin()
         return watch.end
+
+    def add(self, watch: _Watch, seconds: float) -> None:
+        """Have a watch be over after so many seconds."""
+        loop = self._get_loop()
+        if loop is None:
+            return
+        end = self._watches[watch] = loop.time() + seconds
+        if self._timer is None or end < self._timer.when():
+            self._set_timer(loop, end)
+
+    def discard(self, watch: _Watch) -> None:
+        """Forget a watch that is over."""
+        self._watches.pop(watch, None)
+
+    def _set_timer(self, loop: AbstractEventLoop, end: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_at(end, self._look)
+
+    def _look(self) -> None:
+        loop, self._timer = self._get_loop(), None
+        if loop is None:
+            return
+        now = loop.time()
+        for watch in [watch for watch, end in self._watches.items() if end <= now]:
+            watch.happened()
+        if self._watches and self._timer is None:
+            self._set_timer(loop, min(self._watches.values()))
 
     def is_gone(self) -> bool:
         loop = self._get_loop()
@@ -197,24 +212,25 @@ class _Asyncio:
 class _Watch:
     """Watches, on an event loop of asyncio, for the end of a wait."""
 
-    def __init__(self, loop: AbstractEventLoop, wait: Wait[Any], wake: Callable[[], None]) -> None:
+    def __init__(
+        self, owner: _Asyncio, loop: AbstractEventLoop, wait: Wait[Any], resume: Callable[[], None]
+    ) -> None:
+        self._owner = owner
         self._loop = loop
-        self._wake = wake
+        self._resume = resume
         self._outcome = wait.outcome
         self._seconds = wait.seconds
         self._reading = [sock.fileno() for sock in wait.reading]
         self._writing = [sock.fileno() for sock in wait.writing]
-        self._timer: TimerHandle | None = None
         self._is_over = False
 
     def begin(self) -> None:
-        loop = self._loop
         if self._seconds is not None:
-            self._timer = loop.call_later(self._seconds, self._happened)
+            self._owner.add(self, self._seconds)
         for descriptor in self._reading:
-            loop.add_reader(descriptor, self._happened)
+            self._loop.add_reader(descriptor, self.happened)
         for descriptor in self._writing:
-            loop.add_writer(descriptor, self._happened)
+            self._loop.add_writer(descriptor, self.happened)
         if self._outcome is not None:
             self._outcome.on_known(self._is_known)
 
@@ -222,21 +238,20 @@ class _Watch:
         if self._is_over or self._loop.is_closed():
             return
         self._is_over = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._owner.discard(self)
         for descriptor in self._reading:
             self._loop.remove_reader(descriptor)
         for descriptor in self._writing:
             self._loop.remove_writer(descriptor)
 
-    def _happened(self) -> None:
+    def happened(self) -> None:
         if not self._is_over:
             self.end()
-            self._wake()
+            self._owner.start(self._resume)
 
     def _is_known(self) -> None:
         with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._happened)
+            self._loop.call_soon_threadsafe(self.happened)
 
 
 _loops: WeakKeyDictionary[AbstractEventLoop, _Asyncio] = WeakKeyDictionary()

@@ -34,7 +34,7 @@ class Creation(Outcome[str]):
         self.deadline = deadline
         self.process = os.getpid()
         #: Where it is carried out on an event loop.
-        self.run: Run[None] | None = None
+        self.run: Run | None = None
 
     def wait_or_finish(self, seconds: float) -> bool:
         """Return when it is known, or after so many seconds; whether it is.

@@ -260,9 +260,11 @@ class Session:
             creation, is_mine = joined
             if is_mine:
                 self._begin(creation)
-            elif creation.run is not None and creation.run.is_orphaned():
-                self.manager.workers.begin(creation.run.finish)
-            await creation.wait_in_task(creation.deadline.remaining() + LONGEST_DELAY)
+                await creation.wait_in_task()
+            else:
+                if creation.run is not None and creation.run.is_orphaned():
+                    self.manager.workers.begin(creation.run.finish)
+                await creation.wait_in_task(creation.deadline.remaining() + LONGEST_DELAY)
             if not creation.is_known:  # its event loop ended before it could say so
                 self._settle(creation, Abandoned())
             if not isinstance(creation.error, Abandoned):
@@ -323,7 +325,7 @@ class Session:
         else:
             self._settle(creation, session_id)
         finally:
-            self._report()
+            self.manager.report()  # by now: a handler may hold its lock and wait for this creation
 
     async def _carry_out_on_loop(self, creation: Creation) -> None:
         try:
@@ -337,12 +339,7 @@ class Session:
         else:
             self._settle(creation, session_id)
         finally:
-            self._report()
-
-    def _report(self) -> None:
-        # Once the creation is settled: the handler that emits a report may hold its lock and wait for it.
-        with creating():
-            self.manager.report()
+            self.manager.report()  # by now: a handler may hold its lock and wait for this creation
 
     def _begin(self, creation: Creation) -> None:
         """Have the creation carried out, which goes on when its reader is cancelled."""
