@@ -41,7 +41,7 @@ def _is_joined(session: Session, key: str | None, make: Callable[[], Session] | 
         return True
     if not isinstance(session, ConversationSession):
         return False
-    return make is not None or (session.key == key and not session._is_over())
+    return session._decides() if make is not None else session.key == key and not session._is_over()
 
 
 def open_session(
