@@ -8,7 +8,9 @@
 from __future__ import annotations
 
 import io
+import sys
 from time import monotonic
+from types import FrameType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from hl_sessions.integrations.cookies import BrowserSession, SignedCookie
@@ -209,7 +211,7 @@ class _Body:
         token = enter_session(self._current)
         try:
             if self._iterator is None:
-                self._iterator = iter(self._body)
+                self._iterator = _iterator(self._body, sys._getframe().f_back)
             return next(self._iterator)
         finally:
             self._current = innermost_session()
@@ -229,6 +231,21 @@ class _Body:
             leave_session(token)
             if self._opened is not None:
                 self._opened._leave()
+
+
+def _iterator(body: Iterable[bytes], caller: FrameType | None) -> Iterator[bytes]:
+    """Return ``iter(body)`` as if the caller had asked for it.
+
+    A warning of what is done there, such as Django's of asynchronous iterators, names the place of the server
+    then, as it would without the middleware.
+    """
+    if caller is None:
+        return iter(body)
+    ask: Any = lambda body: iter(body)  # noqa: E731, PLW0108 - of one line, which becomes that of the place
+    code = ask.__code__.replace(co_filename=caller.f_code.co_filename, co_firstlineno=caller.f_lineno)
+    ask = FunctionType(code, caller.f_globals)
+    iterator: Iterator[bytes] = ask(body)
+    return iterator
 
 
 class _SizedBody(_Body):

@@ -6,9 +6,11 @@ import io
 import json
 import logging
 import uuid
+import warnings
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any
+from wsgiref.util import setup_testing_defaults
 
 import django  # type: ignore[import-untyped]
 import httpx2
@@ -16,7 +18,7 @@ import pytest
 from django.conf import settings as django_settings  # type: ignore[import-untyped]
 from django.core.asgi import get_asgi_application  # type: ignore[import-untyped]
 from django.core.wsgi import get_wsgi_application  # type: ignore[import-untyped]
-from django.http import HttpResponse  # type: ignore[import-untyped]
+from django.http import HttpResponse, StreamingHttpResponse  # type: ignore[import-untyped]
 from django.urls import path as django_path  # type: ignore[import-untyped]
 from fastapi import Body, FastAPI
 from flask import Flask
@@ -60,7 +62,14 @@ def django_chat(request: Any, chat: str) -> HttpResponse:
     return HttpResponse(f"{current_session_id()} {request.body.decode()}")
 
 
-urlpatterns = [django_path("chats/<str:chat>", django_chat)]
+def django_stream(request: Any) -> StreamingHttpResponse:
+    async def stream() -> AsyncIterator[str]:
+        yield str(current_session_id())
+
+    return StreamingHttpResponse(stream())
+
+
+urlpatterns = [django_path("chats/<str:chat>", django_chat), django_path("stream", django_stream)]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -521,6 +530,29 @@ def call_wsgi(app: Any, **environ: Any) -> None:
     for _ in body:
         pass
     getattr(body, "close", lambda: None)()
+
+
+def test_a_warning_names_the_server(manager: SessionManager) -> None:
+    """Django's of an asynchronous iterator, as without the middleware: nothing of ours has caused it."""
+    places, bodies = [], []
+    django: Any = get_wsgi_application()
+    apps: list[Any] = [django, wsgi.HLSessionMiddleware(django, manager)]
+    for app in apps:
+        environ: dict[str, Any] = {"PATH_INFO": "/stream"}
+        setup_testing_defaults(environ)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            body = app(environ, lambda *_: lambda _: None)
+            for chunk in body:
+                bodies.append(chunk)  # noqa: PERF402 - a server, of which the place is that of the "for"
+            body.close()
+        places += [(warning.filename, warning.lineno, str(warning.message)) for warning in caught]
+    assert bodies[0] == b"None"
+    assert bodies[1].startswith(b"sesh_")
+    (bare, ours) = places
+    assert ours == bare
+    assert bare[0] == __file__
+    assert "asynchronous iterators" in bare[2]
 
 
 class TestCarelessCallables:
