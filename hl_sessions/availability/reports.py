@@ -6,6 +6,7 @@ import logging
 from collections import deque
 
 from hl_sessions.process.fork import renew_after_fork
+from hl_sessions.process.threads import no_threads
 
 __all__ = ["Reports"]
 
@@ -31,7 +32,8 @@ class Reports:
         self._records.append((level, message, arguments))
 
     def emit(self) -> None:
-        """Log what was kept, each record once."""
+        """Log what was kept, each record once, and that no thread can be started."""
+        no_threads.report()
         while self._records:
             try:
                 level, message, arguments = self._records.popleft()

@@ -10,7 +10,6 @@ import uuid
 from collections import OrderedDict
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from contextvars import Context
 from typing import TYPE_CHECKING, NamedTuple
 
 from hl_sessions.availability.store_rest import StoreRest
@@ -20,6 +19,7 @@ from hl_sessions.process.event_loop import is_event_loop_running
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.interruptions import is_interruption
 from hl_sessions.process.reentry import creating
+from hl_sessions.process.threads import start_thread
 from hl_sessions.sessions.creation import LONGEST_DELAY
 from hl_sessions.stores.base import Conversation
 from hl_sessions.stores.memory import MemoryStore
@@ -259,15 +259,13 @@ class Keeper:
                     lambda: self._store.claim(key, claimant, lease=LONGEST_LEASE, max_idle=self._idle_timeout)
                 )
 
-        renewer = threading.Thread(
-            target=Context().run, args=(renew,), name="hl-sessions-renewer", daemon=True
-        )
-        renewer.start()
+        renewer = start_thread(renew, "hl-sessions-renewer")
         try:
             yield
         finally:
             is_over.set()
-            renewer.join()  # a claim that came after the save would be somebody's to wait for
+            if renewer is not None:
+                renewer.join()  # a claim that came after the save would be somebody's to wait for
 
     def _own(self, session_id: str) -> _Found:
         return _Found(Conversation(session_id, None), is_kept=False)
@@ -312,13 +310,7 @@ class Keeper:
             if self._is_keeping or not self.is_blocking:
                 return
             self._is_keeping = True
-        # An empty context: where threads inherit one, this one would keep the reader's session.
-        keeper = threading.Thread(
-            target=Context().run, args=(self._keep_in_use,), name="hl-sessions-keeper", daemon=True
-        )
-        try:
-            keeper.start()
-        except RuntimeError:  # the interpreter is shutting down
+        if start_thread(self._keep_in_use, "hl-sessions-keeper") is None:
             self._is_keeping = False
 
     def _keep_in_use(self) -> None:
@@ -353,8 +345,10 @@ class Keeper:
             telling = self._tellings[key] = Telling(self._tellings.get(key), self._quietly, tell)
         try:
             self._workers.submit(self._tell_in_thread, key, telling)
-        except RuntimeError as error:  # the interpreter is shutting down
-            self._rest.begin(error)
+        except RuntimeError:  # no thread can be started; who looks for the conversation next tells its end
+            with self._lock:
+                self._tellings.pop(key, None)
+            self._emit_reports()
 
     def _tell_in_thread(self, key: str, telling: Telling) -> None:
         telling.finish()

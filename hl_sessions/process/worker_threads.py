@@ -10,8 +10,10 @@ from contextlib import suppress
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from hl_sessions.errors import APIConnectionError
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.outcome import Outcome, popped
+from hl_sessions.process.threads import no_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,21 +42,29 @@ class WorkerThreads:
         """Call ``function``, which does not raise, in one of the threads.
 
         Raises:
-            RuntimeError: the interpreter is shutting down.
+            RuntimeError: no thread can be started, as when the interpreter is shutting down.
         """
         work = functools.partial(function, *args)
         self._work.append(work)
         try:
             self._add_worker()
-        except RuntimeError:
+        except RuntimeError as error:
             with suppress(ValueError):  # a worker has taken it
                 self._work.remove(work)
+                no_threads.note(error)
                 raise
 
     async def run(self, function: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
-        """Give the result of ``function``, called in one of the threads."""
+        """Return the result of ``function``, called in one of the threads.
+
+        Raises:
+            APIConnectionError: no thread can be started.
+        """
         outcome: Outcome[Result] = Outcome()
-        self.submit(_call, outcome, functools.partial(function, *args, **kwargs))
+        try:
+            self.submit(_call, outcome, functools.partial(function, *args, **kwargs))
+        except RuntimeError as error:
+            raise APIConnectionError(f"no thread to call the sessions API in: {error}") from None
         await outcome.wait_in_task()
         return outcome.get()
 
@@ -72,9 +82,17 @@ class WorkerThreads:
                 return
             if self._executor is None:
                 self._executor = ThreadPoolExecutor(MAX_WORKERS, thread_name_prefix="hl-sessions")
-            # An empty context: where threads inherit one, a worker would keep that of the first caller.
-            Context().run(self._executor.submit, self._work_off)
-            self._workers += 1
+            try:
+                # An empty context: where threads inherit one, a worker would keep that of the first caller.
+                Context().run(self._executor.submit, self._work_off)
+            except RuntimeError:
+                # It has kept what it could start no thread for.
+                self._executor.shutdown(wait=False, cancel_futures=True)
+                self._executor = None
+                if self._workers == 0:
+                    raise
+            else:
+                self._workers += 1
 
     def _work_off(self) -> None:
         while True:
