@@ -54,6 +54,7 @@ class Transport:
         self._retries = retries
         self._failures = Failures(base_url, api_key)
         self._closed = False
+        self._keeps_connections = True
         self._renew_after_fork()
         renew_after_fork(self)
 
@@ -71,6 +72,11 @@ class Transport:
     def close(self) -> None:
         """Close the connections. A call that is under way still gets its answer; a later one fails."""
         self._closed = True
+        self._http.close()
+
+    def retire(self) -> None:
+        """Close the connections, and each one that is in use, now or later, when its exchange ends."""
+        self._keeps_connections = False
         self._http.close()
 
     def prepare(
@@ -102,7 +108,9 @@ class Transport:
             if is_read or not is_success(answer):
                 answer._content, answer._content_consumed = self._read(answer), True
         finally:
-            if self._closed:  # meanwhile: the connection that was in use then has been kept again
+            if (
+                self._closed or not self._keeps_connections
+            ):  # meanwhile: the connection that was in use then has been kept again
                 self._http.close()
         return answer
 

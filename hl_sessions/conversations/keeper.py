@@ -82,6 +82,7 @@ class Keeper:
         self._workers = workers
         self._reports = reports
         self._rest = StoreRest(reports)
+        self._is_retired = False
         self._renew_after_fork()
         renew_after_fork(self)
 
@@ -93,7 +94,8 @@ class Keeper:
         self._tellings: dict[str, Telling] = {}  # what the store is being told in the background
         self._untold_ends: OrderedDict[str, None] = OrderedDict()  # as the store was down
         self._is_keeping = False  # whether a thread tells the store what is in use
-        self._is_closed = threading.Event()
+        self._is_closed = False
+        self._has_to_look = threading.Event()
         self._has_lost_ends = False
         self._has_warned = False  # of waiting in vain, since it last was not in vain
         # When conversations were ended, for the scopes that are inside of one meanwhile.
@@ -158,6 +160,8 @@ class Keeper:
     def leave(self, session: ConversationSession) -> None:
         """Note the end of a scope; from here on the conversation is idle if nobody else uses it."""
         with self._lock:
+            if self._is_retired:
+                self._has_to_look.set()
             if not session._is_counted:
                 return
             session._is_counted = False
@@ -199,7 +203,13 @@ class Keeper:
 
     def close(self) -> None:
         """End the thread that keeps conversations from growing idle."""
-        self._is_closed.set()
+        self._is_closed = True
+        self._has_to_look.set()
+
+    def retire(self) -> None:
+        """End that thread as soon as there is nothing left to keep."""
+        self._is_retired = True
+        self._has_to_look.set()
 
     def has_ended(self, session: ConversationSession) -> bool:
         """Whether the conversation of a scope was ended since it was entered, as far as remembered."""
@@ -317,7 +327,8 @@ class Keeper:
         """Keep conversations from growing idle in the eyes of other processes while scopes are in them."""
         interval = (self._idle_timeout or 0) / 3
         while True:
-            self._is_closed.wait(interval)
+            self._has_to_look.wait(interval)
+            self._has_to_look.clear()
             with self._lock:
                 # Each session once: who entered before another process ended the conversation has an old one.
                 in_use = {
@@ -325,7 +336,7 @@ class Keeper:
                     for users in self._in_use.values()
                     for session in users
                 }
-                if not in_use or self._is_closed.is_set():
+                if not in_use or self._is_closed:
                     self._is_keeping = False
                     return
             for session in in_use.values():

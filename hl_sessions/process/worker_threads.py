@@ -29,6 +29,7 @@ class WorkerThreads:
     """A few threads, started when first needed and anew in a forked child."""
 
     def __init__(self) -> None:
+        self._is_retired = False
         self._renew_after_fork()
         renew_after_fork(self)
 
@@ -75,6 +76,11 @@ class WorkerThreads:
         if executor is not None:
             executor.shutdown(wait=False)
 
+    def retire(self) -> None:
+        """Do as :meth:`close`, and let the threads of later calls end when there is nothing left to do."""
+        self._is_retired = True
+        self.close()
+
     def _add_worker(self) -> None:
         with self._lock:
             # Giving an executor something to do takes longer than all the rest: not more often than it helps.
@@ -101,7 +107,9 @@ class WorkerThreads:
             with self._lock:
                 if not self._work:
                     self._workers -= 1
-                    return
+                    break
+        if self._is_retired:
+            self.close()
 
 
 def _do(work: Callable[[], object]) -> None:
