@@ -9,6 +9,7 @@ from benchmarks.measure import Effort, awaits, calls, compare, net_costs, own
 from benchmarks.neighbours import ASGI_MIDDLEWARE, WSGI_MIDDLEWARE, around_function
 from benchmarks.row import LIMIT, OURS, Row, limited
 from hl_sessions import SessionManager
+from hl_sessions.carrying import SharedSecret
 from hl_sessions.integrations import asgi, wsgi
 
 if TYPE_CHECKING:
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["HandWrittenASGI", "asgi_rows", "wsgi_rows"]
 
 BARE = "bare"
+SECRET = "a secret of many characters"
+# By name, and what the middleware may then take at most, as a multiple of what is hand-written.
+OPTIONS: dict[str, tuple[dict[str, Any], float]] = {
+    "key=header(...)": ({"key": asgi.header("X-Chat-ID")}, 3),
+    "trust=SharedSecret(...)": ({"trust": SharedSecret(SECRET)}, 3),
+    "cookie=SignedCookie(...)": ({"cookie": asgi.SignedCookie(SECRET)}, 5),
+}
 _session_id: ContextVar[str | None] = ContextVar("session_id", default=None)
 
 
@@ -61,7 +69,12 @@ def asgi_rows(effort: Effort) -> Iterator[Row]:
         }
         apps = around_function(middleware, _asgi_app)
         seconds = compare({name: awaits(_asgi_request(app)) for name, app in apps.items()}, effort)
-    yield limited("ASGI middleware, session never read", net_costs(seconds, BARE), times=2)
+        yield limited("ASGI middleware, session never read", net_costs(seconds, BARE), times=2)
+        for name, (options, times) in OPTIONS.items():
+            with_options = asgi.HLSessionMiddleware(own(_asgi_app), manager, **options)
+            contenders = {BARE: apps[BARE], LIMIT: apps[LIMIT], OURS: with_options}
+            seconds = compare({name: awaits(_asgi_request(app)) for name, app in contenders.items()}, effort)
+            yield limited(f"ASGI middleware, {name}, nothing sent", net_costs(seconds, BARE), times)
 
 
 async def _asgi_app(_scope: asgi.ASGIScope, _receive: asgi.Receive, send: asgi.Send) -> None:
@@ -105,7 +118,12 @@ def wsgi_rows(effort: Effort) -> Iterator[Row]:
         }
         apps = around_function(middleware, _wsgi_app)
         seconds = compare({name: calls(_wsgi_request(app)) for name, app in apps.items()}, effort)
-    yield limited("WSGI middleware, session never read", net_costs(seconds, BARE), times=2.5)
+        yield limited("WSGI middleware, session never read", net_costs(seconds, BARE), times=2.5)
+        for name, (options, times) in OPTIONS.items():
+            with_options = wsgi.HLSessionMiddleware(own(_wsgi_app), manager, **options)
+            contenders = {BARE: apps[BARE], LIMIT: apps[LIMIT], OURS: with_options}
+            seconds = compare({name: calls(_wsgi_request(app)) for name, app in contenders.items()}, effort)
+            yield limited(f"WSGI middleware, {name}, nothing sent", net_costs(seconds, BARE), times)
 
 
 def _wsgi_app(_environ: Any, start_response: Any) -> list[bytes]:

@@ -77,13 +77,18 @@ def _configurator(
         Takes what :class:`SessionManager` takes.
 
         Returns:
-            The new default manager. The one before goes on serving the scopes that it has opened.
+            The new default manager. The one before goes on serving the scopes that it has opened, but keeps
+            no connection, no thread and no created session for what may come.
 
         Raises:
             ConfigurationError: a setting is wrong; the default manager stays as it was.
         """
-        _default.manager = make(*args, **kwargs)
-        return _default.manager
+        manager = make(*args, **kwargs)
+        with _default.lock:
+            former, _default.manager = _default.manager, manager
+        if former is not None:
+            former._retire()
+        return manager
 
     return configure
 

@@ -181,6 +181,15 @@ class SessionManager:
             self._store.close()
         self.workers.close()
 
+    def _retire(self) -> None:
+        """Keep nothing open or ready any more, as another manager takes over; scopes can still read."""
+        if self.ready_sessions is not None:
+            self.ready_sessions.close()
+        if self._owns_client:
+            self._client._retire()
+        self.conversations.retire()
+        self.workers.retire()
+
     def __enter__(self) -> Self:
         return self
 

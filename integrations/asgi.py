@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from hl_sessions.defaults import check_environment
@@ -16,7 +17,7 @@ from hl_sessions.errors import ConfigurationError, HLSessionsError
 from hl_sessions.integrations.cookies import SignedCookie
 from hl_sessions.integrations.gateway import Request
 from hl_sessions.integrations.keys import django_path_param, header, json_field, path_param, query
-from hl_sessions.integrations.middleware import MiddlewareBase
+from hl_sessions.integrations.middleware import MiddlewareBase, missing_headers
 from hl_sessions.scopes.scope import open_session
 from hl_sessions.sessions.current import enter_session, leave_session
 
@@ -52,6 +53,60 @@ UNANSWERED = "hl_sessions.unanswered"
 _RESPONSE_STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 
 
+class _Request(Request):
+    SCHEME = "scheme"
+
+    @staticmethod
+    def headers_in(scope: ASGIScope) -> ASGIScope:
+        return {"headers": scope["headers"]}
+
+    @property
+    def content_type(self) -> str:
+        return ",".join(self.headers("Content-Type"))
+
+    @property
+    def peer(self) -> str:
+        client = self._scope.get("client")
+        return client[0] if client else ""
+
+    @property
+    def query_string(self) -> bytes:
+        query_string: bytes = self._scope.get("query_string") or b""
+        return query_string
+
+    def headers(self, name: str) -> list[str]:
+        field = name.lower().encode("ascii")
+        return [value.decode("latin-1") for key, value in self._scope["headers"] if key.lower() == field]
+
+    def path_param(self, name: str) -> object:
+        params = self._scope.get("path_params")  # of Starlette
+        if params is not None:
+            return params.get(name)
+        return django_path_param(self._scope["path"].removeprefix(self._scope.get("root_path", "")), name)
+
+    async def read_body(self, receive: Receive, limit: int) -> tuple[bytes, Receive]:
+        """Read the body of JSON, and return it, and a ``receive`` that receives it once more.
+
+        The body is empty where it is not JSON, or longer than ``limit`` bytes.
+        """
+        if self._scope["type"] != "http" or not self.is_json():
+            return b"", receive
+        messages: list[Message] = []
+        size, is_complete = 0, False
+        while size <= limit and not is_complete:
+            message = await receive()
+            messages.append(message)
+            size += len(message.get("body", b""))
+            is_complete = not message.get("more_body", False)
+        body = b"".join(message.get("body", b"") for message in messages)
+        messages.reverse()
+
+        async def receive_again() -> Message:
+            return messages.pop() if messages else await receive()
+
+        return body if is_complete and size <= limit else b"", receive_again
+
+
 class HLSessionMiddleware(MiddlewareBase):
     """Pure ASGI middleware that makes each ``http`` and ``websocket`` scope the scope of a session.
 
@@ -74,6 +129,7 @@ class HLSessionMiddleware(MiddlewareBase):
     """
 
     _has_start_up = True
+    _request_type = _Request
 
     def __init__(
         self,
@@ -105,20 +161,25 @@ class HLSessionMiddleware(MiddlewareBase):
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         """Run the application in the scope of a session."""
         if scope["type"] != "http" and scope["type"] != "websocket":
-            if scope["type"] == "lifespan" and self._manager is None:
-                await self._run_lifespan(scope, receive, send)
-            else:
-                await self.app(scope, receive, send)
+            await self._run_without_session(scope, receive, send)
             return
         manager = self._manager or self._find_manager()
         if manager is None:
             await self.app(scope, receive, send)
             return
-        if self._incoming is not None:
-            await self._run_in_its_session(manager, self._incoming, scope, receive, send)
-            return
         # What follows is on the path of every request: one object, one set and one reset.
-        session = scope[SESSION] = open_session(manager)[0] if SESSION in scope else manager.new_session()
+        incoming, is_joined = self._incoming, False
+        if incoming is None:
+            session = open_session(manager)[0] if SESSION in scope else manager.new_session()
+        elif (shortcut := incoming.shortcut)[0] is manager and SESSION not in scope:
+            session = shortcut[1]()
+            session._scope = scope if incoming.needs_scope else _Request.headers_in(scope)
+            session._entered = monotonic()
+            if incoming.scheme is not None:
+                session._scheme = scope.get(incoming.scheme)
+        else:
+            session, is_joined, receive = await self._open(manager, incoming, scope, receive)
+        scope[SESSION] = session
         token = enter_session(session)
         try:
             if not self._has_options:
@@ -130,6 +191,14 @@ class HLSessionMiddleware(MiddlewareBase):
                 leave_session(token)
             except ValueError:
                 pass  # a request that nobody finished is closed in whatever context
+            if incoming is not None and manager.conversations.become_idle and not is_joined:
+                session._leave()
+
+    async def _run_without_session(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" and self._manager is None:
+            await self._run_lifespan(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
     async def _run_lifespan(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         failure: Message | None = None
@@ -153,32 +222,20 @@ class HLSessionMiddleware(MiddlewareBase):
         if failure is not None:
             await send(failure)
 
-    async def _run_in_its_session(
-        self, manager: SessionManager, incoming: Incoming, scope: ASGIScope, receive: Receive, send: Send
-    ) -> None:
-        request = _Request(scope, self._native_request)
-        if incoming.max_body and scope["type"] == "http" and request.is_json():
-            receive = await request.read_body(receive, incoming.max_body)
+    async def _open(
+        self, manager: SessionManager, incoming: Incoming, scope: ASGIScope, receive: Receive
+    ) -> tuple[Session, bool, Receive]:
+        """Return the session, whether it is that of a middleware around, and what receives the body."""
+        body = b""
+        if incoming.max_body:
+            request = _Request(scope, self._native_request)
+            body, receive = await request.read_body(receive, incoming.max_body)
 
         def make() -> Session:
-            return incoming.session(manager, request)
+            return incoming.session(manager, scope, body)
 
-        session, is_joined = (
-            open_session(manager, make=make) if SESSION in scope else (make(), False)
-        )  # as above
-        scope[SESSION] = session
-        token = enter_session(session)
-        try:
-            await self._run_with_options(scope, receive, send, session)
-        finally:
-            with suppress(ValueError):  # as above
-                leave_session(token)
-            if not is_joined:
-                session._leave()
-
-    def _native_request(self, scope: ASGIScope) -> Any:
-        """Give the request object that functions of the user are given."""
-        return scope
+        session, is_joined = open_session(manager, make=make) if SESSION in scope else (make(), False)
+        return session, is_joined, receive
 
     async def _run_with_options(
         self, scope: ASGIScope, receive: Receive, send: Send, session: Session
@@ -188,91 +245,45 @@ class HLSessionMiddleware(MiddlewareBase):
                 await session.aid()
         if not self._adds_headers:
             await self.app(scope, receive, send)
-        else:
-            await self._run_with_header(scope, receive, send, session)
-
-    async def _run_with_header(
-        self, scope: ASGIScope, receive: Receive, send: Send, session: Session
-    ) -> None:
+            return
         has_started = False
         # A framework that is around this middleware has set "app", and answers errors itself.
         is_outermost = "app" not in scope
 
-        async def send_with_header(message: Message) -> None:
+        def send_with_headers(message: Message) -> Awaitable[None]:
             nonlocal has_started
-            if message["type"] in _RESPONSE_STARTS:
+            if not has_started and message["type"] in _RESPONSE_STARTS:
                 has_started = True
-                message = {**message, "headers": self.with_header(message.get("headers", ()), session)}
-            await send(message)
+                wanted = self._headers_of(session)
+                if wanted:
+                    message = {**message, "headers": _with_headers(wanted, message.get("headers", ()))}
+            return send(message)
 
         try:
-            await self.app(scope, receive, send_with_header)
+            await self.app(scope, receive, send_with_headers)
         except Exception:
             if scope["type"] == "http" and not has_started:
                 if not is_outermost:
                     scope.setdefault(UNANSWERED, []).append(partial(self.with_header, session=session))
                 elif self._response_header is not None and session.peek() is not None:
                     # Otherwise the server would answer, without the header.
-                    await _send_server_error(send_with_header)
+                    await _send_server_error(send_with_headers)
             raise
 
     def with_header(
         self, headers: Iterable[tuple[bytes, bytes]], session: Session
     ) -> list[tuple[bytes, bytes]]:
         """Return response headers with those added that were asked for, if there is a session ID."""
-        headers = list(headers)
-        missing = self._headers_to_add(
-            session, lambda: ((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)
-        )
-        return headers + [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in missing]
+        return _with_headers(self._headers_of(session), headers)
 
 
-class _Request(Request):
-    @property
-    def content_type(self) -> str:
-        return ",".join(self.headers("Content-Type"))
-
-    @property
-    def peer(self) -> str:
-        client = self._scope.get("client")
-        return client[0] if client else ""
-
-    @property
-    def is_secure(self) -> bool:
-        return self._scope.get("scheme") in {"https", "wss"}
-
-    @property
-    def query_string(self) -> bytes:
-        query_string: bytes = self._scope.get("query_string") or b""
-        return query_string
-
-    def headers(self, name: str) -> list[str]:
-        field = name.lower().encode("ascii")
-        return [value.decode("latin-1") for key, value in self._scope["headers"] if key.lower() == field]
-
-    def path_param(self, name: str) -> object:
-        params = self._scope.get("path_params")  # of Starlette
-        if params is not None:
-            return params.get(name)
-        return django_path_param(self._scope["path"].removeprefix(self._scope.get("root_path", "")), name)
-
-    async def read_body(self, receive: Receive, limit: int) -> Receive:
-        """Read the body, and give a ``receive`` that gives it once more; one over ``limit`` bytes is left."""
-        messages: list[Message] = []
-        size, is_complete = 0, False
-        while size <= limit and not is_complete:
-            message = await receive()
-            messages.append(message)
-            size += len(message.get("body", b""))
-            is_complete = not message.get("more_body", False)
-        if is_complete and size <= limit:
-            self._body = b"".join(message.get("body", b"") for message in messages)
-        messages.reverse()
-
-        async def receive_again() -> Message:
-            return messages.pop() if messages else await receive()
-
-        return receive_again
+def _with_headers(
+    wanted: list[tuple[str, str]], headers: Iterable[tuple[bytes, bytes]]
+) -> list[tuple[bytes, bytes]]:
+    headers = list(headers)
+    present = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+    missing = missing_headers(wanted, present)
+    return headers + [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in missing]
 
 
 async def _send_server_error(send: Send) -> None:

@@ -9,7 +9,7 @@ from base64 import urlsafe_b64decode
 from typing import TYPE_CHECKING
 
 from hl_sessions.carrying.secret import checked_secrets
-from hl_sessions.conversations.session import ConversationSource, RequestSession
+from hl_sessions.conversations.session import RequestSession
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.process.checks import checked_count
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["BrowserSession", "SignedCookie"]
 
 MONTH = 30 * 24 * 3600  # seconds
+SECURE_SCHEMES = frozenset({"https", "wss"})
 MAX_CLOCK_SKEW = 30  # seconds that the clock of another machine may be ahead
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 6265
@@ -104,25 +105,20 @@ class SignedCookie:
 class BrowserSession(RequestSession):
     """The session of a request from a browser, whose conversation is that of its cookie."""
 
-    __slots__ = ("_cookie", "_header", "_is_new", "_is_secure")
+    _cookie: SignedCookie
+    _header: str | None = None
+    #: Whether its conversation is one of which the browser has to be told.
+    is_new = False
 
-    def __init__(
-        self, manager: ConversationSource, cookie: SignedCookie, headers: list[str], *, is_secure: bool
-    ) -> None:
-        super().__init__(manager, lambda: cookie.key(headers) or self._made_key())
-        self._cookie = cookie
-        self._is_secure = is_secure
-        self._is_new = False
-        self._header: str | None = None
+    def made_key(self) -> str:
+        """Make the key of a new conversation, which the browser has to be told."""
+        self.is_new = True
+        return secrets.token_urlsafe(16)
 
     def set_cookie(self) -> str | None:
-        """Give the value of the ``Set-Cookie`` header, if the browser needs one and the session is used."""
-        if not self._is_new or self.key is None or (self.peek() is None and not self._logs_by_reference()):
+        """Return the value of the ``Set-Cookie`` header of a new conversation, ``None`` if it is not used."""
+        if self.key is None or (self.peek() is None and not self._logs_by_reference()):
             return None
         if self._header is None:
-            self._header = self._cookie.header(self.key, is_secure=self._is_secure)
+            self._header = self._cookie.header(self.key, is_secure=self._scheme in SECURE_SCHEMES)
         return self._header
-
-    def _made_key(self) -> str:
-        self._is_new = True
-        return secrets.token_urlsafe(16)

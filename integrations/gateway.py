@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
@@ -18,14 +18,26 @@ class Request(ABC):
     Args:
         scope: what the gateway says of it.
         make_native: makes the request object of the framework.
+        body: its body, if that was read.
     """
 
+    #: What its gateway calls the scheme by which it came.
+    SCHEME: ClassVar[str]
+
+    @staticmethod
+    @abstractmethod
+    def headers_in(scope: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        """Return a scope for :meth:`headers`, and maybe nothing else, that does not hold the session."""
+
     def __init__(
-        self, scope: MutableMapping[str, Any], make_native: Callable[[MutableMapping[str, Any]], Any]
+        self,
+        scope: MutableMapping[str, Any],
+        make_native: Callable[[MutableMapping[str, Any]], Any],
+        body: bytes = b"",
     ) -> None:
         self._scope = scope
         self._make_native = make_native
-        self._body = b""
+        self._body = body
 
     @property
     def native(self) -> Any:
@@ -54,11 +66,6 @@ class Request(ABC):
     @abstractmethod
     def peer(self) -> str:
         """The address that it comes from, empty if that is unknown."""
-
-    @property
-    @abstractmethod
-    def is_secure(self) -> bool:
-        """Whether it came by HTTPS."""
 
     @property
     @abstractmethod

@@ -5,18 +5,19 @@ from __future__ import annotations
 import inspect
 import logging
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from hl_sessions.carrying import SharedSecret
 from hl_sessions.carrying.headers import BAGGAGE_HEADER, PLAIN_HEADER, session_ids
 from hl_sessions.conversations.key import checked_key
-from hl_sessions.conversations.session import ConversationSession, RequestSession
+from hl_sessions.conversations.session import RequestSession, request_session_type
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.integrations.cookies import BrowserSession, SignedCookie
 from hl_sessions.integrations.keys import RequestKey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, MutableMapping, Sequence
 
     from hl_sessions.integrations.gateway import Request
     from hl_sessions.manager import SessionManager
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     Key = RequestKey | Callable[[Any], object]
     Trust = SharedSecret | Sequence[str] | Callable[[Any], object]
 
-__all__ = ["Incoming", "incoming"]
+__all__ = ["Incoming"]
 
 _FORWARDED_FOR = "X-Forwarded-For"
 _FORWARDING_HEADERS = (_FORWARDED_FOR, "Forwarded", "X-Real-IP")
@@ -36,7 +37,12 @@ logger = logging.getLogger("hl_sessions")
 class Incoming:
     """Opens the session that a request belongs to: one it brings along, that of a conversation, or its own.
 
+    The key, the cookie and a signed ID are looked for when the session is first read: most are never read.
+    Networks and functions in ``trust`` are asked at once, as later something else may stand for the peer.
+
     Args:
+        request_type: wraps what the gateway says of a request.
+        make_native: makes the request object of the framework from it.
         key: finds the conversation key.
         cookie: carries the conversation key of a browser.
         trust: whose session IDs are believed.
@@ -48,9 +54,12 @@ class Incoming:
 
     def __init__(
         self,
-        key: Key | None,
-        cookie: SignedCookie | None,
-        trust: Trust | None,
+        request_type: type[Request],
+        make_native: Callable[[MutableMapping[str, Any]], Any],
+        *,
+        key: Key | None = None,
+        cookie: SignedCookie | None = None,
+        trust: Trust | None = None,
         via_proxies: Sequence[str] | None = None,
     ) -> None:
         if key is not None and cookie is not None:
@@ -59,44 +68,67 @@ class Incoming:
             raise ConfigurationError(f"cookie must be a SignedCookie, not {type(cookie).__name__}")
         if key is not None and not isinstance(key, RequestKey):
             _check_function("key", key, "json_field(...) reads a body")
+        self._request_type = request_type
+        self._make_native = make_native
         self._key = key
         self._cookie = cookie
+        #: What the scope calls the scheme, if that is needed.
+        self.scheme = None if cookie is None else request_type.SCHEME
         if via_proxies is not None and not isinstance(trust, (list, tuple)):
             raise ConfigurationError("via_proxies goes with networks in trust: it says which peer to look at")
-        self._trusts = None if trust is None else _trust(trust, via_proxies or ())
+        self._secret = trust if isinstance(trust, SharedSecret) else None
+        self._trusts = None if trust is None or self._secret else _trust(trust, via_proxies or ())
+        #: Whether more than the headers is looked at later on.
+        self.needs_scope = key is not None
+        self.has_conversations = key is not None or cookie is not None
+        self.looks_for_ids = self._secret is not None
         self._failed: set[str] = set()
+        self._last_type: tuple[SessionManager | None, Any] = None, None
+        #: A manager, and what makes the sessions of its requests, where nobody has to be asked: a middleware
+        #: then does that itself, as a call of :meth:`session` takes as long as all the rest.
+        self.shortcut: tuple[SessionManager | None, Any] = None, None
         #: How many bytes of a JSON body the key needs at the most, 0 if it needs none.
         self.max_body = key.max_body if isinstance(key, RequestKey) else 0
         #: Whether the key is only known once the application has found the route.
         self.needs_route = isinstance(key, RequestKey) and key.needs_route
 
-    def session(self, manager: SessionManager, request: Request) -> Session:
-        """Give the session of a request; touches neither the network nor the store."""
-        session_id = None if self._trusts is None else self._brought_along(request)
-        if session_id is not None:
-            joined = ConversationSession(manager, None)  # a middleware inside decides nothing any more
-            joined._keep(session_id)
-            return joined
-        if self._cookie is not None:
-            return BrowserSession(
-                manager, self._cookie, request.headers("Cookie"), is_secure=request.is_secure
-            )
-        if self._key is not None:
-            return RequestSession(manager, lambda: self._conversation_key(request))
-        return manager.new_session()
+    def session(self, manager: SessionManager, scope: MutableMapping[str, Any], body: bytes = b"") -> Session:
+        """Return the session of a request; touches neither the network nor the store.
 
-    def _brought_along(self, request: Request) -> str | None:
-        named = session_ids(request.headers(BAGGAGE_HEADER), request.headers(PLAIN_HEADER))
-        if named is None or self._trusts is None:
-            return None
-        session_id, signature = named
-        try:
-            return session_id if _plain(self._trusts(request, session_id, signature)) else None
-        except Exception as error:  # noqa: BLE001 - the user's function must not break the request
-            self._warn("trust", self._trusts, error)
-            return None
+        Args:
+            manager: its manager.
+            scope: what the gateway says of the request.
+            body: its body, if the key needs that.
+        """
+        trusted_id = None
+        if self._trusts is not None:
+            trusted_id = self._trusted_id(self._request_type(scope, self._make_native))
+            if trusted_id is None and not self.has_conversations:
+                return manager.new_session()
+        session = self._session_type(manager)()
+        session._scope = scope if self.needs_scope else self._request_type.headers_in(scope)
+        session._entered = monotonic()
+        if body:
+            session._body = body
+        if self.scheme is not None:
+            session._scheme = scope.get(self.scheme)
+        if trusted_id is not None:
+            session._join(trusted_id)
+        return session
 
-    def _conversation_key(self, request: Request) -> str | None:
+    def named_id(self, session: RequestSession, scope: Any) -> str | None:
+        """Return the session ID that a request names with a signature of ours, ``None`` if there is none."""
+        session_id, signature = self._named(self._request_type(scope, self._make_native))
+        if self._secret is None or session_id is None or signature is None:
+            return None
+        waited = monotonic() - session._entered
+        return session_id if self._secret.verify(session_id, signature, waited=waited) else None
+
+    def conversation_key(self, session: RequestSession, scope: Any) -> str | None:
+        """Return the key of the conversation that a request belongs to, ``None`` if there is none."""
+        request = self._request_type(scope, self._make_native, session._body)
+        if isinstance(session, BrowserSession):
+            return session._cookie.key(request.headers("Cookie")) or session.made_key()
         key = self._key
         if key is None:
             return None
@@ -105,9 +137,36 @@ class Incoming:
                 return key.find(request)
             value = _plain(key(request.native))
             return None if value is None else checked_key(value, "what it gives")
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - the user's function must not break the request
             self._warn("key", key, error)
             return None
+
+    def _trusted_id(self, request: Request) -> str | None:
+        session_id, _ = self._named(request)
+        if session_id is None or self._trusts is None:
+            return None
+        try:
+            return session_id if _plain(self._trusts(request)) else None
+        except Exception as error:  # noqa: BLE001 - as above
+            self._warn("trust", self._trusts, error)
+            return None
+
+    def _named(self, request: Request) -> tuple[str | None, str | None]:
+        baggage, plain = request.headers(BAGGAGE_HEADER), request.headers(PLAIN_HEADER)
+        return (session_ids(baggage, plain) if baggage or plain else None) or (None, None)
+
+    def _session_type(self, manager: SessionManager) -> Callable[[], RequestSession]:
+        of_manager, made = self._last_type
+        if of_manager is not manager:
+            if self._cookie is None:
+                made = request_session_type(RequestSession, manager, self)
+            else:
+                made = request_session_type(BrowserSession, manager, self, _cookie=self._cookie)
+            self._last_type = manager, made
+            if self._trusts is None and not self.max_body:
+                self.shortcut = self._last_type
+        make: Callable[[], RequestSession] = made
+        return make
 
     def _warn(self, option: str, function: object, error: Exception) -> None:
         if option in self._failed:
@@ -122,19 +181,6 @@ class Incoming:
         )
 
 
-def incoming(
-    key: Key | None, cookie: SignedCookie | None, trust: Trust | None, via_proxies: Sequence[str] | None
-) -> Incoming | None:
-    """Return what opens the sessions of requests, ``None`` if each has one of its own.
-
-    Raises:
-        ConfigurationError: as for :class:`Incoming`.
-    """
-    if key is None and cookie is None and trust is None and via_proxies is None:
-        return None
-    return Incoming(key, cookie, trust, via_proxies)
-
-
 def _check_function(name: str, value: object, way_out: str) -> None:
     if not callable(value):
         raise ConfigurationError(f"{name} must be callable, not {type(value).__name__}")
@@ -146,10 +192,7 @@ def _check_function(name: str, value: object, way_out: str) -> None:
         )
 
 
-def _trust(trust: Trust, via_proxies: Sequence[str]) -> Callable[[Request, str, str | None], object]:
-    if isinstance(trust, SharedSecret):
-        secret = trust
-        return lambda _, session_id, signature: signature is not None and secret.verify(session_id, signature)
+def _trust(trust: Any, via_proxies: Sequence[str]) -> Callable[[Request], object]:
     if isinstance(trust, (list, tuple)):
         networks = [_network("trust", each) for each in trust]
         if not networks:
@@ -157,18 +200,17 @@ def _trust(trust: Trust, via_proxies: Sequence[str]) -> Callable[[Request, str, 
         if isinstance(via_proxies, str):
             raise ConfigurationError("via_proxies must be a list of networks, not a str")
         proxies = [_network("via_proxies", each) for each in via_proxies]
-        return lambda request, *_: _is_in(_peer(request, proxies), networks)
+        return lambda request: _is_in(_peer(request, proxies), networks)
     if isinstance(trust, str):
         raise ConfigurationError(
             "trust must be a list of networks, a SharedSecret or a callable, not a str (value not shown)"
         )
     _check_function("trust", trust, "give networks or a SharedSecret otherwise")
-    predicate: Any = trust
 
-    def trusts(request: Request, _session_id: str, _signature: str | None) -> object:
-        return predicate(request.native)
+    def trusts(request: Request) -> object:
+        return trust(request.native)
 
-    trusts.__qualname__ = _name(predicate)
+    trusts.__qualname__ = _name(trust)
     return trusts
 
 

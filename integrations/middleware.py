@@ -9,18 +9,19 @@ import hl_sessions.client.transport  # noqa: F401 - loaded here, so that no requ
 from hl_sessions.defaults import check_environment, default_manager
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.integrations.cookies import BrowserSession, SignedCookie
-from hl_sessions.integrations.incoming import incoming
+from hl_sessions.integrations.incoming import Incoming
 from hl_sessions.manager import SessionManager, checked_manager
 from hl_sessions.process.checks import checked_header_name
 from hl_sessions.process.once import Once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, MutableMapping, Sequence
 
+    from hl_sessions.integrations.gateway import Request
     from hl_sessions.integrations.incoming import Key, Trust
     from hl_sessions.sessions.session import Session
 
-__all__ = ["MiddlewareBase"]
+__all__ = ["MiddlewareBase", "missing_headers"]
 
 _SET_COOKIE = "Set-Cookie"
 
@@ -54,6 +55,7 @@ class MiddlewareBase:
 
     #: Whether the server tells of its start-up: then the environment is checked there, and not here.
     _has_start_up: ClassVar[bool] = False
+    _request_type: ClassVar[type[Request]]
 
     def __init__(
         self,
@@ -71,7 +73,16 @@ class MiddlewareBase:
         self._response_header = (
             None if response_header is None else checked_header_name("response_header", response_header)
         )
-        self._incoming = incoming(key, cookie, trust, via_proxies)
+        self._incoming: Incoming | None = None  # each request has a session of its own
+        if not (key is None and cookie is None and trust is None and via_proxies is None):
+            self._incoming = Incoming(
+                self._request_type,
+                self._native_request,
+                key=key,
+                cookie=cookie,
+                trust=trust,
+                via_proxies=via_proxies,
+            )
         if manager is None and not self._has_start_up:
             check_environment()
 
@@ -86,28 +97,33 @@ class MiddlewareBase:
                 logger.warning("requests have no session: %s (said once per process)", error)
             return None
 
-    def _headers_to_add(
-        self, session: Session, present: Callable[[], Iterable[tuple[str, str]]]
-    ) -> list[tuple[str, str]]:
-        """Return the headers that a response lacks.
+    def _native_request(self, scope: MutableMapping[str, Any]) -> Any:
+        """Return the request object that functions of the user are given."""
+        return scope
 
-        Args:
-            session: the session of the request.
-            present: returns the headers that the response has.
-        """
-        wanted, name, session_id = [], self._response_header, session.peek()
-        if name is not None and session_id is not None:
-            wanted.append((name, session_id))
-        cookie = session.set_cookie() if isinstance(session, BrowserSession) else None
-        if cookie is not None:
-            wanted.append((_SET_COOKIE, cookie))
-        if not wanted:
-            return wanted
-        there = {(name.lower(), value) for name, value in present()}
-        # Cookies stand beside one another; of any other header there is one.
-        names = {name for name, _ in there} - {_SET_COOKIE.lower()}
-        return [
-            (name, value)
-            for name, value in wanted
-            if name.lower() not in names and (name.lower(), value) not in there
-        ]
+    def _headers_of(self, session: Session) -> list[tuple[str, str]]:
+        """Return the headers that tell the client of a session, as far as it is used."""
+        headers = []
+        if self._response_header is not None:
+            session_id = session.peek()
+            if session_id is not None:
+                headers.append((self._response_header, session_id))
+        if isinstance(session, BrowserSession) and session.is_new:
+            cookie = session.set_cookie()
+            if cookie is not None:
+                headers.append((_SET_COOKIE, cookie))
+        return headers
+
+
+def missing_headers(
+    wanted: Iterable[tuple[str, str]], present: Iterable[tuple[str, str]]
+) -> list[tuple[str, str]]:
+    """Return those of the ``wanted`` headers that a response lacks, which has those that are ``present``."""
+    there = {(name.lower(), value) for name, value in present}
+    # Cookies stand beside one another; of any other header there is one.
+    names = {name for name, _ in there} - {_SET_COOKIE.lower()}
+    return [
+        (name, value)
+        for name, value in wanted
+        if name.lower() not in names and (name.lower(), value) not in there
+    ]

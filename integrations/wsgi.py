@@ -8,18 +8,20 @@
 from __future__ import annotations
 
 import io
-from functools import partial
+import sys
+from time import monotonic
+from types import FrameType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from hl_sessions.integrations.cookies import BrowserSession, SignedCookie
 from hl_sessions.integrations.gateway import Request
 from hl_sessions.integrations.keys import django_path_param, header, json_field, path_param, query
-from hl_sessions.integrations.middleware import MiddlewareBase
+from hl_sessions.integrations.middleware import MiddlewareBase, missing_headers
 from hl_sessions.scopes.scope import open_session
 from hl_sessions.sessions.current import enter_session, innermost_session, leave_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, MutableMapping
+    from collections.abc import Iterable, Iterator, MutableMapping
 
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -40,57 +42,13 @@ __all__ = [
 _FINISHED = frozenset({list, tuple, io.BufferedRandom, io.BufferedReader, io.BytesIO, io.FileIO})
 
 
-class HLSessionMiddleware(MiddlewareBase):
-    """WSGI middleware that makes each request the scope of a session.
-
-    The scope lasts until the server closes the response: a body that is made while it is sent runs in it,
-    step by step, so that streams interleaved on one thread never see each other's session.
-
-    Its arguments are those of :class:`~hl_sessions.integrations.middleware.MiddlewareBase`.
-    """
-
-    app: WSGIApplication
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Run the application in the scope of a session."""
-        manager = self._manager or self._find_manager()
-        if manager is None:
-            return self.app(environ, start_response)
-        opened: Session | None = None
-        if self._incoming is not None:
-            session, is_joined = self._open(manager, self._incoming, environ)
-            opened = None if is_joined else session
-        else:
-            session = manager.new_session() if innermost_session() is None else open_session(manager)[0]
-        if self._response_header is not None or isinstance(session, BrowserSession):
-            start_response = _WithHeaders(start_response, partial(self._headers_to_add, session))
-        token = enter_session(session)
-        is_finished = True
-        try:
-            body = self.app(environ, start_response)
-            is_finished = type(body) in _FINISHED or _is_file_wrapper(body, environ)
-        finally:
-            leave_session(token)
-            if is_finished and opened is not None:
-                opened._leave()
-        if is_finished:
-            return body
-        return (_SizedBody if hasattr(body, "__len__") else _Body)(body, session, opened)
-
-    def _open(
-        self, manager: SessionManager, incoming: Incoming, environ: WSGIEnvironment
-    ) -> tuple[Session, bool]:
-        request = _Request(environ, self._native_request)
-        if incoming.max_body and request.is_json():
-            request.read_body(incoming.max_body)
-        return open_session(manager, make=lambda: incoming.session(manager, request))
-
-    def _native_request(self, environ: MutableMapping[str, Any]) -> Any:
-        """Give the request object that functions of the user are given."""
-        return environ
-
-
 class _Request(Request):
+    SCHEME = "wsgi.url_scheme"
+
+    @staticmethod
+    def headers_in(scope: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        return scope
+
     @property
     def content_type(self) -> str:
         content_type: str = self._scope.get("CONTENT_TYPE", "")
@@ -100,10 +58,6 @@ class _Request(Request):
     def peer(self) -> str:
         peer: str = self._scope.get("REMOTE_ADDR", "")
         return peer
-
-    @property
-    def is_secure(self) -> bool:
-        return self._scope.get("wsgi.url_scheme") == "https"
 
     @property
     def query_string(self) -> bytes:
@@ -120,26 +74,100 @@ class _Request(Request):
             return (request.view_args or {}).get(name)
         return django_path_param(self._scope.get("PATH_INFO", ""), name)
 
-    def read_body(self, limit: int) -> None:
-        """Read the body, and put one there that can be read once more; one over ``limit`` bytes is left."""
-        body, length = self._scope["wsgi.input"], self._scope.get("CONTENT_LENGTH") or None
-        if length is None and not self._scope.get("wsgi.input_terminated"):
-            return  # there is none, or nothing says where it ends
+    def read_body(self, limit: int) -> bytes:
+        """Read and return the body of JSON, and put one there that can be read once more.
+
+        The body is empty where it is not JSON, or longer than ``limit`` bytes.
+        """
+        size = self._size_to_read(limit) if self.is_json() else 0
+        if size == 0:
+            return b""
+        body = self._scope["wsgi.input"]
         try:
-            size = limit + 1 if length is None else int(length)
-        except ValueError:
-            return
-        if length is not None and not 0 <= size <= limit:
-            return
-        try:
-            start = body.read(size)
+            start: bytes = body.read(size)
         except Exception:  # noqa: BLE001 - the application meets it when it reads
-            return
+            return b""
         if len(start) <= limit:
-            self._body = start
             self._scope["wsgi.input"] = io.BytesIO(start)
+            return start
+        self._scope["wsgi.input"] = io.BufferedReader(_Chained(start, body))
+        return b""
+
+    def _size_to_read(self, limit: int) -> int:
+        """Return how many bytes to read; 0: there are none or too many, or nothing says where they end."""
+        length = self._scope.get("CONTENT_LENGTH") or None
+        if length is None:
+            return limit + 1 if self._scope.get("wsgi.input_terminated") else 0
+        try:
+            size = int(length)
+        except ValueError:
+            return 0
+        return size if 0 <= size <= limit else 0
+
+
+class HLSessionMiddleware(MiddlewareBase):
+    """WSGI middleware that makes each request the scope of a session.
+
+    The scope lasts until the server closes the response: a body that is made while it is sent runs in it,
+    step by step, so that streams interleaved on one thread never see each other's session.
+
+    Its arguments are those of :class:`~hl_sessions.integrations.middleware.MiddlewareBase`.
+    """
+
+    app: WSGIApplication
+    _request_type = _Request
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Run the application in the scope of a session."""
+        manager = self._manager or self._find_manager()
+        if manager is None:
+            return self.app(environ, start_response)
+        opened: Session | None = None
+        incoming = self._incoming
+        if incoming is None:
+            session = manager.new_session() if innermost_session() is None else open_session(manager)[0]
+        elif (shortcut := incoming.shortcut)[0] is manager and innermost_session() is None:
+            session = shortcut[1]()
+            session._scope, session._entered = environ, monotonic()
+            if incoming.scheme is not None:
+                session._scheme = environ.get(incoming.scheme)
+            opened = session if manager.conversations.become_idle else None
         else:
-            self._scope["wsgi.input"] = io.BufferedReader(_Chained(start, body))
+            session, opened = self._open(manager, incoming, environ)
+        if self._response_header is not None or isinstance(session, BrowserSession):
+            start_response = self._with_headers(start_response, session)
+        token = enter_session(session)
+        is_finished = True
+        try:
+            body = self.app(environ, start_response)
+            is_finished = type(body) in _FINISHED or _is_file_wrapper(body, environ)
+        finally:
+            leave_session(token)
+            if is_finished and opened is not None:
+                opened._leave()
+        if is_finished:
+            return body
+        return (_SizedBody if hasattr(body, "__len__") else _Body)(body, session, opened)
+
+    def _open(
+        self, manager: SessionManager, incoming: Incoming, environ: WSGIEnvironment
+    ) -> tuple[Session, Session | None]:
+        """Return the session, and the same once more if it was opened here."""
+        body = b""
+        if incoming.max_body:
+            body = _Request(environ, self._native_request).read_body(incoming.max_body)
+        session, is_joined = open_session(manager, make=lambda: incoming.session(manager, environ, body))
+        return session, None if is_joined else session
+
+    def _with_headers(self, start_response: StartResponse, session: Session) -> StartResponse:
+        def start(status: str, headers: list[tuple[str, str]], *exc_info: Any, **options: Any) -> Any:
+            wanted = self._headers_of(session)
+            missing = wanted and missing_headers(wanted, headers)
+            if missing:
+                headers = [*headers, *missing]
+            return start_response(status, headers, *exc_info, **options)
+
+        return start
 
 
 class _Chained(io.RawIOBase):
@@ -166,29 +194,6 @@ def _is_file_wrapper(body: object, environ: WSGIEnvironment) -> bool:
     return isinstance(file_wrapper, type) and isinstance(body, file_wrapper)
 
 
-class _WithHeaders:
-    """A ``start_response`` that adds headers.
-
-    Args:
-        start_response: that of the server.
-        headers_to_add: returns the headers that a response lacks, given what returns those that it has.
-    """
-
-    def __init__(
-        self,
-        start_response: StartResponse,
-        headers_to_add: Callable[[Callable[[], list[tuple[str, str]]]], list[tuple[str, str]]],
-    ) -> None:
-        self._start_response = start_response
-        self._headers_to_add = headers_to_add
-
-    def __call__(self, status: str, headers: list[tuple[str, str]], *exc_info: Any, **options: Any) -> Any:
-        missing = self._headers_to_add(lambda: headers)
-        if missing:
-            headers = [*headers, *missing]
-        return self._start_response(status, headers, *exc_info, **options)
-
-
 class _Body:
     """A response body, each step of which runs in the scope of its session."""
 
@@ -206,7 +211,7 @@ class _Body:
         token = enter_session(self._current)
         try:
             if self._iterator is None:
-                self._iterator = iter(self._body)
+                self._iterator = _iterator(self._body, sys._getframe().f_back)
             return next(self._iterator)
         finally:
             self._current = innermost_session()
@@ -226,6 +231,21 @@ class _Body:
             leave_session(token)
             if self._opened is not None:
                 self._opened._leave()
+
+
+def _iterator(body: Iterable[bytes], caller: FrameType | None) -> Iterator[bytes]:
+    """Return ``iter(body)`` as if the caller had asked for it.
+
+    A warning of what is done there, such as Django's of asynchronous iterators, names the place of the server
+    then, as it would without the middleware.
+    """
+    if caller is None:
+        return iter(body)
+    ask: Any = lambda body: iter(body)  # noqa: E731, PLW0108 - of one line, which becomes that of the place
+    code = ask.__code__.replace(co_filename=caller.f_code.co_filename, co_firstlineno=caller.f_lineno)
+    ask = FunctionType(code, caller.f_globals)
+    iterator: Iterator[bytes] = ask(body)
+    return iterator
 
 
 class _SizedBody(_Body):

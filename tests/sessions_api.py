@@ -55,6 +55,7 @@ class SessionsAPI:
         self.answer: Callable[[Request], Answer] = create_sessions
         self.requests: list[Request] = []
         self.connections = 0
+        self.open_connections = 0
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.api = self
@@ -92,7 +93,12 @@ class SessionsAPI:
     def connected(self) -> int:
         with self._lock:
             self.connections += 1
+            self.open_connections += 1
             return self.connections
+
+    def disconnected(self) -> None:
+        with self._lock:
+            self.open_connections -= 1
 
     def received(self, request: Request) -> Answer:
         with self._lock:
@@ -118,6 +124,10 @@ class _Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         super().setup()
         self.connection_number = self.server.api.connected()
+
+    def finish(self) -> None:
+        super().finish()
+        self.server.api.disconnected()
 
     def log_message(self, *_: Any) -> None:
         """Not on the terminal."""

@@ -23,6 +23,7 @@ from hl_sessions import (
 )
 from hl_sessions.defaults import _default, default_manager
 from hl_sessions.manager import DEFAULT_BASE_URL
+from hl_sessions.scopes.scope import Scope
 from hl_sessions.stores import MemoryStore, SQLiteStore
 from tests.faults import FaultServer, Play
 from tests.sessions_api import Gate, SessionsAPI
@@ -296,6 +297,55 @@ class TestDefault:
         assert next(stream()) is not None
         assert sessions_api.last.headers["X-API-KEY"] == "second"
         first.close()
+
+    def test_configured_again(self, sessions_api: SessionsAPI, tmp_path: Path) -> None:
+        """Nothing of the manager before stays open, although its scopes go on, and it can still be used."""
+        before = {*threading.enumerate()}
+
+        def own_threads() -> list[threading.Thread]:
+            threads = {*threading.enumerate()} - before
+            return [thread for thread in threads if "hl-sessions" in thread.name]
+
+        async def read(scope: Scope) -> str | None:
+            async with scope as session:
+                return await session.aid()
+
+        with SQLiteStore(tmp_path / "conversations") as store:
+            first = configure(sessions_api.base_url, store=store, idle_timeout=3600, prefetch=4)
+            with first.session(new=True) as unread:
+                with first.session(new=True) as session, first.session(key="chat") as chat:
+                    assert None not in {session.id, chat.id, asyncio.run(read(first.session(key="other")))}
+                    wait_until(lambda: first.ready_sessions.ready)  # type: ignore[union-attr]
+                    configure(sessions_api.base_url)
+                    assert not first.ready_sessions.ready  # type: ignore[union-attr]
+                    wait_until(lambda: {thread.name for thread in own_threads()} <= {"hl-sessions-keeper"})
+                    assert own_threads() != []
+                wait_until(lambda: own_threads() == [])  # the last scope that was in a conversation has ended
+                wait_until(lambda: sessions_api.open_connections == 0)
+                assert unread.id is not None
+            assert asyncio.run(read(first.session(key="chat"))) == chat.id
+            assert asyncio.run(read(first.session(key="new"))) is not None
+            wait_until(lambda: own_threads() == [])
+            wait_until(lambda: sessions_api.open_connections == 0)
+
+    def test_configured_again_during_a_read(self, sessions_api: SessionsAPI, gate: Gate) -> None:
+        """The read gets its answer, and then its connection is closed."""
+        with configure(sessions_api.base_url, retries=0).session() as session:
+            (reader,) = in_threads(lambda: session.id)
+            assert gate.arrived.wait(PATIENCE)
+            configure(sessions_api.base_url)
+            gate.opened.set()
+            assert reader.result(PATIENCE) is not None
+        wait_until(lambda: sessions_api.open_connections == 0)
+
+    def test_a_client_that_was_handed_in_stays_as_it_is(self, sessions_api: SessionsAPI) -> None:
+        """Its connections are not those of the manager."""
+        with SessionsClient(sessions_api.base_url) as client:
+            with configure(client=client).session() as session:
+                assert session.id is not None
+            configure(sessions_api.base_url)
+            client.create()
+            assert sessions_api.connections == 1
 
     def test_wrong(self) -> None:
         """What is wrong is refused, and the default manager stays as it was."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from contextvars import Context
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from hl_sessions.process.fork import renew_after_fork
+from hl_sessions.process.threads import start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,7 +106,9 @@ class ReadySessions:
             if missing <= self._waiting or self._threads >= MAX_THREADS:
                 return
             self._threads += 1
-        self._start_thread()
+        if start_thread(self._create_missing, "hl-sessions-prefetch") is None:
+            with self._condition:
+                self._threads -= 1
 
     def close(self) -> None:
         """Create no more; what is ready is dropped."""
@@ -119,17 +121,6 @@ class ReadySessions:
         if self._is_closed or self._is_failing:
             return 0
         return max(0, self._wanted - len(self.ready) - self._under_way)
-
-    def _start_thread(self) -> None:
-        # An empty context: where threads inherit one, this one would keep the reader's session.
-        thread = threading.Thread(
-            target=Context().run, args=(self._create_missing,), name="hl-sessions-prefetch", daemon=True
-        )
-        try:
-            thread.start()
-        except RuntimeError:  # the interpreter is shutting down
-            with self._condition:
-                self._threads -= 1
 
     def _create_missing(self) -> None:
         while self._is_needed():

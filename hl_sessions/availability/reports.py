@@ -7,6 +7,7 @@ from collections import deque
 
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.reentry import creating
+from hl_sessions.process.threads import no_threads
 
 __all__ = ["Reports"]
 
@@ -32,7 +33,11 @@ class Reports:
         self._records.append((level, message, arguments))
 
     def emit(self) -> None:
-        """Log what was kept, each record once; a handler that reads the ID meanwhile creates nothing."""
+        """Log what was kept, each record once, and that no thread can be started.
+
+        A handler that reads the ID meanwhile creates nothing.
+        """
+        no_threads.report()
         while self._records:
             try:
                 level, message, arguments = self._records.popleft()

@@ -65,10 +65,15 @@ class SharedSecret:
             raise ValueError("session_id must be of the form sesh_...")
         return self._signer.sign(session_id).decode("ascii").partition(".")[2]
 
-    def verify(self, session_id: str, signature: str) -> bool:
+    def verify(self, session_id: str, signature: str, *, waited: float = 0.0) -> bool:
         """Whether ``signature`` was made for ``session_id`` with one of the secrets, within five minutes.
 
         Whatever is given, the answer comes at once and is no exception.
+
+        Args:
+            session_id: the ID, as it came.
+            signature: its signature, as it came.
+            waited: seconds since they came.
         """
         if not (
             is_session_id(session_id)
@@ -80,7 +85,7 @@ class SharedSecret:
             _, signed_at = self._signer.unsign(f"{session_id}.{signature}", return_timestamp=True)
         except self._bad_signature:
             return False
-        age = self._signer.get_timestamp() - signed_at.timestamp()
+        age = self._signer.get_timestamp() - waited - signed_at.timestamp()
         return -MAX_CLOCK_SKEW <= age <= MAX_AGE
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import socket
 import threading
-from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.outcome import Outcome
+from hl_sessions.process.threads import start_thread
 from hl_sessions.process.waits import Known
 
 if TYPE_CHECKING:
@@ -60,14 +60,8 @@ class Addresses:
         return outcome.get()
 
     def _begin(self) -> None:
-        # A thread, as a look-up has no time limit. A daemon, as it must not keep the process from its end.
-        # In an empty context: nothing of the caller's session belongs there.
-        thread = threading.Thread(
-            target=Context().run, args=(self._look_up,), name="hl-sessions-look-up", daemon=True
-        )
-        try:
-            thread.start()
-        except RuntimeError:  # an interpreter that has no threads, or ends
+        # A thread, as a look-up has no time limit, if there can be one.
+        if start_thread(self._look_up, "hl-sessions-look-up") is None:
             self._look_up()
 
     def _look_up(self) -> None:

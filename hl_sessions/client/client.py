@@ -128,6 +128,11 @@ class SessionsClient:
         self._transport.close()
         self._workers.close()
 
+    def _retire(self) -> None:
+        """Keep nothing open, but for the time of a call."""
+        self._transport.retire()
+        self._workers.retire()
+
     def __enter__(self) -> Self:
         return self
 

@@ -100,6 +100,7 @@ class Transport:
         self._http_session = http_session
         self._failures = Failures(base_url, api_key)
         self._closed = False
+        self._keeps_connections = True
         self._renew_after_fork()
         environment = self._environment
         self._is_proxied = bool(requests.utils.select_proxy(base_url, environment["proxies"]))
@@ -123,6 +124,11 @@ class Transport:
     def close(self) -> None:
         """Close the connections. A call that is under way still gets its answer; a later one fails."""
         self._closed = True
+        self.retire()
+
+    def retire(self) -> None:
+        """Close the connections, and each one that is in use, now or later, when its exchange ends."""
+        self._keeps_connections = False
         self._connections.close()
         self._http.close()
 
@@ -252,7 +258,7 @@ class Transport:
                 answer._content, answer._content_consumed = self._read(answer, deadline), True
         finally:
             deadline.end_exchange()
-            if self._closed:  # meanwhile: the connection that was in use then has been kept again
+            if not self._keeps_connections:  # the one that was in use meanwhile has been kept again
                 self._http.close()
         return answer
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from contextvars import Context
 from typing import TYPE_CHECKING, NamedTuple
 
 from hl_sessions.process.fork import renew_after_fork
+from hl_sessions.process.threads import start_thread
 from hl_sessions.stores.base import new_reference_id
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class ConversationsInUse:
         self._idle_timeout = idle_timeout
         self._touch = touch
         self._is_shared = is_shared
+        self._is_retired = False
         # For the scopes that are inside of one meanwhile, too. A forked child remembers them as well.
         self._ended: OrderedDict[str, _End] = OrderedDict()
         self._renew_after_fork()
@@ -57,7 +58,8 @@ class ConversationsInUse:
         # Scopes of this process that have read their conversation and are not left.
         self._sessions: dict[str, set[ConversationSession]] = {}
         self._is_keeping = False  # whether a thread tells the store what is in use
-        self._is_closed = threading.Event()
+        self._is_closed = False
+        self._has_to_look = threading.Event()
 
     def max_idle(self, session: ConversationSession) -> float | None:
         """Return the seconds since its last use after which the conversation of a scope is over."""
@@ -75,18 +77,14 @@ class ConversationsInUse:
             if self._is_keeping or not self._is_shared:
                 return
             self._is_keeping = True
-        # An empty context: where threads inherit one, this one would keep the reader's session.
-        keeper = threading.Thread(
-            target=Context().run, args=(self._keep,), name="hl-sessions-keeper", daemon=True
-        )
-        try:
-            keeper.start()
-        except RuntimeError:  # the interpreter is shutting down
+        if start_thread(self._keep, "hl-sessions-keeper") is None:
             self._is_keeping = False
 
     def leave(self, session: ConversationSession) -> None:
         """Note the end of a scope; from here on the conversation is idle if nobody else uses it."""
         with self._lock:
+            if self._is_retired:
+                self._has_to_look.set()
             if not session._is_counted:
                 return
             session._is_counted = False
@@ -122,13 +120,20 @@ class ConversationsInUse:
 
     def close(self) -> None:
         """End the thread that keeps conversations from growing idle."""
-        self._is_closed.set()
+        self._is_closed = True
+        self._has_to_look.set()
+
+    def retire(self) -> None:
+        """End that thread as soon as there is nothing left to keep."""
+        self._is_retired = True
+        self._has_to_look.set()
 
     def _keep(self) -> None:
         """Keep conversations from growing idle in the eyes of other processes while scopes are in them."""
         interval = (self._idle_timeout or 0) / 3
         while True:
-            self._is_closed.wait(interval)
+            self._has_to_look.wait(interval)
+            self._has_to_look.clear()
             with self._lock:
                 # Each one once: who entered before another process ended the conversation has an old one.
                 in_use = {
@@ -136,7 +141,7 @@ class ConversationsInUse:
                     for users in self._sessions.values()
                     for session in users
                 }
-                if not in_use or self._is_closed.is_set():
+                if not in_use or self._is_closed:
                     self._is_keeping = False
                     return
             for session in in_use.values():

@@ -7,7 +7,6 @@ import logging
 import threading
 import time
 import uuid
-from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -19,6 +18,7 @@ from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.interruptions import is_interruption
 from hl_sessions.process.outcome import Outcome
 from hl_sessions.process.reentry import creating, is_creating
+from hl_sessions.process.threads import start_thread
 from hl_sessions.process.waits import Blocking, Known
 from hl_sessions.sessions.creation import LONGEST_DELAY, LOOK_INTERVAL, agreement
 from hl_sessions.stores.base import Conversation
@@ -212,6 +212,10 @@ class Keeper:
         """End the thread that keeps conversations from growing idle."""
         self._in_use.close()
 
+    def retire(self) -> None:
+        """End that thread as soon as there is nothing left to keep."""
+        self._in_use.retire()
+
     def _touch(self, session: ConversationSession) -> None:
         reference_id = session._known_reference_id()
         if reference_id is not None and not session._is_over():
@@ -280,15 +284,13 @@ class Keeper:
             return await self.create(deadline)
         is_over = threading.Event()
         renew = partial(self._renew, key, claimant, is_over)
-        renewer = threading.Thread(
-            target=Context().run, args=(renew,), name="hl-sessions-renewer", daemon=True
-        )
-        renewer.start()
+        renewer = start_thread(renew, "hl-sessions-renewer")
         try:
             session_id = await self.create(deadline)
         finally:
             is_over.set()
-        await Blocking(renewer.join)  # a claim that came after the save would be somebody's to wait for
+        if renewer is not None:
+            await Blocking(renewer.join)  # a claim that came after the save would be somebody's to wait for
         return session_id
 
     def _renew(self, key: str, claimant: str, is_over: threading.Event) -> None:

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from hl_sessions.errors import HLSessionsError
     from hl_sessions.stores.base import Conversation
 
-__all__ = ["ConversationSession", "ConversationSource", "RequestSession"]
+__all__ = [
+    "ConversationSession",
+    "ConversationSource",
+    "RequestReader",
+    "RequestSession",
+    "request_session_type",
+]
 
 
 class Conversations(Protocol):
@@ -60,27 +66,21 @@ class ConversationSource(SessionSource, Protocol):
 class ConversationSession(Session):
     """The session of a scope with a conversation key."""
 
-    __slots__ = (
-        "_conversation",
-        "_conversations",
-        "_ended",
-        "_entered",
-        "_is_counted",
-        "_key",
-        "_left",
-        "manager",
-    )
+    manager: ConversationSource
+    _conversations: Conversations
+    _entered: float
+    _key = ""  # which none has
+    _ended = False
+    _left = False
+    _is_counted = False
+    #: What was kept of the conversation when its ID was read.
+    _conversation: Conversation | None = None
 
-    def __init__(self, manager: ConversationSource, key: str | None) -> None:
+    def __init__(self, manager: ConversationSource, key: str) -> None:
         self.manager = manager
         self._conversations = manager.conversations
-        self._key = key or ""  # none has an empty one
+        self._key = key
         self._entered = time.monotonic()
-        self._ended = False
-        self._left = False
-        self._is_counted = False
-        #: What was kept of the conversation when its ID was read.
-        self._conversation: Conversation | None = None
 
     @property
     def key(self) -> str | None:
@@ -101,13 +101,17 @@ class ConversationSession(Session):
             self._ended = True
             self._conversations.end(self.key)
 
+    def _decides(self) -> bool:
+        """Whether it leaves a middleware inside of it nothing to decide."""
+        return True
+
     def _is_over(self) -> bool:
         """Whether the conversation was ended since this scope was entered, by whatever handle."""
         return self._ended or self._conversations.has_ended(self)
 
     def _leave(self) -> None:
-        self._left = True
         if self._conversations.become_idle:
+            self._left = True
             self._conversations.leave(self)
 
     def _ready_id(self, *, may_wait: bool = False) -> str | None:
@@ -166,38 +170,115 @@ class ConversationSession(Session):
         return await self._conversations.obtain_id(self, deadline)
 
 
-class RequestSession(ConversationSession):
-    """The session of a request; its conversation is found when it is needed, as a router has to run first.
+class RequestReader(Protocol):
+    """What looks up what a request says of its session; none of its methods raises."""
 
-    Args:
-        manager: the manager of the scope.
-        find_key: returns the conversation key, ``None`` where there is none; does not raise.
+    #: Whether requests may have a conversation.
+    has_conversations: bool
+    #: Whether a session ID that a request names is looked for later on, and not where the handle is made.
+    looks_for_ids: bool
+
+    def named_id(self, session: RequestSession, scope: Any) -> str | None:
+        """Return the session ID that the request names, ``None`` if there is none, or it is not believed."""
+
+    def conversation_key(self, session: RequestSession, scope: Any) -> str | None:
+        """Return the conversation key, ``None`` if there is none."""
+
+
+class _NamedID:
+    """The ID of a handle that has none of its own yet: the one that its request names.
+
+    It has no ``__set__``: the ID that a handle keeps hides it, and is read as fast as that of any other.
     """
 
-    __slots__ = ("_find_key",)
+    def __get__(self, session: RequestSession | None, owner: object = None) -> str | None:
+        return None if session is None else session._named_id()
 
-    def __init__(self, manager: ConversationSource, find_key: Callable[[], str | None]) -> None:
-        super().__init__(manager, None)
-        self._find_key: Callable[[], str | None] | None = find_key
+
+class RequestSession(ConversationSession):
+    """The session of a request. What the request says of it is looked up when it is needed.
+
+    A handle is made for every request, and most are never read. So it is of one of the classes of
+    :func:`request_session_type`, which have no constructor: whoever makes it says which request it is of, and
+    when that was entered.
+    """
+
+    _reader: RequestReader
+    _scope: Any  # what the gateway says of the request; given up, as it may hold this, once all is found
+    _body = b""
+    _scheme: str | None
+    #: The session ID that the request names; empty if there is none, ``None`` as long as nobody has looked.
+    _named: str | None
+    _is_key_found: bool
 
     @property
     def key(self) -> str | None:
         """The conversation key, ``None`` where the request has none, or its route is not known yet."""
         return self._found_key(is_final=False)
 
+    def _decides(self) -> bool:
+        return self._reader.has_conversations or self._named_id() is not None
+
+    def _join(self, session_id: str) -> None:
+        """Be the session that the request names; then it has no conversation."""
+        self._named = session_id
+        self._keep(session_id)
+
+    def _named_id(self) -> str | None:
+        scope = self._scope
+        if self._named is None:
+            # In one step, as what the first look has found counts: what is believed now may not be later.
+            self.__dict__.setdefault("_named", self._reader.named_id(self, scope) or "")
+            if self._named:
+                self._keep(self._named)
+        return self._named or None
+
     def _ready_id(self, *, may_wait: bool = False) -> str | None:
-        return super()._ready_id(may_wait=may_wait) if self._found_key(is_final=True) else None
+        if self._found_key(is_final=True) is not None:
+            return super()._ready_id(may_wait=may_wait)
+        ready_sessions = self.manager.ready_sessions
+        is_free = self._is_key_found and (self._details is None or self._details.creation is None)
+        return ready_sessions.take(self._keep) if is_free and ready_sessions is not None else None
+
+    def _keep(self, session_id: str) -> str:
+        # In one step, as readers that take what is ready hold no lock.
+        kept: str = self.__dict__.setdefault("_id", session_id)
+        return kept
 
     def _find_reference_id(self) -> str:
         self._found_key(is_final=True)
         return super()._find_reference_id()
 
     def _found_key(self, *, is_final: bool) -> str | None:
-        find_key = self._find_key
-        if find_key is not None and not is_creating():  # what finds it may read, as a logging handler does
+        scope = self._scope
+        if not self._is_key_found and not is_creating():  # what finds it may read, as a logging handler does
             with creating():
-                key = find_key()
+                key = None if self._named_id() is not None else self._reader.conversation_key(self, scope)
             with agreement.lock:
-                if self._find_key is not None and (is_final or key is not None):
-                    self._key, self._find_key = key or "", None
+                if not self._is_key_found and (is_final or key is not None):
+                    self._key, self._is_key_found, self._scope = key or "", True, None
         return self._key or None
+
+
+def request_session_type(
+    kind: type[RequestSession], manager: ConversationSource, reader: RequestReader, **attributes: object
+) -> Callable[[], RequestSession]:
+    """Return the class of the handles of one middleware and one manager, which are made without an argument.
+
+    Args:
+        kind: its base.
+        manager: the manager.
+        reader: looks up what a request says.
+        attributes: what else the handles have in common.
+    """
+    common = {
+        "__doc__": kind.__doc__,
+        "__init__": object.__init__,
+        "manager": manager,
+        "_conversations": manager.conversations,
+        "_reader": reader,
+        "_id": _NamedID() if reader.looks_for_ids else None,
+        "_named": None if reader.looks_for_ids else "",
+        "_is_key_found": not reader.has_conversations,
+    }
+    return type(kind.__name__, (kind,), common | attributes)

@@ -103,8 +103,10 @@ class Teller:
             telling = self._tellings[key] = _Telling(self._tellings.get(key), self.quietly, tell)
         try:
             self._workers.submit(self._tell_in_thread, key, telling)
-        except RuntimeError as error:  # the interpreter is shutting down
-            self._rest.begin(error)
+        except RuntimeError:  # no thread can be started; who looks for the conversation next tells its end
+            with self._lock:
+                self._tellings.pop(key, None)
+            self._reports.emit()
 
     def _tell_in_thread(self, key: str, telling: _Telling) -> None:
         telling.finish()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from hl_sessions.errors import APIConnectionError
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.outcome import Outcome, popped
+from hl_sessions.process.threads import no_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +29,7 @@ class WorkerThreads:
     """A few threads, started when first needed and anew in a forked child."""
 
     def __init__(self) -> None:
+        self._is_retired = False
         self._renew_after_fork()
         renew_after_fork(self)
 
@@ -41,19 +43,24 @@ class WorkerThreads:
         """Call ``function``, which does not raise, in one of the threads.
 
         Raises:
-            RuntimeError: the interpreter is shutting down.
+            RuntimeError: no thread can be started, as when the interpreter is shutting down.
         """
         work = functools.partial(function, *args)
         self._work.append(work)
         try:
             self._add_worker()
-        except RuntimeError:
+        except RuntimeError as error:
             with suppress(ValueError):  # a worker has taken it
                 self._work.remove(work)
+                no_threads.note(error)
                 raise
 
     async def run(self, function: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
-        """Give the result of ``function``, called in one of the threads."""
+        """Return the result of ``function``, called in one of the threads.
+
+        Raises:
+            APIConnectionError: no thread can be started.
+        """
         outcome = self.begin(functools.partial(function, *args, **kwargs))
         await outcome.wait_in_task()
         return outcome.get()
@@ -77,6 +84,11 @@ class WorkerThreads:
         if executor is not None:
             executor.shutdown(wait=False)
 
+    def retire(self) -> None:
+        """Do as :meth:`close`, and let the threads of later calls end when there is nothing left to do."""
+        self._is_retired = True
+        self.close()
+
     def _add_worker(self) -> None:
         with self._lock:
             # Giving an executor something to do takes longer than all the rest: not more often than it helps.
@@ -84,9 +96,17 @@ class WorkerThreads:
                 return
             if self._executor is None:
                 self._executor = ThreadPoolExecutor(MAX_WORKERS, thread_name_prefix="hl-sessions")
-            # An empty context: where threads inherit one, a worker would keep that of the first caller.
-            Context().run(self._executor.submit, self._work_off)
-            self._workers += 1
+            try:
+                # An empty context: where threads inherit one, a worker would keep that of the first caller.
+                Context().run(self._executor.submit, self._work_off)
+            except RuntimeError:
+                # It has kept what it could start no thread for.
+                self._executor.shutdown(wait=False, cancel_futures=True)
+                self._executor = None
+                if self._workers == 0:
+                    raise
+            else:
+                self._workers += 1
 
     def _work_off(self) -> None:
         while True:
@@ -95,7 +115,9 @@ class WorkerThreads:
             with self._lock:
                 if not self._work:
                     self._workers -= 1
-                    return
+                    break
+        if self._is_retired:
+            self.close()
 
 
 def _do(work: Callable[[], object]) -> None:

@@ -41,7 +41,7 @@ def _is_joined(session: Session, key: str | None, make: Callable[[], Session] | 
         return True
     if not isinstance(session, ConversationSession):
         return False
-    return make is not None or (session.key == key and not session._is_over())
+    return session._decides() if make is not None else session.key == key and not session._is_over()
 
 
 def open_session(
@@ -140,11 +140,13 @@ class Scope:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        entry = self._entries[-1]
-        session, is_joined, token = entry
-        if session is not innermost_session() or not _put_back(token):
-            entry = self._entry_left(is_closed=exc_type is GeneratorExit)
-            session, is_joined, _ = entry
+        try:
+            session, is_joined, token = entry = self._entries[-1]
+            is_last = session is innermost_session() and _put_back(token)
+        except IndexError:  # without a GIL another thread may leave between counting and looking
+            is_last = False
+        if not is_last:
+            session, is_joined, _ = entry = self._entry_left(is_closed=exc_type is GeneratorExit)
         self._entries.remove(entry)
         if not is_joined:
             session._leave()
@@ -155,13 +157,15 @@ class Scope:
         Args:
             is_closed: whether a generator is closed, which may happen in any context.
         """
+        entries = self._entries.copy()  # without a GIL others may come and go meanwhile
+        entries.reverse()
         current = not_left(innermost_session())
-        for entry in reversed(self._entries):
+        for entry in entries:
             if entry[0] is current and _put_back(entry[2]):
                 return entry
-        found = self._entry_out_of_order(current)
+        found = self._entry_out_of_order(entries, current)
         if found is None:  # entered in another context
-            found = next((each for each in reversed(self._entries) if each[0] is current), self._entries[-1])
+            found = next((each for each in entries if each[0] is current), entries[0])
             if found[0] is not current and not is_closed:
                 _warn_of_no_effect()
         session, is_joined, token = entry = found
@@ -173,8 +177,8 @@ class Scope:
             strays[:] = [True]
         return entry
 
-    def _entry_out_of_order(self, current: Session | None) -> _Entry | None:
-        for entry in reversed(self._entries):
+    def _entry_out_of_order(self, entries: list[_Entry], current: Session | None) -> _Entry | None:
+        for entry in entries:
             if _put_back(entry[2]):
                 if current is not entry[0]:
                     enter_session(current)  # of a scope that was entered later, and is not left yet

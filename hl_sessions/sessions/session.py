@@ -357,9 +357,9 @@ class Session:
     def _carry_out_in_thread(self, creation: Creation) -> None:
         try:
             self.manager.workers.submit(functools.partial(self._carry_out, creation, is_of_reader=False))
-        except RuntimeError as error:  # the interpreter is shutting down
+        except RuntimeError as error:
             self._settle(creation, APIConnectionError(f"no thread to create a session in: {error}"))
-            logger.warning("a session could not be created: %s", error)
+            self.manager.report()
 
     def _settle(self, creation: Creation, outcome: str | Exception) -> None:
         with agreement.lock:

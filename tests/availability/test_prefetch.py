@@ -289,17 +289,21 @@ def test_threads_end_with_the_manager(manager: SessionManager, sessions_api: Ses
     assert read(manager) is None
 
 
-def test_no_thread_to_be_had(manager: SessionManager, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no thread can be started the reads go on without it, and prefetching goes on when one can."""
-    start = threading.Thread.start
+@pytest.mark.parametrize("step", ["__init__", "start"])
+def test_no_thread_to_be_had(manager: SessionManager, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """Where no thread can be started the reads go on without it, and prefetching goes on when one can.
 
-    def refuse(thread: threading.Thread) -> None:
-        if thread.name == "hl-sessions-prefetch":
-            raise RuntimeError("can't start new thread")
-        start(thread)
+    In an isolated interpreter a daemon thread cannot even be made.
+    """
+    do = getattr(threading.Thread, step)
+
+    def refuse(thread: threading.Thread, **options: Any) -> None:
+        if "hl-sessions-prefetch" in {options.get("name"), getattr(thread, "_name", None)}:
+            raise RuntimeError("daemon threads are disabled in this interpreter")
+        do(thread, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refuse)
+        patch.setattr(threading.Thread, step, refuse)
         assert None not in {read(manager) for _ in range(10)}
     assert read(manager) is not None
     assert settled(manager) > 0

@@ -17,6 +17,7 @@ from hl_sessions.process.worker_threads import MAX_WORKERS
 from hl_sessions.stores import MemoryStore
 from hl_sessions.stores.base import FORGET_AFTER
 from tests.conversations.outside_store import OutsideStore
+from tests.no_threads import no_threads
 from tests.sessions_api import Gate, SessionsAPI, create_sessions, fail
 from tests.waiting import PATIENCE, StillClock, in_threads, wait_until, waiting_threads
 
@@ -661,6 +662,24 @@ class TestBlockingStore:
         after = asyncio.run(main())
         assert None not in after
         assert not set(before) & set(after)
+
+    def test_no_thread_to_be_had(self, make_manager: Managers) -> None:
+        """Conversations go on where no thread can be started that would tell the store of what is in use."""
+        manager = make_manager(store=OutsideStore(), idle_timeout=60)
+        with manager.session() as session:
+            assert session.id is not None  # over a connection that is kept
+        with no_threads():
+            with manager.session(key="a") as session:
+                assert session.id is not None
+            with manager.session(key="a") as again:
+                assert again.id == session.id
+
+            async def end() -> None:
+                manager.end("a")
+
+            asyncio.run(end())
+            with manager.session(key="a") as other:
+                assert other.id not in {session.id, None}
 
     def test_interpreter_that_shuts_down(
         self, make_manager: Managers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

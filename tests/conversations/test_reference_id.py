@@ -16,7 +16,7 @@ import trio
 import hl_sessions.sessions.session
 from hl_sessions import SessionManager, current_session
 from hl_sessions.availability.outage import CALM
-from hl_sessions.conversations.session import RequestSession
+from hl_sessions.integrations.asgi import HLSessionMiddleware, header
 from hl_sessions.stores import ConversationStore, MemoryStore
 from tests.conversations.outside_store import OutsideStore
 from tests.sessions_api import Gate, SessionsAPI, create_sessions, fail
@@ -154,11 +154,23 @@ class TestConversation:
 
     def test_scope_of_a_request(self, manager: SessionManager) -> None:
         """It is that of the key which the request has when it is asked for."""
-        session = RequestSession(manager, lambda: "a")
-        assert session.reference_id == reference(manager)
-        assert session.key == "a"
-        without = RequestSession(manager, lambda: None)
-        assert without.reference_id not in {session.reference_id, RequestSession(manager, str).reference_id}
+        found: list[str] = []
+
+        async def application(*_: Any) -> None:
+            session = current_session()
+            assert session is not None
+            found.append(session.reference_id)
+
+        middleware = HLSessionMiddleware(application, manager, key=header("X-Chat-ID"))
+        for headers in [(b"x-chat-id", b"a")], [], []:
+            scope = {"type": "http", "headers": headers}
+            asyncio.run(middleware(scope, never_called, never_called))
+        assert found[0] == reference(manager)
+        assert len(set(found)) == 3
+
+
+async def never_called(*_: Any) -> Any:
+    raise AssertionError
 
 
 class TestOutageOfTheAPI:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from itertools import islice
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -29,11 +30,15 @@ class Fuzzed(Request):
 
     content_type = "application/json"
     peer = ""
-    is_secure = False
+    SCHEME = ""
 
-    def __init__(self, text: str) -> None:
-        super().__init__({}, lambda _: None)
-        self._text = text
+    @staticmethod
+    def headers_in(scope: Any) -> Any:
+        return scope
+
+    def __init__(self, scope: Any, *_: object) -> None:
+        super().__init__(scope, dict)
+        self._text: str = scope["text"]
         self._body = self.query_string
 
     @property
@@ -145,7 +150,7 @@ def test_nothing_is_accepted_that_was_not_signed(name: str, random: Random) -> N
 def test_no_key_raises(name: str, manager: SessionManager, random: Random) -> None:
     """It is a key of up to 256 characters, or none."""
     key, valid = KEYS[name]
-    incoming = Incoming(key, None, None)
+    incoming = Incoming(Fuzzed, dict, key=key)
     for text in islice(mutations(valid, random), INPUTS_OF_AN_EXAMPLE):
-        session = incoming.session(manager, Fuzzed(text))
+        session = incoming.session(manager, {"text": text})
         assert session.key is None or 0 < len(session.key) <= 256

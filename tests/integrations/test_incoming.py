@@ -1,12 +1,16 @@
 """Which conversation, and whose session, a request belongs to; the same with every gateway and framework."""
 
 import asyncio
+import gc
 import io
 import json
 import logging
 import uuid
-from collections.abc import Callable, Iterator
+import warnings
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any
+from wsgiref.util import setup_testing_defaults
 
 import django  # type: ignore[import-untyped]
 import httpx2
@@ -14,7 +18,7 @@ import pytest
 from django.conf import settings as django_settings  # type: ignore[import-untyped]
 from django.core.asgi import get_asgi_application  # type: ignore[import-untyped]
 from django.core.wsgi import get_wsgi_application  # type: ignore[import-untyped]
-from django.http import HttpResponse  # type: ignore[import-untyped]
+from django.http import HttpResponse, StreamingHttpResponse  # type: ignore[import-untyped]
 from django.urls import path as django_path  # type: ignore[import-untyped]
 from fastapi import Body, FastAPI
 from flask import Flask
@@ -37,11 +41,12 @@ from hl_sessions import (
 )
 from hl_sessions.carrying import SharedSecret
 from hl_sessions.carrying.headers import encoded
-from hl_sessions.integrations import asgi, starlette, wsgi
+from hl_sessions.integrations import asgi, incoming, starlette, wsgi
 from hl_sessions.integrations.asgi import SignedCookie, header, json_field, path_param, query
 from hl_sessions.integrations.flask import HLSessions
 from hl_sessions.stores import MemoryStore
 from tests.sessions_api import SessionsAPI
+from tests.waiting import StillClock, wait_until
 
 SECRET = "a secret of many characters"
 OTHER_SECRET = "another secret of many characters"
@@ -57,7 +62,14 @@ def django_chat(request: Any, chat: str) -> HttpResponse:
     return HttpResponse(f"{current_session_id()} {request.body.decode()}")
 
 
-urlpatterns = [django_path("chats/<str:chat>", django_chat)]
+def django_stream(request: Any) -> StreamingHttpResponse:
+    async def stream() -> AsyncIterator[str]:
+        yield str(current_session_id())
+
+    return StreamingHttpResponse(stream())
+
+
+urlpatterns = [django_path("chats/<str:chat>", django_chat), django_path("stream", django_stream)]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -520,6 +532,29 @@ def call_wsgi(app: Any, **environ: Any) -> None:
     getattr(body, "close", lambda: None)()
 
 
+def test_a_warning_names_the_server(manager: SessionManager) -> None:
+    """Django's of an asynchronous iterator, as without the middleware: nothing of ours has caused it."""
+    places, bodies = [], []
+    django: Any = get_wsgi_application()
+    apps: list[Any] = [django, wsgi.HLSessionMiddleware(django, manager)]
+    for app in apps:
+        environ: dict[str, Any] = {"PATH_INFO": "/stream"}
+        setup_testing_defaults(environ)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            body = app(environ, lambda *_: lambda _: None)
+            for chunk in body:
+                bodies.append(chunk)  # noqa: PERF402 - a server, of which the place is that of the "for"
+            body.close()
+        places += [(warning.filename, warning.lineno, str(warning.message)) for warning in caught]
+    assert bodies[0] == b"None"
+    assert bodies[1].startswith(b"sesh_")
+    (bare, ours) = places
+    assert ours == bare
+    assert bare[0] == __file__
+    assert "asynchronous iterators" in bare[2]
+
+
 class TestCarelessCallables:
     """What a user may easily write is safe."""
 
@@ -782,6 +817,209 @@ class TestBodies:
 
         scope = {"type": "http", "headers": [(b"content-type", b"application/json")]}
         asyncio.run(asgi.HLSessionMiddleware(app, manager, key=json_field("chat"))(scope, receive, send))
+
+
+class Unread(dict[str, Any]):
+    """The scope of a request in which nobody may look for anything that its client has sent."""
+
+    def get(self, name: str, default: Any = None) -> Any:
+        assert not name.startswith("HTTP_")
+        return super().get(name, default)
+
+
+class Unreadable:
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        raise AssertionError("nobody has read the session")
+
+
+OPTIONS: dict[str, Callable[[], dict[str, Any]]] = {
+    "key": lambda: {"key": header("X-Chat-ID")},
+    "trust": lambda: {"trust": SharedSecret(SECRET)},
+    "cookie": lambda: {"cookie": SignedCookie(SECRET)},
+    "all": lambda: {
+        "trust": SharedSecret(SECRET),
+        "cookie": SignedCookie(SECRET),
+    },
+}
+
+
+class TestLooking:
+    """What a request says is looked up when somebody needs it, as if that had been at once."""
+
+    @pytest.mark.parametrize("options", OPTIONS)
+    def test_nobody_reads(self, manager: SessionManager, options: str) -> None:
+        """Then nothing is looked up, neither in the request nor where the response starts."""
+
+        def app(environ: Any, start_response: Any) -> list[bytes]:
+            start_response("200 OK", [])
+            return []
+
+        async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+
+        async def send(message: Any) -> None: ...
+
+        async def receive() -> Any: ...
+
+        for _ in range(2):  # the first request of a middleware is not like the others
+            wsgi_app = wsgi.HLSessionMiddleware(app, manager, **OPTIONS[options]())
+            wsgi_app(Unread(), lambda *_: lambda _: None)
+            scope = {"type": "http", "headers": Unreadable()}
+            middleware = asgi.HLSessionMiddleware(asgi_app, manager, **OPTIONS[options]())
+            asyncio.run(middleware(scope, receive, send))
+
+    @pytest.mark.parametrize("framework", ["flask", "starlette"])
+    def test_who_never_creates_sees_a_trusted_session(
+        self, framework: str, manager: SessionManager, sessions_api: SessionsAPI
+    ) -> None:
+        """As a filter of logging does: the ID that came with the request is there without any read."""
+        seen: list[Any] = []
+
+        def look() -> None:
+            session = current_session()
+            assert session is not None
+            seen.append((current_session_id(create=False), session.peek(), repr(session)))
+
+        async def chat(request: Request) -> PlainTextResponse:
+            look()
+            return PlainTextResponse(str(current_session().key))  # type: ignore[union-attr]
+
+        secret = SharedSecret(SECRET)
+        options: dict[str, Any] = {"trust": secret, "key": header("X-Chat-ID"), "response_header": "X-ID"}
+        headers = {"x-session-id": encoded(SESSION_ID, secret.sign(SESSION_ID)), "x-chat-id": "1"}
+        client: Any
+        if framework == "flask":
+            flask = Flask(__name__)
+            HLSessions(flask, manager, **options)
+            flask.add_url_rule("/", view_func=lambda: look() or str(current_session().key))  # type: ignore[union-attr,func-returns-value]
+            client = flask.test_client()
+        else:
+            middleware = [Middleware(starlette.HLSessionMiddleware, manager, **options)]
+            client = TestClient(Starlette(routes=[Route("/", chat)], middleware=middleware))
+        answer = client.get("/", headers=headers)
+        assert seen == [(SESSION_ID, SESSION_ID, f"<RequestSession {SESSION_ID}>")]
+        assert answer.text == "None"  # whose session it is decides, not the key
+        assert answer.headers["X-ID"] == SESSION_ID
+        assert "X-ID" not in client.get("/", headers={"x-chat-id": "1"}).headers
+        assert sessions_api.posts == 0
+
+    @pytest.mark.parametrize(("age", "is_trusted"), [(200, True), (400, False)])
+    def test_a_signature_counts_as_of_its_arrival(
+        self, manager: SessionManager, monkeypatch: pytest.MonkeyPatch, age: int, *, is_trusted: bool
+    ) -> None:
+        """However long the request takes until somebody reads."""
+        clock = StillClock()
+        for module in (wsgi, incoming):
+            monkeypatch.setattr(module, "monotonic", clock.monotonic)
+        secret = SharedSecret(SECRET)
+        now = secret._signer.get_timestamp()
+        monkeypatch.setattr(secret._signer, "get_timestamp", lambda: now + int(clock.offset))
+        signed = encoded(SESSION_ID, secret.sign(SESSION_ID))
+        clock.offset += age
+
+        def app(environ: Any, start_response: Any) -> list[bytes]:
+            clock.offset += 1_000
+            assert (current_session_id() == SESSION_ID) is is_trusted
+            clock.offset += 1_000
+            assert (current_session_id() == SESSION_ID) is is_trusted
+            return []
+
+        wsgi.HLSessionMiddleware(app, manager, trust=secret)(
+            {"HTTP_X_SESSION_ID": signed}, lambda *_: lambda _: None
+        )
+
+    def test_a_function_is_asked_at_once(self, manager: SessionManager) -> None:
+        """Later somebody else may stand for the peer, as behind a middleware that believes in headers."""
+
+        def app(environ: Any, start_response: Any) -> list[bytes]:
+            environ["REMOTE_ADDR"] = "10.1.2.3"
+            assert current_session_id() != SESSION_ID
+            return []
+
+        trusts: list[Any] = [lambda environ: environ["REMOTE_ADDR"].startswith("10."), ["10.0.0.0/8"]]
+        for trust in trusts:
+            call_wsgi(
+                wsgi.HLSessionMiddleware(app, manager, trust=trust),
+                HTTP_X_SESSION_ID=SESSION_ID,
+                REMOTE_ADDR="192.0.2.1",
+            )
+
+    def test_scheme_at_the_arrival(self, manager: SessionManager) -> None:
+        """What is inside of the middleware and changes the scheme does not change the cookie."""
+
+        def app(environ: Any, start_response: Any) -> list[bytes]:
+            environ["wsgi.url_scheme"] = "http"
+            current_session_id()
+            start_response("200 OK", [])
+            return []
+
+        started: list[Any] = []
+        middleware = wsgi.HLSessionMiddleware(app, manager, cookie=SignedCookie(SECRET))
+        start: Any = lambda status, headers: started.append(dict(headers))  # noqa: E731
+        middleware({"wsgi.url_scheme": "https"}, start)
+        assert started[0]["Set-Cookie"].endswith("; Secure")
+
+    @pytest.mark.parametrize("is_sent", [True, False])
+    def test_inner_middleware_decides_if_nobody_is_trusted(
+        self, manager: SessionManager, *, is_sent: bool
+    ) -> None:
+        """An outer one that only trusts decides nothing about a request that brings no session along."""
+        secret = SharedSecret(SECRET)
+        headers = {"HTTP_X_SESSION_ID": encoded(SESSION_ID, secret.sign(SESSION_ID))} if is_sent else {}
+
+        def app(environ: Any, start_response: Any) -> list[bytes]:
+            session = current_session()
+            assert session is not None
+            assert (session.id == SESSION_ID, session.key) == (is_sent, None if is_sent else "1")
+            return []
+
+        inner = wsgi.HLSessionMiddleware(app, manager, key=lambda environ: "1")
+        call_wsgi(wsgi.HLSessionMiddleware(inner, manager, trust=secret), **headers)
+
+    @pytest.mark.parametrize("options", ["trust", "cookie", "all"])
+    def test_a_request_leaves_nothing_to_collect(self, manager: SessionManager, options: str) -> None:
+        """Its handle does not hold what holds it: requests that nobody reads are over when they end."""
+        handles: list[Any] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            handles.append(weakref.ref(current_session()))
+
+        async def send(message: Any) -> None: ...
+
+        async def receive() -> Any: ...
+
+        middleware = asgi.HLSessionMiddleware(app, manager, **OPTIONS[options]())
+        gc.disable()
+        try:
+            for _ in range(2):
+                asyncio.run(middleware({"type": "http", "headers": []}, receive, send))
+            assert [handle() for handle in handles] == [None, None]
+        finally:
+            gc.enable()
+
+    @pytest.mark.parametrize("options", ["key", "trust"])
+    def test_a_session_that_is_ready_is_taken(self, sessions_api: SessionsAPI, options: str) -> None:
+        """Where the request has no conversation, the first read of a task needs no thread."""
+        seen: list[str | None] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            seen.append(await acurrent_session_id())
+
+        async def send(message: Any) -> None: ...
+
+        async def receive() -> Any: ...
+
+        with SessionManager(sessions_api.base_url, prefetch=1) as manager:
+            with manager.session() as session:
+                assert session.id is not None
+            ready_sessions = manager.ready_sessions
+            assert ready_sessions is not None
+            wait_until(lambda: ready_sessions.ready)
+            ready = ready_sessions.ready[0][0]
+            middleware = asgi.HLSessionMiddleware(app, manager, **OPTIONS[options]())
+            asyncio.run(middleware({"type": "http", "headers": []}, receive, send))
+            assert seen == [ready]
+            assert manager.workers._executor is None
 
 
 class TestLife:

@@ -19,7 +19,7 @@ import hl_sessions.scopes.scope
 from hl_sessions import Session, SessionManager, acurrent_session_id, current_session, current_session_id
 from hl_sessions.scopes.scope import Scope
 from tests.sessions_api import SessionsAPI
-from tests.waiting import in_threads
+from tests.waiting import PATIENCE, in_threads
 
 Managers = Callable[..., SessionManager]
 
@@ -185,6 +185,34 @@ class TestScopeObjects:
             return session
 
         assert len({future.result(30) for future in in_threads(enter, 16)}) == 16
+
+    def test_another_thread_leaves_meanwhile(self, manager: SessionManager) -> None:
+        """Without a GIL a list may lose its last item between being counted and being looked into."""
+        scope = manager.session()
+        has_entered, may_leave = threading.Event(), threading.Event()
+        leaver = threading.current_thread()
+
+        class Entries(list[Any]):
+            def __getitem__(self, index: Any) -> Any:
+                position = len(self) + index
+                if threading.current_thread() is leaver:
+                    may_leave.set()
+                    assert other.result(PATIENCE) is None
+                return super().__getitem__(position)
+
+        def enter() -> Session | None:
+            with scope:
+                has_entered.set()
+                assert may_leave.wait(PATIENCE)
+            return current_session()
+
+        scope._entries = Entries()
+        (other,) = in_threads(enter)
+        assert has_entered.wait(PATIENCE)
+        with scope:
+            pass
+        assert current_session() is None
+        assert scope._entries == []
 
 
 class TestGenerators:

@@ -1,0 +1,17 @@
+"""A process in which no thread can be started."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+MORE_THAN_THERE_IS = 1 << 47  # bytes of addresses, for the stack of a thread
+
+
+@contextmanager
+def no_threads() -> Iterator[None]:
+    """No thread starts, those of servers included, until this is left."""
+    size = threading.stack_size(MORE_THAN_THERE_IS)
+    try:
+        yield
+    finally:
+        threading.stack_size(size)
