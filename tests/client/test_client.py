@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
+import urllib3
 
 from hl_sessions import (
     APIConnectionError,
@@ -538,3 +539,29 @@ def test_a_proxy_that_refuses_says_why(
         for _ in range(10):
             with pytest.raises(APIConnectionError, match=r"ProxyError: .*407 Proxy Authentication Required"):
                 client.create()
+
+
+def test_first_calls_through_a_proxy_make_one_pool(
+    sessions_api: SessionsAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many threads begin at once: the connections of the others would be nobody's to use again."""
+    made, everybody = [], threading.Barrier(8)
+    make = urllib3.proxy_from_url
+
+    def make_slowly(*args: Any, **options: Any) -> Any:
+        made.append(args)
+        everybody_has_asked.wait(0.2)
+        return make(*args, **options)
+
+    def create() -> Any:
+        everybody.wait(PATIENCE)
+        return client.create()
+
+    everybody_has_asked = threading.Event()
+    monkeypatch.setattr("requests.adapters.proxy_from_url", make_slowly)
+    monkeypatch.delenv("NO_PROXY")
+    monkeypatch.setenv("HTTP_PROXY", sessions_api.base_url.removesuffix("/v4"))
+    sessions_api.answer = answer_always({"id": SESSION_ID}, 201)
+    with SessionsClient("http://api.invalid/v4", retries=0) as client:
+        assert all(call.result(PATIENCE).status == 201 for call in in_threads(create, 8))
+    assert len(made) == 1
