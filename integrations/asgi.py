@@ -155,7 +155,6 @@ class HLSessionMiddleware(MiddlewareBase):
         self._eager = eager
         if eager and self._incoming is not None and self._incoming.needs_route:
             raise ConfigurationError(f"key={key!r} is not known yet when eager=True creates the session")
-        self._adds_headers = response_header is not None or cookie is not None
         self._has_options = eager or self._adds_headers
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
@@ -167,13 +166,29 @@ class HLSessionMiddleware(MiddlewareBase):
         if manager is None:
             await self.app(scope, receive, send)
             return
+        if self._incoming is not None:
+            await self._run_in_its_session(manager, self._incoming, scope, receive, send)
+            return
         # What follows is on the path of every request: one object, one set and one reset.
-        incoming, is_joined = self._incoming, False
-        if incoming is None:
-            session = open_session(manager)[0] if SESSION in scope else manager.new_session()
-        elif (shortcut := incoming.shortcut)[0] is manager and SESSION not in scope:
-            session = shortcut[1]()
-            session._scope = scope if incoming.needs_scope else _Request.headers_in(scope)
+        session = scope[SESSION] = open_session(manager)[0] if SESSION in scope else manager.new_session()
+        token = enter_session(session)
+        try:
+            if not self._has_options:
+                await self.app(scope, receive, send)
+            else:
+                await self._run_with_options(scope, receive, send, session)
+        finally:
+            try:
+                leave_session(token)
+            except ValueError:
+                pass  # a request that nobody finished is closed in whatever context
+
+    async def _run_in_its_session(
+        self, manager: SessionManager, incoming: Incoming, scope: ASGIScope, receive: Receive, send: Send
+    ) -> None:
+        if (shortcut := incoming.shortcut)[0] is manager and SESSION not in scope:
+            session, is_joined = shortcut[1](), False
+            session._scope = scope if incoming.needs_scope else {"headers": scope["headers"]}
             session._entered = monotonic()
             if incoming.scheme is not None:
                 session._scheme = scope.get(incoming.scheme)
@@ -190,8 +205,8 @@ class HLSessionMiddleware(MiddlewareBase):
             try:
                 leave_session(token)
             except ValueError:
-                pass  # a request that nobody finished is closed in whatever context
-            if incoming is not None and manager.conversations.become_idle and not is_joined:
+                pass  # as above
+            if manager.conversations.become_idle and not is_joined:
                 session._leave()
 
     async def _run_without_session(self, scope: ASGIScope, receive: Receive, send: Send) -> None:

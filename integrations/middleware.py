@@ -73,6 +73,7 @@ class MiddlewareBase:
         self._response_header = (
             None if response_header is None else checked_header_name("response_header", response_header)
         )
+        self._adds_headers = response_header is not None or cookie is not None
         self._incoming: Incoming | None = None  # each request has a session of its own
         if not (key is None and cookie is None and trust is None and via_proxies is None):
             self._incoming = Incoming(

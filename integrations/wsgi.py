@@ -13,7 +13,7 @@ from time import monotonic
 from types import FrameType, FunctionType
 from typing import TYPE_CHECKING, Any
 
-from hl_sessions.integrations.cookies import BrowserSession, SignedCookie
+from hl_sessions.integrations.cookies import SignedCookie
 from hl_sessions.integrations.gateway import Request
 from hl_sessions.integrations.keys import django_path_param, header, json_field, path_param, query
 from hl_sessions.integrations.middleware import MiddlewareBase, missing_headers
@@ -134,7 +134,7 @@ class HLSessionMiddleware(MiddlewareBase):
             opened = session if manager.conversations.become_idle else None
         else:
             session, opened = self._open(manager, incoming, environ)
-        if self._response_header is not None or isinstance(session, BrowserSession):
+        if self._adds_headers:
             start_response = self._with_headers(start_response, session)
         token = enter_session(session)
         is_finished = True
