@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ from hl_sessions.stores.base import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["SQLiteStore"]
 
@@ -147,48 +147,46 @@ class SQLiteStore(ConversationStore):
     def get(self, key: str, *, max_idle: float | None) -> Conversation | None:  # noqa: D102 - the contract's
         with self._connection() as connection:
             parameters = self._parameters(key=key, max_idle=max_idle)
-            row = connection.execute(_GET, parameters).fetchone()
+            row = _first_row(connection, _GET, parameters)
             if row is None:
                 return None
             session_id, previous_id, last_use = row
             is_counted = max_idle is not None
             if is_counted or parameters["now"] - last_use > self.forget_after / USES_COUNTED:
-                connection.execute(_TOUCH, {**parameters, "session_id": session_id})
+                _changes(connection, _TOUCH, {**parameters, "session_id": session_id})
         return Conversation(session_id, previous_id)
 
     def claim(self, key: str, claimant: str, *, lease: float, max_idle: float | None) -> bool:  # noqa: D102
         parameters = self._parameters(key=key, claimant=claimant, lease=lease, max_idle=max_idle)
         with self._connection() as connection:
             # A look first: those who wait for a creation ask often, and only one at a time can write.
-            if connection.execute(_IS_CLAIMED, parameters).fetchone():
+            if _first_row(connection, _IS_CLAIMED, parameters) is not None:
                 return False
-            is_claimed = connection.execute(_CLAIM, parameters).rowcount > 0
+            is_claimed = _changes(connection, _CLAIM, parameters)
             if is_claimed:
-                connection.execute(_FORGET_OLD, parameters)
+                _changes(connection, _FORGET_OLD, parameters)
         return is_claimed
 
     def save(self, key: str, claimant: str, session_id: str) -> Conversation | None:  # noqa: D102
         parameters = self._parameters(key=key, claimant=claimant, session_id=session_id, max_idle=None)
         with self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            if not connection.execute(_SAVE, parameters).rowcount:
-                connection.execute("ROLLBACK")
-                return None
-            kept, previous_id, _ = connection.execute(_GET, parameters).fetchone()
+            is_saved = _changes(connection, _SAVE, parameters)
+            row = _first_row(connection, _GET, parameters) if is_saved else None
             connection.execute("COMMIT")
-        return Conversation(kept, previous_id)
+        return None if row is None else Conversation(*row[:2])
 
     def release(self, key: str, claimant: str) -> None:  # noqa: D102
-        self._changes(_RELEASE, key=key, claimant=claimant)
+        self._change(_RELEASE, key=key, claimant=claimant)
 
     def touch(self, key: str, session_id: str) -> None:  # noqa: D102
-        self._changes(_TOUCH, key=key, session_id=session_id)
+        self._change(_TOUCH, key=key, session_id=session_id)
 
     def end(self, key: str) -> None:  # noqa: D102
-        self._changes(_END, key=key)
+        self._change(_END, key=key)
 
     def forget(self, key: str) -> None:  # noqa: D102
-        self._changes(_FORGET, key=key)
+        self._change(_FORGET, key=key)
 
     def close(self) -> None:
         """Close the connections; a later call opens new ones."""
@@ -196,9 +194,9 @@ class SQLiteStore(ConversationStore):
             self._connections.popleft().close()
         self._is_set_up = False
 
-    def _changes(self, statement: str, **parameters: object) -> bool:
+    def _change(self, statement: str, **parameters: object) -> None:
         with self._connection() as connection:
-            return connection.execute(statement, self._parameters(**parameters)).rowcount > 0
+            _changes(connection, statement, self._parameters(**parameters))
 
     def _parameters(self, **parameters: Any) -> dict[str, Any]:
         return {
@@ -250,5 +248,21 @@ class SQLiteStore(ConversationStore):
 
     def _set_up(self, connection: sqlite3.Connection) -> None:
         for statement in ("PRAGMA journal_mode = WAL", _TABLE, _INDEX):
-            while_locked(partial(connection.execute, statement), BUSY_TIMEOUT)
+            while_locked(partial(_first_row, connection, statement), BUSY_TIMEOUT)
         self._is_set_up = True
+
+
+# No cursor is left to the garbage collection, which in PyPy comes late: a row that nobody has fetched keeps
+# the transaction from ending.
+
+
+def _first_row(
+    connection: sqlite3.Connection, statement: str, parameters: Mapping[str, Any] | None = None
+) -> Any:
+    with closing(connection.execute(statement, parameters or {})) as cursor:
+        return cursor.fetchone()
+
+
+def _changes(connection: sqlite3.Connection, statement: str, parameters: Mapping[str, Any]) -> bool:
+    with closing(connection.execute(statement, parameters)) as cursor:
+        return cursor.rowcount > 0
