@@ -2,7 +2,7 @@
 
 import threading
 
-from hl_sessions.process.fork import _members, _renewables, renew_after_fork
+from hl_sessions.process.fork import _renewables, renew_after_fork
 
 
 class Registered:
@@ -26,7 +26,7 @@ def test_threads_may_register_at_the_moment_of_a_fork() -> None:
     for thread in threads:
         thread.start()
     try:
-        assert all(kept in _members(_renewables) for _ in range(2000))
+        assert all(kept in list(_renewables) for _ in range(2000))
     finally:
         is_over.set()
         for thread in threads:
