@@ -56,7 +56,10 @@ def is_unlisted(module: str) -> bool:
     """Whether it is of the standard library, but not in ``sys.stdlib_module_names``, as some of PyPy."""
     spec = find_spec(module)
     origin = "built-in" if spec is None or spec.origin is None else spec.origin
-    return origin in {"built-in", "frozen"} or Path(origin).parent == Path(sysconfig.get_path("stdlib"))
+    if origin in {"built-in", "frozen"}:
+        return True
+    installed, standard = (Path(sysconfig.get_path(kind)) for kind in ("purelib", "stdlib"))
+    return standard in Path(origin).parents and installed not in Path(origin).parents
 
 
 @pytest.mark.parametrize(

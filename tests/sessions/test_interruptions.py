@@ -95,6 +95,7 @@ def test_others_that_wait_get_the_id(
         assert other.result(20) == session.id is not None
 
 
+@collects_at_once
 def test_while_connecting(
     make_manager: Callable[..., SessionManager],
     serve: Callable[[Play], FaultServer],
