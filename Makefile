@@ -3,13 +3,17 @@
 PYTHON ?= python3
 PIP_VERSION := 26.3
 EXTRAS := server,postgresql,starlette,fastapi,flask,httpx,signing,redis,celery,rq
+# Of free-threaded Pythons and of PyPy, for which not all packages are made.
+CORE_EXTRAS := starlette,flask,httpx,signing,redis,celery,rq
+PYPY_EXTRAS := server,fastapi,$(CORE_EXTRAS)
 # The tests start hundreds of interpreters, which would compile everything each time.
 unexport PYTHONDONTWRITEBYTECODE
 SIDE_BY_SIDE := --numprocesses=auto --dist=worksteal
-VERSIONS := 3.10 3.11 3.12 3.13 3.14
+# Those with a "t" are free-threaded.
+VERSIONS := 3.10 3.11 3.12 3.13 3.13t 3.14 3.14t 3.15 3.15t pypy3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-all test-stress coverage wheel lint types bench docs-picture screenshots constraints clean .venv-wheel
+.PHONY: help demo test test-slow test-all test-core test-stress pythons free-threaded coverage wheel lint types bench docs-picture screenshots constraints clean .venv-wheel
 
 help: ## Show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,19 +37,15 @@ test-stress: .venv/test-is-ready ## Run the tests, or FILES=..., TIMES=n times b
 	  .venv/bin/pytest $(SIDE_BY_SIDE) $(FILES) || exit; \
 	done
 
-# Every interpreter that is found, on the PATH or among those of pyenv; each in an environment of its own.
 test-all: .venv/test-is-ready ## Run the tests on every supported Python that is found
-	@set -e; for version in $(VERSIONS); do \
-	  for python in python$$version "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$version*/bin/python$$version; do \
-	    if "$$python" -c "" 2>/dev/null; then \
-	      echo "=== Python $$version"; \
-	      .venv/bin/uv venv --quiet --clear --python "$$python" .venv-$$version; \
-	      .venv/bin/uv pip install --python .venv-$$version -c constraints.txt --build-constraints constraints.txt -e ".[$(EXTRAS)]" --group test --group build; \
-	      .venv-$$version/bin/pytest $(SIDE_BY_SIDE); \
-	      break; \
-	    fi; \
-	  done; \
-	done
+	@set -e; for version in $(VERSIONS); do .ci/test-on $$version all; done
+
+test-core: .venv/test-is-ready ## Run the core's tests on every supported Python that is found
+	@set -e; for version in $(VERSIONS); do .ci/test-on $$version core; done
+
+pythons: .pythons/debian/is-ready .pythons/pyodide/is-ready ## Build 3.14, 3.15, PyPy and Pyodide, in .pythons/
+
+free-threaded: .pythons/free-threaded/is-ready ## Build a Python without a global lock, in .pythons/
 
 # What is published, not what lies in the checkout: the wheel, built through the sdist, passes the tests
 # from another folder.
@@ -87,7 +87,7 @@ constraints: .venv/pip-is-ready ## Pin the newest version of every dependency
 	  --all-extras --group test --group lint --group build --group benchmark pyproject.toml -o constraints.txt
 
 clean: ## Remove what make has made
-	rm -rf .venv* build dist *.egg-info .coverage* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv* .pythons build dist *.egg-info .coverage* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 # Every time anew: what is built follows from every source file.
 .venv-wheel: .venv/test-is-ready
@@ -96,6 +96,26 @@ clean: ## Remove what make has made
 	.venv/bin/uv venv --quiet --python .venv/bin/python .venv-wheel
 	.venv/bin/uv pip install --python .venv-wheel -c constraints.txt --group test --group build \
 	  "$$(echo dist/*.whl)[$(EXTRAS)]"
+
+.venv-%/test-is-ready: .venv/test-is-ready
+	rm -rf .venv-$*
+	.venv/bin/uv venv --quiet --python "$$(.ci/find-python $*)" .venv-$*
+	.venv/bin/uv pip install --quiet --python .venv-$* -c constraints.txt --build-constraints constraints.txt \
+	  --group build $(if $(filter %t,$*),-e ".[$(CORE_EXTRAS)]" --group test-core,$\
+	  $(if $(filter pypy%,$*),-e ".[$(PYPY_EXTRAS)]" --group test-core,-e ".[$(EXTRAS)]" --group test))
+	touch $@
+
+.pythons/debian/is-ready: .ci/pythons
+	.ci/pythons
+	touch $@
+
+.pythons/pyodide/is-ready: .ci/pyodide constraints.txt .venv/test-is-ready
+	.ci/pyodide
+	touch $@
+
+.pythons/free-threaded/is-ready:
+	.ci/free-threaded
+	touch $@
 
 .venv/pip-is-ready:
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'Python 3.10 or later is needed: make PYTHON=...')"

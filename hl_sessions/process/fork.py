@@ -12,13 +12,15 @@ import concurrent.futures.thread  # noqa: F401
 import logging  # noqa: F401
 import os
 import weakref
-from contextlib import suppress
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["prepare_for_fork", "renew_after_fork"]
 
 
-Registered = TypeVar("Registered")
+Member = TypeVar("Member")
 
 
 class Renewable(Protocol):
@@ -35,8 +37,28 @@ class Preparable(Protocol):
     def _go_on_after_fork(self) -> None: ...
 
 
-_preparables: weakref.WeakSet[Preparable] = weakref.WeakSet()
-_renewables: weakref.WeakSet[Renewable] = weakref.WeakSet()
+class _Registered(Generic[Member]):
+    """Objects as long as others use them; threads may register more while one lists them.
+
+    A ``WeakSet`` may change while it is listed, and where threads go on meanwhile it does so again and again.
+    """
+
+    def __init__(self) -> None:
+        self._references: dict[weakref.ref[Member], None] = {}
+
+    def add(self, member: Member) -> None:
+        self._references[weakref.ref(member, self._forget)] = None
+
+    def _forget(self, reference: weakref.ref[Member]) -> None:
+        self._references.pop(reference, None)
+
+    def __iter__(self) -> Iterator[Member]:
+        references = list(self._references)  # in one step
+        return iter([member for reference in references if (member := reference()) is not None])
+
+
+_preparables: _Registered[Preparable] = _Registered()
+_renewables: _Registered[Renewable] = _Registered()
 
 
 def renew_after_fork(renewable: Renewable) -> None:
@@ -49,24 +71,18 @@ def prepare_for_fork(preparable: Preparable) -> None:
     _preparables.add(preparable)
 
 
-def _members(registered: weakref.WeakSet[Registered]) -> list[Registered]:
-    while True:
-        with suppress(RuntimeError):  # another thread has just registered
-            return list(registered)
-
-
 def _prepare_all() -> None:
-    for preparable in _members(_preparables):
+    for preparable in _preparables:
         preparable._prepare_for_fork()
 
 
 def _go_on_all() -> None:
-    for preparable in _members(_preparables):
+    for preparable in _preparables:
         preparable._go_on_after_fork()
 
 
 def _renew_all() -> None:
-    for renewable in _members(_renewables):
+    for renewable in _renewables:
         renewable._renew_after_fork()
 
 

@@ -10,7 +10,7 @@ import inspect
 from importlib import import_module
 from operator import attrgetter
 from pickle import PicklingError
-from types import MethodType, MethodWrapperType
+from types import CodeType, MethodType, MethodWrapperType
 from typing import TYPE_CHECKING, Any
 
 import wrapt
@@ -121,4 +121,8 @@ def _found(module: str, name: str) -> Any:
 
 def _is_instance(function: Any) -> bool:
     """Whether it is an object of a class, written in Python, that has a method ``__call__``."""
-    return not (hasattr(type(function), "__get__") or isinstance(function.__call__, MethodWrapperType))
+    if hasattr(type(function), "__get__"):
+        return False
+    call = function.__call__
+    # In PyPy every method is of that type, and its code tells.
+    return not isinstance(call, MethodWrapperType) or isinstance(getattr(call, "__code__", None), CodeType)

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from hl_sessions.stores.base import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["SQLiteStore"]
 
@@ -168,14 +168,14 @@ class SQLiteStore(ConversationStore):
     def get(self, key: str, *, max_idle: float | None) -> Conversation | None:  # noqa: D102 - the contract's
         with self._connection() as connection:
             parameters = self._parameters(key=key, max_idle=max_idle)
-            row = connection.execute(_GET, parameters).fetchone()
+            row = _first_row(connection, _GET, parameters)
             if row is None:
                 return None
             *kept, last_use = row
             conversation = Conversation(*kept)
             is_counted = max_idle is not None
             if is_counted or parameters["now"] - last_use > self.forget_after / USES_COUNTED:
-                connection.execute(_TOUCH, {**parameters, "reference_id": conversation.reference_id})
+                _changes(connection, _TOUCH, {**parameters, "reference_id": conversation.reference_id})
         return conversation
 
     def claim(self, key: str, claimant: str, *, lease: float, max_idle: float | None) -> str | None:  # noqa: D102
@@ -184,20 +184,20 @@ class SQLiteStore(ConversationStore):
         )
         with self._connection() as connection:
             # A look first: those who wait for a creation ask often, and only one at a time can write.
-            if connection.execute(_LOOK_FOR_CLAIM, parameters).fetchone():
+            if _first_row(connection, _LOOK_FOR_CLAIM, parameters) is not None:
                 return None
             with _transaction(connection):
-                if not connection.execute(_CLAIM, parameters).rowcount:
+                if not _changes(connection, _CLAIM, parameters):
                     return None
-                connection.execute(_FORGET_OLD, parameters)
+                _changes(connection, _FORGET_OLD, parameters)
                 return _reference_id(connection, key)
 
     def save(self, key: str, claimant: str, session_id: str) -> Conversation | None:  # noqa: D102
         parameters = self._parameters(key=key, claimant=claimant, session_id=session_id, max_idle=None)
         with self._connection() as connection, _transaction(connection):
-            if not connection.execute(_SAVE, parameters).rowcount:
+            if not _changes(connection, _SAVE, parameters):
                 return None
-            *kept, _ = connection.execute(_GET, parameters).fetchone()
+            *kept, _ = _first_row(connection, _GET, parameters)
         return Conversation(*kept)
 
     def release(self, key: str, claimant: str) -> None:  # noqa: D102
@@ -206,7 +206,7 @@ class SQLiteStore(ConversationStore):
     def reference_id(self, key: str, *, max_idle: float | None) -> str:  # noqa: D102
         parameters = self._parameters(key=key, max_idle=max_idle, reference_id=new_reference_id())
         with self._connection() as connection, _transaction(connection):
-            connection.execute(_REFER, parameters)
+            _changes(connection, _REFER, parameters)
             return _reference_id(connection, key)
 
     def touch(self, key: str, reference_id: str) -> None:  # noqa: D102
@@ -226,7 +226,7 @@ class SQLiteStore(ConversationStore):
 
     def _change(self, statement: str, **parameters: object) -> None:
         with self._connection() as connection:
-            connection.execute(statement, self._parameters(**parameters))
+            _changes(connection, statement, self._parameters(**parameters))
 
     def _parameters(self, **parameters: Any) -> dict[str, Any]:
         return {
@@ -278,7 +278,7 @@ class SQLiteStore(ConversationStore):
 
     def _set_up(self, connection: sqlite3.Connection) -> None:
         for statement in ("PRAGMA journal_mode = WAL", _TABLE, _INDEX):
-            while_locked(partial(connection.execute, statement), BUSY_TIMEOUT)
+            while_locked(partial(_first_row, connection, statement), BUSY_TIMEOUT)
         while_locked(partial(_add_reference_ids, connection), BUSY_TIMEOUT)
         self._is_set_up = True
 
@@ -286,22 +286,38 @@ class SQLiteStore(ConversationStore):
 @contextmanager
 def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """Let nobody else write until the end; what fails leaves nothing behind."""
-    connection.execute("BEGIN IMMEDIATE")
+    _first_row(connection, "BEGIN IMMEDIATE")
     with connection:
         yield
 
 
 def _reference_id(connection: sqlite3.Connection, key: str) -> str:
     reference_id: str
-    (reference_id,) = connection.execute(_REFERENCE_ID, {"key": key}).fetchone()
+    (reference_id,) = _first_row(connection, _REFERENCE_ID, {"key": key})
     return reference_id
 
 
 def _add_reference_ids(connection: sqlite3.Connection) -> None:
-    if connection.execute(_HAS_REFERENCE_IDS).fetchone():
+    if _first_row(connection, _HAS_REFERENCE_IDS) is not None:
         return
     with _transaction(connection):
-        if connection.execute(_HAS_REFERENCE_IDS).fetchone():  # another process was faster
+        if _first_row(connection, _HAS_REFERENCE_IDS) is not None:  # another process was faster
             return
         for statement in _ADD_REFERENCE_IDS:
-            connection.execute(statement)
+            _changes(connection, statement, {})
+
+
+# No cursor is left to the garbage collection, which in PyPy comes late: a row that nobody has fetched keeps
+# the transaction from ending.
+
+
+def _first_row(
+    connection: sqlite3.Connection, statement: str, parameters: Mapping[str, Any] | None = None
+) -> Any:
+    with closing(connection.execute(statement, parameters or {})) as cursor:
+        return cursor.fetchone()
+
+
+def _changes(connection: sqlite3.Connection, statement: str, parameters: Mapping[str, Any]) -> bool:
+    with closing(connection.execute(statement, parameters)) as cursor:
+        return cursor.rowcount > 0

@@ -11,7 +11,6 @@ from typing import Any, Literal, NoReturn
 
 import pytest
 import trio
-import trustme
 
 from hl_sessions import (
     APIConnectionError,
@@ -28,7 +27,6 @@ from hl_sessions import (
     ValidationError,
 )
 from tests.client.conftest import API_KEY
-from tests.client.test_tls import drip_a_record, speaking_tls
 from tests.client.test_transport_faults import FAULTS, then_no_more
 from tests.faults import FaultServer, Play, Wire, refusing_address
 from tests.waiting import PATIENCE, ends_within, in_threads, wait_until
@@ -181,31 +179,6 @@ def test_a_fault_of_the_server(
     """
     server = serve(play)
     check(server.base_url, on_error, expected, caplog)
-    server.wait_until_all_closed()
-
-
-@pytest.mark.parametrize("on_error", ["warn", "raise"])
-@pytest.mark.parametrize(
-    ("play", "expected"),
-    [
-        pytest.param(lambda wire: None, APITimeoutError, id="silent"),
-        pytest.param(drip_a_record, APITimeoutError, id="dripping"),
-        # Not at once: before the handshake Python itself leaves the socket to the garbage collection.
-        pytest.param(lambda wire: (wire.connection.recv(1), wire.reset()), APIConnectionError, id="reset"),
-        pytest.param(lambda wire: wire.send(b"HTTP/1.1 400\r\n\r\n"), APIConnectionError, id="no-tls"),
-        pytest.param(speaking_tls(trustme.CA(), "127.0.0.1"), APIConnectionError, id="unknown-authority"),
-    ],
-)
-def test_a_fault_of_tls(
-    serve: Callable[[Play], FaultServer],
-    caplog: pytest.LogCaptureFixture,
-    on_error: OnError,
-    play: Play,
-    expected: type[HLSessionsError],
-) -> None:
-    """The same goes for https that fails."""
-    server = serve(play)
-    check(f"https://{server.address}/v4", on_error, expected, caplog)
     server.wait_until_all_closed()
 
 

@@ -8,8 +8,6 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from hl_sessions import ConfigurationError
 from hl_sessions.carrying import SharedSecret
@@ -213,6 +211,10 @@ def test_keys_of_baggage() -> None:
 
 def test_whatever_comes_names_a_well_formed_id_or_none(clock: Any) -> None:
     """And nothing but the one good signature is ever accepted."""
+    pytest.importorskip("hypothesis")
+    from hypothesis import given, settings
+    from hypothesis import strategies as st
+
     clock(NOW)
     secret = SharedSecret(SECRET)
     good = secret.sign(SESSION_ID)

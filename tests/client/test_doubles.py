@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 import requests
 import requests_mock
-import responses
-import vcr  # type: ignore[import-untyped]
 from requests.adapters import BaseAdapter
 from requests_mock.exceptions import NoMockAddress
 
@@ -18,6 +16,9 @@ from tests.client.conftest import Call
 from tests.faults import FaultServer, Play, Wire
 from tests.sessions_api import SessionsAPI
 from tests.waiting import ends_within
+
+responses = pytest.importorskip("responses", reason="is not made for this interpreter")
+vcr = pytest.importorskip("vcr", reason="is not made for this interpreter")
 
 ID = "sesh_AAAAAAAAAAAAAAAAAAAA"
 URL = "http://127.0.0.1:1/v4"  # where nobody listens

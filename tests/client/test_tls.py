@@ -6,6 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("trustme")
+
 import trustme
 
 from hl_sessions import APIConnectionError, APITimeoutError, SessionsClient

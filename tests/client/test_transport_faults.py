@@ -25,6 +25,7 @@ TIMEOUT = 0.2  # seconds, where it is to be met; elsewhere something else ends t
 
 ID = b'{"id": "sesh_AAAAAAAAAAAAAAAAAAAA"}'
 CREATED = b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 CHUNKED = CREATED + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
@@ -64,6 +65,13 @@ def endless(data: bytes, *before: bytes) -> Play:
     return play
 
 
+def promising_an_answer(wire: Wire) -> None:
+    """Promise an answer again and again, but not as often as would be too often for newer Pythons."""
+    wire.read_request()
+    while not wire.server.stopped.wait(0.05):
+        wire.send(CONTINUE)
+
+
 FAULTS = [
     pytest.param(lambda wire: None, APITimeoutError, id="black-hole"),
     pytest.param(lambda wire: wire.reset(), APIConnectionError, id="reset-at-once"),
@@ -92,6 +100,7 @@ FAULTS = [
     pytest.param(endless(b"\0" * 4096), InvalidResponseError, id="endless-garbage"),
     pytest.param(endless(b"x: y\r\n" * 64, CREATED), InvalidResponseError, id="endless-headers"),
     pytest.param(endless(b"HTTP/1.1 100 Continue\r\n\r\n"), InvalidResponseError, id="endless-100-continue"),
+    pytest.param(promising_an_answer, APITimeoutError, id="slow-100-continue"),
     pytest.param(endless(b" " * 4096, CREATED, b"\r\n"), InvalidResponseError, id="endless-body"),
     pytest.param(
         endless(b" " * 4096, CREATED, b"Content-Length: 9999999999\r\n\r\n"),
@@ -141,6 +150,17 @@ def test_a_fault_is_an_error_of_its_class_within_the_time_limit(
     assert type(failure.value) is expected
     assert failure.value.__context__ is None
     assert API_KEY not in str(failure.value)
+
+
+def test_a_flood_of_interim_answers_ends_within_the_time_limit(
+    serve: Callable[[Play], FaultServer], call: Call
+) -> None:
+    """Newer Pythons give up after a hundred of them, older ones when the time is over."""
+    server = serve(endless(CONTINUE))
+    with SessionsClient(server.base_url, timeout=TIMEOUT, retries=1) as client:
+        with ends_within(TIMEOUT), pytest.raises((APITimeoutError, InvalidResponseError)):
+            call(client, "create")
+        server.wait_until_all_closed()
 
 
 def test_a_refused_connection_is_no_timeout(call: Call) -> None:

@@ -30,12 +30,13 @@ from hl_sessions import (
 )
 from hl_sessions.integrations.asgi import HLSessionMiddleware
 from tests.integrations.conftest import SESSION_ID, ServeASGI, get_raw, headers_named, send_raw
+from tests.interpreters import collects_at_once, needs
 from tests.sessions_api import SessionsAPI
 from tests.waiting import PATIENCE
 
 Message = MutableMapping[str, Any]
 BACKENDS = ["asyncio", "trio"]
-LOOPS = ["asyncio", "uvloop"]
+LOOPS = ["asyncio", pytest.param("uvloop", marks=needs("uvloop"))]
 
 
 def http_scope(**more: Any) -> dict[str, Any]:
@@ -291,7 +292,7 @@ def test_first_reader_may_be_cancelled(manager: SessionManager, sessions_api: Se
     assert sessions_api.posts == 1
 
 
-@pytest.mark.parametrize("ending", ["closed", "collected"])
+@pytest.mark.parametrize("ending", ["closed", pytest.param("collected", marks=collects_at_once)])
 @pytest.mark.parametrize("response_header", [None, "X-Session-ID"])
 def test_request_that_nobody_finishes_ends_quietly(
     ending: str, response_header: str | None, manager: SessionManager

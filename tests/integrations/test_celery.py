@@ -16,10 +16,11 @@ from redis import Redis
 from hl_sessions import ConfigurationError, SessionManager
 from hl_sessions.integrations.celery import connect, disconnect
 from tests.integrations.celery_application import make_app
+from tests.interpreters import is_installed
 from tests.sessions_api import Answer, SessionsAPI
 from tests.waiting import PATIENCE
 
-POOLS = ["prefork", "threads", "gevent"]
+POOLS = ["prefork", "threads", *(["gevent"] if is_installed("gevent") else [])]
 DEADLINE = 2 * PATIENCE  # seconds: three workers start at the same time
 REPLACED_URL = "http://127.0.0.1:1/v4"
 

@@ -7,6 +7,9 @@ from random import Random
 from typing import Any
 
 import pytest
+
+pytest.importorskip("hypothesis")
+
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 

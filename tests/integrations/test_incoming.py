@@ -20,6 +20,9 @@ from django.core.asgi import get_asgi_application  # type: ignore[import-untyped
 from django.core.wsgi import get_wsgi_application  # type: ignore[import-untyped]
 from django.http import HttpResponse, StreamingHttpResponse  # type: ignore[import-untyped]
 from django.urls import path as django_path  # type: ignore[import-untyped]
+
+pytest.importorskip("fastapi")
+
 from fastapi import Body, FastAPI
 from flask import Flask
 from flask import request as flask_request

@@ -21,6 +21,7 @@ from werkzeug.serving import make_server
 from hl_sessions import configure
 from tests.integrations import wsgi_application
 from tests.integrations.conftest import SESSION_ID, Address, get_raw, headers_named
+from tests.interpreters import needs
 from tests.sessions_api import SessionsAPI
 from tests.waiting import PATIENCE
 
@@ -113,7 +114,9 @@ SERVERS: dict[str, Any] = {
 }
 
 
-@pytest.fixture(params=SERVERS)
+@pytest.fixture(
+    params=[pytest.param(name, marks=needs("gevent") if "gevent" in name else []) for name in SERVERS]
+)
 def address(request: pytest.FixtureRequest, sessions_api: SessionsAPI) -> Iterator[Address]:
     wsgi_application.closed.clear()
     with SERVERS[request.param](sessions_api.base_url) as address:

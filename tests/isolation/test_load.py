@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.interpreters import needs
 from tests.waiting import PATIENCE
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, needs("gevent")]  # the application asks whether it is patched
 
 HERE = Path(__file__).parent
 MOST_SECONDS = 250.0  # that the requests to one server may take, on a busy machine

@@ -2,7 +2,8 @@
 
 import threading
 
-from hl_sessions.process.fork import _members, _renewables, renew_after_fork
+from hl_sessions.process.fork import _renewables, renew_after_fork
+from tests.interpreters import collects_at_once
 
 
 class Registered:
@@ -10,6 +11,7 @@ class Registered:
         """Nothing to renew."""
 
 
+@collects_at_once
 def test_threads_may_register_at_the_moment_of_a_fork() -> None:
     """What is registered is listed whole, however it changes meanwhile."""
     is_over = threading.Event()
@@ -26,7 +28,7 @@ def test_threads_may_register_at_the_moment_of_a_fork() -> None:
     for thread in threads:
         thread.start()
     try:
-        assert all(kept in _members(_renewables) for _ in range(2000))
+        assert all(kept in list(_renewables) for _ in range(2000))
     finally:
         is_over.set()
         for thread in threads:

@@ -27,6 +27,7 @@ from hl_sessions import (
     with_session,
 )
 from hl_sessions.defaults import _default
+from tests.interpreters import collects_at_once
 from tests.sessions_api import SessionsAPI
 from tests.waiting import in_threads
 
@@ -563,6 +564,7 @@ class TestGenerators:
         with pytest.raises(StopIteration):
             next(unstarted)
 
+    @collects_at_once
     def test_collected(self) -> None:
         """A generator that is dropped is closed inside of its scope, without waiting for the collector."""
         closed: list[Session] = []
@@ -589,6 +591,7 @@ class TestGenerators:
         finally:
             gc.enable()
 
+    @collects_at_once
     def test_thrown_errors_are_let_go(self) -> None:
         """An error that was thrown in is not kept, nor what it holds, until the collector comes."""
 
@@ -830,6 +833,21 @@ class TestKeyParameter:
 
         with pytest.raises(TypeError, match=f"key='{name}' is not a parameter of .*read, which has: chat_id"):
             with_session(key=name)(read)
+
+    @pytest.mark.skipif(sys.version_info < (3, 14), reason="annotations were evaluated at once")
+    def test_beside_what_is_defined_further_down(self) -> None:
+        """Where annotations are evaluated when they are asked for, none is: it may be too early."""
+
+        @with_session(key="name")
+        def read(name: str, other: Later) -> Session | None:  # noqa: F821 - this is the point
+            return current_session()
+
+        class Later:
+            pass
+
+        session = read("anna", Later())
+        assert session is not None
+        assert session.key == "anna"
 
     def test_callable(self) -> None:
         """A key callable is given the arguments of the call; None means no key."""

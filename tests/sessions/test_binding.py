@@ -37,8 +37,16 @@ def bind(request: pytest.FixtureRequest) -> Bind:
     return hl_sessions.bind if request.param == "function" else bind_to_handle
 
 
+@pytest.fixture
+def executor() -> Iterator[ThreadPoolExecutor]:
+    """One of a thread that was started outside of every scope; where threads inherit, others stay in one."""
+    with ThreadPoolExecutor(1) as executor:
+        assert executor.submit(current_session).result(20) is None
+        yield executor
+
+
 def in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """The result of a function called in a thread that starts with an empty context."""
+    """The result of a function called in a thread of its own."""
     with ThreadPoolExecutor(1) as executor:
         return executor.submit(function, *args, **kwargs).result(20)
 
@@ -80,9 +88,11 @@ class Made:
         pytest.param(functools.partial(Reader().method), id="partial"),
     ],
 )
-def test_each_kind_of_callable(manager: SessionManager, bind: Bind, function: Any) -> None:
+def test_each_kind_of_callable(
+    manager: SessionManager, bind: Bind, executor: ThreadPoolExecutor, function: Any
+) -> None:
     """What runs in a thread sees the session, and the thread is clean afterwards."""
-    with manager.session() as session, ThreadPoolExecutor(1) as executor:
+    with manager.session() as session:
         assert executor.submit(bind(function)).result(20) is session
         assert executor.submit(current_session).result(20) is None
 
@@ -115,17 +125,18 @@ def test_threads_and_timers(manager: SessionManager, sessions_api: SessionsAPI, 
     assert sessions_api.posts == 1
 
 
-def test_run_in_executor(manager: SessionManager, bind: Bind) -> None:
+def test_run_in_executor(manager: SessionManager, bind: Bind, executor: ThreadPoolExecutor) -> None:
     """The same goes for an executor of an event loop."""
 
     async def main() -> None:
         async with manager.session() as session:
             loop = asyncio.get_running_loop()
+            loop.set_default_executor(executor)
             assert await loop.run_in_executor(None, current_session) is None
             assert await loop.run_in_executor(None, bind(current_session)) is session
             assert await loop.run_in_executor(None, current_session) is None
-            with SessionThreadPoolExecutor(1) as executor:
-                assert await loop.run_in_executor(executor, current_session) is session
+            with SessionThreadPoolExecutor(1) as of_sessions:
+                assert await loop.run_in_executor(of_sessions, current_session) is session
 
     asyncio.run(main())
 
@@ -186,14 +197,14 @@ def test_the_session_is_that_of_the_binding(manager: SessionManager, bind: Bind)
     assert current_session() is None
 
 
-def test_a_call_that_raises(manager: SessionManager, bind: Bind) -> None:
+def test_a_call_that_raises(manager: SessionManager, bind: Bind, executor: ThreadPoolExecutor) -> None:
     """The exception passes through as it is, and the thread is clean."""
     error = LookupError("mine")
 
     def fail() -> None:
         raise error
 
-    with manager.session(), ThreadPoolExecutor(1) as executor:
+    with manager.session():
         assert executor.submit(bind(fail)).exception(20) is error
         assert executor.submit(current_session).result(20) is None
 

@@ -1,7 +1,6 @@
 """Event loops go on while sessions are created: here it is their own tasks that let the API answer."""
 
 import itertools
-import sys
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +15,7 @@ from hl_sessions import Session, SessionManager, acurrent_session_id, current_se
 from hl_sessions.availability.circuit_breaker import FAILURES_TO_OPEN
 from hl_sessions.stores import Conversation, MemoryStore
 from tests.faults import FaultServer, Play
+from tests.interpreters import needs
 from tests.sessions_api import Gate, SessionsAPI
 from tests.waiting import PATIENCE, in_threads, waiting_threads
 
@@ -27,7 +27,7 @@ LOOPS: list[Any] = [
     pytest.param(
         ("asyncio", {"use_uvloop": True}),
         id="uvloop",
-        marks=pytest.mark.skipif(sys.platform == "win32", reason="uvloop is not made for Windows"),
+        marks=needs("uvloop"),
     ),
     pytest.param(("trio", {}), id="trio"),
 ]

@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 
 from tests.faults import FaultServer, Play
+from tests.interpreters import needs
 from tests.sessions_api import Gate, SessionsAPI
 from tests.waiting import MARGIN, PATIENCE, in_threads
+
+pytestmark = needs("gevent")
 
 BEGINNING = """
 from gevent import monkey

@@ -12,6 +12,7 @@ from hl_sessions import APITimeoutError, Session, SessionManager
 from hl_sessions.process.reentry import creating, is_creating
 from hl_sessions.process.waits import run_blocking
 from tests.faults import FaultServer, Play, Resolver
+from tests.interpreters import collects_at_once
 from tests.sessions_api import Answer, Gate, Request, SessionsAPI, create_sessions
 from tests.waiting import PATIENCE, in_threads, wait_until, waiting_threads
 
@@ -95,6 +96,7 @@ def test_others_that_wait_get_the_id(
         assert other.result(20) == session.id is not None
 
 
+@collects_at_once
 def test_while_connecting(
     make_manager: Callable[..., SessionManager],
     serve: Callable[[Play], FaultServer],
@@ -139,6 +141,7 @@ def test_at_the_worst_of_moments(manager: SessionManager, monkeypatch: pytest.Mo
         assert session.id is not None
 
 
+@collects_at_once
 def test_of_the_mark_of_a_creation() -> None:
     """A mark that nobody came to take away does not outlive what it was for."""
     mark = creating()

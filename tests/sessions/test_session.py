@@ -5,7 +5,6 @@ import logging
 import os
 import sys
 import threading
-import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -26,6 +25,7 @@ from hl_sessions import (
     current_session_id,
 )
 from hl_sessions.client.answers import CreatedSession, Response
+from tests.interpreters import traces_of_memory
 from tests.sessions_api import Answer, Gate, Request, SessionsAPI, create_sessions, fail
 from tests.waiting import PATIENCE, in_threads, wait_until, waiting_threads
 
@@ -676,6 +676,7 @@ class TestFork:
 
 class TestSize:
     def traced(self, make: Callable[[], object], count: int) -> float:
+        tracemalloc = traces_of_memory()
         keep: list[object] = [None] * count
         gc.collect()
         tracemalloc.start()
@@ -684,7 +685,7 @@ class TestSize:
             for number in range(count):
                 keep[number] = make()
             gc.collect()
-            return (tracemalloc.get_traced_memory()[0] - before) / count
+            return float(tracemalloc.get_traced_memory()[0] - before) / count
         finally:
             tracemalloc.stop()
 
@@ -696,8 +697,8 @@ class TestSize:
             with scope as session:
                 return scope, session
 
-        pair = sys.getsizeof((None, None))
-        assert self.traced(make, 2000) - pair <= 200
+        each = self.traced(make, 2000)
+        assert each - sys.getsizeof((None, None)) <= 200
 
     def test_of_100_000_scopes(self, make_manager: Managers) -> None:
         """100,000 scopes, with and without a key, leave nothing behind."""

