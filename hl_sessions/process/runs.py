@@ -67,7 +67,7 @@ class Run:
         Context().run(loop.start, self._resume)
 
     def is_orphaned(self) -> bool:
-        """Whether its event loop has ended before it."""
+        """Whether its event loop has ended, or was stopped, before it."""
         return bool(self._suspended) and self._loop.is_gone()
 
     def is_of_this_thread(self) -> bool:
@@ -206,7 +206,7 @@ class _Asyncio:
 
     def is_gone(self) -> bool:
         loop = self._get_loop()
-        return loop is None or loop.is_closed()
+        return loop is None or not loop.is_running()
 
 
 class _Watch:
