@@ -106,7 +106,17 @@ class Run:
         if isinstance(wait, Blocking):
             wait.outcome = self._workers.begin(partial(_marked, wait.function))
         self._wait = wait
-        self._suspended.append(self._loop.wait_for(wait, self._resume))
+        try:
+            self._suspended.append(self._loop.wait_for(wait, self._resume))
+        except Exception:  # noqa: BLE001 - the loop is ending, or cannot wait for sockets after all
+            self._suspended.append(_do_nothing)
+            self._finish_in_thread()
+
+    def _finish_in_thread(self) -> None:
+        try:
+            self._workers.submit(self.finish)
+        except RuntimeError:  # there is none
+            self.finish()
 
 
 def _marked(function: Callable[[], Result]) -> Result:
