@@ -130,17 +130,23 @@ class _Connection:
 class _InUse:
     """The connections of one exchange: ended if it is aborted, closed at its end."""
 
-    def __init__(self, deadline: Deadline) -> None:
+    def __init__(self, deadline: Deadline, exchanges: set[_InUse]) -> None:
         self._deadline = deadline
+        self._exchanges = exchanges
         self._connections: list[_Connection] = []
 
     def __enter__(self) -> Self:
+        self._exchanges.add(self)
         self._deadline.on_abort(self._shut_down)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._exchanges.discard(self)
         # From here on an abort must cut nothing off, least of all whoever has the connection next.
         self._deadline.end_exchange()
+        self.close()
+
+    def close(self) -> None:
         for connection in self._connections:
             connection.socket.close()
 
@@ -182,13 +188,19 @@ class Connections:
         self._context = make_context() if parts.scheme == "https" else None
         self._is_closed = False
         self._last_time = 0.0
-        self._renew_after_fork()
+        # The one that was used last at the end. Without a lock: an interruption may come at any moment.
+        self._kept: deque[_Connection] = deque()
+        self._exchanges: set[_InUse] = set()
+        weakref.finalize(self, _close_all, self._kept)
         renew_after_fork(self)
 
     def _renew_after_fork(self) -> None:
-        # The one that was used last at the end. Without a lock: an interruption may come at any moment.
-        self._kept: deque[_Connection] = deque()
-        weakref.finalize(self, _close_all, self._kept)
+        # They are the parent's: as long as a child has them, too, they stay open when the parent closes them,
+        # and what still runs in the child of an exchange would take a part of the parent's answer.
+        _close_all(self._kept)
+        for exchange in self._exchanges:
+            exchange.close()
+        self._exchanges.clear()
 
     def close(self) -> None:
         """Close what is kept, and keep nothing from now on."""
@@ -207,7 +219,7 @@ class Connections:
             MalformedAnswer: what came is not HTTP, or too much.
         """
         started = time.monotonic()
-        with _InUse(deadline) as in_use:
+        with _InUse(deadline, self._exchanges) as in_use:
             connection = await self._send(request, deadline, in_use)
             answer = await read_answer(connection)
             self._last_time = time.monotonic() - started
