@@ -60,6 +60,8 @@ class _Connection:
         with suppress(BlockingIOError):
             self.socket.connect(address)
             return
+        if self.deadline.is_aborted:  # before there was anything to shut down
+            raise TimeoutError("the exchange was given up")
         await Ready((), seconds, writing=(self.socket,))
         error = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
@@ -168,7 +170,7 @@ class _InUse:
     def _shut_down(self) -> None:
         for connection in self._connections.copy():
             with suppress(OSError):  # it is not connected yet, or not any more
-                connection.socket.shutdown(socket.SHUT_RDWR)
+                _shut_down(connection.socket)
 
 
 class Connections:
@@ -239,11 +241,14 @@ class Connections:
         deadline.connected()
         # An API that was slow to answer the last time is not silent yet.
         patience = min(max(SILENCE * deadline.remaining(), 2 * self._last_time), deadline.remaining() / 2)
+        silent_at = time.monotonic() + patience
         with suppress(OSError):
             await kept.send(request)
-            await Ready((kept.socket,), patience)
-            if kept.has_begun():
-                return kept
+            # Of TLS, what has come may be a ticket, or a part of a record only.
+            while (seconds := silent_at - time.monotonic()) > 0:
+                await Ready((kept.socket,), seconds)
+                if kept.has_begun():
+                    return kept
         if deadline.is_aborted:
             raise TimeoutError("the exchange was given up")
         return await self._send_again(request, kept, deadline, in_use)
@@ -328,6 +333,14 @@ def _nonblocking_socket(family: int) -> socket.socket:
     for option in KEEP_ALIVE:
         sock.setsockopt(*option)
     return sock
+
+
+def _shut_down(sock: socket.socket) -> None:
+    if isinstance(sock, ssl.SSLSocket):
+        # Its own goes on without TLS from the moment before: what another thread sends then is not encrypted.
+        super(ssl.SSLSocket, sock).shutdown(socket.SHUT_RDWR)
+    else:
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 def _is_connected(sock: socket.socket) -> bool:
