@@ -65,20 +65,20 @@ class Addresses:
             self._look_up()
 
     def _look_up(self) -> None:
-        addresses: list[_Address] = []
-        failure: OSError | UnicodeError | None = None
+        result: list[_Address] | Exception = OSError("the look-up was interrupted")
         try:
             found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-            addresses = [(int(family), address) for family, _, _, _, address in found]
-        except (OSError, UnicodeError) as error:
-            failure = error
-        with self._lock:
-            waiting, self._waiting = self._waiting, []
-        for outcome in waiting:
-            if failure is None:
-                outcome.set(addresses)
-            else:
-                outcome.set_error(failure)
+            result = [(int(family), address) for family, _, _, _, address in found]
+        except Exception as error:  # noqa: BLE001 - for those who wait; what replaces it raises what it likes
+            result = error
+        finally:  # else nobody would begin another one, ever
+            with self._lock:
+                waiting, self._waiting = self._waiting, []
+            for outcome in waiting:
+                if isinstance(result, list):
+                    outcome.set(result)
+                else:
+                    outcome.set_error(result)
 
 
 def _literal(host: str, port: int) -> _Address | None:

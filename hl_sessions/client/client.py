@@ -157,7 +157,7 @@ class SessionsClient:
         options = self._with_deadline(options)
         if getattr(self.create, "__func__", None) is not SessionsClient.create:  # as above
             return await self._workers.run(self.create, **options)
-        return await self._on_loop(self._exchange(self._create_request, check_created, **options))
+        return await self._on_loop(partial(self._exchange, self._create_request, check_created, **options))
 
     def get(self, id: str, **options: Unpack[CallOptions]) -> Response[SessionRecord]:  # noqa: A002
         """Look up one session (``GET /sessions/{id}``).
@@ -170,7 +170,7 @@ class SessionsClient:
 
     async def aget(self, id: str, **options: Unpack[CallOptions]) -> Response[SessionRecord]:  # noqa: A002
         """Do what :meth:`get` does without blocking the event loop."""
-        return await self._on_loop(self._get(id, **self._with_deadline(options)))
+        return await self._on_loop(partial(self._get, id, **self._with_deadline(options)))
 
     def list(
         self, project_id: str, *, page: int = 1, size: int = 10, **options: Unpack[CallOptions]
@@ -188,7 +188,7 @@ class SessionsClient:
     ) -> Response[SessionPage]:
         """Do what :meth:`list` does without blocking the event loop."""
         options = self._with_deadline(options)
-        return await self._on_loop(self._list(project_id, page=page, size=size, **options))
+        return await self._on_loop(partial(self._list, project_id, page=page, size=size, **options))
 
     def iter(
         self, project_id: str, *, size: int = 100, **options: Unpack[CallOptions]
@@ -265,12 +265,12 @@ class SessionsClient:
             raise self._transport.status_error(answer, seconds)
         return answer, seconds
 
-    async def _on_loop(self, coroutine: Coroutine[Wait[Any], Any, Result]) -> Result:
+    async def _on_loop(self, call: Callable[[], Coroutine[Wait[Any], Any, Result]]) -> Result:
         loop = current_loop()
         if loop is None:
-            return await self._workers.run(run_blocking, coroutine)
+            return await self._workers.run(lambda: run_blocking(call()))
         outcome: Outcome[Result] = Outcome()
-        run = Run(_settled(outcome, coroutine), loop, self._workers)
+        run = Run(_settled(outcome, call), loop, self._workers)
         try:
             await outcome.wait_in_task()
         finally:
@@ -292,9 +292,9 @@ class SessionsClient:
         return Deadline(connect + rest, connect, rest)
 
 
-async def _settled(outcome: Outcome[Result], coroutine: Coroutine[Wait[Any], Any, Result]) -> None:
+async def _settled(outcome: Outcome[Result], call: Callable[[], Coroutine[Wait[Any], Any, Result]]) -> None:
     try:
-        outcome.set(await coroutine)
+        outcome.set(await call())
     except Exception as error:  # noqa: BLE001 - for the caller, who waits for the outcome
         outcome.set_error(error)
 

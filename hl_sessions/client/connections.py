@@ -61,6 +61,8 @@ class _Connection:
             self.socket.connect(address)
             return
         end = time.monotonic() + seconds
+        if self.deadline.is_aborted:  # before there was anything to shut down
+            raise TimeoutError("the exchange was given up")
         await Ready((), seconds, writing=(self.socket,))
         error = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
@@ -133,17 +135,23 @@ class _Connection:
 class _InUse:
     """The connections of one exchange: ended if it is aborted, closed at its end."""
 
-    def __init__(self, deadline: Deadline) -> None:
+    def __init__(self, deadline: Deadline, exchanges: set[_InUse]) -> None:
         self._deadline = deadline
+        self._exchanges = exchanges
         self._connections: list[_Connection] = []
 
     def __enter__(self) -> Self:
+        self._exchanges.add(self)
         self._deadline.on_abort(self._shut_down)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._exchanges.discard(self)
         # From here on an abort must cut nothing off, least of all whoever has the connection next.
         self._deadline.end_exchange()
+        self.close()
+
+    def close(self) -> None:
         for connection in self._connections:
             connection.socket.close()
 
@@ -165,7 +173,7 @@ class _InUse:
     def _shut_down(self) -> None:
         for connection in self._connections.copy():
             with suppress(OSError):  # it is not connected yet, or not any more
-                connection.socket.shutdown(socket.SHUT_RDWR)
+                _shut_down(connection.socket)
 
 
 class Connections:
@@ -185,13 +193,19 @@ class Connections:
         self._context = make_context() if parts.scheme == "https" else None
         self._is_closed = False
         self._last_time = 0.0
-        self._renew_after_fork()
+        # The one that was used last at the end. Without a lock: an interruption may come at any moment.
+        self._kept: deque[_Connection] = deque()
+        self._exchanges: set[_InUse] = set()
+        weakref.finalize(self, _close_all, self._kept)
         renew_after_fork(self)
 
     def _renew_after_fork(self) -> None:
-        # The one that was used last at the end. Without a lock: an interruption may come at any moment.
-        self._kept: deque[_Connection] = deque()
-        weakref.finalize(self, _close_all, self._kept)
+        # They are the parent's: as long as a child has them, too, they stay open when the parent closes them,
+        # and what still runs in the child of an exchange would take a part of the parent's answer.
+        _close_all(self._kept)
+        for exchange in self._exchanges:
+            exchange.close()
+        self._exchanges.clear()
 
     def close(self) -> None:
         """Close what is kept, and keep nothing from now on."""
@@ -210,7 +224,7 @@ class Connections:
             MalformedAnswer: what came is not HTTP, or too much.
         """
         started = time.monotonic()
-        with _InUse(deadline) as in_use:
+        with _InUse(deadline, self._exchanges) as in_use:
             connection = await self._send(request, deadline, in_use)
             answer = await read_answer(connection)
             self._last_time = time.monotonic() - started
@@ -230,11 +244,14 @@ class Connections:
         deadline.connected()
         # An API that was slow to answer the last time is not silent yet.
         patience = min(max(SILENCE * deadline.remaining(), 2 * self._last_time), deadline.remaining() / 2)
+        silent_at = time.monotonic() + patience
         with suppress(OSError):
             await kept.send(request)
-            await Ready((kept.socket,), patience)
-            if kept.has_begun():
-                return kept
+            # Of TLS, what has come may be a ticket, or a part of a record only.
+            while (seconds := silent_at - time.monotonic()) > 0:
+                await Ready((kept.socket,), seconds)
+                if kept.has_begun():
+                    return kept
         if deadline.is_aborted:
             raise TimeoutError("the exchange was given up")
         return await self._send_again(request, kept, deadline, in_use)
@@ -319,6 +336,14 @@ def _nonblocking_socket(family: int) -> socket.socket:
     for option in KEEP_ALIVE:
         sock.setsockopt(*option)
     return sock
+
+
+def _shut_down(sock: socket.socket) -> None:
+    if isinstance(sock, ssl.SSLSocket):
+        # Its own goes on without TLS from the moment before: what another thread sends then is not encrypted.
+        super(ssl.SSLSocket, sock).shutdown(socket.SHUT_RDWR)
+    else:
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 def _is_connected(sock: socket.socket) -> bool:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_BODY", "ByteStream", "HTTPAnswer", "MalformedAnswer", "head_bytes", "read_answer"]
 
-MAX_HEAD = 65536  # bytes of status line and headers, those of interim answers and trailers included
+MAX_HEAD = 65536  # bytes of all that is not body: status lines, headers, sizes of chunks, trailers
 MAX_LINE = 4096  # bytes of the line before a chunk
 MAX_BODY = 1 << 20  # bytes
 
@@ -170,9 +170,13 @@ async def _read_to_end(stream: ByteStream) -> bytes:
 async def _read_chunks(stream: ByteStream, allowance: int) -> bytes:
     content = bytearray()
     while True:
-        match = _CHUNK_SIZE.fullmatch(await _read_line(stream, MAX_LINE))
+        line = await _read_line(stream, MAX_LINE)
+        match = _CHUNK_SIZE.fullmatch(line)
         if match is None:
             raise MalformedAnswer("the size of a chunk is no number")
+        allowance -= len(line)
+        if allowance < 0:  # many small chunks, each of which takes its time
+            raise MalformedAnswer(f"there are more than {MAX_HEAD} bytes around its body")
         size = int(match[1], 16)
         _check_size(len(content) + size)
         if not size:

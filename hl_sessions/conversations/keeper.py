@@ -68,11 +68,9 @@ class _KnownSearch(Known):
 
     def block(self) -> None:
         """Wait for it in this thread, and finish what an event loop cannot."""
-        end = time.monotonic() + self.seconds
-        while not self.outcome.is_known and time.monotonic() < end:
-            if self.outcome.creation is not None:
-                self.outcome.creation.finish_if_stuck()
-            self.outcome.wait(LOOK_INTERVAL)
+        if self.outcome.creation is not None:
+            self.outcome.creation.finish_if_stuck()
+        super().block()
 
 
 class Keeper:
@@ -153,7 +151,7 @@ class Keeper:
                 if search is None:
                     mine = self._searches[key] = _Search(session._creation())
                     break
-            await _KnownSearch(search, deadline.remaining() + LONGEST_DELAY)
+            await self._wait_for(search, deadline.remaining() + LONGEST_DELAY)
             if not search.is_known:  # its reader was interrupted before it could say so
                 self._forget(key, search)
                 continue
@@ -173,6 +171,14 @@ class Keeper:
         self._forget(key, mine)
         mine.set(found)
         return session_id
+
+    async def _wait_for(self, search: _Search, seconds: float) -> None:
+        """Return when the search of another reader is over, or after so many seconds."""
+        end = time.monotonic() + seconds
+        while not search.is_known and time.monotonic() < end:
+            if search.creation is not None and search.creation.is_orphaned():
+                await Blocking(search.creation.finish_if_stuck)
+            await _KnownSearch(search, LOOK_INTERVAL)
 
     def reference_id(self, session: ConversationSession) -> str:
         """Return the reference ID of a conversation.

@@ -67,7 +67,7 @@ class Run:
         Context().run(loop.start, self._resume)
 
     def is_orphaned(self) -> bool:
-        """Whether its event loop has ended before it."""
+        """Whether its event loop has ended, or was stopped, before it."""
         return bool(self._suspended) and self._loop.is_gone()
 
     def is_of_this_thread(self) -> bool:
@@ -106,7 +106,17 @@ class Run:
         if isinstance(wait, Blocking):
             wait.outcome = self._workers.begin(partial(_marked, wait.function))
         self._wait = wait
-        self._suspended.append(self._loop.wait_for(wait, self._resume))
+        try:
+            self._suspended.append(self._loop.wait_for(wait, self._resume))
+        except Exception:  # noqa: BLE001 - the loop is ending, or cannot wait for sockets after all
+            self._suspended.append(_do_nothing)
+            self._finish_in_thread()
+
+    def _finish_in_thread(self) -> None:
+        try:
+            self._workers.submit(self.finish)
+        except RuntimeError:  # there is none
+            self.finish()
 
 
 def _marked(function: Callable[[], Result]) -> Result:
@@ -206,7 +216,7 @@ class _Asyncio:
 
     def is_gone(self) -> bool:
         loop = self._get_loop()
-        return loop is None or loop.is_closed()
+        return loop is None or not loop.is_running()
 
 
 class _Watch:

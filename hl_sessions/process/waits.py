@@ -134,6 +134,9 @@ class Steps(Generic[Result]):
         """End the coroutine where it is."""
         self._coroutine.close()
 
+    # Python would warn of one that was never begun, as when its event loop ends before.
+    __del__ = close
+
     def finish(self, wait: Wait[Any] | None) -> Result:
         """Do all that is left in this thread, beginning with a wait, and return the result."""
         while wait is not None:

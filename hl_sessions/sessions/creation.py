@@ -13,10 +13,11 @@ from hl_sessions.process.outcome import Outcome
 if TYPE_CHECKING:
     from hl_sessions.client.deadline import Deadline
     from hl_sessions.process.runs import Run
+    from hl_sessions.process.worker_threads import WorkerThreads
 
 __all__ = ["LONGEST_DELAY", "LOOK_INTERVAL", "Abandoned", "Creation", "agreement"]
 
-LOOK_INTERVAL = 0.2  # seconds after which a thread that waits looks whether the event loop has ended
+LOOK_INTERVAL = 0.2  # seconds after which a reader that waits looks whether the event loop has ended
 LONGEST_DELAY = 10.0  # seconds that a creation may go on beyond its deadline, on a machine that is busy
 
 
@@ -48,6 +49,21 @@ class Creation(Outcome[str]):
             self.finish_if_stuck()
             self.wait(LOOK_INTERVAL)
         return self.is_known
+
+    async def wait_for_task(self, seconds: float, workers: WorkerThreads) -> None:
+        """Return when it is known, or after so many seconds, while the event loop keeps running.
+
+        What another task has begun on an event loop that ends before it is finished by one of the workers.
+        """
+        end = time.monotonic() + seconds
+        while not self.is_known and time.monotonic() < end:
+            if self.is_orphaned():
+                workers.begin(self.finish_if_stuck)
+            await self.wait_in_task(LOOK_INTERVAL)
+
+    def is_orphaned(self) -> bool:
+        """Whether the event loop that it is carried out on has ended before it."""
+        return self.run is not None and self.run.is_orphaned()
 
     def finish_if_stuck(self) -> None:
         """Finish what an event loop has begun, if that has ended, or waits for this thread."""

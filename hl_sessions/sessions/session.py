@@ -262,9 +262,9 @@ class Session:
                 self._begin(creation)
                 await creation.wait_in_task()
             else:
-                if creation.run is not None and creation.run.is_orphaned():
-                    self.manager.workers.begin(creation.run.finish)
-                await creation.wait_in_task(creation.deadline.remaining() + LONGEST_DELAY)
+                await creation.wait_for_task(
+                    creation.deadline.remaining() + LONGEST_DELAY, self.manager.workers
+                )
             if not creation.is_known:  # its event loop ended before it could say so
                 self._settle(creation, Abandoned())
             if not isinstance(creation.error, Abandoned):

@@ -60,3 +60,18 @@ def test_a_child_of_a_closed_client_has_a_closed_one(
     client.close()
     assert exit_code_of_child(client.create) == 1
     assert sessions_api.requests == []
+
+
+def test_a_child_has_no_connections_of_its_parent(client: SessionsClient, sessions_api: SessionsAPI) -> None:
+    """Else they would stay open when the parent closes them."""
+    client.create()
+    (kept,) = client._transport._connections._kept
+    descriptor = kept.socket.fileno()
+
+    def look() -> None:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
+
+    assert exit_code_of_child(look) == 0
+    client.create()
+    assert [request.connection for request in sessions_api.requests] == [1, 1]

@@ -1,13 +1,15 @@
 """Connections that are kept for the next call, and what becomes of them meanwhile."""
 
 import asyncio
+import gc
 import socket
 import threading
+import warnings
 from collections.abc import Callable
 
 import pytest
 
-from hl_sessions import APITimeoutError, SessionManager, SessionsClient
+from hl_sessions import APIConnectionError, APITimeoutError, SessionManager, SessionsClient
 from hl_sessions.client import connections
 from tests.client.conftest import Call
 from tests.faults import FaultServer, Play, Wire
@@ -169,3 +171,34 @@ def test_a_host_is_looked_up_once_for_all_who_need_it(
     with SessionsClient(base_url, retries=0) as client:
         assert len(asyncio.run(create_many(client))) == 20
     assert len(asked) == 1
+
+
+def test_calls_that_are_cancelled_before_they_begin(sessions_api: SessionsAPI) -> None:
+    """Of so many at once most wait for their turn; nothing is left that Python would warn of."""
+
+    async def main(client: SessionsClient) -> None:
+        calls = [asyncio.ensure_future(client.aget("sesh_1")) for _ in range(300)]
+        await asyncio.sleep(0)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+    with SessionsClient(sessions_api.base_url) as client, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        asyncio.run(main(client))
+        gc.collect()
+
+
+def test_a_look_up_that_fails_unusually(sessions_api: SessionsAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands in the place of the name server may raise anything; the next call looks up again."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("no network in tests")
+
+    base_url = sessions_api.base_url.replace("127.0.0.1", "localhost")
+    with SessionsClient(base_url, retries=0) as client:
+        with monkeypatch.context() as patch:
+            patch.setattr(socket, "getaddrinfo", refuse)
+            with pytest.raises(APIConnectionError, match="no network in tests"):
+                client.create()
+        client.create()

@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,10 +13,11 @@ pytest.importorskip("trustme")
 import trustme
 
 from hl_sessions import APIConnectionError, APITimeoutError, SessionsClient
+from hl_sessions.client.deadline import Deadline
 from tests.client.conftest import API_KEY, Call
 from tests.faults import FaultServer, Play, Wire
 from tests.sessions_api import SessionsAPI
-from tests.waiting import ends_within
+from tests.waiting import PATIENCE, ends_within, in_threads
 
 TIMEOUT = 0.3  # seconds
 BODY = b'{"id": "sesh_AAAAAAAAAAAAAAAAAAAA"}'
@@ -131,3 +133,76 @@ def test_a_handshake_that_breaks_off_is_a_connection_error(
             call(client, "create")
         server.wait_until_all_closed()
     assert not isinstance(failure.value, APITimeoutError)
+
+
+@pytest.mark.usefixtures("trusted")
+def test_an_answer_in_small_pieces_is_no_silence(
+    serve: Callable[[Play], FaultServer], call: Call, authority: trustme.CA
+) -> None:
+    """On a kept connection, too, where a part of a TLS record has come: the request is not sent again."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    answer = b"HTTP/1.1 201 Created\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
+
+    def play(wire: Wire) -> None:
+        received, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(received, sent, server_side=True)
+
+        def step(function: Callable[[], object]) -> None:
+            while True:
+                try:
+                    function()
+                except ssl.SSLWantReadError:  # noqa: PERF203 - it is how TLS says so
+                    wire.send(sent.read())
+                    received.write(wire.connection.recv(65536))
+                else:
+                    return
+
+        step(tls.do_handshake)
+        step(lambda: tls.read(65536))
+        tls.write(answer)
+        wire.send(sent.read())
+        step(lambda: tls.read(65536))
+        tls.write(answer)
+        wire.drip(sent.read())
+
+    server = serve(play)
+    with SessionsClient(https(server), timeout=60, retries=0) as client:
+        call(client, "create")
+        call(client, "create")
+    assert server.opened == 1
+
+
+@pytest.mark.usefixtures("trusted")
+def test_nothing_is_sent_without_tls_when_a_call_is_given_up(
+    serve: Callable[[Play], FaultServer], authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another thread sends in this moment is encrypted, or not sent."""
+    plain: list[bool] = []
+    shutdown = socket.socket.shutdown
+
+    def looking(self: socket.socket, how: int) -> None:
+        if isinstance(self, ssl.SSLSocket):
+            plain.append(self.version() is None)
+        shutdown(self, how)
+
+    started = threading.Event()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+
+    def play(wire: Wire) -> None:
+        wire.connection = tls.wrap_socket(wire.connection, server_side=True)
+        with wire.connection:
+            wire.read_request()
+            started.set()
+            wire.wait_until_closed()
+
+    deadline = Deadline(PATIENCE)
+    with SessionsClient(https(serve(play)), API_KEY, retries=0) as client:
+        (call,) = in_threads(lambda: client.create(timeout=deadline))
+        assert started.wait(PATIENCE)
+        monkeypatch.setattr(socket.socket, "shutdown", looking)
+        deadline.abort()
+        monkeypatch.undo()
+        assert isinstance(call.exception(PATIENCE), APIConnectionError)
+    assert plain == [False]

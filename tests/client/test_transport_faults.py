@@ -111,6 +111,7 @@ FAULTS = [
         endless(b"1000\r\n%s\r\n" % (b" " * 4096), CHUNKED), InvalidResponseError, id="endless-chunks"
     ),
     pytest.param(endless(b"1" * 4096, CHUNKED), InvalidResponseError, id="endless-chunk-size"),
+    pytest.param(endless(b"1\r\n \r\n" * 512, CHUNKED), InvalidResponseError, id="endless-tiny-chunks"),
     pytest.param(endless(b"x: y\r\n", CHUNKED, b"0\r\n"), InvalidResponseError, id="endless-trailers"),
     pytest.param(
         after_request(CHUNKED, b"no number\r\n"), InvalidResponseError, id="garbage-for-a-chunk-size"

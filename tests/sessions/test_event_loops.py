@@ -3,6 +3,8 @@
 import itertools
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
+from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -274,4 +276,42 @@ def test_the_loop_ends_while_a_thread_waits(
         readers.extend(in_threads(lambda: run(session.aid, loop)))
         gate.opened.set()
         assert {reader.result(PATIENCE) for reader in readers} == {session.peek()} != {None}
+    assert sessions_api.posts == 1
+
+
+@pytest.mark.parametrize("key", [None, "chat"])
+def test_the_loop_ends_while_another_waits(
+    *, manager: SessionManager, sessions_api: SessionsAPI, gate: Gate, loop: Loop, key: str | None
+) -> None:
+    """A task that waits on another loop has what the first loop has begun finished; there is one session."""
+    waiting = threading.Event()
+    readers: list[Future[str | None]] = []
+
+    async def wait() -> str | None:
+        # By the same handle, or by another one of the conversation, which waits for the first one.
+        with manager.session(key=key) if key is not None else nullcontext(session) as joined:
+            async with anyio.create_task_group() as tasks:
+                ids: list[str | None] = []
+
+                async def read() -> None:
+                    ids.append(await joined.aid())
+
+                tasks.start_soon(read)
+                await anyio.lowlevel.checkpoint()
+                waiting.set()
+            return ids[0]
+
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(session.aid)
+            await until(gate.arrived.is_set)
+            # In an empty context, as this one says that a loop is running.
+            readers.extend(Context().run(in_threads, lambda: run(wait, loop)))
+            await until(waiting.is_set)
+            tasks.cancel_scope.cancel()
+
+    with manager.session(key=key) as session:
+        run(main, loop)
+        gate.opened.set()
+        assert readers[0].result(PATIENCE) is not None
     assert sessions_api.posts == 1

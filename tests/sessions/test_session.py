@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -727,3 +727,20 @@ def test_reads_of_an_executor(manager: SessionManager, sessions_api: SessionsAPI
         assert executor.submit(contextvars.Context().run, current_session_id).result(20) is None
         assert executor.submit(lambda: session.id).result(20) == session.id is not None
     assert sessions_api.posts == 1
+
+
+def test_a_finalizer_reads_when_trio_is_ending(manager: SessionManager) -> None:
+    """Trio starts nothing more then; a thread does what is left."""
+    ids: list[str | None] = []
+
+    async def generate() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            with manager.session() as session, trio.CancelScope(shield=True):
+                ids.append(await session.aid())
+
+    generator = generate()
+    trio.run(generator.__anext__)
+    assert ids != [None]
+    assert len(ids) == 1
