@@ -68,7 +68,9 @@ def check(ids: list[str | None], logged: list[str], sessions_api: SessionsAPI) -
         assert sessions_api.posts == 0
     else:
         assert len(set(ids)) == len(ids) == sessions_api.posts
-        assert warnings == []
+        # What would keep sessions ready needs a thread.
+        assert all("no thread can be started" in line for line in warnings)
+        assert len(warnings) <= 1
 
 
 @pytest.mark.parametrize("prefetch", [0, 2])

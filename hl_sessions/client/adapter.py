@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["DeadlineAdapter"]
 
 MAX_LINE = 65536  # bytes, as in http.client
+_DEFAULT_OPTIONS = getattr(HTTPConnection, "default_socket_options", ())  # Pyodide's has none, and no sockets
 POOL_SIZE = 32  # connections kept open; more are made when needed and closed after use
 
 
@@ -212,7 +213,7 @@ class DeadlineAdapter(HTTPAdapter):
         return super().send(request, *args, timeout=timeout, **kwargs)  # type: ignore[misc]
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: D102
-        options = [*HTTPConnection.default_socket_options, *KEEP_ALIVE]
+        options = [*_DEFAULT_OPTIONS, *KEEP_ALIVE]
         super().init_poolmanager(*args, **{**kwargs, "socket_options": options})
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 
@@ -224,7 +225,7 @@ class DeadlineAdapter(HTTPAdapter):
             return self._pool
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:  # noqa: D102
-        options = [*HTTPConnection.default_socket_options, *KEEP_ALIVE]
+        options = [*_DEFAULT_OPTIONS, *KEEP_ALIVE]
         manager = super().proxy_manager_for(proxy, **{**kwargs, "socket_options": options})
         if not proxy.lower().startswith("socks"):  # which has connections of its own
             manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
