@@ -53,15 +53,21 @@ def create_application(settings: ServerSettings) -> FastAPI:
         database.close()
         raise
 
+    access_log = AccessLog(sys.stdout.fileno(), metrics) if settings.access_log else None
+
     @asynccontextmanager
     async def lifespan(_application: FastAPI) -> AsyncIterator[None]:
+        if access_log is not None:
+            access_log.start()
         yield
         database.close()
+        if access_log is not None:
+            access_log.close()
 
     # FastAPI's own documentation pages load their scripts from the internet.
     application = _ObservedApplication(
         metrics,
-        AccessLog(sys.stdout.fileno()) if settings.access_log else None,
+        access_log,
         title="hl-sessions",
         openapi_url=f"{BASE_PATH}/openapi.json",
         docs_url=None,

@@ -62,6 +62,11 @@ class Metrics:
         )
         for reason in ("full", "unavailable", "unexpected"):
             self._database_errors.labels(reason)
+        self._lost_lines = Counter(
+            "hl_sessions_access_log_lost_lines",
+            "Lines of the access log that were not written, as nobody read them or the disk was full.",
+            registry=self._registry,
+        )
         # Finding a child by its labels takes longer than counting.
         self._children: dict[tuple[str, str | None, int], tuple[Counter, Histogram]] = {}
 
@@ -103,6 +108,10 @@ class Metrics:
         else:
             reason = "unexpected"
         self._database_errors.labels(reason).inc()
+
+    def access_log_lost(self, lines: int) -> None:
+        """Count lines of the access log that were not written."""
+        self._lost_lines.inc(lines)
 
     def render(self) -> bytes:
         """Give all metrics in the text format of Prometheus."""
