@@ -106,6 +106,7 @@ def test_a_host_of_another_machine_is_one_clear_line() -> None:
         (["--api-key", ""], {}, "the API key is empty"),
         ([], {"HL_SESSIONS_API_KEY": ""}, "the API key is empty"),
         ([], {"HL_SESSIONS_API_KEY": f"{KEY}\n"}, "the API key may hold printable ASCII characters only"),
+        (["--host", "::", "--api-key", KEY[1:]], {}, "the API key has 15 characters; where other machines"),
         (["--db", "mysql://me:secret@db/x"], {}, "a postgresql:// URL, not 'mysql'"),
         (["--db", "sqlite://"], {}, "the database has to be a file"),
         (["--db", ":memory:"], {}, "the database has to be a file"),

@@ -1,8 +1,10 @@
 from typing import Any
 
 import pytest
+import requests
 
 from hl_sessions.server.settings import ServerSettings
+from tests.waiting import PATIENCE
 
 CALLS = [
     ("POST", "/sessions"),
@@ -65,6 +67,32 @@ def test_without_a_key_no_foreign_page_is_let_in(client: Any, headers: dict[str,
     response = client("POST", "/sessions", headers=headers)
     assert response.status_code == 403
     assert response.json().keys() == {"detail"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Forwarded", "X-Forwarded-For", "x-forwarded-proto", "X-Forwarded-Anything", "X-Real-IP", "Via"],
+)
+@pytest.mark.parametrize("path", ["/v4/sessions", "/", "/healthz"])
+def test_without_a_key_nothing_is_let_in_by_a_proxy(
+    sqlite_base_url: str, locked_base_url: str, api_key: str, name: str, path: str
+) -> None:
+    """It would call for the whole world: whatever has a header of proxies is refused, with the way out."""
+    root = sqlite_base_url.removesuffix("/v4")
+    for value in ("127.0.0.1", ""):
+        answer = requests.request(
+            "POST" if path == "/v4/sessions" else "GET",
+            root + path,
+            headers={name: value},
+            timeout=PATIENCE,
+        )
+        assert answer.status_code == 403
+        detail = answer.json()["detail"]
+        assert repr(name.lower()) in detail
+        assert "hl-sessions keys create" in detail
+    behind_a_proxy = {name: "127.0.0.1", "X-API-KEY": api_key}
+    answer = requests.post(f"{locked_base_url}/sessions", headers=behind_a_proxy, timeout=PATIENCE)
+    assert answer.status_code == 201
 
 
 @pytest.mark.parametrize(
