@@ -5,18 +5,21 @@ from typing import Final
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from hl_sessions.server.database.database import Database
+from hl_sessions.server.database.errors import DatabaseUnavailableError
 from hl_sessions.server.http.key_ring import KeyRing
+from hl_sessions.server.page.security.attempts import Attempts
 from hl_sessions.server.page.security.headers import SecurityHeadersMiddleware
 from hl_sessions.server.page.security.local_path import SIGN_IN, STATIC
 from hl_sessions.server.page.security.same_origin import SameOriginMiddleware
 from hl_sessions.server.page.security.sign_in import SignIn, SignInMiddleware
 from hl_sessions.server.page.views.activity import show_activity
 from hl_sessions.server.page.views.feedback import rate_datapoint
-from hl_sessions.server.page.views.problems import HANDLERS
+from hl_sessions.server.page.views.problems import HANDLERS, answer_absent_database
 from hl_sessions.server.page.views.projects import show_projects
 from hl_sessions.server.page.views.sessions import (
     give_datapoint,
@@ -34,10 +37,10 @@ def create_page(database: Database, keys: KeyRing) -> Starlette:
     """Make the ASGI application of the page, to be mounted behind the routes of the API.
 
     Args:
-        database: What is shown.
+        database: What is shown, and who is signed in.
         keys: Who may look.
     """
-    signing_in = SignIn(keys)
+    signing_in = SignIn(database, keys)
     page = Starlette(
         routes=[
             Route("/", show_sessions),
@@ -56,6 +59,8 @@ def create_page(database: Database, keys: KeyRing) -> Starlette:
         middleware=[
             Middleware(SecurityHeadersMiddleware),
             Middleware(SameOriginMiddleware),
+            # Who is signed in is looked up in the database.
+            Middleware(ExceptionMiddleware, handlers={DatabaseUnavailableError: answer_absent_database}),
             Middleware(SignInMiddleware, sign_in=signing_in),
         ],
         exception_handlers=HANDLERS,
@@ -63,4 +68,5 @@ def create_page(database: Database, keys: KeyRing) -> Starlette:
     page.router.redirect_slashes = False
     page.state.database = database
     page.state.sign_in = signing_in
+    page.state.attempts = Attempts()
     return page
