@@ -11,6 +11,7 @@ from starlette.staticfiles import StaticFiles
 
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.database.errors import DatabaseUnavailableError
+from hl_sessions.server.http.body_limit import BodyLimitMiddleware, BodyMemory
 from hl_sessions.server.http.key_ring import KeyRing
 from hl_sessions.server.page.security.attempts import Attempts
 from hl_sessions.server.page.security.headers import SecurityHeadersMiddleware
@@ -30,15 +31,19 @@ from hl_sessions.server.page.views.sessions import (
 )
 from hl_sessions.server.page.views.sign_in import show_sign_in, sign_in, sign_out
 
+_LONGEST_FORM: Final = 16 * 1024
+"""The longest body that is read, in bytes: that of a form, of which one can be sent by anybody."""
+
 _STATIC_FILES: Final = Path(__file__).with_name("static")
 
 
-def create_page(database: Database, keys: KeyRing) -> Starlette:
+def create_page(database: Database, keys: KeyRing, memory: BodyMemory) -> Starlette:
     """Make the ASGI application of the page, to be mounted behind the routes of the API.
 
     Args:
         database: What is shown, and who is signed in.
         keys: Who may look.
+        memory: What counts the bodies of all requests.
     """
     signing_in = SignIn(database, keys)
     page = Starlette(
@@ -62,6 +67,7 @@ def create_page(database: Database, keys: KeyRing) -> Starlette:
             # Who is signed in is looked up in the database.
             Middleware(ExceptionMiddleware, handlers={DatabaseUnavailableError: answer_absent_database}),
             Middleware(SignInMiddleware, sign_in=signing_in),
+            Middleware(BodyLimitMiddleware, max_body=_LONGEST_FORM, memory=memory),
         ],
         exception_handlers=HANDLERS,
     )
