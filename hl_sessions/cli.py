@@ -27,4 +27,5 @@ def main() -> None:
         # Loading takes a moment, and somebody may have thought better of it.
         sys.exit(130)
     commands = [serve, demo, keys, db, export_data, import_data, prune]
-    click.Group("hl-sessions", commands=commands, help="A server of the v4 API, and a demo.")()
+    group = click.Group("hl-sessions", commands=commands, help="A server of the v4 API, and a demo.")
+    click.version_option(package_name="hl-sessions")(group)()

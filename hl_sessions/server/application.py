@@ -15,6 +15,7 @@ from hl_sessions.server.database.database import Database
 from hl_sessions.server.http.access import BASE_PATH, AccessMiddleware
 from hl_sessions.server.http.access_log import AccessLog
 from hl_sessions.server.http.body_limit import BodyLimitMiddleware, BodyMemory
+from hl_sessions.server.http.head import HeadMiddleware
 from hl_sessions.server.http.health import health_routes
 from hl_sessions.server.http.key_ring import KeyRing
 from hl_sessions.server.http.metrics import Metrics
@@ -101,8 +102,9 @@ class _ObservedApplication(FastAPI):
         self._access_log = access_log
 
     def build_middleware_stack(self) -> ASGIApp:
+        application = HeadMiddleware(super().build_middleware_stack())
         return ObservationMiddleware(
-            super().build_middleware_stack(), route_templates(self.routes), self._metrics, self._access_log
+            application, route_templates(self.routes), self._metrics, self._access_log
         )
 
 

@@ -69,7 +69,7 @@ class ServerSettings:
             url = URL.create("sqlite", database=self.database)
         else:
             url = _parsed(self.database)
-        if url.drivername in {"postgresql", "postgresql+psycopg"}:
+        if url.drivername in {"postgres", "postgresql", "postgresql+psycopg"}:
             if find_spec("psycopg") is None:
                 raise ValueError("PostgreSQL needs psycopg: pip install 'hl-sessions[postgresql]'")
             return url.set(drivername="postgresql+psycopg")

@@ -35,7 +35,11 @@ def listen(settings: ServerSettings) -> socket.socket:
         OSError: When the port is taken, or the host cannot be listened on.
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    return socket.create_server((settings.host, settings.port), family=family)
+    # "::" is every address of this machine, those of IPv4 as well.
+    is_every_address = settings.host == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server(
+        (settings.host, settings.port), family=family, dualstack_ipv6=is_every_address
+    )
 
 
 def base_url(listener: socket.socket) -> str:
