@@ -1,10 +1,17 @@
 """The ``hl-sessions`` command. What it runs needs the extra ``server``."""
 
+import os
 import sys
+from typing import Final
+
+_FOLDERS_OF_METRICS: Final = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")
 
 
 def main() -> None:
     """Run the command line; without the extra, exit with a message that names it."""
+    # Prometheus' client obeys these when it is loaded: they are meant for another program.
+    for variable in _FOLDERS_OF_METRICS:
+        os.environ.pop(variable, None)
     try:
         import click
 
@@ -20,4 +27,5 @@ def main() -> None:
         # Loading takes a moment, and somebody may have thought better of it.
         sys.exit(130)
     commands = [serve, demo, keys, db, export_data, import_data, prune]
-    click.Group("hl-sessions", commands=commands, help="A server of the v4 API, and a demo.")()
+    group = click.Group("hl-sessions", commands=commands, help="A server of the v4 API, and a demo.")
+    click.version_option(package_name="hl-sessions")(group)()

@@ -20,7 +20,7 @@ from hl_sessions.demo.page import page_routes
 from hl_sessions.demo.session_list import SessionList
 from hl_sessions.integrations.starlette import HLSessionMiddleware
 from hl_sessions.server.http.access import LoopbackOnlyMiddleware
-from hl_sessions.server.http.body_limit import BodyLimitMiddleware
+from hl_sessions.server.http.body_limit import BodyLimitMiddleware, BodyMemory
 from hl_sessions.server.page.security.headers import SecurityHeadersMiddleware
 
 MAX_MESSAGE: Final = 500
@@ -62,7 +62,7 @@ def create_chat(manager: SessionManager, api: API, pause: Callable[[], Awaitable
         middleware=[
             Middleware(SecurityHeadersMiddleware, images="data:"),  # the icon is in the page
             Middleware(LoopbackOnlyMiddleware),
-            Middleware(BodyLimitMiddleware, max_body=MAX_BODY),
+            Middleware(BodyLimitMiddleware, max_body=MAX_BODY, memory=BodyMemory(100 * MAX_BODY)),
             Middleware(HLSessionMiddleware, manager=manager, response_header="X-Session-ID"),
         ],
     )

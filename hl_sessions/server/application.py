@@ -3,7 +3,7 @@
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI
 from starlette.routing import Route
@@ -14,7 +14,8 @@ from hl_sessions.server.api.routes import add_calls
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.http.access import BASE_PATH, AccessMiddleware
 from hl_sessions.server.http.access_log import AccessLog
-from hl_sessions.server.http.body_limit import BodyLimitMiddleware
+from hl_sessions.server.http.body_limit import BodyLimitMiddleware, BodyMemory
+from hl_sessions.server.http.head import HeadMiddleware
 from hl_sessions.server.http.health import health_routes
 from hl_sessions.server.http.key_ring import KeyRing
 from hl_sessions.server.http.metrics import Metrics
@@ -23,6 +24,9 @@ from hl_sessions.server.http.origins import is_loopback
 from hl_sessions.server.http.rejections import NOT_FOUND, add_rejections, rejection
 from hl_sessions.server.page.application import create_page
 from hl_sessions.server.settings import ServerSettings
+
+_BODIES_AT_ONCE: Final = 8
+"""How many bodies of the longest kind may be held at the same moment, or more that are shorter."""
 
 
 class OpenServerError(Exception):
@@ -53,15 +57,21 @@ def create_application(settings: ServerSettings) -> FastAPI:
         database.close()
         raise
 
+    access_log = AccessLog(sys.stdout.fileno(), metrics) if settings.access_log else None
+
     @asynccontextmanager
     async def lifespan(_application: FastAPI) -> AsyncIterator[None]:
+        if access_log is not None:
+            access_log.start()
         yield
         database.close()
+        if access_log is not None:
+            access_log.close()
 
     # FastAPI's own documentation pages load their scripts from the internet.
     application = _ObservedApplication(
         metrics,
-        AccessLog(sys.stdout.fileno()) if settings.access_log else None,
+        access_log,
         title="hl-sessions",
         openapi_url=f"{BASE_PATH}/openapi.json",
         docs_url=None,
@@ -71,10 +81,14 @@ def create_application(settings: ServerSettings) -> FastAPI:
     )
     application.state.database = database
     application.state.keys = keys
-    _add_routes(application, database, keys, metrics)
+    memory = BodyMemory(_BODIES_AT_ONCE * settings.max_body)
+    _add_routes(application, database, keys, metrics, memory)
     add_rejections(application)
-    # The last one added comes first: nobody's body is read before it is clear that they may call.
-    application.add_middleware(BodyLimitMiddleware, max_body=settings.max_body)
+    # The last one added comes first: nobody's body is read before it is clear that they may call. The page
+    # has a limit of its own, and what else is there reads no bodies.
+    application.add_middleware(
+        BodyLimitMiddleware, max_body=settings.max_body, memory=memory, below=BASE_PATH
+    )
     application.add_middleware(AccessMiddleware, keys=keys)
     return application
 
@@ -88,19 +102,22 @@ class _ObservedApplication(FastAPI):
         self._access_log = access_log
 
     def build_middleware_stack(self) -> ASGIApp:
+        application = HeadMiddleware(super().build_middleware_stack())
         return ObservationMiddleware(
-            super().build_middleware_stack(), route_templates(self.routes), self._metrics, self._access_log
+            application, route_templates(self.routes), self._metrics, self._access_log
         )
 
 
-def _add_routes(application: FastAPI, database: Database, keys: KeyRing, metrics: Metrics) -> None:
+def _add_routes(
+    application: FastAPI, database: Database, keys: KeyRing, metrics: Metrics, memory: BodyMemory
+) -> None:
     add_calls(application, BASE_PATH)
     complete_openapi(application)
     # What is none of the calls above is none of the pages below.
     application.router.routes.append(Route(BASE_PATH, rejection(404, NOT_FOUND)))
     application.mount(BASE_PATH, rejection(404, NOT_FOUND))
     application.router.routes.extend(health_routes(database, metrics))
-    application.mount("/", create_page(database, keys))
+    application.mount("/", create_page(database, keys, memory))
 
 
 def _open_keys(database: Database, settings: ServerSettings) -> KeyRing:

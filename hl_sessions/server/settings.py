@@ -3,9 +3,15 @@
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from typing import Final
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
+
+from hl_sessions.server.http.origins import is_loopback
+
+SHORTEST_KEY: Final = 16
+"""How many characters a configured key has at least, where other machines can try some."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,8 +22,9 @@ class ServerSettings:
         host: The address to listen on.
         port: The TCP port to listen on; 0 lets the operating system choose a free one.
         database: The path of an SQLite file, made on first use, or the URL of a PostgreSQL database.
-        api_key: A key that callers may send, beside those in the database. Without any key every caller is
-            let in, which is only allowed on a loopback address.
+        api_key: A key that callers may send, beside those in the database; on another than a loopback
+            address it has at least 16 characters. Without any key every caller is let in, which is only
+            allowed on a loopback address.
         max_body: The longest request body that is read, in bytes.
         workers: How many processes serve.
         access_log: Whether each request is logged to the standard output.
@@ -43,6 +50,11 @@ class ServerSettings:
         ):
             # No HTTP client could send such a key: every call would be a puzzling 401.
             raise ValueError("the API key may hold printable ASCII characters only, and no spaces around it")
+        if self.api_key is not None and len(self.api_key) < SHORTEST_KEY and not is_loopback(self.host):
+            raise ValueError(
+                f"the API key has {len(self.api_key)} characters; where other machines can call, it needs at "
+                f"least {SHORTEST_KEY}, better a key made with: hl-sessions keys create"
+            )
         if self.max_body < 1:
             raise ValueError(f"the longest body has to be at least 1 byte, not {self.max_body}")
         if self.workers < 1:
@@ -57,7 +69,7 @@ class ServerSettings:
             url = URL.create("sqlite", database=self.database)
         else:
             url = _parsed(self.database)
-        if url.drivername in {"postgresql", "postgresql+psycopg"}:
+        if url.drivername in {"postgres", "postgresql", "postgresql+psycopg"}:
             if find_spec("psycopg") is None:
                 raise ValueError("PostgreSQL needs psycopg: pip install 'hl-sessions[postgresql]'")
             return url.set(drivername="postgresql+psycopg")

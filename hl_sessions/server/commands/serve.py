@@ -10,10 +10,11 @@ import click
 from hl_sessions.server.application import OpenServerError, create_application
 from hl_sessions.server.commands.config_file import config_option
 from hl_sessions.server.commands.database_option import database_failures, database_option, upgrade_database
+from hl_sessions.server.run.descriptors import raise_limit
 from hl_sessions.server.run.ending import told_to_end
 from hl_sessions.server.run.serving import base_url, listen
 from hl_sessions.server.run.serving import serve as run
-from hl_sessions.server.run.workers import serve_with_workers
+from hl_sessions.server.run.workers import NoWorkerError, serve_with_workers
 from hl_sessions.server.settings import ServerSettings
 
 
@@ -90,6 +91,7 @@ def serve(**options: Any) -> None:
         settings = ServerSettings(**options)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+    raise_limit()
     with _listening(settings) as listener:
         upgrade_database(settings.database_url)
         try:
@@ -104,7 +106,10 @@ def serve(**options: Any) -> None:
         application.state.database.close()
         with told_to_end() as ending:
             _greet(listener)
-            serve_with_workers(settings, listener, ending)
+            try:
+                serve_with_workers(settings, listener, ending)
+            except NoWorkerError as error:
+                raise click.ClickException(str(error)) from None
 
 
 def _listening(settings: ServerSettings) -> socket.socket:

@@ -84,6 +84,17 @@ keys = Table(
     Column("revoked_at", UTCDateTime),
 )
 
+# Who is signed in to the page.
+sign_ins = Table(
+    "sign_ins",
+    metadata,
+    # Of the cookie and its key: see ``page.security.sign_in``.
+    Column("hash", String, primary_key=True),
+    # No foreign key: the configured one is not in the database.
+    Column("key_id", String, nullable=False),
+    Column("expires_at", UTCDateTime, nullable=False),
+)
+
 projects = Table(
     "projects",
     metadata,

@@ -18,6 +18,9 @@ BASE_PATH: Final = "/v4"
 
 _ORGANISATION: Final = "organisation_id"
 
+_HEADERS_OF_PROXIES: Final = frozenset({b"forwarded", b"via", b"x-real-ip"})
+"""What a proxy adds to a call, beside headers that begin with ``X-Forwarded-``."""
+
 
 class AccessMiddleware:
     """Lets calls in, and tells the application for which organisation: see ``organisation_of``.
@@ -63,10 +66,11 @@ class AccessMiddleware:
 
 
 class LoopbackOnlyMiddleware:
-    """Answers 403 to what a foreign web page could make a browser send to this machine.
+    """Answers 403 to what a foreign web page could make a browser send to this machine, and to proxies.
 
     A page can reach a loopback address under a name of its own ("DNS rebinding": the header ``Host`` shows
-    the name), or send a form or a simple request across origins (the header ``Origin`` shows the page).
+    the name), or send a form or a simple request across origins (the header ``Origin`` shows the page). A
+    proxy calls from this machine for the whole world, by default with ``Host: 127.0.0.1``.
 
     Args:
         app: The ASGI application.
@@ -77,10 +81,13 @@ class LoopbackOnlyMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the call on, or refuse it."""
-        if scope["type"] == "http" and _is_foreign(scope):
-            await rejection(403, "Without an API key, only this machine may call")(scope, receive, send)
-        else:
+        problem = _foreign_origin(scope) if scope["type"] == "http" else None
+        if problem is None:
             await self._app(scope, receive, send)
+        else:
+            await rejection(403, f"Without an API key, only this machine may call: {problem}")(
+                scope, receive, send
+            )
 
 
 def organisation_of(connection: HTTPConnection) -> int:
@@ -93,12 +100,23 @@ def _let_in(scope: Scope, organisation_id: int) -> None:
     scope.setdefault("state", {})[_ORGANISATION] = organisation_id
 
 
-def _is_foreign(scope: Scope) -> bool:
-    host = (_header(scope, b"host") or b"").decode("latin-1")
-    if not is_loopback(_name_in(host)):
-        return True
+def _foreign_origin(scope: Scope) -> str | None:
+    """Say why a call may come from elsewhere, or return ``None``."""
+    for name, _value in scope["headers"]:
+        if name in _HEADERS_OF_PROXIES or name.startswith(b"x-forwarded-"):
+            return (
+                f"this call has the header {name.decode('latin-1')!r}, so a proxy may have passed it on. "
+                "To serve behind a proxy, make a key with: hl-sessions keys create"
+            )
+    given_host = _header(scope, b"host")
+    host = (given_host or b"").decode("latin-1")
+    # Every browser sends one. A call by HTTP/1.0 need not have any, and by HTTP/1.1 none gets here without.
+    if given_host is not None and not is_loopback(_name_in(host)):
+        return "the header 'host' names another one"
     origin = _header(scope, b"origin")
-    return origin is not None and not is_same_origin(origin.decode("latin-1"), host)
+    if origin is not None and not is_same_origin(origin.decode("latin-1"), host):
+        return "the header 'origin' names a foreign page"
+    return None
 
 
 def _header(scope: Scope, name: bytes) -> bytes | None:

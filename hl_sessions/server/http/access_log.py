@@ -1,5 +1,6 @@
 """The access log: a line of JSON for each request, with nothing in it of what the request holds."""
 
+import logging
 import os
 from datetime import datetime, timezone
 from typing import Final
@@ -8,24 +9,40 @@ from pydantic_core import to_json
 from starlette.types import Scope
 
 from hl_sessions.server.http.exchange import Exchange
+from hl_sessions.server.http.line_writer import LineWriter
+from hl_sessions.server.http.metrics import Metrics
+from hl_sessions.server.http.rarely import Rarely
 
-# With it, a line is shorter than what several processes may write to one pipe without mixing it up (4 KiB).
+# With it, a line is shorter than the 4 KiB that are written as a whole.
 _LONGEST_PATH: Final = 1024
 _LONGEST_METHOD: Final = 32
 
+_logger = logging.getLogger(__name__)
+
 
 class AccessLog:
-    """Writes lines, each at once and as a whole.
+    """Has lines written, and waits for nobody: see ``LineWriter``.
 
     Args:
         descriptor: The number of the open file to write to, such as that of the standard output.
+        metrics: Where lost lines are counted.
     """
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, descriptor: int, metrics: Metrics) -> None:
+        self._lines = LineWriter(descriptor, self._lose)
+        self._metrics = metrics
+        self._warning = Rarely()
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._lines.start()
+
+    def close(self) -> None:
+        """Write what waits, unless nobody reads it."""
+        self._lines.close()
 
     def write(self, scope: Scope, exchange: Exchange, status: int, seconds: float) -> None:
-        """Write the line of a request.
+        """Have the line of a request written.
 
         Args:
             scope: The request, of which method and path are logged; its query may hold what is searched for.
@@ -48,8 +65,11 @@ class AccessLog:
         if exchange.key_id is not None:
             line["key_id"] = exchange.key_id
         line["process"] = os.getpid()
-        try:
-            os.write(self._descriptor, to_json(line) + b"\n")
-        except OSError:
-            # Whoever read the log has gone, or its disk is full: no reason to answer nobody.
-            pass
+        self._lines.write(to_json(line) + b"\n")
+
+    def _lose(self, lines: int) -> None:
+        self._metrics.access_log_lost(lines)
+        if self._warning.is_time():
+            _logger.warning(
+                "lines of the access log are lost: nobody reads the standard output, or its disk is full"
+            )

@@ -1,38 +1,76 @@
-"""Keeps request bodies within a limit, whatever their headers say."""
+"""Keeps request bodies within limits, each and all together, whatever their headers say."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hl_sessions.server.http.rejections import rejection
+from hl_sessions.server.http.rejections import rejection, unavailable
+
+
+class BodyMemory:
+    """Counts the bytes of all bodies that are held at the same moment.
+
+    Args:
+        most: How many they may be.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held = 0
+
+    def take(self, count: int) -> bool:
+        """Count bytes that have arrived; tells whether there was still room for them."""
+        self._held += count
+        return self._held <= self._most
+
+    def give_back(self, count: int) -> None:
+        """Count bytes that are held no longer."""
+        self._held -= count
 
 
 class BodyLimitMiddleware:
-    """Reads the body before the application does, and answers 413 once more than the limit has arrived.
+    """Reads the body before the application does, and answers 413 to a longer one, 503 when too many arrive.
 
     Args:
         app: The ASGI application, which gets the whole body in one message.
         max_body: The longest body that is read, in bytes.
+        memory: What counts the bodies of all requests.
+        below: The path that it is for, with all that begins with it; others are passed on.
     """
 
-    def __init__(self, app: ASGIApp, max_body: int) -> None:
+    def __init__(self, app: ASGIApp, max_body: int, memory: BodyMemory, below: str = "") -> None:
         self._app = app
         self._max_body = max_body
+        self._memory = memory
+        self._below = f"{below}/"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the call on with its whole body, or refuse it."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or not f"{scope['path']}/".startswith(self._below):
             await self._app(scope, receive, send)
             return
         body = bytearray()
-        more_body = True
+        try:
+            await self._pass_on(body, scope, receive, send)
+        finally:
+            self._memory.give_back(len(body))
+
+    async def _pass_on(self, body: bytearray, scope: Scope, receive: Receive, send: Send) -> None:
+        # What announces to be too long is not read at all.
+        is_too_long = _announced_length(scope) > self._max_body
+        more_body = not is_too_long
         while more_body:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return
-            body += message.get("body", b"")
-            if len(body) > self._max_body:
-                await rejection(413, f"The body is longer than {self._max_body} bytes")(scope, receive, send)
+            part = message.get("body", b"")
+            body += part
+            if not self._memory.take(len(part)):
+                await unavailable("Too many bodies arrive at once; nothing was stored")(scope, receive, send)
                 return
-            more_body = message.get("more_body", False)
+            is_too_long = len(body) > self._max_body
+            more_body = message.get("more_body", False) and not is_too_long
+        if is_too_long:
+            await rejection(413, f"The body is longer than {self._max_body} bytes")(scope, receive, send)
+            return
 
         whole: Message | None = {"type": "http.request", "body": bytes(body), "more_body": False}
 
@@ -44,3 +82,11 @@ class BodyLimitMiddleware:
             return message
 
         await self._app(scope, receive_whole, send)
+
+
+def _announced_length(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            # The HTTP server has refused what is no number.
+            return int(value)
+    return 0

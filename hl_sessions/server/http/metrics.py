@@ -62,6 +62,11 @@ class Metrics:
         )
         for reason in ("full", "unavailable", "unexpected"):
             self._database_errors.labels(reason)
+        self._lost_lines = Counter(
+            "hl_sessions_access_log_lost_lines",
+            "Lines of the access log that were not written, as nobody read them or the disk was full.",
+            registry=self._registry,
+        )
         # Finding a child by its labels takes longer than counting.
         self._children: dict[tuple[str, str | None, int], tuple[Counter, Histogram]] = {}
 
@@ -104,9 +109,15 @@ class Metrics:
             reason = "unexpected"
         self._database_errors.labels(reason).inc()
 
+    def access_log_lost(self, lines: int) -> None:
+        """Count lines of the access log that were not written."""
+        self._lost_lines.inc(lines)
+
     def render(self) -> bytes:
         """Give all metrics in the text format of Prometheus."""
-        if SHARED_DIRECTORY not in os.environ:
+        # While the folder is gone, as temporary ones are cleaned, a process tells of itself.
+        directory = os.environ.get(SHARED_DIRECTORY)
+        if directory is None or not Path(directory).is_dir():
             return generate_latest(self._registry)
         everybody = CollectorRegistry()
         MultiProcessCollector(everybody)  # type: ignore[no-untyped-call]

@@ -61,6 +61,13 @@ def rejection(status: int, detail: Any) -> JSONResponse:
     return JSONResponse({"detail": detail}, status)
 
 
+def unavailable(detail: str) -> JSONResponse:
+    """Make the answer to a request that may succeed in a moment."""
+    answer = rejection(503, detail)
+    answer.headers["Retry-After"] = str(_RETRY_AFTER)
+    return answer
+
+
 def _unprocessable(details: Iterable[Mapping[str, Any]]) -> JSONResponse:
     # FastAPI's own handler sends the offending value back too, under "input" and "ctx".
     return rejection(422, [{name: detail[name] for name in ("loc", "msg", "type")} for detail in details])
@@ -83,9 +90,7 @@ async def _insufficient_storage(_request: Request, _error: Exception) -> JSONRes
 
 
 async def _service_unavailable(_request: Request, _error: Exception) -> JSONResponse:
-    answer = rejection(503, "The database is locked or does not answer")
-    answer.headers["Retry-After"] = str(_RETRY_AFTER)
-    return answer
+    return unavailable("The database is locked or does not answer")
 
 
 async def _internal_error(_request: Request, _error: Exception) -> JSONResponse:

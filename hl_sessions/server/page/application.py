@@ -5,18 +5,22 @@ from typing import Final
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from hl_sessions.server.database.database import Database
+from hl_sessions.server.database.errors import DatabaseUnavailableError
+from hl_sessions.server.http.body_limit import BodyLimitMiddleware, BodyMemory
 from hl_sessions.server.http.key_ring import KeyRing
+from hl_sessions.server.page.security.attempts import Attempts
 from hl_sessions.server.page.security.headers import SecurityHeadersMiddleware
 from hl_sessions.server.page.security.local_path import SIGN_IN, STATIC
 from hl_sessions.server.page.security.same_origin import SameOriginMiddleware
 from hl_sessions.server.page.security.sign_in import SignIn, SignInMiddleware
 from hl_sessions.server.page.views.activity import show_activity
 from hl_sessions.server.page.views.feedback import rate_datapoint
-from hl_sessions.server.page.views.problems import HANDLERS
+from hl_sessions.server.page.views.problems import HANDLERS, answer_absent_database
 from hl_sessions.server.page.views.projects import show_projects
 from hl_sessions.server.page.views.sessions import (
     give_datapoint,
@@ -27,17 +31,21 @@ from hl_sessions.server.page.views.sessions import (
 )
 from hl_sessions.server.page.views.sign_in import show_sign_in, sign_in, sign_out
 
+_LONGEST_FORM: Final = 16 * 1024
+"""The longest body that is read, in bytes: that of a form, of which one can be sent by anybody."""
+
 _STATIC_FILES: Final = Path(__file__).with_name("static")
 
 
-def create_page(database: Database, keys: KeyRing) -> Starlette:
+def create_page(database: Database, keys: KeyRing, memory: BodyMemory) -> Starlette:
     """Make the ASGI application of the page, to be mounted behind the routes of the API.
 
     Args:
-        database: What is shown.
+        database: What is shown, and who is signed in.
         keys: Who may look.
+        memory: What counts the bodies of all requests.
     """
-    signing_in = SignIn(keys)
+    signing_in = SignIn(database, keys)
     page = Starlette(
         routes=[
             Route("/", show_sessions),
@@ -56,11 +64,15 @@ def create_page(database: Database, keys: KeyRing) -> Starlette:
         middleware=[
             Middleware(SecurityHeadersMiddleware),
             Middleware(SameOriginMiddleware),
+            # Who is signed in is looked up in the database.
+            Middleware(ExceptionMiddleware, handlers={DatabaseUnavailableError: answer_absent_database}),
             Middleware(SignInMiddleware, sign_in=signing_in),
+            Middleware(BodyLimitMiddleware, max_body=_LONGEST_FORM, memory=memory),
         ],
         exception_handlers=HANDLERS,
     )
     page.router.redirect_slashes = False
     page.state.database = database
     page.state.sign_in = signing_in
+    page.state.attempts = Attempts()
     return page

@@ -5,9 +5,9 @@ from hashlib import sha256
 from secrets import token_urlsafe
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
-from hl_sessions.server.database.tables import keys, organisations
+from hl_sessions.server.database.tables import keys, organisations, sign_ins
 from hl_sessions.server.protocol.identifiers import KEY, new_identifier
 from hl_sessions.server.records.organisations import find_or_create_organisation
 
@@ -58,7 +58,8 @@ def list_keys(connection: Connection) -> list[dict[str, Any]]:
 
 
 def revoke_key(connection: Connection, key_id: str) -> bool:
-    """End a key for good; answers whether there was a key with this ID that had not ended before."""
+    """End a key and its sign-ins for good; answers whether there was such a key that had not ended before."""
+    connection.execute(delete(sign_ins).where(sign_ins.c.key_id == key_id))
     change = update(keys).where(keys.c.id == key_id, keys.c.revoked_at.is_(None))
     return connection.execute(change.values(revoked_at=datetime.now(timezone.utc))).rowcount == 1
 

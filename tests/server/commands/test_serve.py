@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import requests
 from click.testing import CliRunner, Result
 
 from hl_sessions.server.commands.serve import serve
+from tests.servers import HL_SESSIONS, served
 from tests.waiting import PATIENCE
 
 KEY = "sk-of-the-server"
@@ -76,6 +78,30 @@ def test_serve_listens_on_ipv6(tmp_path: Path, spawn: RunningServer) -> None:
     assert requests.post(f"{server.base_url}/sessions", timeout=PATIENCE).status_code == 201
 
 
+def test_every_address_is_one_of_ipv4_too(tmp_path: Path, spawn: RunningServer) -> None:
+    """What listens on ``::`` is reached by both."""
+    server = spawn(tmp_path, "--host", "::", "--api-key", KEY)
+    port = server.base_url.split(":")[-1]
+    for host in ("127.0.0.1", "[::1]"):
+        answer = requests.post(f"http://{host}:{port}/sessions", headers={"X-API-KEY": KEY}, timeout=PATIENCE)
+        assert answer.status_code == 201
+
+
+def test_postgres_is_postgresql(postgresql: Any) -> None:
+    """Platforms give their databases such URLs."""
+    url = postgresql.new_database().replace("postgresql://", "postgres://")
+    with served(url) as base_url:
+        assert requests.post(f"{base_url}/sessions", timeout=PATIENCE).status_code == 201
+
+
+def test_the_version_can_be_asked_for() -> None:
+    """It is that of the package."""
+    result = subprocess.run(
+        [HL_SESSIONS, "--version"], capture_output=True, text=True, check=True, timeout=PATIENCE
+    )
+    assert result.stdout == f"hl-sessions, version {version('hl-sessions')}\n"
+
+
 def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
     """The command exits with 1, and has made no database."""
     database = tmp_path / "database"
@@ -106,6 +132,7 @@ def test_a_host_of_another_machine_is_one_clear_line() -> None:
         (["--api-key", ""], {}, "the API key is empty"),
         ([], {"HL_SESSIONS_API_KEY": ""}, "the API key is empty"),
         ([], {"HL_SESSIONS_API_KEY": f"{KEY}\n"}, "the API key may hold printable ASCII characters only"),
+        (["--host", "::", "--api-key", KEY[1:]], {}, "the API key has 15 characters; where other machines"),
         (["--db", "mysql://me:secret@db/x"], {}, "a postgresql:// URL, not 'mysql'"),
         (["--db", "sqlite://"], {}, "the database has to be a file"),
         (["--db", ":memory:"], {}, "the database has to be a file"),

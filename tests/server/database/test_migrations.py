@@ -8,28 +8,39 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from click.testing import CliRunner
 from sqlalchemy import Engine, inspect
 
 from hl_sessions.server.commands.data import db
 from hl_sessions.server.commands.serve import serve
 from hl_sessions.server.database import migrating
-from hl_sessions.server.database.engines import open_engine
-from hl_sessions.server.database.migrating import upgrade
+from hl_sessions.server.database.engines import for_writing, open_engine
+from hl_sessions.server.database.migrating import alembic_config, upgrade
 from hl_sessions.server.database.tables import metadata
 from hl_sessions.server.settings import ServerSettings
+
+REVISIONS = [
+    script.revision for script in ScriptDirectory(str(migrating.SCRIPTS)).walk_revisions("base", "heads")
+]
+HEAD = REVISIONS[0]
 
 
 def opened(database: str) -> Engine:
     return open_engine(ServerSettings(database=database).database_url)
 
 
-def test_an_upgraded_database_has_the_tables_of_the_program(database: str) -> None:
-    """Nothing is missing, nothing is left over, and no type or default differs."""
+@pytest.mark.parametrize("revision", [None, *REVISIONS])
+def test_an_upgraded_database_has_the_tables_of_the_program(database: str, revision: str | None) -> None:
+    """Whichever version it is of: nothing is missing or left over, and no type or default differs."""
     engine = opened(database)
-    upgrade(engine)
+    if revision is not None:
+        with for_writing(engine).begin() as connection:
+            command.upgrade(alembic_config(connection), revision)
+    assert upgrade(engine) == (revision, HEAD)
     with engine.connect() as connection:
         options = {"compare_type": True, "compare_server_default": True}
         context = MigrationContext.configure(connection, opts=options)
@@ -59,7 +70,7 @@ def test_processes_that_start_at_once_upgrade_once(database: str) -> None:
     with ThreadPoolExecutor(4) as threads:
         engines = [opened(database) for _ in range(4)]
         found = sorted(str(before) for before, _ in threads.map(upgrade, engines))
-    assert found == ["0001", "0001", "0001", "None"]
+    assert found == [HEAD, HEAD, HEAD, "None"]
     for engine in engines:
         engine.dispose()
 
@@ -72,19 +83,19 @@ def test_a_later_version_upgrades_and_an_earlier_one_refuses(
     upgrade(engine)
     scripts = tmp_path / "migrations"
     shutil.copytree(migrating.SCRIPTS, scripts)
-    (scripts / "versions" / "0002_next.py").write_text(
+    (scripts / "versions" / "9999_next.py").write_text(
         "import sqlalchemy as sa\nfrom alembic import op\n"
-        "revision = '0002'\ndown_revision = '0001'\n"
+        f"revision = '9999'\ndown_revision = '{HEAD}'\n"
         "def upgrade():\n    op.create_table('later', sa.Column('id', sa.Integer, primary_key=True))\n"
     )
     with monkeypatch.context() as later:
         later.setattr(migrating, "SCRIPTS", scripts)
         result = CliRunner().invoke(db, ["upgrade", "--db", database])
-        assert result.output == "Upgraded the database from revision 0001 to 0002\n"
+        assert result.output == f"Upgraded the database from revision {HEAD} to 9999\n"
     assert inspect(engine).has_table("later")
     engine.dispose()
-    for command, arguments in ((db, ["upgrade"]), (serve, ["--port", "0"])):
-        result = CliRunner().invoke(command, [*arguments, "--db", database])
+    for program, arguments in ((db, ["upgrade"]), (serve, ["--port", "0"])):
+        result = CliRunner().invoke(program, [*arguments, "--db", database])
         assert result.exit_code == 1
-        assert result.output.startswith("Error: the database has the revision '0002', which this version")
+        assert result.output.startswith("Error: the database has the revision '9999', which this version")
         assert result.output.count("\n") == 1

@@ -1,8 +1,12 @@
+import socket
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import requests
 
 from hl_sessions.server.settings import ServerSettings
+from tests.waiting import PATIENCE
 
 CALLS = [
     ("POST", "/sessions"),
@@ -68,6 +72,32 @@ def test_without_a_key_no_foreign_page_is_let_in(client: Any, headers: dict[str,
 
 
 @pytest.mark.parametrize(
+    "name",
+    ["Forwarded", "X-Forwarded-For", "x-forwarded-proto", "X-Forwarded-Anything", "X-Real-IP", "Via"],
+)
+@pytest.mark.parametrize("path", ["/v4/sessions", "/", "/healthz"])
+def test_without_a_key_nothing_is_let_in_by_a_proxy(
+    sqlite_base_url: str, locked_base_url: str, api_key: str, name: str, path: str
+) -> None:
+    """It would call for the whole world: whatever has a header of proxies is refused, with the way out."""
+    root = sqlite_base_url.removesuffix("/v4")
+    for value in ("127.0.0.1", ""):
+        answer = requests.request(
+            "POST" if path == "/v4/sessions" else "GET",
+            root + path,
+            headers={name: value},
+            timeout=PATIENCE,
+        )
+        assert answer.status_code == 403
+        detail = answer.json()["detail"]
+        assert repr(name.lower()) in detail
+        assert "hl-sessions keys create" in detail
+    behind_a_proxy = {name: "127.0.0.1", "X-API-KEY": api_key}
+    answer = requests.post(f"{locked_base_url}/sessions", headers=behind_a_proxy, timeout=PATIENCE)
+    assert answer.status_code == 201
+
+
+@pytest.mark.parametrize(
     "headers",
     [
         {"Host": "localhost"},
@@ -83,6 +113,31 @@ def test_without_a_key_no_foreign_page_is_let_in(client: Any, headers: dict[str,
 def test_without_a_key_this_machine_is_let_in(client: Any, headers: dict[str, str]) -> None:
     """Every name of the loopback will do, with any port, and so will a page of that very name and port."""
     assert client("POST", "/sessions", headers=headers).status_code == 201
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/v4/projects", "/"])
+def test_a_call_by_http_1_0_needs_no_host(sqlite_base_url: str, path: str) -> None:
+    """As many health checks are; no browser can send such a call."""
+    address = urlsplit(sqlite_base_url)
+    with socket.create_connection((str(address.hostname), address.port or 0), PATIENCE) as connection:
+        connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        assert b" 200 OK\r\n" in connection.recv(100)
+
+
+@pytest.mark.parametrize(
+    "path", ["/healthz", "/v4/projects", "/v4/openapi.json", "/v4/nothing", "/", "/nothing"]
+)
+def test_head_answers_as_get_does_without_a_body(sqlite_base_url: str, path: str) -> None:
+    """Status and headers are the same, with the length of what was left out, and the connection goes on."""
+    url = sqlite_base_url.removesuffix("/v4") + path
+    with requests.Session() as http:
+        answers = [http.request(method, url, timeout=PATIENCE) for method in ("HEAD", "GET")]
+    head, get = answers
+    assert head.content == b""
+    assert int(head.headers["Content-Length"]) > 0
+    assert head.status_code == get.status_code
+    assert head.headers.keys() == get.headers.keys()
+    assert head.headers["Content-Type"] == get.headers["Content-Type"]
 
 
 def test_the_key_is_in_no_repr(api_key: str) -> None:

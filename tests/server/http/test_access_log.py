@@ -1,22 +1,68 @@
 """The access log is of no use to callers, and in nobody's way."""
 
 import os
+import re
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import requests
 from starlette.types import Message
 
 from hl_sessions.server.http.access_log import AccessLog
 from hl_sessions.server.http.exchange import Exchange
+from hl_sessions.server.http.line_writer import MOST_WAITING
+from hl_sessions.server.http.metrics import Metrics
+from tests.waiting import PATIENCE
+
+LONG_PATH = "/v4/" + 1020 * "x"
+AT_ONCE = 50
 
 
 async def send(_message: Message) -> None:
     """Nobody is there."""
 
 
-def test_a_log_that_nobody_reads_any_more_stops_nothing() -> None:
-    """Requests are answered although their lines cannot be written."""
+def lost_lines(metrics: str) -> float:
+    (lost,) = re.findall(r"^hl_sessions_access_log_lost_lines_total (\S+)$", metrics, re.MULTILINE)
+    return float(lost)
+
+
+def test_a_log_whose_reader_has_gone_stops_nothing() -> None:
+    """Requests are answered although their lines cannot be written: they count as lost."""
     reader, writer = os.pipe()
     os.close(reader)
-
-    AccessLog(writer).write({"method": "GET", "raw_path": b"/"}, Exchange("id", send), 200, 0.1)
-
+    metrics = Metrics()
+    log = AccessLog(writer, metrics)
+    log.start()
+    for _ in range(3):
+        log.write({"method": "GET", "raw_path": b"/"}, Exchange("id", send), 200, 0.1)
+    log.close()
     os.close(writer)
+    assert lost_lines(metrics.render().decode()) == 3
+
+
+def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path, spawn: Callable[..., Any]) -> None:
+    """All is answered, lost lines are counted and told of once, and the process ends when told to."""
+    server = spawn(tmp_path, HL_SESSIONS_ACCESS_LOG="true")
+    port = int(server.base_url.split(":")[-1].removesuffix("/v4"))
+    request = f"GET {LONG_PATH} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    with (
+        socket.create_connection(("127.0.0.1", port), PATIENCE) as connection,
+        connection.makefile("rb") as answers,
+    ):
+        for _ in range(MOST_WAITING // len(LONG_PATH) // AT_ONCE + 2):
+            connection.sendall(AT_ONCE * request)
+            answered = 0
+            while answered < AT_ONCE:
+                answered += answers.readline().count(b"HTTP/1.1 404")
+    root = server.base_url.removesuffix("/v4")
+    assert requests.get(f"{root}/healthz", timeout=PATIENCE).status_code == 200
+    assert lost_lines(requests.get(f"{root}/metrics", timeout=PATIENCE).text) > 0
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(PATIENCE) == 0
+    assert server.process.stderr.read().splitlines() == [
+        "lines of the access log are lost: nobody reads the standard output, or its disk is full"
+    ]

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from time import monotonic
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from hl_sessions.server.records.keys import create_key, list_keys, revoke_key
 from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 from tests.servers import served
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, wait_until
 
 
 @dataclass
@@ -110,10 +109,9 @@ class LockedServer:
         finally:
             database.close()
         reader = Reader(self.url, key)
-        deadline = monotonic() + 20
         # A running server knows of a new key within a moment.
-        while reader.sign_in().status_code != HTTPStatus.SEE_OTHER:
-            assert monotonic() < deadline
+        wait_until(lambda: reader.get("/v4/projects", headers={"X-API-KEY": key}).ok)
+        assert reader.sign_in().status_code == HTTPStatus.SEE_OTHER
         return reader, key_id
 
     def revoke(self, key_id: str) -> None:

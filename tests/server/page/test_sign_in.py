@@ -1,13 +1,18 @@
 import html
 import re
-from time import monotonic
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
+from hl_sessions.server.page.security import attempts
 from hl_sessions.server.run.serving import serving_in_background
-from tests.waiting import PATIENCE
+from tests.server.page.conftest import Reader
+from tests.servers import served
+from tests.waiting import PATIENCE, StillClock, wait_until
 
 PAGES = ("/", "/sessions/sesh_x", "/projects", "/activity", "/nothing")
 
@@ -57,7 +62,30 @@ def test_the_cookie_is_out_of_reach(locked_server: Any) -> None:
         headers={"X-Forwarded-Proto": "https"} | {"Content-Type": "application/x-www-form-urlencoded"},
         allow_redirects=False,
     )
-    assert "secure" in answer.headers["Set-Cookie"].lower()
+    cookie = answer.headers["Set-Cookie"]
+    assert cookie.startswith("__Host-hl_sessions_sign_in=")
+    attributes = {part.strip().lower() for part in cookie.split(";")}
+    assert {"secure", "httponly", "samesite=strict", "path=/"} <= attributes
+    assert not [attribute for attribute in attributes if attribute.startswith("domain")]
+
+
+def test_the_cookie_of_https_is_none_without_it(locked_server: Any) -> None:
+    """Nor the other way round: whatever else on this host sets a cookie, it is not taken for ours."""
+    plain = locked_server.reader_with_the_key_of_the_settings()
+    (cookie,) = plain.http.cookies
+    for scheme, name, is_let_in in [
+        ("http", cookie.name, True),
+        ("https", cookie.name, False),
+        ("http", f"__Host-{cookie.name}", False),
+        ("https", f"__Host-{cookie.name}", True),
+    ]:
+        answer = requests.get(
+            locked_server.url,
+            headers={"X-Forwarded-Proto": scheme, "Cookie": f"{name}={cookie.value}"},
+            allow_redirects=False,
+            timeout=PATIENCE,
+        )
+        assert (answer.status_code == 200) == is_let_in
 
 
 @pytest.mark.parametrize("key", ["wrong", "", "ключ", "\0"])
@@ -126,9 +154,11 @@ def test_a_revoked_key_ends_the_sign_in(locked_server: Any) -> None:
     reader, key_id = locked_server.reader("a leaver")
     assert reader.get("/").url == f"{reader.url}/"
     locked_server.revoke(key_id)
-    deadline = monotonic() + 20
-    while reader.get("/").url == f"{reader.url}/":
-        assert monotonic() < deadline
+    with closing(sqlite3.connect(locked_server.settings.database)) as database:
+        assert not database.execute("SELECT * FROM sign_ins WHERE key_id = ?", (key_id,)).fetchall()
+    assert reader.get("/").url.startswith(f"{reader.url}/sign-in")
+    headers = {"X-API-KEY": reader.api_key}
+    wait_until(lambda: reader.get("/v4/projects", headers=headers).status_code == 401)
     assert reader.sign_in().status_code == 401
 
 
@@ -177,12 +207,97 @@ def test_cookies_of_others_are_in_nobodys_way(locked_server: Any, other: str) ->
         assert answer.status_code == 200
 
 
-def test_signing_out_ends_it(locked_server: Any) -> None:
-    """The cookie is taken back; a foreign page cannot do that."""
+def is_let_in(url: str, cookie: str) -> bool:
+    answer = requests.get(url, headers={"Cookie": cookie}, allow_redirects=False, timeout=PATIENCE)
+    return answer.status_code == 200
+
+
+def test_a_copy_of_the_database_opens_nothing(locked_server: Any) -> None:
+    """Nothing in it is a cookie, nor what one could be made of: the cookie itself is in no row."""
+    reader, key_id = locked_server.reader("whose backup got lost")
+    (cookie,) = reader.http.cookies
+    assert is_let_in(reader.url, f"{cookie.name}={cookie.value}")
+    path = locked_server.settings.database
+    with closing(sqlite3.connect(path)) as database:
+        query = "SELECT hash FROM keys WHERE id = ? UNION SELECT hash FROM sign_ins WHERE key_id = ?"
+        hashes = [hash_ for (hash_,) in database.execute(query, (key_id, key_id))]
+        everything = "\n".join(database.iterdump())
+    assert cookie.value.partition(".")[2] not in everything
+    assert len(hashes) == 2
+    for hash_ in hashes:
+        assert not is_let_in(reader.url, f"{cookie.name}={key_id}.{hash_}")
+
+
+def test_another_key_of_the_settings_ends_the_sign_ins_of_the_first(tmp_path: Path) -> None:
+    """The same database, the same ID of the key, and the server was started with another one."""
+    earlier: list[str] = []
+    for key in ("the first of two keys", "the second of two keys"):
+        with served(tmp_path / "database", api_key=key) as base_url:
+            reader = Reader(base_url.removesuffix("/v4"), key)
+            assert not [cookie for cookie in earlier if is_let_in(reader.url, cookie)]
+            assert reader.sign_in().status_code == 303
+            ((name, value),) = reader.http.cookies.items()
+            earlier.append(f"{name}={value}")
+            assert is_let_in(reader.url, earlier[-1])
+            reader.http.close()
+
+
+def test_a_sign_in_expires_and_its_row_goes_with_the_next_one(locked_server: Any) -> None:
+    """Whatever the browser does with the cookie."""
     reader = locked_server.reader_with_the_key_of_the_settings()
+    with closing(sqlite3.connect(locked_server.settings.database, isolation_level=None)) as database:
+        database.execute("UPDATE sign_ins SET expires_at = '2020-01-01 00:00:00.000000'")
+        assert reader.get("/").url.startswith(f"{reader.url}/sign-in")
+        reader.sign_in()
+        assert database.execute("SELECT count(*) FROM sign_ins").fetchone() == (1,)
+
+
+def test_who_tries_keys_has_to_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After ten wrong ones, ever longer up to ten seconds; others, and the API, are not concerned."""
+    clock = StillClock()
+    monkeypatch.setattr(attempts, "monotonic", clock.monotonic)
+    key = "the key of the settings"
+    with served(tmp_path / "database", api_key=key) as base_url:
+        url = base_url.removesuffix("/v4")
+
+        def attempt(key: str, peer: str = "2001:db8::1") -> requests.Response:
+            return requests.post(
+                f"{url}/sign-in",
+                data={"key": key, "next": "/projects"},
+                headers={"Origin": url, "X-Forwarded-For": peer},
+                allow_redirects=False,
+                timeout=PATIENCE,
+            )
+
+        for _ in range(attempts.FREE_FAILURES):
+            assert attempt("wrong").status_code == 401
+        for seconds in (1, 2, 4, 8, 10, 10):
+            refused = attempt(key, "2001:db8::2")
+            assert (refused.status_code, refused.headers["Retry-After"]) == (429, str(seconds))
+            assert f"try again in {seconds} seconds" in refused.text
+            assert 'name="next" value="/projects"' in refused.text
+            clock.offset += seconds
+            assert attempt("wrong").status_code == 401
+        assert attempt(key).status_code == 429
+        assert attempt(key, "192.0.2.1").status_code == 303
+        assert (
+            requests.post(f"{base_url}/sessions", headers={"X-API-KEY": key}, timeout=PATIENCE).status_code
+            == 201
+        )
+        clock.offset += 10
+        assert attempt(key).status_code == 303
+
+
+def test_signing_out_ends_it(locked_server: Any) -> None:
+    """The cookie is taken back, and opens nothing for whoever has a copy; a foreign page cannot do that."""
+    reader = locked_server.reader_with_the_key_of_the_settings()
+    (cookie,) = reader.http.cookies
+    copy = f"{cookie.name}={cookie.value}"
     assert reader.post("/sign-out", headers={"Origin": "https://evil.example"}).status_code == 403
     assert reader.get("/").url == f"{reader.url}/"
+    assert is_let_in(reader.url, copy)
     assert "API key" in reader.post("/sign-out").text
+    assert not is_let_in(reader.url, copy)
     assert reader.get("/").url.startswith(f"{reader.url}/sign-in")
 
 

@@ -1,71 +1,86 @@
-"""Signing in with a key: a signed cookie that says which key it was, and ends with that key."""
+"""Signing in with a key: a cookie of random letters, which the server knows as long as key and time allow."""
 
+import secrets
+from datetime import datetime, timedelta, timezone
+from functools import partial
+from hashlib import sha256
 from typing import Final
 
-from itsdangerous import BadSignature, TimestampSigner
-from starlette.datastructures import URL, Headers
+from starlette.datastructures import URL
 from starlette.requests import Request, cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hl_sessions.server.http.key_ring import KeyHolder, KeyRing
+from hl_sessions.server.database.database import Database
+from hl_sessions.server.http.key_ring import KeyRing
 from hl_sessions.server.page.requests import is_from_script
 from hl_sessions.server.page.security.local_path import SIGN_IN, STATIC
-
-COOKIE: Final = "hl_sessions_sign_in"
+from hl_sessions.server.records.sign_ins import create_sign_in, delete_sign_in, is_signed_in
 
 MAX_AGE: Final = 14 * 24 * 60 * 60
 """How long a sign-in lasts, in seconds."""
 
+_COOKIE: Final = "hl_sessions_sign_in"
+
 
 class SignIn:
-    """Makes and reads the cookies of those who are signed in.
+    """Makes, reads and ends the cookies of those who are signed in.
 
-    A cookie is signed with a secret that follows from its key, so every process of the server and the next
-    one after a restart can read it, and nobody can any more once the key was revoked.
+    A cookie is the ID of its key and a random text. The database holds a hash of that text and of the key's
+    own hash: nobody can make the cookie of it, and it is that of no other key, whatever its ID.
 
     Args:
+        database: Where sign-ins are kept.
         keys: The valid keys.
     """
 
-    def __init__(self, keys: KeyRing) -> None:
+    def __init__(self, database: Database, keys: KeyRing) -> None:
+        self._database = database
         self._keys = keys
 
     def is_needed(self) -> bool:
         """Tell whether only those who are signed in may look."""
         return not self._keys.is_open()
 
-    def make_cookie(self, key: str) -> str | None:
-        """Give the cookie for the holder of this key, or ``None`` of a key that is not valid."""
+    async def begin(self, key: str) -> str | None:
+        """Return a new cookie for the holder of this key, or ``None`` of a key that is not valid."""
         holder = self._keys.holder_of(key)
-        signer = holder and self._signer(holder.key_id)
-        return signer.sign(holder.key_id).decode() if holder and signer else None
+        if holder is None:
+            return None
+        cookie = f"{holder.key_id}.{secrets.token_urlsafe(32)}"
+        hash_ = self._hash(cookie)
+        if hash_ is None:
+            return None
+        now = datetime.now(timezone.utc)
+        expires_at = now + timedelta(seconds=MAX_AGE)
+        await self._database.write(
+            partial(create_sign_in, hash_=hash_, key_id=holder.key_id, now=now, expires_at=expires_at)
+        )
+        return cookie
 
-    def organisation_of(self, headers: Headers) -> int | None:
-        """Give the ID of the organisation that the sender of these headers is signed in to, or ``None``."""
+    async def organisation_of(self, request: Request) -> int | None:
+        """Return the ID of the organisation that the sender is signed in to, or ``None``."""
         if self._keys.is_open():
             return self._keys.default_organisation_id
-        holder = self._holder(headers)
+        cookie = _cookie_in(request)
+        hash_ = self._hash(cookie)
+        if hash_ is None:
+            return None
+        now = datetime.now(timezone.utc)
+        if not await self._database.read_promptly(partial(is_signed_in, hash_=hash_, now=now)):
+            return None
+        holder = self._keys.holder_with_id(_key_id_in(cookie))
         return None if holder is None else holder.organisation_id
 
-    def _holder(self, headers: Headers) -> KeyHolder | None:
-        # As browsers send them: ``SimpleCookie`` gives up at one of another application that is not strict.
-        cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE)
-        if cookie is None:
-            return None
-        key_id = cookie.partition(".")[0]
-        signer = self._signer(key_id)
-        if signer is None:
-            return None
-        try:
-            signer.unsign(cookie, MAX_AGE)
-        except BadSignature:
-            return None
-        return self._keys.holder_with_id(key_id)
+    async def end(self, request: Request) -> None:
+        """Have the cookie of this request open nothing any more."""
+        hash_ = self._hash(_cookie_in(request))
+        if hash_ is not None:
+            await self._database.write(partial(delete_sign_in, hash_=hash_))
 
-    def _signer(self, key_id: str) -> TimestampSigner | None:
-        secret = self._keys.secret_with_id(key_id)
-        return None if secret is None else TimestampSigner(secret, salt="sign-in to the page")
+    def _hash(self, cookie: str) -> str | None:
+        secret = self._keys.secret_with_id(_key_id_in(cookie))
+        return None if secret is None else sha256(f"{cookie}.{secret}".encode()).hexdigest()
 
 
 class SignInMiddleware:
@@ -87,7 +102,7 @@ class SignInMiddleware:
         if scope["type"] != "http" or path == SIGN_IN or path.startswith(f"{STATIC}/"):
             await self._app(scope, receive, send)
             return
-        organisation_id = self._sign_in.organisation_of(request.headers)
+        organisation_id = await self._sign_in.organisation_of(request)
         if organisation_id is not None:
             request.state.organisation_id = organisation_id
             await self._app(scope, receive, send)
@@ -100,3 +115,17 @@ class SignInMiddleware:
             return PlainTextResponse("Sign in first.", 401)
         wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(URL(SIGN_IN).include_query_params(next=wanted), 303)
+
+
+def cookie_name(request: Request) -> str:
+    """Return the name of the cookie: under HTTPS one that this very host alone can set, and only so."""
+    return f"__Host-{_COOKIE}" if request.url.scheme == "https" else _COOKIE
+
+
+def _cookie_in(request: Request) -> str:
+    # As browsers send them: ``SimpleCookie`` gives up at one of another application that is not strict.
+    return cookie_parser(request.headers.get("cookie", "")).get(cookie_name(request), "")
+
+
+def _key_id_in(cookie: str) -> str:
+    return cookie.partition(".")[0]

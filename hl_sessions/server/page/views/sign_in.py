@@ -1,10 +1,12 @@
 """The form to sign in with a key, and the way out."""
 
+from math import ceil
+
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from hl_sessions.server.page.security.local_path import SIGN_IN, local_path
-from hl_sessions.server.page.security.sign_in import COOKIE, MAX_AGE, SignIn
+from hl_sessions.server.page.security.sign_in import MAX_AGE, SignIn, cookie_name
 from hl_sessions.server.page.show.rendering import render
 
 
@@ -12,22 +14,32 @@ async def show_sign_in(request: Request) -> Response:
     """Show the form, unless there is nothing to sign in to."""
     sign_in: SignIn = request.app.state.sign_in
     wanted = local_path(request.query_params.get("next"))
-    if sign_in.organisation_of(request.headers) is not None:
+    if await sign_in.organisation_of(request) is not None:
         return RedirectResponse(wanted, 303)
-    return await render(request, "sign_in.html", next=wanted, is_refused=False)
+    return await render(request, "sign_in.html", next=wanted, refusal=None)
 
 
 async def sign_in(request: Request) -> Response:
     """Sign in with the key of the form."""
+    attempts = request.app.state.attempts
+    peer = request.client.host if request.client is not None else ""
     form = await request.form()
     key, wanted = form.get("key"), form.get("next")
     wanted = local_path(wanted if isinstance(wanted, str) else None)
-    cookie = request.app.state.sign_in.make_cookie(key.strip()) if isinstance(key, str) else None
+    seconds = ceil(attempts.seconds_to_wait(peer))
+    if seconds:
+        refusal = f"Too many wrong keys came from your address: try again in {seconds} seconds."
+        answer = await render(request, "sign_in.html", 429, next=wanted, refusal=refusal)
+        answer.headers["Retry-After"] = str(seconds)
+        return answer
+    cookie = await request.app.state.sign_in.begin(key.strip()) if isinstance(key, str) else None
     if cookie is None:
-        return await render(request, "sign_in.html", 401, next=wanted, is_refused=True)
+        attempts.failed(peer)
+        refusal = "This key is not valid, or was revoked."
+        return await render(request, "sign_in.html", 401, next=wanted, refusal=refusal)
     response = RedirectResponse(wanted, 303)
     response.set_cookie(
-        COOKIE,
+        cookie_name(request),
         cookie,
         max_age=MAX_AGE,
         secure=request.url.scheme == "https",
@@ -38,7 +50,10 @@ async def sign_in(request: Request) -> Response:
 
 
 async def sign_out(request: Request) -> Response:
-    """Forget who was signed in."""
+    """End the sign-in, for whoever has a copy of the cookie too."""
+    await request.app.state.sign_in.end(request)
     response = RedirectResponse(SIGN_IN, 303)
-    response.delete_cookie(COOKIE, secure=request.url.scheme == "https", httponly=True, samesite="strict")
+    response.delete_cookie(
+        cookie_name(request), secure=request.url.scheme == "https", httponly=True, samesite="strict"
+    )
     return response

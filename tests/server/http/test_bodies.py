@@ -1,0 +1,79 @@
+"""Bodies are read for whoever may send them, and never more of them than there is room for."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from tests.servers import served
+from tests.waiting import PATIENCE, wait_until
+
+LONGEST = 1000  # bytes
+
+
+@contextmanager
+def sent(url: str, *parts: bytes | str) -> Iterator[socket.socket]:
+    """A connection on which something was sent."""
+    address = urlsplit(url)
+    with socket.create_connection((str(address.hostname), address.port or 0), PATIENCE) as connection:
+        connection.sendall(b"".join(part if isinstance(part, bytes) else part.encode() for part in parts))
+        yield connection
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [
+        ("POST /projects", 401),
+        ("POST /nothing", 401),
+        ("POST /sign-out", 401),
+        ("POST /datapoints/data_x/rating", 401),
+        ("POST /sign-in", 413),
+        ("GET /sign-in", 413),
+        ("GET /healthz", 200),
+        ("GET /readyz", 200),
+        ("GET /metrics", 200),
+        ("POST /v4/logs", 401),
+    ],
+)
+def test_nobody_has_a_long_body_read_without_a_key(
+    locked_base_url: str, request_line: str, status: int
+) -> None:
+    """The answer is there although nothing of the body was sent."""
+    origin = locked_base_url.removesuffix("/v4")
+    head = f"{request_line} HTTP/1.1\r\nHost: {urlsplit(origin).netloc}\r\nOrigin: {origin}\r\n"
+    with sent(origin, f"{head}Content-Length: 10000000\r\n\r\n") as connection:
+        assert connection.recv(100).startswith(f"HTTP/1.1 {status} ".encode())
+
+
+def test_a_form_that_does_not_end_is_refused(locked_base_url: str) -> None:
+    """No header tells how long it is, and no key is needed to send it."""
+    origin = locked_base_url.removesuffix("/v4")
+    head = f"POST /sign-in HTTP/1.1\r\nHost: {urlsplit(origin).netloc}\r\nOrigin: {origin}\r\n"
+    parts = 20 * (b"400\r\n" + bytes(1024) + b"\r\n")
+    with sent(origin, f"{head}Transfer-Encoding: chunked\r\n\r\n", parts) as connection:
+        assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
+def test_all_bodies_together_have_a_bound(tmp_path: Path) -> None:
+    """While eight of the longest are on their way there is room for no other; afterwards there is."""
+    with ExitStack() as stack:
+        base_url = stack.enter_context(served(tmp_path / "database", max_body=LONGEST))
+
+        def post(length: int) -> requests.Response:
+            return requests.post(f"{base_url}/sessions", data=bytes(length), timeout=PATIENCE)
+
+        head = f"POST /v4/sessions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {LONGEST}\r\n\r\n"
+        on_their_way = [stack.enter_context(sent(base_url, head, bytes(LONGEST - 1))) for _ in range(8)]
+        wait_until(lambda: post(LONGEST).status_code == 503)
+        refused = post(LONGEST)
+        assert refused.headers["Retry-After"] == "5"
+        assert refused.json() == {"detail": "Too many bodies arrive at once; nothing was stored"}
+        assert post(1).status_code == 201
+        for connection in on_their_way:
+            connection.sendall(b"x")
+            assert connection.recv(100).startswith(b"HTTP/1.1 201 ")
+        wait_until(lambda: post(LONGEST).status_code == 201)
