@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import deque
@@ -136,7 +137,7 @@ def current_loop() -> _Loop | None:
 
     loop = asyncio.get_running_loop()
     # The proactor of Windows and the loop of Pyodide cannot.
-    if type(loop).add_reader is asyncio.AbstractEventLoop.add_reader:
+    if sys.platform == "emscripten" or type(loop).add_reader is asyncio.AbstractEventLoop.add_reader:
         return None
     return _loops.get(loop) or _loops.setdefault(loop, _Asyncio(loop))
 

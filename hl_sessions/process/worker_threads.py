@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +47,9 @@ class WorkerThreads:
             RuntimeError: no thread can be started, as when the interpreter is shutting down.
         """
         work = functools.partial(function, *args)
+        if sys.platform == "emscripten":  # Pyodide has no threads, and can wait here
+            _do(work)
+            return
         self._work.append(work)
         try:
             self._add_worker()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import sys
 import uuid
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
@@ -356,12 +355,8 @@ class Session:
             creation.run = Run(self._carry_out_on_loop(creation), loop, self.manager.workers)
 
     def _carry_out_in_thread(self, creation: Creation) -> None:
-        carry_out = functools.partial(self._carry_out, creation, is_of_reader=False)
-        if sys.platform == "emscripten":  # Pyodide has no threads, and its requests can wait here
-            carry_out()
-            return
         try:
-            self.manager.workers.submit(carry_out)
+            self.manager.workers.submit(functools.partial(self._carry_out, creation, is_of_reader=False))
         except RuntimeError as error:
             self._settle(creation, APIConnectionError(f"no thread to create a session in: {error}"))
             self.manager.report()
