@@ -71,6 +71,7 @@ def create_application(settings: ServerSettings) -> FastAPI:
     )
     application.state.database = database
     application.state.keys = keys
+    application.state.max_body = settings.max_body
     _add_routes(application, database, keys, metrics)
     add_rejections(application)
     # The last one added comes first: nobody's body is read before it is clear that they may call.

@@ -2,7 +2,7 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hl_sessions.server.http.rejections import rejection
+from hl_sessions.server.http.rejections import rejection, too_long
 
 
 class BodyLimitMiddleware:
@@ -30,7 +30,7 @@ class BodyLimitMiddleware:
                 return
             body += message.get("body", b"")
             if len(body) > self._max_body:
-                await rejection(413, f"The body is longer than {self._max_body} bytes")(scope, receive, send)
+                await rejection(413, too_long(self._max_body))(scope, receive, send)
                 return
             more_body = message.get("more_body", False)
 

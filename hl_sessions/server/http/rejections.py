@@ -61,6 +61,11 @@ def rejection(status: int, detail: Any) -> JSONResponse:
     return JSONResponse({"detail": detail}, status)
 
 
+def too_long(limit: int) -> str:
+    """Say that a body is longer than the limit, in bytes."""
+    return f"The body is longer than {limit} bytes"
+
+
 def _unprocessable(details: Iterable[Mapping[str, Any]]) -> JSONResponse:
     # FastAPI's own handler sends the offending value back too, under "input" and "ctx".
     return rejection(422, [{name: detail[name] for name in ("loc", "msg", "type")} for detail in details])

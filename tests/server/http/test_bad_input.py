@@ -34,9 +34,6 @@ LIMIT = 10 * MIB
         b'{"project": "bad", "metadata": {"n": NaN}}',
         b'{"project": "bad", "duration": Infinity}',
         b'{"project": "bad", "metadata": {"n": [-1e999]}}',
-        b'{"project": "bad", "output": "\\u0000"}',
-        b'{"project": "bad", "metadata": {"\\u0000": 1}}',
-        b'{"project": "bad", "output": "\\ud800"}',
         b'{"project": "bad", "output": "\xed\xa0\x80"}',
         b'{"project": "bad", "output": "\0"}',
         b'{"project": "bad", "metadata": {"n": ' + b"9" * 5000 + b"}}",
@@ -62,10 +59,7 @@ def test_a_body_that_is_no_json_object_is_refused(client: Any, method: str, body
 @pytest.mark.parametrize(
     ("entry", "field"),
     [
-        ({"output": "\0"}, "output"),
-        ({"metadata": {"a": [{"PAYLOAD\0": 1}]}}, "metadata"),
         ({"metadata": {"a": float("inf")}}, None),
-        ({"feedback": {"type": "rating", "value": "\0"}}, "feedback"),
         ({"duration": "1"}, "duration"),
         ({"prompt_tokens": 2**63}, "prompt_tokens"),
         ({"output_tokens": -1}, "output_tokens"),
@@ -241,7 +235,6 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
         {"session_id": "PAYLOAD"},
         {"messages": [{"role": "PAYLOAD"}]},
         {"output": "PAYLOAD", "reference_id": "taken"},
-        {"output": "PAYLOAD\0"},
         {"save": False, "inputs": {"a": "PAYLOAD"}, "output": "PAYLOAD", "error": "PAYLOAD"},
         {"provider_api_keys": {"openai": "PAYLOAD"}},
         {"provider_api_keys": "PAYLOAD", "duration": "x"},
