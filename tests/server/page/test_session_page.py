@@ -42,6 +42,26 @@ def test_a_conversation_says_nothing_twice(reader: Any, unique: str) -> None:
     assert "user Who are you?" not in second
 
 
+def test_messages_of_any_kind_are_shown_as_they_were_logged(reader: Any, unique: str) -> None:
+    """Roles, parts and calls that no published schema knows break neither view, nor the list."""
+    messages = [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": ["Hear this.", {"type": "input_audio", "input_audio": {"data": "wave"}}]},
+        {"type": "reasoning", "summary": []},
+        {"role": ["critic"], "content": 5},
+        {"role": "tool", "content": {"answer": 4}},
+        {"content": [{"type": "input_text", "text": "Well?"}, {}, None, 7]},
+        {"role": "user", "content": {"text": "Nothing"}},
+    ]
+    log = {"project": unique, "session_reference_id": unique, "messages": messages}
+    created = reader.log({**log, "output_message": {"role": "king", "tool_calls": 5}})
+    path = f"/sessions/{created[0]['session_id']}"
+    for text in (text_of(reader.read(path)), text_of(reader.read(f"{path}?view=timeline"))):
+        for part in ("developer Be brief.", "Hear this.", "input_audio", "reasoning", "critic", "Well?"):
+            assert part in text
+    assert "Nothing" in text_of(reader.read(f"/?q={unique}"))
+
+
 def test_the_same_inputs_of_steps_are_shown_once(reader: Any, unique: str) -> None:
     """The steps of one request often get the same inputs."""
     session = {"project": "chat", "session_reference_id": unique, "inputs": {"question": "Why?", "k": 3}}
