@@ -140,6 +140,7 @@ async def read_what_is_newer(client: Any, call: Call) -> None:
             "response_format": {"type": "grammar"},
             "reasoning_effort": "high",
         },
+        "judgment": 10**400,
         "metadata": {"text": "\0 \ud800"},
     }
     created = log_without_the_sdk({"project": "newer", **newer})
@@ -147,6 +148,7 @@ async def read_what_is_newer(client: Any, call: Call) -> None:
     assert log["config"]["other"]["provider"] == "nobody"
     assert log["config"]["tools"][0]["name"] == "web_search"
     assert [message["role"] for message in log["messages"]] == ["system", "user", "tool"]
+    assert log["judgment"] == 10**400
     assert log["metadata"] == {"text": "\ufffd \ufffd"}
 
 
