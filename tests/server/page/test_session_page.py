@@ -87,6 +87,36 @@ def test_a_session_sums_up_what_was_logged(reader: Any, unique: str) -> None:
     assert f"Projects {unique}-a {unique}-b Reference {unique}" in text
 
 
+FIRST, LAST = "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"
+SHOWN = {FIRST: "1 Jan 1, 00:00:00 UTC", LAST: "31 Dec 9999, 23:59:59 UTC"}
+
+
+@pytest.mark.parametrize("duration", [None, 5, 1e300, -1e300])
+@pytest.mark.parametrize("moments", [[FIRST], [LAST], [FIRST, LAST]], ids=str)
+def test_the_ends_of_the_calendar_break_no_page(
+    reader: Any, unique: str, moments: list[str], duration: float | None
+) -> None:
+    """What was logged at the first or the last moment is listed, shown and counted."""
+    log = {"project": unique, "session_reference_id": unique, "error": "e", "duration": duration}
+    created = reader.log(*({**log, "created_at": moment} for moment in moments))
+    session_id, project_id = created[0]["session_id"], created[0]["project_id"]
+    session = f"/sessions/{session_id}"
+    for path in (session, f"{session}?view=timeline"):
+        page = reader.read(path)
+        for moment in moments:
+            assert SHOWN[moment] in text_of(page)
+    assert unique in reader.read(f"{session}?view=timeline&after={created[-1]['id']}")
+    for query in (f"?q={unique}", f"?project={project_id}", "?from=0001-01-01&until=9999-12-31"):
+        assert session_id in reader.read(f"/{query}")
+    for query in ("?from=9999-12-31", "?until=0001-01-01"):
+        assert session_id not in reader.read(f"/{query}")
+    assert unique in reader.read("/projects")
+    assert reader.read(f"/activity?project={project_id}")
+    found = {"project_id": project_id, "start_date": FIRST[:10], "end_date": LAST[:10]}
+    page = reader.get("/v4/logs", params=found).json()
+    assert sorted(log["created_at"] for log in page["records"]) == moments
+
+
 def test_the_largest_numbers_have_a_sum(reader: Any, unique: str) -> None:
     """What the protocol takes can be added up, beyond what an integer of the database holds."""
     largest = {
