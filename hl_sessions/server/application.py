@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from fastapi import FastAPI
-from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from hl_sessions.server.api.openapi import complete_openapi
 from hl_sessions.server.api.routes import add_calls
+from hl_sessions.server.api.unserved import add_unserved_calls
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.http.access import BASE_PATH, AccessMiddleware
 from hl_sessions.server.http.access_log import AccessLog
@@ -21,7 +21,7 @@ from hl_sessions.server.http.key_ring import KeyRing
 from hl_sessions.server.http.metrics import Metrics
 from hl_sessions.server.http.observation import ObservationMiddleware, route_templates
 from hl_sessions.server.http.origins import is_loopback
-from hl_sessions.server.http.rejections import NOT_FOUND, add_rejections, rejection
+from hl_sessions.server.http.rejections import add_rejections
 from hl_sessions.server.page.application import create_page
 from hl_sessions.server.settings import ServerSettings
 
@@ -81,6 +81,7 @@ def create_application(settings: ServerSettings) -> FastAPI:
     )
     application.state.database = database
     application.state.keys = keys
+    application.state.max_body = settings.max_body
     memory = BodyMemory(_BODIES_AT_ONCE * settings.max_body)
     _add_routes(application, database, keys, metrics, memory)
     add_rejections(application)
@@ -114,8 +115,7 @@ def _add_routes(
     add_calls(application, BASE_PATH)
     complete_openapi(application)
     # What is none of the calls above is none of the pages below.
-    application.router.routes.append(Route(BASE_PATH, rejection(404, NOT_FOUND)))
-    application.mount(BASE_PATH, rejection(404, NOT_FOUND))
+    add_unserved_calls(application, BASE_PATH)
     application.router.routes.extend(health_routes(database, metrics))
     application.mount("/", create_page(database, keys, memory))
 

@@ -1,5 +1,6 @@
 """What the calls of the API have in common: parameters, bodies, and the way to the database."""
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Concatenate, Final, ParamSpec, TypeVar
 
@@ -9,6 +10,7 @@ from sqlalchemy import Connection
 
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.http.access import organisation_of
+from hl_sessions.server.http.exchange import exchange_of
 from hl_sessions.server.http.json_body import json_response, read_json
 from hl_sessions.server.http.rejections import NOT_FOUND, InvalidRequestError
 from hl_sessions.server.records.refusals import InvalidEntryError
@@ -25,6 +27,11 @@ TEXT_PATTERN: Final = r"^[^\u0000]*$"
 """What a text parameter may be: not every database takes a NUL character."""
 
 SearchText = Annotated[str, Query(max_length=1000, pattern=TEXT_PATTERN)]
+
+_IGNORED_FIELDS: Final = b"x-ignored-fields"
+# What is sent becomes a header.
+_FIELD_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_MOST_NAMED: Final = 20
 
 Model = TypeVar("Model", bound=BaseModel)
 # One request is one transaction, which others wait for.
@@ -83,6 +90,7 @@ async def read_object(request: Request, model: type[Model]) -> Model:
         InvalidRequestError: When there is something else.
     """
     body = await read_json(request)
+    _tell_what_is_ignored(request, model, [body])
     try:
         return model.model_validate(body)
     except ValidationError as error:
@@ -91,6 +99,7 @@ async def read_object(request: Request, model: type[Model]) -> Model:
 
 async def create_entries(
     request: Request,
+    model: type[Model],
     entries: TypeAdapter[list[Model]],
     create: Callable[[Request, Sequence[Model]], Awaitable[Sequence[Any]]],
 ) -> Response:
@@ -101,8 +110,10 @@ async def create_entries(
     """
     body = await read_json(request)
     is_list = isinstance(body, list)
+    bodies = body if is_list else [body]
+    _tell_what_is_ignored(request, model, bodies)
     try:
-        given = entries.validate_python(body if is_list else [body])
+        given = entries.validate_python(bodies)
         created = await create(request, given)
     except ValidationError as error:
         raise InvalidRequestError.in_body(error, skipped=0 if is_list else 1) from None
@@ -121,6 +132,19 @@ def refuse_other_filters(request: Request, known: set[str]) -> None:
     for name in request.query_params:
         if name not in known:
             raise InvalidRequestError.at(("query", name), "This parameter is not supported", "not_supported")
+
+
+def _tell_what_is_ignored(request: Request, model: type[BaseModel], bodies: Sequence[Any]) -> None:
+    """Name the fields that are not kept in a header of the answer."""
+    ignored: set[str] = set()
+    for body in bodies:
+        if isinstance(body, dict):
+            ignored |= body.keys() - model.model_fields.keys()
+    if ignored:
+        named = sorted(filter(_FIELD_NAME.fullmatch, ignored))[:_MOST_NAMED]
+        if len(named) < len(ignored):
+            named.append("...")
+        exchange_of(request.scope).headers[_IGNORED_FIELDS] = ", ".join(named).encode()
 
 
 def database_of(request: Request) -> Database:

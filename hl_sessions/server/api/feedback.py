@@ -24,7 +24,7 @@ router: Final = APIRouter(tags=["Feedback"])
 )
 async def post_feedback(request: Request) -> Response:
     """Store what somebody thinks of a datapoint, or take it back: one feedback, or all of a list, or none."""
-    return await create_entries(request, _FEEDBACK_REQUESTS, _create_feedback)
+    return await create_entries(request, FeedbackRequest, _FEEDBACK_REQUESTS, _create_feedback)
 
 
 async def _create_feedback(request: Request, given: Sequence[FeedbackRequest]) -> Sequence[dict[str, Any]]:

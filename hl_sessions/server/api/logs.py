@@ -50,7 +50,7 @@ router: Final = APIRouter(tags=["Logs"])
 )
 async def post_logs(request: Request) -> Response:
     """Store one datapoint, or all of a list, or none."""
-    return await create_entries(request, _LOG_REQUESTS, _create_logs)
+    return await create_entries(request, LogRequest, _LOG_REQUESTS, _create_logs)
 
 
 @router.get("/logs", responses={200: {"model": LogPage}, **NOT_FOUND})

@@ -24,6 +24,7 @@ PROBLEMS: Final[Mapping[int | str, dict[str, Any]]] = {
     401: {"model": Problem, "description": "The API key is missing or wrong"},
     403: {"model": Problem, "description": "A foreign web page may not call"},
     413: {"model": Problem, "description": "The body is too long"},
+    415: {"model": Problem, "description": "The body is compressed otherwise than by gzip"},
     422: {"model": FieldProblems, "description": "The request breaks a rule of the protocol"},
     503: {"model": Problem, "description": "The database does not answer; the call can be tried again"},
     507: {"model": Problem, "description": "The disk is full"},

@@ -5,7 +5,10 @@ random, and two rows may have the same time. Everything belongs to one organisat
 nothing of another one: ``organisation_id`` is the ``sequence`` of the organisation.
 """
 
+from collections.abc import Callable
 from datetime import datetime, timezone
+from math import copysign, isinf
+from sys import float_info
 from typing import Any
 
 from pydantic_core import to_json
@@ -45,6 +48,33 @@ def json_for_database(value: Any) -> str:
     return to_json(value).decode()
 
 
+class ExactJSON(TypeDecorator[Any]):
+    """JSON in which numbers stay what they are.
+
+    A column of SQLite for JSON turns texts that look like numbers into integers of 64 bits or floats, but
+    leaves bytes as they are.
+    """
+
+    impl = JSON
+    cache_ok = True
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any] | None:
+        """Give what makes a value of the column from JSON."""
+        to_text = super().bind_processor(dialect)
+        if dialect.name != "sqlite" or to_text is None:
+            return to_text
+
+        def to_column(value: Any) -> Any:
+            text = to_text(value)
+            return text.encode() if isinstance(value, int | float) else text
+
+        return to_column
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> Any | None:  # noqa: ARG002
+        """Give a number for what was one beyond a float in an earlier version: JSON has nothing infinite."""
+        return copysign(float_info.max, value) if isinstance(value, float) and isinf(value) else value
+
+
 metadata = MetaData()
 
 
@@ -54,7 +84,7 @@ def _sequence() -> Column[int]:
 
 
 def _json(name: str) -> Column[Any]:
-    return Column(name, JSON(none_as_null=True))
+    return Column(name, ExactJSON(none_as_null=True))
 
 
 def _organisation() -> Column[int]:
@@ -190,7 +220,7 @@ feedback = Table(
     Column("id", String, nullable=False, unique=True),
     Column("log_id", ForeignKey(logs.c.id, ondelete="CASCADE"), nullable=False, index=True),
     Column("type", String, nullable=False),
-    Column("value", JSON, nullable=False),
+    Column("value", ExactJSON, nullable=False),
     Column("user", String),
     Column("created_at", UTCDateTime, nullable=False),
 )

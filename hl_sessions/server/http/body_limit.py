@@ -2,7 +2,7 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hl_sessions.server.http.rejections import rejection, unavailable
+from hl_sessions.server.http.rejections import rejection, too_long, unavailable
 
 
 class BodyMemory:
@@ -69,7 +69,7 @@ class BodyLimitMiddleware:
             is_too_long = len(body) > self._max_body
             more_body = message.get("more_body", False) and not is_too_long
         if is_too_long:
-            await rejection(413, f"The body is longer than {self._max_body} bytes")(scope, receive, send)
+            await rejection(413, too_long(self._max_body))(scope, receive, send)
             return
 
         whole: Message | None = {"type": "http.request", "body": bytes(body), "more_body": False}

@@ -25,9 +25,10 @@ class Exchange:
         sent: The length of what was sent of the body of the answer, in bytes.
         session_id: The session that the call names or makes.
         key_id: The ID, which opens nothing, of the key that the caller has sent.
+        headers: What is added to the headers of the answer, such as the ID of the request.
     """
 
-    __slots__ = ("_begun", "_send", "key_id", "request_id", "sent", "session_id", "status")
+    __slots__ = ("_begun", "_send", "headers", "key_id", "request_id", "sent", "session_id", "status")
 
     def __init__(self, request_id: str, send: Send) -> None:
         self.request_id = request_id
@@ -35,6 +36,7 @@ class Exchange:
         self.sent = 0
         self.session_id: str | None = None
         self.key_id: str | None = None
+        self.headers: dict[bytes, bytes] = {}
         self._send = send
         self._begun = perf_counter()
 
@@ -44,10 +46,11 @@ class Exchange:
         return perf_counter() - self._begun
 
     async def send(self, message: Message) -> None:
-        """Send a part of the answer, and note what it was; the ID of the request goes with it."""
+        """Send a part of the answer, and note what it was; the headers of this exchange go with it."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message.get("headers", ()), (_REQUEST_ID_HEADER, self.request_id.encode())]
+            self.headers[_REQUEST_ID_HEADER] = self.request_id.encode()
+            message["headers"] = [*message.get("headers", ()), *self.headers.items()]
         else:
             self.sent += len(message.get("body", b""))
         await self._send(message)

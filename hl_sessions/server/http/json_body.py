@@ -6,9 +6,14 @@ from typing import Any, Final
 
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
+from hl_sessions.server.http.body_encoding import decompress, in_utf_8, is_compressed
+from hl_sessions.server.http.exchange import exchange_of
 from hl_sessions.server.http.rejections import InvalidRequestError
+from hl_sessions.server.protocol.storable import parse_storable
+
+_REPLACED_CHARACTERS: Final = b"x-replaced-characters"
 
 _QUICKLY_PARSED: Final = 64 * 1024
 """The longest body, in bytes, for which other requests may as well wait; ten megabytes can take a second."""
@@ -18,14 +23,25 @@ async def read_json(request: Request) -> Any:
     """Parse the body of a request, whatever its content type.
 
     The result is without ``provider_api_keys``: users' secrets, which the vendor's SDK adds to its bodies.
+    What no database keeps, NUL and halves of surrogate pairs, is replaced by U+FFFD; a header of the answer
+    says how often.
 
     Raises:
+        HTTPException: When the body is encoded otherwise than by gzip, or too long when it is decoded.
         InvalidRequestError: When the body is not JSON (``NaN`` and ``Infinity`` are not), is nested deeper
-            than 200 levels, or holds what not every database keeps: NUL, halves of a surrogate pair, numbers
-            beyond a float.
+            than 200 levels, or holds a number beyond a float.
     """
     body = await request.body()
-    return _parse(body) if len(body) <= _QUICKLY_PARSED else await run_in_threadpool(_parse, body)
+    if is_compressed(request):
+        # A short body may become a long one.
+        value, replaced = await run_in_threadpool(_parse_compressed, body, request.app.state.max_body)
+    elif len(body) > _QUICKLY_PARSED:
+        value, replaced = await run_in_threadpool(_parse, body)
+    else:
+        value, replaced = _parse(body)
+    if replaced:
+        exchange_of(request.scope).headers[_REPLACED_CHARACTERS] = b"%d" % replaced
+    return value
 
 
 def json_response(content: Mapping[str, Any] | Sequence[Any], status: int = 200) -> Response:
@@ -33,45 +49,46 @@ def json_response(content: Mapping[str, Any] | Sequence[Any], status: int = 200)
     return Response(to_json(content), status, media_type="application/json")
 
 
-def _parse(body: bytes) -> Any:
+def _parse_compressed(body: bytes, limit: int) -> tuple[Any, int]:
+    return _parse(decompress(body, limit))
+
+
+def _parse(body: bytes) -> tuple[Any, int]:
+    """Give the value, and how many characters in it were replaced."""
     try:
-        value = from_json(body, allow_inf_nan=False)
+        json, replaced_halves = in_utf_8(body)
+        value, replaced = parse_storable(json)
     except ValueError:
         # The parser's message tells where, but may tell what as well.
         raise InvalidRequestError.at(("body",), "The body is not valid JSON", "json_invalid") from None
-    problem = _clean(value)
-    if problem is not None:
-        raise InvalidRequestError.at(("body", *_place_of_problem(value)), problem)
-    return value
+    if not _clean(value):
+        raise InvalidRequestError.at(("body", *_place_of_problem(value)), "A number is too large")
+    return value, replaced_halves + replaced
 
 
-def _clean(value: Any) -> str | None:
-    """Drop the users' keys, and tell what cannot be stored, if anything."""
+def _clean(value: Any) -> bool:
+    """Drop the users' keys, and tell whether all numbers can be stored."""
     pending = [value]
     while pending:
         item = pending.pop()
         if isinstance(item, dict):
             item.pop("provider_api_keys", None)
-            pending.extend(item)
             pending.extend(item.values())
         elif isinstance(item, list):
             pending.extend(item)
-        elif isinstance(item, str):
-            if "\0" in item:
-                return "NUL characters cannot be stored"
         elif isinstance(item, float) and not isfinite(item):
-            return "A number is too large"
-    return None
+            return False
+    return True
 
 
 def _place_of_problem(value: Any) -> tuple[str | int, ...]:
     """Give the entry and the field, but nothing further inside, where names are part of the payload."""
     if isinstance(value, list):
         for index, entry in enumerate(value):
-            if _clean(entry) is not None:
+            if not _clean(entry):
                 return (index, *(_place_of_problem(entry) if isinstance(entry, dict) else ()))
     elif isinstance(value, dict):
         for name, field in value.items():
-            if name.isidentifier() and _clean(field) is not None:
+            if name.isidentifier() and not _clean(field):
                 return (name,)
     return ()

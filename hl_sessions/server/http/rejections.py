@@ -49,8 +49,6 @@ def add_rejections(application: FastAPI) -> None:
     """Have the application answer whatever goes wrong in the shapes of the v4 protocol."""
     application.exception_handler(InvalidRequestError)(_invalid_request)
     application.exception_handler(RequestValidationError)(_invalid_parameters)
-    # A known path with a method that is not served yet is as absent as an unknown path.
-    application.exception_handler(405)(_not_found)
     application.exception_handler(DatabaseFullError)(_insufficient_storage)
     application.exception_handler(DatabaseUnavailableError)(_service_unavailable)
     application.exception_handler(Exception)(_internal_error)
@@ -68,6 +66,11 @@ def unavailable(detail: str) -> JSONResponse:
     return answer
 
 
+def too_long(limit: int) -> str:
+    """Say that a body is longer than the limit, in bytes."""
+    return f"The body is longer than {limit} bytes"
+
+
 def _unprocessable(details: Iterable[Mapping[str, Any]]) -> JSONResponse:
     # FastAPI's own handler sends the offending value back too, under "input" and "ctx".
     return rejection(422, [{name: detail[name] for name in ("loc", "msg", "type")} for detail in details])
@@ -79,10 +82,6 @@ async def _invalid_request(_request: Request, error: InvalidRequestError) -> JSO
 
 async def _invalid_parameters(_request: Request, error: RequestValidationError) -> JSONResponse:
     return _unprocessable(error.errors())
-
-
-async def _not_found(_request: Request, _error: Exception) -> JSONResponse:
-    return rejection(404, NOT_FOUND)
 
 
 async def _insufficient_storage(_request: Request, _error: Exception) -> JSONResponse:

@@ -1,16 +1,77 @@
-"""The configs of datapoints: what a client may send, made into what the published answers allow."""
+"""The configs of datapoints: what a client may send, made into what the published answers allow.
 
-from typing import Annotated, Any, Literal
+What these have no place for, an unknown field or provider, a tool or a format of a newer kind, is kept in the
+field ``other``.
+"""
 
-from pydantic import ConfigDict, Field, Tag, model_validator
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal
 
-from hl_sessions.server.protocol.values import ChatMessage, Integer, JSONObject, WireModel, by_type
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    ModelWrapValidatorHandler,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+from typing_extensions import Self
+
+from hl_sessions.server.protocol.messages import answered_message
+from hl_sessions.server.protocol.values import JSONObject, Message, Number, WireModel
+
+_Template = list[Annotated[Message, AfterValidator(answered_message)]]
 
 
 class _OpenModel(WireModel):
     """Keeps unknown fields too, where the published schema of the answer allows them."""
 
     model_config = ConfigDict(extra="allow")
+
+
+class _Config(WireModel):
+    """Keeps what has no place in its ``other``."""
+
+    said_by_the_server: ClassVar[frozenset[str]] = frozenset({"id"})
+    other: JSONObject | None = None
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _move_to_other(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if not isinstance(value, dict):
+            return handler(value)
+        given = {
+            name: part
+            for name, part in value.items()
+            if part is not None and name not in cls.said_by_the_server
+        }
+        names, required = _names_of(cls)
+        unknown = set() if cls.model_config.get("extra") == "allow" else given.keys() - names
+        try:
+            return handler(_with_others(given, unknown))
+        except ValidationError as error:
+            details = error.errors(include_url=False, include_context=False, include_input=False)
+            movable = {detail["loc"][0] for detail in details} - {*required, "other"}
+            if not movable:
+                raise
+            return handler(_with_others(given, unknown | movable))
+
+
+@cache
+def _names_of(model: type[WireModel]) -> tuple[frozenset[str], frozenset[str]]:
+    """Give the names of the fields on the wire, and which of them are required."""
+    fields = {field.alias or name: field for name, field in model.model_fields.items()}
+    return frozenset(fields), frozenset(name for name, field in fields.items() if field.is_required())
+
+
+def _with_others(given: dict[str, Any], names: set[Any]) -> dict[str, Any]:
+    other = given.get("other", {})
+    if not names or not isinstance(other, dict):
+        return given
+    placed = {name: part for name, part in given.items() if name not in names}
+    return placed | {"other": {name: given[name] for name in sorted(names)} | other}
 
 
 class ResponseFormat(_OpenModel):
@@ -23,23 +84,30 @@ class ResponseFormat(_OpenModel):
 class ModelTool(_OpenModel):
     """A tool that a model may call: given by its name, or by the ID of one that is linked."""
 
-    id: str | None = None
-    name: str | None = None
+    id: str
+    name: str
     description: str | None = None
     parameters: JSONObject | None = None
     source: str | None = None
 
-    @model_validator(mode="after")
-    def _require_name_or_id(self) -> "ModelTool":
-        if self.id is None and self.name is None:
-            raise ValueError("one of 'name' and 'id' is required")
-        # An answer has both.
-        self.name = self.id if self.name is None else self.name
-        self.id = self.name if self.id is None else self.id
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _name(cls, value: Any) -> Any:
+        # An answer has both, but newer tools have a type, and stand under its name.
+        if not isinstance(value, dict):
+            return value
+        details = value.get("function")
+        names = (
+            value.get("name"),
+            value.get("id"),
+            details.get("name") if isinstance(details, dict) else None,
+            value.get("type"),
+        )
+        name = next((name for name in names if name is not None), None)
+        return {"id": name, "name": name} | {key: part for key, part in value.items() if part is not None}
 
 
-class ModelConfig(WireModel):
+class ModelConfig(_Config):
     """Which model was called, and how."""
 
     type: Literal["model"] = "model"
@@ -50,11 +118,9 @@ class ModelConfig(WireModel):
         Literal[
             "openai",
             "openai_azure",
-            "ai21",
             "mock",
             "anthropic",
             "bedrock",
-            "langchain",
             "cohere",
             "replicate",
             "google",
@@ -64,43 +130,22 @@ class ModelConfig(WireModel):
     ) = None
     endpoint: Literal["complete", "chat", "edit"] | None = None
     prompt_template: str | None = None
-    chat_template: list[ChatMessage] | None = None
+    chat_template: _Template | None = None
     tools: list[ModelTool] | None = None
-    max_tokens: Integer | None = None
-    temperature: float | None = None
-    top_p: float | None = None
+    max_tokens: int | None = None
+    temperature: Number | None = None
+    top_p: Number | None = None
     stop: str | list[str] | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    seed: Integer | None = None
+    presence_penalty: Number | None = None
+    frequency_penalty: Number | None = None
+    seed: int | None = None
     response_format: ResponseFormat | None = None
-    other: JSONObject | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _move_unknown_fields(cls, value: Any) -> Any:
-        # The published schema has no place for them but this one.
-        if not isinstance(value, dict):
-            return value
-        unknown = value.keys() - cls.model_fields.keys() - {"id"}
-        other = value.get("other") or {}
-        if not unknown or not isinstance(other, dict):
-            return value
-        known = {name: part for name, part in value.items() if name not in unknown}
-        return known | {"other": {name: value[name] for name in sorted(unknown)} | other}
 
 
-class _NamedConfig(_OpenModel):
+class _NamedConfig(_Config, _OpenModel):
+    said_by_the_server = frozenset({"id", "status", "created_by"})
     name: str | None = None
     description: str | None = None
-    other: JSONObject | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_what_only_the_server_says(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {name: part for name, part in value.items() if name not in {"id", "status", "created_by"}}
 
 
 class ToolConfig(_NamedConfig):
@@ -147,12 +192,27 @@ class GenericConfig(_NamedConfig):
     type: Literal["generic"]
 
 
+_TYPES = ("model", "tool", "agent", "generic")
+
+
+def _type_of(value: object) -> str | None:
+    tag = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    if tag is None:
+        return "model"
+    return tag if isinstance(tag, str) else None
+
+
 Config = Annotated[
     Annotated[ModelConfig, Tag("model")]
     | Annotated[ToolConfig, Tag("tool")]
     | Annotated[AgentConfig, Tag("agent")]
     | Annotated[GenericConfig, Tag("generic")],
-    by_type("model", "tool", "agent", "generic"),
+    # Pydantic tells them apart by itself, too, but its message repeats what it found in the field.
+    Discriminator(
+        _type_of,
+        custom_error_type="unknown_type",
+        custom_error_message=f"The field 'type' has to be one of {', '.join(_TYPES)}",
+    ),
 ]
 
 

@@ -6,12 +6,12 @@ from pydantic import BeforeValidator, model_validator
 
 from hl_sessions.server.protocol.configs import Config
 from hl_sessions.server.protocol.values import (
-    ChatMessage,
     Count,
     Dollars,
     JSONObject,
     Judgment,
     LogId,
+    Message,
     ProjectId,
     Reference,
     SessionId,
@@ -69,8 +69,8 @@ class LogRequest(UpdateLogRequest):
     parent_reference_id: Reference | None = None
     reference_id: Reference | None = None
     inputs: JSONObject | None = None
-    messages: list[ChatMessage] | None = None
-    output_message: ChatMessage | None = None
+    messages: list[Message] | None = None
+    output_message: Message | None = None
     source: str | None = None
     source_datapoint_id: str | None = None
     environment: str | None = None

@@ -1,13 +1,13 @@
-"""The values that requests hold: IDs, names, points in time, messages.
+"""The values that requests hold: IDs, names, points in time, numbers, messages.
 
 Everything is read strictly: a number is no text, and a text no number.
 """
 
 import re
 from datetime import datetime, timezone
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from hl_sessions.server.protocol.identifiers import LOG, PROJECT, SESSION, identifier_pattern
 
@@ -42,28 +42,11 @@ Timestamp = Annotated[
     datetime, Field(strict=False), BeforeValidator(_require_date_and_time), AfterValidator(in_utc)
 ]
 # What the integers of a database can hold.
-Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 # However many of them there are, their sum is a float.
 Dollars = Annotated[float, Field(ge=-1e15, le=1e15, allow_inf_nan=False)]
+Number = int | float
 Judgment = bool | int | float | list[str] | str
-
-
-def by_type(*tags: str) -> Discriminator:
-    """Tell the members of a union apart by their field ``type``.
-
-    Pydantic does that by itself too, but its message repeats what it found in the field.
-    """
-    return Discriminator(
-        _type_of,
-        custom_error_type="unknown_type",
-        custom_error_message=f"The field 'type' has to be one of {', '.join(tags)}",
-    )
-
-
-def _type_of(value: object) -> str | None:
-    tag = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-    return tag if isinstance(tag, str) else None
 
 
 class WireModel(BaseModel):
@@ -72,56 +55,13 @@ class WireModel(BaseModel):
     model_config = ConfigDict(strict=True, allow_inf_nan=False, hide_input_in_errors=True)
 
 
-class FunctionCall(WireModel):
-    """Which function a model called; the arguments are JSON in a text."""
-
-    name: str
-    arguments: str | None = None
-
-
-class ToolCall(WireModel):
-    """The call of a tool that a model asked for."""
-
-    id: str
-    type: Literal["function"]
-    function: FunctionCall
-
-
-class ImageURL(WireModel):
-    """Where an image is."""
-
-    url: str
-    detail: Literal["high", "low", "auto"] | None = None
-
-
-class TextPart(WireModel):
-    """A text in a message of several parts."""
-
-    type: Literal["text"]
-    text: str
-
-
-class ImagePart(WireModel):
-    """An image in a message of several parts."""
-
-    type: Literal["image_url"]
-    image_url: ImageURL
-
-
-MessagePart = Annotated[
-    Annotated[TextPart, Tag("text")] | Annotated[ImagePart, Tag("image_url")], by_type("text", "image_url")
-]
-
-
-class ChatMessage(WireModel):
-    """One message of a chat."""
-
-    role: Literal["user", "assistant", "system", "tool"]
-    content: str | list[MessagePart] | None = None
-    name: str | None = None
-    tool_call_id: str | None = None
-    tool_calls: list[ToolCall] | None = None
-    tool_call: FunctionCall | None = None
-
-
 JSONObject = dict[str, Any]
+Message = Annotated[
+    JSONObject,
+    WithJsonSchema(
+        {
+            "type": "object",
+            "description": "A message of a chat, usually with `role` and `content`; kept whatever it holds.",
+        }
+    ),
+]

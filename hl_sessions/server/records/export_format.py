@@ -10,11 +10,20 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, FiniteFloat, TypeAdapter, ValidationError
-from pydantic_core import from_json, to_json
-from sqlalchemy import JSON, Float, Table
+from pydantic_core import to_json
+from sqlalchemy import Float, Table
 from sqlalchemy.types import TypeEngine
 
-from hl_sessions.server.database.tables import UTCDateTime, feedback, logs, organisations, projects, sessions
+from hl_sessions.server.database.tables import (
+    ExactJSON,
+    UTCDateTime,
+    feedback,
+    logs,
+    organisations,
+    projects,
+    sessions,
+)
+from hl_sessions.server.protocol.storable import parse_storable
 from hl_sessions.server.protocol.values import Count, Dollars, in_utc
 
 EXPORTED: Final = (organisations, projects, sessions, logs, feedback)
@@ -60,7 +69,7 @@ def _value_of(name: str, column_type: TypeEngine[Any]) -> Any:
         return Annotated[datetime, AfterValidator(in_utc)]
     if isinstance(column_type, Float):
         return FiniteFloat
-    return Any if isinstance(column_type, JSON) else column_type.python_type
+    return Any if isinstance(column_type, ExactJSON) else column_type.python_type
 
 
 _VALUES: Final[dict[str, dict[str, TypeAdapter[Any]]]] = {
@@ -114,10 +123,14 @@ def parse_line(number: int, line: bytes) -> tuple[Table, dict[str, Any]]:
 
 def _read_json(line: bytes) -> Any:
     try:
-        return from_json(line)
+        value, _ = parse_storable(line)
     except ValueError:
         # The fields of a config that are kept in its ``other`` may be nested one level deeper than this
         # parser goes; the other one takes halves of surrogate pairs, which cannot be written again.
-        value = json.loads(line)
+        value = json.loads(line, parse_constant=_refuse)
         to_json(value)
-        return value
+    return value
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")

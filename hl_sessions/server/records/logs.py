@@ -7,6 +7,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, update
 
 from hl_sessions.server.database.tables import logs, projects, sessions
+from hl_sessions.server.protocol.messages import answered_message
 from hl_sessions.server.protocol.paging import Page
 from hl_sessions.server.protocol.requests import UpdateLogRequest
 from hl_sessions.server.records.counts import count_deleted
@@ -113,9 +114,17 @@ def _read(connection: Connection, query: Select[Any]) -> list[dict[str, Any]]:
     rows = connection.execute(query).mappings().all()
     feedback = feedback_of(connection, [row["id"] for row in rows])
     return [
-        {name: value for name, value in row.items() if value is not None}
+        _answered({name: value for name, value in row.items() if value is not None})
         | ({"feedback": feedback[row["id"]]} if row["id"] in feedback else {})
         # No evaluators run here, so there is nothing to wait for.
         | {"evaluation_results": [], "observability_status": "completed"}
         for row in rows
     ]
+
+
+def _answered(log: dict[str, Any]) -> dict[str, Any]:
+    if "messages" in log:
+        log["messages"] = [answered_message(message) for message in log["messages"]]
+    if "output_message" in log:
+        log["output_message"] = answered_message(log["output_message"])
+    return log

@@ -1,8 +1,16 @@
 import json
 import re
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+
+from tests.servers import served
+from tests.waiting import PATIENCE
 
 EVERYTHING: dict[str, Any] = {
     "inputs": {"question": "Why?", "nested": {"list": [1, None, "ü"]}},
@@ -121,6 +129,42 @@ def test_the_value_of_feedback_keeps_its_type(client: Any, unique: str, value: A
     assert feedback["created_at"] == "2025-01-01T00:00:00Z"
 
 
+@pytest.mark.parametrize(
+    "number",
+    [
+        *(0, -1, 2**53 + 1, 2**63, -(2**64), 10**400, -(10**400)),
+        *(0.1 + 0.2, -0.0, 1.0, 1e22, 5e-324, 1.7976931348623157e308),
+    ],
+    ids=lambda number: repr(number)[:24],
+)
+def test_a_number_comes_back_as_it_was_sent(client: Any, unique: str, number: float) -> None:
+    """Judgments and values of feedback are kept to the last digit, and taken back by them."""
+    log_id = client.log(project=unique, judgment=number, feedback={"type": "mark", "value": number})["id"]
+    mark = {"data_id": log_id, "type": "mark", "value": number}
+    client.ok("POST", "/feedback", json=mark)
+    assert client.ok("POST", "/feedback", json={**mark, "unset": True})["value"] == number
+    log = client.ok("GET", f"/logs/{log_id}")
+    [feedback] = log["feedback"]
+    assert [repr(log["judgment"]), repr(feedback["value"])] == [repr(number)] * 2
+
+
+def test_what_an_earlier_version_made_infinite_is_answered_as_json(tmp_path: Path) -> None:
+    """The largest float stands for what is lost."""
+    database = tmp_path / "old.sqlite3"
+    log: Any = {"project": "p", "judgment": 10**400, "feedback": {"type": "mark", "value": -(10**400)}}
+    with served(database) as base_url, requests.Session() as http:
+        path = f"{base_url}/logs/{http.post(f'{base_url}/logs', json=log, timeout=PATIENCE).json()['id']}"
+        with closing(sqlite3.connect(database)) as connection:
+            # As that version did: the column makes a float of a text.
+            connection.execute("UPDATE logs SET judgment = CAST(judgment AS TEXT)")
+            connection.execute("UPDATE feedback SET value = CAST(value AS TEXT)")
+            connection.commit()
+        answer = http.get(path, timeout=PATIENCE)
+    assert "Infinity" not in answer.text
+    assert answer.json()["judgment"] == sys.float_info.max
+    assert answer.json()["feedback"][0]["value"] == -sys.float_info.max
+
+
 def test_without_save_no_payload_is_kept(client: Any, unique: str) -> None:
     """Neither the log nor a later update stores what went into the model or came out of it."""
     session_id = client.new_session()
@@ -229,10 +273,10 @@ def refused_logs(log: Any, session: str) -> dict[str, tuple[dict[str, Any], str 
         "two parents": ({"parent_id": other_parent, "parent_reference_id": "x"}, None),
         "parent of another session": ({"session_id": session, "parent_id": other_parent}, "parent_id"),
         "parent without a session": ({"session_id": session, "parent_id": homeless_parent}, "parent_id"),
-        "config without a type": ({"config": {"model": "gpt"}}, "config"),
+        "config with nothing in it": ({"config": {}}, "config"),
         "config of an unknown type": ({"config": {"type": ["model"]}}, "config"),
         "model config without a model": ({"config": {"type": "model"}}, "config"),
-        "unknown role": ({"messages": [{"role": "king", "content": ""}]}, "messages"),
+        "message that is no object": ({"messages": ["king"]}, "messages"),
         "feedback without a value": ({"feedback": {"type": "rating"}}, "feedback"),
         "number for a text": ({"output": 5}, "output"),
         "text for a number": ({"duration": "5"}, "duration"),

@@ -117,21 +117,3 @@ def test_an_unknown_id_is_not_found_and_a_malformed_one_invalid(client: Any, pat
     response = client("GET", path)
     assert response.status_code == status
     assert response.json().keys() == {"detail"}
-
-
-@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-@pytest.mark.parametrize("path", ["/finetunes", "/sessions/", "/docs", "/redoc", ""])
-def test_what_is_not_served_is_not_found(client: Any, method: str, path: str) -> None:
-    """A call that this version does not serve gets the plain answer that it is not there."""
-    response = client(method, path, allow_redirects=False)
-    assert response.status_code == 404
-    assert response.json() == {"detail": "Not Found"}
-
-
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [("DELETE", "/sessions"), ("PUT", "/logs"), ("GET", "/feedback"), ("HEAD", "/projects")],
-)
-def test_a_method_that_is_not_served_is_not_found(client: Any, method: str, path: str) -> None:
-    """A known path with another method is as absent as an unknown path."""
-    assert client(method, path).status_code == 404

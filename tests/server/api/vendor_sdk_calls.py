@@ -4,7 +4,9 @@ It runs with either generation of the SDK, 0.5 or 0.7, without asyncio and with 
 """
 
 import asyncio
+import json
 import sys
+import urllib.request
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timezone
 from importlib.util import find_spec
@@ -106,11 +108,56 @@ async def walk(client: Any, call: Call, project: str) -> None:
     listed = await call(client.projects, "list", page=0, size=10, filter=project, sort_by="name", order="asc")
     assert [record["name"] for record in listed["records"]] == [project, f"{project} 3"]
 
+    await read_what_is_newer(client, call)
+
     if HAS_LISTS_OF_LOGS:
         await walk_through_logs(client, call, log)
         await call(client.projects, "delete", id=created["id"])
         listed = await call(client.projects, "list", filter=project)
         assert [record["name"] for record in listed["records"]] == [project]
+
+
+async def read_what_is_newer(client: Any, call: Call) -> None:
+    """Read what the SDK does not know, and so would not send; its checks of the answer pass."""
+    newer = {
+        "messages": [
+            {"role": "developer", "content": "Be brief", "refusal": None},
+            {
+                "role": "user",
+                "content": [{"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}],
+            },
+            {"role": "function", "content": {"weather": "fine"}},
+        ],
+        "output_message": {
+            "role": "assistant",
+            "tool_calls": [{"id": "1", "type": "custom", "custom": {"name": "run", "input": "1"}}],
+        },
+        "config": {
+            "model": "newest",
+            "provider": "nobody",
+            "seed": 2**64,
+            "tools": [{"type": "web_search"}],
+            "response_format": {"type": "grammar"},
+            "reasoning_effort": "high",
+        },
+        "judgment": 10**400,
+        "metadata": {"text": "\0 \ud800"},
+    }
+    created = log_without_the_sdk({"project": "newer", **newer})
+    log = await call(client.logs, "update", id=created["id"], output="done")
+    assert log["config"]["other"]["provider"] == "nobody"
+    assert log["config"]["tools"][0]["name"] == "web_search"
+    assert [message["role"] for message in log["messages"]] == ["system", "user", "tool"]
+    assert log["judgment"] == 10**400
+    assert log["metadata"] == {"text": "\ufffd \ufffd"}
+
+
+def log_without_the_sdk(log: dict[str, Any]) -> Any:
+    base_url, api_key = sys.argv[1:]
+    headers = {"X-API-KEY": api_key}
+    request = urllib.request.Request(f"{base_url}/logs", json.dumps(log).encode(), headers)
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
 
 
 async def walk_through_logs(client: Any, call: Call, log: dict[str, Any]) -> None:

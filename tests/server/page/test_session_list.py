@@ -238,7 +238,7 @@ def test_a_search_says_how_far_it_has_looked_and_goes_on(
     [
         ("from=yesterday", "from has to be a day such as 2026-11-22."),
         ("until=2026-02-30", "until has to be a day such as 2026-11-22."),
-        ("until=9999-12-31", "until has to be a day such as 2026-11-22."),
+        ("until=10000-01-01", "until has to be a day such as 2026-11-22."),
         ("project=support", "project has to be the ID of a project, such as pr_...."),
         ("before=7", "before has to be the ID of a session, such as sesh_...."),
         ("before=sesh_a&after=sesh_b", "before and after exclude each other: leave one of them out."),
@@ -289,4 +289,4 @@ def test_what_is_not_there_is_said_on_a_page_or_as_json(reader: Any) -> None:
         assert "<h1>Not found</h1>" in answer.text
     answer = reader.get("/v4/nothing")
     assert answer.status_code == 404
-    assert answer.json() == {"detail": "Not Found"}
+    assert "v4 of the API" in answer.json()["detail"]

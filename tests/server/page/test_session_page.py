@@ -42,6 +42,26 @@ def test_a_conversation_says_nothing_twice(reader: Any, unique: str) -> None:
     assert "user Who are you?" not in second
 
 
+def test_messages_of_any_kind_are_shown_as_they_were_logged(reader: Any, unique: str) -> None:
+    """Roles, parts and calls that no published schema knows break neither view, nor the list."""
+    messages = [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": ["Hear this.", {"type": "input_audio", "input_audio": {"data": "wave"}}]},
+        {"type": "reasoning", "summary": []},
+        {"role": ["critic"], "content": 5},
+        {"role": "tool", "content": {"answer": 4}},
+        {"content": [{"type": "input_text", "text": "Well?"}, {}, None, 7]},
+        {"role": "user", "content": {"text": "Nothing"}},
+    ]
+    log = {"project": unique, "session_reference_id": unique, "messages": messages}
+    created = reader.log({**log, "output_message": {"role": "king", "tool_calls": 5}})
+    path = f"/sessions/{created[0]['session_id']}"
+    for text in (text_of(reader.read(path)), text_of(reader.read(f"{path}?view=timeline"))):
+        for part in ("developer Be brief.", "Hear this.", "input_audio", "reasoning", "critic", "Well?"):
+            assert part in text
+    assert "Nothing" in text_of(reader.read(f"/?q={unique}"))
+
+
 def test_the_same_inputs_of_steps_are_shown_once(reader: Any, unique: str) -> None:
     """The steps of one request often get the same inputs."""
     session = {"project": "chat", "session_reference_id": unique, "inputs": {"question": "Why?", "k": 3}}
@@ -65,6 +85,36 @@ def test_a_session_sums_up_what_was_logged(reader: Any, unique: str) -> None:
     text = text_of(reader.read(f"/sessions/{created[0]['session_id']}"))
     assert "Duration 1 min 15 s Datapoints 2 Errors 1 Tokens 1,200 in, 34 out Cost $0.2625" in text
     assert f"Projects {unique}-a {unique}-b Reference {unique}" in text
+
+
+FIRST, LAST = "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"
+SHOWN = {FIRST: "1 Jan 1, 00:00:00 UTC", LAST: "31 Dec 9999, 23:59:59 UTC"}
+
+
+@pytest.mark.parametrize("duration", [None, 5, 1e300, -1e300])
+@pytest.mark.parametrize("moments", [[FIRST], [LAST], [FIRST, LAST]], ids=str)
+def test_the_ends_of_the_calendar_break_no_page(
+    reader: Any, unique: str, moments: list[str], duration: float | None
+) -> None:
+    """What was logged at the first or the last moment is listed, shown and counted."""
+    log = {"project": unique, "session_reference_id": unique, "error": "e", "duration": duration}
+    created = reader.log(*({**log, "created_at": moment} for moment in moments))
+    session_id, project_id = created[0]["session_id"], created[0]["project_id"]
+    session = f"/sessions/{session_id}"
+    for path in (session, f"{session}?view=timeline"):
+        page = reader.read(path)
+        for moment in moments:
+            assert SHOWN[moment] in text_of(page)
+    assert unique in reader.read(f"{session}?view=timeline&after={created[-1]['id']}")
+    for query in (f"?q={unique}", f"?project={project_id}", "?from=0001-01-01&until=9999-12-31"):
+        assert session_id in reader.read(f"/{query}")
+    for query in ("?from=9999-12-31", "?until=0001-01-01"):
+        assert session_id not in reader.read(f"/{query}")
+    assert unique in reader.read("/projects")
+    assert reader.read(f"/activity?project={project_id}")
+    found = {"project_id": project_id, "start_date": FIRST[:10], "end_date": LAST[:10]}
+    page = reader.get("/v4/logs", params=found).json()
+    assert sorted(log["created_at"] for log in page["records"]) == moments
 
 
 def test_the_largest_numbers_have_a_sum(reader: Any, unique: str) -> None:

@@ -22,5 +22,7 @@ def _in_standard_sql(element: EpochSeconds, compiler: SQLCompiler, **options: An
 
 @compiles(EpochSeconds, "sqlite")
 def _in_sqlite(element: EpochSeconds, compiler: SQLCompiler, **options: Any) -> str:
-    # Its EXTRACT, strftime('%s'), knows no fractions.
-    return f"(julianday({compiler.process(element.clauses, **options)}) - 2440587.5) * 86400.0"
+    # Its EXTRACT, strftime('%s'), knows no fractions, and its other functions round the last moment of the
+    # calendar up to one that there is not. As a text, a moment is 2026-11-22 12:00:00.123456.
+    moment = compiler.process(element.clauses, **options)
+    return f"(strftime('%s', substr({moment}, 1, 19)) + CAST(substr({moment}, 20) AS REAL))"

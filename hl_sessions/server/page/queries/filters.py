@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from hl_sessions.server.protocol.identifiers import PROJECT, SESSION, identifier_pattern
 
 _DAY: Final = timedelta(days=1)
+_LAST_DAY: Final = datetime(9999, 12, 31, tzinfo=timezone.utc)
 
 MAX_SEARCH: Final = 200
 """The longest text to search for, in characters."""
@@ -75,9 +76,9 @@ class SessionFilter:
 
     @property
     def end(self) -> datetime | None:
-        """The first moment at which it may not have begun any more."""
+        """The first moment at which it may not have begun any more, unless that is after all of them."""
         day = _read_day("until", self.until_day)
-        return day and day + _DAY
+        return None if day is None or day == _LAST_DAY else day + _DAY
 
     def __bool__(self) -> bool:
         return self != SessionFilter()
@@ -142,9 +143,6 @@ def _read_day(name: str, value: str | None) -> datetime | None:
     if not value:
         return None
     try:
-        day = datetime.strptime(value, "%Y-%m-%d").replace(tzinfo=timezone.utc)
-        # The calendar ends, and a day may have to be added.
-        _ = day + _DAY
-    except (ValueError, OverflowError):
+        return datetime.strptime(value, "%Y-%m-%d").replace(tzinfo=timezone.utc)
+    except ValueError:
         raise InvalidFilterError(f"{name} has to be a day such as 2026-11-22") from None
-    return day

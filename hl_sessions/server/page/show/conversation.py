@@ -13,8 +13,8 @@ class Message:
     """Something that was said.
 
     Args:
-        role: Who said it: ``user``, ``assistant``, ``system`` or ``tool``.
-        content: A text, or a list of parts, or ``None``.
+        role: Who said it: usually ``user``, ``assistant``, ``system`` or ``tool``.
+        content: A text, or a list of parts, or ``None``; or anything else that was logged.
         calls: The tools that it calls, if any.
         place: Where it stands in the datapoint.
     """
@@ -129,4 +129,6 @@ def _output(datapoint: Datapoint) -> Message | None:
 
 def _message(message: dict[str, Any], place: tuple[str | int, ...]) -> Message:
     calls = message.get("tool_calls") or message.get("tool_call")
-    return Message(message.get("role", "assistant"), message.get("content"), calls, (*place, "content"))
+    # What a model does without a role, such as to think, has a type.
+    role = message.get("role") or message.get("type") or "assistant"
+    return Message(str(role), message.get("content"), calls, (*place, "content"))
