@@ -10,7 +10,6 @@ import click
 from hl_sessions.server.application import OpenServerError, create_application
 from hl_sessions.server.commands.config_file import config_option
 from hl_sessions.server.commands.database_option import database_failures, database_option, upgrade_database
-from hl_sessions.server.run.descriptors import raise_limit
 from hl_sessions.server.run.ending import told_to_end
 from hl_sessions.server.run.serving import base_url, listen
 from hl_sessions.server.run.serving import serve as run
@@ -91,7 +90,6 @@ def serve(**options: Any) -> None:
         settings = ServerSettings(**options)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    raise_limit()
     with _listening(settings) as listener:
         upgrade_database(settings.database_url)
         try:

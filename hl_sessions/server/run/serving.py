@@ -1,7 +1,5 @@
 """Serves an application over HTTP: in the foreground, or on a thread beside other work."""
 
-import asyncio
-import logging
 import signal
 import socket
 import threading
@@ -16,8 +14,6 @@ from uvicorn.server import HANDLED_SIGNALS
 
 from hl_sessions.server.application import create_application
 from hl_sessions.server.http.access import BASE_PATH
-from hl_sessions.server.http.rarely import Rarely
-from hl_sessions.server.run.connections import Connections
 from hl_sessions.server.run.garbage import search_less
 from hl_sessions.server.settings import ServerSettings
 
@@ -114,40 +110,5 @@ def make_server(application: ASGIApp, grace: int) -> uvicorn.Server:
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=grace,
-        timeout_notify=1,
     )
-    logging.getLogger("uvicorn.error").addFilter(_WARNINGS_OF_UVICORN)
-    return _Server(config)
-
-
-class _Server(uvicorn.Server):
-    """Ends connections on which nothing is answered."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self._tidied = Connections(self.server_state.connections)
-        config.callback_notify = self._tidied.tidy
-        # Requests that are answered count as well: with twice as many connections further ones get a 503.
-        config.limit_concurrency = 2 * self._tidied.most
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to accept connections."""
-        asyncio.get_running_loop().set_exception_handler(self._tidied.handle_exception)
-        await super().startup(sockets)
-
-
-class _OnceAMinute(logging.Filter):
-    """Lets a warning through once a minute: anybody can cause those of the HTTP server, with any request."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._last: dict[str, Rarely] = {}
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether to write it."""
-        if record.levelno != logging.WARNING:
-            return True
-        return self._last.setdefault(str(record.msg), Rarely()).is_time()
-
-
-_WARNINGS_OF_UVICORN: Final = _OnceAMinute()
+    return uvicorn.Server(config)
