@@ -48,6 +48,7 @@ from hl_sessions.integrations import asgi, incoming, starlette, wsgi
 from hl_sessions.integrations.asgi import SignedCookie, header, json_field, path_param, query
 from hl_sessions.integrations.flask import HLSessions
 from hl_sessions.stores import MemoryStore
+from tests.interpreters import collects_at_once
 from tests.sessions_api import SessionsAPI
 from tests.waiting import StillClock, wait_until
 
@@ -979,6 +980,7 @@ class TestLooking:
         inner = wsgi.HLSessionMiddleware(app, manager, key=lambda environ: "1")
         call_wsgi(wsgi.HLSessionMiddleware(inner, manager, trust=secret), **headers)
 
+    @collects_at_once
     @pytest.mark.parametrize("options", ["trust", "cookie", "all"])
     def test_a_request_leaves_nothing_to_collect(self, manager: SessionManager, options: str) -> None:
         """Its handle does not hold what holds it: requests that nobody reads are over when they end."""
