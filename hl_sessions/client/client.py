@@ -95,12 +95,14 @@ class SessionsClient:
 
             from hl_sessions.client.transport import Transport
 
+            own_version = version("hl-sessions")  # which may import, too, as the first transport may
+
         self.base_url = checked_base_url("base_url", base_url)
         self.timeout = checked_seconds("timeout", timeout)
         self.retries = checked_count("retries", retries)
         api_key = None if api_key is None else checked_api_key("api_key", api_key)
         headers = {
-            "User-Agent": f"hl-sessions/{version('hl-sessions')}",
+            "User-Agent": f"hl-sessions/{own_version}",
             "Accept": "application/json",
             # The answers are small; an encoded one could grow without limit when it is decoded.
             "Accept-Encoding": "identity",
@@ -109,10 +111,11 @@ class SessionsClient:
             prefix = "" if api_key_prefix is None else checked_api_key("api_key_prefix", api_key_prefix) + " "
             headers["X-API-KEY"] = prefix + api_key
         try:
-            self._transport = Transport(
-                self.base_url, headers, api_key, retries=self.retries, http_session=http_session
-            )
-            self._create_request = self._transport.prepare("POST", "/sessions")
+            with late_import:
+                self._transport = Transport(
+                    self.base_url, headers, api_key, retries=self.retries, http_session=http_session
+                )
+                self._create_request = self._transport.prepare("POST", "/sessions")
         except ValueError as error:  # what the HTTP client makes of a host that no one can have
             raise ConfigurationError(f"base_url={base_url!r} cannot be called: {error}") from None
         self._workers = WorkerThreads()

@@ -60,4 +60,5 @@ def test_reads_have_an_id_or_say_once_why_not(sessions_api: SessionsAPI, prefetc
     if None in ids:
         assert (ids, logged) == ([None] * 3, ["WARNING"])
     else:
-        assert (len(set(ids)), logged) == (3, [])
+        # What would keep sessions ready needs a thread.
+        assert (len(set(ids)), logged) == (3, ["WARNING"] if prefetch else [])
