@@ -1,6 +1,7 @@
 """A sessions API that answers at once, without a network."""
 
 import itertools
+import threading
 from typing import Any
 
 import requests
@@ -22,8 +23,10 @@ class CountingClient(SessionsClient):
     def __init__(self) -> None:
         super().__init__("http://127.0.0.1:1/v4")
         self.created = 0
+        self._lock = threading.Lock()
 
     def create(self, **_: Any) -> Response[CreatedSession]:
-        self.created += 1
+        with self._lock:
+            self.created += 1
         body: CreatedSession = {"id": f"sesh_{next(_numbers)}"}
         return Response(body, {}, 201, 0.0, _raw)
