@@ -148,8 +148,7 @@ class SessionsClient:
 
     async def create_id(self, deadline: Deadline) -> str:
         """Create a session, and return its ID; a coroutine that awaits nothing but waits."""
-        # A subclass, or a double, may have a way of its own.
-        if getattr(self.create, "__func__", None) is not SessionsClient.create:
+        if self._has_own_way_to_create():
             created: Response[CreatedSession] = await Blocking(partial(self.create, timeout=deadline))
             return created.body["id"]
         answer, _ = await self._answer(self._create_request, deadline)
@@ -158,7 +157,7 @@ class SessionsClient:
     async def acreate(self, **options: Unpack[CallOptions]) -> Response[CreatedSession]:
         """Do what :meth:`create` does without blocking the event loop."""
         options = self._with_deadline(options)
-        if getattr(self.create, "__func__", None) is not SessionsClient.create:  # as above
+        if self._has_own_way_to_create():
             return await self._workers.run(self.create, **options)
         return await self._on_loop(partial(self._exchange, self._create_request, check_created, **options))
 
@@ -267,6 +266,10 @@ class SessionsClient:
         if not is_success(answer):
             raise self._transport.status_error(answer, seconds)
         return answer, seconds
+
+    def _has_own_way_to_create(self) -> bool:
+        """Whether ``create`` is that of a subclass, or of a double."""
+        return getattr(self.create, "__func__", None) is not SessionsClient.create
 
     async def _on_loop(self, call: Callable[[], Coroutine[Wait[Any], Any, Result]]) -> Result:
         loop = current_loop()

@@ -291,7 +291,6 @@ class _Trio:
             scope.cancel()
 
     async def _wait(self, scope: Any, wait: Wait[Any], resume: Callable[[], None]) -> None:
-
         try:
             with scope:
                 if wait.outcome is None:
