@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import functools
 import io
-import socket
 import threading
 import time
 from concurrent.futures import Future
 from contextlib import suppress
-from contextvars import Context
 from http.client import HTTPResponse, LineTooLong
 from queue import Empty
 from typing import TYPE_CHECKING, Any
@@ -20,11 +18,12 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError
 from urllib3.util import Timeout
 
-from hl_sessions.client.connections import KEEP_ALIVE
+from hl_sessions.client.connections import KEEP_ALIVE, shut_down
 from hl_sessions.process.reentry import creating
+from hl_sessions.process.threads import start_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import socket
 
     from requests import PreparedRequest, Response
 
@@ -113,11 +112,6 @@ class _BoundedLines(io.BufferedReader):
         return line
 
 
-def _shut_down(shutdown: Callable[[int], object]) -> None:
-    with suppress(OSError):  # it is closed already
-        shutdown(socket.SHUT_RDWR)
-
-
 class _DeadlineConnect:
     """Connects in a thread, as neither a name look-up nor a TLS handshake has a total time limit."""
 
@@ -128,9 +122,8 @@ class _DeadlineConnect:
     sock: socket.socket
 
     def getresponse(self, *args: Any, **kwargs: Any) -> Any:
-        shutdown = getattr(self.sock, "shutdown", None)  # which TLS within TLS does not have
-        if self.deadline is not None and shutdown is not None:
-            self.deadline.on_abort(functools.partial(_shut_down, shutdown))
+        if self.deadline is not None and hasattr(self.sock, "shutdown"):  # TLS within TLS has none
+            self.deadline.on_abort(functools.partial(shut_down, self.sock))
         return super().getresponse(*args, **kwargs)  # type: ignore[misc]
 
     def connect(self) -> None:
@@ -151,8 +144,9 @@ class _DeadlineConnect:
                 outcome.set_result(None)
             is_over.set()
 
-        # An empty context: nothing that runs there may wait for the session being created here.
-        threading.Thread(target=Context().run, args=(run,), name="hl-sessions-connect", daemon=True).start()
+        # Where there can be no thread, connecting has the time limits of its steps.
+        if start_thread(run, "hl-sessions-connect") is None:
+            run()
         if self.deadline is None:  # a tunnel through a proxy
             is_over.wait(self.timeout)
         else:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from hl_sessions.client.deadline import Deadline
 
-__all__ = ["KEEP_ALIVE", "LONGEST_IDLE_TIME", "Connections"]
+__all__ = ["KEEP_ALIVE", "LONGEST_IDLE_TIME", "Connections", "shut_down"]
 
 MAX_KEPT = 128  # connections that wait for the next request; more are made when needed
 LONGEST_IDLE_TIME = 15.0  # seconds after which a server, or what is between, may have forgotten a connection
@@ -172,8 +172,7 @@ class _InUse:
 
     def _shut_down(self) -> None:
         for connection in self._connections.copy():
-            with suppress(OSError):  # it is not connected yet, or not any more
-                _shut_down(connection.socket)
+            shut_down(connection.socket)
 
 
 class Connections:
@@ -338,12 +337,14 @@ def _nonblocking_socket(family: int) -> socket.socket:
     return sock
 
 
-def _shut_down(sock: socket.socket) -> None:
-    if isinstance(sock, ssl.SSLSocket):
-        # Its own goes on without TLS from the moment before: what another thread sends then is not encrypted.
-        super(ssl.SSLSocket, sock).shutdown(socket.SHUT_RDWR)
-    else:
-        sock.shutdown(socket.SHUT_RDWR)
+def shut_down(sock: socket.socket) -> None:
+    """End what a connection is waited for, from whatever thread, if it is connected."""
+    with suppress(OSError):  # it is not connected yet, or not any more
+        if isinstance(sock, ssl.SSLSocket):
+            # Its own goes on without TLS from then on: what another thread sends is not encrypted.
+            super(ssl.SSLSocket, sock).shutdown(socket.SHUT_RDWR)
+        else:
+            sock.shutdown(socket.SHUT_RDWR)
 
 
 def _is_connected(sock: socket.socket) -> bool:

@@ -1,5 +1,8 @@
 """The calls of the client as they go over the wire, and what they answer."""
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +29,7 @@ from hl_sessions import (
 from hl_sessions.client.answers import Response
 from tests.client.conftest import API_KEY, Call
 from tests.faults import FaultServer, Play, Wire
+from tests.no_threads import MORE_THAN_THERE_IS
 from tests.sessions_api import Answer, Request, SessionsAPI, new_session_id
 from tests.waiting import PATIENCE, ends_within, in_threads
 
@@ -522,6 +526,27 @@ def test_a_proxy_of_the_environment_is_used(
     with SessionsClient("http://api.invalid/v4", API_KEY, retries=0) as client:
         client.get("...")
     assert sessions_api.last.target == "http://api.invalid/v4/sessions/%2E%2E%2E"
+
+
+def test_a_proxy_needs_no_thread(sessions_api: SessionsAPI) -> None:
+    """In a process in which none can be started a call connects by itself."""
+    sessions_api.answer = answer_always({"id": SESSION_ID}, 201)
+    program = f"""
+import threading, hl_sessions
+threading.stack_size({MORE_THAN_THERE_IS})
+with hl_sessions.SessionsClient("http://api.invalid/v4", retries=0) as client:
+    print(client.create().body["id"])
+"""
+    environment = {**os.environ, "HTTP_PROXY": sessions_api.base_url.removesuffix("/v4"), "NO_PROXY": ""}
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (run.stdout, run.stderr) == (f"{SESSION_ID}\n", "")
 
 
 def test_a_proxy_that_refuses_says_why(
