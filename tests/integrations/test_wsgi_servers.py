@@ -1,14 +1,11 @@
 """The WSGI middleware under the servers that run it."""
 
-import os
 import re
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any
@@ -19,6 +16,7 @@ import waitress.server  # type: ignore[import-untyped]
 from werkzeug.serving import make_server
 
 from hl_sessions import configure
+from tests import gunicorn_server
 from tests.integrations import wsgi_application
 from tests.integrations.conftest import SESSION_ID, Address, get_raw, headers_named
 from tests.interpreters import needs
@@ -29,23 +27,9 @@ HERE = Path(__file__).parent
 KINDS = ["list", "lists", "sized", "generator", "closing", "file", "write", "empty", "error"]
 
 
-@contextmanager
-def running_gunicorn(base_url: str, *arguments: str) -> Iterator[Address]:
-    """One worker process; the listening socket is given to it, so that no connection can come too early."""
-    command = [sys.executable, "-m", "gunicorn", "--no-control-socket", "--workers=1", "--log-level=critical"]
-    command += ["--timeout=0"]  # no worker counts as hanging on a busy machine
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        process = subprocess.Popen(
-            [*command, f"--bind=fd://{listener.fileno()}", *arguments, "wsgi_application:application"],
-            pass_fds=[listener.fileno()],
-            cwd=HERE,
-            env={**os.environ, "HL_SESSIONS_BASE_URL": base_url, "NO_PROXY": "*"},
-        )
-        try:
-            yield listener.getsockname()
-        finally:
-            process.terminate()
-            process.wait(PATIENCE)
+def running_gunicorn(base_url: str, *arguments: str) -> AbstractContextManager[Address]:
+    arguments = ("--workers=1", *arguments, "wsgi_application:application")
+    return gunicorn_server.running_gunicorn(HERE, *arguments, HL_SESSIONS_BASE_URL=base_url)
 
 
 class _QuietHandler(WSGIRequestHandler):

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ import pytest
 
 from hl_sessions import SessionManager, SessionThreadPoolExecutor, current_session_id, unbound
 from tests.client.test_client_fork import exit_code_of_child
+from tests.gunicorn_server import running_gunicorn
 from tests.interpreters import needs
 from tests.sessions_api import Gate, SessionsAPI, create_sessions, fail
 from tests.waiting import PATIENCE, in_threads, wait_until
@@ -228,27 +228,9 @@ application = HLSessionMiddleware(read)
 def gunicorn(folder: Path, base_url: str, *arguments: str) -> Iterator[str]:
     (folder / "preloaded.py").write_text(APPLICATION)
     # A worker that is started while gunicorn ends never learns of it: it is killed after that second.
-    options = [
-        "--no-control-socket",
-        "--preload",
-        "--graceful-timeout=1",
-        "--timeout=0",
-        "--log-level=critical",
-    ]
-    command = [sys.executable, "-m", "gunicorn", *options]
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        process = subprocess.Popen(
-            [*command, f"--bind=fd://{listener.fileno()}", *arguments, "preloaded:application"],
-            pass_fds=[listener.fileno()],
-            cwd=folder,
-            env={**os.environ, "HL_SESSIONS_BASE_URL": base_url},
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        finally:
-            process.terminate()
-            process.wait(PATIENCE)
+    arguments = ("--preload", "--graceful-timeout=1", *arguments, "preloaded:application")
+    with running_gunicorn(folder, *arguments, HL_SESSIONS_BASE_URL=base_url) as (host, port):
+        yield f"http://{host}:{port}/"
 
 
 @pytest.mark.parametrize(
