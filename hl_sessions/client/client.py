@@ -275,6 +275,7 @@ class SessionsClient:
         loop = current_loop()
         if loop is None:
             return await self._workers.run(lambda: run_blocking(call()))
+        await loop.turn()
         outcome: Outcome[Result] = Outcome()
         run = Run(_settled(outcome, call), loop, self._workers)
         try:

@@ -21,6 +21,11 @@ from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.outcome import popped
 from hl_sessions.process.waits import Ready
 
+try:
+    import resource
+except ImportError:  # Windows, and Pyodide
+    resource = None  # type: ignore[assignment]
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -30,7 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["KEEP_ALIVE", "LONGEST_IDLE_TIME", "Connections", "shut_down"]
 
-MAX_KEPT = 128  # connections that wait for the next request; more are made when needed
+MAX_KEPT = 512  # connections that wait for the next request; more are made when needed
+PART_KEPT = 1 / 8  # of the descriptors that the process may have: its own come first
 LONGEST_IDLE_TIME = 15.0  # seconds after which a server, or what is between, may have forgotten a connection
 SILENCE = 1 / 3  # of the time that is left, after which a kept connection is no longer counted on
 READ_SIZE = 65536  # bytes
@@ -59,6 +65,7 @@ class _Connection:
     async def connect(self, address: Any, seconds: float) -> None:
         with suppress(BlockingIOError):
             self.socket.connect(address)
+        if _is_connected(self.socket):  # to the same machine it is at once
             return
         end = time.monotonic() + seconds
         if self.deadline.is_aborted:  # before there was anything to shut down
@@ -192,6 +199,7 @@ class Connections:
         self._context = make_context() if parts.scheme == "https" else None
         self._is_closed = False
         self._last_time = 0.0
+        self._most_kept = _most_to_keep()
         # The one that was used last at the end. Without a lock: an interruption may come at any moment.
         self._kept: deque[_Connection] = deque()
         self._exchanges: set[_InUse] = set()
@@ -238,6 +246,7 @@ class Connections:
         if kept is None:
             connection = await self._connect(deadline, in_use)
             await connection.send(request)
+            await Ready((connection.socket,), deadline.remaining())
             return connection
         in_use.add(kept)
         deadline.connected()
@@ -308,12 +317,21 @@ class Connections:
         connection.kept_since = now = time.monotonic()
         self._kept.append(connection)
         while (oldest := popped(self._kept)) is not None:
-            if len(self._kept) < MAX_KEPT and oldest.kept_since > now - LONGEST_IDLE_TIME:
+            if len(self._kept) < self._most_kept and oldest.kept_since > now - LONGEST_IDLE_TIME:
                 self._kept.appendleft(oldest)
                 break
             oldest.socket.close()
         if self._is_closed:  # meanwhile
             _close_all(self._kept)
+
+
+def _most_to_keep() -> int:
+    if resource is None:
+        return MAX_KEPT
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if descriptors == resource.RLIM_INFINITY:
+        return MAX_KEPT
+    return min(MAX_KEPT, int(descriptors * PART_KEPT))
 
 
 def _close_all(connections: deque[_Connection]) -> None:

@@ -139,6 +139,7 @@ def _parsed_head(block: bytes) -> _Head:
     return _Head(int(match[1]), int(match[2]), (match[3] or b"").strip().decode("latin-1"), headers)
 
 
+@lru_cache(maxsize=16)
 def _parsed_length(value: str) -> int:
     lengths = {length.strip() for length in value.split(",")}
     if len(lengths) != 1 or not _LENGTH.fullmatch(next(iter(lengths)).encode("latin-1")):

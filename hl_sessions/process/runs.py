@@ -18,24 +18,28 @@ from hl_sessions.process.waits import Blocking, Steps, Wait
 
 if TYPE_CHECKING:
     import socket
-    from asyncio import AbstractEventLoop, TimerHandle
+    from asyncio import AbstractEventLoop, Future, TimerHandle
     from collections.abc import Callable, Coroutine
 
     from hl_sessions.process.worker_threads import WorkerThreads
 
-__all__ = ["Run", "current_loop"]
+__all__ = ["EventLoop", "Run", "current_loop"]
 
 Result = TypeVar("Result")
 
 LONGEST_TURN = 0.002  # seconds of steps in which nothing else of an event loop runs
 PAUSE = 0.0005  # seconds without a step after which there has been something else
+TASKS_PER_TURN = 16  # that are let go on, as each takes about a tenth of a millisecond
 
 
-class _Loop(Protocol):
+class EventLoop(Protocol):
     """An event loop."""
 
-    def start(self, begin: Callable[[], None]) -> None:
-        """Call ``begin`` soon."""
+    async def turn(self) -> None:
+        """Have this task wait as long as too much is begun in one turn of the loop."""
+
+    def begin(self, step: Callable[[], None]) -> None:
+        """Take a first step, as it is this task's turn."""
 
     def wait_for(self, wait: Wait[Any], resume: Callable[[], None]) -> Callable[[], None]:
         """Call ``resume`` once a wait is over; return what takes that back."""
@@ -56,7 +60,7 @@ class Run:
     """
 
     def __init__(
-        self, coroutine: Coroutine[Wait[Any], Any, None], loop: _Loop, workers: WorkerThreads
+        self, coroutine: Coroutine[Wait[Any], Any, None], loop: EventLoop, workers: WorkerThreads
     ) -> None:
         self._steps = Steps(coroutine)
         self._loop = loop
@@ -65,7 +69,7 @@ class Run:
         self._wait: Wait[Any] | None = None
         #: Takes back the wait that is under way; whoever takes it out may go on.
         self._suspended: list[Callable[[], object]] = [_do_nothing]
-        Context().run(loop.start, self._resume)
+        Context().run(loop.begin, self._resume)
 
     def is_orphaned(self) -> bool:
         """Whether its event loop has ended, or was stopped, before it."""
@@ -129,7 +133,7 @@ def _do_nothing() -> None:
     """Take nothing back."""
 
 
-def current_loop() -> _Loop | None:
+def current_loop() -> EventLoop | None:
     """Return the event loop of this task, ``None`` if it cannot wait for sockets."""
     if is_trio_running():
         return _Trio()
@@ -150,33 +154,53 @@ class _Asyncio:
         self._since = 0.0
         self._until = 0.0
         self._postponed: deque[Callable[[], None]] = deque()
+        self._tasks: deque[Future[None]] = deque()
         # One timer for all: most waits end long before their time.
         self._watches: dict[_Watch, float] = {}
         self._timer: TimerHandle | None = None
 
-    def start(self, begin: Callable[[], None]) -> None:
+    async def turn(self) -> None:
+        loop = self._get_loop()
+        if loop is not None and self._is_over():
+            is_due: Future[None] = loop.create_future()
+            self._ask_for_turn(loop)
+            self._tasks.append(is_due)
+            await is_due
+
+    def begin(self, step: Callable[[], None]) -> None:
+        step()
+        self._until = time.monotonic()
+
+    def go_on(self, step: Callable[[], None]) -> None:
+        """Take a step of what has begun, in this turn of the loop or in another one."""
+        loop = self._get_loop()
+        if loop is not None and self._is_over():
+            self._ask_for_turn(loop)
+            self._postponed.append(step)
+        else:
+            self.begin(step)
+
+    def _is_over(self) -> bool:
+        """Whether nothing more is to be done in this turn."""
         now = time.monotonic()
         if now - self._until > PAUSE:
             self._since = now
-        if now - self._since > LONGEST_TURN:
-            self._postpone(begin)
-        else:
-            begin()
-            self._until = time.monotonic()
+        return now - self._since > LONGEST_TURN
 
-    def _postpone(self, begin: Callable[[], None]) -> None:
-        loop = self._get_loop()
-        if loop is not None:
-            if not self._postponed:
-                loop.call_soon(self._begin_turn)
-            self._postponed.append(begin)
+    def _ask_for_turn(self, loop: AbstractEventLoop) -> None:
+        if not self._postponed and not self._tasks:
+            loop.call_soon(self._begin_turn)
 
     def _begin_turn(self) -> None:
         loop, self._since = self._get_loop(), time.monotonic()
         while self._postponed and time.monotonic() - self._since < LONGEST_TURN:
             self._postponed.popleft()()
+        for _ in range(min(len(self._tasks), TASKS_PER_TURN)):
+            is_due = self._tasks.popleft()
+            if not is_due.cancelled():
+                is_due.set_result(None)
         self._until = time.monotonic()
-        if self._postponed and loop is not None:
+        if loop is not None and (self._postponed or self._tasks):
             loop.call_soon(self._begin_turn)
 
     def wait_for(self, wait: Wait[Any], resume: Callable[[], None]) -> Callable[[], None]:
@@ -223,6 +247,8 @@ class _Asyncio:
 class _Watch:
     """Watches, on an event loop of asyncio, for the end of a wait."""
 
+    __slots__ = ("_is_over", "_loop", "_outcome", "_owner", "_reading", "_resume", "_seconds", "_writing")
+
     def __init__(
         self, owner: _Asyncio, loop: AbstractEventLoop, wait: Wait[Any], resume: Callable[[], None]
     ) -> None:
@@ -258,7 +284,7 @@ class _Watch:
     def happened(self) -> None:
         if not self._is_over:
             self.end()
-            self._owner.start(self._resume)
+            self._owner.go_on(self._resume)
 
     def _is_known(self) -> None:
         with suppress(RuntimeError):  # the loop is closed
@@ -274,8 +300,11 @@ class _Trio:
     def __init__(self) -> None:
         self._is_gone = False
 
-    def start(self, begin: Callable[[], None]) -> None:
-        begin()
+    async def turn(self) -> None:
+        pass
+
+    def begin(self, step: Callable[[], None]) -> None:
+        step()
 
     def wait_for(self, wait: Wait[Any], resume: Callable[[], None]) -> Callable[[], None]:
         import trio

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from hl_sessions.availability.ready_sessions import ReadySessions
     from hl_sessions.client.deadline import Deadline
+    from hl_sessions.process.runs import EventLoop
     from hl_sessions.process.worker_threads import WorkerThreads
 
 __all__ = ["Session", "SessionSource", "session_type", "warn_that_a_read_blocked"]
@@ -256,10 +257,13 @@ class Session:
     async def _aread(self) -> str | None:
         if is_creating():
             return self._id
+        loop = current_loop()
+        if loop is not None and self._creation() is None:
+            await loop.turn()
         while (joined := self._join_creation()) is not None:
             creation, is_mine = joined
             if is_mine:
-                self._begin(creation)
+                self._begin(creation, loop)
                 await creation.wait_in_task()
             else:
                 await creation.wait_for_task(
@@ -341,14 +345,13 @@ class Session:
         finally:
             self.manager.report()  # by now: a handler may hold its lock and wait for this creation
 
-    def _begin(self, creation: Creation) -> None:
+    def _begin(self, creation: Creation, loop: EventLoop | None) -> None:
         """Have the creation carried out, which goes on when its reader is cancelled."""
         refusal = self._refusal()
         if refusal is not None:  # known at once
             self._settle(creation, refusal)
             return
         creation.deadline.is_of_worker = True
-        loop = current_loop()
         if loop is None:
             self._carry_out_in_thread(creation)
         else:

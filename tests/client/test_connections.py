@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import resource
 import socket
 import threading
 import warnings
@@ -13,8 +14,8 @@ from hl_sessions import APIConnectionError, APITimeoutError, SessionManager, Ses
 from hl_sessions.client import connections
 from tests.client.conftest import Call
 from tests.faults import FaultServer, Play, Wire
-from tests.sessions_api import SessionsAPI
-from tests.waiting import PATIENCE, StillClock, ends_within, in_threads
+from tests.sessions_api import Gate, SessionsAPI
+from tests.waiting import PATIENCE, StillClock, ends_within, in_threads, wait_until
 
 ID = "sesh_AAAAAAAAAAAAAAAAAAAA"
 CREATED = b'HTTP/1.1 201 Created\r\nContent-Length: 35\r\n\r\n{"id": "%s"}' % ID.encode()
@@ -161,8 +162,8 @@ def test_a_host_is_looked_up_once_for_all_who_need_it(
 
     async def create_many(client: SessionsClient) -> set[str]:
         calls = [asyncio.create_task(client.acreate()) for _ in range(20)]
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        for _ in range(100):  # turns of the loop, of which each lets some begin
+            await asyncio.sleep(0)
         go_on.set()
         return {answer.body["id"] for answer in await asyncio.gather(*calls)}
 
@@ -202,3 +203,17 @@ def test_a_look_up_that_fails_unusually(sessions_api: SessionsAPI, monkeypatch: 
             with pytest.raises(APIConnectionError, match="no network in tests"):
                 client.create()
         client.create()
+
+
+def test_a_process_keeps_descriptors_for_itself(
+    sessions_api: SessionsAPI, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of those that it may have, connections that wait for the next request take an eighth."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (64, resource.RLIM_INFINITY))
+    with SessionsClient(sessions_api.base_url) as client:
+        calls = in_threads(client.create, 20)
+        wait_until(lambda: sessions_api.posts == 20)
+        gate.opened.set()
+        assert len({call.result(PATIENCE).body["id"] for call in calls}) == 20
+        wait_until(lambda: sessions_api.open_connections == 8)
+    wait_until(lambda: not sessions_api.open_connections)

@@ -225,6 +225,34 @@ def test_as_many_scopes_as_there_are(
     assert len(ids - {None}) == scopes
 
 
+def test_scopes_that_are_cancelled_before_it_is_their_turn(
+    manager: SessionManager, sessions_api: SessionsAPI, loop: Loop
+) -> None:
+    """Nobody else waits for them; the others go on."""
+    scopes = 300
+    ids: set[str | None] = set()
+
+    async def read(number: int) -> None:
+        with anyio.CancelScope() as scope:
+            if number % 2:
+                cancelled.append(scope)
+            async with manager.session() as session:
+                ids.add(await session.aid())
+
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            for number in range(scopes):
+                tasks.start_soon(read, number)
+            await until(lambda: len(cancelled) == scopes / 2)
+            for scope in cancelled:
+                scope.cancel()
+
+    cancelled: list[anyio.CancelScope] = []
+    run(main, loop)
+    assert scopes / 2 <= len(ids - {None}) == len(ids)
+    assert len(ids) <= sessions_api.posts <= scopes
+
+
 @pytest.mark.parametrize("key", [None, "chat"])
 def test_a_blocking_read_where_a_task_creates(
     *, manager: SessionManager, sessions_api: SessionsAPI, gate: Gate, loop: Loop, key: str | None
