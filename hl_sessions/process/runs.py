@@ -161,7 +161,7 @@ class _Asyncio:
 
     async def turn(self) -> None:
         loop = self._get_loop()
-        if loop is not None and self._is_over():
+        if loop is not None and self._has_had_its_turn():
             is_due: Future[None] = loop.create_future()
             self._ask_for_turn(loop)
             self._tasks.append(is_due)
@@ -174,13 +174,13 @@ class _Asyncio:
     def go_on(self, step: Callable[[], None]) -> None:
         """Take a step of what has begun, in this turn of the loop or in another one."""
         loop = self._get_loop()
-        if loop is not None and self._is_over():
+        if loop is not None and self._has_had_its_turn():
             self._ask_for_turn(loop)
             self._postponed.append(step)
         else:
             self.begin(step)
 
-    def _is_over(self) -> bool:
+    def _has_had_its_turn(self) -> bool:
         """Whether nothing more is to be done in this turn."""
         now = time.monotonic()
         if now - self._until > PAUSE:
@@ -193,15 +193,17 @@ class _Asyncio:
 
     def _begin_turn(self) -> None:
         loop, self._since = self._get_loop(), time.monotonic()
-        while self._postponed and time.monotonic() - self._since < LONGEST_TURN:
-            self._postponed.popleft()()
-        for _ in range(min(len(self._tasks), TASKS_PER_TURN)):
-            is_due = self._tasks.popleft()
-            if not is_due.cancelled():
-                is_due.set_result(None)
-        self._until = time.monotonic()
-        if loop is not None and (self._postponed or self._tasks):
-            loop.call_soon(self._begin_turn)
+        try:
+            while self._postponed and time.monotonic() - self._since < LONGEST_TURN:
+                self._postponed.popleft()()
+            for _ in range(min(len(self._tasks), TASKS_PER_TURN)):
+                is_due = self._tasks.popleft()
+                if not is_due.cancelled():
+                    is_due.set_result(None)
+        finally:  # also where a signal handler raises: the loop may go on
+            self._until = time.monotonic()
+            if loop is not None and (self._postponed or self._tasks):
+                loop.call_soon(self._begin_turn)
 
     def wait_for(self, wait: Wait[Any], resume: Callable[[], None]) -> Callable[[], None]:
         loop = self._get_loop()
