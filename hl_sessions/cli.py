@@ -1,10 +1,17 @@
 """The ``hl-sessions`` command. What it runs needs the extra ``server``."""
 
+import os
 import sys
+from typing import Final
+
+_FOLDERS_OF_METRICS: Final = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")
 
 
 def main() -> None:
     """Run the command line; without the extra, exit with a message that names it."""
+    # Prometheus' client obeys these when it is loaded: they are meant for another program.
+    for variable in _FOLDERS_OF_METRICS:
+        os.environ.pop(variable, None)
     try:
         import click
 

@@ -13,7 +13,7 @@ from hl_sessions.server.commands.database_option import database_failures, datab
 from hl_sessions.server.run.ending import told_to_end
 from hl_sessions.server.run.serving import base_url, listen
 from hl_sessions.server.run.serving import serve as run
-from hl_sessions.server.run.workers import serve_with_workers
+from hl_sessions.server.run.workers import NoWorkerError, serve_with_workers
 from hl_sessions.server.settings import ServerSettings
 
 
@@ -104,7 +104,10 @@ def serve(**options: Any) -> None:
         application.state.database.close()
         with told_to_end() as ending:
             _greet(listener)
-            serve_with_workers(settings, listener, ending)
+            try:
+                serve_with_workers(settings, listener, ending)
+            except NoWorkerError as error:
+                raise click.ClickException(str(error)) from None
 
 
 def _listening(settings: ServerSettings) -> socket.socket:

@@ -115,7 +115,9 @@ class Metrics:
 
     def render(self) -> bytes:
         """Give all metrics in the text format of Prometheus."""
-        if SHARED_DIRECTORY not in os.environ:
+        # While the folder is gone, as temporary ones are cleaned, a process tells of itself.
+        directory = os.environ.get(SHARED_DIRECTORY)
+        if directory is None or not Path(directory).is_dir():
             return generate_latest(self._registry)
         everybody = CollectorRegistry()
         MultiProcessCollector(everybody)  # type: ignore[no-untyped-call]

@@ -8,13 +8,13 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from multiprocessing.resource_tracker import ensure_running
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Final, NamedTuple
+from typing import Final
 
 from hl_sessions.server.application import create_application
 from hl_sessions.server.http.metrics import SHARED_DIRECTORY, forget_process
@@ -29,10 +29,24 @@ _TICK: Final = 0.2
 _SHORTEST_LIFE: Final = 3.0
 """Seconds after its start before which none is replaced: what cannot start must not keep the machine busy."""
 
+_FAILED_STARTS: Final = 3
+"""How many workers in a row may end before they serve, while no other one serves, until it is of no use."""
+
 _LAST_GRACE: Final = 2 * GRACE
 """Seconds after which a worker that was told to end, and should have by itself, is killed."""
 
 _logger = logging.getLogger(__name__)
+
+
+class NoWorkerError(Exception):
+    """No worker can be started.
+
+    Args:
+        exit_code: That of the last one which has ended.
+    """
+
+    def __init__(self, exit_code: int | None) -> None:
+        super().__init__(f"no worker can be started; the last one has ended with exit code {exit_code}")
 
 
 def serve_with_workers(settings: ServerSettings, listener: socket.socket, ending: Ending) -> None:
@@ -43,9 +57,12 @@ def serve_with_workers(settings: ServerSettings, listener: socket.socket, ending
             command lines nor their environment are given a key.
         listener: The socket, which is closed at the end.
         ending: Knows when it is time to end.
+
+    Raises:
+        NoWorkerError: When none serves any more, and new ones end before they do.
     """
-    with _shared_metrics() as directory:
-        workers = _Workers(settings, listener, directory)
+    with _shared_metrics() as metrics:
+        workers = _Workers(settings, listener, metrics)
         try:
             while not ending.is_told():
                 if workers.has_lost_one() and not ending.is_told():
@@ -56,16 +73,41 @@ def serve_with_workers(settings: ServerSettings, listener: socket.socket, ending
             workers.end()
 
 
-class _Worker(NamedTuple):
-    process: SpawnProcess
-    started_at: float
+class _Worker:
+    """A process, and whether it got as far as to serve.
+
+    Args:
+        process: The process, which has just been started.
+        told: Where it tells that it begins to serve.
+    """
+
+    def __init__(self, process: SpawnProcess, told: Connection) -> None:
+        self.process = process
+        self.started_at = monotonic()
+        self._told = told
+        self._has_served = False
+
+    def has_served(self) -> bool:
+        """Tell whether it serves, or did so before it ended."""
+        if not self._has_served and self._told.poll():
+            # The end of the pipe is there to be read, too.
+            with suppress(EOFError):
+                self._told.recv()
+                self._has_served = True
+        return self._has_served
+
+    def forget(self) -> None:
+        """Give back what is held of a process that has ended."""
+        self.process.join()
+        self._told.close()
 
 
 class _Workers:
-    def __init__(self, settings: ServerSettings, listener: socket.socket, directory: Path) -> None:
+    def __init__(self, settings: ServerSettings, listener: socket.socket, metrics: "_SharedMetrics") -> None:
         self._settings = settings
         self._listener = listener
-        self._directory = directory
+        self._metrics = metrics
+        self._failed_starts = 0
         self._context = multiprocessing.get_context("spawn")
         # Nothing is ever sent: its other end is seen to close, also when this process is killed.
         self._until, self._alive = self._context.Pipe(duplex=False)
@@ -77,13 +119,14 @@ class _Workers:
 
     def replace_the_dead(self) -> None:
         """Replace what has died, at once or when it is time for that."""
-        for index, (process, started_at) in enumerate(self._workers):
+        for index, worker in enumerate(self._workers):
+            process = worker.process
             if process.is_alive():
                 continue
-            if monotonic() - started_at < _SHORTEST_LIFE:
+            if monotonic() - worker.started_at < _SHORTEST_LIFE:
                 sleep(_TICK)
                 continue
-            self._forget(process)
+            self._forget(worker)
             self._workers[index] = self._start()
             _logger.warning(
                 "worker %s has ended with exit code %s; worker %s takes its place",
@@ -96,30 +139,41 @@ class _Workers:
         """Tell all to end, and wait for that."""
         self._alive.close()
         deadline = monotonic() + _LAST_GRACE
-        for process, _started_at in self._workers:
+        for worker in self._workers:
+            process = worker.process
             process.join(max(0, deadline - monotonic()))
             if process.is_alive():
                 _logger.error("worker %s does not end, and is killed", process.pid)
                 process.kill()
-                process.join()
+            worker.forget()
         self._until.close()
 
     def _start(self) -> _Worker:
+        told, tell = self._context.Pipe(duplex=False)
         process = self._context.Process(
-            target=_work, args=(self._settings, self._listener, self._until), name="hl-sessions-worker"
+            target=_work, args=(self._settings, self._listener, self._until, tell), name="hl-sessions-worker"
         )
-        with _without_interrupts():
+        self._metrics.ensure()
+        with tell, _without_interrupts():
             process.start()
-        return _Worker(process, monotonic())
+        return _Worker(process, told)
 
-    def _forget(self, process: SpawnProcess) -> None:
-        process.join()
-        if process.pid is not None:
-            forget_process(process.pid, self._directory)
+    def _forget(self, dead: _Worker) -> None:
+        has_served = dead.has_served()
+        dead.forget()
+        if dead.process.pid is not None:
+            forget_process(dead.process.pid, self._metrics.directory)
+        if has_served or any(worker.process.is_alive() and worker.has_served() for worker in self._workers):
+            self._failed_starts = 0
+            return
+        self._failed_starts += 1
+        if self._failed_starts == _FAILED_STARTS:
+            raise NoWorkerError(dead.process.exitcode)
 
 
-def _work(settings: ServerSettings, listener: socket.socket, until: Connection) -> None:
+def _work(settings: ServerSettings, listener: socket.socket, until: Connection, tell: Connection) -> None:
     server = make_server(create_application(settings), GRACE)
+    tell.send("serving")
     search_less()
 
     def end_in_time() -> None:
@@ -130,18 +184,44 @@ def _work(settings: ServerSettings, listener: socket.socket, until: Connection) 
     server.run(sockets=[listener])
 
 
+class _SharedMetrics:
+    """The folder where the processes that are started share what they count."""
+
+    def __init__(self) -> None:
+        self._folder = self._new()
+
+    @property
+    def directory(self) -> Path:
+        """The folder."""
+        return Path(self._folder.name)
+
+    def ensure(self) -> None:
+        """Make another folder when it is gone: what cleans the temporary directory knows of no program."""
+        if not self.directory.is_dir():
+            self._folder.cleanup()
+            # Another name, which nobody else can have taken in the meantime.
+            self._folder = self._new()
+
+    def remove(self) -> None:
+        """Remove the folder."""
+        del os.environ[SHARED_DIRECTORY]
+        self._folder.cleanup()
+
+    @staticmethod
+    def _new() -> "tempfile.TemporaryDirectory[str]":
+        folder = tempfile.TemporaryDirectory(prefix="hl-sessions-metrics-")
+        os.environ[SHARED_DIRECTORY] = folder.name
+        return folder
+
+
 @contextmanager
-def _shared_metrics() -> Iterator[Path]:
-    """Have the processes that are started in the ``with`` block share a folder for what they count."""
-    before = os.environ.get(SHARED_DIRECTORY)
-    with tempfile.TemporaryDirectory(prefix="hl-sessions-metrics-") as directory:
-        os.environ[SHARED_DIRECTORY] = directory
-        try:
-            yield Path(directory)
-        finally:
-            del os.environ[SHARED_DIRECTORY]
-            if before is not None:
-                os.environ[SHARED_DIRECTORY] = before
+def _shared_metrics() -> Iterator[_SharedMetrics]:
+    """Have the processes that are started in the ``with`` block share what they count."""
+    metrics = _SharedMetrics()
+    try:
+        yield metrics
+    finally:
+        metrics.remove()
 
 
 @contextmanager

@@ -1,0 +1,93 @@
+"""Several processes, whatever happens to what they share."""
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.waiting import PATIENCE
+
+Spawn = Callable[..., Any]
+
+
+def answering_process(server: Any, method: str = "POST", path: str = "/v4/sessions") -> int:
+    """Call the server; gives the process that has answered."""
+    answer = requests.request(method, server.base_url.removesuffix("/v4") + path, timeout=PATIENCE)
+    assert answer.ok
+    for text in server.process.stdout:
+        line = json.loads(text)
+        if line["request_id"] == answer.headers["X-Request-ID"]:
+            return int(line["process"])
+    raise AssertionError
+
+
+def kill(server: Any, process: int) -> None:
+    """Kill a worker, and wait until another one takes its place."""
+    os.kill(process, signal.SIGKILL)
+    line = server.process.stderr.readline()
+    assert line.startswith(f"worker {process} has ended with exit code -9; worker ")
+
+
+def metrics_of(server: Any) -> str:
+    answer = requests.get(f"{server.base_url.removesuffix('/v4')}/metrics", timeout=PATIENCE)
+    assert answer.status_code == 200
+    return answer.text
+
+
+def test_workers_are_replaced_when_the_temporary_directory_was_cleaned(tmp_path: Path, spawn: Spawn) -> None:
+    """What they share is made anew; until then each tells of itself."""
+    server = spawn(tmp_path, "--workers", "2", TMPDIR=str(tmp_path), HL_SESSIONS_ACCESS_LOG="true")
+    processes = {answering_process(server)}
+    for folder in tmp_path.glob("hl-sessions-metrics-*"):
+        shutil.rmtree(folder)
+    assert "hl_sessions_http_requests_total" in metrics_of(server)
+    # Both of the first two, one of which may not have answered before, and one more.
+    for _ in range(3):
+        process = answering_process(server)
+        processes.add(process)
+        kill(server, process)
+    assert answering_process(server) > 0
+    assert "hl_sessions_http_requests_total" in metrics_of(server)
+    server.process.terminate()
+    assert server.process.wait(PATIENCE) == 0
+    assert not list(tmp_path.glob("hl-sessions-metrics-*"))
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("variable", ["PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"])
+def test_the_metrics_of_another_program_are_its_own(
+    tmp_path: Path, spawn: Spawn, workers: str, variable: str
+) -> None:
+    """A variable that was meant for somebody else has nothing written into their folder."""
+    others = tmp_path / "others"
+    others.mkdir()
+    server = spawn(tmp_path, "--workers", workers, **{variable: str(others)})
+    assert requests.post(f"{server.base_url}/sessions", timeout=PATIENCE).status_code == 201
+    assert 'route="/v4/sessions",status="201"' in metrics_of(server)
+    assert not list(others.iterdir())
+
+
+def test_without_any_worker_the_first_process_ends(tmp_path: Path, spawn: Spawn) -> None:
+    """The port does not stay open with nobody behind it; the last line says why."""
+    server = spawn(tmp_path, "--workers", "2", "--db", "database", HL_SESSIONS_ACCESS_LOG="true")
+    answering_process(server)
+    with closing(sqlite3.connect(tmp_path / "database")) as database:
+        # A worker looks into it when it starts.
+        database.execute("ALTER TABLE organisations RENAME TO gone")
+    # One that was killed, or the end of the first process, is no answer any more.
+    with suppress(requests.ConnectionError):
+        while True:
+            os.kill(answering_process(server, "GET", "/healthz"), signal.SIGKILL)
+    _output, errors = server.process.communicate(timeout=PATIENCE)
+    assert server.process.returncode == 1
+    assert (
+        errors.splitlines()[-1] == "Error: no worker can be started; the last one has ended with exit code 1"
+    )
