@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary, ref
 
 from hl_sessions.process.event_loop import is_trio_running
 from hl_sessions.process.reentry import creating
+from hl_sessions.process.saying import show
 from hl_sessions.process.waits import Blocking, Steps, Wait
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Run:
         self._workers = workers
         self._thread = threading.get_ident()
         self._wait: Wait[Any] | None = None
+        self._waits_since = 0.0
         #: Takes back the wait that is under way; whoever takes it out may go on.
         self._suspended: list[Callable[[], object]] = [_do_nothing]
         Context().run(loop.begin, self._resume)
@@ -83,6 +85,8 @@ class Run:
         """Do all that is left in this thread, unless it goes on elsewhere."""
         if self._continue():
             wait, self._wait = self._wait, None
+            if wait is not None and wait.seconds is not None:
+                wait.seconds = max(0.0, wait.seconds - (time.monotonic() - self._waits_since))
             with creating():
                 self._steps.finish(self._steps.next() if wait is None else wait)
 
@@ -104,13 +108,17 @@ class Run:
             return
         if isinstance(self._wait, Blocking) and self._wait.outcome is not None:
             self._steps.take(self._wait.outcome.get)
-        with creating():
-            wait = self._steps.next()
+        try:
+            with creating():
+                wait = self._steps.next()
+        except Exception as error:  # noqa: BLE001 - a signal handler's, or a log handler's: no reader's
+            show(error)
+            return
         if wait is None:
             return
         if isinstance(wait, Blocking):
             wait.outcome = self._workers.begin(partial(_marked, wait.function))
-        self._wait = wait
+        self._wait, self._waits_since = wait, time.monotonic()
         try:
             self._suspended.append(self._loop.wait_for(wait, self._resume))
         except Exception:  # noqa: BLE001 - the loop is ending, or cannot wait for sockets after all
@@ -236,10 +244,13 @@ class _Asyncio:
         if loop is None:
             return
         now = loop.time()
-        for watch in [watch for watch, end in self._watches.items() if end <= now]:
-            watch.happened()
-        if self._watches and self._timer is None:
-            self._set_timer(loop, min(self._watches.values()))
+        try:
+            for watch in [watch for watch, end in self._watches.items() if end <= now]:
+                watch.happened()
+        finally:  # also where a signal handler raises: the loop may go on
+            # A step may have set one for a wait of its own, that ends later than others.
+            if self._watches:
+                self._set_timer(loop, min(self._watches.values()))
 
     def is_gone(self) -> bool:
         loop = self._get_loop()
