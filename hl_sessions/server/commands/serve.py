@@ -64,6 +64,14 @@ class _KeyOption(click.Option):
     help="Longest request body that is read; a longer one is answered 413.",
 )
 @click.option(
+    "--root-path",
+    default=ServerSettings.root_path,
+    envvar="HL_SESSIONS_ROOT_PATH",
+    show_envvar=True,
+    metavar="PATH",
+    help="Path that a proxy serves this server at, such as /sessions.",
+)
+@click.option(
     "--workers",
     default=ServerSettings.workers,
     envvar="HL_SESSIONS_WORKERS",

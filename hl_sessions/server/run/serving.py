@@ -109,6 +109,8 @@ def make_server(application: ASGIApp, grace: int) -> uvicorn.Server:
         log_config=None,
         log_level="warning",
         access_log=False,
+        # The application knows of proxies by itself.
+        proxy_headers=False,
         timeout_graceful_shutdown=grace,
     )
     return uvicorn.Server(config)
