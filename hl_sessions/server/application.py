@@ -6,17 +6,18 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from hl_sessions.server.api.openapi import add_openapi
 from hl_sessions.server.api.routes import add_calls
 from hl_sessions.server.api.unserved import add_unserved_calls
 from hl_sessions.server.database.database import Database
-from hl_sessions.server.http.access import BASE_PATH, AccessMiddleware
+from hl_sessions.server.http.access import BASE_PATH, AccessMiddleware, LoopbackOnlyMiddleware
 from hl_sessions.server.http.access_log import AccessLog
 from hl_sessions.server.http.body_limit import BodyLimitMiddleware, BodyMemory
 from hl_sessions.server.http.head import HeadMiddleware
-from hl_sessions.server.http.health import health_routes
+from hl_sessions.server.http.health import health_routes, metrics_route
 from hl_sessions.server.http.key_ring import KeyRing
 from hl_sessions.server.http.metrics import Metrics
 from hl_sessions.server.http.observation import ObservationMiddleware, route_templates
@@ -83,9 +84,10 @@ def create_application(settings: ServerSettings) -> FastAPI:
     )
     application.state.database = database
     application.state.keys = keys
+    application.state.metrics = metrics
     application.state.max_body = settings.max_body
     memory = BodyMemory(_BODIES_AT_ONCE * settings.max_body)
-    _add_routes(application, database, keys, metrics, memory)
+    _add_routes(application, database, keys, memory, metrics if settings.metrics_port is None else None)
     add_rejections(application)
     # The last one added comes first: nobody's body is read before it is clear that they may call. The page
     # has a limit of its own, and what else is there reads no bodies.
@@ -94,6 +96,17 @@ def create_application(settings: ServerSettings) -> FastAPI:
     )
     application.add_middleware(AccessMiddleware, keys=keys)
     return application
+
+
+def create_metrics_application(application: FastAPI) -> ASGIApp:
+    """Make an application that has nothing but the metrics of another one, for a port of their own.
+
+    Args:
+        application: What ``create_application`` has made. Nothing else of it is used: it may be closed.
+    """
+    metrics_only = Starlette(routes=[metrics_route(application.state.metrics)])
+    keys: KeyRing = application.state.keys
+    return LoopbackOnlyMiddleware(metrics_only) if keys.is_open() else metrics_only
 
 
 class _ObservedApplication(FastAPI):
@@ -114,13 +127,15 @@ class _ObservedApplication(FastAPI):
 
 
 def _add_routes(
-    application: FastAPI, database: Database, keys: KeyRing, metrics: Metrics, memory: BodyMemory
+    application: FastAPI, database: Database, keys: KeyRing, memory: BodyMemory, metrics: Metrics | None
 ) -> None:
     add_calls(application, BASE_PATH)
     add_openapi(application, BASE_PATH)
     # What is none of the calls above is none of the pages below.
     add_unserved_calls(application, BASE_PATH)
-    application.router.routes.extend(health_routes(database, metrics))
+    application.router.routes.extend(health_routes(database))
+    if metrics is not None:
+        application.router.routes.append(metrics_route(metrics))
     application.mount("/", create_page(database, keys, memory))
 
 

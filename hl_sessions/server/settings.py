@@ -29,6 +29,7 @@ class ServerSettings:
         max_body: The longest request body that is read, in bytes.
         root_path: The path that a proxy serves this server at, such as ``/sessions``, whether it takes it off
             the requests or passes it on.
+        metrics_port: The TCP port that has the metrics, in place of the other one; 0 as above.
         workers: How many processes serve.
         access_log: Whether each request is logged to the standard output.
 
@@ -42,6 +43,7 @@ class ServerSettings:
     api_key: str | None = field(default=None, repr=False)
     max_body: int = 10 * 1024 * 1024
     root_path: str = ""
+    metrics_port: int | None = None
     workers: int = 1
     access_log: bool = False
 
