@@ -37,7 +37,7 @@ class OpenServerError(Exception):
     def __init__(self, problem: str) -> None:
         super().__init__(
             f"without an API key {problem}: "
-            "give one with --api-key, or make some with: hl-sessions keys create"
+            "give a key with --api-key, or make some with: hl-sessions keys create"
         )
 
 
@@ -145,5 +145,5 @@ def _open_keys(database: Database, settings: ServerSettings) -> KeyRing:
         raise OpenServerError(f"the server listens on loopback only, not on {settings.host!r}")
     if keys.is_open() and parse_prefix(settings.root_path):
         # Not every proxy says that it is one.
-        raise OpenServerError("the server is behind no proxy, and so has no root path")
+        raise OpenServerError("nothing is served to a proxy, and so there is no root path")
     return keys

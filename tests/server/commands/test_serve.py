@@ -155,7 +155,7 @@ def test_a_host_of_another_machine_is_one_clear_line() -> None:
         (["--root-path", "sessions"], {}, "the root path begins with '/'"),
         (["--root-path", "//evil.example"], {}, "the root path begins with '/'"),
         (["--root-path", "/v4"], {}, "the root path cannot begin with '/v4', where the API does"),
-        (["--root-path", "/sessions"], {}, "without an API key the server is behind no proxy"),
+        (["--root-path", "/sessions"], {}, "without an API key nothing is served to a proxy"),
     ],
     ids=str,
 )
