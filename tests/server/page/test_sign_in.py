@@ -125,6 +125,7 @@ def test_the_form_is_known_for_that_of_the_page_behind_any_proxy(
         timeout=PATIENCE,
     )
     assert answer.status_code == status
+    assert (status == 403) == ("a proxy has changed the header Host" in answer.text)
 
 
 @pytest.mark.parametrize("key", ["wrong", "", "ключ", "\0"])

@@ -9,6 +9,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hl_sessions.server.http.origins import is_from_own_page
 
 _CHANGES_NOTHING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_REFUSAL: Final = (
+    "Only the page itself may send this. If it did, a proxy has changed the header Host: "
+    "it has to pass on the name and the port that the browser uses."
+)
 
 
 class SameOriginMiddleware:
@@ -30,4 +34,4 @@ class SameOriginMiddleware:
         ):
             await self._app(scope, receive, send)
         else:
-            await PlainTextResponse("Only the page itself may send this.", 403)(scope, receive, send)
+            await PlainTextResponse(_REFUSAL, 403)(scope, receive, send)
