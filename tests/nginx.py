@@ -1,11 +1,12 @@
 """A real nginx before a server, set up as documented, with buffering, compression and kept connections."""
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import count
+from itertools import count, zip_longest
 from pathlib import Path
 from time import sleep
 
@@ -65,11 +66,13 @@ def nginx(directory: Path, configuration: str) -> Iterator[str]:
         return
 
 
-def documented(base_url: str, *changes: tuple[str, str]) -> str:
-    """What the documentation says, for one server and with changes."""
-    text = DOCUMENTED.replace("    server 127.0.0.1:8643;\n", "")
-    address = base_url.removeprefix("http://").removesuffix("/v4")
-    for before, after in (("127.0.0.1:8642", address), *changes):
+def documented(base_urls: list[str], *changes: tuple[str, str]) -> str:
+    """What the documentation says, for these servers and with changes."""
+    text = DOCUMENTED
+    for base_url, line in zip_longest(base_urls, re.findall(r" +server 127.*;\n", DOCUMENTED), fillvalue=""):
+        address = base_url.removeprefix("http://").removesuffix("/v4")
+        text = text.replace(line, f"    server {address};\n" if address else "")
+    for before, after in changes:
         assert before in text
         text = text.replace(before, after)
     return text

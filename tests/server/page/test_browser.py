@@ -408,7 +408,7 @@ def test_behind_nginx_and_below_a_path_the_page_works_as_ever(
     key = "the key behind nginx"
     with (
         served(tmp_path / "database", api_key=key, root_path="/sessions") as base_url,
-        nginx(tmp_path, documented(base_url, *changes)) as address,
+        nginx(tmp_path, documented([base_url], *changes)) as address,
     ):
         reader, url = Reader(base_url.removesuffix("/v4"), key), f"{scheme}://{address}/sessions"
         page = open_page(

@@ -9,7 +9,7 @@ import requests
 
 from hl_sessions import APIStatusError, SessionsClient
 from tests.nginx import DOCUMENTED, documented, nginx
-from tests.servers import free_port, served
+from tests.servers import PostgreSQL, free_port, served
 from tests.waiting import PATIENCE
 
 KEY = "the key behind nginx"
@@ -21,7 +21,7 @@ def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     directory = tmp_path_factory.mktemp("nginx")
     with (
         served(directory / "database", api_key=KEY, root_path="/sessions") as base_url,
-        nginx(directory, documented(base_url)) as address,
+        nginx(directory, documented([base_url])) as address,
     ):
         yield f"http://{address}/sessions"
 
@@ -42,7 +42,7 @@ def test_the_page_and_the_api_are_below_the_prefix(tmp_path: Path, way: str) -> 
     root_path, changes = WAYS[way]
     with (
         served(tmp_path / "database", api_key=KEY, root_path=root_path) as base_url,
-        nginx(tmp_path, documented(base_url, *changes)) as address,
+        nginx(tmp_path, documented([base_url], *changes)) as address,
         requests.Session() as http,
     ):
         url = f"http://{address}/sessions"
@@ -63,6 +63,25 @@ def test_the_page_and_the_api_are_below_the_prefix(tmp_path: Path, way: str) -> 
             assert http.get(f"http://{address}{link}", timeout=PATIENCE).status_code == 200, link
 
 
+def test_several_servers_know_the_same_readers(tmp_path: Path, postgresql: PostgreSQL) -> None:
+    """Signed in by one of them, a reader is let in by the others too."""
+    database = postgresql.new_database()
+    with (
+        served(database, api_key=KEY, root_path="/sessions") as first,
+        served(database, api_key=KEY, root_path="/sessions") as second,
+        nginx(tmp_path, documented([first, second])) as address,
+        requests.Session() as http,
+    ):
+        url = f"http://{address}/sessions"
+        headers = {"Origin": f"http://{address}"}
+        http.post(f"{url}/sign-in", data={"key": KEY}, headers=headers, timeout=PATIENCE)
+        answers = [http.get(f"{url}/", timeout=PATIENCE) for _ in range(10)]
+        assert {(answer.status_code, answer.url) for answer in answers} == {(200, f"{url}/")}
+        for base_url in (first, second):
+            metrics = requests.get(f"{base_url.removesuffix('/v4')}/metrics", timeout=PATIENCE).text
+            assert 'hl_sessions_http_requests_total{method="GET",route="/",status="200"}' in metrics
+
+
 def test_the_documented_body_limit_is_that_of_the_server(behind: str) -> None:
     """What is longer than 1 MB arrives."""
     datapoint = {"project": "long", "session_reference_id": "long", "output": "x" * 1_500_000}
@@ -80,7 +99,7 @@ def test_without_it_a_long_body_is_refused_by_nginx(tmp_path: Path) -> None:
     directive = re.findall(r" *client_max_body_size .*;\n", DOCUMENTED)[0]
     with (
         served(tmp_path / "database", api_key=KEY, root_path="/sessions") as base_url,
-        nginx(tmp_path, documented(base_url, (directive, ""))) as address,
+        nginx(tmp_path, documented([base_url], (directive, ""))) as address,
     ):
         answer = requests.post(
             f"http://{address}/sessions/v4/logs",
@@ -102,7 +121,7 @@ def test_an_error_of_nginx_is_told_with_its_status(tmp_path: Path) -> None:
     """When no server is there behind it."""
     gone = f"http://127.0.0.1:{free_port()}/v4"
     with (
-        nginx(tmp_path, documented(gone)) as address,
+        nginx(tmp_path, documented([gone])) as address,
         pytest.raises(APIStatusError) as failure,
     ):
         SessionsClient(f"http://{address}/sessions/v4", KEY, retries=0).create()
