@@ -43,7 +43,6 @@ http {{
 def nginx(directory: Path, configuration: str) -> Iterator[str]:
     """The address, without a scheme, of an nginx with this configuration, which listens on port 80 there."""
     if NGINX is None:
-        assert "CI" not in os.environ
         pytest.skip("no nginx")
     for attempt in count(1):
         port = free_port()
