@@ -50,6 +50,9 @@ class ConfigurationError(HLSessionsError, ValueError):
 class APIConnectionError(HLSessionsError):
     """The API could not be reached, or the connection broke before the answer was complete."""
 
+    #: Whether this process had no descriptor for a connection, which says nothing about the API.
+    _is_of_process = False
+
 
 class APITimeoutError(APIConnectionError):
     """No complete answer came within the time limit, retries included."""

@@ -196,9 +196,9 @@ class SessionManager:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def deadline(self) -> Deadline:
-        """The deadline of a read that begins now."""
-        return Deadline(self._client.timeout)
+    def deadline(self, begun: float | None = None) -> Deadline:
+        """The deadline of a read that began then, of ``time.monotonic()``; ``None``: now."""
+        return Deadline(self._client.timeout, begun=begun)
 
     async def create_session_id(self, deadline: Deadline) -> str:
         """Create a session through ``POST /sessions``.

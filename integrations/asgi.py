@@ -74,6 +74,9 @@ class _Request(Request):
         query_string: bytes = self._scope.get("query_string") or b""
         return query_string
 
+    def header_names(self) -> set[str]:
+        return {key.decode("latin-1").lower() for key, _ in self._scope["headers"]}
+
     def headers(self, name: str) -> list[str]:
         field = name.lower().encode("ascii")
         return [value.decode("latin-1") for key, value in self._scope["headers"] if key.lower() == field]

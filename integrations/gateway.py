@@ -73,6 +73,10 @@ class Request(ABC):
         """What follows the ``?``."""
 
     @abstractmethod
+    def header_names(self) -> set[str]:
+        """The names of all headers, in lower case."""
+
+    @abstractmethod
     def headers(self, name: str) -> list[str]:
         """The values of a header."""
 

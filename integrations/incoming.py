@@ -29,7 +29,20 @@ if TYPE_CHECKING:
 __all__ = ["Incoming"]
 
 _FORWARDED_FOR = "X-Forwarded-For"
-_FORWARDING_HEADERS = (_FORWARDED_FOR, "Forwarded", "X-Real-IP")
+# What proxies write, beside all that begins with X-Forwarded.
+_FORWARDING_HEADERS = frozenset(
+    {
+        "forwarded",
+        "via",
+        "x-real-ip",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "x-original-forwarded-for",
+        "true-client-ip",
+        "cf-connecting-ip",
+        "fastly-client-ip",
+    }
+)
 
 logger = logging.getLogger("hl_sessions")
 
@@ -234,9 +247,11 @@ def _peer(request: Request, proxies: list[IPv4Network | IPv6Network]) -> str:
     A server may have put what the request says of its origin in place of the peer, as uvicorn does by default
     for peers on the same machine. So a forwarding header takes the peer away, whoever has sent it.
     """
-    if not any(request.headers(name) for name in _FORWARDING_HEADERS):
+    names = request.header_names()
+    if not any(name in _FORWARDING_HEADERS or name.startswith("x-forwarded") for name in names):
         return request.peer
-    if not _is_in(request.peer, proxies):
+    # With a second header that names a client nobody can tell which of them is the proxy's.
+    if not _is_in(request.peer, proxies) or "forwarded" in names:
         return ""
     return ",".join(request.headers(_FORWARDED_FOR)).rpartition(",")[2].strip()
 

@@ -64,6 +64,10 @@ class _Request(Request):
         query_string: str = self._scope.get("QUERY_STRING", "")
         return query_string.encode("latin-1", "replace")
 
+    def header_names(self) -> set[str]:
+        fields = (field for field in self._scope if field.startswith("HTTP_"))
+        return {field.removeprefix("HTTP_").replace("_", "-").lower() for field in fields}
+
     def headers(self, name: str) -> list[str]:
         value = self._scope.get("HTTP_" + name.upper().replace("-", "_"))
         return [] if value is None else [value]

@@ -131,8 +131,7 @@ class PostgreSQL:
         name = f"test_{next(self._databases)}"
         with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}")
-        url: str = self._server.get_uri(database=name)
-        return url
+        return f"{self._server.get_uri(database=name)}&connect_timeout={PATIENCE:.0f}"
 
     def start(self) -> None:
         self._server.ensure_postgres_running()

@@ -32,7 +32,8 @@ class CircuitBreaker:
     After :data:`FAILURES_TO_OPEN` failures in a row the calls under way are given up, and nothing is tried
     until a cool-off has passed, then by one caller only.
 
-    Time-outs of calls that spent half their time queueing do not count as failures.
+    Time-outs of calls that spent half their time queueing do not count as failures, nor does it when this
+    process may open no more connections.
 
     An outage lasts from its first failure until a trial succeeds. Where it did not come to trials, as every
     second call or so succeeds, it lasts until the last failure is a while ago: an API that fails now and then
@@ -83,21 +84,25 @@ class CircuitBreaker:
         try:
             session_id = await self._create(deadline)
         except BaseException as error:
-            if is_interruption(error):
-                if is_trial:
-                    self._outage.give_up_trial()
-            elif deadline.is_aborted:
+            if deadline.is_aborted and not is_interruption(error):
                 raise (self._ended() or self._refusal()) from None
-            elif is_late and not is_trial and isinstance(error, APITimeoutError):
-                self._report_late(error)
-            else:
-                self._failed(error, is_trial=is_trial)
+            self._note(error, is_late=is_late, is_trial=is_trial)
             raise
         finally:
             self._under_way.discard(deadline)
         if self._outage.is_on:
             self._succeeded(is_trial=is_trial)
         return session_id
+
+    def _note(self, error: BaseException, *, is_late: bool, is_trial: bool) -> None:
+        """Note what a creation says of the API that has raised."""
+        is_of_process = isinstance(error, APIConnectionError) and error._is_of_process
+        if is_trial and (is_of_process or is_interruption(error)):
+            self._outage.give_up_trial()
+        if is_of_process or (is_late and not is_trial and isinstance(error, APITimeoutError)):
+            self._report_late(error)
+        elif not is_interruption(error):
+            self._failed(error, is_trial=is_trial)
 
     def close(self) -> None:
         """Give up the creations under way, and create no more."""
@@ -157,15 +162,15 @@ class CircuitBreaker:
             self._reports.add(logging.WARNING, "a session ID was read, but its manager is closed (said once)")
         return APIConnectionError("no session is created, as its manager is closed")
 
-    def _report_late(self, error: Exception) -> None:
-        """Say, once, that creations did not come to their turn in time, which is no failure of the API."""
+    def _report_late(self, error: BaseException) -> None:
+        """Say, once, that too much was created at once, which is no failure of the API."""
         with self._lock:
             if self._is_late_reported or self._outage.is_on:
                 return
             self._is_late_reported = True
             self._reports.add(
                 logging.WARNING,
-                "a session could not be created in time, as many were being created at once (said once): %s",
+                "a session could not be created, as many were being created at once (said once): %s",
                 error,
             )
 

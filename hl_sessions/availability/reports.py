@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.reentry import creating
+from hl_sessions.process.saying import say
 from hl_sessions.process.threads import no_threads
 
 __all__ = ["Reports"]
-
-logger = logging.getLogger("hl_sessions")
 
 
 class Reports:
@@ -44,4 +42,4 @@ class Reports:
             except IndexError:  # another thread was faster
                 return
             with creating():
-                logger.log(level, message, *arguments)
+                say(level, message, *arguments)

@@ -5,6 +5,7 @@ The sockets never block, and belong to no event loop: threads and the tasks of a
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import ssl
@@ -12,14 +13,15 @@ import time
 import weakref
 from collections import deque
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from hl_sessions.client.addresses import Addresses
 from hl_sessions.client.http1 import HTTPAnswer, read_answer
 from hl_sessions.process.fork import renew_after_fork
-from hl_sessions.process.outcome import popped
-from hl_sessions.process.waits import Ready
+from hl_sessions.process.outcome import Outcome, popped
+from hl_sessions.process.waits import Known, Ready
 
 try:
     import resource
@@ -33,12 +35,13 @@ if TYPE_CHECKING:
 
     from hl_sessions.client.deadline import Deadline
 
-__all__ = ["KEEP_ALIVE", "LONGEST_IDLE_TIME", "Connections", "shut_down"]
+__all__ = ["KEEP_ALIVE", "LONGEST_IDLE_TIME", "Connections", "is_out_of_descriptors", "shut_down"]
 
 MAX_KEPT = 512  # connections that wait for the next request; more are made when needed
 PART_KEPT = 1 / 8  # of the descriptors that the process may have: its own come first
 LONGEST_IDLE_TIME = 15.0  # seconds after which a server, or what is between, may have forgotten a connection
 SILENCE = 1 / 3  # of the time that is left, after which a kept connection is no longer counted on
+LOOK_INTERVAL = 0.5  # seconds after which an exchange that waits for a descriptor looks by itself
 READ_SIZE = 65536  # bytes
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -168,6 +171,9 @@ class _InUse:
         if self._deadline.is_aborted:
             raise TimeoutError("the exchange was given up")
 
+    def has_connection(self) -> bool:
+        return bool(self._connections)
+
     def drop(self, connection: _Connection) -> None:
         self._connections.remove(connection)
         connection.socket.close()
@@ -203,6 +209,8 @@ class Connections:
         # The one that was used last at the end. Without a lock: an interruption may come at any moment.
         self._kept: deque[_Connection] = deque()
         self._exchanges: set[_InUse] = set()
+        # Exchanges for which there was no descriptor.
+        self._waiting: deque[Outcome[None]] = deque()
         weakref.finalize(self, _close_all, self._kept)
         renew_after_fork(self)
 
@@ -231,23 +239,33 @@ class Connections:
             MalformedAnswer: what came is not HTTP, or too much.
         """
         started = time.monotonic()
-        with _InUse(deadline, self._exchanges) as in_use:
-            connection = await self._send(request, deadline, in_use)
-            answer = await read_answer(connection)
-            self._last_time = time.monotonic() - started
-            if not answer.is_last:
-                in_use.release(connection)
-                self._keep(connection)
-        return answer
+        try:
+            with _InUse(deadline, self._exchanges) as in_use:
+                connection = await self._send(request, deadline, in_use)
+                answer = await read_answer(connection)
+                self._last_time = time.monotonic() - started
+                if not answer.is_last:
+                    in_use.release(connection)
+                    self._keep(connection)
+            return answer
+        finally:
+            waiting = popped(self._waiting)
+            if waiting is not None:
+                waiting.set(None)
 
     async def _send(self, request: bytes, deadline: Deadline, in_use: _InUse) -> _Connection:
         """Send a request, and return the connection on which the answer is to be expected."""
-        kept = self._take()
-        if kept is None:
-            connection = await self._connect(deadline, in_use)
-            await connection.send(request)
-            await Ready((connection.socket,), deadline.remaining())
-            return connection
+        while (kept := self._take()) is None:
+            try:
+                connection = await self._connect(deadline, in_use)
+            except OSError as error:  # noqa: PERF203 - as above
+                if not is_out_of_descriptors(error) or not self._is_any_connected():
+                    raise
+                await self._another_one_ends(deadline)
+            else:
+                await connection.send(request)
+                await Ready((connection.socket,), deadline.remaining())
+                return connection
         in_use.add(kept)
         deadline.connected()
         # An API that was slow to answer the last time is not silent yet.
@@ -263,6 +281,15 @@ class Connections:
         if deadline.is_aborted:
             raise TimeoutError("the exchange was given up")
         return await self._send_again(request, kept, deadline, in_use)
+
+    def _is_any_connected(self) -> bool:
+        return any(exchange.has_connection() for exchange in self._exchanges.copy())
+
+    async def _another_one_ends(self, deadline: Deadline) -> None:
+        is_due: Outcome[None] = Outcome()
+        self._waiting.append(is_due)
+        deadline.on_abort(partial(is_due.set, None))
+        await Known(is_due, min(deadline.remaining(), LOOK_INTERVAL))
 
     async def _send_again(
         self, request: bytes, silent: _Connection, deadline: Deadline, in_use: _InUse
@@ -353,6 +380,11 @@ def _nonblocking_socket(family: int) -> socket.socket:
     for option in KEEP_ALIVE:
         sock.setsockopt(*option)
     return sock
+
+
+def is_out_of_descriptors(error: BaseException) -> bool:
+    """Whether the process, or the system, can open nothing more."""
+    return isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}
 
 
 def shut_down(sock: socket.socket) -> None:

@@ -25,11 +25,19 @@ class Deadline:
         seconds: from now until the end.
         connect: the most seconds that making a connection may take, within ``seconds``.
         rest: the most seconds from the first connection made until the end, within ``seconds``.
+        begun: when it began, of ``time.monotonic()``; ``None``: now.
     """
 
-    def __init__(self, seconds: float, connect: float | None = None, rest: float | None = None) -> None:
+    def __init__(
+        self,
+        seconds: float,
+        connect: float | None = None,
+        rest: float | None = None,
+        *,
+        begun: float | None = None,
+    ) -> None:
         self._seconds = min(seconds, LONGEST_TIMEOUT)
-        self._end = time.monotonic() + self._seconds
+        self._end = (time.monotonic() if begun is None else begun) + self._seconds
         self._connect_limit = seconds if connect is None else connect
         self._rest = rest
         #: Whether it is spent in a worker thread, for tasks of an event loop that ends with the process.

@@ -11,6 +11,7 @@ import requests
 from urllib3.exceptions import InvalidChunkLength, InvalidHeader, MaxRetryError, NewConnectionError
 from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 
+from hl_sessions.client.connections import is_out_of_descriptors
 from hl_sessions.client.retries import retry_after_seconds
 from hl_sessions.errors import (
     APIConnectionError,
@@ -60,7 +61,10 @@ class Failures:
                 break
             cause = inner
         text = self._scrubbed(f"{type(cause).__name__}: {cause}")
-        return _failure_type(cause)(f"no answer from {self._base_url}: {_one_line(text)}")
+        failure = _failure_type(cause)(f"no answer from {self._base_url}: {_one_line(text)}")
+        if isinstance(failure, APIConnectionError):
+            failure._is_of_process = is_out_of_descriptors(cause)
+        return failure
 
     def status(self, answer: Answer, seconds: float) -> APIStatusError:
         """Return the error of an answer with a status outside 2xx, whose content was read.

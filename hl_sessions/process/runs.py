@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary, ref
 
 from hl_sessions.process.event_loop import is_trio_running
 from hl_sessions.process.reentry import creating
+from hl_sessions.process.saying import show
 from hl_sessions.process.waits import Blocking, Steps, Wait
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ __all__ = ["EventLoop", "Run", "current_loop"]
 
 Result = TypeVar("Result")
 
-LONGEST_TURN = 0.002  # seconds of steps in which nothing else of an event loop runs
+LONGEST_TURN = 0.001  # seconds of steps in which nothing else of an event loop runs
 PAUSE = 0.0005  # seconds without a step after which there has been something else
 TASKS_PER_TURN = 16  # that are let go on, as each takes about a tenth of a millisecond
 
@@ -67,6 +68,7 @@ class Run:
         self._workers = workers
         self._thread = threading.get_ident()
         self._wait: Wait[Any] | None = None
+        self._waits_since = 0.0
         #: Takes back the wait that is under way; whoever takes it out may go on.
         self._suspended: list[Callable[[], object]] = [_do_nothing]
         Context().run(loop.begin, self._resume)
@@ -83,6 +85,8 @@ class Run:
         """Do all that is left in this thread, unless it goes on elsewhere."""
         if self._continue():
             wait, self._wait = self._wait, None
+            if wait is not None and wait.seconds is not None:
+                wait.seconds = max(0.0, wait.seconds - (time.monotonic() - self._waits_since))
             with creating():
                 self._steps.finish(self._steps.next() if wait is None else wait)
 
@@ -104,13 +108,17 @@ class Run:
             return
         if isinstance(self._wait, Blocking) and self._wait.outcome is not None:
             self._steps.take(self._wait.outcome.get)
-        with creating():
-            wait = self._steps.next()
+        try:
+            with creating():
+                wait = self._steps.next()
+        except Exception as error:  # noqa: BLE001 - a signal handler's, or a log handler's: no reader's
+            show(error)
+            return
         if wait is None:
             return
         if isinstance(wait, Blocking):
             wait.outcome = self._workers.begin(partial(_marked, wait.function))
-        self._wait = wait
+        self._wait, self._waits_since = wait, time.monotonic()
         try:
             self._suspended.append(self._loop.wait_for(wait, self._resume))
         except Exception:  # noqa: BLE001 - the loop is ending, or cannot wait for sockets after all
@@ -136,7 +144,7 @@ def _do_nothing() -> None:
 def current_loop() -> EventLoop | None:
     """Return the event loop of this task, ``None`` if it cannot wait for sockets."""
     if is_trio_running():
-        return _Trio()
+        return _Trio(_trio_turns())
     import asyncio
 
     loop = asyncio.get_running_loop()
@@ -146,13 +154,36 @@ def current_loop() -> EventLoop | None:
     return _loops.get(loop) or _loops.setdefault(loop, _Asyncio(loop))
 
 
+class _Turn:
+    """How long steps have been taken in which nothing else of an event loop ran."""
+
+    def __init__(self) -> None:
+        self._since = 0.0
+        self._until = 0.0
+
+    def begin(self) -> None:
+        """Count from now on."""
+        self._since = time.monotonic()
+
+    def take(self, step: Callable[[], None]) -> None:
+        """Take a step."""
+        step()
+        self._until = time.monotonic()
+
+    def is_over(self) -> bool:
+        """Whether the next step has to wait."""
+        now = time.monotonic()
+        if now - self._until > PAUSE:
+            self._since = now
+        return now - self._since > LONGEST_TURN
+
+
 class _Asyncio:
     """An event loop of asyncio, which is not held up: what is too much for one turn waits for the next."""
 
     def __init__(self, loop: AbstractEventLoop) -> None:
         self._get_loop = ref(loop)
-        self._since = 0.0
-        self._until = 0.0
+        self._turn = _Turn()
         self._postponed: deque[Callable[[], None]] = deque()
         self._tasks: deque[Future[None]] = deque()
         # One timer for all: most waits end long before their time.
@@ -161,47 +192,39 @@ class _Asyncio:
 
     async def turn(self) -> None:
         loop = self._get_loop()
-        if loop is not None and self._has_had_its_turn():
+        if loop is not None and self._turn.is_over():
             is_due: Future[None] = loop.create_future()
             self._ask_for_turn(loop)
             self._tasks.append(is_due)
             await is_due
 
     def begin(self, step: Callable[[], None]) -> None:
-        step()
-        self._until = time.monotonic()
+        self._turn.take(step)
 
     def go_on(self, step: Callable[[], None]) -> None:
         """Take a step of what has begun, in this turn of the loop or in another one."""
         loop = self._get_loop()
-        if loop is not None and self._has_had_its_turn():
+        if loop is not None and self._turn.is_over():
             self._ask_for_turn(loop)
             self._postponed.append(step)
         else:
-            self.begin(step)
-
-    def _has_had_its_turn(self) -> bool:
-        """Whether nothing more is to be done in this turn."""
-        now = time.monotonic()
-        if now - self._until > PAUSE:
-            self._since = now
-        return now - self._since > LONGEST_TURN
+            self._turn.take(step)
 
     def _ask_for_turn(self, loop: AbstractEventLoop) -> None:
         if not self._postponed and not self._tasks:
             loop.call_soon(self._begin_turn)
 
     def _begin_turn(self) -> None:
-        loop, self._since = self._get_loop(), time.monotonic()
+        loop = self._get_loop()
+        self._turn.begin()
         try:
-            while self._postponed and time.monotonic() - self._since < LONGEST_TURN:
-                self._postponed.popleft()()
+            while self._postponed and not self._turn.is_over():
+                self._turn.take(self._postponed.popleft())
             for _ in range(min(len(self._tasks), TASKS_PER_TURN)):
                 is_due = self._tasks.popleft()
                 if not is_due.cancelled():
                     is_due.set_result(None)
         finally:  # also where a signal handler raises: the loop may go on
-            self._until = time.monotonic()
             if loop is not None and (self._postponed or self._tasks):
                 loop.call_soon(self._begin_turn)
 
@@ -236,10 +259,13 @@ class _Asyncio:
         if loop is None:
             return
         now = loop.time()
-        for watch in [watch for watch, end in self._watches.items() if end <= now]:
-            watch.happened()
-        if self._watches and self._timer is None:
-            self._set_timer(loop, min(self._watches.values()))
+        try:
+            for watch in [watch for watch, end in self._watches.items() if end <= now]:
+                watch.happened()
+        finally:  # also where a signal handler raises: the loop may go on
+            # A step may have set one for a wait of its own, that ends later than others.
+            if self._watches:
+                self._set_timer(loop, min(self._watches.values()))
 
     def is_gone(self) -> bool:
         loop = self._get_loop()
@@ -296,17 +322,60 @@ class _Watch:
 _loops: WeakKeyDictionary[AbstractEventLoop, _Asyncio] = WeakKeyDictionary()
 
 
+class _TrioTurns:
+    """What the tasks of one run of trio take turns in."""
+
+    def __init__(self, parking_lot: Any) -> None:
+        self.turn = _Turn()
+        self._parking_lot = parking_lot
+        self._is_serving = False
+
+    async def wait(self) -> None:
+        """Wait for another turn, if this one is over."""
+        import trio
+
+        if self.turn.is_over():
+            if not self._is_serving:
+                self._is_serving = True
+                trio.lowlevel.spawn_system_task(self._serve, context=Context())
+            await self._parking_lot.park()
+
+    async def _serve(self) -> None:
+        import trio
+
+        try:
+            while self._parking_lot:
+                await trio.lowlevel.checkpoint()
+                self.turn.begin()
+                self._parking_lot.unpark(count=TASKS_PER_TURN)
+        finally:
+            self._is_serving = False
+
+
+_turns_of_trio: WeakKeyDictionary[Any, _TrioTurns] = WeakKeyDictionary()
+
+
+def _trio_turns() -> _TrioTurns:
+    import trio
+
+    token = trio.lowlevel.current_trio_token()
+    return _turns_of_trio.get(token) or _turns_of_trio.setdefault(
+        token, _TrioTurns(trio.lowlevel.ParkingLot())
+    )
+
+
 class _Trio:
     """A run of trio."""
 
-    def __init__(self) -> None:
+    def __init__(self, turns: _TrioTurns) -> None:
+        self._turns = turns
         self._is_gone = False
 
     async def turn(self) -> None:
-        pass
+        await self._turns.wait()
 
     def begin(self, step: Callable[[], None]) -> None:
-        step()
+        self._turns.turn.take(step)
 
     def wait_for(self, wait: Wait[Any], resume: Callable[[], None]) -> Callable[[], None]:
         import trio
@@ -328,10 +397,11 @@ class _Trio:
                     await _ready(wait)
                 else:
                     await wait.outcome.wait_in_task()
+            await self._turns.wait()
         except BaseException:  # it is cancelled, alone or in a group
             self._is_gone = True
             raise
-        resume()
+        self.begin(resume)
 
     def is_gone(self) -> bool:
         return self._is_gone

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 
 from hl_sessions.process.once import Once
 from hl_sessions.process.reentry import creating
+from hl_sessions.process.saying import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["no_threads", "start_thread"]
-
-logger = logging.getLogger("hl_sessions")
 
 
 class _NoThreads:
@@ -38,7 +37,8 @@ class _NoThreads:
         """Log what was kept, if it is the first; never while another thread waits for what is done here."""
         if self._error is not None and not self._once.said and self._once.is_first():
             with creating():  # for a handler that reads the ID meanwhile
-                logger.warning(
+                say(
+                    logging.WARNING,
                     "no thread can be started, and reads that need one get no session ID (said once per"
                     " process): %s",
                     self._error,

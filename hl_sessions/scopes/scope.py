@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hl_sessions.conversations.session import ConversationSession, ConversationSource
 from hl_sessions.process.once import Once
+from hl_sessions.process.saying import say
 from hl_sessions.sessions.current import (
     current_session,
     enter_session,
@@ -29,8 +30,6 @@ __all__ = ["Scope", "open_session"]
 
 # What may stand between a scope and the code that entered it.
 _BETWEEN = frozenset({"hl_sessions", "contextlib"})
-
-logger = logging.getLogger("hl_sessions")
 
 # The session of a scope that was entered, whether it is the surrounding one, and what puts that one back.
 _Entry = tuple["Session", bool, "Token[Session | None]"]
@@ -105,7 +104,8 @@ def _warn_of_no_effect() -> None:
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _BETWEEN:
         frame = frame.f_back
     place = "an unknown place" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
-    logger.warning(
+    say(
+        logging.WARNING,
         "the scope at %s was left in another context than it was entered in, so its session was never the"
         " current one: a framework ran a generator in worker threads; make it an async generator, or use a"
         " middleware (said once per process)",

@@ -6,21 +6,23 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from hl_sessions.server.api.openapi import complete_openapi
+from hl_sessions.server.api.openapi import add_openapi
 from hl_sessions.server.api.routes import add_calls
 from hl_sessions.server.api.unserved import add_unserved_calls
 from hl_sessions.server.database.database import Database
-from hl_sessions.server.http.access import BASE_PATH, AccessMiddleware
+from hl_sessions.server.http.access import BASE_PATH, AccessMiddleware, LoopbackOnlyMiddleware
 from hl_sessions.server.http.access_log import AccessLog
 from hl_sessions.server.http.body_limit import BodyLimitMiddleware, BodyMemory
 from hl_sessions.server.http.head import HeadMiddleware
-from hl_sessions.server.http.health import health_routes
+from hl_sessions.server.http.health import health_routes, metrics_route
 from hl_sessions.server.http.key_ring import KeyRing
 from hl_sessions.server.http.metrics import Metrics
 from hl_sessions.server.http.observation import ObservationMiddleware, route_templates
 from hl_sessions.server.http.origins import is_loopback
+from hl_sessions.server.http.placement import PlacementMiddleware, parse_prefix
 from hl_sessions.server.http.rejections import add_rejections
 from hl_sessions.server.page.application import create_page
 from hl_sessions.server.settings import ServerSettings
@@ -30,12 +32,12 @@ _BODIES_AT_ONCE: Final = 8
 
 
 class OpenServerError(Exception):
-    """A server without any key would listen where other machines can call it."""
+    """A server without any key would listen where other machines can call it, or a proxy for them."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, problem: str) -> None:
         super().__init__(
-            f"without an API key the server listens on loopback only, not on {host!r}: "
-            "give one with --api-key, or make some with: hl-sessions keys create"
+            f"without an API key {problem}: "
+            "give a key with --api-key, or make some with: hl-sessions keys create"
         )
 
 
@@ -70,10 +72,11 @@ def create_application(settings: ServerSettings) -> FastAPI:
 
     # FastAPI's own documentation pages load their scripts from the internet.
     application = _ObservedApplication(
+        parse_prefix(settings.root_path),
         metrics,
         access_log,
         title="hl-sessions",
-        openapi_url=f"{BASE_PATH}/openapi.json",
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -81,9 +84,10 @@ def create_application(settings: ServerSettings) -> FastAPI:
     )
     application.state.database = database
     application.state.keys = keys
+    application.state.metrics = metrics
     application.state.max_body = settings.max_body
     memory = BodyMemory(_BODIES_AT_ONCE * settings.max_body)
-    _add_routes(application, database, keys, metrics, memory)
+    _add_routes(application, database, keys, memory, metrics if settings.metrics_port is None else None)
     add_rejections(application)
     # The last one added comes first: nobody's body is read before it is clear that they may call. The page
     # has a limit of its own, and what else is there reads no bodies.
@@ -94,34 +98,52 @@ def create_application(settings: ServerSettings) -> FastAPI:
     return application
 
 
+def create_metrics_application(application: FastAPI) -> ASGIApp:
+    """Make an application that has nothing but the metrics of another one, for a port of their own.
+
+    Args:
+        application: What ``create_application`` has made. Nothing else of it is used: it may be closed.
+    """
+    metrics_only = Starlette(routes=[metrics_route(application.state.metrics)])
+    keys: KeyRing = application.state.keys
+    return LoopbackOnlyMiddleware(metrics_only) if keys.is_open() else metrics_only
+
+
 class _ObservedApplication(FastAPI):
     """Observes requests from outside of all other layers: those that end in an unexpected error too."""
 
-    def __init__(self, metrics: Metrics, access_log: AccessLog | None, **options: Any) -> None:
+    def __init__(self, prefix: str, metrics: Metrics, access_log: AccessLog | None, **options: Any) -> None:
         super().__init__(**options)
+        self._prefix = prefix
         self._metrics = metrics
         self._access_log = access_log
 
     def build_middleware_stack(self) -> ASGIApp:
-        application = HeadMiddleware(super().build_middleware_stack())
-        return ObservationMiddleware(
+        application: ASGIApp = HeadMiddleware(super().build_middleware_stack())
+        application = ObservationMiddleware(
             application, route_templates(self.routes), self._metrics, self._access_log
         )
+        return PlacementMiddleware(application, self._prefix, self.routes)
 
 
 def _add_routes(
-    application: FastAPI, database: Database, keys: KeyRing, metrics: Metrics, memory: BodyMemory
+    application: FastAPI, database: Database, keys: KeyRing, memory: BodyMemory, metrics: Metrics | None
 ) -> None:
     add_calls(application, BASE_PATH)
-    complete_openapi(application)
+    add_openapi(application, BASE_PATH)
     # What is none of the calls above is none of the pages below.
     add_unserved_calls(application, BASE_PATH)
-    application.router.routes.extend(health_routes(database, metrics))
+    application.router.routes.extend(health_routes(database))
+    if metrics is not None:
+        application.router.routes.append(metrics_route(metrics))
     application.mount("/", create_page(database, keys, memory))
 
 
 def _open_keys(database: Database, settings: ServerSettings) -> KeyRing:
     keys = KeyRing(database, settings.api_key)
     if keys.is_open() and not is_loopback(settings.host):
-        raise OpenServerError(settings.host)
+        raise OpenServerError(f"the server listens on loopback only, not on {settings.host!r}")
+    if keys.is_open() and parse_prefix(settings.root_path):
+        # Not every proxy says that it is one.
+        raise OpenServerError("nothing is served to a proxy, and so there is no root path")
     return keys

@@ -9,6 +9,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from hl_sessions.server.http.origins import is_loopback
+from hl_sessions.server.http.placement import parse_prefix
 
 SHORTEST_KEY: Final = 16
 """How many characters a configured key has at least, where other machines can try some."""
@@ -26,6 +27,9 @@ class ServerSettings:
             address it has at least 16 characters. Without any key every caller is let in, which is only
             allowed on a loopback address.
         max_body: The longest request body that is read, in bytes.
+        root_path: The path that a proxy serves this server at, such as ``/sessions``, whether it takes it off
+            the requests or passes it on.
+        metrics_port: The TCP port that has the metrics, in place of the other one; 0 as above.
         workers: How many processes serve.
         access_log: Whether each request is logged to the standard output.
 
@@ -38,6 +42,8 @@ class ServerSettings:
     database: str = "hl-sessions.sqlite3"
     api_key: str | None = field(default=None, repr=False)
     max_body: int = 10 * 1024 * 1024
+    root_path: str = ""
+    metrics_port: int | None = None
     workers: int = 1
     access_log: bool = False
 
@@ -59,6 +65,10 @@ class ServerSettings:
             raise ValueError(f"the longest body has to be at least 1 byte, not {self.max_body}")
         if self.workers < 1:
             raise ValueError(f"at least 1 process has to serve, not {self.workers}")
+        try:
+            parse_prefix(self.root_path)
+        except ValueError as error:
+            raise ValueError(f"the root path {error}, not {self.root_path!r}") from None
         # A database that cannot be is a wrong setting too, and known before anything starts.
         _ = self.database_url
 

@@ -16,6 +16,7 @@ from hl_sessions.process.late_imports import late_import
 from hl_sessions.process.once import Once
 from hl_sessions.process.reentry import creating, is_creating
 from hl_sessions.process.runs import Run, current_loop
+from hl_sessions.process.saying import say
 from hl_sessions.process.waits import run_blocking
 from hl_sessions.sessions.creation import LONGEST_DELAY, Abandoned, Creation, agreement
 
@@ -31,8 +32,6 @@ __all__ = ["Session", "SessionSource", "session_type", "warn_that_a_read_blocked
 
 Function = TypeVar("Function")
 
-logger = logging.getLogger("hl_sessions")
-
 
 class SessionSource(Protocol):
     """What a handle needs of the manager that it belongs to."""
@@ -42,8 +41,8 @@ class SessionSource(Protocol):
     raises_errors: bool
     workers: WorkerThreads
 
-    def deadline(self) -> Deadline:
-        """The deadline of a read that begins now."""
+    def deadline(self, begun: float | None = None) -> Deadline:
+        """The deadline of a read that began then, of ``time.monotonic()``; ``None``: now."""
 
     async def create_session_id(self, deadline: Deadline) -> str:
         """Create a session."""
@@ -78,10 +77,11 @@ def warn_that_a_read_blocked() -> None:
     if _once.said or not is_event_loop_running() or not _once.is_first():
         return
     with creating():
-        logger.warning(
+        say(
+            logging.WARNING,
             "reading the session ID, or the reference ID, blocked the event loop for a round trip to the"
             " sessions API or the store; use 'await acurrent_session_id()', 'await session.aid()' or"
-            " 'await session.alog_params()', or read it in a thread (said once per process)"
+            " 'await session.alog_params()', or read it in a thread (said once per process)",
         )
 
 
@@ -257,10 +257,10 @@ class Session:
     async def _aread(self) -> str | None:
         if is_creating():
             return self._id
-        loop = current_loop()
+        begun, loop = monotonic(), current_loop()
         if loop is not None and self._creation() is None:
             await loop.turn()
-        while (joined := self._join_creation()) is not None:
+        while (joined := self._join_creation(begun)) is not None:
             creation, is_mine = joined
             if is_mine:
                 self._begin(creation, loop)
@@ -304,7 +304,7 @@ class Session:
         """The creation that is under way."""
         return None if self._details is None else self._details.creation
 
-    def _join_creation(self) -> tuple[Creation, bool] | None:
+    def _join_creation(self, begun: float | None = None) -> tuple[Creation, bool] | None:
         """Join the creation under way, or begin one and be its creator; ``None`` if there is an ID."""
         with agreement.lock:
             if self._id is not None:
@@ -313,7 +313,7 @@ class Session:
             # A creation that was under way when this process was forked goes on in the parent only.
             if under_way is not None and under_way.process == os.getpid():
                 return under_way, False
-            creation = self._ensure_details().creation = Creation(self.manager.deadline())
+            creation = self._ensure_details().creation = Creation(self.manager.deadline(begun))
             return creation, True
 
     def _carry_out(self, creation: Creation, *, is_of_reader: bool = True) -> None:

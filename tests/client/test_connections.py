@@ -2,11 +2,16 @@
 
 import asyncio
 import gc
+import os
 import resource
 import socket
+import subprocess
+import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +19,7 @@ from hl_sessions import APIConnectionError, APITimeoutError, SessionManager, Ses
 from hl_sessions.client import connections
 from tests.client.conftest import Call
 from tests.faults import FaultServer, Play, Wire
-from tests.sessions_api import Gate, SessionsAPI
+from tests.sessions_api import Answer, Gate, Request, SessionsAPI, create_sessions
 from tests.waiting import PATIENCE, StillClock, ends_within, in_threads, wait_until
 
 ID = "sesh_AAAAAAAAAAAAAAAAAAAA"
@@ -203,6 +208,56 @@ def test_a_look_up_that_fails_unusually(sessions_api: SessionsAPI, monkeypatch: 
             with pytest.raises(APIConnectionError, match="no network in tests"):
                 client.create()
         client.create()
+
+
+FEW_DESCRIPTORS = """
+import asyncio, logging, os, resource, sys
+from concurrent.futures import ThreadPoolExecutor
+from hl_sessions import SessionManager
+
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+
+def read(_):
+    with manager.session() as session:
+        return session.id
+
+async def aread():
+    async with manager.session() as session:
+        return await session.aid()
+
+async def main():
+    return await asyncio.gather(*(aread() for _ in range(100)))
+
+with ThreadPoolExecutor(100) as threads:
+    with SessionManager(sys.argv[1]) as manager:
+        read(None)
+        asyncio.run(main())  # all is imported, and all connections are closed
+    manager = SessionManager(sys.argv[1], timeout=100)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(220 - len(os.listdir("/dev/fd")))]
+    ids = {*asyncio.run(main()), *threads.map(read, range(100))}
+    print(len(ids - {None}), len(ids))
+"""
+
+
+def test_more_at_once_than_there_are_descriptors(sessions_api: SessionsAPI, tmp_path: Path) -> None:
+    """The others wait until some have ended; nobody says that the API is down."""
+
+    def answer(request: Request) -> Answer:
+        time.sleep(0.1)  # as long as all that can have a connection take to ask
+        return create_sessions(request)
+
+    sessions_api.answer = answer
+    process = subprocess.run(
+        [sys.executable, "-c", FEW_DESCRIPTORS, sessions_api.base_url],
+        cwd=tmp_path,
+        env={**os.environ, "NO_PROXY": "*"},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (process.stdout, process.stderr) == ("200 200\n", "")
 
 
 def test_a_process_keeps_descriptors_for_itself(

@@ -48,6 +48,9 @@ class Fuzzed(Request):
     def query_string(self) -> bytes:
         return self._text.encode("utf-8", "surrogatepass")
 
+    def header_names(self) -> set[str]:
+        return {self._text}
+
     def headers(self, name: str) -> list[str]:
         return [self._text]
 

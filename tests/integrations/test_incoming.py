@@ -450,7 +450,7 @@ class TestTrust:
         )
         assert session_of(serve(framework, trust=["10.0.0.0/8", "::1"])(headers=headers)) != SESSION_ID
 
-    @pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded", "X-Real-IP"])
+    @pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Forwarded-Host", "Via"])
     def test_networks_are_those_of_direct_peers(self, framework: str, serve: Serve, name: str) -> None:
         """What a request says of its origin makes nobody trusted: a forwarded one has no direct peer."""
         send = serve(framework, trust=["127.0.0.0/8", "10.0.0.0/8"])

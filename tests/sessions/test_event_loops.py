@@ -1,6 +1,8 @@
 """Event loops go on while sessions are created: here it is their own tasks that let the API answer."""
 
 import itertools
+import logging
+import re
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -16,7 +18,7 @@ import pytest
 from hl_sessions import Session, SessionManager, acurrent_session_id, current_session_id
 from hl_sessions.availability.circuit_breaker import FAILURES_TO_OPEN
 from hl_sessions.stores import Conversation, MemoryStore
-from tests.faults import FaultServer, Play
+from tests.faults import FaultServer, Play, Wire
 from tests.interpreters import needs
 from tests.sessions_api import Gate, SessionsAPI
 from tests.waiting import PATIENCE, in_threads, waiting_threads
@@ -185,6 +187,81 @@ def test_an_api_that_hangs(
 
     run(main, loop)
     assert ids == [None] * (READERS + 1)
+
+
+def test_a_wait_ends_in_time_beside_longer_ones(
+    serve: Callable[[Play], FaultServer], make_manager: Callable[..., SessionManager], loop: Loop
+) -> None:
+    """Two reads are to try again a second later: the first gets no answer, and does not hold up the other."""
+    keys: list[bytes] = []
+
+    def play(wire: Wire) -> None:
+        request = wire.read_request()
+        (key,) = re.findall(rb"Idempotency-Key: (\w+)", request)
+        if key not in keys:
+            keys.append(key)
+            wire.send(
+                b"HTTP/1.1 503 Busy\r\nRetry-After: 1\r\n",
+                b"Connection: close\r\nContent-Length: 0\r\n\r\n",
+            )
+            wire.say_no_more()
+        elif key != keys[0]:
+            wire.send(
+                b"HTTP/1.1 201 Created\r\nContent-Length: 35\r\n\r\n",
+                b'{"id": "sesh_AAAAAAAAAAAAAAAAAAAA"}',
+            )
+
+    manager = make_manager(base_url=serve(play).base_url, timeout=PATIENCE, retries=1)
+    ids: list[str | None] = []
+
+    async def read() -> None:
+        async with manager.session(new=True) as session:
+            ids.append(await session.aid())
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(read)
+            await until(lambda: keys)
+            group.start_soon(read)
+            await until(lambda: ids)
+            manager.close()
+
+    run(main, loop)
+    assert ids == ["sesh_AAAAAAAAAAAAAAAAAAAA", None]
+
+
+def test_a_handler_that_raises(
+    serve: Callable[[Play], FaultServer],
+    make_manager: Callable[..., SessionManager],
+    capsys: pytest.CaptureFixture[str],
+    loop: Loop,
+) -> None:
+    """It is shown, and nobody waits for ever."""
+
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise ValueError("the handler is broken")
+
+    manager = make_manager(base_url=serve(lambda wire: None).base_url, timeout=0.2)
+    ids: list[str | None] = []
+
+    async def read() -> None:
+        async with manager.session(new=True) as session:
+            ids.append(await session.aid())
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            for _ in range(READERS):
+                group.start_soon(read)
+
+    handler = Broken()
+    logging.getLogger("hl_sessions").addHandler(handler)
+    try:
+        run(main, loop)
+    finally:
+        logging.getLogger("hl_sessions").removeHandler(handler)
+    assert ids == [None] * READERS
+    assert "the handler is broken" in capsys.readouterr().err
 
 
 def test_a_timeout_of_the_application(manager: SessionManager, gate: Gate, loop: Loop) -> None:

@@ -48,7 +48,7 @@ class Server:
     def __init__(self, database: Path) -> None:
         settings = ServerSettings(port=0, database=str(database))
         self._application = create_application(settings)
-        self._listener = listen(settings)
+        self._listener = listen(settings.host, settings.port)
         self.base_url = base_url_of(self._listener)
         self.is_up = True
         self.received = b""

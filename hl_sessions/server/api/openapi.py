@@ -6,7 +6,10 @@ from typing import Any, Final
 from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
+from starlette.requests import Request
+from starlette.responses import JSONResponse
 
+from hl_sessions.server.http.placement import prefix_of
 from hl_sessions.server.protocol.answers import FieldProblems, Problem
 from hl_sessions.server.protocol.requests import (
     CreateProjectRequest,
@@ -54,8 +57,13 @@ def body_of(model: type[BaseModel], *, or_list: bool = False) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-def complete_openapi(application: FastAPI) -> None:
-    """Add to the document of the application the bodies and keys, which FastAPI does not read."""
+def add_openapi(application: FastAPI, prefix: str) -> None:
+    """Have the application serve its document, with the bodies and keys, which FastAPI does not read.
+
+    Args:
+        application: The application, with all of its calls.
+        prefix: What stands before the path of the document.
+    """
     describe_the_rest = application.openapi
 
     def describe() -> dict[str, Any]:
@@ -74,3 +82,9 @@ def complete_openapi(application: FastAPI) -> None:
         return application.openapi_schema
 
     application.openapi = describe  # type: ignore[method-assign]
+
+    async def tell(request: Request) -> JSONResponse:
+        root = prefix_of(request.scope)
+        return JSONResponse({**describe(), "servers": [{"url": root}]} if root else describe())
+
+    application.add_route(f"{prefix}/openapi.json", tell)

@@ -3,15 +3,21 @@
 import errno
 import os
 import socket
+from contextlib import ExitStack
 from typing import Any
 
 import click
 
-from hl_sessions.server.application import OpenServerError, create_application
+from hl_sessions.server.application import (
+    OpenServerError,
+    create_application,
+    create_metrics_application,
+)
 from hl_sessions.server.commands.config_file import config_option
 from hl_sessions.server.commands.database_option import database_failures, database_option, upgrade_database
+from hl_sessions.server.http.health import METRICS
 from hl_sessions.server.run.ending import told_to_end
-from hl_sessions.server.run.serving import base_url, listen
+from hl_sessions.server.run.serving import base_url, in_background, listen
 from hl_sessions.server.run.serving import serve as run
 from hl_sessions.server.run.workers import NoWorkerError, serve_with_workers
 from hl_sessions.server.settings import ServerSettings
@@ -64,6 +70,21 @@ class _KeyOption(click.Option):
     help="Longest request body that is read; a longer one is answered 413.",
 )
 @click.option(
+    "--root-path",
+    default=ServerSettings.root_path,
+    envvar="HL_SESSIONS_ROOT_PATH",
+    show_envvar=True,
+    metavar="PATH",
+    help="Path that a proxy serves this server at, such as /sessions.",
+)
+@click.option(
+    "--metrics-port",
+    envvar="HL_SESSIONS_METRICS_PORT",
+    show_envvar=True,
+    type=click.IntRange(0, 65535),
+    help="Port for /metrics, which the other one then does not have; 0 picks a free one.",
+)
+@click.option(
     "--workers",
     default=ServerSettings.workers,
     envvar="HL_SESSIONS_WORKERS",
@@ -90,37 +111,44 @@ def serve(**options: Any) -> None:
         settings = ServerSettings(**options)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    with _listening(settings) as listener:
+    with ExitStack() as running:
+        listener = running.enter_context(_listening(settings.host, settings.port, "--port"))
+        greetings = [f"Listening on {base_url(listener)}"]
+        metrics_listener = None
+        if settings.metrics_port is not None:
+            metrics_listener = running.enter_context(
+                _listening(settings.host, settings.metrics_port, "--metrics-port")
+            )
+            greetings.append(f"Metrics on {base_url(metrics_listener, METRICS)}")
         upgrade_database(settings.database_url)
         try:
             with database_failures(settings.database_url):
                 application = create_application(settings)
         except OpenServerError as error:
             raise click.UsageError(str(error)) from None
+        if metrics_listener is not None:
+            # Of all workers, too: in the process that outlives them.
+            metrics = create_metrics_application(application)
+            running.enter_context(in_background(metrics, metrics_listener, grace=1))
         if settings.workers == 1:
-            run(application, listener, lambda: _greet(listener))
+            run(application, listener, lambda: click.echo("\n".join(greetings)))
             return
         # What can be wrong with a setting would be so for each worker.
         application.state.database.close()
         with told_to_end() as ending:
-            _greet(listener)
+            click.echo("\n".join(greetings))
             try:
                 serve_with_workers(settings, listener, ending)
             except NoWorkerError as error:
                 raise click.ClickException(str(error)) from None
 
 
-def _listening(settings: ServerSettings) -> socket.socket:
-    host, port = settings.host, settings.port
+def _listening(host: str, port: int, option: str) -> socket.socket:
     try:
-        return listen(settings)
+        return listen(host, port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise click.ClickException(
-                f"port {port} of {host} is taken; choose another with --port"
+                f"port {port} of {host} is taken; choose another with {option}"
             ) from None
         raise click.ClickException(f"cannot listen on port {port} of {host}: {error.strerror}") from None
-
-
-def _greet(listener: socket.socket) -> None:
-    click.echo(f"Listening on {base_url(listener)}")

@@ -7,7 +7,9 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from hl_sessions.server.database.retrying import PATIENCE
 from hl_sessions.server.database.tables import json_for_database
 
-_CONNECT_TIMEOUT: Final = 3  # seconds
+_CONNECTION: Final = {"connect_timeout": 3, "application_name": "hl-sessions"}
+"""What a connection has of which the URL says nothing; the time-out is in seconds."""
+
 _WRITES: Final = "postgresql_writes"
 _WRITERS_LOCK: Final = 5_487_123_907_321
 """Any number that nobody else who uses the database locks."""
@@ -30,7 +32,7 @@ def create_postgresql_engine(url: URL, connections: int) -> Engine:
         json_serializer=json_for_database,
         pool_size=connections,
         max_overflow=0,
-        connect_args={"connect_timeout": _CONNECT_TIMEOUT, "application_name": "hl-sessions"},
+        connect_args={name: value for name, value in _CONNECTION.items() if name not in url.query},
     )
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)

@@ -4,13 +4,14 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
+from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hl_sessions.server.http.exchange import exchange_of
 from hl_sessions.server.http.health import LIVENESS
 from hl_sessions.server.http.key_ring import KeyHolder, KeyRing
-from hl_sessions.server.http.origins import is_loopback, is_same_origin
+from hl_sessions.server.http.origins import is_from_own_page, is_loopback
 from hl_sessions.server.http.rejections import rejection
 
 BASE_PATH: Final = "/v4"
@@ -113,8 +114,8 @@ def _foreign_origin(scope: Scope) -> str | None:
     # Every browser sends one. A call by HTTP/1.0 need not have any, and by HTTP/1.1 none gets here without.
     if given_host is not None and not is_loopback(_name_in(host)):
         return "the header 'host' names another one"
-    origin = _header(scope, b"origin")
-    if origin is not None and not is_same_origin(origin.decode("latin-1"), host):
+    headers = Headers(scope=scope)
+    if "origin" in headers and not is_from_own_page(headers):
         return "the header 'origin' names a foreign page"
     return None
 

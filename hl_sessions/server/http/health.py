@@ -50,12 +50,11 @@ class Readiness:
         return True
 
 
-def health_routes(database: Database, metrics: Metrics) -> Sequence[Route]:
-    """Make the routes.
+def health_routes(database: Database) -> Sequence[Route]:
+    """Make the routes that tell whether the process is alive, and the server ready.
 
     Args:
         database: What has to answer for the server to be ready.
-        metrics: What is told at ``/metrics``.
     """
     readiness = Readiness(database)
 
@@ -67,15 +66,17 @@ def health_routes(database: Database, metrics: Metrics) -> Sequence[Route]:
             return JSONResponse({"status": "ready"})
         return rejection(503, "The database does not answer")
 
+    return [Route(LIVENESS, tell_liveness), Route(READINESS, tell_readiness)]
+
+
+def metrics_route(metrics: Metrics) -> Route:
+    """Make the route of the metrics."""
+
     # Not a coroutine function: with several processes it reads files.
     def tell_metrics(_request: Request) -> Response:
         return Response(metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
-    return [
-        Route(LIVENESS, tell_liveness),
-        Route(READINESS, tell_readiness),
-        Route(METRICS, tell_metrics),
-    ]
+    return Route(METRICS, tell_metrics)
 
 
 def _read_something(connection: Connection) -> None:

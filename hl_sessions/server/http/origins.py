@@ -1,22 +1,35 @@
 """Where a call comes from: a page of this server, this machine, or elsewhere."""
 
+from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import ip_address
+from typing import Final
 from urllib.parse import urlsplit
 
+from starlette.datastructures import Headers
 
-def is_same_origin(origin: str, host: str) -> bool:
-    """Tell whether a page of this server has sent a call.
+_DEFAULT_PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
 
-    The schemes are not compared: a proxy before the server may have changed it. A browser writes a port that
-    is its scheme's default into neither of the headers.
 
-    Args:
-        origin: The header ``Origin``.
-        host: The header ``Host``.
+def is_from_own_page(headers: Headers) -> bool:
+    """Tell whether a page of this server has sent a call, by its headers.
+
+    What the browser says in ``Sec-Fetch-Site`` decides: it has compared the addresses before any proxy
+    changed one, and no page can set that header. Old browsers do not send it, and none does by HTTP to
+    another machine. Then ``Origin`` and ``Host`` are compared, without the schemes, as a proxy may have
+    changed that.
     """
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
     try:
-        return bool(host) and urlsplit(origin).netloc == host
+        page, server = urlsplit(headers.get("origin", "")), urlsplit(f"//{headers.get('host', '')}")
+        port = _DEFAULT_PORTS.get(page.scheme)
+        return (
+            port is not None
+            and bool(page.hostname)
+            and (page.hostname, page.port or port) == (server.hostname, server.port or port)
+        )
     except ValueError:
         return False
 

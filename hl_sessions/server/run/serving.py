@@ -24,24 +24,22 @@ More than the patience with a locked database, and less than the ten seconds aft
 """
 
 
-def listen(settings: ServerSettings) -> socket.socket:
-    """Take the port; connections are accepted, and wait to be served, from now on.
+def listen(host: str, port: int) -> socket.socket:
+    """Take a port; connections are accepted, and wait to be served, from now on.
 
     Raises:
         OSError: When the port is taken, or the host cannot be listened on.
     """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # "::" is every address of this machine, those of IPv4 as well.
-    is_every_address = settings.host == "::" and socket.has_dualstack_ipv6()
-    return socket.create_server(
-        (settings.host, settings.port), family=family, dualstack_ipv6=is_every_address
-    )
+    is_every_address = host == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server((host, port), family=family, dualstack_ipv6=is_every_address)
 
 
-def base_url(listener: socket.socket) -> str:
-    """Give the base URL of the API behind this socket, such as ``http://127.0.0.1:8642/v4``."""
+def base_url(listener: socket.socket, path: str = BASE_PATH) -> str:
+    """Return the URL of the API, or of another path, behind this socket: ``http://127.0.0.1:8642/v4``."""
     host, port = listener.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}{BASE_PATH}"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}{path}"
 
 
 def serve(application: FastAPI, listener: socket.socket, greet: Callable[[], None]) -> None:
@@ -72,7 +70,10 @@ def serving_in_background(settings: ServerSettings) -> Iterator[str]:
         OSError: When the port is taken, or the host cannot be listened on.
         sqlalchemy.exc.DBAPIError: When the database cannot be opened.
     """
-    with listen(settings) as listener, in_background(create_application(settings), listener):
+    with (
+        listen(settings.host, settings.port) as listener,
+        in_background(create_application(settings), listener),
+    ):
         yield base_url(listener)
 
 
@@ -109,6 +110,8 @@ def make_server(application: ASGIApp, grace: int) -> uvicorn.Server:
         log_config=None,
         log_level="warning",
         access_log=False,
+        # The application knows of proxies by itself.
+        proxy_headers=False,
         timeout_graceful_shutdown=grace,
     )
     return uvicorn.Server(config)

@@ -113,6 +113,15 @@ def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
     assert not database.exists()
 
 
+def test_a_taken_port_for_metrics_is_one_clear_line(tmp_path: Path) -> None:
+    """It names the option of that port."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        result = run("--port", "0", "--metrics-port", port, "--db", str(tmp_path / "database"))
+    assert result.exit_code == 1
+    assert result.output == f"Error: port {port} of 127.0.0.1 is taken; choose another with --metrics-port\n"
+
+
 def test_a_host_of_another_machine_is_one_clear_line() -> None:
     """An address that this machine does not have is no traceback."""
     result = run("--host", "192.0.2.1", "--port", "0", "--api-key", KEY)
@@ -143,6 +152,10 @@ def test_a_host_of_another_machine_is_one_clear_line() -> None:
         (["--db", "postgresql://me:my@secret@db/x"], {}, "in a password, @ is written %40"),
         (["--port", "65536"], {}, "65536 is not in the range"),
         (["--max-body", "0"], {}, "0 is not in the range"),
+        (["--root-path", "sessions"], {}, "the root path begins with '/'"),
+        (["--root-path", "//evil.example"], {}, "the root path begins with '/'"),
+        (["--root-path", "/v4"], {}, "the root path cannot begin with '/v4', where the API does"),
+        (["--root-path", "/sessions"], {}, "without an API key nothing is served to a proxy"),
     ],
     ids=str,
 )

@@ -96,7 +96,10 @@ def test_help_and_documentation_list_all_settings_and_no_secret(config: Callable
     code, output = run("--config", path, "--help")
     assert code == 0
     assert "hidden" not in output
-    flags = {"--config", "--host", "--port", "--db", "--api-key", "--max-body", "--workers", "--access-log"}
+    flags = {
+        *("--config", "--host", "--port", "--db", "--api-key", "--max-body", "--root-path", "--workers"),
+        *("--access-log", "--metrics-port"),
+    }
     assert set(re.findall(r"^  (--[a-z-]+)", output, re.MULTILINE)) == flags | {"--help"}
     for flag in flags:
         variable = "HL_SESSIONS_" + flag.removeprefix("--").replace("-", "_").upper()

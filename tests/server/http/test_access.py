@@ -61,6 +61,8 @@ def test_without_a_key_every_key_is_let_in(client: Any, headers: dict[str, str])
         {"Host": "localhost:8642", "Origin": "http://localhost:3000"},
         {"Host": "localhost:8642", "Origin": "http://127.0.0.1:8642"},
         {"Host": "localhost", "Origin": "http://localhost:8642"},
+        {"Host": "localhost", "Origin": "http://localhost", "Sec-Fetch-Site": "same-site"},
+        {"Host": "evil.example", "Origin": "http://evil.example", "Sec-Fetch-Site": "same-origin"},
     ],
     ids=str,
 )
@@ -107,6 +109,8 @@ def test_without_a_key_nothing_is_let_in_by_a_proxy(
         {"Host": "localhost:8642", "Origin": "http://localhost:8642"},
         {"Host": "localhost", "Origin": "http://localhost"},
         {"Host": "[::1]:8642", "Origin": "http://[::1]:8642"},
+        {"Host": "LocalHost:80", "Origin": "http://localhost"},
+        {"Host": "localhost", "Origin": "http://localhost:8642", "Sec-Fetch-Site": "same-origin"},
     ],
     ids=str,
 )

@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 import requests
+import trustme
 from playwright.sync_api import Page, expect, sync_playwright
 
 from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
+from tests.nginx import documented, nginx
+from tests.server.page.conftest import Reader
+from tests.servers import served
 from tests.waiting import PATIENCE, wait_until
 
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
@@ -387,3 +391,58 @@ def test_the_form_signs_in_and_out(locked_server: Any, open_url: str, open_page:
     expect(page).to_have_url(f"{locked_server.url}/projects?a=b")
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_label("API key")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "host"), [("http", "$host"), ("https", "$http_host")], ids=["the port is lost", "TLS"]
+)
+def test_behind_nginx_and_below_a_path_the_page_works_as_ever(
+    tmp_path: Path, open_page: Callable[..., Page], scheme: str, host: str
+) -> None:
+    """Signing in, what is new, copying, ratings and signing out, for a cookie that no other path gets."""
+    trustme.CA().issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "pem")
+    listen = (
+        "listen 80;" if scheme == "http" else "listen 80 ssl; ssl_certificate pem; ssl_certificate_key pem;"
+    )
+    changes = (("$http_host", host), ("listen 80;", listen))
+    key = "the key behind nginx"
+    with (
+        served(tmp_path / "database", api_key=key, root_path="/sessions") as base_url,
+        nginx(tmp_path, documented([base_url], *changes)) as address,
+    ):
+        reader, url = Reader(base_url.removesuffix("/v4"), key), f"{scheme}://{address}/sessions"
+        page = open_page(
+            f"{url}/projects", ignore_https_errors=True, permissions=["clipboard-read", "clipboard-write"]
+        )
+        page.get_by_label("API key").fill(key)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url(f"{url}/projects")
+        (cookie,) = page.context.cookies()
+        assert cookie["path"] == "/sessions"
+        assert cookie["name"].startswith("__Secure-") == cookie["secure"] == (scheme == "https")
+
+        page.get_by_role("link", name="Sessions", exact=True).click()
+        expect(page.get_by_role("heading", name="Send the first datapoint")).to_be_visible()
+        created = reader.log(project="p", session_reference_id="r", inputs={"q": "Hello?"}, output="Hi!")
+        look_again(page)
+        expect(page.get_by_role("rowheader")).to_have_text("Hello?")
+        reader.log(project="p", session_reference_id="r2", inputs={"q": "Anybody?"})
+        look_again(page)
+        expect(page.get_by_role("rowheader").first).to_have_text("Anybody?")
+
+        page.get_by_role("link", name="Hello?").click()
+        page.wait_for_url(f"{url}/sessions/{created['session_id']}")
+        page.get_by_role("button", name="Copy output").click()
+        wait_for(page, "navigator.clipboard.readText()", "Hi!")
+        reader.log(project="p", session_id=created["session_id"], inputs={"q": "More?"})
+        look_again(page)
+        page.get_by_role("button", name="This session has changed: show it").click()
+        expect(page.get_by_text("More?").first).to_be_visible()
+        # The scripts run: without them, a rating is a form that leads back to the page.
+        expect(page.get_by_role("button", name="Copy output")).to_be_visible()
+        page.get_by_role("button", name="Good").first.click()
+        expect(page.get_by_role("status")).to_have_text("Rated good")
+
+        page.get_by_role("button", name="Sign out").click()
+        page.wait_for_url(f"{url}/sign-in")
+        assert page.context.cookies() == []

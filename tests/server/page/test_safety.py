@@ -39,7 +39,7 @@ def test_everything_that_the_page_uses_is_shipped_with_it(sqlite_reader: Any) ->
         assert "//" not in re.sub(r"^\s*(//|/\*\*).*$", "", text, flags=re.MULTILINE).replace(
             "{{ base_url }}", ""
         )
-        for name in re.findall(r'(?:src|href)="(/static/[^"]+)"|from "\./([^"]+)"', text):
+        for name in re.findall(r'(?:src|href)="{{ prefix }}(/static/[^"]+)"|from "\./([^"]+)"', text):
             assert sqlite_reader.get(name[0] or f"/static/{name[1]}").ok
 
 

@@ -88,6 +88,46 @@ def test_the_cookie_of_https_is_none_without_it(locked_server: Any) -> None:
         assert (answer.status_code == 200) == is_let_in
 
 
+@pytest.mark.parametrize(
+    ("host", "origin", "site", "status"),
+    [
+        ("page.example", "http://page.example:8080", "same-origin", 303),
+        ("internal", "https://page.example", "same-origin", 303),
+        ("page.example", "null", "same-origin", 303),
+        ("page.example:443", "https://page.example", None, 303),
+        ("page.example", "https://page.example:443", None, 303),
+        ("page.example:80", "http://page.example", None, 303),
+        ("Page.Example:8080", "http://page.example:8080", None, 303),
+        ("page.example", "http://page.example:8080", None, 403),
+        ("page.example:443", "http://page.example", None, 403),
+        ("page.example:80", "https://page.example", None, 403),
+        ("page.example", "https://page.example.evil.example", None, 403),
+        ("page.example", "https://evil.example", "cross-site", 403),
+        ("page.example", "https://page.example", "cross-site", 403),
+        ("page.example", "https://page.example", "same-site", 403),
+        ("page.example", "https://page.example", "none", 403),
+        ("page.example", "https://page.example", "", 403),
+        ("page.example", "null", None, 403),
+        ("page.example", "https://page.example:port", None, 403),
+        ("", "https://", None, 403),
+    ],
+)
+def test_the_form_is_known_for_that_of_the_page_behind_any_proxy(
+    locked_server: Any, host: str, origin: str, site: str | None, status: int
+) -> None:
+    """By what the browser says, though a proxy has dropped the port; else by name and port."""
+    headers = {"Host": host, "Origin": origin} | ({} if site is None else {"Sec-Fetch-Site": site})
+    answer = requests.post(
+        f"{locked_server.url}/sign-in",
+        data={"key": locked_server.settings.api_key},
+        headers=headers,
+        allow_redirects=False,
+        timeout=PATIENCE,
+    )
+    assert answer.status_code == status
+    assert (status == 403) == ("a proxy has changed the header Host" in answer.text)
+
+
 @pytest.mark.parametrize("key", ["wrong", "", "ключ", "\0"])
 def test_a_wrong_key_is_told_and_not_repeated(locked_server: Any, key: str) -> None:
     """The form says that it was wrong; where the reader wanted to go is kept."""

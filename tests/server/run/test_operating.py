@@ -231,6 +231,36 @@ def test_metrics_are_few_and_tell_nothing_of_requests(sqlite_base_url: str, uniq
     assert {name for name in names if f"`{name}`" not in DOCUMENTATION} == set()
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("key", [KEY, None], ids=["with a key", "open"])
+def test_metrics_have_a_port_of_their_own_if_asked(
+    tmp_path: Path, spawn: Spawn, workers: str, key: str | None
+) -> None:
+    """Nothing else is there, and they are nowhere else; an open server keeps foreign pages from them."""
+    arguments = ["--metrics-port", "0", "--workers", workers, *([] if key is None else ["--api-key", key])]
+    server = spawn(tmp_path, *arguments)
+    greeting = server.process.stdout.readline()
+    assert re.fullmatch(r"Metrics on http://127\.0\.0\.1:\d+/metrics\n", greeting)
+    metrics_url = greeting.split()[-1]
+    headers = {"X-API-KEY": KEY}
+    for _ in range(5):
+        created = requests.post(f"{server.base_url}/sessions", headers=headers, timeout=PATIENCE)
+        assert created.status_code == 201
+    counted = series("http_requests_total", method="POST", route="/v4/sessions", status="201")
+    # An answer is counted when it has been sent.
+    eventually(lambda: metrics_of(metrics_url.removesuffix("/metrics")).get(counted) == 5)
+    answer = requests.get(f"{root_of(server.base_url)}/metrics", allow_redirects=False, timeout=PATIENCE)
+    assert answer.status_code == (404 if key is None else 303)
+    for path in ("/", "/healthz", "/v4/projects", "/static/page.js"):
+        url = metrics_url.replace("/metrics", path)
+        assert requests.get(url, headers=headers, timeout=PATIENCE).status_code == 404
+    foreign = requests.get(metrics_url, headers={"Host": "evil.example"}, timeout=PATIENCE)
+    assert foreign.status_code == (403 if key is None else 200)
+    server.process.terminate()
+    assert server.process.communicate(timeout=PATIENCE) == ("", "")
+    assert server.process.returncode == 0
+
+
 def test_a_database_that_fails_is_told(tmp_path: Path, http: requests.Session) -> None:
     """A 500 has the ID of its request, errors are counted, and the process lives though it is not ready."""
     database = tmp_path / "failing.sqlite3"

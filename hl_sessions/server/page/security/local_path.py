@@ -9,6 +9,13 @@ STATIC: Final = "/static"
 _LOCAL: Final = re.compile(r"/(?![/\\])[!-~]*")
 
 
-def local_path(path: str | None) -> str:
-    """Give a path of this server to go on to: the given one, or ``/`` for one that leads elsewhere."""
-    return path if path is not None and _LOCAL.fullmatch(path) and "\\" not in path else "/"
+def local_path(path: str | None, prefix: str) -> str:
+    """Return a path of this server to go on to: the first page, if the given one leads elsewhere.
+
+    Args:
+        path: The path as a browser has it.
+        prefix: What the paths of this server begin with.
+    """
+    if path is None or "\\" in path or not path.startswith(f"{prefix}/") or not _LOCAL.fullmatch(path):
+        return f"{prefix}/"
+    return path

@@ -6,9 +6,13 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hl_sessions.server.http.origins import is_same_origin
+from hl_sessions.server.http.origins import is_from_own_page
 
 _CHANGES_NOTHING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_REFUSAL: Final = (
+    "Only the page itself may send this. If it did, a proxy has changed the header Host: "
+    "it has to pass on the name and the port that the browser uses."
+)
 
 
 class SameOriginMiddleware:
@@ -26,18 +30,8 @@ class SameOriginMiddleware:
         if (
             scope["type"] != "http"
             or scope["method"] in _CHANGES_NOTHING
-            or _is_from_here(Headers(scope=scope))
+            or is_from_own_page(Headers(scope=scope))
         ):
             await self._app(scope, receive, send)
         else:
-            await PlainTextResponse("Only the page itself may send this.", 403)(scope, receive, send)
-
-
-def _is_from_here(headers: Headers) -> bool:
-    # Every browser says in "Origin" where a form or a script was, and newer ones in "Sec-Fetch-Site" too.
-    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-    return (
-        site in {None, "same-origin"}
-        and origin is not None
-        and is_same_origin(origin, headers.get("host", ""))
-    )
+            await PlainTextResponse(_REFUSAL, 403)(scope, receive, send)

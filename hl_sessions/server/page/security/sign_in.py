@@ -4,15 +4,16 @@ import secrets
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from hashlib import sha256
-from typing import Final
+from typing import Final, Literal, TypedDict
 
 from starlette.datastructures import URL
-from starlette.requests import Request, cookie_parser
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.http.key_ring import KeyRing
+from hl_sessions.server.http.placement import prefix_of
 from hl_sessions.server.page.requests import is_from_script
 from hl_sessions.server.page.security.local_path import SIGN_IN, STATIC
 from hl_sessions.server.records.sign_ins import create_sign_in, delete_sign_in, is_signed_in
@@ -113,18 +114,42 @@ class SignInMiddleware:
     def _refusal(request: Request) -> Response:
         if request.method != "GET" or is_from_script(request):
             return PlainTextResponse("Sign in first.", 401)
-        wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        return RedirectResponse(URL(SIGN_IN).include_query_params(next=wanted), 303)
+        prefix = prefix_of(request.scope)
+        wanted = prefix + request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse(URL(prefix + SIGN_IN).include_query_params(next=wanted), 303)
 
 
-def cookie_name(request: Request) -> str:
-    """Return the name of the cookie: under HTTPS one that this very host alone can set, and only so."""
-    return f"__Host-{_COOKIE}" if request.url.scheme == "https" else _COOKIE
+class CookiePlace(TypedDict):
+    """Which cookie it is: the arguments that setting it and deleting it share."""
+
+    key: str
+    path: str
+    secure: bool
+    httponly: bool
+    samesite: Literal["strict"]
+
+
+def cookie_place(request: Request) -> CookiePlace:
+    """Return the name and the attributes of the cookie.
+
+    Under HTTPS it has a name that this very host alone can set, and only so. Browsers send such a cookie to
+    all paths of the host. Below a path there are other applications on it, which must not get it: then it has
+    a name that can be set by HTTPS only, and that path.
+    """
+    is_secure, path = request.url.scheme == "https", prefix_of(request.scope) or "/"
+    kind = "" if not is_secure else "__Host-" if path == "/" else "__Secure-"
+    return {"key": kind + _COOKIE, "path": path, "secure": is_secure, "httponly": True, "samesite": "strict"}
 
 
 def _cookie_in(request: Request) -> str:
-    # As browsers send them: ``SimpleCookie`` gives up at one of another application that is not strict.
-    return cookie_parser(request.headers.get("cookie", "")).get(cookie_name(request), "")
+    # As browsers send them: ``SimpleCookie`` gives up at one of another application that is not strict. The
+    # first one is that with the longest path, and so not that of another server at the root.
+    wanted = cookie_place(request)["key"]
+    for part in request.headers.get("cookie", "").split(";"):
+        name, _, value = part.partition("=")
+        if name.strip() == wanted:
+            return value.strip()
+    return ""
 
 
 def _key_id_in(cookie: str) -> str:

@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from hl_sessions.server.http.placement import prefix_of
 from hl_sessions.server.page.show.formatting import (
     format_age,
     format_count,
@@ -57,12 +58,14 @@ async def render(request: Request, template: str, status: int = 200, **values: A
         status: The status of the answer.
         **values: What the template is given, beside the time and who is signed in.
     """
+    prefix = prefix_of(request.scope)
     text = await run_in_threadpool(
         _ENVIRONMENT.get_template(template).render,
         now=datetime.now(timezone.utc),
+        prefix=prefix,
         path=request.url.path,
         can_sign_out=request.app.state.sign_in.is_needed() and hasattr(request.state, "organisation_id"),
-        base_url=f"{request.url.scheme}://{request.url.netloc}/v4",
+        base_url=f"{request.url.scheme}://{request.url.netloc}{prefix}/v4",
         **values,
     )
     return HTMLResponse(text, status)

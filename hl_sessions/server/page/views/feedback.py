@@ -4,6 +4,7 @@ from fastapi import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from hl_sessions.server.http.placement import prefix_of
 from hl_sessions.server.page.queries.rating import RATINGS, rate
 from hl_sessions.server.page.requests import identifier_in, is_from_script
 from hl_sessions.server.protocol.identifiers import LOG
@@ -24,4 +25,4 @@ async def rate_datapoint(request: Request) -> Response:
     if is_from_script(request):
         return Response(status_code=204)
     view = "?view=timeline" if form.get("view") == "timeline" else ""
-    return RedirectResponse(f"/sessions/{session_id}{view}#{log_id}", 303)
+    return RedirectResponse(f"{prefix_of(request.scope)}/sessions/{session_id}{view}#{log_id}", 303)

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from hl_sessions.server.http.json_body import json_response
+from hl_sessions.server.http.placement import prefix_of
 from hl_sessions.server.page.queries import session_search
 from hl_sessions.server.page.queries.filters import Cursor, SessionFilter
 from hl_sessions.server.page.queries.project_list import name_projects
@@ -33,7 +34,7 @@ async def show_sessions(request: Request) -> Response:
         return await _lost_part(request)
     if cursor.after and not values["found"].has_newer:
         # The first part is a full one, and is kept up to date.
-        return RedirectResponse(f"/{wanted.query()}", 303)
+        return RedirectResponse(f"{prefix_of(request.scope)}/{wanted.query()}", 303)
     return await render(request, "sessions.html", **values)
 
 

@@ -1,0 +1,29 @@
+"""What the package logs, which does not break the application."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+
+from hl_sessions.process.interruptions import is_interruption
+
+__all__ = ["say", "show"]
+
+logger = logging.getLogger("hl_sessions")
+
+
+def say(level: int, message: str, *arguments: object) -> None:
+    """Log a record, with the arguments of ``Logger.log``; what a handler raises is shown instead."""
+    try:
+        logger.log(level, message, *arguments, stacklevel=2)
+    except Exception as error:
+        if is_interruption(error):
+            raise
+        show(error)
+
+
+def show(error: Exception) -> None:
+    """Show an error that is nobody's to catch, as ``logging`` shows those of its handlers."""
+    if logging.raiseExceptions and sys.stderr is not None:
+        traceback.print_exception(error)

@@ -1,0 +1,131 @@
+"""Where the server is in the eyes of its callers: at which address, below which path, behind which proxies.
+
+To the application, all its paths begin with ``/``. What proxies make of them, and of who calls, is undone
+before anything else looks at a request. What shows an address of this server begins it with ``prefix_of``.
+"""
+
+import os
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+from urllib.parse import unquote
+
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from hl_sessions.server.http.access import BASE_PATH
+
+_STATE: Final = "prefix"
+
+_TRUSTED: Final = "FORWARDED_ALLOW_IPS"
+"""The variable that lists the addresses of trusted proxies; its name is uvicorn's."""
+
+_THIS_MACHINE: Final = "127.0.0.0/8,::1"
+
+# No other characters: it stands in links, in a header and in a cookie.
+_PREFIX: Final = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
+
+_ABSOLUTE: Final = re.compile(rb"https?://([^/@]+)(/.*)?", re.IGNORECASE)
+
+
+class PlacementMiddleware:
+    """Makes of each request what the caller meant, whatever is between the two: the outermost layer.
+
+    Trusted proxies tell who has called, and how, in ``X-Forwarded-For`` and ``X-Forwarded-Proto``. Where the
+    server is below a path, its prefix, some proxies take it off, and others pass it on: either will do. The
+    target of a request may be a whole URL, as for a proxy, whose host then counts (RFC 9112, 3.2.2).
+
+    Args:
+        app: The ASGI application.
+        prefix: The path that the server is below, such as ``/sessions``. When it is empty, trusted proxies
+            may name one in ``X-Forwarded-Prefix``.
+        routes: What the application serves.
+    """
+
+    def __init__(self, app: ASGIApp, prefix: str, routes: Iterable[BaseRoute]) -> None:
+        trusted = os.environ.get(_TRUSTED, _THIS_MACHINE)
+        self._app: Any = ProxyHeadersMiddleware(app, trusted)  # type: ignore[arg-type]
+        self._trusted = self._app.trusted_hosts
+        self._prefix = prefix
+        self._routes = list(routes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the call on."""
+        if scope["type"] == "http":
+            self._place(scope)
+        await self._app(scope, receive, send)
+
+    def _place(self, scope: Scope) -> None:
+        peer, port = scope["client"] or ("", 0)
+        if "." in peer:
+            # Of a socket for both, an address of IPv4 comes as one of IPv6.
+            peer = peer.removeprefix("::ffff:")
+            scope["client"] = (peer, port)
+        prefix = self._prefix
+        if not prefix and peer in self._trusted:
+            prefix = _forwarded_prefix(scope)
+        scope.setdefault("state", {})[_STATE] = prefix
+        if not scope["path"].startswith("/"):
+            _take_host_from_target(scope)
+        if prefix:
+            scope["path"] = self._without(prefix, scope["path"])
+
+    def _without(self, prefix: str, path: str) -> str:
+        if path == prefix:
+            return path if _is_served(self._routes, path) else "/"
+        rest = path.removeprefix(prefix)
+        # Behind a proxy that takes "/sessions" off, "/sessions/sesh_..." is the whole of a path: so it is
+        # decided by what there is.
+        was_passed_on = path.startswith(f"{prefix}/") and _is_served(self._routes, rest)
+        return rest if was_passed_on else path
+
+
+def prefix_of(scope: Scope) -> str:
+    """Return what stands before the paths of this server in the addresses that its callers use, or ``""``."""
+    prefix: str = scope["state"][_STATE]
+    return prefix
+
+
+def parse_prefix(text: str) -> str:
+    """Return a path without the slash at its end, such as ``/sessions``; ``""`` for the root.
+
+    Raises:
+        ValueError: When the server cannot be below that path.
+    """
+    prefix = text.rstrip("/")
+    if not _PREFIX.fullmatch(prefix):
+        raise ValueError("begins with '/', and its parts have letters, digits and characters of '._~-' only")
+    if f"{prefix}/".startswith(f"{BASE_PATH}/"):
+        raise ValueError(f"cannot begin with {BASE_PATH!r}, where the API does")
+    return prefix
+
+
+def _forwarded_prefix(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-forwarded-prefix":
+            try:
+                return parse_prefix(value.decode("latin-1"))
+            except ValueError:
+                # A proxy that does not set it passes on what any client makes up.
+                return ""
+    return ""
+
+
+def _take_host_from_target(scope: Scope) -> None:
+    target = _ABSOLUTE.fullmatch(scope["raw_path"])
+    if target is None:
+        return
+    scope["raw_path"] = target[2] or b"/"
+    scope["path"] = unquote(scope["raw_path"].decode("ascii"))
+    others = [header for header in scope["headers"] if header[0] != b"host"]
+    scope["headers"] = [(b"host", target[1]), *others]
+
+
+def _is_served(routes: Iterable[BaseRoute], path: str) -> bool:
+    for route in routes:
+        match = route.path_regex.match(path) if isinstance(route, (Mount, Route)) else None
+        inner = route.routes if isinstance(route, Mount) else []
+        if match and (not inner or _is_served(inner, f"/{match['path']}")):
+            return True
+    return False
