@@ -12,11 +12,11 @@ _SHOWN_STATEMENT: Final = 200  # characters
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _FULL_STATES: Final = ("53100",)
+# Somebody else was faster to take a name, or to delete what is referred to, which is seen by looking again.
+_CONFLICTING_STATES: Final = ("23503", "23505")
 _PASSING_STATES: Final = (
+    *_CONFLICTING_STATES,
     "08",  # the connection broke
-    # Somebody else was faster to take a name, or deleted what is referred to: seen by who looks again.
-    "23503",
-    "23505",
     "25P03",  # this process stood still for so long that its transaction was ended
     "40",  # a deadlock, or rows that have changed: another transaction goes first
     "53",  # no memory, or no connection, is left
@@ -92,6 +92,11 @@ def is_full(error: DBAPIError) -> bool:
 def is_passing(error: DBAPIError) -> bool:
     """Tell whether the same may work a little later."""
     return error.connection_invalidated or _matches(error, _PASSING_STATES, _PASSING_MESSAGES)
+
+
+def is_conflict(error: DBAPIError) -> bool:
+    """Tell whether the same will work when what has changed meanwhile is looked up, or else never."""
+    return _matches(error, _CONFLICTING_STATES, ())
 
 
 def _matches(error: DBAPIError, states: tuple[str, ...], messages: tuple[str, ...]) -> bool:

@@ -127,12 +127,13 @@ def _begin(connection: Connection) -> None:
     # or 10000 there.
     settings: dict[str, str | int] = {"timezone": "'UTC'"}
     isolation = "READ COMMITTED"
+    if mode != _MIGRATING:
+        settings["lock_timeout"] = f"{1000 * longest_wait(connection):.0f}"
     if mode == _READING:
         isolation = "REPEATABLE READ READ ONLY"
         settings["idle_in_transaction_session_timeout"] = _STOPPED_READER
     elif mode == _WRITING:
         settings["idle_in_transaction_session_timeout"] = _STOPPED_WRITER
-        settings["lock_timeout"] = f"{1000 * longest_wait(connection):.0f}"
         settings["statement_timeout"] = _LONGEST_STATEMENT
     else:
         settings["idle_in_transaction_session_timeout"] = _STOPPED_MIGRATION

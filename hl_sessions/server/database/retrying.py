@@ -12,6 +12,7 @@ from hl_sessions.server.database.errors import (
     DatabaseFullError,
     DatabaseUnavailableError,
     UnexpectedDatabaseError,
+    is_conflict,
     is_full,
     is_passing,
 )
@@ -59,6 +60,8 @@ def retrying(attempt: Callable[[float], Result], deadline: float | None = None) 
             if not is_passing(error):
                 raise UnexpectedDatabaseError(error) from None
             if monotonic() + pause > deadline:
+                if is_conflict(error):
+                    raise UnexpectedDatabaseError(error) from None
                 raise DatabaseUnavailableError from None
         sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
