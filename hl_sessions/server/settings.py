@@ -8,6 +8,7 @@ from typing import Final
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from hl_sessions.server.database.postgresql import postgresql_url
 from hl_sessions.server.http.origins import is_loopback
 from hl_sessions.server.http.placement import parse_prefix
 
@@ -82,7 +83,7 @@ class ServerSettings:
         if url.drivername in {"postgres", "postgresql", "postgresql+psycopg"}:
             if find_spec("psycopg") is None:
                 raise ValueError("PostgreSQL needs psycopg: pip install 'hl-sessions[postgresql]'")
-            return url.set(drivername="postgresql+psycopg")
+            return postgresql_url(url)
         if url.drivername not in {"sqlite", "sqlite+pysqlite"}:
             raise ValueError(
                 f"the database has to be a path, an sqlite:// or a postgresql:// URL, not {url.drivername!r}"

@@ -60,11 +60,14 @@ async def read_for(
 
 async def write_for(
     request: Request,
-    change: Callable[Concatenate[Connection, int, Parameters], Result],
+    change: Callable[Concatenate[Connection, int, Parameters], Result | Exception],
     *arguments: Parameters.args,
     **named: Parameters.kwargs,
 ) -> Result:
-    """Answer what ``change`` answers for the organisation that calls, once it is durable."""
+    """Answer what ``change`` answers for the organisation that calls, once it is durable.
+
+    An exception that it returns, before it has changed anything, is raised here.
+    """
     organisation_id = organisation_of(request)
     return await database_of(request).write(
         lambda connection: change(connection, organisation_id, *arguments, **named)

@@ -5,7 +5,6 @@ from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement
 
 from hl_sessions.server.api.calls import (
     TEXT_PATTERN,
@@ -23,7 +22,6 @@ from hl_sessions.server.api.calls import (
     write_for,
 )
 from hl_sessions.server.api.openapi import NOT_FOUND, body_of
-from hl_sessions.server.database.tables import logs
 from hl_sessions.server.http.access import organisation_of
 from hl_sessions.server.http.exchange import exchange_of
 from hl_sessions.server.protocol.answers import CreatedLog, LogAnswer, LogPage
@@ -32,7 +30,7 @@ from hl_sessions.server.protocol.requests import LogRequest, UpdateLogRequest
 from hl_sessions.server.protocol.values import LogId, ProjectId
 from hl_sessions.server.records.log_creation import create_logs
 from hl_sessions.server.records.log_filter import FirstTime, LastTime, LogFilter
-from hl_sessions.server.records.logs import delete_logs, get_log, list_logs, update_log
+from hl_sessions.server.records.logs import LogUpdate, delete_logs, get_log, list_logs, update_logs
 
 _LOG_REQUESTS: Final = TypeAdapter(Entries[LogRequest])
 _FILTERS: Final = {
@@ -97,7 +95,7 @@ async def get_one_log(request: Request, log_id: LogId) -> Response:
 )
 async def patch_log(request: Request, log_id: LogId) -> Response:
     """Tell the output, the error or the duration of a datapoint after it was logged."""
-    return await _update_log(request, logs.c.id == log_id)
+    return await _update_log(request, "id", log_id)
 
 
 @router.patch(
@@ -107,7 +105,7 @@ async def patch_log_by_reference(
     request: Request, reference_id: Annotated[str, Query(pattern=TEXT_PATTERN)]
 ) -> Response:
     """Do the same to the datapoint that was logged with the caller's own ID."""
-    return await _update_log(request, logs.c.reference_id == reference_id)
+    return await _update_log(request, "reference_id", reference_id)
 
 
 @router.delete("/logs", status_code=204, responses={**NOT_FOUND})
@@ -126,6 +124,6 @@ async def _create_logs(request: Request, given: Sequence[LogRequest]) -> Sequenc
     return created
 
 
-async def _update_log(request: Request, condition: ColumnElement[bool]) -> Response:
-    update = await read_object(request, UpdateLogRequest)
-    return found(await write_for(request, update_log, condition, update))
+async def _update_log(request: Request, by: Literal["id", "reference_id"], name: str) -> Response:
+    update = LogUpdate(organisation_of(request), by, name, await read_object(request, UpdateLogRequest))
+    return found(await database_of(request).write_together(update_logs, update))

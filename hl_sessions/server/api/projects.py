@@ -1,5 +1,7 @@
 """The calls about projects."""
 
+import asyncio
+from time import monotonic
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
@@ -23,12 +25,12 @@ from hl_sessions.server.protocol.answers import ProjectAnswer, ProjectPage
 from hl_sessions.server.protocol.paging import Page
 from hl_sessions.server.protocol.requests import CreateProjectRequest, UpdateProjectRequest
 from hl_sessions.server.protocol.values import ProjectId
+from hl_sessions.server.records.deleting import delete_some_of_project
 from hl_sessions.server.records.projects import (
     Direction,
     ProjectOrder,
     SortedBy,
     create_project,
-    delete_project,
     get_project,
     list_projects,
     project_exists,
@@ -84,11 +86,11 @@ async def patch_project(request: Request, project_id: ProjectId) -> Response:
     """Rename a project; the name has to be new."""
     name = (await read_object(request, UpdateProjectRequest)).name
 
-    def change(connection: Connection, organisation_id: int) -> dict[str, Any] | None:
+    def change(connection: Connection, organisation_id: int) -> dict[str, Any] | InvalidRequestError | None:
         if not project_exists(connection, organisation_id, project_id):
             return None
         if name is not None and not rename_project(connection, organisation_id, project_id, name):
-            raise _taken()
+            return _taken()
         return get_project(connection, organisation_id, project_id)
 
     return found(await write_for(request, change))
@@ -96,9 +98,17 @@ async def patch_project(request: Request, project_id: ProjectId) -> Response:
 
 @router.delete("/projects/{project_id}", status_code=204, responses={**NOT_FOUND})
 async def delete_one_project(request: Request, project_id: ProjectId) -> Response:
-    """Delete a project with its datapoints; sessions stay."""
-    if not await write_for(request, delete_project, project_id):
-        raise not_found()
+    """Delete a project with its datapoints, in steps, so that nobody waits for all of them; sessions stay."""
+    is_gone: bool | None = False
+    is_there = False
+    while is_gone is False:
+        started = monotonic()
+        is_gone = await write_for(request, delete_some_of_project, project_id)
+        if is_gone is None and not is_there:
+            raise not_found()
+        is_there = True
+        # Half of the time belongs to the others, those of other processes too.
+        await asyncio.sleep(0 if is_gone else monotonic() - started)
     return Response(status_code=204)
 
 

@@ -21,7 +21,7 @@ class Database:
     """Runs functions in transactions, on threads of its own, so that no event loop waits for the disk.
 
     What they raise is raised to who asked for them; so are ``DatabaseUnavailableError`` and, by those that
-    write, ``DatabaseFullError``. One event loop may use it.
+    write, ``DatabaseFullError`` and ``DatabaseBusyError``. One event loop may use it.
 
     Args:
         engine: The engine of a database that has the tables.
@@ -61,10 +61,11 @@ class Database:
         """Do the same with a small query of the server itself, which waits for none of ``read``."""
         return await self._observed(self._read_by(self._prompt_reader, query))
 
-    async def write(self, change: Callable[[Connection], Result]) -> Result:
+    async def write(self, change: Callable[[Connection], Result | Exception]) -> Result:
         """Answer what ``change`` returns once its changes are durable; when it raises, there are none.
 
-        It may be called again, after what it did before was undone.
+        It may be called again, after what it did before was undone. To refuse, it returns an exception before
+        it has changed anything: that is raised here, and costs other requests nothing.
         """
         result: Result = await self._observed(self._writes.make(_one_by_one, change))
         return result
@@ -87,7 +88,7 @@ class Database:
     def read_now(self, query: Callable[[Connection], Result]) -> Result:
         """Do the same as ``read`` on the calling thread: for commands, and before the server runs."""
 
-        def attempt() -> Result:
+        def attempt(_longest_wait: float) -> Result:
             with self._engine_for_reading.connect() as connection:
                 return query(connection)
 
@@ -96,8 +97,8 @@ class Database:
     def write_now(self, change: Callable[[Connection], Result]) -> Result:
         """Do the same as ``write`` on the calling thread."""
 
-        def attempt() -> Result:
-            with durable_transaction(self._engine_for_writing) as connection:
+        def attempt(longest_wait: float) -> Result:
+            with durable_transaction(self._engine_for_writing, longest_wait) as connection:
                 return change(connection)
 
         return retrying(attempt)

@@ -6,6 +6,7 @@ from sqlalchemy import URL, Engine
 
 from hl_sessions.server.database.postgresql import (
     create_postgresql_engine,
+    postgresql_for_migrating,
     postgresql_for_reading,
     postgresql_for_writing,
 )
@@ -35,5 +36,13 @@ def for_reading(engine: Engine) -> Engine:
 
 
 def for_writing(engine: Engine) -> Engine:
-    """Give the same engine with transactions that write, one at a time among all processes."""
+    """Give the same engine with transactions that write.
+
+    Those on SQLite take turns among all processes; those on PostgreSQL run side by side.
+    """
     return sqlite_for_writing(engine) if engine.name == "sqlite" else postgresql_for_writing(engine)
+
+
+def for_migrating(engine: Engine) -> Engine:
+    """Give the same engine with transactions that change tables, one at a time among all processes."""
+    return sqlite_for_writing(engine) if engine.name == "sqlite" else postgresql_for_migrating(engine)

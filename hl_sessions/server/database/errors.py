@@ -12,11 +12,16 @@ _SHOWN_STATEMENT: Final = 200  # characters
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _FULL_STATES: Final = ("53100",)
+# Somebody else was faster to take a name, or to delete what is referred to, which is seen by looking again.
+_CONFLICTING_STATES: Final = ("23503", "23505")
 _PASSING_STATES: Final = (
+    *_CONFLICTING_STATES,
     "08",  # the connection broke
-    "40",  # a deadlock: another transaction goes first
+    "25P03",  # this process stood still for so long that its transaction was ended
+    "40",  # a deadlock, or rows that have changed: another transaction goes first
     "53",  # no memory, or no connection, is left
     "55P03",  # a lock was not to be had
+    "57014",  # a statement took too long
     "57P",  # the server stops, or starts
 )
 # The drivers of Python 3.10 give SQLite's messages only. A quota, or a limit on the size of files, is an I/O
@@ -41,6 +46,21 @@ class DatabaseUnavailableError(DatabaseError):
 
     def __init__(self) -> None:
         super().__init__("the database is locked or does not answer")
+
+
+class UnknownOutcomeError(DatabaseUnavailableError):
+    """The connection broke while a transaction was committed: to do it again could be to do it twice."""
+
+
+class DatabaseBusyError(DatabaseUnavailableError):
+    """So many requests wait for the database already that one more would wait in vain."""
+
+
+class ConflictError(Exception):
+    """Somebody else has stored a row of the same name a moment before; all is as if this was never begun."""
+
+    def __init__(self) -> None:
+        super().__init__("somebody else has stored a row of the same name")
 
 
 class UnexpectedDatabaseError(DatabaseError):
@@ -72,6 +92,11 @@ def is_full(error: DBAPIError) -> bool:
 def is_passing(error: DBAPIError) -> bool:
     """Tell whether the same may work a little later."""
     return error.connection_invalidated or _matches(error, _PASSING_STATES, _PASSING_MESSAGES)
+
+
+def is_conflict(error: DBAPIError) -> bool:
+    """Tell whether the same will work when what has changed meanwhile is looked up, or else never."""
+    return _matches(error, _CONFLICTING_STATES, ())
 
 
 def _matches(error: DBAPIError, states: tuple[str, ...], messages: tuple[str, ...]) -> bool:

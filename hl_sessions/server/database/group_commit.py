@@ -1,27 +1,33 @@
-"""Changes of waiting requests share one transaction, and so one wait for the disk."""
+"""Changes of one kind by waiting requests share one transaction, and so one wait for the disk."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
-from operator import attrgetter
+from functools import partial
+from time import monotonic
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from hl_sessions.server.database import retrying
 from hl_sessions.server.database.errors import (
+    ConflictError,
+    DatabaseBusyError,
     DatabaseError,
     DatabaseUnavailableError,
     UnexpectedDatabaseError,
+    UnknownOutcomeError,
     is_full,
     is_passing,
 )
-from hl_sessions.server.database.retrying import retrying
 
 _LARGEST_GROUP: Final = 256
+
+MOST_WAITING: Final = 4096
+"""How many changes may wait for their turn; the next one is refused at once."""
 
 Result = TypeVar("Result")
 Changes: TypeAlias = Callable[[Connection, Sequence[Any]], Sequence[Any]]
@@ -38,11 +44,12 @@ class DatabaseObserver(Protocol):
         """Note a read or a write of one request that the database did not do."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Waiting:
     changes: Changes
     argument: Any
     future: asyncio.Future[Any]
+    deadline: float
 
     def make_alone(self, connection: Connection) -> Any:
         [outcome] = self.changes(connection, [self.argument])
@@ -50,7 +57,9 @@ class _Waiting:
 
 
 class GroupCommit:
-    """Takes changes from one event loop, and makes those that have come in meanwhile in one transaction.
+    """Takes changes from one event loop, and makes those that have come in meanwhile, of one kind, together.
+
+    Each change waits for the database for as long as one alone would, whatever the others of its group do.
 
     Args:
         engine: Where to make them.
@@ -62,6 +71,7 @@ class GroupCommit:
         self._observer = observer
         self._is_running = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="hl-sessions-writer")
+        # The oldest one first.
         self._waiting: list[_Waiting] = []
 
     async def make(self, changes: Changes, argument: Any) -> Any:
@@ -70,10 +80,15 @@ class GroupCommit:
         Args:
             changes: May be called again for the same argument, after what it did before was undone.
             argument: What to call it with, together with the arguments of other requests.
+
+        Raises:
+            DatabaseBusyError: When too many wait already.
         """
+        if len(self._waiting) >= MOST_WAITING:
+            raise DatabaseBusyError
         loop = asyncio.get_running_loop()
         future = loop.create_future()
-        self._waiting.append(_Waiting(changes, argument, future))
+        self._waiting.append(_Waiting(changes, argument, future, monotonic() + retrying.PATIENCE))
         if len(self._waiting) == 1:
             # Not at once: other requests that have arrived with this one are about to come by.
             loop.call_soon(self._start, loop)
@@ -86,22 +101,34 @@ class GroupCommit:
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._waiting and not self._is_running:
             self._is_running = True
-            group, self._waiting = self._waiting[:_LARGEST_GROUP], self._waiting[_LARGEST_GROUP:]
+            # Of one kind, as a transaction locks rows in one order. The oldest of another one is next.
+            kind = self._waiting[0].changes
+            group = [waiting for waiting in self._waiting if waiting.changes is kind][:_LARGEST_GROUP]
+            self._waiting = _without(self._waiting, group)
             self._thread.submit(self._run, loop, group)
 
-    def _run(self, loop: asyncio.AbstractEventLoop, group: list[_Waiting]) -> None:
-        # Changes of one kind go together; among requests that all wait, no order is promised.
-        group.sort(key=lambda waiting: id(waiting.changes))
+    def _run(self, loop: asyncio.AbstractEventLoop, group: Sequence[_Waiting]) -> None:
         outcomes: Sequence[Any]
         try:
-            outcomes = retrying(lambda: self._commit(group))
+            outcomes = retrying.retrying(partial(self._commit, group), group[0].deadline)
         except Exception as error:  # noqa: BLE001 - it belongs to those who wait
+            if isinstance(error, DatabaseUnavailableError) and not isinstance(error, UnknownOutcomeError):
+                loop.call_soon_threadsafe(self._give_up, loop, group)
+                return
             outcomes = [error] * len(group)
         else:
             if self._observer is not None:
                 self._observer.committed(len(group))
         # One wake-up for all of them.
         loop.call_soon_threadsafe(self._finish, loop, group, outcomes)
+
+    def _give_up(self, loop: asyncio.AbstractEventLoop, group: Sequence[_Waiting]) -> None:
+        """End the wait of all whose time is over, in this group or not; the others wait on."""
+        over = monotonic() + retrying.LONGEST_PAUSE
+        waiting = sorted([*group, *self._waiting], key=lambda one: one.deadline)
+        late = [one for one in waiting if one.deadline <= over]
+        self._waiting = _without(waiting, late)
+        self._finish(loop, late, [DatabaseUnavailableError()] * len(late))
 
     def _finish(
         self, loop: asyncio.AbstractEventLoop, group: Sequence[_Waiting], outcomes: Sequence[Any]
@@ -116,39 +143,44 @@ class GroupCommit:
         self._is_running = False
         self._start(loop)
 
-    def _commit(self, group: Sequence[_Waiting]) -> list[Any]:
+    def _commit(self, group: Sequence[_Waiting], longest_wait: float) -> list[Any]:
         try:
-            with durable_transaction(self._engine) as connection:
-                return list(_make_together(connection, group))
+            with durable_transaction(self._engine, longest_wait) as connection:
+                return list(group[0].changes(connection, [waiting.argument for waiting in group]))
         except Exception as error:
             if _concerns_all(error):
                 raise
         # One of them spoiled it for all. Again then, each so that it can be undone alone.
-        with durable_transaction(self._engine) as connection:
+        with durable_transaction(self._engine, longest_wait) as connection:
             return [_make_alone(connection, waiting.make_alone) for waiting in group]
 
 
 @contextmanager
-def durable_transaction(engine: Engine) -> Iterator[Connection]:
+def durable_transaction(engine: Engine, longest_wait: float) -> Iterator[Connection]:
     """Commit what is done in the ``with`` block.
 
+    Args:
+        engine: Where to.
+        longest_wait: Seconds to wait for a lock, at most.
+
     Raises:
-        DatabaseUnavailableError: When nobody can tell whether it was committed: to do it again could be to do
-            it twice.
+        UnknownOutcomeError: When nobody can tell whether it was committed.
     """
-    with engine.connect() as connection, connection.begin() as transaction:
-        yield connection
-        try:
-            transaction.commit()
-        except DBAPIError as error:
-            if error.connection_invalidated:
-                raise DatabaseUnavailableError from None
-            raise
+    with engine.connect() as connection:
+        retrying.let_wait(connection, longest_wait)
+        with connection.begin() as transaction:
+            yield connection
+            try:
+                transaction.commit()
+            except DBAPIError as error:
+                if error.connection_invalidated:
+                    raise UnknownOutcomeError from None
+                raise
 
 
-def _make_together(connection: Connection, group: Sequence[_Waiting]) -> Iterator[Any]:
-    for changes, waiting in groupby(group, attrgetter("changes")):
-        yield from changes(connection, [one.argument for one in waiting])
+def _without(waiting: Sequence[_Waiting], taken: Collection[_Waiting]) -> list[_Waiting]:
+    taken = set(taken)
+    return [one for one in waiting if one not in taken]
 
 
 def _make_alone(connection: Connection, change: Callable[[Connection], Result]) -> Result | Exception:
@@ -162,6 +194,6 @@ def _make_alone(connection: Connection, change: Callable[[Connection], Result]) 
 
 
 def _concerns_all(error: Exception) -> bool:
-    return isinstance(error, DatabaseUnavailableError) or (
+    return isinstance(error, ConflictError | DatabaseUnavailableError) or (
         isinstance(error, DBAPIError) and (is_full(error) or is_passing(error))
     )

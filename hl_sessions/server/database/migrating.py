@@ -9,7 +9,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
-from hl_sessions.server.database.engines import for_writing
+from hl_sessions.server.database.engines import for_migrating
 from hl_sessions.server.database.errors import DatabaseError
 
 SCRIPTS: Final = Path(__file__).with_name("migrations")
@@ -46,7 +46,7 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
     with engine.connect() as connection:
         revision = MigrationContext.configure(connection).get_current_revision()
     if revision != head:
-        with for_writing(engine).begin() as connection:
+        with for_migrating(engine).begin() as connection:
             # Somebody else may have been quicker.
             revision = MigrationContext.configure(connection).get_current_revision()
             if revision is not None and revision not in {

@@ -1,18 +1,77 @@
-"""What PostgreSQL alone needs: its driver, reads that all see the same state, one writer at a time."""
+"""What PostgreSQL alone needs: its driver, and transactions that end though their process stands still.
 
-from typing import Any, Final
+Nothing outlives a transaction: no setting, no lock, no prepared statement. So a pooler may hand a connection
+to somebody else between two of them.
+"""
+
+from typing import Final
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import ArgumentError
 
-from hl_sessions.server.database.retrying import PATIENCE
+from hl_sessions.server.database.retrying import longest_wait
 from hl_sessions.server.database.tables import json_for_database
 
-_CONNECTION: Final = {"connect_timeout": 3, "application_name": "hl-sessions"}
-"""What a connection has of which the URL says nothing; the time-out is in seconds."""
+_MODE: Final = "postgresql_mode"
+_READING: Final = "reading"
+_WRITING: Final = "writing"
+_MIGRATING: Final = "migrating"
 
-_WRITES: Final = "postgresql_writes"
-_WRITERS_LOCK: Final = 5_487_123_907_321
+_MIGRATIONS_LOCK: Final = 5_487_123_907_321
 """Any number that nobody else who uses the database locks."""
+
+_STOPPED_WRITER: Final = 3_000
+"""Milliseconds of silence after which PostgreSQL ends a transaction that writes, and with it its locks.
+
+Less than others wait, who may need the same rows.
+"""
+
+_STOPPED_READER: Final = 600_000
+"""The same of one that reads, and locks nothing: an export may wait for its reader."""
+
+_STOPPED_MIGRATION: Final = 60_000
+"""The same of one that changes the tables, with much to do between two statements."""
+
+_LONGEST_STATEMENT: Final = 30_000
+"""Milliseconds that a statement may take that writes: far more than the largest group of writes needs."""
+
+_CONNECTION: Final = {
+    "connect_timeout": "3",  # seconds
+    # A network that was cut is noticed after these milliseconds, or seconds of silence, not after two hours.
+    "tcp_user_timeout": "5000",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "application_name": "hl-sessions",
+}
+"""Parameters of libpq, of which the URL may have others. No pooler refuses them."""
+
+
+def postgresql_url(url: URL) -> URL:
+    """Return the URL in the form that ``create_postgresql_engine`` takes.
+
+    Raises:
+        ValueError: When it has an option that PostgreSQL's client library does not know, or one twice.
+    """
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import make_conninfo
+
+    # Many URLs for a pooler have it, to keep drivers from what this one never does here.
+    url = url.set(drivername="postgresql+psycopg").difference_update_query(["prepare_threshold"])
+    for name, value in url.query.items():
+        # Of several hosts one after the other is tried.
+        if not isinstance(value, str) and name not in {"host", "port"}:
+            raise ValueError(f"the database URL has the option {name!r} more than once")
+        try:
+            make_conninfo(**{name: ""})
+        except ProgrammingError:
+            raise ValueError(
+                f"the database URL has the option {name!r}, which libpq, PostgreSQL's client, does not know"
+            ) from None
+    try:
+        url.get_dialect()().create_connect_args(url)
+    except ArgumentError:
+        raise ValueError("the database URL has a port that is no number") from None
+    return url
 
 
 def create_postgresql_engine(url: URL, connections: int) -> Engine:
@@ -32,37 +91,55 @@ def create_postgresql_engine(url: URL, connections: int) -> Engine:
         json_serializer=json_for_database,
         pool_size=connections,
         max_overflow=0,
-        connect_args={name: value for name, value in _CONNECTION.items() if name not in url.query},
+        # Transactions are begun by ``_begin``, which sets their time limits in the same round trip.
+        isolation_level="AUTOCOMMIT",
+        connect_args={
+            **{name: value for name, value in _CONNECTION.items() if name not in url.query},
+            # What a connection has prepared is unknown to the one that a pooler hands out next.
+            "prepare_threshold": None,
+        },
     )
-    event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)
     return engine
 
 
 def postgresql_for_reading(engine: Engine) -> Engine:
-    """Give the same engine with transactions that read one snapshot."""
-    return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    """Return the same engine with transactions that read one snapshot."""
+    return engine.execution_options(**{_MODE: _READING})
 
 
 def postgresql_for_writing(engine: Engine) -> Engine:
-    """Give the same engine with transactions that wait for those of all processes that write.
+    """Return the same engine with transactions that write, beside those of all processes.
 
-    So nobody else takes a name between looking for it and using it, no two transactions wait for each other,
-    and rows appear in their order. What that costs is little, as waiting writes share a transaction.
+    They lock rows only, all in the same order: see ``bulk_insert`` and ``records.counts``.
     """
-    return engine.execution_options(**{_WRITES: True})
+    return engine.execution_options(**{_MODE: _WRITING})
 
 
-def _configure(connection: Any, _record: object) -> None:
-    # Moments come in the time zone of the session, and the driver cannot read one that falls into the year 0
-    # or 10000 there. Not as a connection parameter, which would take the place of the URL's own options.
-    connection.execute("SET TIME ZONE 'UTC'")
-    connection.commit()
+def postgresql_for_migrating(engine: Engine) -> Engine:
+    """Return the same engine with transactions that change tables, one at a time among all processes."""
+    return engine.execution_options(**{_MODE: _MIGRATING})
 
 
 def _begin(connection: Connection) -> None:
-    if connection.get_execution_options().get(_WRITES):
-        connection.exec_driver_sql(
-            "SELECT set_config('lock_timeout', %(milliseconds)s, true), pg_advisory_xact_lock(%(lock)s)",
-            {"milliseconds": f"{PATIENCE * 1000:.0f}", "lock": _WRITERS_LOCK},
-        )
+    mode = connection.get_execution_options().get(_MODE, _READING)
+    # Moments come in the time zone of the session, and the driver cannot read one that falls into the year 0
+    # or 10000 there.
+    settings: dict[str, str | int] = {"timezone": "'UTC'"}
+    isolation = "READ COMMITTED"
+    if mode != _MIGRATING:
+        settings["lock_timeout"] = f"{1000 * longest_wait(connection):.0f}"
+    if mode == _READING:
+        isolation = "REPEATABLE READ READ ONLY"
+        settings["idle_in_transaction_session_timeout"] = _STOPPED_READER
+    elif mode == _WRITING:
+        settings["idle_in_transaction_session_timeout"] = _STOPPED_WRITER
+        settings["statement_timeout"] = _LONGEST_STATEMENT
+    else:
+        settings["idle_in_transaction_session_timeout"] = _STOPPED_MIGRATION
+    statements = [f"BEGIN ISOLATION LEVEL {isolation}"]
+    statements += [f"SET LOCAL {name} = {value}" for name, value in settings.items()]
+    if mode == _MIGRATING:
+        statements.append(f"SELECT pg_advisory_xact_lock({_MIGRATIONS_LOCK})")
+    # Without parameters, so that they are one message.
+    connection.exec_driver_sql("; ".join(statements), execution_options={"no_parameters": True}).close()

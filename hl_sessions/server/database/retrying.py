@@ -1,15 +1,18 @@
-"""Patience with a database that is locked, or that restarts."""
+"""Patience with a database that is locked, that restarts, or in which somebody else was faster."""
 
 from collections.abc import Callable
 from time import monotonic, sleep
 from typing import Final, TypeVar
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from hl_sessions.server.database.errors import (
+    ConflictError,
     DatabaseFullError,
     DatabaseUnavailableError,
     UnexpectedDatabaseError,
+    is_conflict,
     is_full,
     is_passing,
 )
@@ -17,25 +20,39 @@ from hl_sessions.server.database.errors import (
 PATIENCE: Final = 5.0
 """Seconds for which a database that is locked or restarts is waited for."""
 
+LONGEST_PAUSE: Final = 0.25
+"""Seconds between two attempts, at most, and by which the last one may begin too early."""
+
 _SHORTEST_PAUSE: Final = 0.02
-_LONGEST_PAUSE: Final = 0.5
+_SHORTEST_WAIT: Final = 0.1
+_WAIT: Final = "longest_wait"
 
 Result = TypeVar("Result")
 
 
-def retrying(attempt: Callable[[], Result]) -> Result:
+def retrying(attempt: Callable[[float], Result], deadline: float | None = None) -> Result:
     """Answer what ``attempt`` returns, which is called again while the database is only passingly at fault.
+
+    Args:
+        attempt: Is given how long it may wait for a lock, in seconds.
+        deadline: When to give up, by ``time.monotonic``; ``None`` is after ``PATIENCE``.
 
     Raises:
         DatabaseFullError: When there is no space left to write to.
         DatabaseUnavailableError: When the database did not recover in time.
         UnexpectedDatabaseError: When it failed in any other way.
     """
-    deadline = monotonic() + PATIENCE
+    if deadline is None:
+        deadline = monotonic() + PATIENCE
     pause = _SHORTEST_PAUSE
     while True:
         try:
-            return attempt()
+            return attempt(max(deadline - monotonic(), _SHORTEST_WAIT))
+        except ConflictError:
+            if monotonic() > deadline:
+                raise DatabaseUnavailableError from None
+            # What was in the way is there to be found now.
+            continue
         except DBAPIError as error:
             # "from None": the driver's message may quote what was to be stored.
             if is_full(error):
@@ -43,6 +60,19 @@ def retrying(attempt: Callable[[], Result]) -> Result:
             if not is_passing(error):
                 raise UnexpectedDatabaseError(error) from None
             if monotonic() + pause > deadline:
+                if is_conflict(error):
+                    raise UnexpectedDatabaseError(error) from None
                 raise DatabaseUnavailableError from None
         sleep(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE)
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def let_wait(connection: Connection, seconds: float) -> None:
+    """Limit how long the transactions of a connection, which writes, wait for those of others."""
+    connection.execution_options(**{_WAIT: seconds})
+
+
+def longest_wait(connection: Connection) -> float:
+    """Return how many seconds the transactions of a connection may wait for those of others."""
+    seconds: float = connection.get_execution_options().get(_WAIT, PATIENCE)
+    return seconds

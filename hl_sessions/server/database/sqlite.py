@@ -6,11 +6,11 @@ from typing import Any, Final
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from hl_sessions.process.sqlite_locks import while_locked
-from hl_sessions.server.database.retrying import PATIENCE
+from hl_sessions.server.database.retrying import PATIENCE, longest_wait
 from hl_sessions.server.database.tables import json_for_database
 from hl_sessions.server.database.text_search import UNICODE_LOWER
 
-_BEGIN: Final = "sqlite_begin"
+_IS_WRITING: Final = "sqlite_is_writing"
 
 
 def create_sqlite_engine(url: URL, connections: int) -> Engine:
@@ -35,7 +35,7 @@ def sqlite_for_writing(engine: Engine) -> Engine:
     A transaction that reads first and asks for the lock only then fails at once when another process has
     written in between, whatever the busy timeout (https://www.sqlite.org/isolation.html).
     """
-    return engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+    return engine.execution_options(**{_IS_WRITING: True})
 
 
 def _configure(connection: Any, _record: object) -> None:
@@ -43,8 +43,8 @@ def _configure(connection: Any, _record: object) -> None:
     connection.isolation_level = None
     # Closed at once: in PyPy an answer that nobody has fetched would keep transactions from ending.
     with closing(connection.cursor()) as cursor:
-        # First, so that the others wait for another process too. Milliseconds.
-        cursor.execute(f"PRAGMA busy_timeout = {PATIENCE * 1000:.0f}")
+        # First, so that the others wait for another process too.
+        cursor.execute(_busy_timeout(PATIENCE))
         # Readers go on beside the one writer. Several processes may start on a new file at the same moment.
         while_locked(lambda: cursor.execute("PRAGMA journal_mode = WAL"), PATIENCE)
         for pragma in (
@@ -58,9 +58,17 @@ def _configure(connection: Any, _record: object) -> None:
     connection.create_function(UNICODE_LOWER, 1, _lower, deterministic=True)
 
 
+def _busy_timeout(seconds: float) -> str:
+    return f"PRAGMA busy_timeout = {1000 * seconds:.0f}"
+
+
 def _lower(value: str | None) -> str | None:
     return value if value is None else value.lower()
 
 
 def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))
+    if not connection.get_execution_options().get(_IS_WRITING):
+        connection.exec_driver_sql("BEGIN")
+        return
+    connection.exec_driver_sql(_busy_timeout(longest_wait(connection))).close()
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

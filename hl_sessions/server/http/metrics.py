@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from hl_sessions.server.database.errors import (
+    DatabaseBusyError,
     DatabaseError,
     DatabaseFullError,
     DatabaseUnavailableError,
@@ -60,7 +61,7 @@ class Metrics:
             ["reason"],
             registry=self._registry,
         )
-        for reason in ("full", "unavailable", "unexpected"):
+        for reason in ("full", "unavailable", "busy", "unexpected"):
             self._database_errors.labels(reason)
         self._lost_lines = Counter(
             "hl_sessions_access_log_lost_lines",
@@ -103,6 +104,8 @@ class Metrics:
         """Count what the database did not do."""
         if isinstance(error, DatabaseFullError):
             reason = "full"
+        elif isinstance(error, DatabaseBusyError):
+            reason = "busy"
         elif isinstance(error, DatabaseUnavailableError):
             reason = "unavailable"
         else:

@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
-from hl_sessions.server.database.errors import DatabaseFullError, DatabaseUnavailableError
+from hl_sessions.server.database.errors import DatabaseBusyError, DatabaseFullError, DatabaseUnavailableError
 
 NOT_FOUND: Final = "Not Found"
 
@@ -51,6 +51,7 @@ def add_rejections(application: FastAPI) -> None:
     application.exception_handler(RequestValidationError)(_invalid_parameters)
     application.exception_handler(DatabaseFullError)(_insufficient_storage)
     application.exception_handler(DatabaseUnavailableError)(_service_unavailable)
+    application.exception_handler(DatabaseBusyError)(_too_busy)
     application.exception_handler(Exception)(_internal_error)
 
 
@@ -90,6 +91,10 @@ async def _insufficient_storage(_request: Request, _error: Exception) -> JSONRes
 
 async def _service_unavailable(_request: Request, _error: Exception) -> JSONResponse:
     return unavailable("The database is locked or does not answer")
+
+
+async def _too_busy(_request: Request, _error: Exception) -> JSONResponse:
+    return unavailable("Too many requests wait for the database")
 
 
 async def _internal_error(_request: Request, _error: Exception) -> JSONResponse:

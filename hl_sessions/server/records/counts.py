@@ -1,4 +1,9 @@
-"""Keeps count of the datapoints of projects and of sessions, in the transaction that adds or deletes them."""
+"""Keeps count of the datapoints of projects and of sessions, in the transaction that adds or deletes them.
+
+Transactions that run side by side may want the same rows. All lock them in one order, so that no two wait
+for each other: datapoints, sessions, these counts of sessions, and projects, each in the order of its key.
+The row of a project, which most transactions want, comes last, so that nobody has it for long.
+"""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -45,7 +50,7 @@ _ADD_TO_PROJECT: Final = (
 def count_added(connection: Connection, places: Iterable[Place]) -> None:
     """Count datapoints that are added, each by its place."""
     added = Counter(places)
-    in_sessions = [(key, n) for key, n in added.items() if key[1] is not None]
+    in_sessions = _in_sessions(added)
     new_sessions: Counter[str] = Counter()
     if in_sessions:
         rows = [
@@ -60,7 +65,7 @@ def count_added(connection: Connection, places: Iterable[Place]) -> None:
 def count_deleted(connection: Connection, places: Iterable[Place]) -> None:
     """Count datapoints that are deleted, each by its place."""
     deleted = Counter(places)
-    in_sessions = [(key, n) for key, n in deleted.items() if key[1] is not None]
+    in_sessions = _in_sessions(deleted)
     empty_sessions: Counter[str] = Counter()
     if in_sessions:
         connection.execute(
@@ -81,6 +86,10 @@ def count_deleted(connection: Connection, places: Iterable[Place]) -> None:
     )
 
 
+def _in_sessions(counted: Counter[Place]) -> list[tuple[tuple[str, int], int]]:
+    return sorted(((project, session), n) for (project, session), n in counted.items() if session is not None)
+
+
 def _add_to_projects(connection: Connection, datapoints: Counter[Place], sessions: Counter[str]) -> None:
     of_project: Counter[str] = Counter()
     for (project_id, _), n in datapoints.items():
@@ -89,6 +98,6 @@ def _add_to_projects(connection: Connection, datapoints: Counter[Place], session
         _ADD_TO_PROJECT,
         [
             {"project": project_id, "datapoints": n, "sessions": sessions[project_id]}
-            for project_id, n in of_project.items()
+            for project_id, n in sorted(of_project.items())
         ],
     )

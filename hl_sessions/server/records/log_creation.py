@@ -76,10 +76,10 @@ def _store(connection: Connection, added: Additions, now: datetime) -> None:
     insert_rows(connection, logs, added.rows)
     if added.feedback:
         insert_rows(connection, feedback, added.feedback)
+    touched = {session.id for _, session in added.places if session is not None} - new_sessions.keys()
+    if touched:
+        touch_sessions(connection, touched, now)
     count_added(
         connection,
         [(project.id, None if session is None else session.sequence) for project, session in added.places],
     )
-    touched = {session.id for _, session in added.places if session is not None} - new_sessions.keys()
-    if touched:
-        touch_sessions(connection, sorted(touched), now)

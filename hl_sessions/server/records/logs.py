@@ -1,10 +1,11 @@
 """Logs, the datapoints, in the database."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, update
+from sqlalchemy import Connection, Select, delete, func, select, update
 
 from hl_sessions.server.database.tables import logs, projects, sessions
 from hl_sessions.server.protocol.messages import answered_message
@@ -30,22 +31,51 @@ PAYLOADS: Final = {
 """What went into the model and came out of it: not stored of a datapoint logged with ``save: false``."""
 
 
-def update_log(
-    connection: Connection, organisation_id: int, condition: ColumnElement[bool], request: UpdateLogRequest
-) -> dict[str, Any] | None:
-    """Change the log for which ``condition`` is true, and answer the whole of it, or ``None`` without one."""
-    query = select(logs.c.id, logs.c.session_id, logs.c.save).where(
-        condition, logs.c.organisation_id == organisation_id
-    )
-    log = connection.execute(query).one_or_none()
-    if log is None:
-        return None
+@dataclass(frozen=True)
+class LogUpdate:
+    """A change to one log.
+
+    Args:
+        organisation_id: Whose log.
+        by: What the log is named by.
+        name: Its name.
+        request: The change.
+    """
+
+    organisation_id: int
+    by: Literal["id", "reference_id"]
+    name: str
+    request: UpdateLogRequest
+
+
+def update_logs(connection: Connection, updates: Sequence[LogUpdate]) -> list[dict[str, Any] | None]:
+    """Change logs, and answer the whole of each, or ``None`` of one that is not there."""
     now = datetime.now(timezone.utc)
-    values = request.model_dump(exclude_none=True, exclude=None if log.save else PAYLOADS)
-    connection.execute(update(logs).where(logs.c.id == log.id).values(**values, updated_at=now))
-    if log.session_id is not None:
-        touch_sessions(connection, [log.session_id], now)
-    return get_log(connection, organisation_id, log.id)
+    locked = {**_lock_logs(connection, updates, "id"), **_lock_logs(connection, updates, "reference_id")}
+    found = [locked.get((one.organisation_id, one.by, one.name)) for one in updates]
+    for log, given in zip(found, updates, strict=True):
+        if log is not None:
+            values = given.request.model_dump(exclude_none=True, exclude=None if log.save else PAYLOADS)
+            connection.execute(update(logs).where(logs.c.id == log.id).values(**values, updated_at=now))
+    touch_sessions(connection, {log.session_id for log in found if log is not None} - {None}, now)
+    query = _described_logs().where(logs.c.id.in_({log.id for log in found if log is not None}))
+    changed = {log["id"]: log for log in _read(connection, query)}
+    return [None if log is None else changed[log.id] for log in found]
+
+
+def _lock_logs(
+    connection: Connection, updates: Sequence[LogUpdate], by: Literal["id", "reference_id"]
+) -> Mapping[tuple[int, str, str], Any]:
+    names = {one.name for one in updates if one.by == by}
+    if not names:
+        return {}
+    query = (
+        select(logs.c.id, logs.c.organisation_id, logs.c[by].label("name"), logs.c.session_id, logs.c.save)
+        .where(logs.c[by].in_(names), logs.c.organisation_id.in_({one.organisation_id for one in updates}))
+        .order_by(logs.c.id)
+        .with_for_update(key_share=True)
+    )
+    return {(row.organisation_id, by, row.name): row for row in connection.execute(query)}
 
 
 def get_log(connection: Connection, organisation_id: int, log_id: str) -> dict[str, Any] | None:
@@ -81,16 +111,20 @@ def delete_logs(connection: Connection, organisation_id: int, log_ids: Sequence[
         Whether the organisation has a log with each of the IDs. If not, none is deleted.
     """
     wanted = logs.c.id.in_(log_ids) & (logs.c.organisation_id == organisation_id)
-    query = select(logs.c.project_id, logs.c.session_id, sessions.c.sequence).outerjoin(
-        sessions, sessions.c.id == logs.c.session_id
+    query = (
+        select(logs.c.project_id, logs.c.session_id, sessions.c.sequence)
+        .outerjoin(sessions, sessions.c.id == logs.c.session_id)
+        .where(wanted)
+        .order_by(logs.c.sequence)
+        .with_for_update(of=logs)
     )
-    found = connection.execute(query.where(wanted)).all()
+    found = connection.execute(query).all()
     if len(found) < len(set(log_ids)):
         return False
     connection.execute(delete(logs).where(wanted))
-    count_deleted(connection, [(log.project_id, log.sequence) for log in found])
     touched = {log.session_id for log in found} - {None}
-    touch_sessions(connection, sorted(touched), datetime.now(timezone.utc))
+    touch_sessions(connection, touched, datetime.now(timezone.utc))
+    count_deleted(connection, [(log.project_id, log.sequence) for log in found])
     return True
 
 

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, select, update
 
-from hl_sessions.server.database.tables import logs, organisations, project_sessions, projects
+from hl_sessions.server.database.bulk_insert import insert_rows
+from hl_sessions.server.database.tables import organisations, projects
 from hl_sessions.server.database.text_search import text_contains
 from hl_sessions.server.protocol.identifiers import PROJECT, new_identifier
 from hl_sessions.server.protocol.paging import Page
@@ -33,22 +34,6 @@ class ProjectOrder:
         return [column.asc() if self.direction == "asc" else column.desc() for column in columns]
 
 
-def find_or_create_project(connection: Connection, organisation_id: int, name: str, now: datetime) -> str:
-    """Answer the ID of the project with this name, which is made on first use."""
-    found: str | None = connection.scalar(
-        select(projects.c.id).where(projects.c.organisation_id == organisation_id, projects.c.name == name)
-    )
-    if found is not None:
-        return found
-    project_id = new_identifier(PROJECT)
-    connection.execute(
-        insert(projects).values(
-            id=project_id, organisation_id=organisation_id, name=name, created_at=now, updated_at=now
-        )
-    )
-    return project_id
-
-
 def project_exists(connection: Connection, organisation_id: int, project_id: str) -> bool:
     """Tell whether the organisation has a project with this ID."""
     query = select(projects.c.id).where(
@@ -62,7 +47,9 @@ def create_project(connection: Connection, organisation_id: int, name: str) -> d
     if _is_taken(connection, organisation_id, name):
         return None
     now = datetime.now(timezone.utc)
-    project_id = find_or_create_project(connection, organisation_id, name, now)
+    project_id = new_identifier(PROJECT)
+    values = {"id": project_id, "organisation_id": organisation_id, "name": name}
+    insert_rows(connection, projects, [{**values, "created_at": now, "updated_at": now}])
     return get_project(connection, organisation_id, project_id)
 
 
@@ -81,16 +68,6 @@ def rename_project(connection: Connection, organisation_id: int, project_id: str
         projects.c.id == project_id, projects.c.organisation_id == organisation_id
     )
     connection.execute(change.values(name=name, updated_at=datetime.now(timezone.utc)))
-    return True
-
-
-def delete_project(connection: Connection, organisation_id: int, project_id: str) -> bool:
-    """Delete a project with its logs; sessions stay. Answers whether there was such a project."""
-    if not project_exists(connection, organisation_id, project_id):
-        return False
-    connection.execute(delete(logs).where(logs.c.project_id == project_id))
-    connection.execute(delete(project_sessions).where(project_sessions.c.project_id == project_id))
-    connection.execute(delete(projects).where(projects.c.id == project_id))
     return True
 
 

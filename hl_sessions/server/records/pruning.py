@@ -11,10 +11,9 @@ from sqlalchemy import ColumnElement, Connection, delete, exists, select
 
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.database.tables import logs, sessions
-from hl_sessions.server.records.counts import count_deleted
+from hl_sessions.server.records.deleting import delete_some_logs
 
 _SESSIONS_AT_ONCE: Final = 200
-_DATAPOINTS_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True)
@@ -65,22 +64,8 @@ def _old_sessions(connection: Connection, before: datetime, after: int) -> Seque
 
 
 def _delete_logs(database: Database, condition: ColumnElement[bool]) -> Iterator[Pruned]:
-    while deleted := _gently(database, partial(_delete_some_logs, condition=condition)):
+    while deleted := _gently(database, partial(delete_some_logs, condition=condition)):
         yield Pruned(datapoints=deleted)
-
-
-def _delete_some_logs(connection: Connection, condition: ColumnElement[bool]) -> int:
-    query = (
-        select(logs.c.sequence, logs.c.project_id, sessions.c.sequence.label("session_sequence"))
-        .outerjoin(sessions, sessions.c.id == logs.c.session_id)
-        .where(condition)
-        .limit(_DATAPOINTS_AT_ONCE)
-    )
-    rows = connection.execute(query).all()
-    if rows:
-        connection.execute(delete(logs).where(logs.c.sequence.in_([row.sequence for row in rows])))
-        count_deleted(connection, [(row.project_id, row.session_sequence) for row in rows])
-    return len(rows)
 
 
 def _delete_empty_sessions(connection: Connection, condition: ColumnElement[bool]) -> int:

@@ -1,6 +1,6 @@
 """Sessions in the database."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any, Final
 
@@ -29,7 +29,11 @@ _LOOKED_UP_AT_ONCE: Final = 1000
 
 _IS_WANTED: Final = sessions.c.id.in_(bindparam("wanted", expanding=True))
 _SEQUENCES: Final = select(sessions.c.id, sessions.c.sequence).where(_IS_WANTED)
-_TOUCH: Final = update(sessions).where(_IS_WANTED).values(updated_at=bindparam("now"))
+# Locked in order: see ``records.counts``.
+_LOCKED: Final = (
+    select(sessions.c.id).where(_IS_WANTED).order_by(sessions.c.id).with_for_update(key_share=True)
+)
+_TOUCH: Final = update(sessions).where(sessions.c.id.in_(_LOCKED)).values(updated_at=bindparam("now"))
 
 
 def create_sessions(connection: Connection, organisation_ids: Sequence[int]) -> list[str]:
@@ -56,10 +60,11 @@ def find_sequences(connection: Connection, session_ids: Sequence[str]) -> Iterat
             yield row.id, row.sequence
 
 
-def touch_sessions(connection: Connection, session_ids: Sequence[str], now: datetime) -> None:
+def touch_sessions(connection: Connection, session_ids: Collection[str], now: datetime) -> None:
     """Note that something in these sessions has changed."""
-    for start in range(0, len(session_ids), _LOOKED_UP_AT_ONCE):
-        touched = session_ids[start : start + _LOOKED_UP_AT_ONCE]
+    in_order = sorted(session_ids)
+    for start in range(0, len(in_order), _LOOKED_UP_AT_ONCE):
+        touched = in_order[start : start + _LOOKED_UP_AT_ONCE]
         connection.execute(_TOUCH, {"wanted": touched, "now": now})
 
 

@@ -2,6 +2,10 @@ import re
 from typing import Any
 
 import pytest
+import requests
+
+from tests.servers import served
+from tests.waiting import PATIENCE
 
 
 def make(client: Any, name: str) -> dict[str, Any]:
@@ -52,6 +56,35 @@ def test_a_deleted_project_takes_its_datapoints_along(client: Any, unique: str) 
     assert [project["name"] for project in session["projects"]] == [f"{unique} 2"]
     assert session["last_output"] == "last"
     assert make(client, unique)["id"] != log["project_id"]
+
+
+def test_a_large_project_is_deleted_in_steps(database: str) -> None:
+    """Each is a transaction of its own, and after the last one nothing is left."""
+    with served(database) as base_url, requests.Session() as http:
+
+        def call(method: str, path: str, **options: Any) -> requests.Response:
+            return http.request(method, base_url + path, timeout=PATIENCE, **options)
+
+        def log(number: int, project: str) -> Any:
+            given = [{"project": project, "session_reference_id": "session"}] * number
+            return call("POST", "/logs", json=given).json()[0]
+
+        deleted, kept = [log(600, "deleted") for _ in range(2)], log(1, "kept")
+        before = commits(base_url)
+        assert call("DELETE", f"/projects/{deleted[0]['project_id']}").status_code == 204
+        assert commits(base_url) - before == 3
+        for path in (f"/projects/{deleted[0]['project_id']}", *(f"/logs/{one['id']}" for one in deleted)):
+            assert call("GET", path).status_code == 404
+        session = call("GET", f"/sessions/{kept['session_id']}").json()
+        assert session["datapoints_count"] == 1
+        assert [project["name"] for project in session["projects"]] == ["kept"]
+
+
+def commits(base_url: str) -> float:
+    """How many transactions have been written for requests."""
+    text = requests.get(f"{base_url.removesuffix('/v4')}/metrics", timeout=PATIENCE).text
+    [count] = re.findall(r"^hl_sessions_database_writes_per_commit_count (\S+)$", text, re.MULTILINE)
+    return float(count)
 
 
 def test_a_taken_name_is_refused(client: Any, unique: str) -> None:

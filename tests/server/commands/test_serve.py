@@ -89,7 +89,7 @@ def test_every_address_is_one_of_ipv4_too(tmp_path: Path, spawn: RunningServer) 
 
 def test_postgres_is_postgresql(postgresql: Any) -> None:
     """Platforms give their databases such URLs."""
-    url = postgresql.new_database().replace("postgresql://", "postgres://")
+    url = postgresql.new_database().replace("postgresql://", "postgres://") + "&prepare_threshold=0"
     with served(url) as base_url:
         assert requests.post(f"{base_url}/sessions", timeout=PATIENCE).status_code == 201
 
@@ -150,6 +150,9 @@ def test_a_host_of_another_machine_is_one_clear_line() -> None:
         (["--db", "://secret"], {}, "the database URL cannot be parsed"),
         (["--db", "postgresql://me:my@host:secret@db/x"], {}, "in a password, @ is written %40"),
         (["--db", "postgresql://me:my@secret@db/x"], {}, "in a password, @ is written %40"),
+        (["--db", "postgresql://db/x?row_factory=secret"], {}, "the option 'row_factory', which libpq"),
+        (["--db", "postgresql://db/x?sslmode=a&sslmode=b"], {}, "the option 'sslmode' more than once"),
+        (["--db", "postgresql://db/x?port=secret"], {}, "a port that is no number"),
         (["--port", "65536"], {}, "65536 is not in the range"),
         (["--max-body", "0"], {}, "0 is not in the range"),
         (["--root-path", "sessions"], {}, "the root path begins with '/'"),

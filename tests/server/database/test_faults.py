@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import requests
 
-from hl_sessions.server.database import postgresql as postgresql_module
 from hl_sessions.server.database import retrying, sqlite
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.run.serving import serving_in_background
@@ -30,7 +29,7 @@ def http() -> Iterator[requests.Session]:
 
 
 def wait_for_databases(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (retrying, sqlite, postgresql_module):
+    for module in (retrying, sqlite):
         monkeypatch.setattr(module, "PATIENCE", seconds)
 
 

@@ -27,7 +27,10 @@ def rate(connection: Connection, organisation_id: int, log_id: str, value: str) 
         The ID of its session, or ``None`` when the organisation has no such datapoint, or it has no session.
     """
     session_id: str | None = connection.scalar(
-        select(logs.c.session_id).where(logs.c.id == log_id, logs.c.organisation_id == organisation_id)
+        select(logs.c.session_id)
+        .where(logs.c.id == log_id, logs.c.organisation_id == organisation_id)
+        # Of two clicks at once the second one finds what the first one has left.
+        .with_for_update(key_share=True)
     )
     if session_id is None:
         return None
