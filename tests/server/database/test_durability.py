@@ -10,6 +10,8 @@ import requests
 
 from tests.waiting import PATIENCE
 
+pytestmark = pytest.mark.slow
+
 Spawn = Callable[..., Any]
 
 

@@ -393,6 +393,7 @@ def test_the_form_signs_in_and_out(locked_server: Any, open_url: str, open_page:
     expect(page.get_by_label("API key")).to_be_visible()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scheme", "host"), [("http", "$host"), ("https", "$http_host")], ids=["the port is lost", "TLS"]
 )

@@ -12,6 +12,8 @@ from tests.nginx import DOCUMENTED, documented, nginx
 from tests.servers import PostgreSQL, free_port, served
 from tests.waiting import PATIENCE
 
+pytestmark = pytest.mark.slow
+
 KEY = "the key behind nginx"
 
 

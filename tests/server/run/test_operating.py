@@ -231,6 +231,7 @@ def test_metrics_are_few_and_tell_nothing_of_requests(sqlite_base_url: str, uniq
     assert {name for name in names if f"`{name}`" not in DOCUMENTATION} == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("key", [KEY, None], ids=["with a key", "open"])
 def test_metrics_have_a_port_of_their_own_if_asked(

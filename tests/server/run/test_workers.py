@@ -15,6 +15,8 @@ import requests
 
 from tests.waiting import PATIENCE, wait_until
 
+pytestmark = pytest.mark.slow
+
 Spawn = Callable[..., Any]
 
 
