@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary, ref
 
 from hl_sessions.process.event_loop import is_trio_running
+from hl_sessions.process.outcome import TASKS_PER_TURN
 from hl_sessions.process.reentry import creating
 from hl_sessions.process.saying import show
 from hl_sessions.process.waits import Blocking, Steps, Wait
@@ -30,7 +31,6 @@ Result = TypeVar("Result")
 
 LONGEST_TURN = 0.001  # seconds of steps in which nothing else of an event loop runs
 PAUSE = 0.0005  # seconds without a step after which there has been something else
-TASKS_PER_TURN = 16  # that are let go on, as each takes about a tenth of a millisecond
 
 
 class EventLoop(Protocol):
@@ -212,7 +212,8 @@ class _Asyncio:
 
     def _ask_for_turn(self, loop: AbstractEventLoop) -> None:
         if not self._postponed and not self._tasks:
-            loop.call_soon(self._begin_turn)
+            # Empty, as whoever asks may be a task of the application.
+            loop.call_soon(self._begin_turn, context=Context())
 
     def _begin_turn(self) -> None:
         loop = self._get_loop()

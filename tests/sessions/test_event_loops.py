@@ -15,7 +15,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from hl_sessions import Session, SessionManager, acurrent_session_id, current_session_id
+from hl_sessions import Session, SessionManager, acurrent_session_id, current_session, current_session_id
 from hl_sessions.availability.circuit_breaker import FAILURES_TO_OPEN
 from hl_sessions.stores import Conversation, MemoryStore
 from tests.faults import FaultServer, Play, Wire
@@ -300,6 +300,33 @@ def test_as_many_scopes_as_there_are(
 
     run(main, loop)
     assert len(ids - {None}) == scopes
+
+
+def test_bursts_run_in_no_session(make_manager: Callable[..., SessionManager], loop: Loop) -> None:
+    """What a store is asked for among others, in whatever turn of the loop, it is asked outside of scopes."""
+    seen: list[Session | None] = []
+
+    class Watching(MemoryStore):
+        blocking = False
+
+        def save(self, key: str, claimant: str, session_id: str) -> Conversation | None:
+            seen.append(current_session())
+            return super().save(key, claimant, session_id)
+
+    manager = make_manager(store=Watching())
+
+    async def read(key: str) -> None:
+        async with manager.session(key=key) as session:
+            assert await session.aid() is not None
+
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            for number in range(300):
+                tasks.start_soon(read, str(number))
+
+    run(main, loop)
+    assert len(seen) >= 300
+    assert set(seen) == {None}
 
 
 def test_scopes_that_are_cancelled_before_it_is_their_turn(
