@@ -221,6 +221,7 @@ class Connections:
         for exchange in self._exchanges:
             exchange.close()
         self._exchanges.clear()
+        self._waiting.clear()
 
     def close(self) -> None:
         """Close what is kept, and keep nothing from now on."""
@@ -289,7 +290,11 @@ class Connections:
         is_due: Outcome[None] = Outcome()
         self._waiting.append(is_due)
         deadline.on_abort(partial(is_due.set, None))
-        await Known(is_due, min(deadline.remaining(), LOOK_INTERVAL))
+        try:
+            await Known(is_due, min(deadline.remaining(), LOOK_INTERVAL))
+        finally:
+            with suppress(ValueError):  # it was its turn
+                self._waiting.remove(is_due)
 
     async def _send_again(
         self, request: bytes, silent: _Connection, deadline: Deadline, in_use: _InUse
