@@ -15,6 +15,7 @@ from hl_sessions.conversations.session import RequestSession, request_session_ty
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.integrations.cookies import BrowserSession, SignedCookie
 from hl_sessions.integrations.keys import RequestKey
+from hl_sessions.process.saying import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping, Sequence
@@ -43,8 +44,6 @@ _FORWARDING_HEADERS = frozenset(
         "fastly-client-ip",
     }
 )
-
-logger = logging.getLogger("hl_sessions")
 
 
 class Incoming:
@@ -186,7 +185,8 @@ class Incoming:
             return
         self._failed.add(option)
         # Not what it says: that may be personal.
-        logger.warning(
+        say(
+            logging.WARNING,
             "the %s callable %s failed with a %s, its requests go on without (said once)",
             option,
             _name(function),

@@ -13,6 +13,7 @@ from hl_sessions.integrations.incoming import Incoming
 from hl_sessions.manager import SessionManager, checked_manager
 from hl_sessions.process.checks import checked_header_name
 from hl_sessions.process.once import Once
+from hl_sessions.process.saying import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, MutableMapping, Sequence
@@ -25,7 +26,6 @@ __all__ = ["MiddlewareBase", "missing_headers"]
 
 _SET_COOKIE = "Set-Cookie"
 
-logger = logging.getLogger("hl_sessions")
 _once = Once()
 
 
@@ -95,7 +95,7 @@ class MiddlewareBase:
             return default_manager()
         except ConfigurationError as error:
             if _once.is_first():
-                logger.warning("requests have no session: %s (said once per process)", error)
+                say(logging.WARNING, "requests have no session: %s (said once per process)", error)
             return None
 
     def _native_request(self, scope: MutableMapping[str, Any]) -> Any:

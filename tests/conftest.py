@@ -31,6 +31,20 @@ def patient_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(defaults, "timeout", PATIENCE)
 
 
+class _BrokenHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        raise ValueError("the handler is broken")
+
+
+@pytest.fixture
+def broken_handler() -> Iterator[None]:
+    """The application has a log handler that raises, where those of ``logging`` would not."""
+    handler = _BrokenHandler()
+    logging.getLogger("hl_sessions").addHandler(handler)
+    yield
+    logging.getLogger("hl_sessions").removeHandler(handler)
+
+
 @pytest.fixture
 def sessions_api() -> Iterator[SessionsAPI]:
     api = SessionsAPI()

@@ -234,6 +234,19 @@ class TestKeys:
         assert "KeyError" in records[0].getMessage()
         assert "5555555" not in caplog.text
 
+    @pytest.mark.usefixtures("broken_handler")
+    def test_a_log_handler_that_raises(
+        self, framework: str, serve: Serve, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """It is shown, and the request goes on."""
+
+        def broken_key(request: Any) -> str:
+            raise KeyError
+
+        send = serve(framework, key=broken_key)
+        assert len({session_of(send()) for _ in range(2)}) == 2
+        assert "the handler is broken" in capsys.readouterr().err
+
     def test_function_that_gives_no_key(
         self, framework: str, serve: Serve, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -1,7 +1,6 @@
 """Event loops go on while sessions are created: here it is their own tasks that let the API answer."""
 
 import itertools
-import logging
 import re
 import threading
 from collections.abc import Callable
@@ -230,6 +229,7 @@ def test_a_wait_ends_in_time_beside_longer_ones(
     assert ids == ["sesh_AAAAAAAAAAAAAAAAAAAA", None]
 
 
+@pytest.mark.usefixtures("broken_handler")
 def test_a_handler_that_raises(
     serve: Callable[[Play], FaultServer],
     make_manager: Callable[..., SessionManager],
@@ -237,10 +237,6 @@ def test_a_handler_that_raises(
     loop: Loop,
 ) -> None:
     """It is shown, and nobody waits for ever."""
-
-    class Broken(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            raise ValueError("the handler is broken")
 
     manager = make_manager(base_url=serve(lambda wire: None).base_url, timeout=0.2)
     ids: list[str | None] = []
@@ -254,12 +250,7 @@ def test_a_handler_that_raises(
             for _ in range(READERS):
                 group.start_soon(read)
 
-    handler = Broken()
-    logging.getLogger("hl_sessions").addHandler(handler)
-    try:
-        run(main, loop)
-    finally:
-        logging.getLogger("hl_sessions").removeHandler(handler)
+    run(main, loop)
     assert ids == [None] * READERS
     assert "the handler is broken" in capsys.readouterr().err
 
