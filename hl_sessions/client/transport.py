@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import secrets
 from contextlib import suppress
@@ -111,6 +112,10 @@ class Transport:
         renew_after_fork(self)
 
     def _renew_after_fork(self) -> None:
+        # Idempotency keys are a part that no other process has, and a number. To PyPy each random number is a
+        # file to open, which fails where a burst has taken all descriptors.
+        self._first_part = secrets.token_hex(16)
+        self._numbers = itertools.count()
         self._http = requests.Session()
         self._http.headers.clear()  # "Connection: keep-alive" among them, which HTTP/1.1 does without
         self._http.headers.update(self._headers)
@@ -156,7 +161,7 @@ class Transport:
         """
         if self._closed:
             raise APIConnectionError("the client is closed; make a new one")
-        key = secrets.token_hex(16) if request.prepared.method == "POST" else ""
+        key = f"{self._first_part}{next(self._numbers):x}" if request.prepared.method == "POST" else ""
         for attempt in range(self._retries + 1):
             outcome = await self._attempt(request, key, deadline, is_read=is_read)
             if not isinstance(outcome, APIConnectionError):

@@ -53,6 +53,20 @@ def test_a_passing_failure_is_tried_again(
     assert sessions_api.connections == 1
 
 
+def test_attempts_of_one_call_have_one_idempotency_key(sessions_api: SessionsAPI, call: Call) -> None:
+    """No other call has it, nor one of another client."""
+    keys: list[str | None] = []
+    for _ in range(2):
+        with SessionsClient(sessions_api.base_url, retries=1) as client:
+            for _ in range(2):
+                answer_in_turn(sessions_api, Answer(503), Answer(201, {"id": SESSION_ID}))
+                call(client, "create")
+                keys += [request.headers["Idempotency-Key"] for request in sessions_api.requests]
+                sessions_api.requests.clear()
+    assert keys[::2] == keys[1::2]
+    assert len(set(keys)) == 4
+
+
 def test_a_retry_that_succeeds_is_a_success(sessions_api: SessionsAPI, call: Call) -> None:
     """The caller sees nothing of the failures before."""
     answer_in_turn(sessions_api, Answer(503), Answer(429), Answer(201, {"id": SESSION_ID}))
