@@ -1,20 +1,19 @@
 """Feedback in the database: what somebody thought of a datapoint."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timezone
-from typing import Any, Final
+from typing import Any
 
 from pydantic_core import to_json
 from sqlalchemy import Connection, RowMapping, delete, insert, select
 
 from hl_sessions.server.database.bulk_insert import insert_rows
+from hl_sessions.server.database.in_parts import in_parts
 from hl_sessions.server.database.tables import feedback, logs
 from hl_sessions.server.protocol.identifiers import FEEDBACK, new_identifier
 from hl_sessions.server.protocol.requests import FeedbackRequest, LogFeedback
 from hl_sessions.server.records.refusals import InvalidEntryError
-
-_NAMED_AT_ONCE: Final = 1000
 
 
 def create_feedback(
@@ -48,7 +47,7 @@ def create_feedback(
             of_log.append(row)
             added[row["id"]] = row
         answers.append(_answer(row))
-    for some in _in_parts(taken_back):
+    for some in in_parts(taken_back):
         connection.execute(delete(feedback).where(feedback.c.id.in_(some)))
     if added:
         insert_rows(connection, feedback, list(added.values()))
@@ -88,7 +87,7 @@ def feedback_of(connection: Connection, log_ids: Sequence[str]) -> dict[str, lis
 def _lock_logs(connection: Connection, organisation_id: int, log_ids: Collection[str]) -> set[str]:
     """Return which of these datapoints there are, and let nobody else unset feedback on them meanwhile."""
     known: set[str] = set()
-    for some in _in_parts(sorted(log_ids)):
+    for some in in_parts(sorted(log_ids)):
         query = (
             select(logs.c.id)
             .where(logs.c.id.in_(some), logs.c.organisation_id == organisation_id)
@@ -101,16 +100,11 @@ def _lock_logs(connection: Connection, organisation_id: int, log_ids: Collection
 
 def _feedback_rows(connection: Connection, log_ids: Collection[str]) -> dict[str, list[dict[str, Any]]]:
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for some in _in_parts(sorted(log_ids)):
+    for some in in_parts(sorted(log_ids)):
         query = select(feedback).where(feedback.c.log_id.in_(some)).order_by(feedback.c.sequence)
         for row in connection.execute(query).mappings():
             rows[row["log_id"]].append(dict(row))
     return rows
-
-
-def _in_parts(values: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Return the values in parts that one statement can name; no database takes any number of them."""
-    return (values[start : start + _NAMED_AT_ONCE] for start in range(0, len(values), _NAMED_AT_ONCE))
 
 
 def _is_meant(row: dict[str, Any], request: FeedbackRequest) -> bool:

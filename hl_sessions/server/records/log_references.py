@@ -8,11 +8,9 @@ from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Column, Connection, Row, Select, Table, bindparam, select
 
+from hl_sessions.server.database.in_parts import in_parts
 from hl_sessions.server.database.tables import logs, projects, sessions
 from hl_sessions.server.protocol.requests import LogRequest
-
-_LOOKED_UP_AT_ONCE: Final = 1000
-"""How many values one query looks for; no database takes any number of them."""
 
 _SHOWN: Final[dict[Table, list[Column[Any]]]] = {
     projects: [projects.c.id, projects.c.organisation_id, projects.c.name],
@@ -143,8 +141,7 @@ class _Search:
         """Find the rows whose column ``name`` is one of these attributes of a log, or one of ``more``."""
         named = {getattr(request, attribute) for request in self.given for attribute in attributes}
         values = sorted((named | set(more)) - {None})
-        for start in range(0, len(values), _LOOKED_UP_AT_ONCE):
-            wanted = values[start : start + _LOOKED_UP_AT_ONCE]
+        for wanted in in_parts(values):
             parameters = {"organisations": self.organisation_ids, "wanted": wanted}
             yield from self.connection.execute(_query(table, name), parameters)
 

@@ -19,13 +19,11 @@ from sqlalchemy import (
 )
 
 from hl_sessions.server.database.bulk_insert import insert_rows
+from hl_sessions.server.database.in_parts import in_parts
 from hl_sessions.server.database.tables import logs, project_sessions, projects, sessions
 from hl_sessions.server.protocol.identifiers import SESSION, new_identifier
 from hl_sessions.server.protocol.paging import Page
 from hl_sessions.server.records.projects import project_exists
-
-_LOOKED_UP_AT_ONCE: Final = 1000
-"""How many IDs one statement names; no database takes any number of them."""
 
 _IS_WANTED: Final = sessions.c.id.in_(bindparam("wanted", expanding=True))
 _SEQUENCES: Final = select(sessions.c.id, sessions.c.sequence).where(_IS_WANTED)
@@ -54,17 +52,14 @@ def create_sessions(connection: Connection, organisation_ids: Sequence[int]) -> 
 
 def find_sequences(connection: Connection, session_ids: Sequence[str]) -> Iterator[tuple[str, int]]:
     """Answer the ID and the sequence of each of these sessions."""
-    for start in range(0, len(session_ids), _LOOKED_UP_AT_ONCE):
-        wanted = {"wanted": session_ids[start : start + _LOOKED_UP_AT_ONCE]}
-        for row in connection.execute(_SEQUENCES, wanted):
+    for wanted in in_parts(session_ids):
+        for row in connection.execute(_SEQUENCES, {"wanted": wanted}):
             yield row.id, row.sequence
 
 
 def touch_sessions(connection: Connection, session_ids: Collection[str], now: datetime) -> None:
     """Note that something in these sessions has changed."""
-    in_order = sorted(session_ids)
-    for start in range(0, len(in_order), _LOOKED_UP_AT_ONCE):
-        touched = in_order[start : start + _LOOKED_UP_AT_ONCE]
+    for touched in in_parts(sorted(session_ids)):
         connection.execute(_TOUCH, {"wanted": touched, "now": now})
 
 
