@@ -16,11 +16,14 @@ import pytest
 
 from hl_sessions import Session, SessionManager, acurrent_session_id, current_session, current_session_id
 from hl_sessions.availability.circuit_breaker import FAILURES_TO_OPEN
+from hl_sessions.client import deadline
+from hl_sessions.process import runs
+from hl_sessions.sessions import session as session_module
 from hl_sessions.stores import Conversation, MemoryStore
 from tests.faults import FaultServer, Play, Wire
 from tests.interpreters import needs
 from tests.sessions_api import Gate, SessionsAPI
-from tests.waiting import PATIENCE, in_threads, waiting_threads
+from tests.waiting import PATIENCE, StillClock, in_threads, waiting_threads
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -70,6 +73,12 @@ async def until(condition: Callable[[], object]) -> None:
             await anyio.sleep(0.001)
 
 
+async def read_new(manager: SessionManager, ids: list[str | None]) -> None:
+    """Read the ID of a new session."""
+    async with manager.session(new=True) as session:
+        ids.append(await session.aid())
+
+
 async def ticks() -> None:
     for _ in itertools.repeat(None, 100):
         await anyio.lowlevel.checkpoint()
@@ -105,21 +114,17 @@ def test_prefetch(make_manager: Callable[..., SessionManager], gate: Gate, loop:
     manager = make_manager(prefetch=4)
     ids: list[str | None] = []
 
-    async def read() -> None:
-        async with manager.session(new=True) as session:
-            ids.append(await session.aid())
-
     async def main() -> None:
         async with anyio.create_task_group() as group:
             for _ in range(READERS):
-                group.start_soon(read)
+                group.start_soon(read_new, manager, ids)
             await until(gate.arrived.is_set)
             await ticks()
             assert ids == []
             gate.opened.set()
         await until(lambda: len(manager.ready_sessions.ready) > 0)  # type: ignore[union-attr]
         gate.opened.clear()
-        await read()
+        await read_new(manager, ids)
 
     run(main, loop)
     assert len({*ids}) == READERS + 1
@@ -164,10 +169,6 @@ def test_an_api_that_hangs(
     manager = make_manager(base_url=server.base_url)
     ids: list[str | None] = []
 
-    async def read() -> None:
-        async with manager.session(new=True) as session:
-            ids.append(await session.aid())
-
     def time_out() -> None:
         monkeypatch.setattr(manager._client, "timeout", 0.1)
         for _ in range(FAILURES_TO_OPEN):
@@ -177,12 +178,12 @@ def test_an_api_that_hangs(
     async def main() -> None:
         async with anyio.create_task_group() as group:
             for _ in range(READERS):
-                group.start_soon(read)
+                group.start_soon(read_new, manager, ids)
             await until(lambda: server.opened)
             await ticks()
             assert ids == []
             await anyio.to_thread.run_sync(time_out)
-        await read()
+        await read_new(manager, ids)
 
     run(main, loop)
     assert ids == [None] * (READERS + 1)
@@ -213,15 +214,11 @@ def test_a_wait_ends_in_time_beside_longer_ones(
     manager = make_manager(base_url=serve(play).base_url, timeout=PATIENCE, retries=1)
     ids: list[str | None] = []
 
-    async def read() -> None:
-        async with manager.session(new=True) as session:
-            ids.append(await session.aid())
-
     async def main() -> None:
         async with anyio.create_task_group() as group:
-            group.start_soon(read)
+            group.start_soon(read_new, manager, ids)
             await until(lambda: keys)
-            group.start_soon(read)
+            group.start_soon(read_new, manager, ids)
             await until(lambda: ids)
             manager.close()
 
@@ -237,18 +234,13 @@ def test_a_handler_that_raises(
     loop: Loop,
 ) -> None:
     """It is shown, and nobody waits for ever."""
-
     manager = make_manager(base_url=serve(lambda wire: None).base_url, timeout=0.2)
     ids: list[str | None] = []
-
-    async def read() -> None:
-        async with manager.session(new=True) as session:
-            ids.append(await session.aid())
 
     async def main() -> None:
         async with anyio.create_task_group() as group:
             for _ in range(READERS):
-                group.start_soon(read)
+                group.start_soon(read_new, manager, ids)
 
     run(main, loop)
     assert ids == [None] * READERS
@@ -318,6 +310,37 @@ def test_bursts_run_in_no_session(make_manager: Callable[..., SessionManager], l
     run(main, loop)
     assert len(seen) >= 300
     assert set(seen) == {None}
+
+
+def test_the_time_of_a_read_includes_its_wait_for_a_turn(
+    make_manager: Callable[..., SessionManager],
+    sessions_api: SessionsAPI,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    loop: Loop,
+) -> None:
+    """A read whose time is over by then asks nobody, and that is no outage."""
+    clock = StillClock()
+    monkeypatch.setattr(deadline, "time", clock)
+    monkeypatch.setattr(session_module, "monotonic", clock.monotonic)
+    manager = make_manager(timeout=60)
+    ids: list[str | None] = []
+
+    async def wait_long(_: object) -> None:
+        clock.offset += 100
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs._Asyncio, "turn", wait_long)
+        patch.setattr(runs._Trio, "turn", wait_long)
+        for _ in range(FAILURES_TO_OPEN):
+            run(partial(read_new, manager, ids), loop)
+    assert ids == [None] * FAILURES_TO_OPEN
+    assert sessions_api.posts == 0
+    assert [record.getMessage().partition(" (")[0] for record in caplog.records] == [
+        "a session could not be created, as many were being created at once"
+    ]
+    run(partial(read_new, manager, ids), loop)
+    assert ids[-1] is not None
 
 
 def test_scopes_that_are_cancelled_before_it_is_their_turn(
