@@ -171,6 +171,7 @@ def test_a_process_that_dies_while_creating(
     assert len(posted) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("store", ["sqlite", "valkey"], indirect=True)
 class TestLife:
     def test_ended_by_another_process(
@@ -298,6 +299,7 @@ def test_a_value_of_somebody_else(redis_server: str, sessions_api: SessionsAPI, 
             assert session.id == first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "valkey"])
 def test_a_creation_that_takes_longer_than_a_lease(
     kind: str,
@@ -330,6 +332,7 @@ def test_a_creation_that_takes_longer_than_a_lease(
         manager.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "valkey"])
 def test_a_conversation_that_another_process_is_in(
     kind: str, make_store: Callable[[str], ConversationStore], sessions_api: SessionsAPI
@@ -349,6 +352,7 @@ def test_a_conversation_that_another_process_is_in(
     two.close()
 
 
+@pytest.mark.slow
 def test_a_conversation_that_goes_on_after_an_end_in_its_scope(
     make_store: Callable[[str], ConversationStore], sessions_api: SessionsAPI
 ) -> None:

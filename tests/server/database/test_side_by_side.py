@@ -14,6 +14,8 @@ from hl_sessions.server.database import postgresql, retrying
 from tests.servers import served
 from tests.waiting import PATIENCE, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
