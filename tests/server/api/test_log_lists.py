@@ -63,6 +63,33 @@ def test_a_search_finds_a_text_in_what_went_in_or_came_out(
     assert found(client, project_id, search=search) == numbers
 
 
+@pytest.mark.parametrize(
+    ("search", "number"),
+    [
+        ("Ä*[Ü]?_%\\", 1),
+        ("ä*[ü]?_%\\", 1),
+        ("ä*ü", 0),
+        ("ä?[", 0),
+        ("ä_[", 0),
+        ("[ü]", 1),
+        ("ü^-ß", 1),
+        ("*x*Ø", 0),
+        ("ΟΔΌΣ", 1),
+        ("k\N{LATIN SMALL LETTER A WITH RING ABOVE}l", 1),
+        ("漢ö", 1),
+        ("😀Ö", 1),
+    ],
+)
+def test_a_search_takes_every_sign_beside_letters_as_it_is(
+    client: Any, unique: str, search: str, number: int
+) -> None:
+    """Databases have signs that stand for others, and some of them no letters beyond A to Z in two cases."""
+    output = "x ä*[ü]?_%\\ Ü^-ß Οδός ΟΔΌΣ K\N{ANGSTROM SIGN}L 漢Ö 😀ö"
+    project_id = client.log(project=unique, output=output)["project_id"]
+    found = client.ok("GET", "/logs", params={"project_id": project_id, "search": search})
+    assert found["total"] == number
+
+
 @pytest.mark.parametrize(("search", "numbers"), [("zoË", [3]), ("42", [3]), ("Why", []), ("", [3, 2, 1, 0])])
 def test_a_metadata_search_finds_a_text_in_the_metadata(
     client: Any, project_id: str, search: str, numbers: list[int]
