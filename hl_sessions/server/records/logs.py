@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, delete, select, update
 
 from hl_sessions.server.database.tables import logs, projects, sessions
 from hl_sessions.server.protocol.messages import answered_message
@@ -67,7 +67,7 @@ def list_logs(
         return None
     conditions = [logs.c.project_id == project_id, *wanted.conditions()]
     query = _described_logs().where(*conditions).order_by(logs.c.created_at.desc(), logs.c.sequence.desc())
-    counting = select(func.count()).select_from(logs).where(*conditions)
+    counting = page.counting(select(logs.c.sequence).where(*conditions))
     if len(conditions) == 1:
         counting = select(projects.c.datapoints_count).where(projects.c.id == project_id)
     total = connection.scalar(counting) or 0

@@ -6,6 +6,7 @@ import psycopg
 import pytest
 import requests
 
+from hl_sessions.server.protocol import paging
 from tests.servers import served
 from tests.waiting import PATIENCE
 
@@ -198,3 +199,20 @@ def test_the_time_zone_of_the_database_does_not_matter(postgresql: Any, time_zon
         answer = requests.get(f"{base_url}/logs?project_id={project_id}", timeout=PATIENCE)
     assert answer.status_code == 200
     assert [record["created_at"] for record in answer.json()["records"]] == [moment]
+
+
+def test_a_filtered_list_is_counted_a_bounded_way_ahead(
+    client: Any, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A total is never less than what follows, so going from page to page ends with the last record."""
+    monkeypatch.setattr(paging, "MOST_COUNTED", 3)
+    created = client.ok("POST", "/logs", json=[{"project": unique, "output": "word"}] * 10)
+    totals, ids, page = [2], [], 0
+    while page * 2 < totals[-1]:
+        page += 1
+        parameters = {"project_id": created[0]["project_id"], "search": "word", "page": page, "size": 2}
+        answer = client.ok("GET", "/logs", params=parameters)
+        totals.append(answer["total"])
+        ids += [log["id"] for log in answer["records"]]
+    assert totals == [2, 5, 7, 9, 10, 10]
+    assert sorted(ids) == sorted(log["id"] for log in created)
