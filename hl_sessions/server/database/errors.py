@@ -19,10 +19,12 @@ _PASSING_STATES: Final = (
     "55P03",  # a lock was not to be had
     "57P",  # the server stops, or starts
 )
+_ENDED_STATES: Final = ("57014",)
 # The drivers of Python 3.10 give SQLite's messages only. A quota, or a limit on the size of files, is an I/O
 # error to SQLite.
 _FULL_MESSAGES: Final = ("database or disk is full", "disk I/O error")
 _PASSING_MESSAGES: Final = ("database is locked", "database table is locked")
+_ENDED_MESSAGES: Final = ("interrupted",)
 
 
 class DatabaseError(Exception):
@@ -41,6 +43,20 @@ class DatabaseUnavailableError(DatabaseError):
 
     def __init__(self) -> None:
         super().__init__("the database is locked or does not answer")
+
+
+class DatabaseBusyError(DatabaseError):
+    """So many ask the database that this one did not get its turn."""
+
+    def __init__(self) -> None:
+        super().__init__("too many requests wait for the database")
+
+
+class DatabaseTimeoutError(DatabaseError):
+    """The database was told to end a statement that took too long."""
+
+    def __init__(self) -> None:
+        super().__init__("the database took too long")
 
 
 class UnexpectedDatabaseError(DatabaseError):
@@ -72,6 +88,11 @@ def is_full(error: DBAPIError) -> bool:
 def is_passing(error: DBAPIError) -> bool:
     """Tell whether the same may work a little later."""
     return error.connection_invalidated or _matches(error, _PASSING_STATES, _PASSING_MESSAGES)
+
+
+def was_ended(error: DBAPIError) -> bool:
+    """Tell whether a statement was ended, as it took too long or as nobody waits for it any more."""
+    return _matches(error, _ENDED_STATES, _ENDED_MESSAGES)
 
 
 def _matches(error: DBAPIError, states: tuple[str, ...], messages: tuple[str, ...]) -> bool:

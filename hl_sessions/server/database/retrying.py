@@ -8,10 +8,12 @@ from sqlalchemy.exc import DBAPIError
 
 from hl_sessions.server.database.errors import (
     DatabaseFullError,
+    DatabaseTimeoutError,
     DatabaseUnavailableError,
     UnexpectedDatabaseError,
     is_full,
     is_passing,
+    was_ended,
 )
 
 PATIENCE: Final = 5.0
@@ -28,6 +30,7 @@ def retrying(attempt: Callable[[], Result]) -> Result:
 
     Raises:
         DatabaseFullError: When there is no space left to write to.
+        DatabaseTimeoutError: When a statement was ended, as it took too long.
         DatabaseUnavailableError: When the database did not recover in time.
         UnexpectedDatabaseError: When it failed in any other way.
     """
@@ -40,6 +43,8 @@ def retrying(attempt: Callable[[], Result]) -> Result:
             # "from None": the driver's message may quote what was to be stored.
             if is_full(error):
                 raise DatabaseFullError from None
+            if was_ended(error):
+                raise DatabaseTimeoutError from None
             if not is_passing(error):
                 raise UnexpectedDatabaseError(error) from None
             if monotonic() + pause > deadline:
