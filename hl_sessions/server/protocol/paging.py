@@ -26,6 +26,12 @@ class Page:
         """Restrict an ordered query to the rows of this page."""
         return query.limit(self.size).offset((self.number - 1) * self.size)
 
+    def count_at_end(self, records: Sequence[Any]) -> int | None:
+        """Return the length of the list if these records of this page tell that it ends with them."""
+        if len(records) == self.size or (self.number > 1 and not records):
+            return None
+        return (self.number - 1) * self.size + len(records)
+
     def counting(self, query: Select[Any]) -> Select[Any]:
         """Build the query of the length of a list, which counts to ``MOST_COUNTED`` beyond this page at most.
 

@@ -70,8 +70,11 @@ def list_logs(
     counting = page.counting(select(logs.c.sequence).where(*conditions))
     if len(conditions) == 1:
         counting = select(projects.c.datapoints_count).where(projects.c.id == project_id)
-    total = connection.scalar(counting) or 0
-    return page.answer(_read(connection, page.of(query)), total)
+    records = _read(connection, page.of(query))
+    total = page.count_at_end(records)
+    if total is None:
+        total = connection.scalar(counting) or 0
+    return page.answer(records, total)
 
 
 def delete_logs(connection: Connection, organisation_id: int, log_ids: Sequence[str]) -> bool:
