@@ -2,6 +2,7 @@
 export async function resumeSignIn() {
   const form = document.querySelector("form.sign-in");
   if (!form) return;
-  const response = await fetch(location.pathname, { redirect: "manual" });
-  if (response.type === "opaqueredirect") location.replace(form.elements.next.value);
+  // Signing in ends the question, and so does a server that has gone.
+  const response = await fetch(location.pathname, { redirect: "manual" }).catch(() => null);
+  if (response?.type === "opaqueredirect") location.replace(form.elements.next.value);
 }
