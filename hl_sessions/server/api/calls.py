@@ -8,10 +8,10 @@ from fastapi import HTTPException, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError
 from sqlalchemy import Connection
 
-from hl_sessions.server.database.database import Database
 from hl_sessions.server.http.access import organisation_of
 from hl_sessions.server.http.exchange import exchange_of
 from hl_sessions.server.http.json_body import json_response, read_json
+from hl_sessions.server.http.reading import database_of
 from hl_sessions.server.http.rejections import NOT_FOUND, InvalidRequestError
 from hl_sessions.server.records.refusals import InvalidEntryError
 
@@ -40,24 +40,6 @@ Result = TypeVar("Result")
 Parameters = ParamSpec("Parameters")
 
 
-async def read_for(
-    request: Request,
-    query: Callable[Concatenate[Connection, int, Parameters], Result],
-    *arguments: Parameters.args,
-    **named: Parameters.kwargs,
-) -> Result:
-    """Answer what ``query`` finds for the organisation that calls.
-
-    Args:
-        request: The call.
-        query: Is given the connection, the ID of the organisation, and the arguments.
-    """
-    organisation_id = organisation_of(request)
-    return await database_of(request).read(
-        lambda connection: query(connection, organisation_id, *arguments, **named)
-    )
-
-
 async def write_for(
     request: Request,
     change: Callable[Concatenate[Connection, int, Parameters], Result | Exception],
@@ -66,7 +48,10 @@ async def write_for(
 ) -> Result:
     """Answer what ``change`` answers for the organisation that calls, once it is durable.
 
-    An exception that it returns, before it has changed anything, is raised here.
+    Args:
+        request: The call.
+        change: Is given the connection, the ID of the organisation, and the arguments. An exception that
+            it returns, before it has changed anything, is raised here.
     """
     organisation_id = organisation_of(request)
     return await database_of(request).write(
@@ -148,9 +133,3 @@ def _tell_what_is_ignored(request: Request, model: type[BaseModel], bodies: Sequ
         if len(named) < len(ignored):
             named.append("...")
         exchange_of(request.scope).headers[_IGNORED_FIELDS] = ", ".join(named).encode()
-
-
-def database_of(request: Request) -> Database:
-    """Give the database of the application that is called."""
-    database: Database = request.app.state.database
-    return database

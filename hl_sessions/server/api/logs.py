@@ -13,10 +13,8 @@ from hl_sessions.server.api.calls import (
     PageSize,
     SearchText,
     create_entries,
-    database_of,
     found,
     not_found,
-    read_for,
     read_object,
     refuse_other_filters,
     write_for,
@@ -24,6 +22,7 @@ from hl_sessions.server.api.calls import (
 from hl_sessions.server.api.openapi import NOT_FOUND, body_of
 from hl_sessions.server.http.access import organisation_of
 from hl_sessions.server.http.exchange import exchange_of
+from hl_sessions.server.http.reading import database_of, read_for, scan_for
 from hl_sessions.server.protocol.answers import CreatedLog, LogAnswer, LogPage
 from hl_sessions.server.protocol.paging import Page
 from hl_sessions.server.protocol.requests import LogRequest, UpdateLogRequest
@@ -79,7 +78,7 @@ async def get_logs(
         nothing=version_status != "uncommitted",
     )
     part = Page(page, size)
-    return found(await read_for(request, list_logs, project_id, wanted, part))
+    return found(await scan_for(request, list_logs, project_id, wanted, part))
 
 
 @router.get("/logs/{log_id}", responses={200: {"model": LogAnswer}, **NOT_FOUND})

@@ -29,7 +29,7 @@ PROBLEMS: Final[Mapping[int | str, dict[str, Any]]] = {
     413: {"model": Problem, "description": "The body is too long"},
     415: {"model": Problem, "description": "The body is compressed otherwise than by gzip"},
     422: {"model": FieldProblems, "description": "The request breaks a rule of the protocol"},
-    503: {"model": Problem, "description": "The database does not answer; the call can be tried again"},
+    503: {"model": Problem, "description": "The database does not answer, is busy, or took too long"},
     507: {"model": Problem, "description": "The disk is full"},
 }
 """How every call may be turned down."""

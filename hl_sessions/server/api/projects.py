@@ -13,13 +13,13 @@ from hl_sessions.server.api.calls import (
     SearchText,
     found,
     not_found,
-    read_for,
     read_object,
     refuse_other_filters,
     write_for,
 )
 from hl_sessions.server.api.openapi import NOT_FOUND, body_of
 from hl_sessions.server.http.json_body import json_response
+from hl_sessions.server.http.reading import read_for, scan_for
 from hl_sessions.server.http.rejections import InvalidRequestError
 from hl_sessions.server.protocol.answers import ProjectAnswer, ProjectPage
 from hl_sessions.server.protocol.paging import Page
@@ -53,7 +53,7 @@ async def get_projects(
     """Answer a page of the projects; ``filter`` is a text in their names, in upper or lower case."""
     refuse_other_filters(request, {"page", "size", "filter", "sort_by", "order"})
     part, sorting = Page(page, size), ProjectOrder(sort_by, order)
-    return json_response(await read_for(request, list_projects, sorting, filter or None, part))
+    return json_response(await scan_for(request, list_projects, sorting, filter or None, part))
 
 
 @router.post(

@@ -4,11 +4,12 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
-from hl_sessions.server.api.calls import PageNumber, PageSize, database_of, found, read_for
+from hl_sessions.server.api.calls import PageNumber, PageSize, found
 from hl_sessions.server.api.openapi import NOT_FOUND
 from hl_sessions.server.http.access import organisation_of
 from hl_sessions.server.http.exchange import exchange_of
 from hl_sessions.server.http.json_body import json_response
+from hl_sessions.server.http.reading import database_of, read_for, scan_for
 from hl_sessions.server.protocol.answers import CreatedSession, SessionAnswer, SessionPage
 from hl_sessions.server.protocol.paging import Page
 from hl_sessions.server.protocol.values import ProjectId, SessionId
@@ -37,4 +38,4 @@ async def get_sessions(
 ) -> Response:
     """Answer a page of the sessions that hold a datapoint of the project, newest first."""
     wanted = Page(page, size)
-    return found(await read_for(request, list_sessions, project_id, wanted))
+    return found(await scan_for(request, list_sessions, project_id, wanted))

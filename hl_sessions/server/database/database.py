@@ -1,17 +1,20 @@
 """The database as the routes see it: reads side by side, writes in groups."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import URL, Connection, Engine
 
-from hl_sessions.server.database.engines import READERS, for_reading, for_writing, open_engine
+from hl_sessions.server.database.engines import READERS, SCANNERS, for_reading, for_writing, open_engine
 from hl_sessions.server.database.errors import DatabaseError
 from hl_sessions.server.database.group_commit import DatabaseObserver, GroupCommit, durable_transaction
+from hl_sessions.server.database.lanes import Lane
 from hl_sessions.server.database.migrating import upgrade
 from hl_sessions.server.database.retrying import retrying
+
+_WAITING_READS: Final = 256
+WAITING_SCANS: Final = 32
+"""How many searches and lists may wait for their turn, beside those that run."""
 
 Result = TypeVar("Result")
 Argument = TypeVar("Argument")
@@ -20,8 +23,9 @@ Argument = TypeVar("Argument")
 class Database:
     """Runs functions in transactions, on threads of its own, so that no event loop waits for the disk.
 
-    What they raise is raised to who asked for them; so are ``DatabaseUnavailableError`` and, by those that
-    write, ``DatabaseFullError`` and ``DatabaseBusyError``. One event loop may use it.
+    What they raise is raised to who asked for them. So are ``DatabaseUnavailableError`` and
+    ``DatabaseBusyError``; by those that read, ``DatabaseTimeoutError``; and by those that write,
+    ``DatabaseFullError``. One event loop may use it.
 
     Args:
         engine: The engine of a database that has the tables.
@@ -31,8 +35,9 @@ class Database:
     def __init__(self, engine: Engine, observer: DatabaseObserver | None = None) -> None:
         self._engine = engine
         self._engine_for_reading = for_reading(engine)
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="hl-sessions-reader")
-        self._prompt_reader = ThreadPoolExecutor(1, thread_name_prefix="hl-sessions-prompt-reader")
+        self._readers = Lane(engine, "reader", width=READERS, queue=_WAITING_READS)
+        self._scanners = Lane(engine, "scanner", width=SCANNERS, queue=WAITING_SCANS)
+        self._prompt_reader = Lane(engine, "prompt-reader", width=1, queue=_WAITING_READS)
         self._engine_for_writing = for_writing(engine)
         self._observer = observer
         self._writes = GroupCommit(self._engine_for_writing, observer)
@@ -54,12 +59,20 @@ class Database:
         return cls(engine, observer)
 
     async def read(self, query: Callable[[Connection], Result]) -> Result:
-        """Answer what ``query`` returns; all its statements see the same state."""
-        return await self._observed(self._read_by(self._readers, query))
+        """Answer what ``query`` returns; all its statements see the same state.
+
+        It is about single records, so it takes as long however many there are. When the caller is cancelled,
+        it ends.
+        """
+        return await self._observed(self._readers.run(query))
+
+    async def scan(self, query: Callable[[Connection], Result]) -> Result:
+        """Do the same with a query that takes the longer the more there is, such as a search."""
+        return await self._observed(self._scanners.run(query))
 
     async def read_promptly(self, query: Callable[[Connection], Result]) -> Result:
-        """Do the same with a small query of the server itself, which waits for none of ``read``."""
-        return await self._observed(self._read_by(self._prompt_reader, query))
+        """Do the same with a small query of the server itself, which waits for no request."""
+        return await self._observed(self._prompt_reader.run(query))
 
     async def write(self, change: Callable[[Connection], Result | Exception]) -> Result:
         """Answer what ``change`` returns once its changes are durable; when it raises, there are none.
@@ -86,7 +99,7 @@ class Database:
         return result
 
     def read_now(self, query: Callable[[Connection], Result]) -> Result:
-        """Do the same as ``read`` on the calling thread: for commands, and before the server runs."""
+        """Do the same on the calling thread, without a time limit: for commands, and at the start."""
 
         def attempt(_longest_wait: float) -> Result:
             with self._engine_for_reading.connect() as connection:
@@ -104,16 +117,11 @@ class Database:
         return retrying(attempt)
 
     def close(self) -> None:
-        """Wait for the transactions that run, and close the connections."""
+        """Wait for the transactions that write, end those that read, and close the connections."""
         self._writes.close()
-        self._prompt_reader.shutdown()
-        self._readers.shutdown()
+        for lane in (self._prompt_reader, self._scanners, self._readers):
+            lane.close()
         self._engine.dispose()
-
-    def _read_by(
-        self, threads: ThreadPoolExecutor, query: Callable[[Connection], Result]
-    ) -> Awaitable[Result]:
-        return asyncio.get_running_loop().run_in_executor(threads, self.read_now, query)
 
     async def _observed(self, doing: Awaitable[Result]) -> Result:
         try:

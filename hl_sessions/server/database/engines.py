@@ -1,10 +1,11 @@
 """SQLAlchemy engines, the same to their users whichever database is behind them."""
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import URL, Engine
 
 from hl_sessions.server.database.postgresql import (
+    cancel_statement,
     create_postgresql_engine,
     postgresql_for_migrating,
     postgresql_for_reading,
@@ -13,9 +14,12 @@ from hl_sessions.server.database.postgresql import (
 from hl_sessions.server.database.sqlite import create_sqlite_engine, sqlite_for_writing
 
 READERS: Final = 4
-"""How many transactions that read for requests may run side by side."""
+"""How many reads of single records may run side by side."""
 
-_CONNECTIONS: Final = READERS + 2
+SCANNERS: Final = 2
+"""How many searches and lists may run beside them."""
+
+_CONNECTIONS: Final = READERS + SCANNERS + 2
 """Theirs, one for the small queries of the server itself, and one that writes."""
 
 
@@ -30,9 +34,27 @@ def open_engine(url: URL) -> Engine:
     return engine
 
 
-def for_reading(engine: Engine) -> Engine:
-    """Give the same engine with transactions whose statements all see the same state."""
-    return engine if engine.name == "sqlite" else postgresql_for_reading(engine)
+def for_reading(engine: Engine, longest: float | None = None) -> Engine:
+    """Give the same engine with transactions whose statements all see the same state.
+
+    Args:
+        engine: The engine.
+        longest: Seconds after which a database that is a server ends a statement; ``None``: never.
+    """
+    return engine if engine.name == "sqlite" else postgresql_for_reading(engine, longest)
+
+
+def interrupt(engine: Engine, driver_connection: Any) -> None:
+    """End the statement that a connection runs on another thread, if there is one; it raises there.
+
+    Args:
+        engine: Whose connection it is.
+        driver_connection: The connection, as the driver has it.
+    """
+    if engine.name == "sqlite":
+        driver_connection.interrupt()
+    else:
+        cancel_statement(driver_connection)
 
 
 def for_writing(engine: Engine) -> Engine:

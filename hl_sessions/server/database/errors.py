@@ -24,10 +24,12 @@ _PASSING_STATES: Final = (
     "57014",  # a statement took too long
     "57P",  # the server stops, or starts
 )
+_ENDED_STATES: Final = ("57014",)
 # The drivers of Python 3.10 give SQLite's messages only. A quota, or a limit on the size of files, is an I/O
 # error to SQLite.
 _FULL_MESSAGES: Final = ("database or disk is full", "disk I/O error")
 _PASSING_MESSAGES: Final = ("database is locked", "database table is locked")
+_ENDED_MESSAGES: Final = ("interrupted",)
 
 
 class DatabaseError(Exception):
@@ -52,15 +54,25 @@ class UnknownOutcomeError(DatabaseUnavailableError):
     """The connection broke while a transaction was committed: to do it again could be to do it twice."""
 
 
-class DatabaseBusyError(DatabaseUnavailableError):
-    """So many requests wait for the database already that one more would wait in vain."""
-
-
 class ConflictError(Exception):
     """Somebody else has stored a row of the same name a moment before; all is as if this was never begun."""
 
     def __init__(self) -> None:
         super().__init__("somebody else has stored a row of the same name")
+
+
+class DatabaseBusyError(DatabaseError):
+    """So many ask the database that this one did not get its turn."""
+
+    def __init__(self) -> None:
+        super().__init__("too many requests wait for the database")
+
+
+class DatabaseTimeoutError(DatabaseError):
+    """The database was told to end a statement that took too long."""
+
+    def __init__(self) -> None:
+        super().__init__("the database took too long")
 
 
 class UnexpectedDatabaseError(DatabaseError):
@@ -97,6 +109,11 @@ def is_passing(error: DBAPIError) -> bool:
 def is_conflict(error: DBAPIError) -> bool:
     """Tell whether the same will work when what has changed meanwhile is looked up, or else never."""
     return _matches(error, _CONFLICTING_STATES, ())
+
+
+def was_ended(error: DBAPIError) -> bool:
+    """Tell whether a statement was ended, as it took too long or as nobody waits for it any more."""
+    return _matches(error, _ENDED_STATES, _ENDED_MESSAGES)
 
 
 def _matches(error: DBAPIError, states: tuple[str, ...], messages: tuple[str, ...]) -> bool:

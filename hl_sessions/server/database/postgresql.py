@@ -4,7 +4,8 @@ Nothing outlives a transaction: no setting, no lock, no prepared statement. So a
 to somebody else between two of them.
 """
 
-from typing import Final
+from contextlib import suppress
+from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import ArgumentError
@@ -13,10 +14,12 @@ from hl_sessions.server.database.retrying import longest_wait
 from hl_sessions.server.database.tables import json_for_database
 
 _MODE: Final = "postgresql_mode"
+_LONGEST: Final = "postgresql_longest_statement"
 _READING: Final = "reading"
 _WRITING: Final = "writing"
 _MIGRATING: Final = "migrating"
 
+_CANCEL_TIMEOUT: Final = 3  # seconds
 _MIGRATIONS_LOCK: Final = 5_487_123_907_321
 """Any number that nobody else who uses the database locks."""
 
@@ -103,9 +106,14 @@ def create_postgresql_engine(url: URL, connections: int) -> Engine:
     return engine
 
 
-def postgresql_for_reading(engine: Engine) -> Engine:
-    """Return the same engine with transactions that read one snapshot."""
-    return engine.execution_options(**{_MODE: _READING})
+def postgresql_for_reading(engine: Engine, longest: float | None) -> Engine:
+    """Return the same engine with transactions that read one snapshot.
+
+    Args:
+        engine: The engine.
+        longest: Seconds after which PostgreSQL ends a statement; ``None``: never.
+    """
+    return engine.execution_options(**{_MODE: _READING, _LONGEST: longest})
 
 
 def postgresql_for_writing(engine: Engine) -> Engine:
@@ -121,8 +129,18 @@ def postgresql_for_migrating(engine: Engine) -> Engine:
     return engine.execution_options(**{_MODE: _MIGRATING})
 
 
+def cancel_statement(driver_connection: Any) -> None:
+    """End the statement that a connection runs on another thread, if it can be done soon."""
+    from psycopg import Error
+
+    # Where it cannot, the statement ends by its own time limit.
+    with suppress(Error):
+        driver_connection.cancel_safe(timeout=_CANCEL_TIMEOUT)
+
+
 def _begin(connection: Connection) -> None:
-    mode = connection.get_execution_options().get(_MODE, _READING)
+    options = connection.get_execution_options()
+    mode, longest = options.get(_MODE, _READING), options.get(_LONGEST)
     # Moments come in the time zone of the session, and the driver cannot read one that falls into the year 0
     # or 10000 there.
     settings: dict[str, str | int] = {"timezone": "'UTC'"}
@@ -132,6 +150,8 @@ def _begin(connection: Connection) -> None:
     if mode == _READING:
         isolation = "REPEATABLE READ READ ONLY"
         settings["idle_in_transaction_session_timeout"] = _STOPPED_READER
+        if longest is not None:
+            settings["statement_timeout"] = f"{1000 * longest:.0f}"
     elif mode == _WRITING:
         settings["idle_in_transaction_session_timeout"] = _STOPPED_WRITER
         settings["statement_timeout"] = _LONGEST_STATEMENT

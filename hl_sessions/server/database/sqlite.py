@@ -8,7 +8,6 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from hl_sessions.process.sqlite_locks import while_locked
 from hl_sessions.server.database.retrying import PATIENCE, longest_wait
 from hl_sessions.server.database.tables import json_for_database
-from hl_sessions.server.database.text_search import UNICODE_LOWER
 
 _IS_WRITING: Final = "sqlite_is_writing"
 
@@ -55,15 +54,10 @@ def _configure(connection: Any, _record: object) -> None:
             "cache_size = -16384",
         ):
             cursor.execute(f"PRAGMA {pragma}")
-    connection.create_function(UNICODE_LOWER, 1, _lower, deterministic=True)
 
 
 def _busy_timeout(seconds: float) -> str:
     return f"PRAGMA busy_timeout = {1000 * seconds:.0f}"
-
-
-def _lower(value: str | None) -> str | None:
-    return value if value is None else value.lower()
 
 
 def _begin(connection: Connection) -> None:

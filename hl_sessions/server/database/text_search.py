@@ -1,41 +1,90 @@
 """Looking for a text in a column, in upper or lower case, with the same result on every database."""
 
+from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final
 
 from pydantic_core import to_json
-from sqlalchemy import Boolean, Column, ColumnElement, Text, cast, func, literal
+from sqlalchemy import Boolean, Column, ColumnElement, Text, and_, cast, literal, or_
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-UNICODE_LOWER: Final = "hl_sessions_lower"
-"""The function that SQLite is given, which itself knows no other letters than A to Z."""
+_LETTERS: Final = range(0x80, 0x20000)
+"""The code points beyond A to Z among which all letters are that have an upper and a lower case."""
 
 
 class _Like(FunctionElement[bool]):
-    """Tells whether its first argument is like the second one, a pattern."""
+    """Tells whether its first argument is like the second one, a pattern, in upper or lower case."""
 
     type = Boolean()
     inherit_cache = True
 
 
-class _LikeInLowerCase(_Like):
-    """The same for a pattern in lower case with letters beyond A to Z."""
+class _Glob(FunctionElement[bool]):
+    """Tells whether its first argument matches the second one, a pattern of SQLite with sets of letters."""
 
+    type = Boolean()
+    inherit_cache = True
+
+
+class _OnSQLite(FunctionElement[bool]):
+    """Stands for its first argument on SQLite, and for the second one elsewhere."""
+
+    type = Boolean()
     inherit_cache = True
 
 
 def text_contains(column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
     """Give the condition that a column of text holds ``text``, in upper or lower case."""
-    escaped = text.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
-    if text.isascii():
-        return _Like(column, literal(f"%{escaped}%"))
-    return _LikeInLowerCase(column, literal(f"%{escaped.lower()}%"))
+    like = _Like(column, literal(f"%{''.join(map(_escaped, text))}%"))
+    if not any(map(_is_beyond_like, text)):
+        return like
+    # SQLite's LIKE knows the cases of A to Z only. A function of this program would know all, but hold its
+    # interpreter for each row, so that nothing else goes on. So LIKE finds what may match, with any letter in
+    # place of those that it does not know, and GLOB decides: quickly if its pattern begins with one letter.
+    maybe = "".join("_" if _is_beyond_like(letter) else _escaped(letter) for letter in text)
+    rest = "".join(map(_set_of_cases, text[1:]))
+    certainly = [_Glob(column, literal(f"*{first}{rest}*")) for first in _cases(text[0])]
+    return _OnSQLite(and_(_Like(column, literal(f"%{maybe}%")), or_(*certainly)), like)
 
 
 def json_contains(column: Column[Any], text: str) -> ColumnElement[bool]:
     """Give the condition that the keys and values of a column of JSON hold ``text``."""
     return text_contains(cast(column, Text), to_json(text).decode()[1:-1])
+
+
+def _escaped(letter: str) -> str:
+    return f"\\{letter}" if letter in r"\%_" else letter
+
+
+def _is_beyond_like(letter: str) -> bool:
+    return not letter.isascii() and len(_cases(letter)) > 1
+
+
+def _set_of_cases(letter: str) -> str:
+    cases = _cases(letter)
+    return f"[{''.join(cases)}]" if len(cases) > 1 else cases[0]
+
+
+def _cases(letter: str) -> list[str]:
+    """Return what the letter is in lower and in upper case, as GLOB takes it."""
+    lower = letter.lower()
+    if letter.isascii():
+        upper = letter.upper()
+        return [lower, upper] if lower != upper else [f"[{letter}]" if letter in "*?[" else letter]
+    return [lower, *_upper_cases()[lower]] if lower in _upper_cases() else [letter]
+
+
+@cache
+def _upper_cases() -> Mapping[str, str]:
+    """Return the letters whose lower case is a letter, by that; of some, such as å, there are two."""
+    upper_cases: dict[str, str] = {}
+    for letter in map(chr, _LETTERS):
+        lower = letter.lower()
+        if lower != letter and len(lower) == 1 and not lower.isascii():
+            upper_cases[lower] = upper_cases.get(lower, "") + letter
+    return upper_cases
 
 
 @compiles(_Like)
@@ -50,8 +99,19 @@ def _compile_like_for_sqlite(element: _Like, compiler: SQLCompiler, **options: A
     return rf"{column} LIKE {pattern} ESCAPE '\'"
 
 
-@compiles(_LikeInLowerCase, "sqlite")
-def _compile_like_in_lower_case(element: _Like, compiler: SQLCompiler, **options: Any) -> str:
-    column, pattern = element.clauses
-    lower = compiler.process(getattr(func, UNICODE_LOWER)(column), **options)
-    return rf"{lower} LIKE {compiler.process(pattern, **options)} ESCAPE '\'"
+@compiles(_Glob)
+def _compile_glob(element: _Glob, compiler: SQLCompiler, **options: Any) -> str:
+    column, pattern = (compiler.process(part, **options) for part in element.clauses)
+    return f"{column} GLOB {pattern}"
+
+
+@compiles(_OnSQLite)
+def _compile_elsewhere(element: _OnSQLite, compiler: SQLCompiler, **options: Any) -> str:
+    _, elsewhere = element.clauses
+    return compiler.process(elsewhere, **options)
+
+
+@compiles(_OnSQLite, "sqlite")
+def _compile_on_sqlite(element: _OnSQLite, compiler: SQLCompiler, **options: Any) -> str:
+    on_sqlite, _ = element.clauses
+    return f"({compiler.process(on_sqlite, **options)})"

@@ -11,7 +11,9 @@ from hl_sessions.server.database.errors import (
     DatabaseBusyError,
     DatabaseError,
     DatabaseFullError,
+    DatabaseTimeoutError,
     DatabaseUnavailableError,
+    UnknownOutcomeError,
 )
 
 SHARED_DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -21,6 +23,14 @@ _METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST"
 # A caller can make up any number of others.
 _OTHER_METHOD: Final = "other"
 _NO_ROUTE: Final = "none"
+_REASONS: Final[dict[type[DatabaseError], str]] = {
+    DatabaseBusyError: "busy",
+    DatabaseFullError: "full",
+    DatabaseTimeoutError: "timeout",
+    DatabaseUnavailableError: "unavailable",
+    UnknownOutcomeError: "unavailable",
+}
+_OTHER_REASON: Final = "unexpected"
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _WRITES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -61,7 +71,7 @@ class Metrics:
             ["reason"],
             registry=self._registry,
         )
-        for reason in ("full", "unavailable", "busy", "unexpected"):
+        for reason in (*_REASONS.values(), _OTHER_REASON):
             self._database_errors.labels(reason)
         self._lost_lines = Counter(
             "hl_sessions_access_log_lost_lines",
@@ -102,15 +112,7 @@ class Metrics:
 
     def failed(self, error: DatabaseError) -> None:
         """Count what the database did not do."""
-        if isinstance(error, DatabaseFullError):
-            reason = "full"
-        elif isinstance(error, DatabaseBusyError):
-            reason = "busy"
-        elif isinstance(error, DatabaseUnavailableError):
-            reason = "unavailable"
-        else:
-            reason = "unexpected"
-        self._database_errors.labels(reason).inc()
+        self._database_errors.labels(_REASONS.get(type(error), _OTHER_REASON)).inc()
 
     def access_log_lost(self, lines: int) -> None:
         """Count lines of the access log that were not written."""

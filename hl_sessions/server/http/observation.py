@@ -10,11 +10,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hl_sessions.server.http.access_log import AccessLog
 from hl_sessions.server.http.exchange import Exchange, begin_exchange, request_id_of
 from hl_sessions.server.http.metrics import Metrics
+from hl_sessions.server.http.rejections import CLIENT_HAS_GONE
 from hl_sessions.server.protocol.identifiers import SESSION, identifier_pattern
 
 _SESSION_ID: Final = re.compile(identifier_pattern(SESSION))
-_CLIENT_HAS_GONE: Final = 499
-"""Not a status that is sent: what proxies log when nobody was left to answer to."""
 
 
 class ObservationMiddleware:
@@ -49,7 +48,7 @@ class ObservationMiddleware:
             self._end(scope, exchange)
 
     def _end(self, scope: Scope, exchange: Exchange) -> None:
-        status = exchange.status or _CLIENT_HAS_GONE
+        status = exchange.status or CLIENT_HAS_GONE
         seconds = exchange.seconds
         route = self._templates.get(scope.get("endpoint"))
         self._metrics.request_ends(scope["method"], route, status, seconds)

@@ -3,14 +3,24 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
+from starlette.requests import ClientDisconnect
 
-from hl_sessions.server.database.errors import DatabaseBusyError, DatabaseFullError, DatabaseUnavailableError
+from hl_sessions.server.database.errors import (
+    DatabaseBusyError,
+    DatabaseFullError,
+    DatabaseTimeoutError,
+    DatabaseUnavailableError,
+)
+from hl_sessions.server.database.lanes import BUDGET
 
 NOT_FOUND: Final = "Not Found"
+
+CLIENT_HAS_GONE: Final = 499
+"""Not a status that is sent: what proxies log when nobody was left to answer to."""
 
 _RETRY_AFTER: Final = 5  # seconds
 
@@ -49,9 +59,11 @@ def add_rejections(application: FastAPI) -> None:
     """Have the application answer whatever goes wrong in the shapes of the v4 protocol."""
     application.exception_handler(InvalidRequestError)(_invalid_request)
     application.exception_handler(RequestValidationError)(_invalid_parameters)
+    application.exception_handler(ClientDisconnect)(answer_nobody)
+    application.exception_handler(DatabaseBusyError)(_busy)
+    application.exception_handler(DatabaseTimeoutError)(_too_slow)
     application.exception_handler(DatabaseFullError)(_insufficient_storage)
     application.exception_handler(DatabaseUnavailableError)(_service_unavailable)
-    application.exception_handler(DatabaseBusyError)(_too_busy)
     application.exception_handler(Exception)(_internal_error)
 
 
@@ -65,6 +77,11 @@ def unavailable(detail: str) -> JSONResponse:
     answer = rejection(503, detail)
     answer.headers["Retry-After"] = str(_RETRY_AFTER)
     return answer
+
+
+async def answer_nobody(_request: Request, _error: Exception) -> Response:
+    """Make what goes into the access log and the metrics, and nowhere else."""
+    return Response(status_code=CLIENT_HAS_GONE)
 
 
 def too_long(limit: int) -> str:
@@ -93,8 +110,15 @@ async def _service_unavailable(_request: Request, _error: Exception) -> JSONResp
     return unavailable("The database is locked or does not answer")
 
 
-async def _too_busy(_request: Request, _error: Exception) -> JSONResponse:
+async def _busy(_request: Request, _error: Exception) -> JSONResponse:
     return unavailable("Too many requests wait for the database")
+
+
+async def _too_slow(_request: Request, _error: Exception) -> JSONResponse:
+    # Nothing says that it would be faster in a moment.
+    return rejection(
+        503, f"The database took longer than {BUDGET:.0f} seconds, and was told to stop: ask for less"
+    )
 
 
 async def _internal_error(_request: Request, _error: Exception) -> JSONResponse:

@@ -10,7 +10,11 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from hl_sessions.server.database.database import Database
-from hl_sessions.server.database.errors import DatabaseUnavailableError
+from hl_sessions.server.database.errors import (
+    DatabaseBusyError,
+    DatabaseTimeoutError,
+    DatabaseUnavailableError,
+)
 from hl_sessions.server.http.body_limit import BodyLimitMiddleware, BodyMemory
 from hl_sessions.server.http.key_ring import KeyRing
 from hl_sessions.server.page.security.attempts import Attempts
@@ -20,7 +24,7 @@ from hl_sessions.server.page.security.same_origin import SameOriginMiddleware
 from hl_sessions.server.page.security.sign_in import SignIn, SignInMiddleware
 from hl_sessions.server.page.views.activity import show_activity
 from hl_sessions.server.page.views.feedback import rate_datapoint
-from hl_sessions.server.page.views.problems import HANDLERS, answer_absent_database
+from hl_sessions.server.page.views.problems import HANDLERS
 from hl_sessions.server.page.views.projects import show_projects
 from hl_sessions.server.page.views.sessions import (
     give_datapoint,
@@ -33,6 +37,10 @@ from hl_sessions.server.page.views.sign_in import show_sign_in, sign_in, sign_ou
 
 _LONGEST_FORM: Final = 16 * 1024
 """The longest body that is read, in bytes: that of a form, of which one can be sent by anybody."""
+
+_WITHOUT_DATABASE: Final = {
+    error: HANDLERS[error] for error in (DatabaseBusyError, DatabaseTimeoutError, DatabaseUnavailableError)
+}
 
 _STATIC_FILES: Final = Path(__file__).with_name("static")
 
@@ -65,7 +73,7 @@ def create_page(database: Database, keys: KeyRing, memory: BodyMemory) -> Starle
             Middleware(SecurityHeadersMiddleware),
             Middleware(SameOriginMiddleware),
             # Who is signed in is looked up in the database.
-            Middleware(ExceptionMiddleware, handlers={DatabaseUnavailableError: answer_absent_database}),
+            Middleware(ExceptionMiddleware, handlers=_WITHOUT_DATABASE),
             Middleware(SignInMiddleware, sign_in=signing_in),
             Middleware(BodyLimitMiddleware, max_body=_LONGEST_FORM, memory=memory),
         ],

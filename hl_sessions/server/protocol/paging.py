@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Select
+from sqlalchemy import Select, func, select
+
+MOST_COUNTED: Final = 10_000
+"""How many records a list is counted beyond those of a page."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,20 @@ class Page:
         """Restrict an ordered query to the rows of this page."""
         return query.limit(self.size).offset((self.number - 1) * self.size)
 
+    def count_at_end(self, records: Sequence[Any]) -> int | None:
+        """Return the length of the list if these records of this page tell that it ends with them."""
+        if len(records) == self.size or (self.number > 1 and not records):
+            return None
+        return (self.number - 1) * self.size + len(records)
+
+    def counting(self, query: Select[Any]) -> Select[Any]:
+        """Build the query of the length of a list, which counts to ``MOST_COUNTED`` beyond this page at most.
+
+        So its time has a bound, and a client that asks for page after page still gets to the end.
+        """
+        counted = query.limit(self.number * self.size + MOST_COUNTED).subquery()
+        return select(func.count()).select_from(counted)
+
     def answer(self, records: Sequence[Any], total: int) -> dict[str, Any]:
-        """Make the answer of the protocol from the records of this page and the length of the whole list."""
+        """Make the answer of the protocol from the records of this page and the length of the list."""
         return {"records": records, "page": self.number, "size": self.size, "total": total}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, Select, delete, func, select, update
+from sqlalchemy import Connection, Select, delete, select, update
 
 from hl_sessions.server.database.tables import logs, projects, sessions
 from hl_sessions.server.protocol.messages import answered_message
@@ -97,11 +97,14 @@ def list_logs(
         return None
     conditions = [logs.c.project_id == project_id, *wanted.conditions()]
     query = _described_logs().where(*conditions).order_by(logs.c.created_at.desc(), logs.c.sequence.desc())
-    counting = select(func.count()).select_from(logs).where(*conditions)
+    counting = page.counting(select(logs.c.sequence).where(*conditions))
     if len(conditions) == 1:
         counting = select(projects.c.datapoints_count).where(projects.c.id == project_id)
-    total = connection.scalar(counting) or 0
-    return page.answer(_read(connection, page.of(query)), total)
+    records = _read(connection, page.of(query))
+    total = page.count_at_end(records)
+    if total is None:
+        total = connection.scalar(counting) or 0
+    return page.answer(records, total)
 
 
 def delete_logs(connection: Connection, organisation_id: int, log_ids: Sequence[str]) -> bool:

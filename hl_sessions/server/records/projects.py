@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, select, update
 
 from hl_sessions.server.database.bulk_insert import insert_rows
 from hl_sessions.server.database.tables import organisations, projects
@@ -88,7 +88,7 @@ def list_projects(
         conditions.append(text_contains(projects.c.name, name_filter))
     query = _described_projects(organisation_id).where(*conditions).order_by(*order.columns())
     rows = connection.execute(page.of(query)).mappings()
-    total = connection.scalar(select(func.count()).select_from(projects).where(*conditions)) or 0
+    total = connection.scalar(page.counting(select(projects.c.sequence).where(*conditions))) or 0
     return page.answer([_answer(row) for row in rows], total)
 
 

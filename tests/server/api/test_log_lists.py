@@ -6,6 +6,7 @@ import psycopg
 import pytest
 import requests
 
+from hl_sessions.server.protocol import paging
 from tests.servers import served
 from tests.waiting import PATIENCE
 
@@ -61,6 +62,33 @@ def test_a_search_finds_a_text_in_what_went_in_or_came_out(
 ) -> None:
     """Upper and lower case are the same in every alphabet, and no character is special."""
     assert found(client, project_id, search=search) == numbers
+
+
+@pytest.mark.parametrize(
+    ("search", "number"),
+    [
+        ("Ä*[Ü]?_%\\", 1),
+        ("ä*[ü]?_%\\", 1),
+        ("ä*ü", 0),
+        ("ä?[", 0),
+        ("ä_[", 0),
+        ("[ü]", 1),
+        ("ü^-ß", 1),
+        ("*x*Ø", 0),
+        ("ΟΔΌΣ", 1),
+        ("k\N{LATIN SMALL LETTER A WITH RING ABOVE}l", 1),
+        ("漢ö", 1),
+        ("😀Ö", 1),
+    ],
+)
+def test_a_search_takes_every_sign_beside_letters_as_it_is(
+    client: Any, unique: str, search: str, number: int
+) -> None:
+    """Databases have signs that stand for others, and some of them no letters beyond A to Z in two cases."""
+    output = "x ä*[ü]?_%\\ Ü^-ß Οδός ΟΔΌΣ K\N{ANGSTROM SIGN}L 漢Ö 😀ö"
+    project_id = client.log(project=unique, output=output)["project_id"]
+    found = client.ok("GET", "/logs", params={"project_id": project_id, "search": search})
+    assert found["total"] == number
 
 
 @pytest.mark.parametrize(("search", "numbers"), [("zoË", [3]), ("42", [3]), ("Why", []), ("", [3, 2, 1, 0])])
@@ -171,3 +199,20 @@ def test_the_time_zone_of_the_database_does_not_matter(postgresql: Any, time_zon
         answer = requests.get(f"{base_url}/logs?project_id={project_id}", timeout=PATIENCE)
     assert answer.status_code == 200
     assert [record["created_at"] for record in answer.json()["records"]] == [moment]
+
+
+def test_a_filtered_list_is_counted_a_bounded_way_ahead(
+    client: Any, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A total is never less than what follows, so going from page to page ends with the last record."""
+    monkeypatch.setattr(paging, "MOST_COUNTED", 3)
+    created = client.ok("POST", "/logs", json=[{"project": unique, "output": "word"}] * 10)
+    totals, ids, page = [2], [], 0
+    while page * 2 < totals[-1]:
+        page += 1
+        parameters = {"project_id": created[0]["project_id"], "search": "word", "page": page, "size": 2}
+        answer = client.ok("GET", "/logs", params=parameters)
+        totals.append(answer["total"])
+        ids += [log["id"] for log in answer["records"]]
+    assert totals == [2, 5, 7, 9, 10, 10]
+    assert sorted(ids) == sorted(log["id"] for log in created)

@@ -14,7 +14,8 @@ from click.testing import CliRunner, Result
 
 from hl_sessions.server.application import OpenServerError, create_application
 from hl_sessions.server.commands.keys import keys
-from hl_sessions.server.database.engines import READERS
+from hl_sessions.server.database import lanes
+from hl_sessions.server.database.engines import SCANNERS
 from hl_sessions.server.settings import ServerSettings
 from tests.servers import served
 from tests.waiting import PATIENCE
@@ -134,11 +135,14 @@ def test_running_servers_take_keys_and_lose_them_within_a_moment(database: Path)
         assert call("POST", "/sessions").status_code == 401
 
 
-def test_keys_are_taken_and_lost_while_all_readers_are_busy(postgresql: Any) -> None:
+def test_keys_are_taken_and_lost_while_searches_take_long(
+    postgresql: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Long searches hold up neither news of the keys nor the answer whether the server is ready."""
+    monkeypatch.setattr(lanes, "BUDGET", PATIENCE)
     database = postgresql.new_database()
     staying, leaving = create(database, "--name", "staying"), create(database, "--name", "leaving")
-    searches = 2 * READERS
+    searches = 2 * SCANNERS
     with (
         served(database) as base_url,
         ThreadPoolExecutor(searches) as threads,
@@ -159,7 +163,7 @@ def test_keys_are_taken_and_lost_while_all_readers_are_busy(postgresql: Any) -> 
         with psycopg.connect(database) as locking:
             locking.execute("LOCK TABLE logs IN ACCESS EXCLUSIVE MODE")
             searching = [threads.submit(call, "GET", search, staying) for _ in range(searches)]
-            wait_until(lambda: blocked() == READERS)
+            wait_until(lambda: blocked() == SCANNERS)
             run(database, "revoke", ids(database)[-1])
             wait_for_status(lambda: call("POST", "/sessions", leaving), 401)
             assert call("POST", "/sessions", staying).status_code == 201

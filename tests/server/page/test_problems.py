@@ -25,7 +25,7 @@ def test_a_failure_is_told_without_what_it_was_about(
     async def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(Database, "read", fail)
+    monkeypatch.setattr(Database, "scan", fail)
     answer = sqlite_reader.get("/projects")
     assert answer.status_code == status
     assert told in answer.text

@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
+from hl_sessions.server.http.reading import scan_for
 from hl_sessions.server.page.queries.activity import SAMPLE, WINDOWS, Span, read_activity
 from hl_sessions.server.page.queries.filters import InvalidFilterError, read_identifier
 from hl_sessions.server.page.queries.project_list import name_projects
@@ -25,16 +26,15 @@ async def show_activity(request: Request) -> Response:
     if window is None:
         raise InvalidFilterError(f"window may be {', '.join(window.name for window in WINDOWS)}")
     project_id = read_identifier(request.query_params, "project")
-    organisation_id = request.state.organisation_id
     begins = window.begins(datetime.now(timezone.utc))
 
-    def query(connection: Connection) -> tuple[list[Span], list[ProjectLink]]:
+    def query(connection: Connection, organisation_id: int) -> tuple[list[Span], list[ProjectLink]]:
         return (
             read_activity(connection, organisation_id, project_id, begins),
             list(name_projects(connection, organisation_id)),
         )
 
-    spans, projects = await request.app.state.database.read(query)
+    spans, projects = await scan_for(request, query)
     most_sessions = round_up(max(span.sessions for span in spans))
     most_datapoints = round_up(max(span.datapoints for span in spans))
     longest = round_up(max(span.slowest or 0 for span in spans))

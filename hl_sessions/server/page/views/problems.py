@@ -1,10 +1,17 @@
 """What the page says when there is nothing to show."""
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from hl_sessions.server.database.errors import DatabaseFullError, DatabaseUnavailableError
+from hl_sessions.server.database.errors import (
+    DatabaseBusyError,
+    DatabaseFullError,
+    DatabaseTimeoutError,
+    DatabaseUnavailableError,
+)
+from hl_sessions.server.database.lanes import BUDGET
+from hl_sessions.server.http.rejections import answer_nobody
 from hl_sessions.server.page.queries.filters import InvalidFilterError
 from hl_sessions.server.page.show.rendering import render
 
@@ -43,14 +50,36 @@ async def answer_absent_database(request: Request, _error: Exception) -> Respons
     return answer
 
 
+async def answer_busy_database(request: Request, _error: Exception) -> Response:
+    """Say that too many ask at once."""
+    answer = await problem(
+        request, 503, "Too many ask at once", "The database is busy: load the page again in a moment."
+    )
+    answer.headers["Retry-After"] = "1"
+    return answer
+
+
+async def answer_slow_database(request: Request, _error: Exception) -> Response:
+    """Say that something was given up."""
+    return await problem(
+        request,
+        503,
+        "This takes too long",
+        f"It was given up after {BUDGET:.0f} seconds. Ask for less: for one project, or for fewer days.",
+    )
+
+
 async def answer_failure(request: Request, _error: Exception) -> Response:
     """Say that the server has failed; why is in its log."""
     return await problem(request, 500, "The server has failed", "Why is in its log.")
 
 
 HANDLERS = {
+    ClientDisconnect: answer_nobody,
     HTTPException: answer_http_error,
+    DatabaseBusyError: answer_busy_database,
     DatabaseFullError: answer_full_database,
+    DatabaseTimeoutError: answer_slow_database,
     DatabaseUnavailableError: answer_absent_database,
     InvalidFilterError: answer_invalid_filter,
     Exception: answer_failure,

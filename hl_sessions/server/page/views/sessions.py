@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from hl_sessions.server.http.json_body import json_response
 from hl_sessions.server.http.placement import prefix_of
+from hl_sessions.server.http.reading import read_for, scan_for
 from hl_sessions.server.page.queries import session_search
 from hl_sessions.server.page.queries.filters import Cursor, SessionFilter
 from hl_sessions.server.page.queries.project_list import name_projects
@@ -56,10 +57,7 @@ async def show_session(request: Request) -> Response:
     )
     if after is not None and not re.match(identifier_pattern(LOG), after):
         raise HTTPException(404)
-    organisation_id = request.state.organisation_id
-    detail = await request.app.state.database.read(
-        lambda connection: read_session(connection, organisation_id, session_id, after)
-    )
+    detail = await read_for(request, read_session, session_id, after)
     if detail is None:
         raise HTTPException(404)
     is_timeline = request.query_params.get("view") == "timeline"
@@ -76,10 +74,7 @@ async def show_session(request: Request) -> Response:
 
 async def tell_version(request: Request) -> Response:
     """Tell the version of a session, which changes with every change in it."""
-    session_id, organisation_id = identifier_in(request, "session_id", SESSION), request.state.organisation_id
-    version = await request.app.state.database.read(
-        lambda connection: read_version(connection, organisation_id, session_id)
-    )
+    version = await read_for(request, read_version, identifier_in(request, "session_id", SESSION))
     if version is None:
         raise HTTPException(404)
     return JSONResponse({"version": version})
@@ -87,10 +82,7 @@ async def tell_version(request: Request) -> Response:
 
 async def give_datapoint(request: Request) -> Response:
     """Give the whole of a datapoint as JSON."""
-    log_id, organisation_id = identifier_in(request, "log_id", LOG), request.state.organisation_id
-    log = await request.app.state.database.read(
-        lambda connection: get_log(connection, organisation_id, log_id)
-    )
+    log = await read_for(request, get_log, identifier_in(request, "log_id", LOG))
     if log is None:
         raise HTTPException(404)
     return json_response(log)
@@ -99,9 +91,7 @@ async def give_datapoint(request: Request) -> Response:
 async def _read_list(
     request: Request, wanted: SessionFilter, cursor: Cursor, *, with_projects: bool
 ) -> dict[str, Any]:
-    organisation_id = request.state.organisation_id
-
-    def query(connection: Connection) -> dict[str, Any]:
+    def query(connection: Connection, organisation_id: int) -> dict[str, Any]:
         found = find_sessions(connection, organisation_id, wanted, cursor)
         return {
             "wanted": wanted,
@@ -112,8 +102,8 @@ async def _read_list(
             "scanned": session_search.SCANNED,
         }
 
-    values: dict[str, Any] = await request.app.state.database.read(query)
-    return values
+    # Without looking inside, it is 50 entries of an index.
+    return await (scan_for if wanted.looks_inside else read_for)(request, query)
 
 
 async def _lost_part(request: Request) -> Response:
