@@ -30,6 +30,7 @@ __all__ = ["EventLoop", "Run", "current_loop"]
 Result = TypeVar("Result")
 
 LONGEST_TURN = 0.001  # seconds of steps in which nothing else of an event loop runs
+STEPS_BESIDE_TASKS = 4  # in a turn in which tasks begin: what is sent last is answered last
 PAUSE = 0.0005  # seconds without a step after which there has been something else
 
 
@@ -204,7 +205,7 @@ class _Asyncio:
     def go_on(self, step: Callable[[], None]) -> None:
         """Take a step of what has begun, in this turn of the loop or in another one."""
         loop = self._get_loop()
-        if loop is not None and self._turn.is_over():
+        if loop is not None and (self._tasks or self._turn.is_over()):
             self._ask_for_turn(loop)
             self._postponed.append(step)
         else:
@@ -219,7 +220,9 @@ class _Asyncio:
         loop = self._get_loop()
         self._turn.begin()
         try:
-            while self._postponed and not self._turn.is_over():
+            for _ in range(STEPS_BESIDE_TASKS if self._tasks else len(self._postponed)):
+                if not self._postponed or self._turn.is_over():
+                    break
                 self._turn.take(self._postponed.popleft())
             for _ in range(min(len(self._tasks), TASKS_PER_TURN)):
                 is_due = self._tasks.popleft()
