@@ -70,9 +70,20 @@ lint: .venv/test-is-ready ## Check style and the directions of imports
 types: .venv/test-is-ready ## Check types
 	.venv/bin/mypy
 
-bench: .venv/test-is-ready ## Measure everything anew, for docs/benchmarks.md and its picture
+bench: .venv/test-is-ready .venv-0.1 .venv-arize-phoenix .venv-mlflow ## Measure everything, for docs/benchmarks.md
 	.venv/bin/uv pip install --python .venv -c constraints.txt --group benchmark
 	.venv/bin/python -m benchmarks
+
+# The servers beside which ours is measured, each with what it needs.
+.venv-arize-phoenix .venv-mlflow: .venv-%: | .venv/test-is-ready
+	.venv/bin/uv venv --quiet --python .venv/bin/python $@
+	.venv/bin/uv pip install --python $@ $* || { rm -rf $@; exit 1; }
+
+.venv-0.1: | .venv/test-is-ready
+	mkdir -p build/0.1
+	git archive 8e5606e | tar -x -C build/0.1
+	.venv/bin/uv venv --quiet --python .venv/bin/python $@
+	.venv/bin/uv pip install --python $@ -c build/0.1/constraints.txt "./build/0.1[server]" || { rm -rf $@; exit 1; }
 
 docs-picture: .venv/test-is-ready ## Draw docs/rooms.svg from the import contracts
 	.venv/bin/python docs/rooms.py

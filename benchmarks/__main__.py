@@ -22,6 +22,7 @@ from benchmarks.report import markdown_page, summary, text_table
 from benchmarks.server import server_rows
 from benchmarks.server_size import server_size_rows
 from benchmarks.simultaneous import simultaneous_rows
+from benchmarks.stored_datapoints import stored_datapoints_rows
 from benchmarks.whole_request import whole_request_rows
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ BENCHMARKS: tuple[Callable[[Effort], Iterator[Row]], ...] = (
     outage_rows,
     conversation_rows,
     server_rows,
+    stored_datapoints_rows,
     server_size_rows,
     memory_rows,
 )

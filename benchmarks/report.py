@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from textwrap import fill
 from typing import TYPE_CHECKING
 
+from benchmarks.neighbour_servers import NEIGHBOUR_SERVERS
 from benchmarks.neighbours import DISTRIBUTIONS
 from benchmarks.row import OURS, TIMES, Row, formatted
 
@@ -44,6 +45,10 @@ _PAGE = """\
   "is there an ID yet?" and creates one if not, as is first written, its tasks with `asyncio.to_thread`.
 - With prefetching, the reads are those of a Flask application that serves other requests in between: after a
   sleep, a machine that does nothing else takes ten times as long for the first steps of anything.
+- A datapoint counts as stored when its row is in the SQLite file of the server. The others are sent it as a
+  span of OpenTelemetry. Ours is on the disk when it is answered; mlflow answers after its transaction, too.
+  arize-phoenix answers before it stores anything, and has SQLite not wait for the disk (`synchronous = OFF`):
+  what waits is lost with the process, and what is stored may be lost with the machine.
 
 {measured_with}
 """
@@ -93,3 +98,4 @@ def _versions() -> Iterator[str]:
     for name in (*_MEASURED_WITH, *DISTRIBUTIONS):
         with suppress(PackageNotFoundError):
             yield f"{name} {version(name)}"
+    yield from (server.installed() for server in NEIGHBOUR_SERVERS if server.is_installed())

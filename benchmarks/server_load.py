@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from multiprocessing.connection import Connection
 
     from benchmarks.measure import Run
@@ -31,17 +31,18 @@ class Load:
         """Give a run that sends this request so often, from all clients together."""
         head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
         request = head.encode() + body
+        return lambda number: self.send([request] * number)
 
-        def run(number: int) -> float:
-            self._pipe.send((request, number))
-            if not self._pipe.poll(_LONGEST_TURN):
-                raise TimeoutError(f"{method} {path} was not answered {number} times in {_LONGEST_TURN} s")
-            seconds = self._pipe.recv()
-            if not isinstance(seconds, float):
-                raise ConnectionError(f"{method} {path} was answered with {seconds!r}")
-            return seconds
-
-        return run
+    def send(self, requests: Sequence[bytes]) -> float:
+        """Send each request once, from all clients together, and give the seconds until all are answered."""
+        self._pipe.send(requests)
+        first_line = requests[0].partition(b"\r\n")[0].decode()
+        if not self._pipe.poll(_LONGEST_TURN):
+            raise TimeoutError(f"{first_line} was not answered {len(requests)} times in {_LONGEST_TURN} s")
+        seconds = self._pipe.recv()
+        if not isinstance(seconds, float):
+            raise ConnectionError(f"{first_line} was answered with {seconds!r}")
+        return seconds
 
 
 @contextmanager
@@ -66,8 +67,7 @@ async def _clients(address: tuple[str, int], connections: int, pipe: Connection)
     loop = asyncio.get_running_loop()
     clients = [(await loop.create_connection(_Client, *address))[1] for _ in range(connections)]
     while True:
-        request, number = await loop.run_in_executor(None, pipe.recv)
-        turn = _Turn(request, number, loop.create_future())
+        turn = _Turn(await loop.run_in_executor(None, pipe.recv), loop.create_future())
         started = perf_counter()
         for client in clients:
             client.take_part(turn)
@@ -76,18 +76,18 @@ async def _clients(address: tuple[str, int], connections: int, pipe: Connection)
 
 
 class _Turn:
-    """So many equal requests, shared by the clients."""
+    """Requests, shared by the clients."""
 
-    def __init__(self, request: bytes, number: int, ended: asyncio.Future[bytes | None]) -> None:
-        self.request = request
-        self.to_send = number
-        self.to_receive = number
+    def __init__(self, requests: list[bytes], ended: asyncio.Future[bytes | None]) -> None:
+        self.to_send = requests
+        self.to_receive = len(requests)
         self.ended = ended
 
 
 class _Client(asyncio.Protocol):
     def __init__(self) -> None:
         self._received = b""
+        self._is_waiting = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: Any = transport
@@ -109,10 +109,10 @@ class _Client(asyncio.Protocol):
         self._send()
 
     def connection_lost(self, _: Exception | None) -> None:
-        if not self._turn.ended.done():
+        if self._is_waiting and not self._turn.ended.done():  # servers close those that idle
             self._turn.ended.set_result(b"a closed connection")
 
     def _send(self) -> None:
-        if self._turn.to_send:
-            self._turn.to_send -= 1
-            self._transport.write(self._turn.request)
+        self._is_waiting = bool(self._turn.to_send)
+        if self._is_waiting:
+            self._transport.write(self._turn.to_send.pop())
