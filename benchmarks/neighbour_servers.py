@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import distributions
 from pathlib import Path
@@ -102,15 +103,17 @@ class RunningServer:
 
     def cpu_seconds(self) -> float:
         """Return what its processes have taken until now; only Linux tells."""
-        ticks = 0
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                values = (folder / "stat").read_text().rpartition(")")[2].split()
-            except OSError:  # it has just ended
-                continue
-            if int(values[3]) == self._process_id:  # the session that it has begun
-                ticks += sum(map(int, values[11:15]))
+        ticks = sum(sum(map(int, values[11:15])) for _, values in _processes(self._process_id))
         return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _processes(session: int) -> Iterator[tuple[int, list[str]]]:
+    """Yield the processes that one has started in a session of its own, and what the system tells of each."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended
+            values = (folder / "stat").read_text().rpartition(")")[2].split()
+            if int(values[3]) == session:
+                yield int(folder.name), values
 
 
 @contextmanager
@@ -136,6 +139,9 @@ def running(server: NeighbourServer) -> Iterator[RunningServer]:
         finally:
             process.terminate()
             process.wait()
+            for left, _ in _processes(process.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(left, signal.SIGKILL)
 
 
 @contextmanager
