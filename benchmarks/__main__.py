@@ -20,6 +20,7 @@ from benchmarks.picture import bars_svg
 from benchmarks.prefetching import prefetching_rows
 from benchmarks.report import markdown_page, summary, text_table
 from benchmarks.server import server_rows
+from benchmarks.server_processes import server_processes_rows
 from benchmarks.server_size import server_size_rows
 from benchmarks.simultaneous import simultaneous_rows
 from benchmarks.stored_datapoints import stored_datapoints_rows
@@ -44,6 +45,7 @@ BENCHMARKS: tuple[Callable[[Effort], Iterator[Row]], ...] = (
     outage_rows,
     conversation_rows,
     server_rows,
+    server_processes_rows,
     stored_datapoints_rows,
     server_size_rows,
     memory_rows,

@@ -18,7 +18,7 @@ from benchmarks.server_process import CONSTANT_PATH, serving
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["server_rows"]
+__all__ = ["DATABASES", "server_rows"]
 
 CONSTANT = "constant route"
 CONNECTIONS = 64
@@ -41,8 +41,8 @@ def server_rows(effort: Effort) -> Iterator[Row]:
     effort = replace(effort, rounds=min(effort.rounds, 15), turn=effort.turn * 250)
     for name, times in (("SQLite", 1 / 0.5), ("PostgreSQL", 1 / 0.4)):
         with ExitStack() as stack:
-            server = stack.enter_context(serving(stack.enter_context(_DATABASES[name]())))
-            clients = stack.enter_context(load(server.address, CONNECTIONS))
+            server = stack.enter_context(serving(stack.enter_context(DATABASES[name]())))
+            clients = stack.enter_context(load(server.address, connections=CONNECTIONS))
             runs = {
                 CONSTANT: clients.requests("POST", CONSTANT_PATH),
                 "session": clients.requests("POST", "/v4/sessions"),
@@ -78,4 +78,5 @@ def _postgresql() -> Iterator[str]:
         server.cleanup()
 
 
-_DATABASES = {"SQLite": _sqlite, "PostgreSQL": _postgresql}
+#: What makes an empty database, by its name.
+DATABASES = {"SQLite": _sqlite, "PostgreSQL": _postgresql}

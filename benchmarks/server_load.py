@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 from contextlib import contextmanager
+from itertools import cycle, islice
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ class Load:
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
+        #: The seconds that each request of the last turn took.
+        self.latencies: list[float] = []
 
     def requests(self, method: str, path: str, body: bytes = b"") -> Run:
         """Give a run that sends this request so often, from all clients together."""
@@ -39,18 +42,18 @@ class Load:
         first_line = requests[0].partition(b"\r\n")[0].decode()
         if not self._pipe.poll(_LONGEST_TURN):
             raise TimeoutError(f"{first_line} was not answered {len(requests)} times in {_LONGEST_TURN} s")
-        seconds = self._pipe.recv()
-        if not isinstance(seconds, float):
-            raise ConnectionError(f"{first_line} was answered with {seconds!r}")
-        return seconds
+        seconds, self.latencies, problem = self._pipe.recv()
+        if problem is not None:
+            raise ConnectionError(f"{first_line} was answered with {problem!r}")
+        return float(seconds)
 
 
 @contextmanager
-def load(address: tuple[str, int], connections: int) -> Iterator[Load]:
-    """Run clients that keep as many connections open."""
+def load(*addresses: tuple[str, int], connections: int) -> Iterator[Load]:
+    """Run clients that keep as many connections open, to each address in turn."""
     processes = multiprocessing.get_context("spawn")
     pipe, of_clients = processes.Pipe()
-    process = processes.Process(target=_run, args=(address, connections, of_clients), daemon=True)
+    process = processes.Process(target=_run, args=(addresses, connections, of_clients), daemon=True)
     process.start()
     try:
         yield Load(pipe)
@@ -59,20 +62,23 @@ def load(address: tuple[str, int], connections: int) -> Iterator[Load]:
         process.join()
 
 
-def _run(address: tuple[str, int], connections: int, pipe: Connection) -> None:
-    uvloop.run(_clients(address, connections, pipe))
+def _run(addresses: Sequence[tuple[str, int]], connections: int, pipe: Connection) -> None:
+    uvloop.run(_clients(addresses, connections, pipe))
 
 
-async def _clients(address: tuple[str, int], connections: int, pipe: Connection) -> None:
+async def _clients(addresses: Sequence[tuple[str, int]], connections: int, pipe: Connection) -> None:
     loop = asyncio.get_running_loop()
-    clients = [(await loop.create_connection(_Client, *address))[1] for _ in range(connections)]
+    clients = [
+        (await loop.create_connection(_Client, *address))[1]
+        for address in islice(cycle(addresses), connections)
+    ]
     while True:
         turn = _Turn(await loop.run_in_executor(None, pipe.recv), loop.create_future())
         started = perf_counter()
         for client in clients:
             client.take_part(turn)
         problem = await turn.ended
-        pipe.send(perf_counter() - started if problem is None else problem)
+        pipe.send((perf_counter() - started, turn.latencies, problem))
 
 
 class _Turn:
@@ -81,6 +87,7 @@ class _Turn:
     def __init__(self, requests: list[bytes], ended: asyncio.Future[bytes | None]) -> None:
         self.to_send = requests
         self.to_receive = len(requests)
+        self.latencies: list[float] = []
         self.ended = ended
 
 
@@ -88,6 +95,7 @@ class _Client(asyncio.Protocol):
     def __init__(self) -> None:
         self._received = b""
         self._is_waiting = False
+        self._sent_at = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: Any = transport
@@ -104,6 +112,7 @@ class _Client(asyncio.Protocol):
         answer, self._received = self._received, b""
         turn = self._turn
         turn.to_receive -= 1
+        turn.latencies.append(perf_counter() - self._sent_at)
         if not turn.ended.done() and (not turn.to_receive or not answer.startswith(b"HTTP/1.1 2")):
             turn.ended.set_result(None if answer.startswith(b"HTTP/1.1 2") else answer)
         self._send()
@@ -115,4 +124,5 @@ class _Client(asyncio.Protocol):
     def _send(self) -> None:
         self._is_waiting = bool(self._turn.to_send)
         if self._is_waiting:
+            self._sent_at = perf_counter()
             self._transport.write(self._turn.to_send.pop())

@@ -70,7 +70,7 @@ def server_size_rows(effort: Effort) -> Iterator[Row]:
             database = directory / f"{number}-{name}.sqlite3"
             middle = _fill(database, number)
             servers[name] = stack.enter_context(serving(str(database)))
-            clients[name] = (stack.enter_context(load(servers[name].address, 1)), middle)
+            clients[name] = (stack.enter_context(load(servers[name].address, connections=1)), middle)
         of_all, of_part = f"pr_{1:024}", f"pr_{2:024}"
         pages = {
             "first page": (f"/v4/sessions?project_id={of_all}", 2.0),

@@ -9,16 +9,17 @@ from statistics import median
 from time import perf_counter, sleep
 from typing import TYPE_CHECKING
 
-from benchmarks.neighbour_servers import NEIGHBOUR_SERVERS, OLD, OWN_SERVER, running
+from benchmarks.neighbour_servers import NEIGHBOUR_SERVERS, OLD, own_server
 from benchmarks.row import OURS, limited
+from benchmarks.running_servers import running
 from benchmarks.server_load import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from benchmarks.measure import Effort
-    from benchmarks.neighbour_servers import RunningServer
     from benchmarks.row import Row
+    from benchmarks.running_servers import RunningServer
 
 __all__ = ["stored_datapoints_rows"]
 
@@ -39,7 +40,7 @@ def stored_datapoints_rows(effort: Effort) -> Iterator[Row]:
     rounds = min(effort.rounds, ROUNDS)
     seconds = SECONDS_OF_TURN if effort.turn else 0.0
     with ExitStack() as stack:
-        contenders = [_Contender(stack.enter_context(running(one))) for one in (OWN_SERVER, *servers)]
+        contenders = [_Contender(stack.enter_context(running(one))) for one in (own_server(), *servers)]
         for size, what in ((1, "by itself"), (LIST, f"in a list of {LIST}")):
             costs = _compare(contenders, size, rounds, seconds)
             title = f"storing a datapoint of 2 kB {what}, SQLite"
@@ -62,14 +63,14 @@ class _Contender:
 
     @property
     def name(self) -> str:
-        return self.server.server.name
+        return self.server.program.name
 
     def store(self, requests: int, size: int) -> _Cost:
         """Send so many requests, with so many datapoints each, and wait until all are stored."""
-        built = [self.server.server.request(size) for _ in range(requests)]
+        built = [self.server.program.request(size) for _ in range(requests)]
         expected = self.server.stored() + requests * size
         # Connections anew, as servers close those that idle.
-        with load(self.server.address, CONNECTIONS) as clients:
+        with load(self.server.address, connections=CONNECTIONS) as clients:
             cpu_seconds = self.server.cpu_seconds()
             seconds = clients.send(built)
         answered = perf_counter()
