@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from hl_sessions.server.database.errors import (
@@ -17,7 +17,7 @@ from hl_sessions.server.database.errors import (
 )
 
 SHARED_DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
-"""The variable that names the folder where processes share their counts; read when this module is loaded."""
+"""The variable that names the folder where processes share their counts; read when ``Metrics`` are made."""
 
 _METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 # A caller can make up any number of others.
@@ -39,6 +39,8 @@ class Metrics:
     """The metrics of one application; with ``SHARED_DIRECTORY``, of those of all processes that share it."""
 
     def __init__(self) -> None:
+        # The library has looked for the folder when it was loaded, in a worker that is a copy too early.
+        values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "hl_sessions_http_requests",

@@ -1,16 +1,17 @@
 """Serves with several processes on one socket, and replaces those that die."""
 
 import logging
-import multiprocessing
 import os
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import Pipe, get_context
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from multiprocessing.resource_tracker import ensure_running
 from pathlib import Path
 from time import monotonic, sleep
@@ -22,6 +23,8 @@ from hl_sessions.server.run.ending import Ending
 from hl_sessions.server.run.garbage import search_less
 from hl_sessions.server.run.serving import GRACE, make_server
 from hl_sessions.server.settings import ServerSettings
+
+_NAME: Final = "hl-sessions-worker"
 
 _TICK: Final = 0.2
 """How long a signal may wait to be noticed, in seconds."""
@@ -81,7 +84,7 @@ class _Worker:
         told: Where it tells that it begins to serve.
     """
 
-    def __init__(self, process: SpawnProcess, told: Connection) -> None:
+    def __init__(self, process: BaseProcess, told: Connection) -> None:
         self.process = process
         self.started_at = monotonic()
         self._told = told
@@ -108,9 +111,10 @@ class _Workers:
         self._listener = listener
         self._metrics = metrics
         self._failed_starts = 0
-        self._context = multiprocessing.get_context("spawn")
         # Nothing is ever sent: its other end is seen to close, also when this process is killed.
-        self._until, self._alive = self._context.Pipe(duplex=False)
+        self._until, self._alive = Pipe(duplex=False)
+        # What workers share that are copies of this process is what nothing writes to, such as that search.
+        search_less()
         self._workers = [self._start() for _ in range(settings.workers)]
 
     def has_lost_one(self) -> bool:
@@ -149,10 +153,14 @@ class _Workers:
         self._until.close()
 
     def _start(self) -> _Worker:
-        told, tell = self._context.Pipe(duplex=False)
-        process = self._context.Process(
-            target=_work, args=(self._settings, self._listener, self._until, tell), name="hl-sessions-worker"
-        )
+        told, tell = Pipe(duplex=False)
+        arguments = (self._settings, self._listener, self._until, tell)
+        process: BaseProcess
+        if _is_safe_to_copy():
+            copied = (*arguments, self._alive)
+            process = get_context("fork").Process(target=_work, args=copied, name=_NAME)
+        else:
+            process = get_context("spawn").Process(target=_work, args=arguments, name=_NAME)
         self._metrics.ensure()
         with tell, _without_interrupts():
             process.start()
@@ -171,7 +179,23 @@ class _Workers:
             raise NoWorkerError(dead.process.exitcode)
 
 
-def _work(settings: ServerSettings, listener: socket.socket, until: Connection, tell: Connection) -> None:
+def _is_safe_to_copy() -> bool:
+    """Tell whether workers may be copies of this process, which share the memory of all that it has loaded.
+
+    A copy has none of the threads, but their locks as they were.
+    """
+    return sys.platform == "linux" and threading.active_count() == 1
+
+
+def _work(
+    settings: ServerSettings,
+    listener: socket.socket,
+    until: Connection,
+    tell: Connection,
+    copy_of_alive: Connection | None = None,
+) -> None:
+    if copy_of_alive is not None:
+        copy_of_alive.close()
     server = make_server(create_application(settings), GRACE)
     tell.send("serving")
     search_less()
