@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
+from hl_sessions.server.api.direct import DirectCallsMiddleware
 from hl_sessions.server.api.openapi import add_openapi
 from hl_sessions.server.api.routes import add_calls
 from hl_sessions.server.api.unserved import add_unserved_calls
@@ -91,6 +92,7 @@ def create_application(settings: ServerSettings) -> FastAPI:
     add_rejections(application)
     # The last one added comes first: nobody's body is read before it is clear that they may call. The page
     # has a limit of its own, and what else is there reads no bodies.
+    application.add_middleware(DirectCallsMiddleware, application=application)
     application.add_middleware(
         BodyLimitMiddleware, max_body=settings.max_body, memory=memory, below=BASE_PATH
     )

@@ -124,10 +124,11 @@ def refuse_other_filters(request: Request, known: set[str]) -> None:
 
 def _tell_what_is_ignored(request: Request, model: type[BaseModel], bodies: Sequence[Any]) -> None:
     """Name the fields that are not kept in a header of the answer."""
+    known = model.model_fields.keys()
     ignored: set[str] = set()
     for body in bodies:
-        if isinstance(body, dict):
-            ignored |= body.keys() - model.model_fields.keys()
+        if isinstance(body, dict) and not body.keys() <= known:
+            ignored |= body.keys() - known
     if ignored:
         named = sorted(filter(_FIELD_NAME.fullmatch, ignored))[:_MOST_NAMED]
         if len(named) < len(ignored):

@@ -1,14 +1,21 @@
 """Inserts many rows by one statement, in the way that costs the least on each database."""
 
-from collections.abc import Callable, Sequence
-from functools import cache
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, lru_cache
+from typing import Any, Final
 
 from pydantic_core import to_json
 from sqlalchemy import Connection, Dialect, TextClause, UniqueConstraint, text
 from sqlalchemy.schema import Table
 
 from hl_sessions.server.database.errors import ConflictError
+from hl_sessions.server.database.tables import UTCDateTime
+
+_TIMES: Final = 16
+"""How many moments are kept as the database has them."""
+
+_STATEMENTS: Final = 256
+"""How many are kept: which columns there are depends on what is in the rows."""
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
@@ -17,12 +24,16 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[dict[str, A
     Args:
         connection: The connection of the transaction.
         table: Where to.
-        rows: At least one; they all have to name the same columns.
+        rows: At least one. A column that only some of them name is null in the others.
 
     Raises:
         ConflictError: When somebody else has inserted a row of the same name since it was looked for.
     """
-    names = tuple(rows[0])
+    # Columns of which no row has anything are left out: a null takes SQLite's driver longer than a text.
+    named: dict[str, Any] = {}
+    for row in rows:
+        named.update(row)
+    names = tuple(name for name in _column_names(table) if name in named)
     if connection.dialect.name == "postgresql":
         key = _unique_names(table)
         if not all(any(row.get(name) is not None for row in rows) for name in key):
@@ -34,8 +45,14 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[dict[str, A
             raise ConflictError
     else:
         # SQLAlchemy's own handling of the values of many rows takes as long as the database does.
-        statement, convert = _insert_values(table, names, connection.dialect)
-        connection.exec_driver_sql(statement, [convert(row) for row in rows])
+        statement, columns = _insert_values(table, names, connection.dialect)
+        connection.exec_driver_sql(statement, list(zip(*columns(rows), strict=True)))
+
+
+@cache
+def _column_names(table: Table) -> tuple[str, ...]:
+    """Return the names as plain texts: SQLAlchemy's own take longer to compare."""
+    return tuple(str(column.name) for column in table.columns)
 
 
 @cache
@@ -47,7 +64,7 @@ def _unique_names(table: Table) -> tuple[str, ...]:
     return ()
 
 
-@cache
+@lru_cache(_STATEMENTS)
 def _insert_from_json(table: str, names: tuple[str, ...], key: tuple[str, ...]) -> TextClause:
     columns = ", ".join(f'"{name}"' for name in names)
     rows = f'json_populate_recordset(CAST(NULL AS "{table}"), CAST(:rows AS json))'
@@ -64,18 +81,26 @@ def _insert_from_json(table: str, names: tuple[str, ...], key: tuple[str, ...]) 
     )
 
 
-@cache
+@lru_cache(_STATEMENTS)
 def _insert_values(
     table: Table, names: tuple[str, ...], dialect: Dialect
-) -> tuple[str, Callable[[dict[str, Any]], tuple[Any, ...]]]:
-    """Return the statement, and what makes its parameters of a row."""
-    converters = [(name, table.c[name].type.dialect_impl(dialect).bind_processor(dialect)) for name in names]
+) -> tuple[str, Callable[[Sequence[dict[str, Any]]], Iterator[list[Any]]]]:
+    """Return the statement, and what makes of rows its parameters, column by column."""
+    converters = [(name, _converter(table, name, dialect)) for name in names]
 
-    def convert(row: dict[str, Any]) -> tuple[Any, ...]:
-        return tuple(
-            [row[name] if converter is None else converter(row[name]) for name, converter in converters]
-        )
+    def columns(rows: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
+        for name, convert in converters:
+            values = [row.get(name) for row in rows]
+            yield values if convert is None else [convert(value) for value in values]
 
-    columns = ", ".join(f'"{name}"' for name in names)
+    listed = ", ".join(f'"{name}"' for name in names)
     values = ", ".join("?" * len(names))
-    return f'INSERT INTO "{table.name}" ({columns}) VALUES ({values})', convert  # noqa: S608 - as above
+    return f'INSERT INTO "{table.name}" ({listed}) VALUES ({values})', columns  # noqa: S608 - as above
+
+
+@cache
+def _converter(table: Table, name: str, dialect: Dialect) -> Callable[[Any], Any] | None:
+    column = table.c[name]
+    convert = column.type.dialect_impl(dialect).bind_processor(dialect)
+    # Rows that are inserted together have the same times.
+    return lru_cache(_TIMES)(convert) if convert and isinstance(column.type, UTCDateTime) else convert

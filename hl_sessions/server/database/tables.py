@@ -60,19 +60,18 @@ class ExactJSON(TypeDecorator[Any]):
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any] | None:
         """Give what makes a value of the column from JSON."""
-        to_text = super().bind_processor(dialect)
-        if dialect.name != "sqlite" or to_text is None:
-            return to_text
-
-        def to_column(value: Any) -> Any:
-            text = to_text(value)
-            return text.encode() if isinstance(value, int | float) else text
-
-        return to_column
+        return _to_sqlite if dialect.name == "sqlite" else super().bind_processor(dialect)
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> Any | None:  # noqa: ARG002
         """Give a number for what was one beyond a float in an earlier version: JSON has nothing infinite."""
         return copysign(float_info.max, value) if isinstance(value, float) and isinf(value) else value
+
+
+def _to_sqlite(value: Any) -> str | bytes | None:
+    if value is None:
+        return None
+    json = to_json(value)
+    return json if isinstance(value, int | float) else json.decode()
 
 
 metadata = MetaData()

@@ -69,14 +69,15 @@ def _parse(body: bytes) -> tuple[Any, int]:
 def _clean(value: Any) -> bool:
     """Drop the users' keys, and tell whether all numbers can be stored."""
     pending = [value]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, dict):
+    # Grows meanwhile. The parser makes these types and none derived from them.
+    for item in pending:
+        kind = type(item)
+        if kind is dict:
             item.pop("provider_api_keys", None)
-            pending.extend(item.values())
-        elif isinstance(item, list):
-            pending.extend(item)
-        elif isinstance(item, float) and not isfinite(item):
+            pending += item.values()
+        elif kind is list:
+            pending += item
+        elif kind is float and not isfinite(item):
             return False
     return True
 

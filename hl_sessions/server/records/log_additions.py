@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from hl_sessions.server.database.tables import logs
 from hl_sessions.server.protocol.configs import described_config
 from hl_sessions.server.protocol.identifiers import CONFIG, LOG, PROJECT, SESSION, new_identifier
 from hl_sessions.server.protocol.requests import LogRequest
@@ -16,8 +15,7 @@ from hl_sessions.server.records.refusals import InvalidEntryError
 _NOT_COPIED: Final = frozenset(
     {"project", "session_reference_id", "parent_reference_id", "config", "feedback"}
 )
-_EMPTY_ROW: Final = dict.fromkeys(str(column.name) for column in logs.c if column is not logs.c.sequence)
-"""What a row has where a log has nothing. The names are plain texts: SQLAlchemy's own are slow to dump."""
+_NOT_COPIED_UNSAVED: Final = _NOT_COPIED | PAYLOADS
 
 
 @dataclass
@@ -147,21 +145,23 @@ class Adding:
         self, request: LogRequest, log: KnownLog, project: KnownProject, parent: KnownLog | None
     ) -> dict[str, Any]:
         save = request.save is not False
-        given = request.model_dump(
-            exclude_none=True, exclude=set(_NOT_COPIED if save else _NOT_COPIED | PAYLOADS)
-        )
-        return (
-            _EMPTY_ROW
-            | given
-            | {
-                "id": log.id,
-                "organisation_id": self.organisation_id,
-                "project_id": project.id,
-                "session_id": None if log.session is None else log.session.id,
-                "parent_id": None if parent is None else parent.id,
-                "created_at": request.created_at or self.now,
-                "updated_at": self.now,
-                "save": save,
-                "config": described_config(request.config, request.config_id or new_identifier(CONFIG)),
-            }
-        )
+        left_out = _NOT_COPIED if save else _NOT_COPIED_UNSAVED
+        given = {
+            name: value
+            for name in request.model_fields_set
+            if name not in left_out and (value := getattr(request, name)) is not None
+        }
+        row = given | {
+            "id": log.id,
+            "organisation_id": self.organisation_id,
+            "project_id": project.id,
+            "created_at": request.created_at or self.now,
+            "updated_at": self.now,
+            "save": save,
+            "config": described_config(request.config, request.config_id or new_identifier(CONFIG)),
+        }
+        if log.session is not None:
+            row["session_id"] = log.session.id
+        if parent is not None:
+            row["parent_id"] = parent.id
+        return row

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from sqlalchemy import Column, Connection, Row, Select, Table, bindparam, select
 
@@ -21,8 +21,7 @@ _SHOWN: Final[dict[Table, list[Column[Any]]]] = {
 Name: TypeAlias = tuple[int, str]  # the ID of an organisation, and what is unique in it
 
 
-@dataclass(frozen=True)
-class KnownProject:
+class KnownProject(NamedTuple):
     """A project that is there, or is about to be."""
 
     id: str
@@ -47,8 +46,7 @@ class KnownSession:
     sequence: int | None = None
 
 
-@dataclass(frozen=True)
-class KnownLog:
+class KnownLog(NamedTuple):
     """The same of a log."""
 
     id: str

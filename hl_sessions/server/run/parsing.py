@@ -1,0 +1,73 @@
+"""Reads HTTP by a parser in C, as strictly as the one in Python does, and any method and target as well."""
+
+import re
+from typing import Final
+from urllib.parse import unquote
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+LONGEST_HEAD: Final = 64 * 1024
+"""After how many bytes, beside those that come first, the head of a request has to be complete."""
+
+_USUAL: Final = re.compile(rb"(?:DELETE|GET|HEAD|OPTIONS|PATCH|POST|PUT) /")
+_UNUSUAL: Final = re.compile(
+    rb"(?P<method>[!#$%&'*+.^_`|~0-9A-Za-z-]+) (?P<target>[\x21-\x7e]+)(?P<rest> HTTP/1\.[01]\r\n)"
+)
+# To the parser, what follows is the same for all methods but CONNECT.
+_AS_USUAL: Final = rb"POST /\g<rest>"
+
+
+class _HostError(Exception):
+    """The request is answered 400: of what host it is would be for others to guess (RFC 9112, 3.2)."""
+
+
+class ParsingInC(HttpToolsProtocol):
+    """A connection that passes on requests for one host, with any method, and with the whole of any target.
+
+    By itself the parser refuses methods that it has no name for. Of a target that is a URL, as for a proxy,
+    uvicorn passes on the path alone, though the host in it counts more than the header (RFC 9112, 3.2.2).
+    """
+
+    _is_between = True
+    _reads_head = False
+    _head = 0
+    _unusual: re.Match[bytes] | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Read what has arrived."""
+        if self._reads_head:
+            self._head += len(data)
+        elif self._is_between and not _USUAL.match(data):
+            self._unusual = _UNUSUAL.match(data)
+            if self._unusual is not None:
+                data = self._unusual.expand(_AS_USUAL) + data[self._unusual.end() :]
+        super().data_received(data)
+        if self._reads_head and self._head > LONGEST_HEAD and not self.transport.is_closing():
+            self.send_400_response(f"The head of the request is longer than {LONGEST_HEAD} bytes.")
+
+    def on_message_begin(self) -> None:
+        """Begin to read a head."""
+        self._is_between, self._reads_head, self._head = False, True, 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Pass on a request, whose body may be still to come."""
+        self._reads_head = False
+        hosts = [name for name, _value in self.headers if name == b"host"]
+        if len(hosts) > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
+            raise _HostError
+        super().on_headers_complete()
+        if self._unusual is not None:
+            # The application is called in the next turn of the loop.
+            target = self._unusual["target"]
+            path, _, query = target.partition(b"?")
+            self.scope["method"] = self._unusual["method"].decode()
+            self.scope["path"] = unquote(path.decode())
+            self.scope["raw_path"] = path
+            self.scope["query_string"] = query
+            self._unusual = None
+
+    def on_message_complete(self) -> None:
+        """Begin to wait for the next request."""
+        self._is_between = True
+        super().on_message_complete()

@@ -1,0 +1,86 @@
+"""Requests as they are on the wire, whichever parser reads them."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.waiting import PATIENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def connected(base_url: str) -> Iterator[tuple[socket.socket, IO[bytes]]]:
+    """Connect to the server."""
+    address = urlsplit(base_url)
+    with (
+        socket.create_connection((str(address.hostname), address.port or 0), PATIENCE) as connection,
+        connection.makefile("rb") as answers,
+    ):
+        yield connection, answers
+
+
+def read_answer(answers: IO[bytes]) -> tuple[int, bytes]:
+    """Read one answer, and no further; gives its status and its body."""
+    status = int(answers.readline().split()[1])
+    length = 0
+    while (line := answers.readline().strip()) != b"":
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            length = int(value)
+    return status, answers.read(length)
+
+
+def test_any_method_and_any_target_may_come_by_one_connection(sqlite_base_url: str) -> None:
+    """What the parser has no name for is answered by the server, and leaves the connection open."""
+    with connected(sqlite_base_url) as (connection, answers):
+        for line, body, status, expected in [
+            ("BREW /v4/sessions", b"coffee", 404, b"There is no such call"),
+            ("GET http://localhost/healthz", b"", 200, b"alive"),
+            ("POST /v4/sessions", b"", 201, b"sesh_"),
+            ("M-SEARCH *", b"", 404, b"Not Found"),
+            ("OPTIONS *", b"", 404, b"Not Found"),
+            ("GET /healthz", b"", 200, b"alive"),
+        ]:
+            head = f"{line} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+            connection.sendall(head.encode() + body)
+            answer = read_answer(answers)
+            assert (answer[0], expected in answer[1]) == (status, True), (line, answer)
+
+
+def test_what_looks_like_a_request_in_another_one_is_none(sqlite_base_url: str) -> None:
+    """Wherever the parts begin in which a request arrives."""
+    inner = b"BREW http://localhost/v4/sessions HTTP/1.1\r\n"
+    head = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\nX-Part: " % len(inner)
+    with connected(sqlite_base_url) as (connection, answers):
+        for part in (head, b"1\r\n\r\n", inner):
+            connection.sendall(part)
+        assert read_answer(answers) == (200, b'{"status":"alive"}')
+
+
+@pytest.mark.parametrize("hosts", ["", "Host: localhost\r\nHost: evil.example\r\n"], ids=["none", "two"])
+def test_a_request_has_one_host(sqlite_base_url: str, hosts: str) -> None:
+    """Else it is for others to guess what it is for; by HTTP/1.0 there need not be one."""
+    with connected(sqlite_base_url) as (connection, answers):
+        connection.sendall(f"GET /healthz HTTP/1.1\r\n{hosts}\r\n".encode())
+        assert read_answer(answers)[0] == 400
+        assert answers.read() == b""
+
+
+def test_a_head_that_does_not_end_is_refused(sqlite_base_url: str) -> None:
+    """Nobody fills the memory with headers."""
+    with connected(sqlite_base_url) as (connection, answers):
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n")
+        try:
+            for _ in range(1024):
+                connection.sendall(b"X-More: " + b"x" * 16 * 1024 + b"\r\n")
+        except OSError:
+            # It was closed while there was more to come.
+            return
+        assert read_answer(answers)[0] == 400
