@@ -1,7 +1,9 @@
 """Serves an application over HTTP: in the foreground, or on a thread beside other work."""
 
+import asyncio
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +16,8 @@ from uvicorn.server import HANDLED_SIGNALS
 
 from hl_sessions.server.application import create_application
 from hl_sessions.server.http.access import BASE_PATH
+from hl_sessions.server.run.accepting import accept
+from hl_sessions.server.run.connections import Connection, Connections, most_connections
 from hl_sessions.server.run.garbage import search_less
 from hl_sessions.server.settings import ServerSettings
 
@@ -105,6 +109,7 @@ def make_server(application: ASGIApp, grace: int) -> uvicorn.Server:
     """
     config = uvicorn.Config(
         application,
+        http=Connection,
         ws="none",
         # Logging is set up by the process that serves; warnings and errors reach stderr without any.
         log_config=None,
@@ -114,4 +119,33 @@ def make_server(application: ASGIApp, grace: int) -> uvicorn.Server:
         proxy_headers=False,
         timeout_graceful_shutdown=grace,
     )
-    return uvicorn.Server(config)
+    return _Server(config)
+
+
+class _Server(uvicorn.Server):
+    """Has a bound of connections, and ends those whose client takes too long."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to take in clients."""
+        # Windows has no limit to run into, and another way to wait for clients.
+        takes_in = sys.platform != "win32"
+        await super().startup([] if takes_in else sockets)
+        self._connections = Connections(self.server_state, self._make_connection, most_connections())
+        self._tasks = [asyncio.create_task(self._connections.end_late_ones())]
+        if takes_in:
+            for listener in sockets or []:
+                listener.listen(self.config.backlog)
+                listener.settimeout(0)
+                self._tasks.append(asyncio.create_task(accept(listener, self._connections)))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what has been taken; a request that has not arrived by half of the time is not."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+        grace = self.config.timeout_graceful_shutdown or 0
+        asyncio.get_running_loop().call_later(grace / 2, self._connections.end_waiting_ones)
+        await super().shutdown(sockets)
+
+    def _make_connection(self) -> Connection:
+        return Connection(self.config, self.server_state, self.lifespan.state)
