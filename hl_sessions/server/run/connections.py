@@ -33,7 +33,8 @@ TIME_TO_TAKE: Final = 60.0
 MOST: Final = 4096
 """How many connections a process has at most."""
 
-_FEWEST: Final = 16
+FEWEST: Final = 16
+"""How many it has at least, and what is enough for a port that few use."""
 
 _OTHER_DESCRIPTORS: Final = 64
 """What else a process has open: the database, the log, files of the page."""
@@ -152,6 +153,11 @@ class Connections:
         self._opening.add(opening)
         opening.add_done_callback(self._opening.discard)
 
+    async def opened(self) -> None:
+        """Wait for those that have been accepted."""
+        if self._opening:
+            await asyncio.wait(self._opening)
+
     async def make_room(self) -> None:
         """Say that there is none, and end those that have been waited for the longest."""
         if self._full.is_time():
@@ -209,4 +215,4 @@ class Connections:
 
 def most_connections() -> int:
     """Return how many connections this process can have, by its limit on open files."""
-    return max(_FEWEST, min(MOST, limit() - _OTHER_DESCRIPTORS))
+    return max(FEWEST, min(MOST, limit() - _OTHER_DESCRIPTORS))

@@ -82,15 +82,18 @@ def serving_in_background(settings: ServerSettings) -> Iterator[str]:
 
 
 @contextmanager
-def in_background(application: ASGIApp, listener: socket.socket, *, grace: int = GRACE) -> Iterator[None]:
+def in_background(
+    application: ASGIApp, listener: socket.socket, *, grace: int = GRACE, most: int | None = None
+) -> Iterator[None]:
     """Serve any application on a thread of this process as long as the ``with`` block runs.
 
     Args:
         application: What to serve.
         listener: The socket to serve it on.
         grace: Seconds that requests have to end in when the block is left.
+        most: How many connections there may be; ``None``: as many as this process can have.
     """
-    server = make_server(application, grace)
+    server = make_server(application, grace, most)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="hl-sessions-server")
     thread.start()
     try:
@@ -100,12 +103,13 @@ def in_background(application: ASGIApp, listener: socket.socket, *, grace: int =
         thread.join()
 
 
-def make_server(application: ASGIApp, grace: int) -> uvicorn.Server:
+def make_server(application: ASGIApp, grace: int, most: int | None = None) -> uvicorn.Server:
     """Make the HTTP server of an application, to be run with a socket.
 
     Args:
         application: What to serve.
         grace: Seconds that requests have to end in when the server is told to.
+        most: How many connections there may be; ``None``: as many as this process can have.
     """
     config = uvicorn.Config(
         application,
@@ -119,19 +123,23 @@ def make_server(application: ASGIApp, grace: int) -> uvicorn.Server:
         proxy_headers=False,
         timeout_graceful_shutdown=grace,
     )
-    return _Server(config)
+    return _Server(config, most or most_connections())
 
 
 class _Server(uvicorn.Server):
     """Has a bound of connections, and ends those whose client takes too long."""
+
+    def __init__(self, config: uvicorn.Config, most: int) -> None:
+        super().__init__(config)
+        self._connections = Connections(self.server_state, self._make_connection, most)
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to take in clients."""
         # Windows has no limit to run into, and another way to wait for clients.
         takes_in = sys.platform != "win32"
         await super().startup([] if takes_in else sockets)
-        self._connections = Connections(self.server_state, self._make_connection, most_connections())
-        self._tasks = [asyncio.create_task(self._connections.end_late_ones())]
+        self._tasks.append(asyncio.create_task(self._connections.end_late_ones()))
         if takes_in:
             for listener in sockets or []:
                 listener.listen(self.config.backlog)
@@ -143,6 +151,7 @@ class _Server(uvicorn.Server):
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
+        await self._connections.opened()
         grace = self.config.timeout_graceful_shutdown or 0
         asyncio.get_running_loop().call_later(grace / 2, self._connections.end_waiting_ones)
         await super().shutdown(sockets)

@@ -22,7 +22,7 @@ from hl_sessions.server.run.serving import base_url as base_url_of
 from hl_sessions.server.run.serving import in_background, listen
 from tests.nginx import documented, nginx
 from tests.servers import first_lines, served
-from tests.waiting import PATIENCE, StillClock
+from tests.waiting import PATIENCE, StillClock, wait_until
 
 KEY = "the key of many callers"
 FILES = 128  # the most that a process may open
@@ -59,10 +59,25 @@ def connect() -> Iterator[Connect]:
         yield connected
 
 
+class Clock(StillClock):
+    """Knows how often somebody has looked at it."""
+
+    looks = 0
+
+    def monotonic(self) -> float:
+        self.looks += 1
+        return super().monotonic()
+
+    def wait_for_looks(self) -> None:
+        """Until the server has, at all of its connections, as nothing else happens."""
+        enough = self.looks + 2
+        wait_until(lambda: self.looks >= enough)
+
+
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> StillClock:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """What the limits go by; connections are looked at often."""
-    clock = StillClock()
+    clock = Clock()
     monkeypatch.setattr(connections, "monotonic", clock.monotonic)
     monkeypatch.setattr(connections, "_TICK", 0.01)
     return clock
@@ -81,7 +96,7 @@ def is_closed(connection: socket.socket, patience: float) -> bool:
     return True
 
 
-def pass_time(clock: StillClock, witness: socket.socket) -> None:
+def pass_time(clock: Clock, witness: socket.socket) -> None:
     """Let a connection that sends nothing be late: until then all others are looked at, too."""
     while not is_closed(witness, 0.05):
         # As the server may have seen it late.
@@ -103,7 +118,7 @@ def application(answer: Callable[[Any], Any]) -> Iterator[str]:
 @pytest.mark.parametrize("before", [b"", WHOLE], ids=["first", "second"])
 @pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
 def test_a_request_has_to_arrive_in_time(
-    tmp_path: Path, connect: Connect, clock: StillClock, before: bytes, part: bytes
+    tmp_path: Path, connect: Connect, clock: Clock, before: bytes, part: bytes
 ) -> None:
     """However far it got, and whether it is the first one of its connection."""
     with served(tmp_path / "database") as base_url:
@@ -111,7 +126,7 @@ def test_a_request_has_to_arrive_in_time(
         assert requests.post(f"{base_url}/sessions", timeout=PATIENCE).status_code == 201
 
 
-def test_a_long_body_has_the_time_that_it_takes(tmp_path: Path, connect: Connect, clock: StillClock) -> None:
+def test_a_long_body_has_the_time_that_it_takes(tmp_path: Path, connect: Connect, clock: Clock) -> None:
     """As long as it makes progress, however slowly."""
     part = connections.SLOWEST * bytes(10)
     parts = 12
@@ -130,7 +145,7 @@ def test_a_long_body_has_the_time_that_it_takes(tmp_path: Path, connect: Connect
 
 
 def test_a_request_that_is_being_answered_has_all_time(
-    connect: Connect, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before its answer and within it, and when there is no room for others."""
     monkeypatch.setattr(connections, "MOST", FEW)
@@ -172,11 +187,9 @@ def test_a_request_that_is_being_answered_has_all_time(
 
 
 @pytest.mark.parametrize("reads", ["slowly", "nothing"])
-def test_an_answer_has_to_be_read(connect: Connect, clock: StillClock, reads: str) -> None:
+def test_an_answer_has_to_be_read(connect: Connect, clock: Clock, reads: str) -> None:
     """Slowly is enough."""
-    is_read = reads == "slowly"
-    length = 32 * 1024 * 1024
-    step = 256 * 1024  # in a second
+    length = 64 * 1024 * 1024
 
     async def answer(send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -185,18 +198,16 @@ def test_an_answer_has_to_be_read(connect: Connect, clock: StillClock, reads: st
     with application(answer) as url:
         reader = connect(url, GET)
         received = len(reader.recv(1000))
-        if not is_read:
-            # What is not read is seen in the first of them at the latest.
-            pass_time(clock, connect(url, HEAD))
-            pass_time(clock, connect(url, HEAD))
-        while is_read and received < length:
-            part = reader.recv(step, socket.MSG_WAITALL)
-            received += len(part)
-            clock.offset += len(part) / step
+        for _ in range(length // 1024 // 1024 // 2):
+            clock.wait_for_looks()
+            clock.offset += connections.TIME_TO_TAKE / 16
+            if reads == "slowly":
+                received += len(reader.recv(1024 * 1024, socket.MSG_WAITALL))
+        clock.wait_for_looks()
         with suppress(ConnectionResetError):
-            while part := reader.recv(step):
+            while part := reader.recv(65536):
                 received += len(part)
-        assert (received >= length) == is_read
+        assert (received > length) == (reads == "slowly")
 
 
 @contextmanager
@@ -262,6 +273,24 @@ def test_more_connections_than_files_stop_no_proxy(tmp_path: Path, connect: Conn
     assert server.returncode == 0
     assert not FULL.sub("", errors)
     assert 1 <= errors.count("\n") <= 2
+
+
+@pytest.mark.slow
+def test_a_port_for_metrics_leaves_room(tmp_path: Path, connect: Connect) -> None:
+    """It has few connections of its own; on both ports, more of them than there are files stop nobody."""
+    with few_files(tmp_path, "--metrics-port", "0") as server:
+        base_url, metrics = (line.split()[-1] for line in first_lines(server, 2))
+        half_open = [connect(url, HEAD) for _ in range(FILES) for url in (base_url, metrics)]
+        assert requests.get(metrics, timeout=PATIENCE).status_code == 200
+        assert call_often(f"{base_url}/sessions") == 20 * [201]
+        assert half_open
+        server.send_signal(signal.SIGTERM)
+        _output, errors = server.communicate(timeout=PATIENCE)
+    assert server.returncode == 0
+    assert sorted(line.split(" connections ")[0] for line in errors.splitlines()) == [
+        "no more than 16",
+        "no more than 64",
+    ]
 
 
 @pytest.mark.slow
