@@ -17,8 +17,9 @@ from uvicorn.server import HANDLED_SIGNALS
 from hl_sessions.server.application import create_application
 from hl_sessions.server.http.access import BASE_PATH
 from hl_sessions.server.run.accepting import accept
-from hl_sessions.server.run.connections import Connection, Connections, most_connections
+from hl_sessions.server.run.connections import Connections, most_connections
 from hl_sessions.server.run.garbage import search_less
+from hl_sessions.server.run.patience import Connection
 from hl_sessions.server.settings import ServerSettings
 
 GRACE: Final = 8

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from hl_sessions.server.run import connections
+from hl_sessions.server.run import connections, patience
 from hl_sessions.server.run.serving import base_url as base_url_of
 from hl_sessions.server.run.serving import in_background, listen
 from tests.nginx import documented, nginx
@@ -79,13 +79,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """What the limits go by; connections are looked at often."""
     clock = Clock()
     monkeypatch.setattr(connections, "monotonic", clock.monotonic)
+    monkeypatch.setattr(patience, "monotonic", clock.monotonic)
     monkeypatch.setattr(connections, "_TICK", 0.01)
     return clock
 
 
-def is_closed(connection: socket.socket, patience: float) -> bool:
+def is_closed(connection: socket.socket, seconds: float) -> bool:
     """Tell whether it ends in time; what comes before is left out."""
-    connection.settimeout(patience)
+    connection.settimeout(seconds)
     try:
         while connection.recv(65536):
             pass
@@ -100,7 +101,7 @@ def pass_time(clock: Clock, witness: socket.socket) -> None:
     """Let a connection that sends nothing be late: until then all others are looked at, too."""
     while not is_closed(witness, 0.05):
         # As the server may have seen it late.
-        clock.offset += connections.TIME_TO_SEND / 4
+        clock.offset += patience.TIME_TO_SEND / 4
 
 
 @contextmanager
@@ -128,7 +129,7 @@ def test_a_request_has_to_arrive_in_time(
 
 def test_a_long_body_has_the_time_that_it_takes(tmp_path: Path, connect: Connect, clock: Clock) -> None:
     """As long as it makes progress, however slowly."""
-    part = connections.SLOWEST * bytes(10)
+    part = patience.SLOWEST * bytes(10)
     parts = 12
     with served(tmp_path / "database") as base_url:
         witness = connect(base_url, HEAD)
@@ -138,7 +139,7 @@ def test_a_long_body_has_the_time_that_it_takes(tmp_path: Path, connect: Connect
             # When this is answered, the server has read that.
             requests.post(f"{base_url}/sessions", timeout=PATIENCE).raise_for_status()
             clock.offset += 10
-        assert clock.offset > connections.TIME_TO_SEND
+        assert clock.offset > patience.TIME_TO_SEND
         pass_time(clock, witness)
         upload.sendall(part)
         assert upload.recv(100).startswith(b"HTTP/1.1 201 ")
@@ -200,7 +201,7 @@ def test_an_answer_has_to_be_read(connect: Connect, clock: Clock, reads: str) ->
         received = len(reader.recv(1000))
         for _ in range(length // 1024 // 1024 // 2):
             clock.wait_for_looks()
-            clock.offset += connections.TIME_TO_TAKE / 16
+            clock.offset += patience.TIME_TO_TAKE / 16
             if reads == "slowly":
                 received += len(reader.recv(1024 * 1024, socket.MSG_WAITALL))
         clock.wait_for_looks()
