@@ -1,10 +1,15 @@
 """A connection of the HTTP server that knows how long its client takes, and how long it may take."""
 
 import asyncio
+import logging
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import uvicorn
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.server import ServerState
+
+from hl_sessions.server.http.rarely import Rarely
 
 if TYPE_CHECKING:
     # The other one, for httptools, has all of it that is used here.
@@ -22,12 +27,34 @@ TIME_TO_TAKE: Final = 60.0
 """Seconds in which a client has to have taken something of its answer."""
 
 
+class _OnceAMinute:
+    """Lets each warning through once a minute."""
+
+    def __init__(self) -> None:
+        self._warnings: dict[str, Rarely] = {}
+
+    def __call__(self, record: logging.LogRecord) -> bool:
+        if record.levelno != logging.WARNING:
+            return True
+        return self._warnings.setdefault(record.msg, Rarely()).is_time()
+
+
+# Of uvicorn's warnings: any client can cause them, as often as it likes.
+_warnings = logging.getLogger("uvicorn.error.hl_sessions")
+_warnings.setLevel(logging.WARNING)
+_warnings.addFilter(_OnceAMinute())
+
+
 class Connection(HTTPProtocol):
     """A connection that knows how long its client takes.
 
     Attributes:
         waits_since: When, by ``time.monotonic``, it began or its last answer ended.
     """
+
+    def __init__(self, config: uvicorn.Config, state: ServerState, application_state: dict[str, Any]) -> None:
+        super().__init__(config, state, application_state)
+        self.logger = _warnings
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""

@@ -211,6 +211,16 @@ def test_an_answer_has_to_be_read(connect: Connect, clock: Clock, reads: str) ->
         assert (received > length) == (reads == "slowly")
 
 
+def test_what_is_no_http_is_told_of_once(tmp_path: Path, spawn: Callable[..., Any], connect: Connect) -> None:
+    """Whoever sends it cannot fill the log."""
+    server = spawn(tmp_path)
+    for _ in range(20):
+        assert connect(server.base_url, b"no HTTP\r\n\r\n").recv(100).startswith(b"HTTP/1.1 400 ")
+    server.process.terminate()
+    _output, errors = server.process.communicate(timeout=PATIENCE)
+    assert errors == "Invalid HTTP request received.\n"
+
+
 @contextmanager
 def few_files(directory: Path, *arguments: str, loop: str = "asyncio") -> Iterator[subprocess.Popen[str]]:
     """A server that may have few files open, and at its start fewer."""
