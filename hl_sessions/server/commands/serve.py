@@ -16,6 +16,8 @@ from hl_sessions.server.application import (
 from hl_sessions.server.commands.config_file import config_option
 from hl_sessions.server.commands.database_option import database_failures, database_option, upgrade_database
 from hl_sessions.server.http.health import METRICS
+from hl_sessions.server.run.connections import FEWEST
+from hl_sessions.server.run.descriptors import raise_limit
 from hl_sessions.server.run.ending import told_to_end
 from hl_sessions.server.run.serving import base_url, in_background, listen
 from hl_sessions.server.run.serving import serve as run
@@ -111,6 +113,7 @@ def serve(**options: Any) -> None:
         settings = ServerSettings(**options)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+    raise_limit()
     with ExitStack() as running:
         listener = running.enter_context(_listening(settings.host, settings.port, "--port"))
         greetings = [f"Listening on {base_url(listener)}"]
@@ -129,7 +132,7 @@ def serve(**options: Any) -> None:
         if metrics_listener is not None:
             # Of all workers, too: in the process that outlives them.
             metrics = create_metrics_application(application)
-            running.enter_context(in_background(metrics, metrics_listener, grace=1))
+            running.enter_context(in_background(metrics, metrics_listener, grace=1, most=FEWEST))
         if settings.workers == 1:
             run(application, listener, lambda: click.echo("\n".join(greetings)))
             return

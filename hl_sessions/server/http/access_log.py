@@ -3,7 +3,6 @@
 import logging
 import os
 from datetime import datetime, timezone
-from time import monotonic
 from typing import Final
 
 from pydantic_core import to_json
@@ -12,13 +11,11 @@ from starlette.types import Scope
 from hl_sessions.server.http.exchange import Exchange
 from hl_sessions.server.http.line_writer import LineWriter
 from hl_sessions.server.http.metrics import Metrics
+from hl_sessions.server.http.rarely import Rarely
 
 # With it, a line is shorter than the 4 KiB that are written as a whole.
 _LONGEST_PATH: Final = 1024
 _LONGEST_METHOD: Final = 32
-
-_BETWEEN_WARNINGS: Final = 60.0
-"""The shortest time, in seconds, from one warning of lost lines to the next."""
 
 _logger = logging.getLogger(__name__)
 
@@ -34,7 +31,7 @@ class AccessLog:
     def __init__(self, descriptor: int, metrics: Metrics) -> None:
         self._lines = LineWriter(descriptor, self._lose)
         self._metrics = metrics
-        self._warned_at: float | None = None
+        self._warning = Rarely()
 
     def start(self) -> None:
         """Begin to write."""
@@ -72,8 +69,7 @@ class AccessLog:
 
     def _lose(self, lines: int) -> None:
         self._metrics.access_log_lost(lines)
-        if self._warned_at is None or monotonic() - self._warned_at > _BETWEEN_WARNINGS:
-            self._warned_at = monotonic()
+        if self._warning.is_time():
             _logger.warning(
                 "lines of the access log are lost: nobody reads the standard output, or its disk is full"
             )

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,15 +16,11 @@ from uvicorn.server import HANDLED_SIGNALS
 
 from hl_sessions.server.application import create_application
 from hl_sessions.server.http.access import BASE_PATH
+from hl_sessions.server.run.accepting import accept
+from hl_sessions.server.run.connections import Connections, most_connections
 from hl_sessions.server.run.garbage import search_less
+from hl_sessions.server.run.patience import Connection
 from hl_sessions.server.settings import ServerSettings
-
-_Protocol: type[asyncio.Protocol]
-try:
-    from hl_sessions.server.run.parsing import ParsingInC as _Protocol
-except ModuleNotFoundError:
-    # Where the parser in C cannot be had, as on PyPy.
-    from uvicorn.protocols.http.h11_impl import H11Protocol as _Protocol
 
 GRACE: Final = 8
 """Seconds that requests have to end in when the server is told to.
@@ -86,15 +83,18 @@ def serving_in_background(settings: ServerSettings) -> Iterator[str]:
 
 
 @contextmanager
-def in_background(application: ASGIApp, listener: socket.socket, *, grace: int = GRACE) -> Iterator[None]:
+def in_background(
+    application: ASGIApp, listener: socket.socket, *, grace: int = GRACE, most: int | None = None
+) -> Iterator[None]:
     """Serve any application on a thread of this process as long as the ``with`` block runs.
 
     Args:
         application: What to serve.
         listener: The socket to serve it on.
         grace: Seconds that requests have to end in when the block is left.
+        most: How many connections there may be; ``None``: as many as this process can have.
     """
-    server = make_server(application, grace)
+    server = make_server(application, grace, most)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="hl-sessions-server")
     thread.start()
     try:
@@ -104,16 +104,17 @@ def in_background(application: ASGIApp, listener: socket.socket, *, grace: int =
         thread.join()
 
 
-def make_server(application: ASGIApp, grace: int) -> uvicorn.Server:
+def make_server(application: ASGIApp, grace: int, most: int | None = None) -> uvicorn.Server:
     """Make the HTTP server of an application, to be run with a socket.
 
     Args:
         application: What to serve.
         grace: Seconds that requests have to end in when the server is told to.
+        most: How many connections there may be; ``None``: as many as this process can have.
     """
     config = uvicorn.Config(
         application,
-        http=_Protocol,
+        http=Connection,
         ws="none",
         # Logging is set up by the process that serves; warnings and errors reach stderr without any.
         log_config=None,
@@ -123,4 +124,38 @@ def make_server(application: ASGIApp, grace: int) -> uvicorn.Server:
         proxy_headers=False,
         timeout_graceful_shutdown=grace,
     )
-    return uvicorn.Server(config)
+    return _Server(config, most or most_connections())
+
+
+class _Server(uvicorn.Server):
+    """Has a bound of connections, and ends those whose client takes too long."""
+
+    def __init__(self, config: uvicorn.Config, most: int) -> None:
+        super().__init__(config)
+        self._connections = Connections(self.server_state, self._make_connection, most)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to take in clients."""
+        # Windows has no limit to run into, and another way to wait for clients.
+        takes_in = sys.platform != "win32"
+        await super().startup([] if takes_in else sockets)
+        self._tasks.append(asyncio.create_task(self._connections.end_late_ones()))
+        if takes_in:
+            for listener in sockets or []:
+                listener.listen(self.config.backlog)
+                listener.settimeout(0)
+                self._tasks.append(asyncio.create_task(accept(listener, self._connections)))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what has been taken; a request that has not arrived by half of the time is not."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+        await self._connections.opened()
+        grace = self.config.timeout_graceful_shutdown or 0
+        asyncio.get_running_loop().call_later(grace / 2, self._connections.end_waiting_ones)
+        await super().shutdown(sockets)
+
+    def _make_connection(self) -> Connection:
+        return Connection(self.config, self.server_state, self.lifespan.state)

@@ -1,0 +1,124 @@
+"""A connection of the HTTP server that knows how long its client takes, and how long it may take."""
+
+import asyncio
+import logging
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+import uvicorn
+from uvicorn.server import ServerState
+
+from hl_sessions.server.http.rarely import Rarely
+
+if TYPE_CHECKING:
+    # The other one has all of it that is used here.
+    from uvicorn.protocols.http.h11_impl import H11Protocol as HTTPProtocol
+else:
+    try:
+        from hl_sessions.server.run.parsing import ParsingInC as HTTPProtocol
+    except ModuleNotFoundError:
+        # Where the parser in C cannot be had, as on PyPy.
+        from uvicorn.protocols.http.h11_impl import H11Protocol as HTTPProtocol
+
+TIME_TO_SEND: Final = 60.0
+"""Seconds from the begin of a connection, or the end of an answer, in which a request has to have arrived."""
+
+SLOWEST: Final = 4096
+"""Bytes of a body that earn one second more."""
+
+TIME_TO_TAKE: Final = 60.0
+"""Seconds in which a client has to have taken something of its answer."""
+
+
+class _OnceAMinute:
+    """Lets each warning through once a minute."""
+
+    def __init__(self) -> None:
+        self._warnings: dict[str, Rarely] = {}
+
+    def __call__(self, record: logging.LogRecord) -> bool:
+        if record.levelno != logging.WARNING:
+            return True
+        return self._warnings.setdefault(record.msg, Rarely()).is_time()
+
+
+# Of uvicorn's warnings: any client can cause them, as often as it likes.
+_warnings = logging.getLogger("uvicorn.error.hl_sessions")
+_warnings.setLevel(logging.WARNING)
+_warnings.addFilter(_OnceAMinute())
+
+
+class Connection(HTTPProtocol):
+    """A connection that knows how long its client takes.
+
+    Attributes:
+        waits_since: When, by ``time.monotonic``, it began or its last answer ended.
+    """
+
+    def __init__(self, config: uvicorn.Config, state: ServerState, application_state: dict[str, Any]) -> None:
+        super().__init__(config, state, application_state)
+        self.logger = _warnings
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first request."""
+        self._unsent, self._unsent_since = 0, 0.0
+        self._begin_to_wait()
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what arrives."""
+        self._received += len(data)
+        super().data_received(data)
+
+    def on_response_complete(self) -> None:
+        """Begin to wait for the next request."""
+        self._begin_to_wait()
+        super().on_response_complete()
+
+    @property
+    def progress(self) -> tuple[object, ...]:
+        """What changes with each byte that comes or goes, and when it is the server's turn."""
+        return self.waits_since, self._received, self._length_of_unsent(), self.waits()
+
+    @property
+    def due(self) -> float:
+        """When, by ``time.monotonic``, the request has to have arrived; the later the more of it there is."""
+        is_arriving = self.cycle is not None and not self.cycle.response_complete
+        earned = self._received / SLOWEST if is_arriving else 0.0
+        return self.waits_since + TIME_TO_SEND + earned
+
+    def waits(self) -> bool:
+        """Tell whether nothing happens until the client sends something."""
+        if self.transport.is_closing() or self._length_of_unsent():
+            return False
+        if self.flow.read_paused or getattr(self, "pipeline", None):
+            # There is more than the server has got to.
+            return False
+        request = self.cycle
+        if request is None or request.response_complete:
+            return True
+        return request.more_body and not request.response_started
+
+    def is_late(self, now: float) -> bool:
+        """Tell whether the client has taken too long to send a request, or to take what was answered.
+
+        Args:
+            now: The time, by ``time.monotonic``; no more than the two limits may pass between two calls.
+        """
+        unsent = self._length_of_unsent()
+        if unsent != self._unsent:
+            self._unsent, self._unsent_since = unsent, now
+        if unsent:
+            return now - self._unsent_since > TIME_TO_TAKE
+        return self.waits() and now > self.due
+
+    def end(self) -> None:
+        """End it at once."""
+        self.transport.abort()
+
+    def _begin_to_wait(self) -> None:
+        self.waits_since = monotonic()
+        self._received = 0
+
+    def _length_of_unsent(self) -> int:
+        return self.transport.get_write_buffer_size()
