@@ -24,7 +24,7 @@ def _logs(datapoints: int) -> bytes:
     logs = [
         {
             "project": "benchmark",
-            "session_reference_id": secrets.token_hex(8),
+            "session_reference_id": "benchmark",
             "inputs": {"question": QUESTION},
             "output": ANSWER,
             "config": {"type": "model", "model": "gpt-4", "temperature": 0.5},
@@ -51,7 +51,7 @@ def _spans(datapoints: int) -> bytes:
         )
         for key, value in (
             ("openinference.span.kind", "LLM"),
-            ("session.id", secrets.token_hex(8)),
+            ("session.id", "benchmark"),
             ("llm.model_name", "gpt-4"),
             ("input.value", QUESTION),
             ("output.value", ANSWER),

@@ -70,7 +70,7 @@ class ServerProgram:
         return f"{name} {next(iter(distributions(name=name, path=list(libraries)))).version}"
 
     def request(self, datapoints: int) -> bytes:
-        """Build a request; no two of them hold the same."""
+        """Build a request."""
         body = self.body(datapoints)
         head = f"POST {self.path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
         return f"{head}{self.headers}\r\n".encode() + body
