@@ -26,6 +26,9 @@ TIME_TO_SEND: Final = 60.0
 SLOWEST: Final = 4096
 """Bytes of a body that earn one second more."""
 
+LONGEST_HEAD: Final = 65_536
+"""Bytes that the head of a request may have; h11 allows fewer, httptools any number."""
+
 TIME_TO_TAKE: Final = 60.0
 """Seconds in which a client has to have taken something of its answer."""
 
@@ -69,6 +72,13 @@ class Connection(HTTPProtocol):
         """Count what arrives."""
         self._received += len(data)
         super().data_received(data)
+        if self._received > LONGEST_HEAD and self._head_is_arriving() and not self.transport.is_closing():
+            self.send_400_response("The head of the request is too long.")
+
+    def on_message_begin(self) -> None:
+        """Count the bytes of another request; httptools tells of its begin."""
+        self._received = 0
+        super().on_message_begin()  # type: ignore[misc]
 
     def on_response_complete(self) -> None:
         """Begin to wait for the next request."""
@@ -119,6 +129,10 @@ class Connection(HTTPProtocol):
     def _begin_to_wait(self) -> None:
         self.waits_since = monotonic()
         self._received = 0
+
+    def _head_is_arriving(self) -> bool:
+        # A request, which begins with the end of its head, has the scope that httptools makes at its begin.
+        return self.cycle is None or self.cycle.scope is not self.scope
 
     def _length_of_unsent(self) -> int:
         return self.transport.get_write_buffer_size()

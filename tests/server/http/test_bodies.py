@@ -1,9 +1,12 @@
 """Bodies are read for whoever may send them, and never more of them than there is room for."""
 
+import re
 import socket
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -13,6 +16,8 @@ from tests.servers import served
 from tests.waiting import PATIENCE, wait_until
 
 LONGEST = 1000  # bytes
+LONG = 10 * 1024 * 1024  # bytes
+STRANGERS = 20
 
 
 @contextmanager
@@ -77,3 +82,39 @@ def test_all_bodies_together_have_a_bound(tmp_path: Path) -> None:
             connection.sendall(b"x")
             assert connection.recv(100).startswith(b"HTTP/1.1 201 ")
         wait_until(lambda: post(LONGEST).status_code == 201)
+
+
+def peak_of_memory(process_id: int) -> int:
+    """Return the most memory that a process has ever had, in bytes."""
+    status = Path(f"/proc/{process_id}/status").read_text()
+    (kibibytes,) = re.findall(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)
+    return int(kibibytes) * 1024
+
+
+def test_bodies_of_strangers_take_no_memory(tmp_path: Path, spawn: Callable[..., Any]) -> None:
+    """However long they are, and although all of them are sent to their ends but one byte, and stay there."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("nobody tells how much memory a process has")
+    server = spawn(tmp_path, "--api-key", "the key of somebody else")
+    origin = server.base_url.removesuffix("/v4")
+
+    def send(path: str) -> socket.socket:
+        address = urlsplit(origin)
+        connection = connections.enter_context(
+            socket.create_connection((str(address.hostname), address.port or 0), PATIENCE)
+        )
+        head = f"POST {path} HTTP/1.1\r\nHost: {address.netloc}\r\nOrigin: {origin}\r\n"
+        connection.sendall(f"{head}Content-Length: {LONG}\r\n\r\n".encode())
+        with suppress(ConnectionError):
+            for _ in range(LONG // 65536 - 1):
+                connection.sendall(bytes(65536))
+            connection.sendall(bytes(65535))
+        return connection
+
+    with ExitStack() as connections, ThreadPoolExecutor(STRANGERS) as strangers:
+        send("/v4/logs")
+        before = peak_of_memory(server.process.pid)
+        for path in ("/v4/logs", "/sign-in", "/nothing"):
+            assert all(strangers.map(send, STRANGERS * [path]))
+        assert requests.get(f"{origin}/healthz", timeout=PATIENCE).status_code == 200
+        assert peak_of_memory(server.process.pid) - before < STRANGERS * LONG / 10

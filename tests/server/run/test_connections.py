@@ -211,6 +211,18 @@ def test_an_answer_has_to_be_read(connect: Connect, clock: Clock, reads: str) ->
         assert (received > length) == (reads == "slowly")
 
 
+@pytest.mark.parametrize("before", [b"", WHOLE], ids=["first", "second"])
+def test_a_head_has_an_end(tmp_path: Path, connect: Connect, before: bytes) -> None:
+    """Nobody's memory is filled with it."""
+    with served(tmp_path / "database") as base_url:
+        connection = connect(base_url, before + HEAD)
+        with suppress(ConnectionError):
+            for _ in range(10_000):
+                connection.sendall(b"X-More: " + 1000 * b"x" + b"\r\n")
+            pytest.fail("10 MB were read")
+        assert is_closed(connection, PATIENCE)
+
+
 def test_what_is_no_http_is_told_of_once(tmp_path: Path, spawn: Callable[..., Any], connect: Connect) -> None:
     """Whoever sends it cannot fill the log."""
     server = spawn(tmp_path)
