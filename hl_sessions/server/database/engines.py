@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from sqlalchemy import URL, Engine
+from sqlalchemy import URL, Connection, Engine
 
 from hl_sessions.server.database.postgresql import (
     cancel_statement,
@@ -11,7 +11,11 @@ from hl_sessions.server.database.postgresql import (
     postgresql_for_reading,
     postgresql_for_writing,
 )
-from hl_sessions.server.database.sqlite import create_sqlite_engine, sqlite_for_writing
+from hl_sessions.server.database.sqlite import (
+    create_sqlite_engine,
+    others_wrote_to_sqlite,
+    sqlite_for_writing,
+)
 
 READERS: Final = 4
 """How many reads of single records may run side by side."""
@@ -63,6 +67,15 @@ def for_writing(engine: Engine) -> Engine:
     Those on SQLite take turns among all processes; those on PostgreSQL run side by side.
     """
     return sqlite_for_writing(engine) if engine.name == "sqlite" else postgresql_for_writing(engine)
+
+
+def others_wrote(connection: Connection) -> bool:
+    """Tell whether others have written, where writers take turns, since this was last asked.
+
+    Args:
+        connection: The connection of a transaction that writes.
+    """
+    return connection.dialect.name == "sqlite" and others_wrote_to_sqlite(connection)
 
 
 def for_migrating(engine: Engine) -> Engine:

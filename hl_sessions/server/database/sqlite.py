@@ -1,6 +1,8 @@
 """What SQLite alone needs: durable commits, readers beside the writer, explicit transactions."""
 
+import sqlite3
 from contextlib import closing
+from time import monotonic
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
@@ -10,6 +12,13 @@ from hl_sessions.server.database.retrying import PATIENCE, longest_wait
 from hl_sessions.server.database.tables import json_for_database
 
 _IS_WRITING: Final = "sqlite_is_writing"
+_VERSION: Final = "sqlite_data_version"
+
+_LOCK_TIMEOUT: Final = 0.003
+"""Seconds that SQLite itself waits for the write lock, before it is told to again.
+
+Its own pauses grow up to a tenth of a second, and miss what others let go of for a moment only.
+"""
 
 
 def create_sqlite_engine(url: URL, connections: int) -> Engine:
@@ -35,6 +44,14 @@ def sqlite_for_writing(engine: Engine) -> Engine:
     written in between, whatever the busy timeout (https://www.sqlite.org/isolation.html).
     """
     return engine.execution_options(**{_IS_WRITING: True})
+
+
+def others_wrote_to_sqlite(connection: Connection) -> bool:
+    """Tell whether others have written since this was last asked on the same connection of the pool."""
+    version = connection.exec_driver_sql("PRAGMA data_version").scalar_one()
+    before = connection.info.get(_VERSION, version)
+    connection.info[_VERSION] = version
+    return bool(version != before)
 
 
 def _configure(connection: Any, _record: object) -> None:
@@ -64,5 +81,19 @@ def _begin(connection: Connection) -> None:
     if not connection.get_execution_options().get(_IS_WRITING):
         connection.exec_driver_sql("BEGIN")
         return
-    connection.exec_driver_sql(_busy_timeout(longest_wait(connection))).close()
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    end = monotonic() + longest_wait(connection)
+    connection.exec_driver_sql(_busy_timeout(_LOCK_TIMEOUT)).close()
+    driver_connection: Any = connection.connection.driver_connection
+    while not _is_begun(driver_connection) and monotonic() < end:
+        pass
+    if not driver_connection.in_transaction:
+        # Raises what the driver does, in the way in which SQLAlchemy tells it.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _is_begun(driver_connection: Any) -> bool:
+    try:
+        driver_connection.execute("BEGIN IMMEDIATE").close()
+    except sqlite3.OperationalError:
+        return False
+    return True
