@@ -13,6 +13,7 @@ from hl_sessions.server.database.postgresql import (
 )
 from hl_sessions.server.database.sqlite import (
     create_sqlite_engine,
+    give_back_pages,
     others_wrote_to_sqlite,
     sqlite_for_writing,
 )
@@ -23,8 +24,8 @@ READERS: Final = 4
 SCANNERS: Final = 2
 """How many searches and lists may run beside them."""
 
-_CONNECTIONS: Final = READERS + SCANNERS + 2
-"""Theirs, one for the small queries of the server itself, and one that writes."""
+_CONNECTIONS: Final = READERS + SCANNERS + 3
+"""Theirs, one for the small queries of the server itself, one that writes, one that deletes what is old."""
 
 
 def open_engine(url: URL) -> Engine:
@@ -76,6 +77,20 @@ def others_wrote(connection: Connection) -> bool:
         connection: The connection of a transaction that writes.
     """
     return connection.dialect.name == "sqlite" and others_wrote_to_sqlite(connection)
+
+
+def give_back_space(connection: Connection) -> bool:
+    """Give some of the space that is free in the database back to the disk.
+
+    PostgreSQL does that by itself, as far as it can.
+
+    Args:
+        connection: The connection of a transaction that writes.
+
+    Returns:
+        Whether there is more to give back.
+    """
+    return connection.dialect.name == "sqlite" and give_back_pages(connection)
 
 
 def for_migrating(engine: Engine) -> Engine:

@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from functools import partial
 from time import monotonic
 from typing import Any, Final
 
@@ -13,6 +14,13 @@ from hl_sessions.server.database.tables import json_for_database
 
 _IS_WRITING: Final = "sqlite_is_writing"
 _VERSION: Final = "sqlite_data_version"
+
+_INCREMENTAL: Final = 2
+"""The mode of ``PRAGMA auto_vacuum`` in which free pages are given back when that is asked for."""
+
+_KEPT_FREE: Final = 10
+_PAGES_AT_ONCE: Final = 100
+"""How many pages a step gives back. As many may be moved, which others wait for."""
 
 _LOCK_TIMEOUT: Final = 0.003
 """Seconds that SQLite itself waits for the write lock, before it is told to again.
@@ -48,10 +56,33 @@ def sqlite_for_writing(engine: Engine) -> Engine:
 
 def others_wrote_to_sqlite(connection: Connection) -> bool:
     """Tell whether others have written since this was last asked on the same connection of the pool."""
-    version = connection.exec_driver_sql("PRAGMA data_version").scalar_one()
-    before = connection.info.get(_VERSION, version)
+    version = _pragma(connection, "data_version")
+    before: int = connection.info.get(_VERSION, version)
     connection.info[_VERSION] = version
-    return bool(version != before)
+    return version != before
+
+
+def give_back_pages(connection: Connection) -> bool:
+    """Make the file smaller by some of the space that is free in it, and tell whether there is more of that.
+
+    A tenth of the file stays free for what will be written. Files that earlier versions have made keep all.
+
+    Args:
+        connection: The connection of a transaction that writes.
+    """
+    pragma = partial(_pragma, connection)
+    pages = min(pragma("freelist_count") - pragma("page_count") // _KEPT_FREE, _PAGES_AT_ONCE)
+    if pragma("auto_vacuum") != _INCREMENTAL or pages <= 0:
+        return False
+    for _ in range(pages):
+        # The driver does one step of a statement that has no columns, which is one page.
+        connection.exec_driver_sql("PRAGMA incremental_vacuum(1)").close()
+    return pages == _PAGES_AT_ONCE
+
+
+def _pragma(connection: Connection, name: str) -> int:
+    value: int = connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+    return value
 
 
 def _configure(connection: Any, _record: object) -> None:
@@ -61,6 +92,9 @@ def _configure(connection: Any, _record: object) -> None:
     with closing(connection.cursor()) as cursor:
         # First, so that the others wait for another process too.
         cursor.execute(_busy_timeout(PATIENCE))
+        # Before there is anything in a new file: see ``give_back_pages``. Others keep what they have.
+        if cursor.execute("PRAGMA page_count").fetchone() == (0,):
+            cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
         # Readers go on beside the one writer. Several processes may start on a new file at the same moment.
         while_locked(lambda: cursor.execute("PRAGMA journal_mode = WAL"), PATIENCE)
         for pragma in (

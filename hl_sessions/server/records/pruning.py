@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Connection, bindparam, delete, exists, null, select, tuple_
 
 from hl_sessions.server.database.database import Database
-from hl_sessions.server.database.engines import others_wrote
+from hl_sessions.server.database.engines import give_back_space, others_wrote
 from hl_sessions.server.database.tables import logs, sessions
 from hl_sessions.server.records.counts import count_deleted
 from hl_sessions.server.records.deleting import delete_some_logs
@@ -91,6 +91,12 @@ def prune(database: Database, before: datetime) -> Iterator[Pruned]:
         sequences = [sequence for _, sequence in old]
         yield from _in_steps(database, partial(_prune_logs, sequences=sequences, before=before))
         after = old[-1]
+
+
+def give_back(database: Database) -> Iterator[None]:
+    """Give the disk space that is free in the database back, as far as the database can, in steps."""
+    while _gently(database, give_back_space):
+        yield
 
 
 def _in_steps(database: Database, change: Callable[[Connection], tuple[Pruned, bool]]) -> Iterator[Pruned]:
