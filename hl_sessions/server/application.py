@@ -26,6 +26,7 @@ from hl_sessions.server.http.origins import is_loopback
 from hl_sessions.server.http.placement import PlacementMiddleware, parse_prefix
 from hl_sessions.server.http.rejections import add_rejections
 from hl_sessions.server.page.application import create_page
+from hl_sessions.server.records.retention import Retention
 from hl_sessions.server.settings import ServerSettings
 
 _BODIES_AT_ONCE: Final = 8
@@ -61,12 +62,17 @@ def create_application(settings: ServerSettings) -> FastAPI:
         raise
 
     access_log = AccessLog(sys.stdout.fileno(), metrics) if settings.access_log else None
+    retention = Retention(database, settings.keep, metrics) if settings.keep is not None else None
 
     @asynccontextmanager
     async def lifespan(_application: FastAPI) -> AsyncIterator[None]:
         if access_log is not None:
             access_log.start()
+        if retention is not None:
+            retention.start()
         yield
+        if retention is not None:
+            retention.close()
         database.close()
         if access_log is not None:
             access_log.close()

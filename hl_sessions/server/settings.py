@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from importlib.util import find_spec
 from typing import Final
 
@@ -30,6 +31,7 @@ class ServerSettings:
         max_body: The longest request body that is read, in bytes.
         root_path: The path that a proxy serves this server at, such as ``/sessions``, whether it takes it off
             the requests or passes it on.
+        keep: For how long after its last change something is kept; ``None``: for ever.
         metrics_port: The TCP port that has the metrics, in place of the other one; 0 as above.
         workers: How many processes serve.
         access_log: Whether each request is logged to the standard output.
@@ -44,6 +46,7 @@ class ServerSettings:
     api_key: str | None = field(default=None, repr=False)
     max_body: int = 10 * 1024 * 1024
     root_path: str = ""
+    keep: timedelta | None = None
     metrics_port: int | None = None
     workers: int = 1
     access_log: bool = False
@@ -64,6 +67,8 @@ class ServerSettings:
             )
         if self.max_body < 1:
             raise ValueError(f"the longest body has to be at least 1 byte, not {self.max_body}")
+        if self.keep is not None and self.keep <= timedelta(0):
+            raise ValueError(f"what has changed has to be kept for some time, not for {self.keep}")
         if self.workers < 1:
             raise ValueError(f"at least 1 process has to serve, not {self.workers}")
         try:

@@ -1,16 +1,16 @@
 """The commands about the whole of the data: ``db upgrade``, ``export``, ``import`` and ``prune``."""
 
 import os
-import re
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from itertools import islice
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 import click
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from hl_sessions.server.commands.age import parse_age
 from hl_sessions.server.commands.database_option import (
     database_option,
     opened_database,
@@ -22,10 +22,8 @@ from hl_sessions.server.database.errors import is_passing
 from hl_sessions.server.records.export_format import InvalidLineError, numbered
 from hl_sessions.server.records.exporting import count_rows, export_lines
 from hl_sessions.server.records.importing import LINES_AT_ONCE, Importer
-from hl_sessions.server.records.pruning import Pruned
+from hl_sessions.server.records.pruning import Pruned, give_back
 from hl_sessions.server.records.pruning import prune as prune_database
-
-_UNITS: Final = {"h": "hours", "d": "days", "w": "weeks"}
 
 
 @click.group()
@@ -89,20 +87,22 @@ def import_data(database: str, file: BinaryIO) -> None:
     "age",
     required=True,
     metavar="AGE",
-    callback=lambda _context, _parameter, value: _parse_age(value),
+    callback=parse_age,
     help="Such as 90d: a number of hours (h), days (d) or weeks (w).",
 )
 def prune(database: str, age: timedelta) -> None:
     """Delete sessions with their datapoints, and datapoints without a session, unchanged for that long.
 
-    A server may go on meanwhile. Projects and keys stay. SQLite files keep their size, and use the space that
-    has become free.
+    A server may go on meanwhile. Projects and keys stay. SQLite files become smaller; those that an earlier
+    version has made keep their size, and use the space that has become free.
     """
     before = datetime.now(timezone.utc) - age
     pruned = Pruned()
     with opened_database(database) as opened:
         for step in prune_database(opened, before):
             pruned += step
+        for _ in give_back(opened):
+            pass
     click.echo(
         f"Deleted {pruned.sessions:,} sessions and {pruned.datapoints:,} datapoints "
         f"without a change since {before:%Y-%m-%d %H:%M} UTC"
@@ -129,10 +129,3 @@ def _size(file: BinaryIO) -> int:
         return os.fstat(file.fileno()).st_size
     except OSError:
         return 0
-
-
-def _parse_age(text: str) -> timedelta:
-    match = re.fullmatch(r"([1-9][0-9]{0,4})([hdw])", text)
-    if match is None:
-        raise click.BadParameter(f"give a number and one of h, d, w, as in 90d, not {text!r}")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})

@@ -13,6 +13,7 @@ from hl_sessions.server.application import (
     create_application,
     create_metrics_application,
 )
+from hl_sessions.server.commands.age import parse_age
 from hl_sessions.server.commands.config_file import config_option
 from hl_sessions.server.commands.database_option import database_failures, database_option, upgrade_database
 from hl_sessions.server.http.health import METRICS
@@ -70,6 +71,15 @@ class _KeyOption(click.Option):
     type=click.IntRange(min=1),
     metavar="BYTES",
     help="Longest request body that is read; a longer one is answered 413.",
+)
+@click.option(
+    "--keep",
+    envvar="HL_SESSIONS_KEEP",
+    show_envvar=True,
+    callback=parse_age,
+    metavar="AGE",
+    help="Delete what has not changed for that long, such as 90d: "
+    "a number of hours (h), days (d) or weeks (w). Without it, nothing is deleted.",
 )
 @click.option(
     "--root-path",

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from sqlalchemy import URL, Engine
+from sqlalchemy import URL, Connection, Engine
 
 from hl_sessions.server.database.postgresql import (
     cancel_statement,
@@ -11,7 +11,12 @@ from hl_sessions.server.database.postgresql import (
     postgresql_for_reading,
     postgresql_for_writing,
 )
-from hl_sessions.server.database.sqlite import create_sqlite_engine, sqlite_for_writing
+from hl_sessions.server.database.sqlite import (
+    create_sqlite_engine,
+    give_back_pages,
+    others_wrote_to_sqlite,
+    sqlite_for_writing,
+)
 
 READERS: Final = 4
 """How many reads of single records may run side by side."""
@@ -19,8 +24,8 @@ READERS: Final = 4
 SCANNERS: Final = 2
 """How many searches and lists may run beside them."""
 
-_CONNECTIONS: Final = READERS + SCANNERS + 2
-"""Theirs, one for the small queries of the server itself, and one that writes."""
+_CONNECTIONS: Final = READERS + SCANNERS + 3
+"""Theirs, one for the small queries of the server itself, one that writes, one that deletes what is old."""
 
 
 def open_engine(url: URL) -> Engine:
@@ -63,6 +68,29 @@ def for_writing(engine: Engine) -> Engine:
     Those on SQLite take turns among all processes; those on PostgreSQL run side by side.
     """
     return sqlite_for_writing(engine) if engine.name == "sqlite" else postgresql_for_writing(engine)
+
+
+def others_wrote(connection: Connection) -> bool:
+    """Tell whether others have written, where writers take turns, since this was last asked.
+
+    Args:
+        connection: The connection of a transaction that writes.
+    """
+    return connection.dialect.name == "sqlite" and others_wrote_to_sqlite(connection)
+
+
+def give_back_space(connection: Connection) -> bool:
+    """Give some of the space that is free in the database back to the disk.
+
+    PostgreSQL does that by itself, as far as it can.
+
+    Args:
+        connection: The connection of a transaction that writes.
+
+    Returns:
+        Whether there is more to give back.
+    """
+    return connection.dialect.name == "sqlite" and give_back_pages(connection)
 
 
 def for_migrating(engine: Engine) -> Engine:

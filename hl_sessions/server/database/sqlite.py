@@ -1,6 +1,9 @@
 """What SQLite alone needs: durable commits, readers beside the writer, explicit transactions."""
 
+import sqlite3
 from contextlib import closing
+from functools import partial
+from time import monotonic
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
@@ -10,6 +13,20 @@ from hl_sessions.server.database.retrying import PATIENCE, longest_wait
 from hl_sessions.server.database.tables import json_for_database
 
 _IS_WRITING: Final = "sqlite_is_writing"
+_VERSION: Final = "sqlite_data_version"
+
+_INCREMENTAL: Final = 2
+"""The mode of ``PRAGMA auto_vacuum`` in which free pages are given back when that is asked for."""
+
+_KEPT_FREE: Final = 10
+_PAGES_AT_ONCE: Final = 100
+"""How many pages a step gives back. As many may be moved, which others wait for."""
+
+_LOCK_TIMEOUT: Final = 0.003
+"""Seconds that SQLite itself waits for the write lock, before it is told to again.
+
+Its own pauses grow up to a tenth of a second, and miss what others let go of for a moment only.
+"""
 
 
 def create_sqlite_engine(url: URL, connections: int) -> Engine:
@@ -37,6 +54,37 @@ def sqlite_for_writing(engine: Engine) -> Engine:
     return engine.execution_options(**{_IS_WRITING: True})
 
 
+def others_wrote_to_sqlite(connection: Connection) -> bool:
+    """Tell whether others have written since this was last asked on the same connection of the pool."""
+    version = _pragma(connection, "data_version")
+    before: int = connection.info.get(_VERSION, version)
+    connection.info[_VERSION] = version
+    return version != before
+
+
+def give_back_pages(connection: Connection) -> bool:
+    """Make the file smaller by some of the space that is free in it, and tell whether there is more of that.
+
+    A tenth of the file stays free for what will be written. Files that earlier versions have made keep all.
+
+    Args:
+        connection: The connection of a transaction that writes.
+    """
+    pragma = partial(_pragma, connection)
+    pages = min(pragma("freelist_count") - pragma("page_count") // _KEPT_FREE, _PAGES_AT_ONCE)
+    if pragma("auto_vacuum") != _INCREMENTAL or pages <= 0:
+        return False
+    for _ in range(pages):
+        # The driver does one step of a statement that has no columns, which is one page.
+        connection.exec_driver_sql("PRAGMA incremental_vacuum(1)").close()
+    return pages == _PAGES_AT_ONCE
+
+
+def _pragma(connection: Connection, name: str) -> int:
+    value: int = connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+    return value
+
+
 def _configure(connection: Any, _record: object) -> None:
     # Else the driver begins transactions by itself, and only before some statements.
     connection.isolation_level = None
@@ -44,6 +92,9 @@ def _configure(connection: Any, _record: object) -> None:
     with closing(connection.cursor()) as cursor:
         # First, so that the others wait for another process too.
         cursor.execute(_busy_timeout(PATIENCE))
+        # Before there is anything in a new file: see ``give_back_pages``. Others keep what they have.
+        if cursor.execute("PRAGMA page_count").fetchone() == (0,):
+            cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
         # Readers go on beside the one writer. Several processes may start on a new file at the same moment.
         while_locked(lambda: cursor.execute("PRAGMA journal_mode = WAL"), PATIENCE)
         for pragma in (
@@ -64,5 +115,19 @@ def _begin(connection: Connection) -> None:
     if not connection.get_execution_options().get(_IS_WRITING):
         connection.exec_driver_sql("BEGIN")
         return
-    connection.exec_driver_sql(_busy_timeout(longest_wait(connection))).close()
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    end = monotonic() + longest_wait(connection)
+    connection.exec_driver_sql(_busy_timeout(_LOCK_TIMEOUT)).close()
+    driver_connection: Any = connection.connection.driver_connection
+    while not _is_begun(driver_connection) and monotonic() < end:
+        pass
+    if not driver_connection.in_transaction:
+        # Raises what the driver does, in the way in which SQLAlchemy tells it.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _is_begun(driver_connection: Any) -> bool:
+    try:
+        driver_connection.execute("BEGIN IMMEDIATE").close()
+    except sqlite3.OperationalError:
+        return False
+    return True

@@ -124,6 +124,15 @@ sign_ins = Table(
     Column("expires_at", UTCDateTime, nullable=False),
 )
 
+# What one process does at a time, however many there are: see ``records.leases``. There is a row for each.
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("holder", String, nullable=False),
+    Column("expires_at", UTCDateTime, nullable=False),
+)
+
 projects = Table(
     "projects",
     metadata,

@@ -15,6 +15,7 @@ from hl_sessions.server.database.errors import (
     DatabaseUnavailableError,
     UnknownOutcomeError,
 )
+from hl_sessions.server.records.pruning import Pruned
 
 SHARED_DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
 """The variable that names the folder where processes share their counts; read when ``Metrics`` are made."""
@@ -80,6 +81,16 @@ class Metrics:
             "Lines of the access log that were not written, as nobody read them or the disk was full.",
             registry=self._registry,
         )
+        self._pruned_sessions = Counter(
+            "hl_sessions_pruned_sessions",
+            "Sessions that were deleted as they had not changed for long.",
+            registry=self._registry,
+        )
+        self._pruned_datapoints = Counter(
+            "hl_sessions_pruned_datapoints",
+            "Datapoints that were deleted as they had not changed for long.",
+            registry=self._registry,
+        )
         # Finding a child by its labels takes longer than counting.
         self._children: dict[tuple[str, str | None, int], tuple[Counter, Histogram]] = {}
 
@@ -119,6 +130,11 @@ class Metrics:
     def access_log_lost(self, lines: int) -> None:
         """Count lines of the access log that were not written."""
         self._lost_lines.inc(lines)
+
+    def pruned(self, pruned: Pruned) -> None:
+        """Count what was deleted as it was old."""
+        self._pruned_sessions.inc(pruned.sessions)
+        self._pruned_datapoints.inc(pruned.datapoints)
 
     def render(self) -> bytes:
         """Give all metrics in the text format of Prometheus."""

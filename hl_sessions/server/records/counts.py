@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import Connection, Insert, bindparam, delete, tuple_, update
+from sqlalchemy import Connection, Insert, Select, bindparam, delete, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from hl_sessions.server.database.tables import project_sessions, projects
@@ -37,6 +37,8 @@ _TAKE_FROM_SESSION: Final = (
     )
     .values(datapoints_count=project_sessions.c.datapoints_count - bindparam("datapoints"))
 )
+_SESSION: Final = project_sessions.c.session_sequence
+_FORGET: Final = delete(project_sessions).returning(project_sessions.c.project_id, _SESSION)
 _ADD_TO_PROJECT: Final = (
     update(projects)
     .where(projects.c.id == bindparam("project"))
@@ -62,23 +64,32 @@ def count_added(connection: Connection, places: Iterable[Place]) -> None:
     _add_to_projects(connection, added, new_sessions)
 
 
-def count_deleted(connection: Connection, places: Iterable[Place]) -> None:
-    """Count datapoints that are deleted, each by its place."""
+def count_deleted(
+    connection: Connection, places: Iterable[Place], emptied: Select[tuple[int]] | None = None
+) -> None:
+    """Count datapoints that are deleted.
+
+    Args:
+        connection: The connection of the transaction.
+        places: The place of each datapoint.
+        emptied: Finds the sequences of sessions that hold nothing any more, if these are known.
+    """
     deleted = Counter(places)
-    in_sessions = _in_sessions(deleted)
     empty_sessions: Counter[str] = Counter()
+    left = deleted.copy()
+    if emptied is not None:
+        for project_id, session in connection.execute(_FORGET.where(_SESSION.in_(emptied))):
+            empty_sessions[project_id] += 1
+            del left[project_id, session]
+    in_sessions = _in_sessions(left)
     if in_sessions:
         connection.execute(
             _TAKE_FROM_SESSION,
             [{"project": key[0], "session": key[1], "datapoints": n} for key, n in in_sessions],
         )
-        key = tuple_(project_sessions.c.project_id, project_sessions.c.session_sequence)
-        empty = (
-            delete(project_sessions)
-            .where(project_sessions.c.datapoints_count == 0, key.in_([key for key, _ in in_sessions]))
-            .returning(project_sessions.c.project_id)
-        )
-        empty_sessions.update(connection.scalars(empty))
+        key = tuple_(project_sessions.c.project_id, _SESSION)
+        is_empty = (project_sessions.c.datapoints_count == 0) & key.in_([key for key, _ in in_sessions])
+        empty_sessions.update(connection.scalars(_FORGET.where(is_empty)))
     _add_to_projects(
         connection,
         Counter({place: -n for place, n in deleted.items()}),

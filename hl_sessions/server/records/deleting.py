@@ -1,30 +1,52 @@
 """Deletes many datapoints in small steps, each in a transaction of its own, so that nobody waits for long."""
 
-from typing import Final
+from time import monotonic
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, delete, select
+from sqlalchemy import Connection, Select, bindparam, delete, select
 
 from hl_sessions.server.database.tables import logs, project_sessions, projects, sessions
-from hl_sessions.server.records.counts import count_deleted
+from hl_sessions.server.records.counts import Place, count_deleted
 from hl_sessions.server.records.projects import project_exists
 
-_DATAPOINTS_AT_ONCE: Final = 500
+_LONGEST: Final = 0.015
+"""Seconds after which a step takes up nothing more: with its commit, others wait for some 20 ms."""
+
+_DATAPOINTS_AT_ONCE: Final = 50
+"""How many datapoints are deleted before the clock is read again, as there are long ones."""
+
+_LOGS_OF_PROJECT: Final = (
+    select(logs.c.sequence, logs.c.project_id, sessions.c.sequence)
+    .outerjoin(sessions, sessions.c.id == logs.c.session_id)
+    .where(logs.c.project_id == bindparam("project_id"))
+    .with_for_update(of=logs, skip_locked=True)
+)
+_DELETE: Final = delete(logs).where(logs.c.sequence.in_(bindparam("sequences", expanding=True)))
 
 
-def delete_some_logs(connection: Connection, condition: ColumnElement[bool]) -> int:
-    """Delete up to 500 logs for which ``condition`` is true, and answer how many; 0 when there is none."""
-    query = (
-        select(logs.c.sequence, logs.c.project_id, sessions.c.sequence.label("session_sequence"))
-        .outerjoin(sessions, sessions.c.id == logs.c.session_id)
-        .where(condition)
-        .limit(_DATAPOINTS_AT_ONCE)
-        .with_for_update(of=logs)
-    )
-    rows = connection.execute(query).all()
-    if rows:
-        connection.execute(delete(logs).where(logs.c.sequence.in_([row.sequence for row in rows])))
-        count_deleted(connection, [(row.project_id, row.session_sequence) for row in rows])
-    return len(rows)
+def delete_some_logs(
+    connection: Connection, doomed: Select[Any], **parameters: Any
+) -> tuple[list[Place], bool]:
+    """Delete logs for some 15 milliseconds; to count them is left to the caller.
+
+    Args:
+        connection: The connection of the transaction.
+        doomed: Finds, and locks, the sequences and the places of those that are to be deleted.
+        parameters: Its parameters.
+
+    Returns:
+        The place of each log that was deleted, and whether no others were found.
+    """
+    some = doomed.limit(_DATAPOINTS_AT_ONCE)
+    places: list[Place] = []
+    end = monotonic() + _LONGEST
+    while True:
+        found = connection.execute(some, parameters).all()
+        connection.execute(_DELETE, {"sequences": [sequence for sequence, _, _ in found]})
+        places += [(project_id, session) for _, project_id, session in found]
+        are_all = len(found) < _DATAPOINTS_AT_ONCE
+        if are_all or monotonic() > end:
+            return places, are_all
 
 
 def delete_some_of_project(connection: Connection, organisation_id: int, project_id: str) -> bool | None:
@@ -35,8 +57,10 @@ def delete_some_of_project(connection: Connection, organisation_id: int, project
     """
     if not project_exists(connection, organisation_id, project_id):
         return None
-    if delete_some_logs(connection, logs.c.project_id == project_id) == _DATAPOINTS_AT_ONCE:
-        return False
-    connection.execute(delete(project_sessions).where(project_sessions.c.project_id == project_id))
-    connection.execute(delete(projects).where(projects.c.id == project_id))
-    return True
+    places, are_all = delete_some_logs(connection, _LOGS_OF_PROJECT, project_id=project_id)
+    if places:
+        count_deleted(connection, places)
+    if are_all:
+        connection.execute(delete(project_sessions).where(project_sessions.c.project_id == project_id))
+        connection.execute(delete(projects).where(projects.c.id == project_id))
+    return are_all

@@ -2,18 +2,55 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from functools import partial
 from time import monotonic, sleep
-from typing import Final
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, select
+from sqlalchemy import Connection, bindparam, delete, exists, null, select, tuple_
 
 from hl_sessions.server.database.database import Database
+from hl_sessions.server.database.engines import give_back_space, others_wrote
 from hl_sessions.server.database.tables import logs, sessions
+from hl_sessions.server.records.counts import count_deleted
 from hl_sessions.server.records.deleting import delete_some_logs
 
-_SESSIONS_AT_ONCE: Final = 200
+_AT_ONCE: Final = 250
+"""How many sessions, or datapoints without one, are looked up at once."""
+
+_LONGEST_RANGE: Final = 4 * _AT_ONCE
+"""How many sessions a step may look at, old or not."""
+
+_HANDOVER: Final = 0.003
+"""Seconds between two steps, in which whoever waits for SQLite's lock gets it."""
+
+_LEFT_TO_OTHERS: Final = 3
+"""How many times as long as a step the pause after it is, when others write too."""
+
+_IS_OLD: Final = sessions.c.updated_at < bindparam("before")
+_ARE_OLD: Final = (sessions.c.sequence.between(bindparam("first"), bindparam("last")), _IS_OLD)
+# On PostgreSQL, what somebody uses at this moment is left out, and nobody is waited for.
+_LOGS_OF_OLD_SESSIONS: Final = (
+    select(logs.c.sequence, logs.c.project_id, sessions.c.sequence)
+    .join(sessions, sessions.c.id == logs.c.session_id)
+    .where(*_ARE_OLD)
+    .order_by(sessions.c.sequence)
+    .with_for_update(skip_locked=True)
+)
+_EMPTY_OLD_SESSIONS: Final = (
+    select(sessions.c.sequence)
+    .where(*_ARE_OLD, ~exists().where(logs.c.session_id == sessions.c.id))
+    .with_for_update(skip_locked=True)
+)
+_OLD_LOGS: Final = (
+    select(logs.c.sequence, logs.c.project_id, null())
+    .where(
+        logs.c.sequence.in_(bindparam("sequences", expanding=True)), logs.c.updated_at < bindparam("before")
+    )
+    .with_for_update(skip_locked=True)
+)
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -36,6 +73,8 @@ class Pruned:
 def prune(database: Database, before: datetime) -> Iterator[Pruned]:
     """Delete sessions with their datapoints, and datapoints without a session, that have not changed since.
 
+    Datapoints without a session are also kept as long as their own time is not before that.
+
     Args:
         database: From where.
         before: A point in time.
@@ -44,38 +83,85 @@ def prune(database: Database, before: datetime) -> Iterator[Pruned]:
         What each step has deleted.
     """
     last = 0
-    while old := database.read_now(partial(_old_sessions, before=before, after=last)):
-        is_old = sessions.c.sequence.in_(old) & (sessions.c.updated_at < before)
-        inside = logs.c.session_id.in_(select(sessions.c.id).where(is_old))
-        yield from _delete_logs(database, inside)
-        yield Pruned(sessions=_gently(database, partial(_delete_empty_sessions, condition=is_old)))
-        last = old[-1]
-    yield from _delete_logs(database, logs.c.session_id.is_(None) & (logs.c.updated_at < before))
+    while found := database.read_now(partial(_find_sessions, after=last, before=before)):
+        first, last = found
+        yield from _in_steps(database, partial(_prune_sessions, first=first, last=last, before=before))
+    after = (datetime.min.replace(tzinfo=timezone.utc), 0)
+    while old := database.read_now(partial(_find_logs, after=after, before=before)):
+        sequences = [sequence for _, sequence in old]
+        yield from _in_steps(database, partial(_prune_logs, sequences=sequences, before=before))
+        after = old[-1]
 
 
-def _old_sessions(connection: Connection, before: datetime, after: int) -> Sequence[int]:
+def give_back(database: Database) -> Iterator[None]:
+    """Give the disk space that is free in the database back, as far as the database can, in steps."""
+    while _gently(database, give_back_space):
+        yield
+
+
+def _in_steps(database: Database, change: Callable[[Connection], tuple[Pruned, bool]]) -> Iterator[Pruned]:
+    is_done = False
+    while not is_done:
+        pruned, is_done = _gently(database, change)
+        yield pruned
+
+
+def _find_sessions(connection: Connection, after: int, before: datetime) -> tuple[int, int] | None:
+    """Return the first and the last sequence of some old sessions; ``None`` when there are no more."""
     query = (
         select(sessions.c.sequence)
-        .where(sessions.c.sequence > after, sessions.c.updated_at < before)
+        .where(sessions.c.sequence > after, _IS_OLD)
         .order_by(sessions.c.sequence)
-        .limit(_SESSIONS_AT_ONCE)
+        .limit(_AT_ONCE)
     )
-    return connection.scalars(query).all()
+    found = connection.scalars(query, {"before": before}).all()
+    if not found:
+        return None
+    first = found[0]
+    return first, max(sequence for sequence in found if sequence < first + _LONGEST_RANGE)
 
 
-def _delete_logs(database: Database, condition: ColumnElement[bool]) -> Iterator[Pruned]:
-    while deleted := _gently(database, partial(delete_some_logs, condition=condition)):
-        yield Pruned(datapoints=deleted)
+def _find_logs(
+    connection: Connection, after: tuple[datetime, int], before: datetime
+) -> Sequence[tuple[datetime, int]]:
+    """Return the times and the sequences of some old datapoints without a session."""
+    # By the index of their times. To look when each was changed would take the longer, the more there are.
+    time = tuple_(logs.c.created_at, logs.c.sequence)
+    query = (
+        select(logs.c.created_at, logs.c.sequence)
+        .where(logs.c.session_id.is_(None), time > after, logs.c.created_at < before)
+        .where(logs.c.updated_at < before)
+        .order_by(logs.c.created_at, logs.c.sequence)
+        .limit(_AT_ONCE)
+    )
+    return [(created_at, sequence) for created_at, sequence in connection.execute(query)]
 
 
-def _delete_empty_sessions(connection: Connection, condition: ColumnElement[bool]) -> int:
-    has_datapoints = exists().where(logs.c.session_id == sessions.c.id)
-    return connection.execute(delete(sessions).where(condition, ~has_datapoints)).rowcount
+def _prune_sessions(connection: Connection, **old: Any) -> tuple[Pruned, bool]:
+    places, are_all = delete_some_logs(connection, _LOGS_OF_OLD_SESSIONS, **old)
+    emptied = _EMPTY_OLD_SESSIONS.params(old)
+    if places:
+        count_deleted(connection, places, emptied)
+    gone = connection.execute(delete(sessions).where(sessions.c.sequence.in_(emptied)))
+    return Pruned(gone.rowcount, len(places)), are_all
 
 
-def _gently(database: Database, change: Callable[[Connection], int]) -> int:
-    started = monotonic()
-    result = database.write_now(change)
-    # Half of the time belongs to the others: nobody stands in a queue for SQLite's lock.
-    sleep(monotonic() - started)
+def _prune_logs(connection: Connection, **old: Any) -> tuple[Pruned, bool]:
+    places, are_all = delete_some_logs(connection, _OLD_LOGS, **old)
+    if places:
+        count_deleted(connection, places)
+    return Pruned(datapoints=len(places)), are_all
+
+
+def _gently(database: Database, change: Callable[[Connection], Result]) -> Result:
+    begun = 0.0
+    is_alone = True
+
+    def step(connection: Connection) -> Result:
+        nonlocal begun, is_alone
+        begun, is_alone = monotonic(), not others_wrote(connection)
+        return change(connection)
+
+    result = database.write_now(step)
+    sleep(_HANDOVER if is_alone else _LEFT_TO_OTHERS * (monotonic() - begun))
     return result

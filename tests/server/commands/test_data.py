@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,13 @@ import psycopg
 import pytest
 import requests
 from click.testing import CliRunner, Result
+from sqlalchemy import update
 
 from hl_sessions.server.commands.data import db, export_data, import_data, prune
 from hl_sessions.server.commands.keys import keys
+from hl_sessions.server.database.engines import for_writing, open_engine
+from hl_sessions.server.database.tables import logs, sessions
+from hl_sessions.server.records import deleting
 from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 from tests.servers import served
@@ -34,6 +39,18 @@ def done(command: Any, *arguments: str, text: str | None = None) -> Result:
 
 def exported(database: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in LINE.findall(done(export_data, "--db", database).stdout)]
+
+
+def age(database: str) -> None:
+    """Let everything in the database be two hours older."""
+    engine = open_engine(ServerSettings(database=database).database_url)
+    with for_writing(engine).begin() as connection:
+        past = datetime.now(timezone.utc) - timedelta(hours=2)
+        for table in (sessions, logs):
+            is_later = table.c.created_at > past
+            connection.execute(update(table).where(is_later).values(created_at=past))
+            connection.execute(update(table).values(updated_at=past))
+    engine.dispose()
 
 
 @pytest.fixture(scope="session")
@@ -145,8 +162,8 @@ def test_an_export_that_breaks_off_says_so(postgresql: Any) -> None:
     """It exits with 1, and has written nothing twice: what is written already cannot be taken back."""
     database = postgresql.new_database()
     with served(database) as url:
-        logs = [{"project": "p", "output": "x" * 500}] * 3000
-        requests.post(f"{url}/logs", json=logs, timeout=30).raise_for_status()
+        given = [{"project": "p", "output": "x" * 500}] * 3000
+        requests.post(f"{url}/logs", json=given, timeout=30).raise_for_status()
     command = [Path(sys.executable).with_name("hl-sessions"), "export", "--db", database]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout
@@ -162,7 +179,7 @@ def test_an_export_that_breaks_off_says_so(postgresql: Any) -> None:
         assert b"Error: the database broke off" in process.stderr.read()
     assert process.returncode == 1
     ids = [json.loads(line).get("id") for line in written.splitlines()]
-    assert 0 < len(ids) == len(set(ids)) < len(logs)
+    assert 0 < len(ids) == len(set(ids)) < len(given)
 
 
 @pytest.mark.parametrize(
@@ -260,7 +277,7 @@ def test_prune_deletes_what_has_not_changed(database: str, lines: str) -> None:
     old = [json.loads(line) for line in LINE.findall(lines)]
     for record in old:
         if record["record"] in {"sessions", "logs"}:
-            record["updated_at"] = "2025-01-01T00:00:00Z"
+            record.update(dict.fromkeys(("created_at", "updated_at"), "2025-01-01T00:00:00Z"))
     young = next(record for record in old if record.get("reference_id") == "session 2")
     young["updated_at"] = "2999-01-01T00:00:00Z"
     text = "".join(json.dumps(record) + "\n" for record in old)
@@ -282,11 +299,61 @@ def test_prune_deletes_what_has_not_changed(database: str, lines: str) -> None:
     assert run(prune, "--db", database, "--older-than", "90d").stdout.startswith("Deleted 0 sessions and 0")
 
 
-@pytest.mark.parametrize("age", ["90", "0d", "d", "-1d", "90 days", "1e3d"])
-def test_an_age_that_is_none_is_refused(tmp_path: Path, age: str) -> None:
+def test_prune_goes_on_until_all_is_deleted(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In however many steps: of many sessions, of one with much in it, and of datapoints without any."""
+    monkeypatch.setattr(deleting, "_LONGEST", 0)
+    with served(database) as url, requests.Session() as http:
+
+        def log(**fields: Any) -> None:
+            http.post(f"{url}/logs", json=[{"project": "p", **fields}] * 120, timeout=60).raise_for_status()
+
+        log(session_reference_id="old")
+        log(created_at="0001-01-01T00:00:00Z")
+        log()
+        references = [{"project": f"{n % 2}", "session_reference_id": f"{n}"} for n in range(300)]
+        http.post(f"{url}/logs", json=references, timeout=60).raise_for_status()
+    age(database)
+    with served(database) as url, requests.Session() as http:
+        http.post(f"{url}/logs", json={"project": "p", "session_reference_id": "new"}, timeout=PATIENCE)
+        # Used again.
+        http.post(f"{url}/logs", json={"project": "p", "session_reference_id": "7"}, timeout=PATIENCE)
+        # Of long ago, but stored now.
+        late = {"project": "p", "created_at": "2025-01-01T00:00:00Z"}
+        http.post(f"{url}/logs", json=late, timeout=PATIENCE)
+        result = done(prune, "--db", database, "--older-than", "1h")
+        assert result.stdout.startswith("Deleted 300 sessions and 659 datapoints")
+        projects = http.get(f"{url}/projects", timeout=PATIENCE).json()["records"]
+        assert {project["name"]: project["data_count"] for project in projects} == {"p": 3, "0": 0, "1": 1}
+        totals = {
+            project["name"]: http.get(f"{url}/sessions?project_id={project['id']}", timeout=PATIENCE).json()
+            for project in projects
+        }
+        assert {name: page["total"] for name, page in totals.items()} == {"p": 2, "0": 0, "1": 1}
+        assert [one["datapoints_count"] for one in totals["p"]["records"]] == [1, 2]
+
+
+def test_prune_waits_for_nobody(own_postgresql: Any) -> None:
+    """What somebody else is about to change is left out."""
+    database = own_postgresql.new_database()
+    with served(database) as url:
+        given = [{"project": "p", "session_reference_id": name} for name in ("a", "b", "c")]
+        created = requests.post(f"{url}/logs", json=[*given, {"project": "p"}], timeout=PATIENCE).json()
+    age(database)
+    with psycopg.connect(database) as using:
+        using.execute("SELECT FROM sessions WHERE id = %s FOR KEY SHARE", [created[0]["session_id"]])
+        for log in created[2:]:
+            using.execute("SELECT FROM logs WHERE id = %s FOR NO KEY UPDATE", [log["id"]])
+        result = done(prune, "--db", database, "--older-than", "1h")
+        assert result.stdout.startswith("Deleted 1 sessions and 1 datapoints")
+    assert done(prune, "--db", database, "--older-than", "1h").stdout.startswith("Deleted 2 sessions and 3")
+    assert own_postgresql.errors() == []
+
+
+@pytest.mark.parametrize("given", ["90", "0d", "d", "-1d", "90 days", "1e3d"])
+def test_an_age_that_is_none_is_refused(tmp_path: Path, given: str) -> None:
     """The command says how to write one, and touches nothing."""
     database = tmp_path / "database.sqlite3"
-    result = run(prune, "--db", str(database), f"--older-than={age}")
+    result = run(prune, "--db", str(database), f"--older-than={given}")
     assert result.exit_code == 2
     assert "as in 90d" in result.output
     assert not database.exists()

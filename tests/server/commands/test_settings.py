@@ -54,10 +54,12 @@ def test_a_flag_goes_before_a_variable_and_that_before_the_file(config: Callable
         ("access_log = 1", "the setting 'access_log' of {path} has to be true or false"),
         ("api_key = 7", "the setting 'api_key' of {path} has to be a text in quotes"),
         ("workers = 0", "0 is not in the range"),
+        ("keep = 90", "the setting 'keep' of {path} has to be a text in quotes"),
+        ('keep = "90"', "give a number and one of h, d, w, as in 90d, not '90'"),
         (f'port = 8642\napi_key = "{KEY}\n', "{path} is not TOML: see line 2"),
         (f"api_key = {KEY}", "{path} is not TOML: see line 1"),
     ],
-    ids=["name", "fraction", "boolean", "number", "key", "range", "quotes", "text"],
+    ids=["name", "fraction", "boolean", "number", "key", "range", "age", "unit", "quotes", "text"],
 )
 def test_a_file_with_a_mistake_is_a_usage_error(
     config: Callable[[str], str], text: str, message: str
@@ -98,7 +100,7 @@ def test_help_and_documentation_list_all_settings_and_no_secret(config: Callable
     assert "hidden" not in output
     flags = {
         *("--config", "--host", "--port", "--db", "--api-key", "--max-body", "--root-path", "--workers"),
-        *("--access-log", "--metrics-port"),
+        *("--access-log", "--metrics-port", "--keep"),
     }
     assert set(re.findall(r"^  (--[a-z-]+)", output, re.MULTILINE)) == flags | {"--help"}
     for flag in flags:

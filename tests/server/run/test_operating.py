@@ -227,7 +227,7 @@ def test_metrics_are_few_and_tell_nothing_of_requests(sqlite_base_url: str, uniq
     assert metrics[series("database_writes_per_commit_count")] >= 1
     families = requests.get(f"{root}/metrics", timeout=PATIENCE).text
     names = set(re.findall(r"^# TYPE (\w+) (?:counter|histogram)$", families, re.MULTILINE))
-    assert len(names) == 5
+    assert len(names) == 7
     assert {name for name in names if f"`{name}`" not in DOCUMENTATION} == set()
 
 

@@ -1,0 +1,205 @@
+"""What has not changed for long is deleted while the server runs, and its space is given back."""
+
+import logging
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from datetime import datetime, timedelta, timezone
+from functools import partial
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import psycopg
+import pytest
+import requests
+from sqlalchemy import Connection, func, insert, select, update
+
+from hl_sessions.server.commands.data import prune
+from hl_sessions.server.database.database import Database
+from hl_sessions.server.database.tables import logs, organisations, sessions
+from hl_sessions.server.records.leases import leave_lease, take_lease
+from hl_sessions.server.records.pruning import Pruned
+from hl_sessions.server.records.retention import Retention
+from hl_sessions.server.settings import ServerSettings
+from tests.servers import served
+from tests.waiting import PATIENCE, in_threads, wait_until
+
+HOUR = timedelta(hours=1)
+NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+
+@contextmanager
+def opened(database: str) -> Iterator[Database]:
+    opened = Database.open(ServerSettings(database=database).database_url)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def make_old(database: str) -> None:
+    """Let all that is there be two hours old."""
+    times = dict.fromkeys(("created_at", "updated_at"), datetime.now(timezone.utc) - 2 * HOUR)
+    with opened(database) as there:
+        for table in (sessions, logs):
+            there.write_now(partial(Connection.execute, statement=update(table).values(times)))
+
+
+def pruned(base_url: str) -> dict[str, float]:
+    """What the server tells that it has deleted."""
+    text = requests.get(f"{base_url.removesuffix('/v4')}/metrics", timeout=PATIENCE).text
+    found = re.findall(r"^hl_sessions_pruned_(\w+)_total (\S+)$", text, re.MULTILINE)
+    return {name: float(count) for name, count in found}
+
+
+class Told:
+    """What a ``Retention`` tells."""
+
+    def __init__(self) -> None:
+        self.sum = Pruned()
+        self.began = Event()
+        self.may_go_on = Event()
+
+    def pruned(self, pruned: Pruned) -> None:
+        self.sum += pruned
+        self.began.set()
+        self.may_go_on.wait(PATIENCE)
+
+
+def test_a_server_deletes_what_is_old(database: str, caplog: pytest.LogCaptureFixture) -> None:
+    """It counts and logs how much that was; what is used again, and what is new, stays."""
+    with served(database) as url:
+        given = [{"project": "p", "session_reference_id": f"{n % 20}"} for n in range(40)]
+        for body in (given, {"project": "p"}):
+            requests.post(f"{url}/logs", json=body, timeout=PATIENCE).raise_for_status()
+    make_old(database)
+    with served(database) as url:
+        used = requests.post(
+            f"{url}/logs", json={"project": "p", "session_reference_id": "3"}, timeout=PATIENCE
+        ).json()
+    with caplog.at_level(logging.WARNING), served(database, keep=HOUR) as url:
+        wait_until(lambda: "deleted" in caplog.text)
+        assert pruned(url) == {"sessions": 19, "datapoints": 39}
+        new = requests.post(f"{url}/sessions", timeout=PATIENCE).json()
+        for session_id in (used["session_id"], new["id"]):
+            assert requests.get(f"{url}/sessions/{session_id}", timeout=PATIENCE).status_code == 200
+        project = requests.get(f"{url}/projects/{used['project_id']}", timeout=PATIENCE).json()
+        assert project["data_count"] == 3
+    assert "deleted 19 sessions and 39 datapoints without a change since 20" in caplog.text
+
+
+def test_without_an_age_a_server_deletes_nothing(database: str) -> None:
+    """Nor does it tell of anything."""
+    with served(database) as url:
+        created = requests.post(f"{url}/sessions", timeout=PATIENCE).json()
+    make_old(database)
+    with served(database) as url:
+        assert pruned(url) == {"sessions": 0, "datapoints": 0}
+        assert requests.get(f"{url}/sessions/{created['id']}", timeout=PATIENCE).status_code == 200
+
+
+@pytest.mark.slow
+def test_of_workers_one_deletes(tmp_path: Path, spawn: Any) -> None:
+    """Any of them tells in its metrics what was deleted, once."""
+    database = tmp_path / "database.sqlite3"
+    with served(database) as url:
+        for n in range(3):
+            log = {"project": "p", "session_reference_id": f"{n}"}
+            requests.post(f"{url}/logs", json=log, timeout=PATIENCE).raise_for_status()
+    make_old(str(database))
+    config = tmp_path / "config.toml"
+    config.write_text('keep = "1h"\nworkers = 2\n')
+    server = spawn(tmp_path, "--db", str(database), "--config", str(config))
+    wait_until(lambda: pruned(server.base_url) == {"sessions": 3, "datapoints": 3})
+    told = server.process.stderr.readline()
+    assert told.startswith("deleted 3 sessions and 3 datapoints without a change since 20")
+    server.process.terminate()
+    assert server.process.communicate(timeout=PATIENCE) == ("", "")
+
+
+def test_who_is_told_to_end_leaves_the_rest_to_others(database: str) -> None:
+    """At once, and not after the time in which one that stands still is waited for."""
+    with opened(database) as there, ExitStack() as running:
+        past = {"created_at": NOW, "updated_at": NOW}
+        organisation = {"team_id": "t", "name": "o", "created_at": NOW}
+        there.write_now(lambda connection: connection.execute(insert(organisations), organisation))
+        organisation_id = there.read_now(
+            lambda connection: connection.scalar(select(organisations.c.sequence))
+        )
+        rows = [{"id": f"{n}", "organisation_id": organisation_id, **past} for n in range(2000)]
+        there.write_now(lambda connection: connection.execute(insert(sessions), rows))
+        one, other = Told(), Told()
+        first = Retention(there, HOUR, one)
+        first.start()
+        assert one.began.wait(PATIENCE)
+        [end] = in_threads(first.close)
+        wait_until(first._ending.is_set)
+        one.may_go_on.set()
+        end.result(PATIENCE)
+        assert 0 < one.sum.sessions < len(rows)
+        other.may_go_on.set()
+        second = Retention(there, HOUR, other)
+        second.start()
+        running.callback(second.close)
+        wait_until(lambda: one.sum.sessions + other.sum.sessions == len(rows))
+        count = select(func.count()).select_from(sessions)
+        assert there.read_now(lambda connection: connection.scalar(count)) == 0
+
+
+def test_a_lease_is_held_by_one(database: str) -> None:
+    """Until it is given up or expires; one that would never expire counts for nothing."""
+    minute = timedelta(minutes=1)
+    with opened(database) as there:
+
+        def takes(holder: str, now: datetime, time: timedelta = minute) -> bool:
+            return there.write_now(lambda connection: take_lease(connection, "retention", holder, now, time))
+
+        def leaves(holder: str, until: datetime) -> None:
+            there.write_now(lambda connection: leave_lease(connection, "retention", holder, until))
+
+        assert takes("a", NOW)
+        assert not takes("b", NOW + 0.5 * minute)
+        assert takes("a", NOW + 0.5 * minute)
+        assert not takes("b", NOW + 1.4 * minute)
+        assert takes("b", NOW + 1.6 * minute)
+        leaves("a", NOW)
+        assert not takes("a", NOW + 2 * minute)
+        leaves("b", NOW + 5 * minute)
+        assert not takes("a", NOW + 4 * minute)
+        assert not takes("b", NOW + 4 * minute)
+        assert takes("a", NOW + 6 * minute, timedelta(days=1000))
+        assert takes("b", NOW + 7 * minute)
+
+
+def test_a_lease_is_not_waited_for(postgresql: Any) -> None:
+    """Whoever is about to take it has it."""
+    database = postgresql.new_database()
+    with opened(database) as there, psycopg.connect(database) as other:
+        other.execute("SELECT FROM leases FOR UPDATE")
+        assert not there.write_now(lambda connection: take_lease(connection, "retention", "a", NOW, HOUR))
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["a new file", "an old file"])
+def test_space_is_given_back(tmp_path: Path, is_new: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """A new file becomes smaller. An old one keeps its size until it is rebuilt."""
+    path = tmp_path / "database.sqlite3"
+    if not is_new:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+    with served(path) as url:
+        for _ in range(3):
+            given = [{"project": "p", "output": "x" * 10_000}] * 100
+            requests.post(f"{url}/logs", json=given, timeout=PATIENCE).raise_for_status()
+    make_old(str(path))
+    size = path.stat().st_size
+    prune(["--db", str(path), "--older-than", "1h"], standalone_mode=False)
+    assert (path.stat().st_size < size / 4) == is_new
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        # What the documentation says.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("VACUUM")
+        assert connection.execute("PRAGMA auto_vacuum").fetchone() == (2,)
+    assert path.stat().st_size < size / 4
