@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from hl_sessions.server.http.json_body import json_response
+from hl_sessions.server.http.parts_response import parts_response
 from hl_sessions.server.http.placement import prefix_of
 from hl_sessions.server.http.reading import read_for, scan_for
 from hl_sessions.server.page.queries import session_search
@@ -85,7 +85,7 @@ async def give_datapoint(request: Request) -> Response:
     log = await read_for(request, get_log, identifier_in(request, "log_id", LOG))
     if log is None:
         raise HTTPException(404)
-    return json_response(log)
+    return parts_response(request, log)
 
 
 async def _read_list(
