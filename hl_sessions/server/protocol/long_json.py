@@ -3,8 +3,9 @@
 import json
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Final
 
 _LONG: Final = 256
@@ -20,7 +21,7 @@ _MARK: Final = f"\N{START OF HEADING}{_TOKEN}"
 _MARK_IN_JSON: Final = re.compile(rb"(?P<nested>\\?)\\u0001" + _TOKEN.encode() + rb"(?P<number>\d+);")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LongString:
     """What stands between the quotes of a long string, for where it is in its JSON.
 
@@ -28,11 +29,15 @@ class LongString:
         start: Where it begins, in bytes.
         stop: Where its last quote is.
         nested: Whether it has to be written as the text of another string.
+        beginning: As much of it as was to be kept.
+        digest: What tells it from all others, if anything was to be kept.
     """
 
     start: int
     stop: int
     nested: bool = False
+    beginning: bytes = b""
+    digest: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -48,39 +53,41 @@ class Outline:
     strings: Sequence[LongString]
 
 
-def outline_of(pieces: Iterable[bytes]) -> Outline:
-    """Parse JSON without its long strings, of which nothing is kept.
+def outline_of(pieces: Iterable[bytes], kept: int = 0) -> Outline:
+    """Parse JSON without its long strings.
 
     Args:
         pieces: The JSON, cut anywhere.
+        kept: How much of each long string is kept, in bytes.
     """
     outline = bytearray()
     strings: list[LongString] = []
-    string = bytearray()
-    begin: int | None = None
+    string = _OpenString(kept)
     position = 0
     for piece, masked in _masked(pieces):
         offset = position
         for number, segment in enumerate(masked.split(b'"')):
             if number > 0:
-                if begin is None:
-                    begin = position + 1
+                if string.start is None:
+                    string.open(position + 1)
+                elif position - string.start < _LONG:
+                    outline += b'"' + string.close(position).beginning + b'"'
                 else:
-                    if position - begin < _LONG:
-                        outline += b'"' + string + b'"'
-                    else:
-                        outline += json.dumps(f"{_MARK}{len(strings)};").encode()
-                        strings.append(LongString(begin, position))
-                    begin = None
-                    string.clear()
+                    outline += json.dumps(f"{_MARK}{len(strings)};").encode()
+                    strings.append(string.close(position))
                 position += 1
-            start = position - offset
-            if begin is None:
-                outline += piece[start : start + len(segment)]
+            text = piece[position - offset : position - offset + len(segment)]
+            if string.start is None:
+                outline += text
             else:
-                string += piece[start : start + min(len(segment), _LONG)]
+                string.go_on(text)
             position += len(segment)
     return Outline(json.loads(outline), strings)
+
+
+def with_texts(outline: Outline, text_of: Callable[[LongString], str]) -> Any:
+    """Return the value of an outline with a text in the place of each long string, in names too."""
+    return _filled(outline.value, outline.strings, text_of)
 
 
 def with_long_strings(text: bytes, outline: Outline) -> Iterator[bytes | LongString]:
@@ -92,6 +99,53 @@ def with_long_strings(text: bytes, outline: Outline) -> Iterator[bytes | LongStr
         yield LongString(string.start, string.stop, nested=bool(match["nested"]))
         position = match.end()
     yield text[position:]
+
+
+# Not a function inside of the other one: that would be garbage of the kind that has to be searched for, and
+# keep the outline.
+def _filled(value: Any, strings: Sequence[LongString], text_of: Callable[[LongString], str]) -> Any:
+    if isinstance(value, str):
+        return text_of(strings[int(value[len(_MARK) : -1])]) if value.startswith(_MARK) else value
+    if isinstance(value, list):
+        return [_filled(item, strings, text_of) for item in value]
+    if isinstance(value, dict):
+        return {
+            _filled(name, strings, text_of): _filled(item, strings, text_of) for name, item in value.items()
+        }
+    return value
+
+
+class _OpenString:
+    """A string whose end was not seen yet."""
+
+    def __init__(self, kept: int) -> None:
+        self.start: int | None = None
+        self._most = max(kept, _LONG)
+        self._is_kept = kept > 0
+        self._beginning = bytearray()
+        self._hash = blake2b(digest_size=16)
+
+    def open(self, start: int) -> None:
+        self.start = start
+        self._beginning = bytearray()
+        if self._is_kept:
+            self._hash = blake2b(digest_size=16)
+
+    def go_on(self, text: bytes) -> None:
+        self._beginning += text[: self._most - len(self._beginning)]
+        if self._is_kept:
+            self._hash.update(text)
+
+    def close(self, stop: int) -> LongString:
+        assert self.start is not None  # noqa: S101 - was opened
+        start, self.start = self.start, None
+        is_short = stop - start < _LONG
+        return LongString(
+            start,
+            stop,
+            beginning=bytes(self._beginning) if is_short or self._is_kept else b"",
+            digest=self._hash.digest() if self._is_kept else b"",
+        )
 
 
 def _masked(pieces: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:

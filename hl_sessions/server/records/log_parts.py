@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic_core import to_json
@@ -24,14 +24,14 @@ _TEXTS: Final = (
     *("config_id", "environment", "source", "source_datapoint_id"),
     *("output", "error", "stdout"),
 )
-_VALUES: Final = (*_JSON, *_MESSAGES, *_TEXTS, "judgment")
+VALUES: Final = (*_JSON, *_MESSAGES, *_TEXTS, "judgment")
 """The columns whose values may be of any length."""
 
-_NOT_AT_ONCE: Final = {*_VALUES, "sequence"}
+_NOT_AT_ONCE: Final = {*VALUES, "sequence"}
 
 _OCTETS: Final = "octets_of_"
 _SIZE: Final = sum(
-    (func.coalesce(octets_of(logs.c[name]), 0) for name in _VALUES[1:]), octets_of(logs.c.config)
+    (func.coalesce(octets_of(logs.c[name]), 0) for name in VALUES[1:]), octets_of(logs.c.config)
 )
 # No evaluators run here, so there is nothing to wait for.
 _SAID_BY_THE_SERVER: Final = {"evaluation_results": [], "observability_status": "completed"}
@@ -114,19 +114,19 @@ def _in_batches(connection: Connection, sequences: Sequence[int]) -> Iterator[tu
 def _described(sequences: Sequence[int], *, are_long: bool) -> Select[Any]:
     """Build the query of datapoints, with the lengths of those of their values that it leaves out."""
     values = []
-    for name in _VALUES:
+    for name in VALUES:
         column = logs.c[name]
         # As they are stored; but a judgment may be a number, which is no text in every database.
         value: ColumnElement[Any] = column if name == "judgment" else cast(column, Text)
         if are_long:
             length = octets_of(column)
-            values.append(case((length > _LONG, length)).label(_OCTETS + name))
+            values.append(length.label(_OCTETS + name))
             value = type_coerce(case((length <= _LONG, value)), value.type)
         values.append(value.label(name))
     parents = logs.alias("parents")
     return (
         select(
-            *(column for column in logs.c if column.name not in {"organisation_id", *_VALUES}),
+            *(column for column in logs.c if column.name not in {"organisation_id", *VALUES}),
             *values,
             projects.c.name.label("project"),
             sessions.c.reference_id.label("session_reference_id"),
@@ -151,7 +151,7 @@ def _log(
     if feedback is not None:
         short["feedback"] = feedback
     yield to_json(short | _SAID_BY_THE_SERVER)[:-1]
-    for name in _VALUES:
+    for name in VALUES:
         if row[name] is not None:
             yield b',"%s":' % name.encode() + _short_value(name, row[name])
         elif row.get(_OCTETS + name) is not None:
@@ -172,7 +172,7 @@ def _short_value(name: str, value: Any) -> bytes:
 def _long_value(connection: Connection, row: Mapping[Any, Any], name: str) -> Iterator[Part]:
     stored = StoredBytes(row["sequence"], row["updated_at"], name, 0, row[_OCTETS + name])
     if name in _TEXTS:
-        yield from (b'"', replace(stored, as_string=True), b'"')
+        yield from (b'"', stored.as_string(), b'"')
     elif name in _MESSAGES:
         outline = outline_of(stored.pieces(connection))
         text = to_json(_answered(name, outline.value))

@@ -42,7 +42,7 @@ class StoredBytes:
         column: The name of the column.
         start: The first byte.
         stop: The end, which does not belong to them.
-        as_string: Whether they are written as a string of JSON is, between its quotes.
+        is_string: Whether they are written as a string of JSON is, between its quotes.
     """
 
     sequence: int
@@ -50,7 +50,11 @@ class StoredBytes:
     column: str
     start: int
     stop: int
-    as_string: bool = False
+    is_string: bool = False
+
+    def as_string(self) -> "StoredBytes":
+        """Return the same, written as a string of JSON."""
+        return replace(self, is_string=True)
 
     def read(self, connection: Connection) -> Sequence[Part]:
         """Return the first of them, and the rest.
@@ -58,23 +62,29 @@ class StoredBytes:
         Raises:
             ChangedMeanwhileError: When the datapoint is not the same any more.
         """
-        end = min(self.start + AT_ONCE, self.stop)
-        piece = self.piece(connection, self.start, end)
-        if self.as_string:
-            # The last character may not be whole.
-            text, length = utf_8_decode(piece, "strict", False)  # noqa: FBT003 - there may be more
-            end = self.start + length
-            piece = to_json(text)[1:-1]
-        return [piece] if end == self.stop else [piece, replace(self, start=end)]
+        piece, rest = self._divided(connection)
+        return [piece] if rest is None else [piece, rest]
 
     def pieces(self, connection: Connection) -> Iterator[bytes]:
-        """Return all of them, as they are stored, one piece after the other.
+        """Return all of them, one piece after the other.
 
         Raises:
             ChangedMeanwhileError: When the datapoint is not the same any more.
         """
-        for start in range(self.start, self.stop, AT_ONCE):
-            yield self.piece(connection, start, min(start + AT_ONCE, self.stop))
+        rest: StoredBytes | None = self
+        while rest is not None:
+            piece, rest = rest._divided(connection)
+            yield piece
+
+    def _divided(self, connection: Connection) -> "tuple[bytes, StoredBytes | None]":
+        end = min(self.start + AT_ONCE, self.stop)
+        piece = self.piece(connection, self.start, end)
+        if self.is_string:
+            # The last character may not be whole.
+            text, length = utf_8_decode(piece, "strict", False)  # noqa: FBT003 - there may be more
+            end = self.start + length
+            piece = to_json(text)[1:-1]
+        return piece, None if end == self.stop else replace(self, start=end)
 
     def piece(self, connection: Connection, start: int, stop: int) -> bytes:
         """Return bytes of the column, wherever in it.
@@ -133,7 +143,7 @@ class StoredStrings:
         return len(self.parts), start, stop
 
     def _alone(self, string: LongString) -> StoredBytes:
-        return replace(self.stored, start=string.start, stop=string.stop, as_string=string.nested)
+        return replace(self.stored, start=string.start, stop=string.stop, is_string=string.nested)
 
     def _from(self, count: int) -> "Sequence[Part]":
         return [replace(self, parts=self.parts[count:])] if count < len(self.parts) else []

@@ -1,7 +1,6 @@
 """Sessions in the database."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any, Final
 
@@ -200,6 +199,6 @@ def _read(connection: Connection, query: Select[Any]) -> list[Part]:
         if row["last_output"] is not None:
             parts.append(b',"last_output":' + to_json(row["last_output"]))
         elif row["log_of_output"] is not None:
-            parts += [b',"last_output":"', replace(output_of[row["log_of_output"]], as_string=True), b'"']
+            parts += [b',"last_output":"', output_of[row["log_of_output"]].as_string(), b'"']
         parts.append(b"}")
     return parts

@@ -18,7 +18,7 @@ from hl_sessions.server.page.queries.session_detail import read_session, read_ve
 from hl_sessions.server.page.queries.session_list import describe_sessions
 from hl_sessions.server.page.queries.session_search import UnknownCursorError, find_sessions
 from hl_sessions.server.page.requests import identifier_in
-from hl_sessions.server.page.show.conversation import tell
+from hl_sessions.server.page.show.conversation import MOST_MESSAGES, tell
 from hl_sessions.server.page.show.rendering import render
 from hl_sessions.server.page.show.timeline import lay_out
 from hl_sessions.server.page.views.problems import problem
@@ -67,6 +67,7 @@ async def show_session(request: Request) -> Response:
         detail=detail,
         after=after,
         view="timeline" if is_timeline else "conversation",
+        most_messages=MOST_MESSAGES,
         timeline=lay_out(detail.datapoints),
         turns=None if is_timeline else tell(detail.datapoints),
     )
