@@ -11,8 +11,10 @@ from sqlalchemy import Connection
 from hl_sessions.server.http.access import organisation_of
 from hl_sessions.server.http.exchange import exchange_of
 from hl_sessions.server.http.json_body import json_response, read_json
+from hl_sessions.server.http.parts_response import parts_response
 from hl_sessions.server.http.reading import database_of
 from hl_sessions.server.http.rejections import NOT_FOUND, InvalidRequestError
+from hl_sessions.server.records.parts import Part
 from hl_sessions.server.records.refusals import InvalidEntryError
 
 # Above, the offset of a page would not fit into an integer of the database.
@@ -64,6 +66,13 @@ def found(record: Mapping[str, Any] | None) -> Response:
     if record is None:
         raise not_found()
     return json_response(record)
+
+
+def found_parts(request: Request, parts: Sequence[Part] | None) -> Response:
+    """Do the same with a record in parts."""
+    if parts is None:
+        raise not_found()
+    return parts_response(request, parts)
 
 
 def not_found() -> HTTPException:

@@ -13,7 +13,7 @@ from hl_sessions.server.api.calls import (
     PageSize,
     SearchText,
     create_entries,
-    found,
+    found_parts,
     not_found,
     read_object,
     refuse_other_filters,
@@ -78,13 +78,13 @@ async def get_logs(
         nothing=version_status != "uncommitted",
     )
     part = Page(page, size)
-    return found(await scan_for(request, list_logs, project_id, wanted, part))
+    return found_parts(request, await scan_for(request, list_logs, project_id, wanted, part))
 
 
 @router.get("/logs/{log_id}", responses={200: {"model": LogAnswer}, **NOT_FOUND})
 async def get_one_log(request: Request, log_id: LogId) -> Response:
     """Answer one datapoint."""
-    return found(await read_for(request, get_log, log_id))
+    return found_parts(request, await read_for(request, get_log, log_id))
 
 
 @router.patch(
@@ -125,4 +125,4 @@ async def _create_logs(request: Request, given: Sequence[LogRequest]) -> Sequenc
 
 async def _update_log(request: Request, by: Literal["id", "reference_id"], name: str) -> Response:
     update = LogUpdate(organisation_of(request), by, name, await read_object(request, UpdateLogRequest))
-    return found(await database_of(request).write_together(update_logs, update))
+    return found_parts(request, await database_of(request).write_together(update_logs, update))

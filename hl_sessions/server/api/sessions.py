@@ -4,7 +4,7 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
-from hl_sessions.server.api.calls import PageNumber, PageSize, found
+from hl_sessions.server.api.calls import PageNumber, PageSize, found_parts
 from hl_sessions.server.api.openapi import NOT_FOUND
 from hl_sessions.server.http.access import organisation_of
 from hl_sessions.server.http.exchange import exchange_of
@@ -29,7 +29,7 @@ async def post_session(request: Request) -> Response:
 @router.get("/sessions/{session_id}", responses={200: {"model": SessionAnswer}, **NOT_FOUND})
 async def get_one_session(request: Request, session_id: SessionId) -> Response:
     """Answer one session."""
-    return found(await read_for(request, get_session, session_id))
+    return found_parts(request, await read_for(request, get_session, session_id))
 
 
 @router.get("/sessions", responses={200: {"model": SessionPage}, **NOT_FOUND})
@@ -38,4 +38,4 @@ async def get_sessions(
 ) -> Response:
     """Answer a page of the sessions that hold a datapoint of the project, newest first."""
     wanted = Page(page, size)
-    return found(await scan_for(request, list_sessions, project_id, wanted))
+    return found_parts(request, await scan_for(request, list_sessions, project_id, wanted))

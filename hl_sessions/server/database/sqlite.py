@@ -101,8 +101,9 @@ def _configure(connection: Any, _record: object) -> None:
             # A commit is on the disk before it is answered.
             "synchronous = FULL",
             "foreign_keys = ON",
-            # KiB, as negative numbers; the default of 2 MiB does not hold the upper levels of large indexes.
-            "cache_size = -16384",
+            # KiB, as negative numbers, for each connection. The default of 2 MiB does not hold the upper
+            # levels of large indexes; much more would fill with payloads that were read once.
+            "cache_size = -4096",
         ):
             cursor.execute(f"PRAGMA {pragma}")
 

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, Select, delete, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from hl_sessions.server.database.tables import logs, projects, sessions
-from hl_sessions.server.protocol.messages import answered_message
 from hl_sessions.server.protocol.paging import Page
 from hl_sessions.server.protocol.requests import UpdateLogRequest
 from hl_sessions.server.records.counts import count_deleted
-from hl_sessions.server.records.feedback import feedback_of
 from hl_sessions.server.records.log_filter import LogFilter
+from hl_sessions.server.records.log_parts import parts_of_each_log, parts_of_logs
+from hl_sessions.server.records.parts import Part, parts_of_page, read_on
 from hl_sessions.server.records.projects import project_exists
 from hl_sessions.server.records.sessions import touch_sessions
 
@@ -48,8 +48,8 @@ class LogUpdate:
     request: UpdateLogRequest
 
 
-def update_logs(connection: Connection, updates: Sequence[LogUpdate]) -> list[dict[str, Any] | None]:
-    """Change logs, and answer the whole of each, or ``None`` of one that is not there."""
+def update_logs(connection: Connection, updates: Sequence[LogUpdate]) -> list[list[Part] | None]:
+    """Change logs, and answer the parts of each, or ``None`` of one that is not there."""
     now = datetime.now(timezone.utc)
     locked = {**_lock_logs(connection, updates, "id"), **_lock_logs(connection, updates, "reference_id")}
     found = [locked.get((one.organisation_id, one.by, one.name)) for one in updates]
@@ -58,9 +58,8 @@ def update_logs(connection: Connection, updates: Sequence[LogUpdate]) -> list[di
             values = given.request.model_dump(exclude_none=True, exclude=None if log.save else PAYLOADS)
             connection.execute(update(logs).where(logs.c.id == log.id).values(**values, updated_at=now))
     touch_sessions(connection, {log.session_id for log in found if log is not None} - {None}, now)
-    query = _described_logs().where(logs.c.id.in_({log.id for log in found if log is not None}))
-    changed = {log["id"]: log for log in _read(connection, query)}
-    return [None if log is None else changed[log.id] for log in found]
+    parts_of = parts_of_each_log(connection, sorted({log.sequence for log in found if log is not None}))
+    return [None if log is None else parts_of[log.sequence] for log in found]
 
 
 def _lock_logs(
@@ -70,7 +69,10 @@ def _lock_logs(
     if not names:
         return {}
     query = (
-        select(logs.c.id, logs.c.organisation_id, logs.c[by].label("name"), logs.c.session_id, logs.c.save)
+        select(
+            *(logs.c.id, logs.c.sequence, logs.c.organisation_id, logs.c.session_id, logs.c.save),
+            logs.c[by].label("name"),
+        )
         .where(logs.c[by].in_(names), logs.c.organisation_id.in_({one.organisation_id for one in updates}))
         .order_by(logs.c.id)
         .with_for_update(key_share=True)
@@ -78,17 +80,17 @@ def _lock_logs(
     return {(row.organisation_id, by, row.name): row for row in connection.execute(query)}
 
 
-def get_log(connection: Connection, organisation_id: int, log_id: str) -> dict[str, Any] | None:
-    """Answer the log of the organisation with this ID, or ``None``."""
-    query = _described_logs().where(logs.c.id == log_id, logs.c.organisation_id == organisation_id)
-    records = _read(connection, query)
-    return records[0] if records else None
+def get_log(connection: Connection, organisation_id: int, log_id: str) -> list[Part] | None:
+    """Answer the log of the organisation with this ID, in parts, or ``None``."""
+    query = select(logs.c.sequence).where(logs.c.id == log_id, logs.c.organisation_id == organisation_id)
+    sequence = connection.scalar(query)
+    return None if sequence is None else read_on(connection, parts_of_logs(connection, [sequence]))
 
 
 def list_logs(
     connection: Connection, organisation_id: int, project_id: str, wanted: LogFilter, page: Page
-) -> dict[str, Any] | None:
-    """Answer one page of the wanted logs of the project, newest first.
+) -> list[Part] | None:
+    """Answer one page of the wanted logs of the project, newest first, in parts.
 
     Returns:
         The page, or ``None`` when the organisation has no such project.
@@ -96,15 +98,16 @@ def list_logs(
     if not project_exists(connection, organisation_id, project_id):
         return None
     conditions = [logs.c.project_id == project_id, *wanted.conditions()]
-    query = _described_logs().where(*conditions).order_by(logs.c.created_at.desc(), logs.c.sequence.desc())
-    counting = page.counting(select(logs.c.sequence).where(*conditions))
+    query = select(logs.c.sequence).where(*conditions)
+    newest_first = query.order_by(logs.c.created_at.desc(), logs.c.sequence.desc())
+    counting = page.counting(query)
     if len(conditions) == 1:
         counting = select(projects.c.datapoints_count).where(projects.c.id == project_id)
-    records = _read(connection, page.of(query))
-    total = page.count_at_end(records)
+    sequences = connection.scalars(page.of(newest_first)).all()
+    total = page.count_at_end(sequences)
     if total is None:
         total = connection.scalar(counting) or 0
-    return page.answer(records, total)
+    return read_on(connection, parts_of_page(page, parts_of_logs(connection, sequences), total))
 
 
 def delete_logs(connection: Connection, organisation_id: int, log_ids: Sequence[str]) -> bool:
@@ -129,39 +132,3 @@ def delete_logs(connection: Connection, organisation_id: int, log_ids: Sequence[
     touch_sessions(connection, touched, datetime.now(timezone.utc))
     count_deleted(connection, [(log.project_id, log.sequence) for log in found])
     return True
-
-
-def _described_logs() -> Select[Any]:
-    parents = logs.alias("parents")
-    return (
-        select(
-            *(column for column in logs.c if column.name not in {"sequence", "organisation_id"}),
-            projects.c.name.label("project"),
-            sessions.c.reference_id.label("session_reference_id"),
-            parents.c.reference_id.label("parent_reference_id"),
-        )
-        .select_from(logs)
-        .join(projects, projects.c.id == logs.c.project_id)
-        .outerjoin(sessions, sessions.c.id == logs.c.session_id)
-        .outerjoin(parents, parents.c.id == logs.c.parent_id)
-    )
-
-
-def _read(connection: Connection, query: Select[Any]) -> list[dict[str, Any]]:
-    rows = connection.execute(query).mappings().all()
-    feedback = feedback_of(connection, [row["id"] for row in rows])
-    return [
-        _answered({name: value for name, value in row.items() if value is not None})
-        | ({"feedback": feedback[row["id"]]} if row["id"] in feedback else {})
-        # No evaluators run here, so there is nothing to wait for.
-        | {"evaluation_results": [], "observability_status": "completed"}
-        for row in rows
-    ]
-
-
-def _answered(log: dict[str, Any]) -> dict[str, Any]:
-    if "messages" in log:
-        log["messages"] = [answered_message(message) for message in log["messages"]]
-    if "output_message" in log:
-        log["output_message"] = answered_message(log["output_message"])
-    return log

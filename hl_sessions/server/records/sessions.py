@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any, Final
 
+from pydantic_core import to_json
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -11,7 +12,9 @@ from sqlalchemy import (
     Connection,
     ScalarSelect,
     Select,
+    Text,
     bindparam,
+    case,
     cast,
     func,
     select,
@@ -20,10 +23,17 @@ from sqlalchemy import (
 
 from hl_sessions.server.database.bulk_insert import insert_rows
 from hl_sessions.server.database.in_parts import in_parts
+from hl_sessions.server.database.stored_text import octets_of
 from hl_sessions.server.database.tables import logs, project_sessions, projects, sessions
 from hl_sessions.server.protocol.identifiers import SESSION, new_identifier
 from hl_sessions.server.protocol.paging import Page
+from hl_sessions.server.records.parts import Part, find_stored, parts_of_page, read_on
 from hl_sessions.server.records.projects import project_exists
+
+_LONG: Final = 16 * 1024
+"""From which length on, in bytes, the inputs or the output of a session are not read with it."""
+
+_SHORT: Final = ("id", "reference_id", "datapoints_count", "created_at", "updated_at")
 
 _IS_WANTED: Final = sessions.c.id.in_(bindparam("wanted", expanding=True))
 _SEQUENCES: Final = select(sessions.c.id, sessions.c.sequence).where(_IS_WANTED)
@@ -63,19 +73,18 @@ def touch_sessions(connection: Connection, session_ids: Collection[str], now: da
         connection.execute(_TOUCH, {"wanted": touched, "now": now})
 
 
-def get_session(connection: Connection, organisation_id: int, session_id: str) -> dict[str, Any] | None:
-    """Answer the session of the organisation with this ID, or ``None``."""
+def get_session(connection: Connection, organisation_id: int, session_id: str) -> list[Part] | None:
+    """Answer the session of the organisation with this ID, in parts, or ``None``."""
     query = _described_sessions().where(
         sessions.c.id == session_id, sessions.c.organisation_id == organisation_id
     )
-    records = _read(connection, query)
-    return records[0] if records else None
+    return read_on(connection, _read(connection, query)) or None
 
 
 def list_sessions(
     connection: Connection, organisation_id: int, project_id: str, page: Page
-) -> dict[str, Any] | None:
-    """Answer one page of the sessions that hold a datapoint of the project, newest first.
+) -> list[Part] | None:
+    """Answer one page of the sessions that hold a datapoint of the project, newest first, in parts.
 
     Returns:
         The page, or ``None`` when the organisation has no such project.
@@ -92,7 +101,7 @@ def list_sessions(
         .order_by(sessions.c.sequence.desc())
     )
     total = connection.scalar(select(projects.c.sessions_count).where(projects.c.id == project_id)) or 0
-    return page.answer(_read(connection, query), total)
+    return read_on(connection, parts_of_page(page, _read(connection, query), total))
 
 
 def of_first_log(value: ColumnElement[Any]) -> ScalarSelect[Any]:
@@ -141,8 +150,10 @@ def _described_sessions() -> Select[Any]:
         sessions.c.id,
         sessions.c.reference_id,
         of_session.scalar_subquery().label("datapoints_count"),
-        of_first_log(logs.c.inputs).label("first_inputs"),
-        of_last_log(logs.c.output).label("last_output"),
+        of_first_log(_if_short(cast(logs.c.inputs, Text))).label("first_inputs"),
+        of_last_log(_if_short(logs.c.output)).label("last_output"),
+        of_first_log(case((_is_long(logs.c.inputs), logs.c.sequence))).label("log_of_inputs"),
+        of_last_log(case((_is_long(logs.c.output), logs.c.sequence))).label("log_of_output"),
         sessions.c.created_at,
         sessions.c.updated_at,
     )
@@ -159,12 +170,35 @@ def _of_one_log(value: ColumnElement[Any], *order: ColumnElement[Any]) -> Scalar
     )
 
 
-def _read(connection: Connection, query: Select[Any]) -> list[dict[str, Any]]:
+def _is_long(value: ColumnElement[Any]) -> ColumnElement[bool]:
+    return octets_of(value) > _LONG
+
+
+def _if_short(value: ColumnElement[str]) -> ColumnElement[Any]:
+    return case((octets_of(value) <= _LONG, value))
+
+
+def _read(connection: Connection, query: Select[Any]) -> list[Part]:
+    """Return the parts of sessions, with commas between them."""
     rows = connection.execute(query).mappings().all()
     projects_of = find_projects_of(connection, [row["id"] for row in rows], projects.c.sequence)
-    return [
-        {name: value for name, value in row.items() if value is not None}
+    inputs_of = find_stored(connection, logs.c.inputs, {row["log_of_inputs"] for row in rows} - {None})
+    output_of = find_stored(connection, logs.c.output, {row["log_of_output"] for row in rows} - {None})
+    parts: list[Part] = []
+    for row in rows:
+        short = {name: row[name] for name in _SHORT if row[name] is not None}
         # The type is required since 0.7, where every project of v4 is a prompt.
-        | {"projects": [{"id": id_, "name": name, "type": "prompt"} for id_, name in projects_of[row["id"]]]}
-        for row in rows
-    ]
+        short["projects"] = [
+            {"id": id_, "name": name, "type": "prompt"} for id_, name in projects_of[row["id"]]
+        ]
+        parts.append((b"," if parts else b"") + to_json(short)[:-1])
+        if row["first_inputs"] is not None:
+            parts.append(b',"first_inputs":' + row["first_inputs"].encode())
+        elif row["log_of_inputs"] is not None:
+            parts += [b',"first_inputs":', inputs_of[row["log_of_inputs"]]]
+        if row["last_output"] is not None:
+            parts.append(b',"last_output":' + to_json(row["last_output"]))
+        elif row["log_of_output"] is not None:
+            parts += [b',"last_output":"', output_of[row["log_of_output"]].as_string(), b'"']
+        parts.append(b"}")
+    return parts

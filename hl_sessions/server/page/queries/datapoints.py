@@ -1,15 +1,24 @@
 """Datapoints, as they were logged."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, String, case, select, type_coerce
 
+from hl_sessions.server.database.stored_text import octets_of
 from hl_sessions.server.database.tables import feedback, logs, projects
+from hl_sessions.server.page.queries.cut_values import MAX_SHOWN, LongValues
 from hl_sessions.server.page.queries.rating import RATER, RATING
+from hl_sessions.server.records.log_parts import VALUES
+from hl_sessions.server.records.parts import StoredBytes
+
+_MOST_READ: Final = 32_000_000
+"""How many bytes of values are read for one page, so that its time has a bound."""
+
+_OCTETS: Final = "octets_of_"
 
 
 @dataclass(frozen=True)
@@ -75,16 +84,26 @@ class Datapoint:
 
 def read_datapoints(
     connection: Connection, conditions: Sequence[ColumnElement[bool]], limit: int
-) -> list[Datapoint]:
-    """Read the oldest datapoints for which all of the conditions are true, ``limit`` of them at most."""
+) -> tuple[list[Datapoint], bool]:
+    """Read the oldest datapoints for which all of the conditions are true, with their long values cut.
+
+    Args:
+        connection: The connection of the transaction.
+        conditions: The conditions.
+        limit: How many of them there may be, at most; there are fewer if they are large.
+
+    Returns:
+        The datapoints, and whether there are more.
+    """
     query = (
-        select(logs, projects.c.name.label("project_name"))
+        select(*_columns(), projects.c.name.label("project_name"))
         .join(projects, projects.c.id == logs.c.project_id)
         .where(*conditions)
         .order_by(logs.c.created_at, logs.c.sequence)
-        .limit(limit)
+        .limit(limit + 1)
     )
-    rows = connection.execute(query).mappings().all()
+    found = connection.execute(query).mappings().all()
+    rows = found[: _fitting(found[:limit])]
     feedback_of: dict[str, list[Feedback]] = defaultdict(list)
     given = (
         select(feedback)
@@ -93,7 +112,42 @@ def read_datapoints(
     )
     for row in connection.execute(given):
         feedback_of[row.log_id].append(Feedback(row.type, row.value, row.user, row.created_at))
-    return [Datapoint(dict(row), row["project_name"], feedback_of[row["id"]]) for row in rows]
+    long_values = LongValues(connection)
+    datapoints = [
+        Datapoint(_values(row, long_values), row["project_name"], feedback_of[row["id"]]) for row in rows
+    ]
+    return datapoints, len(found) > len(rows)
+
+
+def _columns() -> Iterator[ColumnElement[Any]]:
+    for column in logs.c:
+        if str(column.name) in VALUES:
+            octets = octets_of(column)
+            yield octets.label(_OCTETS + column.name)
+            yield type_coerce(case((octets <= MAX_SHOWN, column)), column.type).label(column.name)
+        else:
+            yield column
+
+
+def _fitting(rows: Sequence[RowMapping]) -> int:
+    """Return how many of the datapoints are shown on one page: at least one."""
+    total = 0
+    for count, row in enumerate(rows):
+        total += sum(row[_OCTETS + name] or 0 for name in VALUES)
+        if count > 0 and total > _MOST_READ:
+            return count
+    return len(rows)
+
+
+def _values(row: RowMapping, long_values: LongValues) -> Mapping[str, Any]:
+    values = {str(name): value for name, value in row.items() if not name.startswith(_OCTETS)}
+    for name in VALUES:
+        octets = row[_OCTETS + name]
+        if octets is not None and octets > MAX_SHOWN:
+            stored = StoredBytes(row["sequence"], row["updated_at"], name, 0, octets)
+            is_text = isinstance(logs.c[name].type, String)
+            values[name] = long_values.read_text(stored) if is_text else long_values.read_json(stored)
+    return values
 
 
 def sum_of(*values: Any) -> Any:

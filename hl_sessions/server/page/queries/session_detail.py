@@ -12,7 +12,7 @@ from hl_sessions.server.page.queries.datapoints import Datapoint, read_datapoint
 from hl_sessions.server.page.queries.session_list import ListedSession, describe_sessions
 
 SIZE: Final = 100
-"""How many datapoints are shown at a time."""
+"""How many datapoints are shown at a time, at most."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def read_session(
         if position is None:
             return None
         wanted.append(position)
-    datapoints = read_datapoints(connection, wanted, SIZE + 1)
+    datapoints, has_later = read_datapoints(connection, wanted, SIZE)
     sums = _sums_of(connection, session_id)
     (listed,) = describe_sessions(connection, [session_id])
     return SessionDetail(
@@ -72,9 +72,9 @@ def read_session(
         prompt_tokens=_whole(sums["prompt_tokens"]),
         output_tokens=_whole(sums["output_tokens"]),
         cost=sum_of(sums["prompt_cost"], sums["output_cost"]),
-        datapoints=datapoints[:SIZE],
+        datapoints=datapoints,
         has_earlier=after is not None,
-        has_later=len(datapoints) > SIZE,
+        has_later=has_later,
     )
 
 

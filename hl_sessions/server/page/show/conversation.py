@@ -3,9 +3,12 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from hl_sessions.server.page.queries.datapoints import Datapoint
+
+MOST_MESSAGES: Final = 200
+"""How many messages of a datapoint are shown, the last ones; the link to all of it leads to the rest."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ class Turn:
 
     Args:
         datapoint: The datapoint.
-        messages: The messages that went into it and were not there before.
+        messages: The messages that went into it and were not there before, the last ones of them.
+        left_out: How many more such messages there are.
         repeated_messages: How many messages went into it that were.
         inputs: Its inputs, unless they are those of the turn before.
         repeats_inputs: Whether they are.
@@ -42,6 +46,7 @@ class Turn:
 
     datapoint: Datapoint
     messages: Sequence[Message]
+    left_out: int
     repeated_messages: int
     inputs: dict[str, Any] | None
     repeats_inputs: bool
@@ -71,13 +76,15 @@ def tell(datapoints: Sequence[Datapoint]) -> list[Turn]:
             for index, message in enumerate(datapoint["messages"] or ())
         ]
         repeated = _common_length(said, messages)
+        new = messages[repeated:]
         inputs = datapoint["inputs"] or None
         repeats_inputs = inputs is not None and inputs == last_inputs
         output = _output(datapoint)
         turns.append(
             Turn(
                 datapoint=datapoint,
-                messages=messages[repeated:],
+                messages=new[-MOST_MESSAGES:],
+                left_out=max(len(new) - MOST_MESSAGES, 0),
                 repeated_messages=repeated,
                 inputs=None if repeats_inputs else inputs,
                 repeats_inputs=repeats_inputs,

@@ -1,16 +1,15 @@
 """Logged values as the page shows them: readable, and no longer than anybody reads."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from markupsafe import Markup
 
+from hl_sessions.server.page.queries.cut_values import MAX_SHOWN, CutText
 from hl_sessions.server.page.show.formatting import format_bytes
 from hl_sessions.server.page.show.json_text import format_json, highlight_json
 from hl_sessions.server.page.show.markdown import render_markdown
-
-MAX_SHOWN: Final = 20_000
-"""The most characters of a value that are shown; the link to the whole datapoint leads to the rest."""
 
 
 @dataclass(frozen=True)
@@ -32,25 +31,37 @@ class ShownValue:
 
 def show_text(text: str) -> ShownValue:
     """Show a text: as Markdown, or plain where only its beginning is shown."""
-    is_whole = len(text) <= MAX_SHOWN
-    html = render_markdown(text) if is_whole else Markup.escape(text[:MAX_SHOWN])
-    return ShownValue(html, "markdown" if is_whole else "text", _size_of(text), is_whole)
+    if isinstance(text, CutText) or len(text) > MAX_SHOWN:
+        return show_plainly(text)
+    return ShownValue(render_markdown(text), "markdown", _size_of(text), is_whole=True)
 
 
 def show_plainly(text: str) -> ShownValue:
     """Show a text as it is, such as an error."""
-    return ShownValue(
-        Markup.escape(text[:MAX_SHOWN]), "text", _size_of(text), is_whole=len(text) <= MAX_SHOWN
-    )
+    is_whole = len(text) <= MAX_SHOWN and not isinstance(text, CutText)
+    return ShownValue(Markup.escape(text[:MAX_SHOWN]), "text", _size_of(text), is_whole)
 
 
 def show_json(value: Any) -> ShownValue:
     """Show any other value."""
     text = format_json(value)
-    return ShownValue(
-        highlight_json(text[:MAX_SHOWN]), "json", _size_of(text), is_whole=len(text) <= MAX_SHOWN
-    )
+    cut = list(_cut_texts(value))
+    size = len(text.encode()) + sum(part.size - len(part.encode()) for part in cut)
+    is_whole = len(text) <= MAX_SHOWN and not cut
+    return ShownValue(highlight_json(text[:MAX_SHOWN]), "json", format_bytes(size), is_whole)
 
 
 def _size_of(text: str) -> str:
-    return format_bytes(len(text.encode()))
+    return format_bytes(text.size if isinstance(text, CutText) else len(text.encode()))
+
+
+def _cut_texts(value: Any) -> Iterator[CutText]:
+    if isinstance(value, CutText):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _cut_texts(item)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _cut_texts(name)
+            yield from _cut_texts(item)

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from hl_sessions.server.http.json_body import json_response
+from hl_sessions.server.http.parts_response import parts_response
 from hl_sessions.server.http.placement import prefix_of
 from hl_sessions.server.http.reading import read_for, scan_for
 from hl_sessions.server.page.queries import session_search
@@ -18,7 +18,7 @@ from hl_sessions.server.page.queries.session_detail import read_session, read_ve
 from hl_sessions.server.page.queries.session_list import describe_sessions
 from hl_sessions.server.page.queries.session_search import UnknownCursorError, find_sessions
 from hl_sessions.server.page.requests import identifier_in
-from hl_sessions.server.page.show.conversation import tell
+from hl_sessions.server.page.show.conversation import MOST_MESSAGES, tell
 from hl_sessions.server.page.show.rendering import render
 from hl_sessions.server.page.show.timeline import lay_out
 from hl_sessions.server.page.views.problems import problem
@@ -67,6 +67,7 @@ async def show_session(request: Request) -> Response:
         detail=detail,
         after=after,
         view="timeline" if is_timeline else "conversation",
+        most_messages=MOST_MESSAGES,
         timeline=lay_out(detail.datapoints),
         turns=None if is_timeline else tell(detail.datapoints),
     )
@@ -85,7 +86,7 @@ async def give_datapoint(request: Request) -> Response:
     log = await read_for(request, get_log, identifier_in(request, "log_id", LOG))
     if log is None:
         raise HTTPException(404)
-    return json_response(log)
+    return parts_response(request, log)
 
 
 async def _read_list(
