@@ -14,6 +14,7 @@ from hl_sessions.server.api.openapi import add_openapi
 from hl_sessions.server.api.routes import add_calls
 from hl_sessions.server.api.unserved import add_unserved_calls
 from hl_sessions.server.database.database import Database
+from hl_sessions.server.database.search_indexing import SearchIndexing
 from hl_sessions.server.http.access import BASE_PATH, AccessMiddleware, LoopbackOnlyMiddleware
 from hl_sessions.server.http.access_log import AccessLog
 from hl_sessions.server.http.body_limit import BodyLimitMiddleware, BodyMemory
@@ -68,11 +69,14 @@ def create_application(settings: ServerSettings) -> FastAPI:
     async def lifespan(_application: FastAPI) -> AsyncIterator[None]:
         if access_log is not None:
             access_log.start()
+        indexing = SearchIndexing(database)
+        indexing.start()
         if retention is not None:
             retention.start()
         yield
         if retention is not None:
             retention.close()
+        indexing.close()
         database.close()
         if access_log is not None:
             access_log.close()

@@ -24,8 +24,8 @@ READERS: Final = 4
 SCANNERS: Final = 2
 """How many searches and lists may run beside them."""
 
-_CONNECTIONS: Final = READERS + SCANNERS + 3
-"""Theirs, one for the small queries of the server itself, one that writes, one that deletes what is old."""
+_CONNECTIONS: Final = READERS + SCANNERS + 4
+"""Theirs, one for the small queries of the server itself, one that writes, and two for background work."""
 
 
 def open_engine(url: URL) -> Engine:

@@ -12,6 +12,7 @@ from hl_sessions.process.sqlite_locks import while_locked
 from hl_sessions.server.database.retrying import PATIENCE, longest_wait
 from hl_sessions.server.database.tables import json_for_database
 
+_PAGE_SIZE: Final = 16384
 _IS_WRITING: Final = "sqlite_is_writing"
 _VERSION: Final = "sqlite_data_version"
 
@@ -92,8 +93,11 @@ def _configure(connection: Any, _record: object) -> None:
     with closing(connection.cursor()) as cursor:
         # First, so that the others wait for another process too.
         cursor.execute(_busy_timeout(PATIENCE))
-        # Before there is anything in a new file: see ``give_back_pages``. Others keep what they have.
+        # Before there is anything in a new file; others keep what they have.
         if cursor.execute("PRAGMA page_count").fetchone() == (0,):
+            # In smaller pages, the space left beside two or three datapoints of some KB is as large as those.
+            cursor.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
+            # See ``give_back_pages``.
             cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
         # Readers go on beside the one writer. Several processes may start on a new file at the same moment.
         while_locked(lambda: cursor.execute("PRAGMA journal_mode = WAL"), PATIENCE)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic_core import to_json
-from sqlalchemy import ColumnElement, Connection, Select, Text, case, cast, func, select, type_coerce
+from sqlalchemy import ColumnElement, Connection, Select, Text, case, cast, func, literal, select, type_coerce
 
 from hl_sessions.server.database.stored_text import octets_of
 from hl_sessions.server.database.tables import logs, projects, sessions
@@ -30,8 +30,8 @@ VALUES: Final = (*_JSON, *_MESSAGES, *_TEXTS, "judgment")
 _NOT_AT_ONCE: Final = {*VALUES, "sequence"}
 
 _OCTETS: Final = "octets_of_"
-_SIZE: Final = sum(
-    (func.coalesce(octets_of(logs.c[name]), 0) for name in VALUES[1:]), octets_of(logs.c.config)
+_SIZE: Final[ColumnElement[int]] = sum(
+    (func.coalesce(octets_of(logs.c[name]), 0) for name in VALUES), literal(0)
 )
 # No evaluators run here, so there is nothing to wait for.
 _SAID_BY_THE_SERVER: Final = {"evaluation_results": [], "observability_status": "completed"}

@@ -7,12 +7,14 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import Connection, delete, select, update
 
+from hl_sessions.server.database.search_index import note_changes
 from hl_sessions.server.database.tables import logs, projects, sessions
 from hl_sessions.server.protocol.paging import Page
 from hl_sessions.server.protocol.requests import UpdateLogRequest
 from hl_sessions.server.records.counts import count_deleted
 from hl_sessions.server.records.log_filter import LogFilter
 from hl_sessions.server.records.log_parts import parts_of_each_log, parts_of_logs
+from hl_sessions.server.records.log_search import find_logs
 from hl_sessions.server.records.parts import Part, parts_of_page, read_on
 from hl_sessions.server.records.projects import project_exists
 from hl_sessions.server.records.sessions import touch_sessions
@@ -57,6 +59,7 @@ def update_logs(connection: Connection, updates: Sequence[LogUpdate]) -> list[li
         if log is not None:
             values = given.request.model_dump(exclude_none=True, exclude=None if log.save else PAYLOADS)
             connection.execute(update(logs).where(logs.c.id == log.id).values(**values, updated_at=now))
+    note_changes(connection, [log.sequence for log in found if log is not None])
     touch_sessions(connection, {log.session_id for log in found if log is not None} - {None}, now)
     parts_of = parts_of_each_log(connection, sorted({log.sequence for log in found if log is not None}))
     return [None if log is None else parts_of[log.sequence] for log in found]
@@ -98,15 +101,19 @@ def list_logs(
     if not project_exists(connection, organisation_id, project_id):
         return None
     conditions = [logs.c.project_id == project_id, *wanted.conditions()]
+    counted = select(projects.c.datapoints_count).where(projects.c.id == project_id)
+    if wanted.texts:
+        datapoints = connection.scalar(counted) or 0
+        found = find_logs(connection, project_id, wanted, page.most_counted, datapoints)
+        if found is not None:
+            parts = parts_of_logs(connection, page.part_of(found))
+            return read_on(connection, parts_of_page(page, parts, len(found)))
     query = select(logs.c.sequence).where(*conditions)
     newest_first = query.order_by(logs.c.created_at.desc(), logs.c.sequence.desc())
-    counting = page.counting(query)
-    if len(conditions) == 1:
-        counting = select(projects.c.datapoints_count).where(projects.c.id == project_id)
     sequences = connection.scalars(page.of(newest_first)).all()
     total = page.count_at_end(sequences)
     if total is None:
-        total = connection.scalar(counting) or 0
+        total = connection.scalar(counted if len(conditions) == 1 else page.counting(query)) or 0
     return read_on(connection, parts_of_page(page, parts_of_logs(connection, sequences), total))
 
 

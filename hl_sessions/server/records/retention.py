@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.database.errors import DatabaseError
-from hl_sessions.server.records.leases import leave_lease, take_lease
+from hl_sessions.server.database.leases import leave_lease, take_lease
 from hl_sessions.server.records.pruning import Pruned, give_back, prune
 
 _NAME: Final = "retention"

@@ -18,8 +18,8 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from hl_sessions.server.commands.data import prune
 from hl_sessions.server.database.database import Database
+from hl_sessions.server.database.leases import leave_lease, take_lease
 from hl_sessions.server.database.tables import logs, organisations, sessions
-from hl_sessions.server.records.leases import leave_lease, take_lease
 from hl_sessions.server.records.pruning import Pruned
 from hl_sessions.server.records.retention import Retention
 from hl_sessions.server.settings import ServerSettings
