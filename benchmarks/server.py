@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from benchmarks.measure import Effort, compare, paired_medians
 from benchmarks.row import OURS, Row, limited
 from benchmarks.server_load import load
-from benchmarks.server_process import CONSTANT_PATH, serving
+from benchmarks.server_process import CONSTANT_PATH, serving, serving_bare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["DATABASES", "server_rows"]
 
 CONSTANT = "constant route"
+BARE = "bare application"
 CONNECTIONS = 64
 DATAPOINT = json.dumps(
     {
@@ -43,20 +44,27 @@ def server_rows(effort: Effort) -> Iterator[Row]:
         with ExitStack() as stack:
             server = stack.enter_context(serving(stack.enter_context(DATABASES[name]())))
             clients = stack.enter_context(load(server.address, connections=CONNECTIONS))
+            bare = stack.enter_context(serving_bare())
+            clients_of_bare = stack.enter_context(load(bare.address, connections=CONNECTIONS))
             runs = {
+                BARE: clients_of_bare.requests("POST", "/"),
                 CONSTANT: clients.requests("POST", CONSTANT_PATH),
                 "session": clients.requests("POST", "/v4/sessions"),
                 "datapoint": clients.requests("POST", "/v4/logs", DATAPOINT),
             }
             for run in runs.values():
                 run(CONNECTIONS)  # the first ones wait for the process to start
-            seconds = paired_medians(compare(runs, effort), CONSTANT)
+            rounds = compare(runs, effort)
+        seconds = paired_medians(rounds, CONSTANT)
         for what, title, at_most in (
             ("session", f"POST /sessions, {name}", times),
             ("datapoint", f"POST /logs of 2 kB, {name}", 1 / 0.35),
         ):
             figures = {OURS: seconds[what], CONSTANT: seconds[CONSTANT]}
             yield limited(title, figures, at_most, reference=CONSTANT)
+        beside_bare = paired_medians(rounds, BARE)
+        figures = {OURS: beside_bare["session"], BARE: beside_bare[BARE]}
+        yield limited(f"POST /sessions, {name}, and a constant", figures, 1 / 0.75, reference=BARE)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The server as ``hl-sessions serve`` runs it, with one more FastAPI route, which answers a constant."""
+"""The server as ``hl-sessions serve`` runs it, and applications beside it that answer a constant."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import uvicorn
+
 from benchmarks.api import listening_socket
 from hl_sessions.server.application import create_application
 from hl_sessions.server.run.garbage import search_less
@@ -17,11 +19,17 @@ from hl_sessions.server.settings import ServerSettings
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
-__all__ = ["CONSTANT_PATH", "ServerProcess", "serving"]
+    from starlette.types import Receive, Scope, Send
 
+__all__ = ["CONSTANT_PATH", "ServerProcess", "serving", "serving_bare"]
+
+#: A route of FastAPI in the server, which answers a constant.
 CONSTANT_PATH = "/v4/constant"
+ANSWER = b'{"id":"sesh_AAAAAAAAAAAAAAAAAAAAAAAA"}'
+HEADERS = [(b"content-length", b"%d" % len(ANSWER)), (b"content-type", b"application/json")]
 
 
 @dataclass(frozen=True)
@@ -42,12 +50,21 @@ class ServerProcess:
         return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-@contextmanager
-def serving(database: str) -> Iterator[ServerProcess]:
+def serving(database: str) -> AbstractContextManager[ServerProcess]:
     """Run one worker of the server on the database."""
+    return _running(_serve, database)
+
+
+def serving_bare() -> AbstractContextManager[ServerProcess]:
+    """Run a bare ASGI application by uvicorn as it comes, with nothing in C."""
+    return _running(_serve_bare)
+
+
+@contextmanager
+def _running(serve: Callable[..., None], *arguments: str) -> Iterator[ServerProcess]:
     with listening_socket() as listener:
         process = multiprocessing.get_context("spawn").Process(
-            target=_serve, args=(listener, database), daemon=True
+            target=serve, args=(listener, *arguments), daemon=True
         )
         process.start()
         try:
@@ -68,3 +85,13 @@ def _serve(listener: socket.socket, database: str) -> None:
     application.router.routes += served
     search_less()
     make_server(application, grace=1).run(sockets=[listener])
+
+
+def _serve_bare(listener: socket.socket) -> None:
+    async def application(scope: Scope, _receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 201, "headers": HEADERS})
+            await send({"type": "http.response.body", "body": ANSWER})
+
+    config = uvicorn.Config(application, loop="asyncio", http="h11", log_level="warning", access_log=False)
+    uvicorn.Server(config).run(sockets=[listener])

@@ -1,15 +1,15 @@
 """The application: the routes, who may call them, and the database behind them."""
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from fastapi import FastAPI
 from starlette.applications import Starlette
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hl_sessions.server.api.direct import DirectCallsMiddleware
+from hl_sessions.server.api.direct import DirectCalls
 from hl_sessions.server.api.openapi import add_openapi
 from hl_sessions.server.api.routes import add_calls
 from hl_sessions.server.api.unserved import add_unserved_calls
@@ -81,11 +81,21 @@ def create_application(settings: ServerSettings) -> FastAPI:
         if access_log is not None:
             access_log.close()
 
+    memory = BodyMemory(_BODIES_AT_ONCE * settings.max_body)
+
+    def add_layers(application: FastAPI, framework: ASGIApp) -> ASGIApp:
+        layer: ASGIApp = DirectCalls(framework, application)
+        # Nobody's body is read before it is clear that they may call. The page has a limit of its own, and
+        # what else is there reads no bodies.
+        layer = BodyLimitMiddleware(layer, settings.max_body, memory, below=BASE_PATH)
+        layer = AccessMiddleware(layer, keys)
+        layer = HeadMiddleware(layer)
+        layer = ObservationMiddleware(layer, route_templates(application.routes), metrics, access_log)
+        return PlacementMiddleware(layer, parse_prefix(settings.root_path), application.routes)
+
     # FastAPI's own documentation pages load their scripts from the internet.
-    application = _ObservedApplication(
-        parse_prefix(settings.root_path),
-        metrics,
-        access_log,
+    application = _LayeredApplication(
+        add_layers,
         title="hl-sessions",
         openapi_url=None,
         docs_url=None,
@@ -97,16 +107,8 @@ def create_application(settings: ServerSettings) -> FastAPI:
     application.state.keys = keys
     application.state.metrics = metrics
     application.state.max_body = settings.max_body
-    memory = BodyMemory(_BODIES_AT_ONCE * settings.max_body)
     _add_routes(application, database, keys, memory, metrics if settings.metrics_port is None else None)
     add_rejections(application)
-    # The last one added comes first: nobody's body is read before it is clear that they may call. The page
-    # has a limit of its own, and what else is there reads no bodies.
-    application.add_middleware(DirectCallsMiddleware, application=application)
-    application.add_middleware(
-        BodyLimitMiddleware, max_body=settings.max_body, memory=memory, below=BASE_PATH
-    )
-    application.add_middleware(AccessMiddleware, keys=keys)
     return application
 
 
@@ -121,21 +123,19 @@ def create_metrics_application(application: FastAPI) -> ASGIApp:
     return LoopbackOnlyMiddleware(metrics_only) if keys.is_open() else metrics_only
 
 
-class _ObservedApplication(FastAPI):
-    """Observes requests from outside of all other layers: those that end in an unexpected error too."""
+class _LayeredApplication(FastAPI):
+    """Has layers around all of the framework's, which most calls need not go through."""
 
-    def __init__(self, prefix: str, metrics: Metrics, access_log: AccessLog | None, **options: Any) -> None:
+    def __init__(self, add_layers: Callable[[FastAPI, ASGIApp], ASGIApp], **options: Any) -> None:
         super().__init__(**options)
-        self._prefix = prefix
-        self._metrics = metrics
-        self._access_log = access_log
+        self._add_layers = add_layers
 
     def build_middleware_stack(self) -> ASGIApp:
-        application: ASGIApp = HeadMiddleware(super().build_middleware_stack())
-        application = ObservationMiddleware(
-            application, route_templates(self.routes), self._metrics, self._access_log
-        )
-        return PlacementMiddleware(application, self._prefix, self.routes)
+        return self._add_layers(self, super().build_middleware_stack())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # FastAPI's own looks at each request for somebody else's telemetry.
+        await Starlette.__call__(self, scope, receive, send)
 
 
 def _add_routes(

@@ -1,52 +1,65 @@
 """Calls that are made without the framework: they need nothing of it, and it takes longer than they do."""
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
-from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _Call: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
-class DirectCallsMiddleware:
-    """Makes those calls of an application that take nothing but the request; the framework makes the others.
+class DirectCalls:
+    """Makes those calls of an application that take nothing but the request: an ASGI application.
 
-    They are routes of the application nevertheless, for its OpenAPI document.
+    They are routes of the framework nevertheless, for its OpenAPI document.
 
     Args:
-        app: The ASGI application, which makes the others.
+        framework: Makes the others.
         application: What has the calls, and the answers to exceptions.
     """
 
-    def __init__(self, app: ASGIApp, application: FastAPI) -> None:
-        self._app = app
-        self._calls = _calls_of_requests(application.routes)
+    def __init__(self, framework: ASGIApp, application: FastAPI) -> None:
+        self._framework = framework
+        self._calls = _direct_calls(application.routes)
         # What is unexpected is for a layer further out.
-        expected = {
+        self._answers: dict[Any, Any] = {
             kind: answer for kind, answer in application.exception_handlers.items() if kind is not Exception
         }
-        self._making = ExceptionMiddleware(self._make, expected)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Make the call, or pass it on."""
-        is_direct = scope["type"] == "http" and (scope["method"], scope["path"]) in self._calls
-        await (self._making if is_direct else self._app)(scope, receive, send)
-
-    async def _make(self, scope: Scope, receive: Receive, send: Send) -> None:
-        call = self._calls[scope["method"], scope["path"]]
+        call = self._calls.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        if call is None:
+            await self._framework(scope, receive, send)
+            return
         scope["endpoint"] = call
-        response = await call(Request(scope, receive))
+        request = Request(scope, receive)
+        try:
+            response = await call(request)
+        except Exception as error:  # noqa: BLE001 - it is answered, or raised again
+            response = await self._answer(request, error)
         await response(scope, receive, send)
 
+    async def _answer(self, request: Request, error: Exception) -> Response:
+        for kind in type(error).__mro__:
+            if kind in self._answers:
+                response: Response = await self._answers[kind](request, error)
+                return response
+        raise error
 
-def _calls_of_requests(routes: Iterable[BaseRoute]) -> dict[tuple[str, str], _Call]:
+
+def _direct_calls(routes: Iterable[BaseRoute]) -> dict[tuple[str, str], _Call]:
     return {
         (method, route.path): route.endpoint
         for route in routes
-        if isinstance(route, APIRoute) and not route.param_convertors and not route.dependant.query_params
+        if isinstance(route, APIRoute) and _takes_a_request_only(route)
         for method in route.methods or ()
     }
+
+
+def _takes_a_request_only(route: APIRoute) -> bool:
+    given = route.dependant
+    return given.request_param_name is not None and not (given.path_params or given.query_params)

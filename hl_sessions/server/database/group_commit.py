@@ -44,7 +44,7 @@ class DatabaseObserver(Protocol):
         """Note a read or a write of one request that the database did not do."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class _Waiting:
     changes: Changes
     argument: Any

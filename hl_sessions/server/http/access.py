@@ -103,19 +103,22 @@ def _let_in(scope: Scope, organisation_id: int) -> None:
 
 def _foreign_origin(scope: Scope) -> str | None:
     """Say why a call may come from elsewhere, or return ``None``."""
-    for name, _value in scope["headers"]:
-        if name in _HEADERS_OF_PROXIES or name.startswith(b"x-forwarded-"):
+    host = None
+    has_origin = False
+    for name, value in scope["headers"]:
+        if name == b"host":
+            host = value.decode("latin-1")
+        elif name == b"origin":
+            has_origin = True
+        elif name in _HEADERS_OF_PROXIES or name.startswith(b"x-forwarded-"):
             return (
                 f"this call has the header {name.decode('latin-1')!r}, so a proxy may have passed it on. "
                 "To serve behind a proxy, make a key with: hl-sessions keys create"
             )
-    given_host = _header(scope, b"host")
-    host = (given_host or b"").decode("latin-1")
     # Every browser sends one. A call by HTTP/1.0 need not have any, and by HTTP/1.1 none gets here without.
-    if given_host is not None and not is_loopback(_name_in(host)):
+    if host is not None and not is_loopback(_name_in(host)):
         return "the header 'host' names another one"
-    headers = Headers(scope=scope)
-    if "origin" in headers and not is_from_own_page(headers):
+    if has_origin and not is_from_own_page(Headers(scope=scope)):
         return "the header 'origin' names a foreign page"
     return None
 

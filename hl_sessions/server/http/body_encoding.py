@@ -19,10 +19,11 @@ def is_compressed(request: Request) -> bool:
     Raises:
         HTTPException: When it is encoded in any other way.
     """
-    encoding = ", ".join(request.headers.getlist("content-encoding")).strip().lower()
-    if encoding in {"gzip", "x-gzip"}:
+    given = [value for name, value in request.scope["headers"] if name == b"content-encoding"]
+    encoding = b", ".join(given).strip().lower()
+    if encoding in {b"gzip", b"x-gzip"}:
         return True
-    if encoding not in {"", "identity"}:
+    if encoding not in {b"", b"identity"}:
         raise HTTPException(
             415, "The body may be compressed by gzip, and in no other way", {"Accept-Encoding": "gzip"}
         )

@@ -31,7 +31,8 @@ async def read_json(request: Request) -> Any:
         InvalidRequestError: When the body is not JSON (``NaN`` and ``Infinity`` are not), is nested deeper
             than 200 levels, or holds a number beyond a float.
     """
-    body = await request.body()
+    # All of it: what limits bodies has read the whole one.
+    body: bytes = (await request.receive())["body"]
     if is_compressed(request):
         # A short body may become a long one.
         value, replaced = await run_in_threadpool(_parse_compressed, body, request.app.state.max_body)
@@ -46,7 +47,19 @@ async def read_json(request: Request) -> Any:
 
 def json_response(content: Mapping[str, Any] | Sequence[Any], status: int = 200) -> Response:
     """Make a JSON answer; a ``datetime`` in it becomes ISO 8601 with its time zone."""
-    return Response(to_json(content), status, media_type="application/json")
+    return _JSON(content, status)
+
+
+class _JSON(Response):
+    def __init__(self, content: Mapping[str, Any] | Sequence[Any], status: int) -> None:
+        # No more than these: what the framework's own does takes three times as long.
+        self.status_code = status
+        self.background = None
+        self.body = to_json(content)
+        self.raw_headers = [
+            (b"content-length", b"%d" % len(self.body)),
+            (b"content-type", b"application/json"),
+        ]
 
 
 def _parse_compressed(body: bytes, limit: int) -> tuple[Any, int]:

@@ -10,14 +10,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hl_sessions.server.http.access_log import AccessLog
 from hl_sessions.server.http.exchange import Exchange, begin_exchange, request_id_of
 from hl_sessions.server.http.metrics import Metrics
-from hl_sessions.server.http.rejections import CLIENT_HAS_GONE
+from hl_sessions.server.http.rejections import CLIENT_HAS_GONE, internal_error
 from hl_sessions.server.protocol.identifiers import SESSION, identifier_pattern
 
 _SESSION_ID: Final = re.compile(identifier_pattern(SESSION))
 
 
 class ObservationMiddleware:
-    """Counts requests, logs them, and gives each an ID; the outermost layer, so that it sees every answer.
+    """Counts requests, logs them, and gives each an ID and an answer, even if it ends in an unexpected error.
 
     Args:
         app: The ASGI application.
@@ -44,6 +44,10 @@ class ObservationMiddleware:
         self._metrics.request_begins()
         try:
             await self._app(scope, receive, exchange.send)
+        except Exception:
+            if exchange.status is None:
+                await internal_error()(scope, receive, exchange.send)
+            raise
         finally:
             self._end(scope, exchange)
 

@@ -45,16 +45,21 @@ class PlacementMiddleware:
 
     def __init__(self, app: ASGIApp, prefix: str, routes: Iterable[BaseRoute]) -> None:
         trusted = os.environ.get(_TRUSTED, _THIS_MACHINE)
-        self._app: Any = ProxyHeadersMiddleware(app, trusted)  # type: ignore[arg-type]
-        self._trusted = self._app.trusted_hosts
+        self._app = app
+        self._app_behind_proxy: Any = ProxyHeadersMiddleware(app, trusted)  # type: ignore[arg-type]
+        self._trusted = self._app_behind_proxy.trusted_hosts
         self._prefix = prefix
         self._routes = list(routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the call on."""
-        if scope["type"] == "http":
-            self._place(scope)
-        await self._app(scope, receive, send)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        self._place(scope)
+        # Of requests that no proxy has passed on, nobody need ask whom to trust, which takes longer.
+        is_of_proxy = any(name.startswith(b"x-forwarded-") for name, _value in scope["headers"])
+        await (self._app_behind_proxy if is_of_proxy else self._app)(scope, receive, send)
 
     def _place(self, scope: Scope) -> None:
         peer, port = scope["client"] or ("", 0)

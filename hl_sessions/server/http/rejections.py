@@ -64,7 +64,7 @@ def add_rejections(application: FastAPI) -> None:
     application.exception_handler(DatabaseTimeoutError)(_too_slow)
     application.exception_handler(DatabaseFullError)(_insufficient_storage)
     application.exception_handler(DatabaseUnavailableError)(_service_unavailable)
-    application.exception_handler(Exception)(_internal_error)
+    application.exception_handler(Exception)(_unexpected)
 
 
 def rejection(status: int, detail: Any) -> JSONResponse:
@@ -76,6 +76,14 @@ def unavailable(detail: str) -> JSONResponse:
     """Make the answer to a request that may succeed in a moment."""
     answer = rejection(503, detail)
     answer.headers["Retry-After"] = str(_RETRY_AFTER)
+    return answer
+
+
+def internal_error() -> JSONResponse:
+    """Make the answer to a request that ended in an unexpected error."""
+    answer = rejection(500, "Internal Server Error")
+    # Uvicorn closes the connection after a failure: a client has to know, or its next call goes there.
+    answer.headers["Connection"] = "close"
     return answer
 
 
@@ -121,8 +129,5 @@ async def _too_slow(_request: Request, _error: Exception) -> JSONResponse:
     )
 
 
-async def _internal_error(_request: Request, _error: Exception) -> JSONResponse:
-    answer = rejection(500, "Internal Server Error")
-    # Uvicorn closes the connection after a failure: a client has to know, or its next call goes there.
-    answer.headers["Connection"] = "close"
-    return answer
+async def _unexpected(_request: Request, _error: Exception) -> JSONResponse:
+    return internal_error()

@@ -48,9 +48,10 @@ class _Config(WireModel):
             if part is not None and name not in cls.said_by_the_server
         }
         names, required = _names_of(cls)
-        unknown = set() if cls.model_config.get("extra") == "allow" else given.keys() - names
+        is_known = given.keys() <= names or cls.model_config.get("extra") == "allow"
+        unknown = set() if is_known else given.keys() - names
         try:
-            return handler(_with_others(given, unknown))
+            return handler(_with_others(given, unknown) if unknown else given)
         except ValidationError as error:
             details = error.errors(include_url=False, include_context=False, include_input=False)
             movable = {detail["loc"][0] for detail in details} - {*required, "other"}
@@ -68,7 +69,7 @@ def _names_of(model: type[WireModel]) -> tuple[frozenset[str], frozenset[str]]:
 
 def _with_others(given: dict[str, Any], names: set[Any]) -> dict[str, Any]:
     other = given.get("other", {})
-    if not names or not isinstance(other, dict):
+    if not isinstance(other, dict):
         return given
     placed = {name: part for name, part in given.items() if name not in names}
     return placed | {"other": {name: given[name] for name in sorted(names)} | other}

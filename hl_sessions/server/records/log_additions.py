@@ -1,11 +1,12 @@
 """What new logs add to what is known: rows, and the projects and sessions that they are the first to name."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
 from hl_sessions.server.protocol.configs import described_config
-from hl_sessions.server.protocol.identifiers import CONFIG, LOG, PROJECT, SESSION, new_identifier
+from hl_sessions.server.protocol.identifiers import PROJECT, SESSION, new_identifier
 from hl_sessions.server.protocol.requests import LogRequest
 from hl_sessions.server.records.feedback import feedback_values
 from hl_sessions.server.records.log_references import KnownLog, KnownProject, KnownRecords, KnownSession
@@ -49,12 +50,14 @@ class Adding:
     Args:
         organisation_id: The organisation that the request belongs to.
         known: What it may refer to.
+        identifiers: New IDs, of a log and of its config.
         now: The time of the request.
         additions: What it adds.
     """
 
     organisation_id: int
     known: KnownRecords
+    identifiers: Iterator[tuple[str, str]]
     now: datetime
     additions: Additions = field(default_factory=Additions)
 
@@ -76,14 +79,15 @@ class Adding:
         parent = self._find_parent(index, request, session)
         if parent is not None:
             session = parent.session
-        log = KnownLog(new_identifier(LOG), self.organisation_id, request.reference_id, session)
+        log_id, config_id = next(self.identifiers)
+        log = KnownLog(log_id, self.organisation_id, request.reference_id, session)
         if log.reference_id is not None:
             name = (self.organisation_id, log.reference_id)
             if name in self.known.logs_by_reference or name in self.additions.records.logs_by_reference:
                 raise InvalidEntryError(index, "reference_id", "Another datapoint has this reference ID")
             self.additions.records.logs_by_reference[name] = log
         self.additions.places.append((project, session))
-        self.additions.rows.append(self._row(request, log, project, parent))
+        self.additions.rows.append(self._row(request, log, config_id, project, parent))
         self.additions.feedback += [
             feedback_values(log.id, given, self.now) for given in request.feedback or ()
         ]
@@ -142,14 +146,18 @@ class Adding:
         return parent
 
     def _row(
-        self, request: LogRequest, log: KnownLog, project: KnownProject, parent: KnownLog | None
+        self,
+        request: LogRequest,
+        log: KnownLog,
+        config_id: str,
+        project: KnownProject,
+        parent: KnownLog | None,
     ) -> dict[str, Any]:
         save = request.save is not False
         left_out = _NOT_COPIED if save else _NOT_COPIED_UNSAVED
+        values = vars(request)
         given = {
-            name: value
-            for name in request.model_fields_set
-            if name not in left_out and (value := getattr(request, name)) is not None
+            name: values[name] for name in request.model_fields_set - left_out if values[name] is not None
         }
         row = given | {
             "id": log.id,
@@ -158,7 +166,7 @@ class Adding:
             "created_at": request.created_at or self.now,
             "updated_at": self.now,
             "save": save,
-            "config": described_config(request.config, request.config_id or new_identifier(CONFIG)),
+            "config": described_config(request.config, request.config_id or config_id),
         }
         if log.session is not None:
             row["session_id"] = log.session.id

@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 
 from hl_sessions.server.database.bulk_insert import insert_rows
 from hl_sessions.server.database.tables import feedback, logs, projects, sessions
+from hl_sessions.server.protocol.identifiers import CONFIG, LOG, new_identifiers
 from hl_sessions.server.protocol.requests import LogRequest
 from hl_sessions.server.records.counts import count_added
 from hl_sessions.server.records.log_additions import Adding, Additions
@@ -30,10 +31,12 @@ def create_logs(
     """
     now = datetime.now(timezone.utc)
     known = look_up(connection, requests)
+    count = sum(len(given) for _, given in requests)
+    identifiers = zip(new_identifiers(LOG, count), new_identifiers(CONFIG, count), strict=True)
     added = Additions()
     answers: list[list[dict[str, str]] | InvalidEntryError] = []
     for organisation_id, given in requests:
-        adding = Adding(organisation_id, known, now)
+        adding = Adding(organisation_id, known, identifiers, now)
         try:
             answers.append([adding.add(index, request) for index, request in enumerate(given)])
         except InvalidEntryError as error:

@@ -25,7 +25,7 @@ from hl_sessions.server.database.bulk_insert import insert_rows
 from hl_sessions.server.database.in_parts import in_parts
 from hl_sessions.server.database.stored_text import octets_of
 from hl_sessions.server.database.tables import logs, project_sessions, projects, sessions
-from hl_sessions.server.protocol.identifiers import SESSION, new_identifier
+from hl_sessions.server.protocol.identifiers import SESSION, new_identifiers
 from hl_sessions.server.protocol.paging import Page
 from hl_sessions.server.records.parts import Part, find_stored, parts_of_page, read_on
 from hl_sessions.server.records.projects import project_exists
@@ -47,7 +47,7 @@ _TOUCH: Final = update(sessions).where(sessions.c.id.in_(_LOCKED)).values(update
 def create_sessions(connection: Connection, organisation_ids: Sequence[int]) -> list[str]:
     """Make a session for each of these organisations, and answer their IDs."""
     now = datetime.now(timezone.utc)
-    session_ids = [new_identifier(SESSION) for _ in organisation_ids]
+    session_ids = new_identifiers(SESSION, len(organisation_ids))
     times = {"created_at": now, "updated_at": now}
     insert_rows(
         connection,
