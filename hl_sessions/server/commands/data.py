@@ -3,7 +3,6 @@
 import os
 from datetime import datetime, timedelta, timezone
 from functools import partial
-from itertools import islice
 from typing import BinaryIO
 
 import click
@@ -21,7 +20,7 @@ from hl_sessions.server.commands.progress import progress
 from hl_sessions.server.database.errors import is_passing
 from hl_sessions.server.records.export_format import InvalidLineError, numbered
 from hl_sessions.server.records.exporting import count_rows, export_lines
-from hl_sessions.server.records.importing import LINES_AT_ONCE, Importer
+from hl_sessions.server.records.importing import Importer, in_transactions
 from hl_sessions.server.records.pruning import Pruned, give_back
 from hl_sessions.server.records.pruning import prune as prune_database
 
@@ -65,10 +64,9 @@ def import_data(database: str, file: BinaryIO) -> None:
     go on meanwhile.
     """
     importer = Importer()
-    lines = numbered(file)
     read = imported = 0
     with opened_database(database) as opened, progress("Importing", _size(file)) as done:
-        while some := list(islice(lines, LINES_AT_ONCE)):
+        for some in in_transactions(numbered(file)):
             try:
                 imported += opened.write_now(partial(importer.import_lines, lines=some))
             except InvalidLineError as error:

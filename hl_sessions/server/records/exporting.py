@@ -4,12 +4,15 @@ from collections.abc import Iterator
 from typing import Final
 
 from pydantic_core import to_json
-from sqlalchemy import Connection, RowMapping, Table, func, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, String, Table, func, select
 
-from hl_sessions.server.database.tables import organisations
+from hl_sessions.server.database.in_parts import in_parts_of_size
+from hl_sessions.server.database.stored_text import octets_of
+from hl_sessions.server.database.tables import ExactJSON, organisations
 from hl_sessions.server.records.export_format import EXPORTED, ORGANISATION, exported_columns
 
 _ROWS_AT_ONCE: Final = 500
+_AT_ONCE: Final = 2 * 1024 * 1024  # bytes, unless a single row has more
 
 
 def count_rows(connection: Connection) -> int:
@@ -33,7 +36,21 @@ def export_lines(connection: Connection) -> Iterator[bytes]:
 def _rows(connection: Connection, table: Table) -> Iterator[RowMapping]:
     # Piece by piece: to drivers, one result is in memory as a whole.
     last = 0
-    query = select(table).order_by(table.c.sequence).limit(_ROWS_AT_ONCE)
-    while rows := connection.execute(query.where(table.c.sequence > last)).mappings().all():
-        yield from rows
-        last = rows[-1]["sequence"]
+    measured = select(table.c.sequence, _size_of(table).label("size"))
+    measured = measured.order_by(table.c.sequence).limit(_ROWS_AT_ONCE)
+    query = select(table).order_by(table.c.sequence)
+    while found := connection.execute(measured.where(table.c.sequence > last)).all():
+        for some in in_parts_of_size(((row.sequence, row.size) for row in found), _AT_ONCE):
+            part = query.where(table.c.sequence.between(some[0], some[-1]))
+            yield from connection.execute(part).mappings().all()
+        last = found[-1].sequence
+
+
+def _size_of(table: Table) -> ColumnElement[int]:
+    """Return the length of all in a row that has any length."""
+    lengths = [
+        func.coalesce(octets_of(column), 0)
+        for column in table.c
+        if isinstance(column.type, String | ExactJSON)
+    ]
+    return sum(lengths[1:], lengths[0])

@@ -1,6 +1,6 @@
 """Stores the lines of an export in a database, which may have some of them already."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
@@ -8,16 +8,23 @@ from typing import Any, Final, TypeAlias
 from sqlalchemy import Connection, Table, select
 
 from hl_sessions.server.database.bulk_insert import insert_rows
+from hl_sessions.server.database.in_parts import in_parts_of_size
 from hl_sessions.server.database.tables import feedback, logs, organisations, projects, sessions
 from hl_sessions.server.records.counts import count_added
 from hl_sessions.server.records.export_format import ORGANISATION, InvalidLineError, parse_line
 from hl_sessions.server.records.sessions import find_sequences
 
-LINES_AT_ONCE: Final = 500
-"""How many lines may be imported in one transaction: a server that runs waits for it."""
+_LINES_AT_ONCE: Final = 500
+_BYTES_AT_ONCE: Final = 2 * 1024 * 1024
 
 _Rows: TypeAlias = dict[str, tuple[int, dict[str, Any]]]
 """Rows of one table by their names or IDs, each with the number of its line."""
+
+
+def in_transactions(lines: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
+    """Return lines as many at a time as are imported in one transaction: a server that runs waits for it."""
+    sizes = ((line, len(line[1])) for line in lines)
+    return in_parts_of_size(sizes, _BYTES_AT_ONCE, count=_LINES_AT_ONCE)
 
 
 class Importer:

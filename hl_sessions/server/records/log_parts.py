@@ -8,6 +8,7 @@ from typing import Any, Final
 from pydantic_core import to_json
 from sqlalchemy import ColumnElement, Connection, Select, Text, case, cast, func, literal, select, type_coerce
 
+from hl_sessions.server.database.in_parts import in_parts_of_size
 from hl_sessions.server.database.stored_text import octets_of
 from hl_sessions.server.database.tables import logs, projects, sessions
 from hl_sessions.server.protocol.long_json import outline_of, with_long_strings
@@ -98,17 +99,8 @@ def _in_batches(connection: Connection, sequences: Sequence[int]) -> Iterator[tu
             select(logs.c.sequence, _SIZE.label("size")).where(logs.c.sequence.in_(sequences))
         )
     }
-    batch: list[int] = []
-    total = 0
-    for sequence in sequences:
-        size = sizes[sequence]
-        if batch and total + size > AT_ONCE:
-            yield batch, total > AT_ONCE
-            batch, total = [], 0
-        batch.append(sequence)
-        total += size
-    if batch:
-        yield batch, total > AT_ONCE
+    for some in in_parts_of_size(((sequence, sizes[sequence]) for sequence in sequences), AT_ONCE):
+        yield some, sizes[some[0]] > AT_ONCE
 
 
 def _described(sequences: Sequence[int], *, are_long: bool) -> Select[Any]:

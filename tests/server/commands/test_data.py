@@ -21,7 +21,7 @@ from hl_sessions.server.database.tables import logs, sessions
 from hl_sessions.server.records import deleting
 from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
-from tests.servers import served
+from tests.servers import HL_SESSIONS, served
 from tests.waiting import PATIENCE
 
 LINE = re.compile(r".+\n")  # other characters end lines to Python, but not to JSON Lines
@@ -130,6 +130,39 @@ def test_a_server_counts_what_was_imported(database: str, lines: str) -> None:
         assert page["total"] == 3
         assert [session["datapoints_count"] for session in page["records"]] == [2, 2, 2]
         assert page["records"][0]["first_inputs"]["list"] == [1, 2.5, None, True]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system tells memory in other units elsewhere")
+@pytest.mark.slow
+def test_of_large_datapoints_few_are_exported_or_imported_at_a_time(tmp_path: Path) -> None:
+    with served(tmp_path / "from") as base_url:
+        for _ in range(6):
+            log: dict[str, Any] = {"project": "large", "inputs": {"question": "x" * 900_000}}
+            requests.post(f"{base_url}/logs", json=[log] * 10, timeout=PATIENCE).raise_for_status()
+    least = memory_of("db", "upgrade", "--db", tmp_path / "to")
+    for command, database, file in (
+        ("export", "from", "lines"),
+        ("import", "to", "lines"),
+        ("export", "to", "same"),
+    ):
+        more = memory_of(command, "--db", tmp_path / database, tmp_path / file) - least
+        assert more < 40_000_000
+    assert (tmp_path / "lines").read_bytes() == (tmp_path / "same").read_bytes()
+
+
+# The memory of a process counts from its parent on, so that its parent has to be a small one.
+MEASURE = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True)
+print(1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+def memory_of(*arguments: str | Path) -> int:
+    """The most memory that a command has, in bytes."""
+    command = [sys.executable, "-c", MEASURE, HL_SESSIONS, *arguments]
+    measured = subprocess.run(command, capture_output=True, text=True, check=True)
+    return int(measured.stdout.splitlines()[-1])
 
 
 def test_an_export_of_nothing_is_an_empty_file(tmp_path: Path) -> None:

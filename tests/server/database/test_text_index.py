@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 import requests
-from sqlalchemy import Connection, func, insert, select, text
+from sqlalchemy import Connection, func, insert, select, update
 
 from hl_sessions.server.database import search_index, search_indexing, search_signature
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.database.engines import for_writing, open_engine
 from hl_sessions.server.database.search_index import parts_to_search, read_segments
 from hl_sessions.server.database.search_indexing import SearchIndexing
-from hl_sessions.server.database.tables import logs, search_changes, search_segments
+from hl_sessions.server.database.tables import leases, logs, search_changes, search_segments
 from hl_sessions.server.page.queries.filters import Cursor, SessionFilter
 from hl_sessions.server.page.queries.session_search import find_sessions
 from hl_sessions.server.protocol.paging import Page
@@ -235,6 +235,7 @@ def test_an_old_database_gets_its_index_while_it_is_used(server: Server) -> None
     texts = {"output": "needle"}
     ids = [log["id"] for log in server.log(*({**texts, "metadata": {"n": n}} for n in range(100)))]
     project_id = server.log({"output": "hay"})[0]["project_id"]
+    expired = update(leases).values(expires_at=BEGIN)
     for step in range(3):
         assert server.search(project_id, search="needle") == ids[::-1]
         assert server.indexing.step()
@@ -244,9 +245,7 @@ def test_an_old_database_gets_its_index_while_it_is_used(server: Server) -> None
         server.change(ids[3], output=f"a needle {step}")
         # The next step is that of a server that has just started.
         server.indexing = SearchIndexing(server.database)
-        server.database.write_now(
-            lambda connection: connection.execute(text("UPDATE leases SET holder = ''"))
-        )
+        server.database.write_now(lambda connection: connection.execute(expired))
     server.index()
     assert server.search(project_id, search="needle") == ids[::-1]
     assert server.search(project_id, search="needle 2") == [ids[3]]
