@@ -125,15 +125,6 @@ sign_ins = Table(
     Column("expires_at", UTCDateTime, nullable=False),
 )
 
-# What one process does at a time, however many there are: see ``records.leases``. There is a row for each.
-leases = Table(
-    "leases",
-    metadata,
-    Column("name", String, primary_key=True),
-    Column("holder", String, nullable=False),
-    Column("expires_at", UTCDateTime, nullable=False),
-)
-
 projects = Table(
     "projects",
     metadata,
@@ -232,4 +223,13 @@ feedback = Table(
     Column("value", ExactJSON, nullable=False),
     Column("user", String),
     Column("created_at", UTCDateTime, nullable=False),
+)
+
+# Which process does what only one has to do.
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("holder", String, nullable=False),
+    Column("expires_at", UTCDateTime, nullable=False),
 )
