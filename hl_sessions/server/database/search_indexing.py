@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Text, cast, delete, func, inse
 
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.database.errors import DatabaseError
-from hl_sessions.server.database.leases import take_lease
+from hl_sessions.server.database.leases import hold_lease
 from hl_sessions.server.database.search_index import (
     BUCKETS_OF_ROW,
     ROWS_OF_SEGMENT,
@@ -121,8 +121,7 @@ class SearchIndexing:
         return None
 
     def _take_turn(self, connection: Connection) -> bool:
-        now = datetime.now(timezone.utc)
-        return take_lease(connection, _NAME, self._holder, now, _LEASE)
+        return hold_lease(connection, _NAME, self._holder, _LEASE)
 
     def _build(self, wanted: Range) -> bool:
         first, last = wanted

@@ -129,15 +129,6 @@ sign_ins = Table(
     Column("expires_at", UTCDateTime, nullable=False),
 )
 
-# What one process does at a time, however many there are: see ``leases``. There is a row for each.
-leases = Table(
-    "leases",
-    metadata,
-    Column("name", String, primary_key=True),
-    Column("holder", String, nullable=False),
-    Column("expires_at", UTCDateTime, nullable=False),
-)
-
 projects = Table(
     "projects",
     metadata,
@@ -267,6 +258,15 @@ search_changes = Table(
     _sequence(),
     Column("log_sequence", _Sequence, nullable=False),
     sqlite_autoincrement=True,
+)
+
+# Which process does what only one has to do.
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("holder", String, nullable=False),
+    Column("expires_at", UTCDateTime, nullable=False),
 )
 
 # SQLite numbers new rows anew where the newest ones were deleted.

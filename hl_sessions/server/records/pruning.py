@@ -24,9 +24,6 @@ _LONGEST_RANGE: Final = 4 * _AT_ONCE
 _HANDOVER: Final = 0.003
 """Seconds between two steps, in which whoever waits for SQLite's lock gets it."""
 
-_LEFT_TO_OTHERS: Final = 3
-"""How many times as long as a step the pause after it is, when others write too."""
-
 _IS_OLD: Final = sessions.c.updated_at < bindparam("before")
 _ARE_OLD: Final = (sessions.c.sequence.between(bindparam("first"), bindparam("last")), _IS_OLD)
 # On PostgreSQL, what somebody uses at this moment is left out, and nobody is waited for.
@@ -163,5 +160,6 @@ def _gently(database: Database, change: Callable[[Connection], Result]) -> Resul
         return change(connection)
 
     result = database.write_now(step)
-    sleep(_HANDOVER if is_alone else _LEFT_TO_OTHERS * (monotonic() - begun))
+    # Half of the time belongs to others who write.
+    sleep(_HANDOVER if is_alone else monotonic() - begun)
     return result

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.database.errors import DatabaseError
-from hl_sessions.server.database.leases import leave_lease, take_lease
+from hl_sessions.server.database.leases import hold_lease
 from hl_sessions.server.records.pruning import Pruned, give_back, prune
 
 _NAME: Final = "retention"
@@ -77,7 +77,7 @@ class Retention:
             self._ending.wait(_LOOK)
 
     def _delete_what_is_old(self) -> None:
-        if not self._take_lease():
+        if not self._hold_lease(_LEASE):
             return
         before = datetime.now(timezone.utc) - self._keep
         pruned = Pruned()
@@ -90,7 +90,7 @@ class Retention:
                     break
                 if monotonic() - renewed > _RENEWED:
                     renewed = monotonic()
-                    if not self._take_lease():
+                    if not self._hold_lease(_LEASE):
                         break
         finally:
             if pruned != Pruned():
@@ -101,18 +101,16 @@ class Retention:
                     f"{pruned.datapoints:,}",
                     f"{before:%Y-%m-%d %H:%M}",
                 )
-        # Told to end, it lets somebody else go on.
-        self._leave_lease(timedelta(0) if self._ending.is_set() else _REST)
+        if self._ending.is_set():
+            # Somebody else may go on.
+            self._hold_lease(timedelta(0))
+        elif self._hold_lease(_REST):
+            self._ending.wait(_REST.total_seconds())
 
     def _give_back(self) -> Iterator[Pruned]:
         return (Pruned() for _ in give_back(self._database))
 
-    def _take_lease(self) -> bool:
-        now = datetime.now(timezone.utc)
+    def _hold_lease(self, duration: timedelta) -> bool:
         return self._database.write_now(
-            partial(take_lease, name=_NAME, holder=self._holder, now=now, time=_LEASE)
+            partial(hold_lease, name=_NAME, holder=self._holder, duration=duration)
         )
-
-    def _leave_lease(self, rest: timedelta) -> None:
-        until = datetime.now(timezone.utc) + rest
-        self._database.write_now(partial(leave_lease, name=_NAME, holder=self._holder, until=until))

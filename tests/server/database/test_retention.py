@@ -11,15 +11,14 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-import psycopg
 import pytest
 import requests
 from sqlalchemy import Connection, func, insert, select, update
 
 from hl_sessions.server.commands.data import prune
 from hl_sessions.server.database.database import Database
-from hl_sessions.server.database.leases import leave_lease, take_lease
-from hl_sessions.server.database.tables import logs, organisations, sessions
+from hl_sessions.server.database.leases import hold_lease
+from hl_sessions.server.database.tables import leases, logs, organisations, sessions
 from hl_sessions.server.records.pruning import Pruned
 from hl_sessions.server.records.retention import Retention
 from hl_sessions.server.settings import ServerSettings
@@ -148,37 +147,30 @@ def test_who_is_told_to_end_leaves_the_rest_to_others(database: str) -> None:
         assert there.read_now(lambda connection: connection.scalar(count)) == 0
 
 
-def test_a_lease_is_held_by_one(database: str) -> None:
-    """Until it is given up or expires; one that would never expire counts for nothing."""
-    minute = timedelta(minutes=1)
-    with opened(database) as there:
+def test_what_another_one_is_at_is_left_to_it(database: str) -> None:
+    """Until its lease expires."""
+    with opened(database) as there, ExitStack() as running:
 
-        def takes(holder: str, now: datetime, time: timedelta = minute) -> bool:
-            return there.write_now(lambda connection: take_lease(connection, "retention", holder, now, time))
+        def hold(duration: timedelta) -> bool:
+            return there.write_now(
+                partial(hold_lease, name="retention", holder="another one", duration=duration)
+            )
 
-        def leaves(holder: str, until: datetime) -> None:
-            there.write_now(lambda connection: leave_lease(connection, "retention", holder, until))
+        def taken() -> bool:
+            holder = select(leases.c.holder)
+            return there.read_now(lambda connection: connection.scalar(holder)) != "another one"
 
-        assert takes("a", NOW)
-        assert not takes("b", NOW + 0.5 * minute)
-        assert takes("a", NOW + 0.5 * minute)
-        assert not takes("b", NOW + 1.4 * minute)
-        assert takes("b", NOW + 1.6 * minute)
-        leaves("a", NOW)
-        assert not takes("a", NOW + 2 * minute)
-        leaves("b", NOW + 5 * minute)
-        assert not takes("a", NOW + 4 * minute)
-        assert not takes("b", NOW + 4 * minute)
-        assert takes("a", NOW + 6 * minute, timedelta(days=1000))
-        assert takes("b", NOW + 7 * minute)
-
-
-def test_a_lease_is_not_waited_for(postgresql: Any) -> None:
-    """Whoever is about to take it has it."""
-    database = postgresql.new_database()
-    with opened(database) as there, psycopg.connect(database) as other:
-        other.execute("SELECT FROM leases FOR UPDATE")
-        assert not there.write_now(lambda connection: take_lease(connection, "retention", "a", NOW, HOUR))
+        assert hold(HOUR)
+        assert there.write_now(partial(hold_lease, name="retention", holder="us", duration=HOUR)) is False
+        refused = Retention(there, HOUR, Told())
+        refused.start()
+        refused.close()
+        assert not taken()
+        assert hold(timedelta(0))
+        retention = Retention(there, HOUR, Told())
+        retention.start()
+        running.callback(retention.close)
+        wait_until(taken)
 
 
 @pytest.mark.parametrize("is_new", [True, False], ids=["a new file", "an old file"])

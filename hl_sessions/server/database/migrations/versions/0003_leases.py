@@ -1,7 +1,5 @@
 """Let one process at a time delete what is old."""
 
-from datetime import datetime, timezone
-
 import sqlalchemy as sa
 from alembic import op
 
@@ -11,12 +9,10 @@ down_revision = "0002"
 
 def upgrade() -> None:
     """Change the tables."""
-    leases = op.create_table(
+    op.create_table(
         "leases",
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("holder", sa.String(), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
-    free = {"name": "retention", "holder": "", "expires_at": datetime.fromtimestamp(0, timezone.utc)}
-    op.bulk_insert(leases, [free])

@@ -1,7 +1,5 @@
 """Make the tables of the text index, which servers fill."""
 
-from datetime import datetime, timezone
-
 import sqlalchemy as sa
 from alembic import op
 
@@ -36,14 +34,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("sequence"),
         sqlite_autoincrement=True,
     )
-    leases = sa.table(
-        "leases",
-        sa.column("name", sa.String()),
-        sa.column("holder", sa.String()),
-        sa.column("expires_at", sa.DateTime(timezone=True)),
-    )
-    free = {"name": "text index", "holder": "", "expires_at": datetime.fromtimestamp(0, timezone.utc)}
-    op.bulk_insert(leases, [free])
     if op.get_context().dialect.name == "sqlite":
         # SQLite numbers new rows anew where the newest ones were deleted.
         op.execute(
