@@ -1,7 +1,7 @@
-"""Takes clients in as long as there is room for them.
+"""Accepts connections as long as there is room for them.
 
-The event loops do this by themselves, but without a bound: out of descriptors, asyncio writes thousands of
-tracebacks a second, and uvloop drops who comes.
+The event loops could do so by themselves, but know no bound: when descriptors run out, asyncio writes
+thousands of tracebacks a second, and uvloop drops new clients.
 """
 
 import asyncio
@@ -11,18 +11,18 @@ from typing import Final
 from hl_sessions.server.run.connections import Connections
 
 _AT_ONCE: Final = 16
-"""How many come in before others are served, and before another process may take some."""
+"""How many are accepted before requests have their turn, and other workers a chance."""
 
 
 async def accept(listener: socket.socket, connections: Connections) -> None:
-    """Take in, for ever, who connects to a socket; others wait in the queue of the system.
+    """Accept connections until cancelled; without room, clients wait in the queue of the system.
 
     Args:
         listener: The socket, which does not block.
-        connections: Where they go.
+        connections: Serves what is accepted.
     """
     while True:
-        await _somebody_connects(listener)
+        await _wait_for_client(listener)
         if connections.room <= 0:
             await connections.make_room()
             continue
@@ -31,14 +31,14 @@ async def accept(listener: socket.socket, connections: Connections) -> None:
                 accepted, _address = listener.accept()
                 connections.open(accepted)
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            # Another process was faster, or there is nobody any more.
+            # The queue is empty: another worker was faster, or the client has gone.
             continue
         except OSError:
-            # Out of descriptors or memory, whoever has taken them.
+            # Something else has taken the last descriptor.
             await connections.make_room()
 
 
-async def _somebody_connects(listener: socket.socket) -> None:
+async def _wait_for_client(listener: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     connects = asyncio.Event()
     loop.add_reader(listener, connects.set)

@@ -1,4 +1,4 @@
-"""All connections of an HTTP server: who goes when there are too many of them, or takes too long."""
+"""All connections of an HTTP server; ends those that take too long, and others when there are too many."""
 
 import asyncio
 import logging
@@ -25,16 +25,16 @@ _OTHER_DESCRIPTORS: Final = 64
 """What else a process has open: the database, the log, files of the page."""
 
 _GRACE: Final = 0.5
-"""Seconds in which nobody has to go who has just come, or was just answered: a request may be on its way."""
+"""Seconds after its begin, and after each answer, in which none is ended: a request may be on its way."""
 
 _SHARE: Final = 8
-"""One of so many connections goes at a time, and not a single one: each time all are looked through."""
+"""The part, as a divisor, that is ended at once: to look for a single one would cost as much."""
 
 _PAUSE: Final = 0.05
-"""Seconds from choosing who goes until they do, and until there is another look for room."""
+"""Seconds from choosing connections to ending them."""
 
 _TICK: Final = 1.0
-"""Seconds from one look at all connections to the next."""
+"""Seconds between two searches for connections that take too long."""
 
 _logger = logging.getLogger(__name__)
 
@@ -61,18 +61,18 @@ class Connections:
         return self._most - len(self._state.connections) - len(self._opening)
 
     def open(self, accepted: socket.socket) -> None:
-        """Begin to serve a client."""
+        """Begin to serve an accepted connection."""
         opening = asyncio.get_running_loop().create_task(self._open(accepted))
         self._opening.add(opening)
         opening.add_done_callback(self._opening.discard)
 
     async def opened(self) -> None:
-        """Wait for those that have been accepted."""
+        """Wait until all that were accepted count as connections of the server."""
         if self._opening:
             await asyncio.wait(self._opening)
 
     async def make_room(self) -> None:
-        """Say that there is none, and end those that have been waited for the longest."""
+        """Warn that there is none, and end those whose requests are due the soonest."""
         if self._full.is_time():
             _logger.warning(
                 "no more than %s connections are served at once: those that send nothing, or take long, are "
@@ -80,7 +80,7 @@ class Connections:
                 self._most,
                 limit(),
             )
-        # Until the server makes these headers anew, within a second, whoever is answered goes by itself.
+        # Answers end their connections, too, until uvicorn makes these headers anew within a second.
         if CLOSE_HEADER not in self._state.default_headers:
             self._state.default_headers.append(CLOSE_HEADER)
         recently = monotonic() - _GRACE
@@ -93,14 +93,14 @@ class Connections:
         await _end([connection for _due, connection in waiting[: self._most // _SHARE]])
 
     async def end_late_ones(self) -> None:
-        """End, for ever, those whose client takes too long."""
+        """End connections whose clients take too long, until cancelled."""
         while True:
             await asyncio.sleep(_TICK)
             now = monotonic()
             await _end([connection for connection in self._all() if connection.is_late(now)])
 
     def end_waiting_ones(self) -> None:
-        """End those whose client has not sent a whole request."""
+        """End all on which no whole request has arrived."""
         for connection in self._all():
             if connection.waits():
                 connection.end()
@@ -113,14 +113,14 @@ class Connections:
         try:
             await asyncio.get_running_loop().connect_accepted_socket(self._make, accepted)
         except OSError:
-            # It has gone already.
+            # The client has gone already.
             accepted.close()
 
 
 async def _end(connections: list[Connection]) -> None:
-    """End those with which nothing happens for another moment."""
+    """End connections, except those on which something happens in the meantime."""
     before = [(connection, connection.progress) for connection in connections]
-    # In the meantime all is read that has arrived: it may be that only the server is late.
+    # Perhaps only the server is late: what has arrived by now is read during the pause.
     await asyncio.sleep(_PAUSE)
     for connection, progress in before:
         if connection.progress == progress:

@@ -1,4 +1,4 @@
-"""A connection of the HTTP server that knows how long its client takes, and how long it may take."""
+"""A connection of an HTTP server, and how long its client may take."""
 
 import asyncio
 import logging
@@ -24,7 +24,7 @@ TIME_TO_SEND: Final = 60.0
 """Seconds from the begin of a connection, or the end of an answer, in which a request has to have arrived."""
 
 SLOWEST: Final = 4096
-"""Bytes of a body that earn one second more."""
+"""Bytes of a request for which there is one second more."""
 
 LONGEST_HEAD: Final = 65_536
 """Bytes that the head of a request may have; h11 allows fewer, httptools any number."""
@@ -45,17 +45,17 @@ class _OnceAMinute:
         return self._warnings.setdefault(record.msg, Rarely()).is_time()
 
 
-# Of uvicorn's warnings: any client can cause them, as often as it likes.
+# In place of uvicorn's own logger, as any client can cause its warnings, any number of times.
 _warnings = logging.getLogger("uvicorn.error.hl_sessions")
 _warnings.setLevel(logging.WARNING)
 _warnings.addFilter(_OnceAMinute())
 
 
 class Connection(HTTPProtocol):
-    """A connection that knows how long its client takes.
+    """A connection that measures how long its client takes.
 
     Attributes:
-        waits_since: When, by ``time.monotonic``, it began or its last answer ended.
+        waits_since: The time, by ``time.monotonic``, of its begin or of the end of its last answer.
     """
 
     def __init__(self, config: uvicorn.Config, state: ServerState, application_state: dict[str, Any]) -> None:
@@ -87,18 +87,18 @@ class Connection(HTTPProtocol):
 
     @property
     def progress(self) -> tuple[object, ...]:
-        """What changes with each byte that comes or goes, and when it is the server's turn."""
+        """A value that changes whenever something happens on the connection."""
         return self.waits_since, self._received, self._length_of_unsent(), self.waits()
 
     @property
     def due(self) -> float:
-        """When, by ``time.monotonic``, the request has to have arrived; the later the more of it there is."""
+        """The time, by ``time.monotonic``, by which the request has to arrive; long ones have more."""
         is_arriving = self.cycle is not None and not self.cycle.response_complete
         earned = self._received / SLOWEST if is_arriving else 0.0
         return self.waits_since + TIME_TO_SEND + earned
 
     def waits(self) -> bool:
-        """Tell whether nothing happens until the client sends something."""
+        """Tell whether it is the client's turn to send something."""
         if self.transport.is_closing() or self._length_of_unsent():
             return False
         if self.flow.read_paused or getattr(self, "pipeline", None):
@@ -131,7 +131,7 @@ class Connection(HTTPProtocol):
         self._received = 0
 
     def _head_is_arriving(self) -> bool:
-        # A request, which begins with the end of its head, has the scope that httptools makes at its begin.
+        # httptools makes the scope at the begin of a head, and the request, which has it, at the end.
         return self.cycle is None or self.cycle.scope is not self.scope
 
     def _length_of_unsent(self) -> int:

@@ -130,7 +130,7 @@ def make_server(application: ASGIApp, grace: int, most: int | None = None) -> uv
 
 
 class _Server(uvicorn.Server):
-    """Has a bound of connections, and ends those whose client takes too long."""
+    """A server with a bound of connections, which ends those whose clients take too long."""
 
     def __init__(self, config: uvicorn.Config, most: int) -> None:
         super().__init__(config)
@@ -138,19 +138,19 @@ class _Server(uvicorn.Server):
         self._tasks: list[asyncio.Task[None]] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to take in clients."""
-        # Windows has no limit to run into, and another way to wait for clients.
-        takes_in = sys.platform != "win32"
-        await super().startup([] if takes_in else sockets)
+        """Begin to accept connections."""
+        # Windows has no limit on descriptors, and its event loop no readers: uvicorn accepts there.
+        accepts = sys.platform != "win32"
+        await super().startup([] if accepts else sockets)
         self._tasks.append(asyncio.create_task(self._connections.end_late_ones()))
-        if takes_in:
+        if accepts:
             for listener in sockets or []:
                 listener.listen(self.config.backlog)
                 listener.settimeout(0)
                 self._tasks.append(asyncio.create_task(accept(listener, self._connections)))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answer what has been taken; a request that has not arrived by half of the time is not."""
+        """Answer all requests that arrive within half of the time that is left."""
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)

@@ -234,10 +234,16 @@ def test_what_is_no_http_is_told_of_once(tmp_path: Path, spawn: Callable[..., An
 
 
 @contextmanager
-def few_files(directory: Path, *arguments: str, loop: str = "asyncio") -> Iterator[subprocess.Popen[str]]:
-    """A server that may have few files open, and at its start fewer."""
+def few_files(
+    directory: Path, *arguments: str, loop: str = "asyncio", taken: int = 0
+) -> Iterator[subprocess.Popen[str]]:
+    """A server that may have few files open, and at its start fewer; something else may have taken some."""
     without_uvloop = "import sys; sys.modules['uvloop'] = None; " if loop == "asyncio" else ""
-    program = f"{without_uvloop}from hl_sessions.cli import main; main()"
+    take = (
+        f"import os; from hl_sessions.server.run.descriptors import raise_limit; raise_limit(); "
+        f"taken = [os.dup(0) for _ in range({taken})]; "
+    )
+    program = f"{without_uvloop}{take if taken else ''}from hl_sessions.cli import main; main()"
     command = [sys.executable, "-c", program, "serve", "--port", "0", "--no-access-log", *arguments]
     with subprocess.Popen(
         ["sh", "-c", f'ulimit -Sn 64 && ulimit -Hn {FILES} && exec "$0" "$@"', *command],
@@ -271,6 +277,25 @@ def test_more_connections_than_files_stop_nobody(tmp_path: Path, connect: Connec
         half_open = [connect(url, part) for _ in range(ROOM) for part in (b"", HEAD, WHOLE, WHOLE + HEAD)]
         for statuses in clients.map(call_often, 8 * [url]):
             assert set(statuses) == {201}
+        assert half_open
+        server.send_signal(signal.SIGTERM)
+        _output, errors = server.communicate(timeout=PATIENCE)
+    assert server.returncode == 0
+    assert FULL.fullmatch(errors)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_descriptors_that_something_else_has_taken_stop_nobody(
+    tmp_path: Path, connect: Connect, loop: str
+) -> None:
+    """Connections end before there are as many as there should be room for."""
+    with few_files(tmp_path, loop=loop, taken=FILES - ROOM // 2) as server:
+        base_url = first_lines(server, 1)[0].split()[-1]
+        half_open = [connect(base_url, HEAD) for _ in range(FILES)]
+        for _ in range(10):
+            answer = requests.get(f"{base_url.removesuffix('/v4')}/healthz", timeout=PATIENCE)
+            assert answer.status_code == 200
         assert half_open
         server.send_signal(signal.SIGTERM)
         _output, errors = server.communicate(timeout=PATIENCE)
