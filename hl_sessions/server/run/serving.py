@@ -1,6 +1,5 @@
 """Serves an application over HTTP: in the foreground, or on a thread beside other work."""
 
-import asyncio
 import signal
 import socket
 import threading
@@ -16,14 +15,8 @@ from uvicorn.server import HANDLED_SIGNALS
 from hl_sessions.server.application import create_application
 from hl_sessions.server.http.access import BASE_PATH
 from hl_sessions.server.run.garbage import search_less
+from hl_sessions.server.run.protocol import HTTPProtocol
 from hl_sessions.server.settings import ServerSettings
-
-_Protocol: type[asyncio.Protocol]
-try:
-    from hl_sessions.server.run.parsing import ParsingInC as _Protocol
-except ModuleNotFoundError:
-    # Where the parser in C cannot be had, as on PyPy.
-    from uvicorn.protocols.http.h11_impl import H11Protocol as _Protocol
 
 GRACE: Final = 8
 """Seconds that requests have to end in when the server is told to.
@@ -113,7 +106,7 @@ def make_server(application: ASGIApp, grace: int) -> uvicorn.Server:
     """
     config = uvicorn.Config(
         application,
-        http=_Protocol,
+        http=HTTPProtocol,
         ws="none",
         # Logging is set up by the process that serves; warnings and errors reach stderr without any.
         log_config=None,
