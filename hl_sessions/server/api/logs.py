@@ -116,7 +116,8 @@ async def delete_some_logs(request: Request, ids: Annotated[list[LogId], Query(a
 
 
 async def _create_logs(request: Request, given: Sequence[LogRequest]) -> Sequence[dict[str, str]]:
-    created = await database_of(request).write_together(create_logs, (organisation_of(request), given))
+    argument = (organisation_of(request), given)
+    created = await database_of(request).write_together(create_logs, argument, size=len(given))
     session_ids = {log.get("session_id") for log in created}
     if len(session_ids) == 1:
         exchange_of(request.scope).session_id = session_ids.pop()

@@ -87,6 +87,7 @@ class Database:
         self,
         changes: Callable[[Connection, Sequence[Argument]], Sequence[Result | Exception]],
         argument: Argument,
+        size: int = 1,
     ) -> Result:
         """Do the same with the arguments of all requests that wait, by one call.
 
@@ -94,8 +95,9 @@ class Database:
             changes: Answers a result for each argument, or an exception, which is raised to the one who
                 gave the argument, and after which nothing of it may be left.
             argument: One of them.
+            size: How many records it is about. No more than so many share a transaction.
         """
-        result: Result = await self._observed(self._writes.make(changes, argument))
+        result: Result = await self._observed(self._writes.make(changes, argument, size))
         return result
 
     def read_now(self, query: Callable[[Connection], Result]) -> Result:

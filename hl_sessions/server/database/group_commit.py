@@ -24,7 +24,8 @@ from hl_sessions.server.database.errors import (
     is_passing,
 )
 
-_LARGEST_GROUP: Final = 256
+_LARGEST_GROUP: Final = 1000
+"""How many records share a transaction, unless one request has more: others wait for as long as it takes."""
 
 MOST_WAITING: Final = 4096
 """How many changes may wait for their turn; the next one is refused at once."""
@@ -50,6 +51,7 @@ class _Waiting:
     argument: Any
     future: asyncio.Future[Any]
     deadline: float
+    size: int
 
     def make_alone(self, connection: Connection) -> Any:
         [outcome] = self.changes(connection, [self.argument])
@@ -74,12 +76,13 @@ class GroupCommit:
         # The oldest one first.
         self._waiting: list[_Waiting] = []
 
-    async def make(self, changes: Changes, argument: Any) -> Any:
+    async def make(self, changes: Changes, argument: Any, size: int = 1) -> Any:
         """Answer the result for this argument once it is durable.
 
         Args:
             changes: May be called again for the same argument, after what it did before was undone.
             argument: What to call it with, together with the arguments of other requests.
+            size: How many records it is about.
 
         Raises:
             DatabaseBusyError: When too many wait already.
@@ -88,7 +91,8 @@ class GroupCommit:
             raise DatabaseBusyError
         loop = asyncio.get_running_loop()
         future = loop.create_future()
-        self._waiting.append(_Waiting(changes, argument, future, monotonic() + retrying.PATIENCE))
+        deadline = monotonic() + retrying.PATIENCE
+        self._waiting.append(_Waiting(changes, argument, future, deadline, size))
         if len(self._waiting) == 1:
             # Not at once: other requests that have arrived with this one are about to come by.
             loop.call_soon(self._start, loop)
@@ -101,9 +105,7 @@ class GroupCommit:
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._waiting and not self._is_running:
             self._is_running = True
-            # Of one kind, as a transaction locks rows in one order. The oldest of another one is next.
-            kind = self._waiting[0].changes
-            group = [waiting for waiting in self._waiting if waiting.changes is kind][:_LARGEST_GROUP]
+            group = _next_group(self._waiting)
             self._waiting = _without(self._waiting, group)
             self._thread.submit(self._run, loop, group)
 
@@ -176,6 +178,23 @@ def durable_transaction(engine: Engine, longest_wait: float) -> Iterator[Connect
                 if error.connection_invalidated:
                     raise UnknownOutcomeError from None
                 raise
+
+
+def _next_group(waiting: Sequence[_Waiting]) -> list[_Waiting]:
+    """Return those of the kind of the oldest, in their order, up to the largest group.
+
+    Of one kind, as a transaction locks rows in one order. The oldest of another one is next.
+    """
+    kind = waiting[0].changes
+    group: list[_Waiting] = []
+    size = 0
+    for one in waiting:
+        if one.changes is kind:
+            size += one.size
+            if group and size > _LARGEST_GROUP:
+                break
+            group.append(one)
+    return group
 
 
 def _without(waiting: Sequence[_Waiting], taken: Collection[_Waiting]) -> list[_Waiting]:

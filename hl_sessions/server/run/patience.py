@@ -3,31 +3,19 @@
 import asyncio
 import logging
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import uvicorn
 from uvicorn.server import ServerState
 
 from hl_sessions.server.http.rarely import Rarely
-
-if TYPE_CHECKING:
-    # The other one has all of it that is used here.
-    from uvicorn.protocols.http.h11_impl import H11Protocol as HTTPProtocol
-else:
-    try:
-        from hl_sessions.server.run.parsing import ParsingInC as HTTPProtocol
-    except ModuleNotFoundError:
-        # Where the parser in C cannot be had, as on PyPy.
-        from uvicorn.protocols.http.h11_impl import H11Protocol as HTTPProtocol
+from hl_sessions.server.run.protocol import HTTPProtocol
 
 TIME_TO_SEND: Final = 60.0
 """Seconds from the begin of a connection, or the end of an answer, in which a request has to have arrived."""
 
 SLOWEST: Final = 4096
 """Bytes of a request for which there is one second more."""
-
-LONGEST_HEAD: Final = 65_536
-"""Bytes that the head of a request may have; h11 allows fewer, httptools any number."""
 
 TIME_TO_TAKE: Final = 60.0
 """Seconds in which a client has to have taken something of its answer."""
@@ -72,8 +60,6 @@ class Connection(HTTPProtocol):
         """Count what arrives."""
         self._received += len(data)
         super().data_received(data)
-        if self._received > LONGEST_HEAD and self._head_is_arriving() and not self.transport.is_closing():
-            self.send_400_response("The head of the request is too long.")
 
     def on_message_begin(self) -> None:
         """Count the bytes of another request; httptools tells of its begin."""
@@ -129,10 +115,6 @@ class Connection(HTTPProtocol):
     def _begin_to_wait(self) -> None:
         self.waits_since = monotonic()
         self._received = 0
-
-    def _head_is_arriving(self) -> bool:
-        # httptools makes the scope at the begin of a head, and the request, which has it, at the end.
-        return self.cycle is None or self.cycle.scope is not self.scope
 
     def _length_of_unsent(self) -> int:
         return self.transport.get_write_buffer_size()

@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -128,3 +128,16 @@ def test_a_refusal_costs_the_others_of_its_group_nothing(database: Database) -> 
     outcomes = asyncio.run(write_both())
     assert [str(outcome) for outcome in outcomes] == ["written", "refused", "written"]
     assert calls == 2
+
+
+def test_a_transaction_holds_so_many_records_whatever_their_requests(database: Database) -> None:
+    """Long lists share one with few others, which are answered no later than they have to be."""
+
+    def count_together(_connection: Connection, arguments: Sequence[None]) -> list[int]:
+        return [len(arguments)] * len(arguments)
+
+    async def write_lists(sizes: list[int]) -> list[int]:
+        writes = (database.write_together(count_together, None, size=size) for size in sizes)
+        return await asyncio.gather(*writes)
+
+    assert asyncio.run(write_lists([10_000, 500, 500, 1, 600, 300])) == [1, 2, 2, 3, 3, 3]
