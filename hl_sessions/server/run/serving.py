@@ -1,5 +1,6 @@
 """Serves an application over HTTP: in the foreground, or on a thread beside other work."""
 
+import asyncio
 import signal
 import socket
 import sys
