@@ -34,6 +34,8 @@ MESSAGES: list[dict[str, Any]] = [
         "role": "assistant",
         "tool_calls": [{"type": "custom", "custom": {"name": "f", "input": {"x": TEXT[:700]}}}],
     },
+    {"role": "user", "content": "x" * 300 + "\\", "numbers": list(range(300))},
+    {"role": "user", "content": '\\"' * 300},
     *({"role": "tool", "content": f"{number} {TEXT[:500]}"} for number in range(2000)),
 ]
 VALUES: dict[str, Any] = {
