@@ -1,5 +1,6 @@
 """Answers that are read from the database while they are sent."""
 
+import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
@@ -7,10 +8,13 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy import Connection
 from starlette.requests import ClientDisconnect
+from starlette.types import Send
 
+from hl_sessions.server.database.errors import DatabaseError
 from hl_sessions.server.http.reading import read_for
-from hl_sessions.server.records.parts import Part, read_on
+from hl_sessions.server.records.parts import ChangedMeanwhileError, Part, read_on
 
+_logger = logging.getLogger(__name__)
 _JSON: Final = "application/json"
 
 
@@ -24,7 +28,16 @@ def parts_response(request: Request, parts: Sequence[Part]) -> Response:
     ready = _beginning(parts)
     if len(ready) == len(parts):
         return Response(b"".join(ready), media_type=_JSON)
-    return StreamingResponse(_read_along(request, parts), media_type=_JSON)
+    return _PartsResponse(_read_along(request, parts), media_type=_JSON)
+
+
+class _PartsResponse(StreamingResponse):
+    async def stream_response(self, send: Send) -> None:
+        """Send what there is. Where it breaks off no end is sent, and so the connection is closed."""
+        try:
+            await super().stream_response(send)
+        except (ChangedMeanwhileError, DatabaseError) as error:
+            _logger.warning("An answer broke off: %s", error)
 
 
 async def _read_along(request: Request, parts: Sequence[Part]) -> AsyncIterator[bytes]:

@@ -12,7 +12,9 @@ _LONG: Final = 256
 """The least length, in bytes, of a string that is left out."""
 
 # Of the same length as what they stand for.
-_MASKS: Final = ((rb"\\\\", b".."), (rb"\"", b".."))
+_MASKS: Final = ((rb"\\", b".."), (rb"\"", b".."))
+
+_BETWEEN_QUOTES: Final = re.compile(rb'"[^"]{%d,}"' % _LONG)
 
 # Nobody can guess it, and so nobody has logged it.
 _TOKEN: Final = secrets.token_hex(16)
@@ -62,26 +64,45 @@ def outline_of(pieces: Iterable[bytes], kept: int = 0) -> Outline:
     """
     outline = bytearray()
     strings: list[LongString] = []
-    string = _OpenString(kept)
-    position = 0
+    open_string: _OpenString | None = None
+    offset = 0
+
+    def leave_out(string: LongString) -> None:
+        outline.extend(json.dumps(f"{_MARK}{len(strings)};").encode())
+        strings.append(string)
+
     for piece, masked in _masked(pieces):
-        offset = position
-        for number, segment in enumerate(masked.split(b'"')):
-            if number > 0:
-                if string.start is None:
-                    string.open(position + 1)
-                elif position - string.start < _LONG:
-                    outline += b'"' + string.close(position).beginning + b'"'
-                else:
-                    outline += json.dumps(f"{_MARK}{len(strings)};").encode()
-                    strings.append(string.close(position))
-                position += 1
-            text = piece[position - offset : position - offset + len(segment)]
-            if string.start is None:
-                outline += text
+        position = 0
+        if open_string is not None:
+            position = masked.find(b'"') + 1
+            if position == 0:
+                open_string.go_on(piece)
+                offset += len(piece)
+                continue
+            open_string.go_on(piece[: position - 1])
+            if open_string.length < _LONG:
+                outline += b'"' + open_string.beginning + b'"'
             else:
-                string.go_on(text)
-            position += len(segment)
+                leave_out(open_string.ended())
+            open_string = None
+        while match := _BETWEEN_QUOTES.search(masked, position):
+            if masked.count(b'"', position, match.start()) % 2:
+                # Between two strings.
+                outline += piece[position : match.end() - 1]
+                position = match.end() - 1
+            else:
+                outline += piece[position : match.start()]
+                position = match.end()
+                string = _OpenString(offset + match.start() + 1, kept)
+                string.go_on(piece[match.start() + 1 : position - 1])
+                leave_out(string.ended())
+        end = len(piece)
+        if masked.count(b'"', position) % 2:
+            end = masked.rindex(b'"')
+            open_string = _OpenString(offset + end + 1, kept)
+            open_string.go_on(piece[end + 1 :])
+        outline += piece[position:end]
+        offset += len(piece)
     return Outline(json.loads(outline), strings)
 
 
@@ -116,36 +137,32 @@ def _filled(value: Any, strings: Sequence[LongString], text_of: Callable[[LongSt
 
 
 class _OpenString:
-    """A string whose end was not seen yet."""
+    """A string whose end was not seen yet.
 
-    def __init__(self, kept: int) -> None:
-        self.start: int | None = None
-        self._most = max(kept, _LONG)
-        self._is_kept = kept > 0
-        self._beginning = bytearray()
-        self._hash = blake2b(digest_size=16)
+    Args:
+        start: Where it begins, in bytes.
+        kept: How much of it is kept, in bytes.
+    """
 
-    def open(self, start: int) -> None:
-        self.start = start
-        self._beginning = bytearray()
-        if self._is_kept:
-            self._hash = blake2b(digest_size=16)
+    def __init__(self, start: int, kept: int) -> None:
+        self.length = 0
+        self.beginning = b""
+        self._start = start
+        self._kept = kept
+        self._hash = blake2b(digest_size=16) if kept else None
 
     def go_on(self, text: bytes) -> None:
-        self._beginning += text[: self._most - len(self._beginning)]
-        if self._is_kept:
+        self.length += len(text)
+        # Should it turn out to be short it is kept in any case.
+        self.beginning += text[: max(self._kept, _LONG) - len(self.beginning)]
+        if self._hash is not None:
             self._hash.update(text)
 
-    def close(self, stop: int) -> LongString:
-        assert self.start is not None  # noqa: S101 - was opened
-        start, self.start = self.start, None
-        is_short = stop - start < _LONG
-        return LongString(
-            start,
-            stop,
-            beginning=bytes(self._beginning) if is_short or self._is_kept else b"",
-            digest=self._hash.digest() if self._is_kept else b"",
-        )
+    def ended(self) -> LongString:
+        stop = self._start + self.length
+        if self._hash is None:
+            return LongString(self._start, stop)
+        return LongString(self._start, stop, beginning=self.beginning, digest=self._hash.digest())
 
 
 def _masked(pieces: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:

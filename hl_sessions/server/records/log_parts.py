@@ -3,10 +3,11 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 from pydantic_core import to_json
-from sqlalchemy import ColumnElement, Connection, Select, Text, case, cast, func, literal, select, type_coerce
+from sqlalchemy import ColumnElement, Connection, Row, Select, Text, cast, select
 
 from hl_sessions.server.database.in_parts import in_parts_of_size
 from hl_sessions.server.database.stored_text import octets_of
@@ -21,21 +22,25 @@ _LONG: Final = 64 * 1024
 
 _JSON: Final = ("config", "metadata", "inputs", "provider_request", "provider_response")
 _MESSAGES: Final = ("messages", "output_message")
+_STORED_JSON: Final = (*_JSON, *_MESSAGES)
 _TEXTS: Final = (
     *("config_id", "environment", "source", "source_datapoint_id"),
     *("output", "error", "stdout"),
 )
-VALUES: Final = (*_JSON, *_MESSAGES, *_TEXTS, "judgment")
+VALUES: Final = (*_STORED_JSON, *_TEXTS, "judgment")
 """The columns whose values may be of any length."""
 
-_NOT_AT_ONCE: Final = {*VALUES, "sequence"}
-
+_NOT_SHORT: Final = {"organisation_id", *VALUES}
 _OCTETS: Final = "octets_of_"
-_SIZE: Final[ColumnElement[int]] = sum(
-    (func.coalesce(octets_of(logs.c[name]), 0) for name in VALUES), literal(0)
-)
+_MEASURED: Final = select(logs.c.sequence, *(octets_of(logs.c[name]).label(name) for name in VALUES))
 # No evaluators run here, so there is nothing to wait for.
 _SAID_BY_THE_SERVER: Final = {"evaluation_results": [], "observability_status": "completed"}
+
+
+def parts_of_log(connection: Connection, *conditions: ColumnElement[bool]) -> list[Part] | None:
+    """Return the parts of the datapoint for which the conditions are true, or ``None``."""
+    row = connection.execute(_MEASURED.where(*conditions)).one_or_none()
+    return None if row is None else [_Logs([_Measured.of(row)], are_first=True)]
 
 
 def parts_of_logs(connection: Connection, sequences: Sequence[int]) -> list[Part]:
@@ -44,82 +49,93 @@ def parts_of_logs(connection: Connection, sequences: Sequence[int]) -> list[Part
     The first ones have to be read in the same transaction, as there is no comma before them.
     """
     parts: list[Part] = []
-    for some, are_long in _in_batches(connection, sequences):
-        parts.append(_Logs(some, are_long=are_long, are_first=not parts))
+    for some in _in_batches(connection, sequences):
+        parts.append(_Logs(some, are_first=not parts))
     return parts
 
 
 def parts_of_each_log(connection: Connection, sequences: Sequence[int]) -> dict[int, list[Part]]:
     """Return the parts of each of the datapoints by itself."""
     parts: dict[int, list[Part]] = {}
-    for some, are_long in _in_batches(connection, sequences):
-        parts |= _read(connection, some, are_long=are_long)
+    for some in _in_batches(connection, sequences):
+        parts |= _read(connection, some)
     return parts
 
 
 @dataclass(frozen=True)
-class _Logs:
-    """Some datapoints.
+class _Measured:
+    """A datapoint, and what is long in it.
 
     Args:
-        sequences: They, in the order of the answer.
-        are_long: Whether what is long in them is left for later.
+        sequence: The datapoint.
+        size: The length of all its values, in bytes.
+        long_values: The names of those that are not read with the others.
+    """
+
+    sequence: int
+    size: int
+    long_values: Sequence[str]
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> "_Measured":
+        lengths: dict[str, int] = {name: row._mapping[name] or 0 for name in VALUES}
+        size = sum(lengths.values())
+        are_long = size > AT_ONCE
+        return cls(row.sequence, size, tuple(name for name in VALUES if are_long and lengths[name] > _LONG))
+
+
+@dataclass(frozen=True)
+class _Logs:
+    """Some datapoints: several that are short, or one.
+
+    Args:
+        measured: They, in the order of the answer.
         are_first: Whether nothing stands before them.
     """
 
-    sequences: Sequence[int]
-    are_long: bool
+    measured: Sequence[_Measured]
     are_first: bool
 
     def read(self, connection: Connection) -> Sequence[Part]:
         """Return the parts of those that are still there."""
-        parts_of = _read(connection, self.sequences, are_long=self.are_long)
+        parts_of = _read(connection, self.measured)
         parts: list[Part] = []
-        for sequence in self.sequences:
-            if sequence in parts_of:
+        for log in self.measured:
+            if log.sequence in parts_of:
                 if parts or not self.are_first:
                     parts.append(b",")
-                parts += parts_of[sequence]
+                parts += parts_of[log.sequence]
         return parts
 
 
-def _read(connection: Connection, sequences: Sequence[int], *, are_long: bool) -> dict[int, list[Part]]:
-    rows: Sequence[Mapping[Any, Any]] = (
-        connection.execute(_described(sequences, are_long=are_long)).mappings().all()
-    )
+def _in_batches(connection: Connection, sequences: Sequence[int]) -> Iterator[Sequence[_Measured]]:
+    """Divide datapoints into those that can be read together."""
+    rows = connection.execute(_MEASURED.where(logs.c.sequence.in_(sequences)))
+    measured = {row.sequence: _Measured.of(row) for row in rows}
+    return in_parts_of_size(((log := measured[sequence], log.size) for sequence in sequences), AT_ONCE)
+
+
+def _read(connection: Connection, measured: Sequence[_Measured]) -> dict[int, list[Part]]:
+    long_values = measured[0].long_values
+    query = _described(long_values).where(logs.c.sequence.in_([log.sequence for log in measured]))
+    rows: Sequence[Mapping[Any, Any]] = connection.execute(query).mappings().all()
     feedback = feedback_of(connection, [row["id"] for row in rows])
-    return {row["sequence"]: list(_log(connection, row, feedback.get(row["id"]))) for row in rows}
-
-
-def _in_batches(connection: Connection, sequences: Sequence[int]) -> Iterator[tuple[Sequence[int], bool]]:
-    """Divide datapoints into those that can be read together, and tell whether they are long."""
-    sizes: dict[int, int] = {
-        row.sequence: row.size
-        for row in connection.execute(
-            select(logs.c.sequence, _SIZE.label("size")).where(logs.c.sequence.in_(sequences))
-        )
+    return {
+        row["sequence"]: list(_log(connection, row, long_values, feedback.get(row["id"]))) for row in rows
     }
-    for some in in_parts_of_size(((sequence, sizes[sequence]) for sequence in sequences), AT_ONCE):
-        yield some, sizes[some[0]] > AT_ONCE
 
 
-def _described(sequences: Sequence[int], *, are_long: bool) -> Select[Any]:
-    """Build the query of datapoints, with the lengths of those of their values that it leaves out."""
-    values = []
-    for name in VALUES:
-        column = logs.c[name]
-        # As they are stored; but a judgment may be a number, which is no text in every database.
-        value: ColumnElement[Any] = column if name == "judgment" else cast(column, Text)
-        if are_long:
-            length = octets_of(column)
-            values.append(length.label(_OCTETS + name))
-            value = type_coerce(case((length <= _LONG, value)), value.type)
-        values.append(value.label(name))
+@cache
+def _described(left_out: Sequence[str]) -> Select[Any]:
+    """Build the query of datapoints, with no more than the lengths of some of their values."""
     parents = logs.alias("parents")
     return (
         select(
-            *(column for column in logs.c if column.name not in {"organisation_id", *VALUES}),
-            *values,
+            *(column for column in logs.c if column.name not in _NOT_SHORT),
+            # As they are stored.
+            *(cast(logs.c[name], Text).label(name) for name in _STORED_JSON if name not in left_out),
+            *(logs.c[name] for name in (*_TEXTS, "judgment") if name not in left_out),
+            *(octets_of(logs.c[name]).label(_OCTETS + name) for name in left_out),
             projects.c.name.label("project"),
             sessions.c.reference_id.label("session_reference_id"),
             parents.c.reference_id.label("parent_reference_id"),
@@ -128,41 +144,43 @@ def _described(sequences: Sequence[int], *, are_long: bool) -> Select[Any]:
         .join(projects, projects.c.id == logs.c.project_id)
         .outerjoin(sessions, sessions.c.id == logs.c.session_id)
         .outerjoin(parents, parents.c.id == logs.c.parent_id)
-        .where(logs.c.sequence.in_(sequences))
     )
 
 
 def _log(
-    connection: Connection, row: Mapping[Any, Any], feedback: Sequence[Mapping[str, Any]] | None
+    connection: Connection,
+    row: Mapping[Any, Any],
+    long_values: Sequence[str],
+    feedback: Sequence[Mapping[str, Any]] | None,
 ) -> Iterator[Part]:
-    short = {
-        name: value
-        for name, value in row.items()
-        if value is not None and name not in _NOT_AT_ONCE and not name.startswith(_OCTETS)
-    }
+    short = {name: row[name] for name in row if row[name] is not None and name not in _STORED_JSON}
+    for name in ("sequence", *(_OCTETS + name for name in long_values)):
+        del short[name]
     if feedback is not None:
         short["feedback"] = feedback
-    yield to_json(short | _SAID_BY_THE_SERVER)[:-1]
-    for name in VALUES:
-        if row[name] is not None:
-            yield b',"%s":' % name.encode() + _short_value(name, row[name])
-        elif row.get(_OCTETS + name) is not None:
-            yield b',"%s":' % name.encode()
-            yield from _long_value(connection, row, name)
+    json_parts = [to_json(short | _SAID_BY_THE_SERVER)[:-1]]
+    for name in _STORED_JSON:
+        text = row.get(name)
+        if text is not None:
+            json_parts.append(_before(name))
+            json_parts.append(
+                to_json(_answered(name, json.loads(text))) if name in _MESSAGES else text.encode()
+            )
+    yield b"".join(json_parts)
+    for name in long_values:
+        length = row[_OCTETS + name]
+        yield _before(name)
+        yield from _long_value(
+            connection, name, StoredBytes(row["sequence"], row["updated_at"], name, 0, length)
+        )
     yield b"}"
 
 
-def _short_value(name: str, value: Any) -> bytes:
-    if name in _JSON:
-        text: str = value
-        return text.encode()
-    if name in _MESSAGES:
-        return to_json(_answered(name, json.loads(value)))
-    return to_json(value)
+def _before(name: str) -> bytes:
+    return f',"{name}":'.encode()
 
 
-def _long_value(connection: Connection, row: Mapping[Any, Any], name: str) -> Iterator[Part]:
-    stored = StoredBytes(row["sequence"], row["updated_at"], name, 0, row[_OCTETS + name])
+def _long_value(connection: Connection, name: str, stored: StoredBytes) -> Iterator[Part]:
     if name in _TEXTS:
         yield from (b'"', stored.as_string(), b'"')
     elif name in _MESSAGES:

@@ -13,7 +13,7 @@ from hl_sessions.server.protocol.paging import Page
 from hl_sessions.server.protocol.requests import UpdateLogRequest
 from hl_sessions.server.records.counts import count_deleted
 from hl_sessions.server.records.log_filter import LogFilter
-from hl_sessions.server.records.log_parts import parts_of_each_log, parts_of_logs
+from hl_sessions.server.records.log_parts import parts_of_each_log, parts_of_log, parts_of_logs
 from hl_sessions.server.records.log_search import find_logs
 from hl_sessions.server.records.parts import Part, parts_of_page, read_on
 from hl_sessions.server.records.projects import project_exists
@@ -85,9 +85,8 @@ def _lock_logs(
 
 def get_log(connection: Connection, organisation_id: int, log_id: str) -> list[Part] | None:
     """Answer the log of the organisation with this ID, in parts, or ``None``."""
-    query = select(logs.c.sequence).where(logs.c.id == log_id, logs.c.organisation_id == organisation_id)
-    sequence = connection.scalar(query)
-    return None if sequence is None else read_on(connection, parts_of_logs(connection, [sequence]))
+    parts = parts_of_log(connection, logs.c.id == log_id, logs.c.organisation_id == organisation_id)
+    return None if parts is None else read_on(connection, parts)
 
 
 def list_logs(

@@ -21,6 +21,9 @@ AT_ONCE: Final = 2 * 1024 * 1024
 class ChangedMeanwhileError(Exception):
     """A datapoint was changed or deleted while it was answered: half of the answer is not true any more."""
 
+    def __init__(self) -> None:
+        super().__init__("a datapoint was changed or deleted meanwhile")
+
 
 class Unread(Protocol):
     """A part that is still in the database."""

@@ -16,7 +16,7 @@ import requests
 
 from hl_sessions.server.protocol.messages import answered_message
 from tests.server.conftest import Client
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, wait_until
 
 MEGABYTE = 1024 * 1024
 # Characters of one to four bytes, so that some are cut wherever a piece ends, and what JSON escapes.
@@ -34,6 +34,8 @@ MESSAGES: list[dict[str, Any]] = [
         "role": "assistant",
         "tool_calls": [{"type": "custom", "custom": {"name": "f", "input": {"x": TEXT[:700]}}}],
     },
+    {"role": "user", "content": "x" * 300 + "\\", "numbers": list(range(300))},
+    {"role": "user", "content": '\\"' * 300},
     *({"role": "tool", "content": f"{number} {TEXT[:500]}"} for number in range(2000)),
 ]
 VALUES: dict[str, Any] = {
@@ -133,7 +135,34 @@ def test_a_slow_reader_does_not_keep_the_database_from_forgetting_old_states(
         assert json.loads(beginning + answer.read())["output"] == "x" * 9 * MEGABYTE
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the system tells how much memory was used on Linux only")
+def memory_of(server: Any, kind: str) -> int:
+    """What Linux says about the memory of a server, in bytes."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    lines = dict(line.split(":", 1) for line in status.splitlines())
+    return int(lines[kind].split()[0]) * 1024
+
+
+def forget_peak(server: Any) -> None:
+    Path(f"/proc/{server.process.pid}/clear_refs").write_text("5")
+
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how much memory was used")
+
+
+@on_linux
+def test_large_datapoints_take_no_memory_once_they_are_stored(
+    spawn: Callable[..., Any], tmp_path: Path
+) -> None:
+    server = spawn(tmp_path)
+    client = Client(server.base_url)
+    client.log(project="large", output="small")
+    before = memory_of(server, "VmRSS")
+    for _ in range(5):
+        client.log(project="large", output="x" * 9 * MEGABYTE, inputs={"question": "small"})
+    wait_until(lambda: memory_of(server, "VmRSS") - before < 30 * MEGABYTE)
+
+
+@on_linux
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -150,18 +179,12 @@ def test_a_list_of_large_datapoints_takes_little_memory(
     client = Client(server.base_url)
     for number in range(6):
         created = client.log(project="large", session_reference_id=str(number), **{name: value})
-    process = Path(f"/proc/{server.process.pid}")
-
-    def memory(kind: str) -> int:
-        lines = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
-        return int(lines[kind].split()[0]) * 1024
-
     for kind in ("logs", "sessions"):
-        (process / "clear_refs").write_text("5")
-        before = memory("VmHWM")
+        forget_peak(server)
+        before = memory_of(server, "VmHWM")
         with requests.get(
             f"{client.base_url}/{kind}?project_id={created['project_id']}", stream=True, timeout=PATIENCE
         ) as answer:
             length = sum(len(chunk) for chunk in answer.iter_content(MEGABYTE))
         assert length > 40 * MEGABYTE or (kind == "sessions" and name == "messages")
-        assert memory("VmHWM") - before < 40 * MEGABYTE
+        assert memory_of(server, "VmHWM") - before < 40 * MEGABYTE
