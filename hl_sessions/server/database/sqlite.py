@@ -101,7 +101,7 @@ def _configure(connection: Any, _record: object) -> None:
         cursor.execute(_busy_timeout(PATIENCE))
         # Before there is anything in a new file: see ``give_back_pages``. Others keep what they have.
         if cursor.execute("PRAGMA page_count").fetchone() == (0,):
-            cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            while_locked(lambda: cursor.execute("PRAGMA auto_vacuum = INCREMENTAL"), PATIENCE)
         # Readers go on beside the one writer. Several processes may start on a new file at the same moment.
         while_locked(lambda: cursor.execute("PRAGMA journal_mode = WAL"), PATIENCE)
         for pragma in (
@@ -125,16 +125,17 @@ def _begin(connection: Connection) -> None:
     end = monotonic() + longest_wait(connection)
     connection.exec_driver_sql(_busy_timeout(_LOCK_TIMEOUT)).close()
     driver_connection: Any = connection.connection.driver_connection
-    while not _is_begun(driver_connection) and monotonic() < end:
+    while _is_locked(driver_connection) and monotonic() < end:
         pass
     if not driver_connection.in_transaction:
         # Raises what the driver does, in the way in which SQLAlchemy tells it.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _is_begun(driver_connection: Any) -> bool:
+def _is_locked(driver_connection: Any) -> bool:
+    """Try to begin, and tell whether others have the lock."""
     try:
         driver_connection.execute("BEGIN IMMEDIATE").close()
-    except sqlite3.OperationalError:
-        return False
-    return True
+    except sqlite3.OperationalError as error:
+        return "locked" in str(error)
+    return False
