@@ -2,7 +2,6 @@
 
 import sqlite3
 from contextlib import closing
-from functools import partial
 from time import monotonic
 from typing import Any, Final
 
@@ -20,8 +19,13 @@ _INCREMENTAL: Final = 2
 """The mode of ``PRAGMA auto_vacuum`` in which free pages are given back when that is asked for."""
 
 _KEPT_FREE: Final = 10
-_PAGES_AT_ONCE: Final = 100
-"""How many pages a step gives back. As many may be moved, which others wait for."""
+"""Which part of a file stays free, for what will be written."""
+
+_PAGES_AT_ONCE: Final = 250
+"""How many pages a step gives back at most. What the last ones of the file hold may have to be moved."""
+
+_LONGEST: Final = 0.01
+"""Seconds after which a step moves nothing more: its commit takes a while, too."""
 
 _LOCK_TIMEOUT: Final = 0.003
 """Seconds that SQLite itself waits for the write lock, before it is told to again.
@@ -71,14 +75,17 @@ def give_back_pages(connection: Connection) -> bool:
     Args:
         connection: The connection of a transaction that writes.
     """
-    pragma = partial(_pragma, connection)
-    pages = min(pragma("freelist_count") - pragma("page_count") // _KEPT_FREE, _PAGES_AT_ONCE)
-    if pragma("auto_vacuum") != _INCREMENTAL or pages <= 0:
+    if _pragma(connection, "auto_vacuum") != _INCREMENTAL:
         return False
-    for _ in range(pages):
+    pages = _pragma(connection, "freelist_count") - _pragma(connection, "page_count") // _KEPT_FREE
+    end = monotonic() + _LONGEST
+    given = 0
+    driver_connection: Any = connection.connection.driver_connection
+    while given < min(pages, _PAGES_AT_ONCE) and monotonic() < end:
         # The driver does one step of a statement that has no columns, which is one page.
-        connection.exec_driver_sql("PRAGMA incremental_vacuum(1)").close()
-    return pages == _PAGES_AT_ONCE
+        driver_connection.execute("PRAGMA incremental_vacuum(1)").close()
+        given += 1
+    return given < pages
 
 
 def _pragma(connection: Connection, name: str) -> int:
@@ -98,7 +105,7 @@ def _configure(connection: Any, _record: object) -> None:
             # In smaller pages, the space left beside two or three datapoints of some KB is as large as those.
             cursor.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
             # See ``give_back_pages``.
-            cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            while_locked(lambda: cursor.execute("PRAGMA auto_vacuum = INCREMENTAL"), PATIENCE)
         # Readers go on beside the one writer. Several processes may start on a new file at the same moment.
         while_locked(lambda: cursor.execute("PRAGMA journal_mode = WAL"), PATIENCE)
         for pragma in (
@@ -123,16 +130,17 @@ def _begin(connection: Connection) -> None:
     end = monotonic() + longest_wait(connection)
     connection.exec_driver_sql(_busy_timeout(_LOCK_TIMEOUT)).close()
     driver_connection: Any = connection.connection.driver_connection
-    while not _is_begun(driver_connection) and monotonic() < end:
+    while _is_locked(driver_connection) and monotonic() < end:
         pass
     if not driver_connection.in_transaction:
         # Raises what the driver does, in the way in which SQLAlchemy tells it.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _is_begun(driver_connection: Any) -> bool:
+def _is_locked(driver_connection: Any) -> bool:
+    """Try to begin, and tell whether others have the lock."""
     try:
         driver_connection.execute("BEGIN IMMEDIATE").close()
-    except sqlite3.OperationalError:
-        return False
-    return True
+    except sqlite3.OperationalError as error:
+        return "locked" in str(error)
+    return False

@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import Connection, Insert, Select, bindparam, delete, tuple_, update
+from sqlalchemy import Connection, Insert, Select, bindparam, delete, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from hl_sessions.server.database.in_parts import in_parts
 from hl_sessions.server.database.tables import project_sessions, projects
 
 Place: TypeAlias = tuple[str, int | None]
@@ -39,6 +40,9 @@ _TAKE_FROM_SESSION: Final = (
 )
 _SESSION: Final = project_sessions.c.session_sequence
 _FORGET: Final = delete(project_sessions).returning(project_sessions.c.project_id, _SESSION)
+_FORGET_EMPTY: Final = _FORGET.where(
+    _SESSION.in_(bindparam("sessions", expanding=True)), project_sessions.c.datapoints_count == 0
+)
 _ADD_TO_PROJECT: Final = (
     update(projects)
     .where(projects.c.id == bindparam("project"))
@@ -87,9 +91,9 @@ def count_deleted(
             _TAKE_FROM_SESSION,
             [{"project": key[0], "session": key[1], "datapoints": n} for key, n in in_sessions],
         )
-        key = tuple_(project_sessions.c.project_id, _SESSION)
-        is_empty = (project_sessions.c.datapoints_count == 0) & key.in_([key for key, _ in in_sessions])
-        empty_sessions.update(connection.scalars(_FORGET.where(is_empty)))
+        # No others hold nothing.
+        for some in in_parts(sorted({session for (_, session), _ in in_sessions})):
+            empty_sessions.update(connection.scalars(_FORGET_EMPTY, {"sessions": some}))
     _add_to_projects(
         connection,
         Counter({place: -n for place, n in deleted.items()}),

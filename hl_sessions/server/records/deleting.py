@@ -12,7 +12,7 @@ from hl_sessions.server.records.projects import project_exists
 _LONGEST: Final = 0.015
 """Seconds after which a step takes up nothing more: with its commit, others wait for some 20 ms."""
 
-_DATAPOINTS_AT_ONCE: Final = 50
+_DATAPOINTS_AT_ONCE: Final = 100
 """How many datapoints are deleted before the clock is read again, as there are long ones."""
 
 _LOGS_OF_PROJECT: Final = (

@@ -72,7 +72,7 @@ def test_a_large_project_is_deleted_in_steps(database: str, monkeypatch: pytest.
             given = [{"project": project, "session_reference_id": "session"}] * number
             return call("POST", "/logs", json=given).json()[0]
 
-        deleted, kept = [log(60, "deleted") for _ in range(2)], log(1, "kept")
+        deleted, kept = [log(120, "deleted") for _ in range(2)], log(1, "kept")
         before = commits(base_url)
         assert call("DELETE", f"/projects/{deleted[0]['project_id']}").status_code == 204
         assert commits(base_url) - before == 3
