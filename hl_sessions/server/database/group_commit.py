@@ -27,6 +27,12 @@ from hl_sessions.server.database.errors import (
 _LARGEST_GROUP: Final = 1000
 """How many records share a transaction, unless one request has more: others wait for as long as it takes."""
 
+_TURNS: Final = 4
+"""For how many turns of the event loop a group is gathered: requests that have arrived need some to come by.
+
+Who is alone waits some microseconds for that. Of many, all come by, and not only half of them.
+"""
+
 MOST_WAITING: Final = 4096
 """How many changes may wait for their turn; the next one is refused at once."""
 
@@ -93,21 +99,25 @@ class GroupCommit:
         future = loop.create_future()
         deadline = monotonic() + retrying.PATIENCE
         self._waiting.append(_Waiting(changes, argument, future, deadline, size))
-        if len(self._waiting) == 1:
-            # Not at once: other requests that have arrived with this one are about to come by.
-            loop.call_soon(self._start, loop)
+        self._gather(loop)
         return await future
 
     def close(self) -> None:
         """Wait for the transaction that runs."""
         self._thread.shutdown()
 
-    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _gather(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._waiting and not self._is_running:
             self._is_running = True
-            group = _next_group(self._waiting)
-            self._waiting = _without(self._waiting, group)
-            self._thread.submit(self._run, loop, group)
+            self._start_after(_TURNS, loop)
+
+    def _start_after(self, turns: int, loop: asyncio.AbstractEventLoop) -> None:
+        if turns:
+            loop.call_soon(self._start_after, turns - 1, loop)
+            return
+        group = _next_group(self._waiting)
+        self._waiting = _without(self._waiting, group)
+        self._thread.submit(self._run, loop, group)
 
     def _run(self, loop: asyncio.AbstractEventLoop, group: Sequence[_Waiting]) -> None:
         outcomes: Sequence[Any]
@@ -143,7 +153,7 @@ class GroupCommit:
             else:
                 waiting.future.set_result(outcome)
         self._is_running = False
-        self._start(loop)
+        self._gather(loop)
 
     def _commit(self, group: Sequence[_Waiting], longest_wait: float) -> list[Any]:
         try:

@@ -15,7 +15,7 @@ from hl_sessions.server.protocol.storable import parse_storable
 
 _REPLACED_CHARACTERS: Final = b"x-replaced-characters"
 
-_QUICKLY_PARSED: Final = 64 * 1024
+_QUICKLY_PARSED: Final = 256 * 1024
 """The longest body, in bytes, for which other requests may as well wait; ten megabytes can take a second."""
 
 
