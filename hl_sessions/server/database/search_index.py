@@ -7,10 +7,11 @@ tells how new they are at most, so that a search for the newest ones can end bef
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from operator import itemgetter
 from typing import Any, Final, TypeAlias, TypeVar
 
-from sqlalchemy import Boolean, ColumnElement, Connection, bindparam, func, insert, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, cast, func, insert, literal, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -22,8 +23,15 @@ BUCKETS_OF_ROW: Final = 32
 ROWS_OF_SEGMENT: Final = BUCKETS // BUCKETS_OF_ROW
 """How the bits are spread over rows: small ones, which databases read without a detour."""
 
-_MOST_BUCKETS: Final = 12
-"""How many buckets of a text are looked at; more hardly rule out more."""
+_MOST_BUCKETS: Final = 10
+_FEWEST_BUCKETS: Final = 4
+"""How many buckets of a text are looked at: only some when more than half of all blocks have them."""
+
+_FEW_BLOCKS: Final = 32
+"""How many blocks are looked at rather than further buckets."""
+
+_FEW_DATAPOINTS: Final = 2_000
+"""How many datapoints are looked at in the time that the index takes."""
 
 _LOOKED_AT_TOGETHER: Final = 1_000
 """How many datapoints one statement looks at."""
@@ -54,44 +62,36 @@ class Part:
     """Some of the datapoints to look at.
 
     Args:
-        ranges: The first and the last number of those in a row.
+        size: About how many.
+        ranges: Finds the first and the last number of those in a row.
         newest: How new they are at most; ``None`` when nobody knows.
     """
 
-    ranges: Sequence[Range]
+    size: int
+    ranges: Callable[[], Iterable[Range]]
     newest: Newest | None = None
 
-    @property
-    def size(self) -> int:
-        """How many datapoints it has at most."""
-        return sum(last - first + 1 for first, last in self.ranges)
 
+class _Elements(FunctionElement[Any]):
+    """The elements of a list as JSON, as a table with the column ``value``."""
 
-class _IsOneOf(FunctionElement[bool]):
-    """Tells whether its first argument is in the second one, a list of integers as JSON."""
-
-    type = Boolean()
     inherit_cache = True
+
+
+@compiles(_Elements)
+def _compile_elements(element: _Elements, compiler: SQLCompiler, **options: Any) -> str:
+    return f"json_array_elements_text(CAST({compiler.process(element.clauses, **options)} AS json))"
+
+
+@compiles(_Elements, "sqlite")
+def _compile_elements_for_sqlite(element: _Elements, compiler: SQLCompiler, **options: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **options)})"
 
 
 def is_one_of(column: ColumnElement[int], numbers: Iterable[int]) -> ColumnElement[bool]:
     """Build the condition that a column is one of any number of numbers: they are one parameter."""
-    return _IsOneOf(column, bindparam(None, f"[{','.join(map(str, numbers))}]"))
-
-
-@compiles(_IsOneOf)
-def _compile_is_one_of(element: _IsOneOf, compiler: SQLCompiler, **options: Any) -> str:
-    column, numbers = (compiler.process(part, **options) for part in element.clauses)
-    return (
-        f"{column} IN (SELECT CAST(one.value AS bigint) "  # noqa: S608 - our own names
-        f"FROM json_array_elements_text(CAST({numbers} AS json)) AS one)"
-    )
-
-
-@compiles(_IsOneOf, "sqlite")
-def _compile_is_one_of_for_sqlite(element: _IsOneOf, compiler: SQLCompiler, **options: Any) -> str:
-    column, numbers = (compiler.process(part, **options) for part in element.clauses)
-    return f"{column} IN (SELECT value FROM json_each({numbers}))"  # noqa: S608 - as above
+    elements = _Elements(literal(f"[{','.join(map(str, numbers))}]")).table_valued("value")
+    return column.in_(select(cast(elements.c.value, BigInteger)))
 
 
 def note_changes(connection: Connection, numbers: Iterable[int]) -> None:
@@ -101,21 +101,34 @@ def note_changes(connection: Connection, numbers: Iterable[int]) -> None:
         connection.execute(insert(search_changes), rows)
 
 
-def parts_to_search(connection: Connection, texts: Iterable[str]) -> list[Part]:
-    """Find the datapoints that may hold all of the texts, in upper or lower case."""
+def parts_to_search(connection: Connection, texts: Iterable[str], datapoints: int) -> list[Part] | None:
+    """Find the datapoints that may hold all of the texts, in upper or lower case.
+
+    Args:
+        connection: The connection of the transaction.
+        texts: The texts.
+        datapoints: How many there are that the caller asks for.
+
+    Returns:
+        Where they are; ``None`` when it is less work to look at all that the caller asks for.
+    """
+    if datapoints <= _FEW_DATAPOINTS:
+        return None
     segments = read_segments(connection)
     last = connection.scalar(select(func.max(logs.c.sequence))) or 0
     changed = sorted(connection.scalars(select(search_changes.c.log_sequence).distinct()))
     unknown = [*unindexed_ranges(connection, segments, last), *((number, number) for number in changed)]
+    parts = [Part(sum(last - first + 1 for first, last in unknown), lambda: unknown)]
     buckets = list(dict.fromkeys(bucket for text in texts for bucket in buckets_of(text)))
-    if not buckets:
-        return [Part(unknown), *(Part([(row.first, row.last)], _newest(row)) for row in segments)]
-    blocks_of = _find_blocks(connection, [row.first for row in segments], buckets[:_MOST_BUCKETS])
-    query = select(search_segments).where(is_one_of(search_segments.c.first, blocks_of))
-    return [Part(unknown)] + [
-        Part(list(_ranges_of(blocks_of[row.first], [*row.starts, row.last + 1])), _newest(row))
-        for row in connection.execute(query)
-    ]
+    blocks_of = _find_blocks(connection, [row.first for row in segments], buckets)
+    for row in segments:
+        found = blocks_of.get(row.first)
+        if found is not None:
+            size = (row.last - row.first + 1) * found.blocks.bit_count() // found.most
+            ranges = partial(_ranges_of, connection, row.first, found.blocks)
+            newest = Newest(row.newest_at, row.last, row.newest_session, row.newest_session_at)
+            parts.append(Part(size, ranges, newest))
+    return parts if sum(part.size for part in parts) < datapoints else None
 
 
 def newest_matches(
@@ -145,7 +158,7 @@ def newest_matches(
             found, numbers = _newest_of(found, find, numbers, wanted), []
         if limit is not None and len(found) == wanted and limit <= found[-1]:
             return found
-        for first, last in part.ranges:
+        for first, last in part.ranges():
             for begin in range(first, last + 1, _LOOKED_AT_TOGETHER):
                 numbers += range(begin, min(begin + _LOOKED_AT_TOGETHER, last + 1))
                 if len(numbers) >= _LOOKED_AT_TOGETHER:
@@ -185,14 +198,25 @@ def _newest_of(
     return sorted({*found, *find(numbers)}, reverse=True)[:wanted]
 
 
-def _newest(row: Any) -> Newest:
-    return Newest(row.newest_at, row.last, row.newest_session, row.newest_session_at)
+@dataclass(frozen=True)
+class _Blocks:
+    """Blocks of a segment, all by default.
+
+    Args:
+        blocks: A number with the bits of these blocks.
+        most: How many the segment has, or a few more.
+    """
+
+    blocks: int = -1
+    most: int = 1
 
 
-def _find_blocks(connection: Connection, segments: Sequence[int], buckets: Sequence[int]) -> dict[int, int]:
-    """Return the blocks with all of these buckets, as the bits of a number, for each segment with any."""
-    blocks_of = dict.fromkeys(segments, -1)
-    for bucket in buckets:
+def _find_blocks(
+    connection: Connection, segments: Sequence[int], buckets: Sequence[int]
+) -> dict[int, _Blocks]:
+    """Return the blocks that have these buckets, for each segment with any."""
+    blocks_of = dict.fromkeys(segments, _Blocks())
+    for count, bucket in enumerate(buckets[:_MOST_BUCKETS], start=1):
         row_of_bucket, place = divmod(bucket, BUCKETS_OF_ROW)
         numbers = [first * ROWS_OF_SEGMENT + row_of_bucket for first in blocks_of]
         query = select(search_bits).where(is_one_of(search_bits.c.number, numbers))
@@ -200,20 +224,27 @@ def _find_blocks(connection: Connection, segments: Sequence[int], buckets: Seque
         for number, bits in connection.execute(query).all():
             width = len(bits) // BUCKETS_OF_ROW
             first = number // ROWS_OF_SEGMENT
-            blocks = int.from_bytes(bits[place * width : (place + 1) * width], "little") & blocks_of[first]
+            blocks = int.from_bytes(bits[place * width : (place + 1) * width], "little")
+            if count > 1:
+                blocks &= blocks_of[first].blocks
             if blocks:
-                found[first] = blocks
+                found[first] = _Blocks(blocks, 8 * width)
         blocks_of = found
+        left = sum(one.blocks.bit_count() for one in found.values())
+        most = sum(one.most for one in found.values())
+        if left <= _FEW_BLOCKS or (count >= _FEWEST_BUCKETS and 2 * left > most):
+            break
     return blocks_of
 
 
-def _ranges_of(blocks: int, starts: Sequence[int]) -> Iterator[Range]:
-    """Yield the ranges of the blocks whose bits are set; those that follow one another are one."""
-    first = None
-    for number in range(len(starts)):
-        if blocks >> number & 1:
-            if first is None:
-                first = starts[number]
-        elif first is not None:
-            yield first, starts[number] - 1
-            first = None
+def _ranges_of(connection: Connection, segment: int, blocks: int) -> Iterator[Range]:
+    """Yield the ranges of the blocks of a segment whose bits are set; neighbours are one."""
+    query = select(search_segments.c.starts, search_segments.c.last).where(search_segments.c.first == segment)
+    starts, last = connection.execute(query).one()
+    begin = None
+    for number, start in enumerate([*starts, last + 1]):
+        if number < len(starts) and blocks >> number & 1:
+            begin = start if begin is None else begin
+        elif begin is not None:
+            yield begin, start - 1
+            begin = None

@@ -17,7 +17,7 @@ BUCKETS: Final = 16384
 MOST_BLOCKS: Final = 256
 """How many blocks are built together."""
 
-_FULL_BLOCK: Final = 9_000
+_FULL_BLOCK: Final = 10_500
 """Bytes of different words with which about a third of the bits of a block are set."""
 
 _SATURATED_BLOCK: Final = 10 * _FULL_BLOCK
@@ -33,11 +33,12 @@ _OVERLAP: Final = 16
 _WINDOWS: Final = (5, 4, 3)
 """Lengths of windows in letters. Short ones are in nearly every block, and long words have many long ones."""
 
-_WINDOWS_OF_SIGNS: Final = (3, 2, 1)
+_WINDOWS_OF_SIGNS: Final = (2, 1)
 """The same where words are short, or not told apart, and letters many, as in Chinese, Korean or Thai."""
 
-_TWICE: Final = 2
-"""The length that most words of such scripts have: its windows have two bits."""
+_PAIR: Final = 2
+_BITS_OF_PAIRS: Final = 3
+"""How many bits a window of two of those letters has: many words have no other one."""
 
 _PARTS: Final = re.compile("([\u0e00-\u1dff\u2070-\U0010ffff]+)|[^\u0e00-\u1dff\u2070-\U0010ffff]+")
 _SEPARATORS: Final = bytes(
@@ -139,9 +140,8 @@ def _buckets_of_word(word: bytes) -> list[int]:
         for length in _WINDOWS if part[1] is None else _WINDOWS_OF_SIGNS:
             for begin in range(len(letters) - length + 1):
                 window = letters[begin : begin + length].encode()
-                buckets.append(crc32(window) % BUCKETS)
-                if length == _TWICE and part[1] is not None:
-                    buckets.append(crc32(window, 1) % BUCKETS)
+                bits = _BITS_OF_PAIRS if length == _PAIR else 1
+                buckets += [crc32(window, bit) % BUCKETS for bit in range(bits)]
     return buckets
 
 

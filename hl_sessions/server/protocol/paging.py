@@ -6,7 +6,7 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import Select, func, select
 
-MOST_COUNTED: Final = 1_000
+MOST_COUNTED: Final = 200
 """How many records a list is counted beyond those of a page."""
 
 Found = TypeVar("Found")
