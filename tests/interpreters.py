@@ -2,11 +2,14 @@
 
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-__all__ = ["collects_at_once", "is_installed", "needs", "traces_of_memory"]
+import hl_sessions
+
+__all__ = ["collects_at_once", "is_installed", "needs", "traced_bytes", "traces_of_memory"]
 
 #: Skips what is only seen where an object ends with its last reference, or with the next ``gc.collect()``.
 collects_at_once = pytest.mark.skipif(
@@ -26,3 +29,15 @@ def needs(package: str) -> pytest.MarkDecorator:
 def traces_of_memory() -> Any:
     """Return the module ``tracemalloc``, which PyPy has without what it stands on."""
     return pytest.importorskip("tracemalloc", exc_type=ImportError)
+
+
+def traced_bytes(tracemalloc: Any, file: str) -> int:
+    """Return what the core and a file have allocated while traced: servers of tests run beside them."""
+    package = Path(hl_sessions.__file__).parent
+    wanted = [
+        tracemalloc.Filter(inclusive=True, filename_pattern=f"{package}/*"),
+        tracemalloc.Filter(inclusive=True, filename_pattern=file),
+    ]
+    others = tracemalloc.Filter(inclusive=False, filename_pattern=f"{package}/server/*")
+    snapshot = tracemalloc.take_snapshot().filter_traces(wanted).filter_traces([others])
+    return sum(trace.size for trace in snapshot.traces)

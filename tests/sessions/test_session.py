@@ -25,7 +25,7 @@ from hl_sessions import (
     current_session_id,
 )
 from hl_sessions.client.answers import CreatedSession, Response
-from tests.interpreters import traces_of_memory
+from tests.interpreters import traced_bytes, traces_of_memory
 from tests.sessions_api import Answer, Gate, Request, SessionsAPI, create_sessions, fail
 from tests.waiting import PATIENCE, in_threads, wait_until, waiting_threads
 
@@ -681,11 +681,11 @@ class TestSize:
         gc.collect()
         tracemalloc.start()
         try:
-            before = tracemalloc.get_traced_memory()[0]
+            before = traced_bytes(tracemalloc, __file__)
             for number in range(count):
                 keep[number] = make()
             gc.collect()
-            return float(tracemalloc.get_traced_memory()[0] - before) / count
+            return (traced_bytes(tracemalloc, __file__) - before) / count
         finally:
             tracemalloc.stop()
 

@@ -7,7 +7,7 @@ import pytest
 
 from hl_sessions import ConfigurationError, SessionManager
 from hl_sessions.stores import MemoryStore
-from tests.interpreters import traces_of_memory
+from tests.interpreters import traced_bytes, traces_of_memory
 from tests.sessions_api import SessionsAPI
 
 
@@ -57,7 +57,7 @@ class TestSize:
             for number in range(start, start + 2000):
                 put(store, f"key {number}", f"sesh_{number}")
             gc.collect()
-            return tracemalloc.get_traced_memory()[0]
+            return traced_bytes(tracemalloc, __file__)
 
         tracemalloc.start()
         try:
