@@ -14,24 +14,31 @@ _LETTERS: Final = range(0x80, 0x20000)
 """The code points beyond A to Z among which all letters are that have an upper and a lower case."""
 
 
-class _Like(FunctionElement[bool]):
+class _Condition(FunctionElement[bool]):
+    """Is true or false."""
+
+    type = Boolean()
+
+    def self_group(self, against: Any = None) -> Any:  # noqa: ARG002
+        """Stay a condition: compared with 1, as SQLAlchemy does it, SQLite would compute all of its parts."""
+        return self
+
+
+class _Like(_Condition):
     """Tells whether its first argument is like the second one, a pattern, in upper or lower case."""
 
-    type = Boolean()
     inherit_cache = True
 
 
-class _Glob(FunctionElement[bool]):
+class _Glob(_Condition):
     """Tells whether its first argument matches the second one, a pattern of SQLite with sets of letters."""
 
-    type = Boolean()
     inherit_cache = True
 
 
-class _OnSQLite(FunctionElement[bool]):
+class _OnSQLite(_Condition):
     """Stands for its first argument on SQLite, and for the second one elsewhere."""
 
-    type = Boolean()
     inherit_cache = True
 
 
@@ -43,10 +50,14 @@ def text_contains(column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
     # SQLite's LIKE knows the cases of A to Z only. A function of this program would know all, but hold its
     # interpreter for each row, so that nothing else goes on. So LIKE finds what may match, with any letter in
     # place of those that it does not know, and GLOB decides: quickly if its pattern begins with one letter.
-    maybe = "".join("_" if _is_beyond_like(letter) else _escaped(letter) for letter in text)
+    maybe = ["_" if _is_beyond_like(letter) else _escaped(letter) for letter in text]
     rest = "".join(map(_set_of_cases, text[1:]))
     certainly = [_Glob(column, literal(f"*{first}{rest}*")) for first in _cases(text[0])]
-    return _OnSQLite(and_(_Like(column, literal(f"%{maybe}%")), or_(*certainly)), like)
+    # A pattern that begins with any letter takes longer, and one of nothing else tells nothing.
+    while maybe and maybe[0] == "_":
+        del maybe[0]
+    on_sqlite = and_(_Like(column, literal(f"%{''.join(maybe)}%")), or_(*certainly))
+    return _OnSQLite(on_sqlite if maybe else or_(*certainly), like)
 
 
 def json_contains(column: Column[Any], text: str) -> ColumnElement[bool]:
