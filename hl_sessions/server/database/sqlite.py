@@ -9,6 +9,7 @@ from hl_sessions.process.sqlite_locks import while_locked
 from hl_sessions.server.database.retrying import PATIENCE, longest_wait
 from hl_sessions.server.database.tables import json_for_database
 
+_PAGE_SIZE: Final = 16384
 _IS_WRITING: Final = "sqlite_is_writing"
 
 
@@ -44,6 +45,9 @@ def _configure(connection: Any, _record: object) -> None:
     with closing(connection.cursor()) as cursor:
         # First, so that the others wait for another process too.
         cursor.execute(_busy_timeout(PATIENCE))
+        # Of new files, before anything else is done to them. In smaller pages, the space left beside two
+        # or three datapoints of some KB is as large as those are.
+        cursor.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
         # Readers go on beside the one writer. Several processes may start on a new file at the same moment.
         while_locked(lambda: cursor.execute("PRAGMA journal_mode = WAL"), PATIENCE)
         for pragma in (
