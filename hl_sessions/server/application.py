@@ -13,6 +13,7 @@ from hl_sessions.server.api.openapi import add_openapi
 from hl_sessions.server.api.routes import add_calls
 from hl_sessions.server.api.unserved import add_unserved_calls
 from hl_sessions.server.database.database import Database
+from hl_sessions.server.database.search_indexing import SearchIndexing
 from hl_sessions.server.http.access import BASE_PATH, AccessMiddleware, LoopbackOnlyMiddleware
 from hl_sessions.server.http.access_log import AccessLog
 from hl_sessions.server.http.body_limit import BodyLimitMiddleware, BodyMemory
@@ -65,7 +66,10 @@ def create_application(settings: ServerSettings) -> FastAPI:
     async def lifespan(_application: FastAPI) -> AsyncIterator[None]:
         if access_log is not None:
             access_log.start()
+        indexing = SearchIndexing(database)
+        indexing.start()
         yield
+        indexing.close()
         database.close()
         if access_log is not None:
             access_log.close()

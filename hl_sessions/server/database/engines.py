@@ -19,8 +19,8 @@ READERS: Final = 4
 SCANNERS: Final = 2
 """How many searches and lists may run beside them."""
 
-_CONNECTIONS: Final = READERS + SCANNERS + 2
-"""Theirs, one for the small queries of the server itself, and one that writes."""
+_CONNECTIONS: Final = READERS + SCANNERS + 3
+"""Theirs, one for the small queries of the server itself, one that writes, and that of the text index."""
 
 
 def open_engine(url: URL) -> Engine:

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from math import copysign, isinf
 from sys import float_info
-from typing import Any
+from typing import Any, Final
 
 from pydantic_core import to_json
 from sqlalchemy import (
+    DDL,
     JSON,
     BigInteger,
     Boolean,
@@ -23,12 +24,14 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
     Text,
     TypeDecorator,
     UniqueConstraint,
+    event,
 )
 
 
@@ -77,10 +80,12 @@ class ExactJSON(TypeDecorator[Any]):
 
 metadata = MetaData()
 
+# SQLite numbers rows by itself only in a column of exactly the type INTEGER.
+_Sequence: Final = BigInteger().with_variant(Integer, "sqlite")
+
 
 def _sequence() -> Column[int]:
-    # SQLite numbers rows by itself only in a column of exactly the type INTEGER.
-    return Column("sequence", BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    return Column("sequence", _Sequence, primary_key=True)
 
 
 def _json(name: str) -> Column[Any]:
@@ -223,4 +228,57 @@ feedback = Table(
     Column("value", ExactJSON, nullable=False),
     Column("user", String),
     Column("created_at", UTCDateTime, nullable=False),
+)
+
+# What a search knows of datapoints without reading them: see ``search_index``.
+search_segments = Table(
+    "search_segments",
+    metadata,
+    Column("first", _Sequence, primary_key=True, autoincrement=False),
+    Column("last", _Sequence, nullable=False),
+    # The sequences at which its blocks begin.
+    Column("starts", ExactJSON, nullable=False),
+    # Nothing in it is newer, in the orders of lists.
+    Column("newest_at", UTCDateTime, nullable=False),
+    Column("newest_session", _Sequence, nullable=False),
+    Column("newest_session_at", UTCDateTime, nullable=False),
+)
+
+# The bits of its blocks, some buckets a row: see ``search_signature``.
+search_bits = Table(
+    "search_bits",
+    metadata,
+    Column("number", _Sequence, primary_key=True, autoincrement=False),
+    Column("bits", LargeBinary, nullable=False),
+)
+
+# Datapoints whose texts have changed, of which the bits may say what they were before.
+search_changes = Table(
+    "search_changes",
+    metadata,
+    _sequence(),
+    Column("log_sequence", _Sequence, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# Which process does what only one has to do.
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("holder", String, nullable=False),
+    Column("expires_at", UTCDateTime, nullable=False),
+)
+
+# SQLite numbers new rows anew where the newest ones were deleted.
+event.listen(
+    metadata,
+    "after_create",
+    DDL(  # type: ignore[no-untyped-call]
+        "CREATE TRIGGER search_segments_of_deleted AFTER DELETE ON logs "
+        "WHEN coalesce((SELECT max(sequence) FROM logs), 0) "
+        "< (SELECT last FROM search_segments ORDER BY first DESC LIMIT 1) "
+        "BEGIN DELETE FROM search_segments "
+        "WHERE last > (SELECT coalesce(max(sequence), 0) FROM logs); END"
+    ).execute_if(dialect="sqlite"),
 )

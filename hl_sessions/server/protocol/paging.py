@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Select, func, select
 
-MOST_COUNTED: Final = 10_000
+MOST_COUNTED: Final = 200
 """How many records a list is counted beyond those of a page."""
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,21 @@ class Page:
             return None
         return (self.number - 1) * self.size + len(records)
 
+    def part_of(self, found: Sequence[Found]) -> Sequence[Found]:
+        """Return what of a list belongs to this page."""
+        return found[(self.number - 1) * self.size : self.number * self.size]
+
+    @property
+    def most_counted(self) -> int:
+        """How many records are counted for this page."""
+        return self.number * self.size + MOST_COUNTED
+
     def counting(self, query: Select[Any]) -> Select[Any]:
         """Build the query of the length of a list, which counts to ``MOST_COUNTED`` beyond this page at most.
 
         So its time has a bound, and a client that asks for page after page still gets to the end.
         """
-        counted = query.limit(self.number * self.size + MOST_COUNTED).subquery()
+        counted = query.limit(self.most_counted).subquery()
         return select(func.count()).select_from(counted)
 
     def answer(self, records: Sequence[Any], total: int) -> dict[str, Any]:

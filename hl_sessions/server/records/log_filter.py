@@ -54,6 +54,11 @@ class LogFilter:
     end: datetime | None = None
     nothing: bool = False
 
+    @property
+    def texts(self) -> list[str]:
+        """The texts that are looked for."""
+        return [text for text in (self.search, self.metadata_search) if text is not None]
+
     def conditions(self) -> Iterator[ColumnElement[bool]]:
         """Give what has to be true of a row of the table of logs."""
         if self.search is not None:

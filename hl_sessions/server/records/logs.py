@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import Connection, Select, delete, select, update
 
+from hl_sessions.server.database.search_index import note_changes
 from hl_sessions.server.database.tables import logs, projects, sessions
 from hl_sessions.server.protocol.messages import answered_message
 from hl_sessions.server.protocol.paging import Page
@@ -14,6 +15,7 @@ from hl_sessions.server.protocol.requests import UpdateLogRequest
 from hl_sessions.server.records.counts import count_deleted
 from hl_sessions.server.records.feedback import feedback_of
 from hl_sessions.server.records.log_filter import LogFilter
+from hl_sessions.server.records.log_search import find_logs
 from hl_sessions.server.records.projects import project_exists
 from hl_sessions.server.records.sessions import touch_sessions
 
@@ -57,6 +59,7 @@ def update_logs(connection: Connection, updates: Sequence[LogUpdate]) -> list[di
         if log is not None:
             values = given.request.model_dump(exclude_none=True, exclude=None if log.save else PAYLOADS)
             connection.execute(update(logs).where(logs.c.id == log.id).values(**values, updated_at=now))
+    note_changes(connection, [log.sequence for log in found if log is not None])
     touch_sessions(connection, {log.session_id for log in found if log is not None} - {None}, now)
     query = _described_logs().where(logs.c.id.in_({log.id for log in found if log is not None}))
     changed = {log["id"]: log for log in _read(connection, query)}
@@ -70,7 +73,14 @@ def _lock_logs(
     if not names:
         return {}
     query = (
-        select(logs.c.id, logs.c.organisation_id, logs.c[by].label("name"), logs.c.session_id, logs.c.save)
+        select(
+            logs.c.sequence,
+            logs.c.id,
+            logs.c.organisation_id,
+            logs.c[by].label("name"),
+            logs.c.session_id,
+            logs.c.save,
+        )
         .where(logs.c[by].in_(names), logs.c.organisation_id.in_({one.organisation_id for one in updates}))
         .order_by(logs.c.id)
         .with_for_update(key_share=True)
@@ -96,14 +106,19 @@ def list_logs(
     if not project_exists(connection, organisation_id, project_id):
         return None
     conditions = [logs.c.project_id == project_id, *wanted.conditions()]
-    query = _described_logs().where(*conditions).order_by(logs.c.created_at.desc(), logs.c.sequence.desc())
-    counting = page.counting(select(logs.c.sequence).where(*conditions))
-    if len(conditions) == 1:
-        counting = select(projects.c.datapoints_count).where(projects.c.id == project_id)
-    records = _read(connection, page.of(query))
+    query = _described_logs().order_by(logs.c.created_at.desc(), logs.c.sequence.desc())
+    counted = select(projects.c.datapoints_count).where(projects.c.id == project_id)
+    found = None
+    if wanted.texts:
+        found = find_logs(connection, project_id, wanted, page.most_counted, connection.scalar(counted) or 0)
+    if found is not None:
+        records = _read(connection, query.where(logs.c.sequence.in_(page.part_of(found))))
+        return page.answer(records, len(found))
+    records = _read(connection, page.of(query.where(*conditions)))
     total = page.count_at_end(records)
     if total is None:
-        total = connection.scalar(counting) or 0
+        counting = page.counting(select(logs.c.sequence).where(*conditions))
+        total = connection.scalar(counted if len(conditions) == 1 else counting) or 0
     return page.answer(records, total)
 
 

@@ -1,20 +1,33 @@
 """Which sessions belong into a part of the list: by position, filter and search."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, Tuple, and_, literal, or_, select, tuple_
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Tuple,
+    and_,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+)
 
-from hl_sessions.server.database.tables import logs, project_sessions, sessions
+from hl_sessions.server.database.search_index import Newest, is_one_of, newest_matches, parts_to_search
+from hl_sessions.server.database.tables import logs, project_sessions, projects, sessions
 from hl_sessions.server.database.text_search import json_contains, text_contains
 from hl_sessions.server.page.queries.filters import Cursor, SessionFilter
 
 SIZE: Final = 50
 """How many sessions a part of the list holds."""
 
-SCANNED: Final = 5000
-"""How many sessions one search looks into, so that its time does not grow with the database."""
+_FEW_ERRORS: Final = 5_000
+"""How many datapoints with an error are looked at in order to find their sessions."""
 
 
 class UnknownCursorError(LookupError):
@@ -29,14 +42,11 @@ class FoundSessions:
         ids: Their IDs, newest first.
         has_newer: Whether there may be newer ones than these.
         has_older: Whether there are older ones.
-        scanned_to: Where a search has stopped before the end of the list, if it has: the ID of the last
-            session that it looked into.
     """
 
     ids: Sequence[str]
     has_newer: bool
     has_older: bool
-    scanned_to: str | None
 
 
 def find_sessions(
@@ -47,69 +57,123 @@ def find_sessions(
     Raises:
         UnknownCursorError: When the session at which the part begins is not there.
     """
-    candidates, order = _candidates(organisation_id, wanted)
     known = wanted.search and _find_identified(connection, organisation_id, wanted.search)
+    conditions = list(_conditions(connection, organisation_id, wanted, cursor))
     if known:
-        candidates = candidates.where(sessions.c.id == known)
-    session_id = cursor.before or cursor.after
-    if session_id is not None:
-        position = _position_of(connection, organisation_id, session_id, order)
-        here = tuple_(*order)
-        candidates = candidates.where(here > position if cursor.after else here < position)
-    # Away from the cursor.
-    candidates = candidates.order_by(*(order if cursor.after else (column.desc() for column in order)))
-    inside = _condition_inside(wanted, is_known=bool(known))
-    if inside is None:
-        found, scanned_to = list(connection.scalars(candidates.limit(SIZE + 1))), None
-    else:
-        found, scanned_to = _scan(connection, candidates, inside)
+        conditions.append(sessions.c.id == known)
+    elif wanted.search is not None:
+        inside = _condition_inside(wanted, wanted.search)
+        found = None if cursor.after else _search(connection, organisation_id, wanted, conditions, inside)
+        if found is not None:
+            return FoundSessions(found[:SIZE], cursor.before is not None, has_older=len(found) > SIZE)
+        conditions.append(exists().where(logs.c.session_id == sessions.c.id, inside))
+    if wanted.errors and (known or wanted.search is None):
+        conditions.append(_has_error(connection))
+    found = _list(connection, organisation_id, wanted, conditions, ascending=cursor.after is not None)
     has_more = len(found) > SIZE
     del found[SIZE:]
     if cursor.after is not None:
-        return FoundSessions(found[::-1], has_newer=has_more, has_older=True, scanned_to=None)
-    return FoundSessions(found, cursor.before is not None, has_more, None if has_more else scanned_to)
+        return FoundSessions(found[::-1], has_newer=has_more, has_older=True)
+    return FoundSessions(found, cursor.before is not None, has_more)
 
 
-def _candidates(
-    organisation_id: int, wanted: SessionFilter
-) -> tuple[Select[Any], tuple[ColumnElement[Any], ...]]:
-    """Give the sessions that the filter is about, and the columns of an index with them in order."""
-    query = select(sessions.c.id).where(sessions.c.organisation_id == organisation_id)
+def _conditions(
+    connection: Connection, organisation_id: int, wanted: SessionFilter, cursor: Cursor
+) -> Iterator[ColumnElement[bool]]:
+    """Yield what has to be true of a session beside its organisation and project."""
     if wanted.begin is not None:
-        query = query.where(sessions.c.created_at >= wanted.begin)
+        yield sessions.c.created_at >= wanted.begin
     if wanted.end is not None:
-        query = query.where(sessions.c.created_at < wanted.end)
-    if wanted.project_id is None:
-        return query, (sessions.c.created_at, sessions.c.sequence)
-    in_project = project_sessions.c.session_sequence == sessions.c.sequence
-    query = query.join_from(project_sessions, sessions, in_project).where(
-        project_sessions.c.project_id == wanted.project_id
-    )
-    return query, (project_sessions.c.session_sequence,)
+        yield sessions.c.created_at < wanted.end
+    session_id = cursor.before or cursor.after
+    if session_id is not None:
+        order = _order_of(wanted)
+        position = _position_of(connection, organisation_id, session_id, order)
+        here = tuple_(*order)
+        yield here > position if cursor.after else here < position
+
+
+def _order_of(wanted: SessionFilter) -> tuple[Column[Any], ...]:
+    """Return the columns of an index that has the sessions in order."""
+    in_order = (sessions.c.created_at, sessions.c.sequence)
+    return in_order if wanted.project_id is None else in_order[1:]
 
 
 def _position_of(
-    connection: Connection, organisation_id: int, session_id: str, order: tuple[ColumnElement[Any], ...]
+    connection: Connection, organisation_id: int, session_id: str, order: Sequence[Column[Any]]
 ) -> Tuple:
-    query = select(sessions.c.created_at, sessions.c.sequence).where(
-        sessions.c.id == session_id, sessions.c.organisation_id == organisation_id
-    )
+    query = select(*order).where(sessions.c.id == session_id, sessions.c.organisation_id == organisation_id)
     row = connection.execute(query).one_or_none()
     if row is None:
         raise UnknownCursorError(session_id)
-    values = row[-len(order) :]
-    return tuple_(*(literal(value, column.type) for value, column in zip(values, order, strict=True)))
+    return tuple_(*(literal(value, column.type) for value, column in zip(row, order, strict=True)))
 
 
-def _scan(
-    connection: Connection, candidates: Select[Any], inside: ColumnElement[bool]
-) -> tuple[list[str], str | None]:
-    """Look into the next candidates; gives those that match, and the last one if there may be more."""
-    scanned = list(connection.scalars(candidates.limit(SCANNED)))
-    matching = select(logs.c.session_id).where(logs.c.session_id.in_(scanned), inside).distinct()
-    matches = set(connection.scalars(matching))
-    found = [session_id for session_id in scanned if session_id in matches]
-    return found[: SIZE + 1], scanned[-1] if len(scanned) == SCANNED else None
+def _list(
+    connection: Connection,
+    organisation_id: int,
+    wanted: SessionFilter,
+    conditions: Sequence[ColumnElement[bool]],
+    *,
+    ascending: bool,
+) -> list[str]:
+    """Look into one session after the other, away from the cursor."""
+    query = select(sessions.c.id).where(sessions.c.organisation_id == organisation_id, *conditions)
+    order: Sequence[ColumnElement[Any]] = _order_of(wanted)
+    if wanted.project_id is not None:
+        in_project = project_sessions.c.session_sequence == sessions.c.sequence
+        query = query.join_from(project_sessions, sessions, in_project)
+        query = query.where(project_sessions.c.project_id == wanted.project_id)
+        order = [project_sessions.c.session_sequence]
+    query = query.order_by(*(order if ascending else (column.desc() for column in order)))
+    return list(connection.scalars(query.limit(SIZE + 1)))
+
+
+def _search(
+    connection: Connection,
+    organisation_id: int,
+    wanted: SessionFilter,
+    conditions: Sequence[ColumnElement[bool]],
+    inside: ColumnElement[bool],
+) -> list[str] | None:
+    """Look into the datapoints that may hold the text, unless it is less work to look into all sessions."""
+    parts = parts_to_search(connection, [wanted.search or ""])
+    if sum(part.size for part in parts) >= _count_datapoints(connection, organisation_id, wanted.project_id):
+        return None
+    # By expressions, which no index has: the datapoints are found by their sequences.
+    matching = [logs.c.organisation_id + 0 == organisation_id, inside, *conditions]
+    if wanted.project_id is not None:
+        of_session = project_sessions.c.session_sequence == sessions.c.sequence
+        is_project = project_sessions.c.project_id.concat("") == wanted.project_id
+        matching.append(exists().where(of_session, is_project))
+    order = _order_of(wanted)
+
+    def find(sequences: Sequence[int]) -> Iterable[tuple[Any, ...]]:
+        query = select(*order, sessions.c.id).join_from(logs, sessions, sessions.c.id == logs.c.session_id)
+        return map(tuple, connection.execute(query.where(is_one_of(logs.c.sequence, sequences), *matching)))
+
+    def bound(newest: Newest) -> tuple[Any, ...]:
+        return (newest.session_at, newest.session)[-len(order) :]
+
+    return [session_id for *_, session_id in newest_matches(parts, bound, find, SIZE + 1)]
+
+
+def _count_datapoints(connection: Connection, organisation_id: int, project_id: str | None) -> int:
+    query = select(func.coalesce(func.sum(projects.c.datapoints_count), 0)).where(
+        projects.c.organisation_id == organisation_id
+    )
+    if project_id is not None:
+        query = query.where(projects.c.id == project_id)
+    return int(connection.scalar(query) or 0)
+
+
+def _has_error(connection: Connection) -> ColumnElement[bool]:
+    """Build the condition that a session has a datapoint with an error."""
+    is_error = logs.c.error.is_not(None)
+    few = connection.scalars(select(literal(1)).select_from(logs).where(is_error).limit(_FEW_ERRORS + 1))
+    if len(few.all()) <= _FEW_ERRORS:
+        return sessions.c.id.in_(select(logs.c.session_id).where(is_error))
+    return exists().where(logs.c.session_id == sessions.c.id, is_error)
 
 
 def _find_identified(connection: Connection, organisation_id: int, text: str) -> str | None:
@@ -125,16 +189,9 @@ def _find_identified(connection: Connection, organisation_id: int, text: str) ->
     return None
 
 
-def _condition_inside(wanted: SessionFilter, *, is_known: bool) -> ColumnElement[bool] | None:
-    """Give what has to be true of one of the datapoints of a session, if anything."""
-    conditions: list[ColumnElement[bool]] = []
-    if wanted.errors:
-        conditions.append(logs.c.error.is_not(None))
-    if wanted.search is not None and not is_known:
-        texts = (text_contains(column, wanted.search) for column in (logs.c.output, logs.c.error))
-        payloads = (
-            json_contains(column, wanted.search)
-            for column in (logs.c.inputs, logs.c.messages, logs.c.metadata)
-        )
-        conditions.append(or_(*texts, *payloads))
-    return and_(*conditions) if conditions else None
+def _condition_inside(wanted: SessionFilter, search: str) -> ColumnElement[bool]:
+    """Build what has to be true of one of the datapoints of a session."""
+    texts = [text_contains(column, search) for column in (logs.c.output, logs.c.error)]
+    payloads = [json_contains(column, search) for column in (logs.c.inputs, logs.c.messages, logs.c.metadata)]
+    found = or_(*texts, *payloads)
+    return and_(logs.c.error.is_not(None), found) if wanted.errors else found

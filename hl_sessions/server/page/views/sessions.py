@@ -11,7 +11,6 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from hl_sessions.server.http.json_body import json_response
 from hl_sessions.server.http.placement import prefix_of
 from hl_sessions.server.http.reading import read_for, scan_for
-from hl_sessions.server.page.queries import session_search
 from hl_sessions.server.page.queries.filters import Cursor, SessionFilter
 from hl_sessions.server.page.queries.project_list import name_projects
 from hl_sessions.server.page.queries.session_detail import read_session, read_version
@@ -99,7 +98,6 @@ async def _read_list(
             "found": found,
             "sessions": describe_sessions(connection, found.ids),
             "projects": name_projects(connection, organisation_id) if with_projects else (),
-            "scanned": session_search.SCANNED,
         }
 
     # Without looking inside, it is 50 entries of an index.

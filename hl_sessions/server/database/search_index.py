@@ -1,0 +1,236 @@
+"""Which datapoints a search looks at: those that the text index cannot rule out, and those not in it yet.
+
+A segment of the index is about datapoints that are numbered in a row, in blocks (``search_signature``). It
+tells how new they are at most, so that a search for the newest ones can end before it has seen them all.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from operator import itemgetter
+from typing import Any, Final, TypeAlias, TypeVar
+
+from sqlalchemy import BigInteger, ColumnElement, Connection, cast, func, insert, literal, select
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+from hl_sessions.server.database.search_signature import BUCKETS, buckets_of
+from hl_sessions.server.database.tables import logs, search_bits, search_changes, search_segments
+
+BUCKETS_OF_ROW: Final = 32
+ROWS_OF_SEGMENT: Final = BUCKETS // BUCKETS_OF_ROW
+"""How the bits are spread over rows: small ones, which databases read without a detour."""
+
+_MOST_BUCKETS: Final = 10
+_FEWEST_BUCKETS: Final = 4
+"""How many buckets of a text are looked at: only some when more than half of all blocks have them."""
+
+_FEW_BLOCKS: Final = 32
+"""How many blocks are looked at rather than further buckets."""
+
+_LOOKED_AT_TOGETHER: Final = 1_000
+"""How many datapoints one statement looks at."""
+
+Range: TypeAlias = tuple[int, int]
+Match = TypeVar("Match", bound=tuple[Any, ...])
+
+
+@dataclass(frozen=True)
+class Newest:
+    """What nothing in a part is newer than.
+
+    Args:
+        at: The time of a datapoint.
+        number: The number of a datapoint.
+        session: The number of a session.
+        session_at: The time of a session.
+    """
+
+    at: datetime
+    number: int
+    session: int
+    session_at: datetime
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the datapoints to look at.
+
+    Args:
+        size: About how many.
+        ranges: Finds the first and the last number of those in a row.
+        newest: How new they are at most; ``None`` when nobody knows.
+    """
+
+    size: int
+    ranges: Callable[[], Iterable[Range]]
+    newest: Newest | None = None
+
+
+class _Elements(FunctionElement[Any]):
+    """The elements of a list as JSON, as a table with the column ``value``."""
+
+    inherit_cache = True
+
+
+@compiles(_Elements)
+def _compile_elements(element: _Elements, compiler: SQLCompiler, **options: Any) -> str:
+    return f"json_array_elements_text(CAST({compiler.process(element.clauses, **options)} AS json))"
+
+
+@compiles(_Elements, "sqlite")
+def _compile_elements_for_sqlite(element: _Elements, compiler: SQLCompiler, **options: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **options)})"
+
+
+def is_one_of(column: ColumnElement[int], numbers: Iterable[int]) -> ColumnElement[bool]:
+    """Build the condition that a column is one of any number of numbers: they are one parameter."""
+    elements = _Elements(literal(f"[{','.join(map(str, numbers))}]")).table_valued("value")
+    return column.in_(select(cast(elements.c.value, BigInteger)))
+
+
+def note_changes(connection: Connection, numbers: Iterable[int]) -> None:
+    """Note that the texts of datapoints have changed, of which the index may say what they were before."""
+    rows = [{"log_sequence": number} for number in numbers]
+    if rows:
+        connection.execute(insert(search_changes), rows)
+
+
+def parts_to_search(connection: Connection, texts: Iterable[str]) -> list[Part]:
+    """Find the datapoints that may hold all of the texts, in upper or lower case."""
+    segments = read_segments(connection)
+    last = connection.scalar(select(func.max(logs.c.sequence))) or 0
+    changed = sorted(connection.scalars(select(search_changes.c.log_sequence).distinct()))
+    unknown = [*unindexed_ranges(connection, segments, last), *((number, number) for number in changed)]
+    parts = [Part(sum(last - first + 1 for first, last in unknown), lambda: unknown)]
+    buckets = list(dict.fromkeys(bucket for text in texts for bucket in buckets_of(text)))
+    blocks_of = _find_blocks(connection, [row.first for row in segments], buckets)
+    for row in segments:
+        found = blocks_of.get(row.first)
+        if found is not None:
+            size = (row.last - row.first + 1) * found.blocks.bit_count() // found.most
+            ranges = partial(_ranges_of, connection, row.first, found.blocks)
+            newest = Newest(row.newest_at, row.last, row.newest_session, row.newest_session_at)
+            parts.append(Part(size, ranges, newest))
+    return parts
+
+
+def newest_matches(
+    parts: Sequence[Part],
+    bound: Callable[[Newest], Any],
+    find: Callable[[Sequence[int]], Iterable[Match]],
+    wanted: int,
+) -> list[Match]:
+    """Look into parts until nothing can follow that is newer than what was found.
+
+    Args:
+        parts: Where to look.
+        bound: Makes of how new something is what a match in there is at most.
+        find: Looks at datapoints of these numbers, and returns matches, the greater the newer.
+        wanted: How many matches are wanted.
+
+    Returns:
+        The newest ones, the newest first: so many, or all.
+    """
+    found: list[Match] = []
+    unknown: list[tuple[Any, Part]] = [(None, part) for part in parts if part.newest is None]
+    known = [(bound(part.newest), part) for part in parts if part.newest is not None]
+    known.sort(key=itemgetter(0), reverse=True)
+    numbers: list[int] = []
+    for limit, part in unknown + known:
+        if len(numbers) >= _LOOKED_AT_TOGETHER:
+            found, numbers = _newest_of(found, find, numbers, wanted), []
+        if limit is not None and len(found) == wanted and limit <= found[-1]:
+            return found
+        for first, last in part.ranges():
+            for begin in range(first, last + 1, _LOOKED_AT_TOGETHER):
+                numbers += range(begin, min(begin + _LOOKED_AT_TOGETHER, last + 1))
+                if len(numbers) >= _LOOKED_AT_TOGETHER:
+                    found, numbers = _newest_of(found, find, numbers, wanted), []
+    return _newest_of(found, find, numbers, wanted)
+
+
+def read_segments(connection: Connection) -> Sequence[Any]:
+    """Read all about the segments but where their blocks begin, in their order."""
+    columns = (column for column in search_segments.c if column is not search_segments.c.starts)
+    return connection.execute(select(*columns).order_by(search_segments.c.first)).all()
+
+
+def unindexed_ranges(connection: Connection, segments: Iterable[Any], last: int) -> list[Range]:
+    """Return the ranges of datapoints up to a number that are in none of the segments, in their order."""
+    gaps, end = [], 0
+    for segment in segments:
+        gaps.append((end + 1, segment.first - 1))
+        end = max(end, segment.last)
+    ranges = (_narrowed(connection, *gap) for gap in [*gaps, (end + 1, last)] if gap[0] <= gap[1])
+    return [found for found in ranges if found is not None]
+
+
+def _narrowed(connection: Connection, first: int, last: int) -> Range | None:
+    """Return the part of a range from its first to its last datapoint, if it has any: many are deleted."""
+    inside = logs.c.sequence.between(first, last)
+    first = connection.scalar(select(func.min(logs.c.sequence)).where(inside)) or 0
+    last = connection.scalar(select(func.max(logs.c.sequence)).where(inside)) or 0
+    return (first, last) if first else None
+
+
+def _newest_of(
+    found: list[Match], find: Callable[[Sequence[int]], Iterable[Match]], numbers: Sequence[int], wanted: int
+) -> list[Match]:
+    if not numbers:
+        return found
+    return sorted({*found, *find(numbers)}, reverse=True)[:wanted]
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """Blocks of a segment, all by default.
+
+    Args:
+        blocks: A number with the bits of these blocks.
+        most: How many the segment has, or a few more.
+    """
+
+    blocks: int = -1
+    most: int = 1
+
+
+def _find_blocks(
+    connection: Connection, segments: Sequence[int], buckets: Sequence[int]
+) -> dict[int, _Blocks]:
+    """Return the blocks that have these buckets, for each segment with any."""
+    blocks_of = dict.fromkeys(segments, _Blocks())
+    for count, bucket in enumerate(buckets[:_MOST_BUCKETS], start=1):
+        row_of_bucket, place = divmod(bucket, BUCKETS_OF_ROW)
+        numbers = [first * ROWS_OF_SEGMENT + row_of_bucket for first in blocks_of]
+        query = select(search_bits).where(is_one_of(search_bits.c.number, numbers))
+        found = {}
+        for number, bits in connection.execute(query).all():
+            width = len(bits) // BUCKETS_OF_ROW
+            first = number // ROWS_OF_SEGMENT
+            blocks = int.from_bytes(bits[place * width : (place + 1) * width], "little")
+            if count > 1:
+                blocks &= blocks_of[first].blocks
+            if blocks:
+                found[first] = _Blocks(blocks, 8 * width)
+        blocks_of = found
+        left = sum(one.blocks.bit_count() for one in found.values())
+        most = sum(one.most for one in found.values())
+        if left <= _FEW_BLOCKS or (count >= _FEWEST_BUCKETS and 2 * left > most):
+            break
+    return blocks_of
+
+
+def _ranges_of(connection: Connection, segment: int, blocks: int) -> Iterator[Range]:
+    """Yield the ranges of the blocks of a segment whose bits are set; neighbours are one."""
+    query = select(search_segments.c.starts, search_segments.c.last).where(search_segments.c.first == segment)
+    starts, last = connection.execute(query).one()
+    begin = None
+    for number, start in enumerate([*starts, last + 1]):
+        if number < len(starts) and blocks >> number & 1:
+            begin = start if begin is None else begin
+        elif begin is not None:
+            yield begin, start - 1
+            begin = None

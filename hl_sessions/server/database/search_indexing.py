@@ -1,0 +1,306 @@
+"""Builds the text index in the background, in small steps: each commits what it has built."""
+
+import logging
+import secrets
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from threading import Event, Thread
+from time import monotonic
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, Text, cast, delete, func, insert, select, text
+
+from hl_sessions.server.database.database import Database
+from hl_sessions.server.database.errors import DatabaseError
+from hl_sessions.server.database.leases import hold_lease
+from hl_sessions.server.database.search_index import (
+    BUCKETS_OF_ROW,
+    ROWS_OF_SEGMENT,
+    Range,
+    is_one_of,
+    read_segments,
+    unindexed_ranges,
+)
+from hl_sessions.server.database.search_signature import MOST_BLOCKS, Blocks
+from hl_sessions.server.database.tables import logs, search_bits, search_changes, search_segments, sessions
+
+_SEARCHED: Final = tuple(
+    logs.c[name] for name in ("inputs", "messages", "output", "output_message", "error", "metadata")
+)
+
+_PAUSE: Final = 1.0
+"""Seconds between two looks at what there is to do."""
+
+_FEWEST: Final = 2_048
+"""How many new datapoints are worth a segment. A search looks at those that are in none."""
+
+_MOST_WHILE_BUSY: Final = 32_768
+"""How many wait while others write a lot: what is put off costs them nothing."""
+
+_BUSY: Final = 200
+"""How many new datapoints in a second are a lot."""
+
+_MOST_CHANGES: Final = 500
+"""How many datapoints may change before the segment with the most of them is built again."""
+
+_CHARACTERS_AT_ONCE: Final = 1_000_000
+_ROWS_AT_ONCE: Final = 64
+
+_LEASE: Final = timedelta(seconds=30)
+_BEGIN: Final = datetime(1, 1, 1, tzinfo=timezone.utc)
+
+_logger = logging.getLogger(__name__)
+
+
+class SearchIndexing:
+    """Keeps the text index of a database on a thread of its own, beside that of other processes.
+
+    Args:
+        database: The database.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._holder = secrets.token_hex(8)
+        self._settled = _Settled()
+        self._arrivals = _Arrivals()
+        self._has_failed = False
+        self._is_closed = Event()
+        self._thread = Thread(target=self._run, name="hl-sessions-text-index", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End, and leave undone what is not committed."""
+        self._is_closed.set()
+        self._thread.join()
+
+    def step(self) -> bool:
+        """Do the next thing that there is to do, and answer whether there was one."""
+        work = self._database.read_now(self._find_work)
+        if work is None or not self._database.write_now(self._take_turn):
+            return False
+        if isinstance(work, _Outdated):
+            self._database.write_now(lambda connection: _remove(connection, work.segments))
+            return True
+        return self._build(work)
+
+    def _run(self) -> None:
+        while not self._is_closed.wait(_PAUSE):
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        try:
+            while not self._is_closed.is_set() and self.step():
+                self._has_failed = False
+        except DatabaseError as error:
+            # Searches are complete without it.
+            if not self._has_failed:
+                _logger.warning("the text index is not kept up to date: %s", error)
+            self._has_failed = True
+
+    def _find_work(self, connection: Connection) -> "Range | _Outdated | None":
+        segments = read_segments(connection)
+        outdated = _find_outdated(connection, segments)
+        if outdated:
+            return _Outdated(outdated)
+        last = self._settled.last(connection)
+        enough = _MOST_WHILE_BUSY if self._arrivals.are_many(last) else _FEWEST
+        if segments:
+            enough = min(enough, _datapoints_of_full(connection, segments[-1]))
+        end = segments[-1].last if segments else 0
+        for found in unindexed_ranges(connection, segments, last):
+            if found[0] < end or found[1] - found[0] + 1 >= enough:
+                return found
+        return None
+
+    def _take_turn(self, connection: Connection) -> bool:
+        return hold_lease(connection, "text index", self._holder, _LEASE)
+
+    def _build(self, wanted: Range) -> bool:
+        first, last = wanted
+        changes = self._database.read_now(lambda connection: _find_changes(connection, first, last))
+        blocks, newest = Blocks(), _Newest()
+        for row in self._rows(first, last):
+            if blocks.is_full():
+                break
+            blocks.add(row.sequence, [value for value in row[-len(_SEARCHED) :] if value is not None])
+            newest.note(row)
+        if self._is_closed.is_set() or not blocks.starts:
+            return False
+        segment: dict[str, Any] = {
+            "first": first,
+            "last": newest.sequence,
+            "starts": blocks.starts,
+            "newest_at": newest.at,
+            "newest_session": newest.session,
+            "newest_session_at": newest.session_at,
+        }
+        buckets = list(blocks.bits())
+        rows = [
+            {
+                "number": first * ROWS_OF_SEGMENT + number,
+                "bits": b"".join(buckets[number * BUCKETS_OF_ROW : (number + 1) * BUCKETS_OF_ROW]),
+            }
+            for number in range(ROWS_OF_SEGMENT)
+        ]
+
+        def store(connection: Connection) -> bool:
+            # SQLite has used no number again as long as this datapoint is there.
+            if connection.scalar(select(logs.c.id).where(logs.c.sequence == newest.sequence)) != newest.id:
+                return False
+            _remove(connection, [segment["first"]], newest.sequence)
+            connection.execute(insert(search_segments), segment)
+            connection.execute(insert(search_bits), rows)
+            connection.execute(delete(search_changes).where(is_one_of(search_changes.c.sequence, changes)))
+            return True
+
+        return self._database.write_now(store)
+
+    def _rows(self, first: int, last: int) -> Iterator[Any]:
+        while first <= last and not self._is_closed.is_set():
+            started = monotonic()
+            rows = self._database.read_now(lambda connection: _read_rows(connection, first, last))  # noqa: B023
+            if not rows:
+                return
+            yield from rows
+            first = rows[-1].sequence + 1
+            # Half of the time belongs to the others.
+            self._is_closed.wait(monotonic() - started)
+
+
+@dataclass(frozen=True)
+class _Outdated:
+    """Segments that say too little of what is there now."""
+
+    segments: Sequence[int]
+
+
+class _Newest:
+    """What is the newest in the rows of a segment."""
+
+    def __init__(self) -> None:
+        self.sequence, self.id = 0, ""
+        self.at = self.session_at = _BEGIN
+        self.session = 0
+
+    def note(self, row: Any) -> None:
+        self.sequence, self.id = row.sequence, row.id
+        self.at = max(self.at, row.created_at)
+        if row.session is not None:
+            self.session = max(self.session, row.session)
+            self.session_at = max(self.session_at, row.session_at)
+
+
+class _Arrivals:
+    """Tells whether many datapoints arrive."""
+
+    def __init__(self) -> None:
+        self._last: int | None = None
+        self._seen_at = monotonic()
+
+    def are_many(self, last: int) -> bool:
+        """Compare the number of the last datapoint with that of the call before."""
+        now = monotonic()
+        seconds, self._seen_at = now - self._seen_at, now
+        before, self._last = self._last, last
+        return before is not None and last - before > _BUSY * seconds
+
+
+class _Settled:
+    """Finds out up to which number no transaction that runs will still add a datapoint."""
+
+    def __init__(self) -> None:
+        self._settled = self._next = 0
+        self._writers: frozenset[str] = frozenset()
+
+    def last(self, connection: Connection) -> int:
+        """Return that number."""
+        if connection.dialect.name == "sqlite":
+            return connection.scalar(select(func.max(logs.c.sequence))) or 0
+        if self._next == self._settled:
+            # In this order: who has got a number before has the lock of a writer since before.
+            self._next = connection.scalar(_LAST_NUMBER) or 0
+            self._writers = frozenset(connection.scalars(_WRITERS))
+        if self._writers.isdisjoint(connection.scalars(_WRITERS)):
+            self._settled = self._next
+        return self._settled
+
+
+_LAST_NUMBER: Final = text(
+    "SELECT pg_sequence_last_value(pg_get_serial_sequence('logs', 'sequence')::regclass)"
+)
+_WRITERS: Final = text(
+    "SELECT virtualtransaction FROM pg_locks WHERE relation = 'logs'::regclass AND mode = 'RowExclusiveLock' "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+
+
+def _find_outdated(connection: Connection, segments: Sequence[Any]) -> Sequence[int]:
+    """Return the segments of which nothing is left, or the one with the most of too many changes."""
+    there = select(logs.c.sequence).where(
+        logs.c.sequence.between(search_segments.c.first, search_segments.c.last)
+    )
+    empty = connection.scalars(select(search_segments.c.first).where(~there.exists())).all()
+    if empty:
+        return empty
+    changed: Counter[int] = Counter()
+    for number in connection.scalars(select(search_changes.c.log_sequence)):
+        changed.update(segment.first for segment in segments if segment.first <= number <= segment.last)
+    if changed.total() <= _MOST_CHANGES:
+        return []
+    return [first for first, _ in changed.most_common(1)]
+
+
+def _datapoints_of_full(connection: Connection, segment: Any) -> int:
+    """Return how many datapoints like those of a segment fill one with as many blocks as possible."""
+    query = select(search_segments.c.starts).where(search_segments.c.first == segment.first)
+    datapoints: int = segment.last - segment.first + 1
+    return datapoints * MOST_BLOCKS // len(connection.scalar(query) or [0])
+
+
+def _find_changes(connection: Connection, first: int, last: int) -> Sequence[int]:
+    query = select(search_changes.c.sequence).where(search_changes.c.log_sequence.between(first, last))
+    return connection.scalars(query).all()
+
+
+def _read_rows(connection: Connection, first: int, last: int) -> Sequence[Any]:
+    """Read the first rows of a range, not too much at once: they may be large."""
+    inside = logs.c.sequence.between(first, last)
+    lengths: list[ColumnElement[int]] = [func.coalesce(func.length(column), 0) for column in _TEXTS]
+    query = select(logs.c.sequence, sum(lengths[1:], lengths[0]).label("length")).where(inside)
+    end = characters = 0
+    for row in connection.execute(query.order_by(logs.c.sequence).limit(_ROWS_AT_ONCE)):
+        characters += row.length
+        if end and characters > _CHARACTERS_AT_ONCE:
+            break
+        end = row.sequence
+    columns = (
+        logs.c.sequence,
+        logs.c.id,
+        logs.c.created_at,
+        sessions.c.sequence.label("session"),
+        sessions.c.created_at.label("session_at"),
+    )
+    return connection.execute(
+        select(*columns, *_TEXTS)
+        .outerjoin_from(logs, sessions, sessions.c.id == logs.c.session_id)
+        .where(logs.c.sequence.between(first, end))
+        .order_by(logs.c.sequence)
+    ).all()
+
+
+_TEXTS: Final = tuple(cast(column, Text) for column in _SEARCHED)
+
+
+def _remove(connection: Connection, segments: Sequence[int], last: int | None = None) -> None:
+    """Remove segments, and bits up to a number that SQLite's trigger may have left of others."""
+    for first in segments:
+        end = connection.scalar(select(search_segments.c.last).where(search_segments.c.first == first))
+        numbers = (first * ROWS_OF_SEGMENT, ((last or end or first) + 1) * ROWS_OF_SEGMENT - 1)
+        connection.execute(delete(search_bits).where(search_bits.c.number.between(*numbers)))
+        connection.execute(delete(search_segments).where(search_segments.c.first == first))

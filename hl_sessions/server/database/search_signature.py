@@ -1,0 +1,151 @@
+"""What a search knows of many texts at once: which windows of a few letters their words have.
+
+A block of datapoints has a bit for each of its windows, at a place that is computed from the window. A text
+can only be in a block that has the bits of all windows of the text. Several windows may share a bit, and each
+may be in another word, so what is found this way has to be looked at.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from time import sleep
+from typing import Final
+from zlib import crc32
+
+BUCKETS: Final = 16384
+"""How many bits a block has."""
+
+MOST_BLOCKS: Final = 256
+"""How many blocks are built together."""
+
+_FULL_BLOCK: Final = 10_500
+"""Bytes of different words with which about a third of the bits of a block are set."""
+
+_SATURATED_BLOCK: Final = 10 * _FULL_BLOCK
+"""Bytes of different words with which nearly all are."""
+
+_LARGEST_BLOCK: Final = 64
+"""How many datapoints a block holds at most, as a search looks at all of them."""
+
+_SLICE: Final = 65_536
+_OVERLAP: Final = 16
+"""Letters of a long text that are looked at together, and those of them that are looked at twice."""
+
+_WINDOWS: Final = (5, 4, 3)
+"""Lengths of windows in letters. Short ones are in nearly every block, and long words have many long ones."""
+
+_WINDOWS_OF_SIGNS: Final = (2, 1)
+"""The same where words are short, or not told apart, and letters many, as in Chinese, Korean or Thai."""
+
+_PAIR: Final = 2
+_BITS_OF_PAIRS: Final = 3
+"""How many bits a window of two of those letters has: many words have no other one."""
+
+_PARTS: Final = re.compile("([\u0e00-\u1dff\u2070-\U0010ffff]+)|[^\u0e00-\u1dff\u2070-\U0010ffff]+")
+_SEPARATORS: Final = bytes(
+    code if chr(code).isalnum() or not chr(code).isascii() else ord(" ") for code in range(256)
+)
+_WORDS_AT_ONCE: Final = 500
+
+
+class Blocks:
+    """Collects the words of datapoints, which are added in the order of their numbers."""
+
+    def __init__(self) -> None:
+        self.starts: list[int] = []
+        self._words: set[bytes] = set()
+        self._size = 0
+        self._length = 0
+        self._blocks_of: dict[bytes, int] = {}
+        self._saturated = 0
+
+    def is_full(self) -> bool:
+        """Tell whether a further datapoint might be one too many."""
+        return len(self.starts) == MOST_BLOCKS and self._is_complete()
+
+    def add(self, number: int, texts: Iterable[str]) -> None:
+        """Add a datapoint with these texts."""
+        if not self.starts or self._is_complete():
+            self._close()
+            self.starts.append(number)
+        self._length += 1
+        for text in texts:
+            if self._size < _SATURATED_BLOCK:
+                self._add_words(text)
+
+    def bits(self) -> Iterator[bytes]:
+        """Yield the bits of all blocks, one bucket after the other."""
+        self._close()
+        blocks_of = [self._saturated] * BUCKETS
+        for count, (word, blocks) in enumerate(self._blocks_of.items()):
+            for bucket in _buckets_of_word(word):
+                blocks_of[bucket] |= blocks
+            _let_others_go_on(count)
+        width = width_of(len(self.starts))
+        for blocks in blocks_of:
+            yield blocks.to_bytes(width, "little")
+
+    def _is_complete(self) -> bool:
+        return self._size >= _FULL_BLOCK or self._length == _LARGEST_BLOCK
+
+    def _add_words(self, text: str) -> None:
+        for begin in range(0, len(text), _SLICE):
+            new = set(_words_of(text[begin : begin + _SLICE + _OVERLAP])) - self._words
+            self._words |= new
+            self._size += sum(map(len, new))
+
+    def _close(self) -> None:
+        block = 1 << max(len(self.starts) - 1, 0)
+        if self._size >= _SATURATED_BLOCK:
+            self._saturated |= block
+        else:
+            blocks_of = self._blocks_of
+            for word in self._words:
+                blocks_of[word] = blocks_of.get(word, 0) | block
+        self._words = set()
+        self._size = self._length = 0
+        _let_others_go_on(0)
+
+
+def width_of(blocks: int) -> int:
+    """Return how many bytes hold a bit for each of so many blocks."""
+    return (blocks + 7) // 8
+
+
+def buckets_of(text: str) -> list[int]:
+    """Return the buckets of a text to look for, those that tell the most first; short words have none."""
+    words = sorted(_words_of(text), key=len, reverse=True)
+    return list(dict.fromkeys(bucket for word in words for bucket in _buckets_of_word(word)))
+
+
+def _words_of(text: str) -> list[bytes]:
+    """Split a text at all that is no letter or digit: a part of the text has parts of its words as words."""
+    if not text.isascii():
+        # The lower case of some letters is not one letter, or depends on those beside it, or on the database.
+        text = text.replace("\u0130", "i").replace("\u0131", "i").replace("\u0307", "")
+        text = text.lower().replace("\u03c2", "\u03c3")
+        return text.encode(errors="replace").translate(_SEPARATORS).split()
+    return text.lower().encode().translate(_SEPARATORS).split()
+
+
+def _buckets_of_word(word: bytes) -> list[int]:
+    """Return the buckets of all windows of a word, the longest windows first."""
+    if word.isascii():
+        size = len(word) + 1
+        return [
+            crc32(word[end - length : end]) % BUCKETS for length in _WINDOWS for end in range(length, size)
+        ]
+    buckets = []
+    for part in _PARTS.finditer(word.decode()):
+        letters = part[0]
+        for length in _WINDOWS if part[1] is None else _WINDOWS_OF_SIGNS:
+            for begin in range(len(letters) - length + 1):
+                window = letters[begin : begin + length].encode()
+                bits = _BITS_OF_PAIRS if length == _PAIR else 1
+                buckets += [crc32(window, bit) % BUCKETS for bit in range(bits)]
+    return buckets
+
+
+def _let_others_go_on(count: int) -> None:
+    """Let other threads have the interpreter, which they else wait for, each time that they need it."""
+    if count % _WORDS_AT_ONCE == 0:
+        sleep(0)

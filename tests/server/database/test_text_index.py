@@ -1,0 +1,438 @@
+"""Searches find the same with the text index as without it, whatever happens to the datapoints."""
+
+import itertools
+import random
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+import requests
+from sqlalchemy import Connection, func, insert, select, text
+
+from hl_sessions.server.database import search_index, search_indexing, search_signature
+from hl_sessions.server.database.database import Database
+from hl_sessions.server.database.engines import for_writing, open_engine
+from hl_sessions.server.database.search_index import parts_to_search, read_segments
+from hl_sessions.server.database.search_indexing import SearchIndexing
+from hl_sessions.server.database.tables import logs, search_changes, search_segments
+from hl_sessions.server.page.queries.filters import Cursor, SessionFilter
+from hl_sessions.server.page.queries.session_search import find_sessions
+from hl_sessions.server.protocol.paging import Page
+from hl_sessions.server.protocol.requests import LogRequest, UpdateLogRequest
+from hl_sessions.server.records.log_creation import create_logs
+from hl_sessions.server.records.log_filter import LogFilter
+from hl_sessions.server.records.logs import LogUpdate, delete_logs, list_logs, update_logs
+from hl_sessions.server.records.organisations import find_or_create_organisation
+from hl_sessions.server.settings import ServerSettings
+from tests.servers import served
+from tests.waiting import PATIENCE, wait_until
+
+BEGIN = datetime(2026, 1, 1, tzinfo=timezone.utc)
+# Letters of some scripts in both cases, those that are special, and what is no letter.
+ALPHABETS = [
+    "abcdeABCDE0123",
+    "äöüßéÄÖÜẞÉİıiIſkKåÅÅ",  # noqa: RUF001 - they are here because they look alike
+    "абвгдежАБВГДЕЖёЁ",
+    "αβγσςΣΑΒΓ",
+    "日本語学猫舌犬",
+    "한국어말",
+    "ไทยกขค",
+    "\u1ebf\u1ec7\u1ebe\u1ec6ti\u0307",
+    "🐈🐕😀",
+    ' _-%*?[]\\"/\n\t\x7f\u3000“”…',
+]
+
+
+@pytest.fixture(autouse=True)
+def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few datapoints are enough for an index."""
+    monkeypatch.setattr(search_signature, "_FULL_BLOCK", 200)
+    monkeypatch.setattr(search_signature, "_LARGEST_BLOCK", 3)
+    monkeypatch.setattr(search_signature, "MOST_BLOCKS", 10)
+    monkeypatch.setattr(search_indexing, "_FEWEST", 20)
+    monkeypatch.setattr(search_indexing, "_MOST_WHILE_BUSY", 20)
+    monkeypatch.setattr(search_indexing, "_ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(search_indexing, "_MOST_CHANGES", 5)
+    monkeypatch.setattr(search_index, "_LOOKED_AT_TOGETHER", 8)
+    monkeypatch.setattr(search_index, "_FEW_BLOCKS", 2)
+
+
+class Server:
+    """What a server does with its database, without HTTP."""
+
+    def __init__(self, database: str) -> None:
+        self.database = Database.open(ServerSettings(database=database).database_url)
+        self.organisation = self.database.write_now(
+            lambda connection: find_or_create_organisation(connection, "default")
+        )
+        self.indexing = SearchIndexing(self.database)
+
+    def log(self, *given: dict[str, Any]) -> list[dict[str, str]]:
+        requests = [LogRequest(**({"project": "p"} | fields)) for fields in given]
+        [created] = self.database.write_now(
+            lambda connection: create_logs(connection, [(self.organisation, requests)])
+        )
+        assert isinstance(created, list)
+        return created
+
+    def change(self, log_id: str, **fields: Any) -> None:
+        change = LogUpdate(self.organisation, "id", log_id, UpdateLogRequest(**fields))
+        self.database.write_now(lambda connection: update_logs(connection, [change]))
+
+    def delete(self, log_ids: Sequence[str]) -> None:
+        assert self.database.write_now(lambda connection: delete_logs(connection, self.organisation, log_ids))
+
+    def index(self) -> None:
+        """Build the index of all that is worth it."""
+        while self.indexing.step():
+            pass
+
+    def search(self, project_id: str, size: int = 1000, **texts: Any) -> list[str]:
+        """Return the IDs of the datapoints that are found, as the API lists them."""
+
+        def query(connection: Connection) -> Any:
+            return list_logs(connection, self.organisation, project_id, LogFilter(**texts), Page(1, size))
+
+        page = self.database.read_now(query)
+        assert size < page["total"] or page["total"] == len(page["records"])
+        return [record["id"] for record in page["records"]]
+
+    def read(self, project_id: str, **texts: Any) -> list[str]:
+        """Return the IDs of what is found by reading everything."""
+        query = (
+            select(logs.c.id)
+            .where(logs.c.project_id == project_id, *LogFilter(**texts).conditions())
+            .order_by(logs.c.created_at.desc(), logs.c.sequence.desc())
+        )
+        return self.database.read_now(lambda connection: list(connection.scalars(query)))
+
+    def find_sessions(self, cursor: Cursor | None = None, **wanted: Any) -> Any:
+        def query(connection: Connection) -> Any:
+            return find_sessions(connection, self.organisation, SessionFilter(**wanted), cursor or Cursor())
+
+        return self.database.read_now(query)
+
+    def segments(self) -> list[tuple[int, int]]:
+        rows = self.database.read_now(read_segments)
+        return [(row.first, row.last) for row in rows]
+
+    def looked_at(self, *texts: str) -> int:
+        """Return how many datapoints a search looks at."""
+        parts = self.database.read_now(lambda connection: parts_to_search(connection, texts))
+        return sum(part.size for part in parts)
+
+    def count(self, table: Any) -> int:
+        return self.database.read_now(
+            lambda connection: connection.scalar(select(func.count()).select_from(table)) or 0
+        )
+
+
+@pytest.fixture
+def open_server(database: str) -> Iterator[Callable[[], Server]]:
+    servers: list[Server] = []
+
+    def start() -> Server:
+        servers.append(Server(database))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.database.close()
+
+
+@pytest.fixture
+def server(open_server: Callable[[], Server]) -> Server:
+    return open_server()
+
+
+@contextmanager
+def during_the_indexing(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], None]) -> Iterator[None]:
+    """Something happens after the first datapoints were read for the index, and before it is stored."""
+    bits = search_signature.Blocks.bits
+    still_to_happen = [happens]
+
+    def bits_after(self: search_signature.Blocks) -> Iterator[bytes]:
+        while still_to_happen:
+            still_to_happen.pop()()
+        return bits(self)
+
+    with monkeypatch.context() as patching:
+        patching.setattr(search_signature.Blocks, "bits", bits_after)
+        yield
+
+
+def random_text(draw: random.Random, most: int = 40) -> str:
+    letters = draw.choice(ALPHABETS) + draw.choice(ALPHABETS) + ALPHABETS[-1][0]
+    return "".join(draw.choices(letters, k=draw.randrange(most)))
+
+
+def random_log(draw: random.Random) -> dict[str, Any]:
+    texts = [random_text(draw) for _ in range(5)]
+    return {
+        "inputs": {texts[0]: texts[1]},
+        "messages": [{"role": "user", "content": texts[2]}],
+        "output": texts[3],
+        "metadata": {"text": texts[4]},
+        # In another order than they arrive in.
+        "created_at": (BEGIN + timedelta(seconds=draw.randrange(10**6))).isoformat(),
+    }
+
+
+def random_part(draw: random.Random, text: str) -> str:
+    begin = draw.randrange(len(text) + 1)
+    part = text[begin : begin + draw.randint(1, 6)]
+    return draw.choice([part, part.upper(), part.lower(), part.swapcase()]) or "a"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_index_finds_what_reading_finds(server: Server, seed: int) -> None:
+    """Any part of any text, in any script and case, in the same order."""
+    draw = random.Random(seed)
+    given = [random_log(draw) for _ in range(150)]
+    project_id = server.log(*given)[0]["project_id"]
+    server.index()
+    assert len(server.segments()) > 2
+    for _ in range(150):
+        log = draw.choice(given)
+        texts = [*log["inputs"].items(), (log["messages"][0]["content"], log["output"])]
+        wanted: dict[str, Any] = {"search": random_part(draw, draw.choice(draw.choice(texts)))}
+        if draw.random() < 0.2:
+            wanted["metadata_search"] = random_part(draw, log["metadata"]["text"])
+        found = server.read(project_id, **wanted)
+        assert server.search(project_id, **wanted) == found, wanted
+        if found:
+            assert server.search(project_id, size=2, **wanted) == found[:2]
+
+
+def test_a_rare_word_is_found_without_reading_all(server: Server) -> None:
+    """In any script, and with letters that are special in a pattern or in JSON."""
+    words = ["Zebrafink", "Überraschung", "Щегол", "猫舌", "고양이", 'say "quux"', "100%_quuz"]
+    server.log(*({"output": f"word{number}"} for number in range(300)))
+    created = server.log(*({"inputs": {"text": f"a {word}."}} for word in words))
+    server.log(*({"output": f"word{number}"} for number in range(300)))
+    server.index()
+    for word, log in zip(words, created, strict=True):
+        assert server.search(log["project_id"], search=word.upper()) == [log["id"]]
+        assert server.looked_at(word) < 100
+
+
+def test_an_old_database_gets_its_index_while_it_is_used(server: Server) -> None:
+    """Step by step, each of which is there to stay; searches are complete before, between and after."""
+    texts = {"output": "needle"}
+    ids = [log["id"] for log in server.log(*({**texts, "metadata": {"n": n}} for n in range(100)))]
+    project_id = server.log({"output": "hay"})[0]["project_id"]
+    for step in range(3):
+        assert server.search(project_id, search="needle") == ids[::-1]
+        assert server.indexing.step()
+        assert len(server.segments()) == step + 1
+        # Beside others who write.
+        ids += [log["id"] for log in server.log(texts, {"output": "hay"})[:1]]
+        server.change(ids[3], output=f"a needle {step}")
+        # The next step is that of a server that has just started.
+        server.indexing = SearchIndexing(server.database)
+        server.database.write_now(lambda connection: connection.execute(text("DELETE FROM leases")))
+    server.index()
+    assert server.search(project_id, search="needle") == ids[::-1]
+    assert server.search(project_id, search="needle 2") == [ids[3]]
+
+
+def test_what_has_changed_is_found_by_what_it_is_now(server: Server) -> None:
+    """At once, and when so much has changed that it is indexed again."""
+    created = server.log(*({"output": f"before{number}"} for number in range(100)))
+    project_id = created[0]["project_id"]
+    server.index()
+    for number in range(20):
+        server.change(created[number]["id"], output=f"after{number}", error=f"broken{number}")
+        assert server.search(project_id, search=f"after{number}") == [created[number]["id"]]
+        assert server.search(project_id, search=f"before{number}x") == []
+    server.index()
+    assert server.count(search_changes) <= 5
+    assert server.looked_at("after11") < 50
+    for number in range(20):
+        assert server.search(project_id, search=f"after{number}x") == []
+        assert created[number]["id"] in server.search(project_id, search=f"after{number}")
+
+
+def test_a_change_during_the_indexing_is_not_lost(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The index holds what was read before it; the datapoint is looked at all the same."""
+    created = server.log(*({"output": f"before{number}"} for number in range(40)))
+    server.change(created[1]["id"], output="between")
+    with during_the_indexing(monkeypatch, lambda: server.change(created[1]["id"], output="after1")):
+        server.index()
+    assert server.segments()
+    assert server.search(created[0]["project_id"], search="after1") == [created[1]["id"]]
+
+
+@pytest.mark.parametrize("moment", ["after", "while"])
+def test_new_datapoints_in_the_place_of_deleted_ones_are_found(
+    server: Server, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """SQLite numbers them as those were, of which the index still tells, or is about to."""
+    created = server.log(*({"output": f"old{number}"} for number in range(60)))
+    project_id = created[0]["project_id"]
+
+    def replace() -> None:
+        server.delete([log["id"] for log in created[20:]])
+        server.log(*({"output": f"new{number}"} for number in range(40)))
+
+    if moment == "while":
+        with during_the_indexing(monkeypatch, replace):
+            assert not server.indexing.step()
+    else:
+        server.index()
+        replace()
+    for _ in range(2):
+        for number in range(20, 40):
+            word = f"new{number}"
+            assert server.search(project_id, search=word) == server.read(project_id, search=word) != []
+            assert server.search(project_id, search=f"old{number}") == []
+        server.index()
+    assert server.segments()
+
+
+def test_the_index_of_what_was_deleted_goes_too(server: Server) -> None:
+    """So that it does not grow for ever; what stays is found."""
+    created = server.log(*({"output": f"word{number}"} for number in range(120)))
+    server.index()
+    before = server.segments()
+    server.delete([log["id"] for log in created[:90]])
+    server.index()
+    assert len(server.segments()) < len(before)
+    assert server.looked_at("word100") < 60
+    assert server.search(created[0]["project_id"], search="word100") == [created[100]["id"]]
+
+
+def test_several_processes_index_one_database(open_server: Callable[[], Server]) -> None:
+    """At the same time, while others write; each datapoint is in one segment."""
+    servers = [open_server() for _ in range(3)]
+    project_id = servers[0].log({"output": "first"})[0]["project_id"]
+
+    def work(server: Server) -> list[str]:
+        ids = []
+        for number in range(8):
+            ids += [log["id"] for log in server.log(*({"output": f"needle{number}"} for _ in range(10)))]
+            server.indexing.step()
+        return ids
+
+    with ThreadPoolExecutor(len(servers)) as threads:
+        ids = [log_id for found in threads.map(work, servers) for log_id in found]
+    for server in servers:
+        server.index()
+    segments = servers[0].segments()
+    assert all(last < first for (_, last), (first, _) in itertools.pairwise(segments))
+    assert len(segments) > 2
+    for server in servers:
+        assert sorted(server.search(project_id, search="needle")) == sorted(ids)
+        assert len(server.search(project_id, search="needle7")) == 30
+
+
+def test_what_is_committed_late_is_indexed_later(
+    postgresql: Any,
+) -> None:
+    """PostgreSQL's numbers are taken before the commit: a transaction that lasts commits low ones."""
+    server = Server(postgresql.new_database())
+    created = server.log({"output": "first"})[0]
+    row = {
+        "id": "data_late",
+        "organisation_id": server.organisation,
+        "project_id": created["project_id"],
+        "created_at": BEGIN,
+        "updated_at": BEGIN,
+        "save": True,
+        "output": "late",
+    }
+    engine = open_engine(server.database._engine.url)
+    with for_writing(engine).begin() as connection:
+        connection.execute(insert(logs).values(row))
+        server.log(*({"output": f"word{number}"} for number in range(60)))
+        server.index()
+        assert not server.segments()
+    engine.dispose()
+    assert server.search(created["project_id"], search="late") == ["data_late"]
+    server.index()
+    assert server.segments()
+    assert server.looked_at("late") < 40
+    assert server.search(created["project_id"], search="late") == ["data_late"]
+    server.database.close()
+
+
+def test_the_page_finds_sessions_however_old(server: Server) -> None:
+    """With all of its filters, part by part."""
+    created = server.log(
+        *(
+            {
+                "project": f"p{number % 3}",
+                "session_reference_id": f"s{number % 200}",
+                "output": "needle" if number % 20 == 0 else f"word{number}",
+                "error": "broken" if number % 40 == 0 else None,
+            }
+            for number in range(600)
+        )
+    )
+    server.index()
+    assert server.looked_at("needle") < 600
+    expected = [created[number]["session_id"] for number in range(180, -1, -20)]
+    assert server.find_sessions(search="NEEDLE").ids == expected
+    assert not server.find_sessions(search="NEEDLE").has_older
+    assert server.find_sessions(Cursor(before=expected[3]), search="needle").ids == expected[4:]
+    assert server.find_sessions(Cursor(after=expected[3]), search="needle").ids == expected[:3]
+    in_project = server.find_sessions(search="needle", project_id=created[0]["project_id"])
+    assert in_project.ids == expected
+    assert server.find_sessions(search="needle", errors=True).ids == expected[1::2]
+    assert server.find_sessions(search="needle", from_day="2000-01-01").ids == expected
+    assert server.find_sessions(search="needle", until_day="2000-01-01").ids == []
+    assert len(server.find_sessions(search="word").ids) == 50
+    assert server.find_sessions(search="word").has_older
+    assert server.find_sessions(errors=True).ids == expected[1::2]
+
+
+def test_a_search_of_another_organisation_finds_nothing(server: Server) -> None:
+    """The index is one for all of them."""
+    server.log(*({"session_reference_id": "s", "output": f"needle{number}"} for number in range(100)))
+    server.index()
+    server.organisation = server.database.write_now(
+        lambda connection: find_or_create_organisation(connection, "other")
+    )
+    server.log(*({"output": f"hay{number}"} for number in range(100)))
+    assert server.find_sessions(search="needle7").ids == []
+
+
+def test_a_large_text_is_found_by_any_part(server: Server) -> None:
+    """One that is longer than what is looked at together, or has too many words for its bits."""
+    draw = random.Random(1)
+    many = " ".join("".join(draw.choices("abcdefghij", k=8)) for _ in range(20_000))
+    created = server.log({"output": "x" * 65_530 + "needle" + "x" * 1000}, {"output": f"{many} quux"})
+    server.log(*({"output": f"word{number}"} for number in range(100)))
+    server.index()
+    project_id = created[0]["project_id"]
+    for word, log in (("xneedlex", created[0]), ("quux", created[1]), (many[70_000:70_012], created[1])):
+        assert server.search(project_id, search=word) == [log["id"]]
+
+
+def test_a_running_server_builds_the_index(database: str) -> None:
+    """By itself, from what is logged; the API and the page find the same as before."""
+    with served(database) as base_url:
+        body = [
+            {"project": "p", "session_reference_id": f"s{number}", "output": f"word{number}"}
+            for number in range(100)
+        ]
+        created = requests.post(f"{base_url}/logs", json=body, timeout=PATIENCE).json()
+        engine = open_engine(ServerSettings(database=database).database_url)
+
+        def is_indexed() -> bool:
+            with engine.connect() as connection:
+                return bool(connection.scalar(select(func.count()).select_from(search_segments)))
+
+        wait_until(is_indexed)
+        engine.dispose()
+        project_id = created[0]["project_id"]
+        answer = requests.get(
+            f"{base_url}/logs", {"project_id": project_id, "search": "WORD7"}, timeout=PATIENCE
+        )
+        assert answer.json()["total"] == 11
+        page = requests.get(base_url.removesuffix("v4"), {"q": "word42"}, timeout=PATIENCE).text
+        assert created[42]["session_id"] in page
+        assert created[43]["session_id"] not in page
