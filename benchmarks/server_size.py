@@ -16,6 +16,7 @@ from benchmarks.row import OURS, SECONDS, Row, limited, within
 from benchmarks.server_load import load
 from benchmarks.server_process import serving
 from hl_sessions.server.database.database import Database
+from hl_sessions.server.database.search_indexing import SearchIndexing
 from hl_sessions.server.records.organisations import DEFAULT_ORGANISATION, find_or_create_organisation
 from hl_sessions.server.settings import ServerSettings
 
@@ -52,6 +53,7 @@ INSERT INTO logs (id, organisation_id, project_id, session_id, created_at, updat
   FROM sessions;
 INSERT INTO project_sessions SELECT printf('pr_%024d', 1), sequence, 1 FROM sessions;
 INSERT INTO project_sessions SELECT printf('pr_%024d', 2 + sequence % {parts}), sequence, 1 FROM sessions;
+UPDATE logs SET output = 'Rayleigh scatters it: 散射.' WHERE sequence = {sessions} / 2;
 UPDATE projects SET datapoints_count = {sessions} / {parts}, sessions_count = {sessions} / {parts}
   WHERE id > printf('pr_%024d', 1);
 PRAGMA journal_mode = WAL;
@@ -90,6 +92,12 @@ def server_size_rows(effort: Effort) -> Iterator[Row]:
         of_page = {name: client.requests("GET", "/") for name, (client, _) in clients.items()}
         page = {name: median(rounds) for name, rounds in compare(of_page, effort).items()}
         yield within(f"{sessions:,} sessions: the page that shows them", SECONDS, page, at_most=0.2)
+        for script, word in (("English", "rayleigh"), ("Chinese", "%E6%95%A3%E5%B0%84")):
+            address = f"/v4/logs?project_id={of_all}&search={word}"
+            of_search = {name: client.requests("GET", address) for name, (client, _) in clients.items()}
+            search = {name: median(rounds) for name, rounds in compare(of_search, effort).items()}
+            title = f"{2 * sessions:,} datapoints: search for a word in one of them, {script}"
+            yield within(title, SECONDS, search, at_most=0.05)
         if sys.platform == "linux":
             resident = {name: server.resident() / 2**20 for name, server in servers.items()}
             # What they differ in are the parts of the file that each connection keeps.
@@ -98,7 +106,8 @@ def server_size_rows(effort: Effort) -> Iterator[Row]:
 
 def _fill(path: Path, sessions: int) -> str:
     """Make a database with so many sessions and twice as many datapoints; give the ID of one session."""
-    database = Database.open(ServerSettings(database=str(path)).database_url)
+    url = ServerSettings(database=str(path)).database_url
+    database = Database.open(url)
     organisation = database.write_now(
         lambda connection: find_or_create_organisation(connection, DEFAULT_ORGANISATION)
     )
@@ -111,5 +120,10 @@ def _fill(path: Path, sessions: int) -> str:
         [middle] = connection.execute(
             "SELECT id FROM sessions WHERE sequence = ?", [sessions // 2]
         ).fetchone()
+    database = Database.open(url)
+    indexing = SearchIndexing(database)
+    while indexing.step():
+        pass
+    database.close()
     session_id: str = middle
     return session_id

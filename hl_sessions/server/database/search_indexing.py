@@ -66,6 +66,7 @@ class SearchIndexing:
         self._holder = secrets.token_hex(8)
         self._settled = _Settled()
         self._arrivals = _Arrivals()
+        self._seen: tuple[int, int] | None = None
         self._has_failed = False
         self._is_closed = Event()
         self._thread = Thread(target=self._run, name="hl-sessions-text-index", daemon=True)
@@ -104,18 +105,24 @@ class SearchIndexing:
             self._has_failed = True
 
     def _find_work(self, connection: Connection) -> "Range | _Outdated | None":
+        last = self._settled.last(connection)
+        are_many = self._arrivals.are_many(last)
+        seen = (last, connection.scalar(select(func.max(search_changes.c.sequence))) or 0)
+        if seen == self._seen:
+            return None
         segments = read_segments(connection)
         outdated = _find_outdated(connection, segments)
         if outdated:
             return _Outdated(outdated)
-        last = self._settled.last(connection)
-        enough = _MOST_WHILE_BUSY if self._arrivals.are_many(last) else _FEWEST
+        enough = _MOST_WHILE_BUSY if are_many else _FEWEST
         if segments:
             enough = min(enough, _datapoints_of_full(connection, segments[-1]))
         end = segments[-1].last if segments else 0
         for found in unindexed_ranges(connection, segments, last):
             if found[0] < end or found[1] - found[0] + 1 >= enough:
                 return found
+        # There is nothing to do until something is new.
+        self._seen = None if are_many else seen
         return None
 
     def _take_turn(self, connection: Connection) -> bool:
