@@ -30,6 +30,9 @@ _FEWEST_BUCKETS: Final = 4
 _FEW_BLOCKS: Final = 32
 """How many blocks are looked at rather than further buckets."""
 
+_FEW_DATAPOINTS: Final = 2_000
+"""How many datapoints are looked at in the time that the index takes."""
+
 _LOOKED_AT_TOGETHER: Final = 1_000
 """How many datapoints one statement looks at."""
 
@@ -98,8 +101,19 @@ def note_changes(connection: Connection, numbers: Iterable[int]) -> None:
         connection.execute(insert(search_changes), rows)
 
 
-def parts_to_search(connection: Connection, texts: Iterable[str]) -> list[Part]:
-    """Find the datapoints that may hold all of the texts, in upper or lower case."""
+def parts_to_search(connection: Connection, texts: Iterable[str], datapoints: int) -> list[Part] | None:
+    """Find the datapoints that may hold all of the texts, in upper or lower case.
+
+    Args:
+        connection: The connection of the transaction.
+        texts: The texts.
+        datapoints: How many there are that the caller asks for.
+
+    Returns:
+        Where they are; ``None`` when it is less work to look at all that the caller asks for.
+    """
+    if datapoints <= _FEW_DATAPOINTS:
+        return None
     segments = read_segments(connection)
     last = connection.scalar(select(func.max(logs.c.sequence))) or 0
     changed = sorted(connection.scalars(select(search_changes.c.log_sequence).distinct()))
@@ -114,7 +128,7 @@ def parts_to_search(connection: Connection, texts: Iterable[str]) -> list[Part]:
             ranges = partial(_ranges_of, connection, row.first, found.blocks)
             newest = Newest(row.newest_at, row.last, row.newest_session, row.newest_session_at)
             parts.append(Part(size, ranges, newest))
-    return parts
+    return parts if sum(part.size for part in parts) < datapoints else None
 
 
 def newest_matches(

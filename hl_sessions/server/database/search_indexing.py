@@ -33,6 +33,9 @@ _SEARCHED: Final = tuple(
 _PAUSE: Final = 1.0
 """Seconds between two looks at what there is to do."""
 
+_REST: Final = 60.0
+"""Seconds after which it is looked whether there is something to do though nothing seems to be new."""
+
 _FEWEST: Final = 2_048
 """How many new datapoints are worth a segment. A search looks at those that are in none."""
 
@@ -66,7 +69,8 @@ class SearchIndexing:
         self._holder = secrets.token_hex(8)
         self._settled = _Settled()
         self._arrivals = _Arrivals()
-        self._seen: tuple[int, int] | None = None
+        self._seen: tuple[int, ...] | None = None
+        self._seen_at = monotonic()
         self._has_failed = False
         self._is_closed = Event()
         self._thread = Thread(target=self._run, name="hl-sessions-text-index", daemon=True)
@@ -107,8 +111,9 @@ class SearchIndexing:
     def _find_work(self, connection: Connection) -> "Range | _Outdated | None":
         last = self._settled.last(connection)
         are_many = self._arrivals.are_many(last)
-        seen = (last, connection.scalar(select(func.max(search_changes.c.sequence))) or 0)
-        if seen == self._seen:
+        change = connection.scalar(select(func.max(search_changes.c.sequence))) or 0
+        seen = (last, change, connection.scalar(select(func.count()).select_from(search_segments)) or 0)
+        if seen == self._seen and monotonic() - self._seen_at < _REST:
             return None
         segments = read_segments(connection)
         outdated = _find_outdated(connection, segments)
@@ -121,8 +126,8 @@ class SearchIndexing:
         for found in unindexed_ranges(connection, segments, last):
             if found[0] < end or found[1] - found[0] + 1 >= enough:
                 return found
-        # There is nothing to do until something is new.
-        self._seen = None if are_many else seen
+        # There is nothing to do until something is new, or a segment has nothing left.
+        self._seen, self._seen_at = None if are_many else seen, monotonic()
         return None
 
     def _take_turn(self, connection: Connection) -> bool:

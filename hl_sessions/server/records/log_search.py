@@ -25,8 +25,8 @@ def find_logs(
     Returns:
         Their sequences, the newest first; ``None`` when it is less work to look at all of the project.
     """
-    parts = parts_to_search(connection, wanted.texts)
-    if sum(part.size for part in parts) >= datapoints:
+    parts = parts_to_search(connection, wanted.texts, datapoints)
+    if parts is None:
         return None
     # By an expression, which no index has: they are found by their sequences.
     passing = [logs.c.project_id.concat("") == project_id, *wanted.conditions()]

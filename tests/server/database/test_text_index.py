@@ -54,10 +54,12 @@ def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search_signature, "MOST_BLOCKS", 10)
     monkeypatch.setattr(search_indexing, "_FEWEST", 20)
     monkeypatch.setattr(search_indexing, "_MOST_WHILE_BUSY", 20)
+    monkeypatch.setattr(search_indexing, "_REST", 0)
     monkeypatch.setattr(search_indexing, "_ROWS_AT_ONCE", 7)
     monkeypatch.setattr(search_indexing, "_MOST_CHANGES", 5)
     monkeypatch.setattr(search_index, "_LOOKED_AT_TOGETHER", 8)
     monkeypatch.setattr(search_index, "_FEW_BLOCKS", 2)
+    monkeypatch.setattr(search_index, "_FEW_DATAPOINTS", 0)
 
 
 class Server:
@@ -121,8 +123,9 @@ class Server:
 
     def looked_at(self, *texts: str) -> int:
         """Return how many datapoints a search looks at."""
-        parts = self.database.read_now(lambda connection: parts_to_search(connection, texts))
-        return sum(part.size for part in parts)
+        everything = self.count(logs)
+        parts = self.database.read_now(lambda connection: parts_to_search(connection, texts, everything))
+        return everything if parts is None else sum(part.size for part in parts)
 
     def count(self, table: Any) -> int:
         return self.database.read_now(

@@ -67,9 +67,13 @@ def find_sessions(
         if found is not None:
             return FoundSessions(found[:SIZE], cursor.before is not None, has_older=len(found) > SIZE)
         conditions.append(exists().where(logs.c.session_id == sessions.c.id, inside))
+    are_few = False
     if wanted.errors and (known or wanted.search is None):
-        conditions.append(_has_error(connection))
-    found = _list(connection, organisation_id, wanted, conditions, ascending=cursor.after is not None)
+        are_few = _are_few_errors(connection)
+        conditions.append(_HAS_FEW_ERRORS if are_few else _HAS_ERROR)
+    found = _list(
+        connection, organisation_id, wanted, conditions, ascending=bool(cursor.after), are_few=are_few
+    )
     has_more = len(found) > SIZE
     del found[SIZE:]
     if cursor.after is not None:
@@ -116,14 +120,18 @@ def _list(
     conditions: Sequence[ColumnElement[bool]],
     *,
     ascending: bool,
+    are_few: bool,
 ) -> list[str]:
-    """Look into one session after the other, away from the cursor."""
-    query = select(sessions.c.id).where(sessions.c.organisation_id == organisation_id, *conditions)
+    """Look at one session after the other, away from the cursor, or at the few that the conditions name."""
+    # No index has such an expression.
+    in_organisation = sessions.c.organisation_id + 0 if are_few else sessions.c.organisation_id
+    query = select(sessions.c.id).where(in_organisation == organisation_id, *conditions)
     order: Sequence[ColumnElement[Any]] = _order_of(wanted)
     if wanted.project_id is not None:
         in_project = project_sessions.c.session_sequence == sessions.c.sequence
         query = query.join_from(project_sessions, sessions, in_project)
-        query = query.where(project_sessions.c.project_id == wanted.project_id)
+        project_id: ColumnElement[str] = project_sessions.c.project_id
+        query = query.where((project_id.concat("") if are_few else project_id) == wanted.project_id)
         order = [project_sessions.c.session_sequence]
     query = query.order_by(*(order if ascending else (column.desc() for column in order)))
     return list(connection.scalars(query.limit(SIZE + 1)))
@@ -137,8 +145,9 @@ def _search(
     inside: ColumnElement[bool],
 ) -> list[str] | None:
     """Look into the datapoints that may hold the text, unless it is less work to look into all sessions."""
-    parts = parts_to_search(connection, [wanted.search or ""])
-    if sum(part.size for part in parts) >= _count_datapoints(connection, organisation_id, wanted.project_id):
+    datapoints = _count_datapoints(connection, organisation_id, wanted.project_id)
+    parts = parts_to_search(connection, [wanted.search or ""], datapoints)
+    if parts is None:
         return None
     # By expressions, which no index has: the datapoints are found by their sequences.
     matching = [logs.c.organisation_id + 0 == organisation_id, inside, *conditions]
@@ -167,13 +176,15 @@ def _count_datapoints(connection: Connection, organisation_id: int, project_id: 
     return int(connection.scalar(query) or 0)
 
 
-def _has_error(connection: Connection) -> ColumnElement[bool]:
-    """Build the condition that a session has a datapoint with an error."""
-    is_error = logs.c.error.is_not(None)
-    few = connection.scalars(select(literal(1)).select_from(logs).where(is_error).limit(_FEW_ERRORS + 1))
-    if len(few.all()) <= _FEW_ERRORS:
-        return sessions.c.id.in_(select(logs.c.session_id).where(is_error))
-    return exists().where(logs.c.session_id == sessions.c.id, is_error)
+_IS_ERROR: Final = logs.c.error.is_not(None)
+_HAS_ERROR: Final = exists().where(logs.c.session_id == sessions.c.id, _IS_ERROR)
+_HAS_FEW_ERRORS: Final = sessions.c.id.in_(select(logs.c.session_id).where(_IS_ERROR))
+"""The same where errors are rare: they are looked up, rather than the sessions."""
+
+
+def _are_few_errors(connection: Connection) -> bool:
+    some = select(literal(1)).select_from(logs).where(_IS_ERROR).limit(_FEW_ERRORS + 1)
+    return len(connection.scalars(some).all()) <= _FEW_ERRORS
 
 
 def _find_identified(connection: Connection, organisation_id: int, text: str) -> str | None:
