@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any, Final
 
 from pydantic_core import to_json
-from sqlalchemy import Boolean, Column, ColumnElement, Text, and_, cast, literal, or_
+from sqlalchemy import Boolean, Column, ColumnElement, Text, and_, cast, func, literal, or_
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -45,6 +45,9 @@ class _OnSQLite(_Condition):
 def text_contains(column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
     """Give the condition that a column of text holds ``text``, in upper or lower case."""
     like = _Like(column, literal(f"%{''.join(map(_escaped, text))}%"))
+    if not text.isascii() and all(len(_set_of_cases(letter)) == 1 for letter in text):
+        # Where letters have no cases, as in Chinese, what compares bytes takes half of the time.
+        return _OnSQLite(func.instr(column, text) > 0, like)
     if not any(map(_is_beyond_like, text)):
         return like
     # SQLite's LIKE knows the cases of A to Z only. A function of this program would know all, but hold its
