@@ -4,6 +4,7 @@ A segment of the index is about datapoints that are numbered in a row, in blocks
 tells how new they are at most, so that a search for the newest ones can end before it has seen them all.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,6 +34,7 @@ _FEW_BLOCKS: Final = 32
 _FEW_DATAPOINTS: Final = 2_000
 """How many datapoints are looked at in the time that the index takes."""
 
+_SEGMENTS_AT_ONCE: Final = 32
 _LOOKED_AT_TOGETHER: Final = 1_000
 """How many datapoints one statement looks at."""
 
@@ -121,11 +123,12 @@ def parts_to_search(connection: Connection, texts: Iterable[str], datapoints: in
     parts = [Part(sum(last - first + 1 for first, last in unknown), lambda: unknown)]
     buckets = list(dict.fromkeys(bucket for text in texts for bucket in buckets_of(text)))
     blocks_of = _find_blocks(connection, [row.first for row in segments], buckets)
+    starts = _Starts(connection, list(blocks_of))
     for row in segments:
         found = blocks_of.get(row.first)
         if found is not None:
             size = (row.last - row.first + 1) * found.blocks.bit_count() // found.most
-            ranges = partial(_ranges_of, connection, row.first, found.blocks)
+            ranges = partial(_ranges_of, starts, row, found.blocks)
             newest = Newest(row.newest_at, row.last, row.newest_session, row.newest_session_at)
             parts.append(Part(size, ranges, newest))
     return parts if sum(part.size for part in parts) < datapoints else None
@@ -237,12 +240,30 @@ def _find_blocks(
     return blocks_of
 
 
-def _ranges_of(connection: Connection, segment: int, blocks: int) -> Iterator[Range]:
+class _Starts:
+    """Reads where the blocks of segments begin, of some at a time, as the newest are asked for first."""
+
+    def __init__(self, connection: Connection, segments: Sequence[int]) -> None:
+        self._connection = connection
+        self._segments = sorted(segments)
+        self._starts_of: dict[int, Sequence[int]] = {}
+
+    def of(self, segment: int) -> Sequence[int]:
+        """Return where the blocks of one of the segments begin."""
+        if segment not in self._starts_of:
+            end = bisect_right(self._segments, segment)
+            some = self._segments[max(0, end - _SEGMENTS_AT_ONCE) : end]
+            query = select(search_segments.c.first, search_segments.c.starts)
+            rows = self._connection.execute(query.where(is_one_of(search_segments.c.first, some)))
+            self._starts_of |= {row.first: row.starts for row in rows}
+        return self._starts_of[segment]
+
+
+def _ranges_of(starts_of: _Starts, segment: Any, blocks: int) -> Iterator[Range]:
     """Yield the ranges of the blocks of a segment whose bits are set; neighbours are one."""
-    query = select(search_segments.c.starts, search_segments.c.last).where(search_segments.c.first == segment)
-    starts, last = connection.execute(query).one()
+    starts = starts_of.of(segment.first)
     begin = None
-    for number, start in enumerate([*starts, last + 1]):
+    for number, start in enumerate([*starts, segment.last + 1]):
         if number < len(starts) and blocks >> number & 1:
             begin = start if begin is None else begin
         elif begin is not None:

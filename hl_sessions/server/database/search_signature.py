@@ -36,9 +36,8 @@ _WINDOWS: Final = (5, 4, 3)
 _WINDOWS_OF_SIGNS: Final = (2, 1)
 """The same where words are short, or not told apart, and letters many, as in Chinese, Korean or Thai."""
 
-_PAIR: Final = 2
-_BITS_OF_PAIRS: Final = 3
-"""How many bits a window of two of those letters has: many words have no other one."""
+_BITS_OF_SIGNS: Final = 3
+"""How many bits such a window has: most words have only one of two letters, and its letters."""
 
 _PARTS: Final = re.compile("([\u0e00-\u1dff\u2070-\U0010ffff]+)|[^\u0e00-\u1dff\u2070-\U0010ffff]+")
 _SEPARATORS: Final = bytes(
@@ -137,10 +136,10 @@ def _buckets_of_word(word: bytes) -> list[int]:
     buckets = []
     for part in _PARTS.finditer(word.decode()):
         letters = part[0]
-        for length in _WINDOWS if part[1] is None else _WINDOWS_OF_SIGNS:
+        lengths, bits = (_WINDOWS, 1) if part[1] is None else (_WINDOWS_OF_SIGNS, _BITS_OF_SIGNS)
+        for length in lengths:
             for begin in range(len(letters) - length + 1):
                 window = letters[begin : begin + length].encode()
-                bits = _BITS_OF_PAIRS if length == _PAIR else 1
                 buckets += [crc32(window, bit) % BUCKETS for bit in range(bits)]
     return buckets
 
