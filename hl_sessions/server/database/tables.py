@@ -230,6 +230,15 @@ feedback = Table(
     Column("created_at", UTCDateTime, nullable=False),
 )
 
+# Which process does what only one has to do.
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("holder", String, nullable=False),
+    Column("expires_at", UTCDateTime, nullable=False),
+)
+
 # What a search knows of datapoints without reading them: see ``search_index``.
 search_segments = Table(
     "search_segments",
@@ -259,15 +268,6 @@ search_changes = Table(
     _sequence(),
     Column("log_sequence", _Sequence, nullable=False),
     sqlite_autoincrement=True,
-)
-
-# Which process does what only one has to do.
-leases = Table(
-    "leases",
-    metadata,
-    Column("name", String, primary_key=True),
-    Column("holder", String, nullable=False),
-    Column("expires_at", UTCDateTime, nullable=False),
 )
 
 # SQLite numbers new rows anew where the newest ones were deleted.

@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 
 _SEQUENCE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
@@ -33,13 +33,6 @@ def upgrade() -> None:
         sa.Column("log_sequence", _SEQUENCE, nullable=False),
         sa.PrimaryKeyConstraint("sequence"),
         sqlite_autoincrement=True,
-    )
-    op.create_table(
-        "leases",
-        sa.Column("name", sa.String(), nullable=False),
-        sa.Column("holder", sa.String(), nullable=False),
-        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
-        sa.PrimaryKeyConstraint("name"),
     )
     if op.get_context().dialect.name == "sqlite":
         # SQLite numbers new rows anew where the newest ones were deleted.
