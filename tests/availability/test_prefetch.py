@@ -190,6 +190,7 @@ def test_reads_that_come_back_are_learned_again(
     assert LIMIT // 2 < settled(manager) <= LIMIT
 
 
+@pytest.mark.slow
 def test_readers_of_one_scope_take_one(
     manager: SessionManager, sessions_api: SessionsAPI, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,6 +59,7 @@ def test_silence_on_kept_connections_is_no_outage(serve: Callable[[Play], FaultS
             assert [reader.result(PATIENCE) for reader in in_threads(lambda: read(manager), 5)] == [ID] * 5
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_late_on_a_kept_connection_counts(serve: Callable[[Play], FaultServer]) -> None:
     """An API that is slower than before is not worse off than without a second attempt."""
     tried_again = threading.Event()

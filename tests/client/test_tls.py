@@ -135,6 +135,7 @@ def test_a_handshake_that_breaks_off_is_a_connection_error(
     assert not isinstance(failure.value, APITimeoutError)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("trusted")
 def test_an_answer_in_small_pieces_is_no_silence(
     serve: Callable[[Play], FaultServer], call: Call, authority: trustme.CA

@@ -253,6 +253,7 @@ class Sessions:
 KINDS_OF_SESSIONS = [name for name in vars(Sessions) if not name.startswith("_")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS_OF_SESSIONS)
 def test_sessions(kind: str) -> None:
     """Twenty thousand created sessions of a kind leave no memory, thread or socket behind."""

@@ -1,7 +1,6 @@
 """What an application raises in the middle of a read: its own time limits, as those of RQ and Celery."""
 
 import logging
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -26,12 +25,25 @@ class TimeLimit(Exception):  # noqa: N818 - named as those of others are
 @pytest.fixture
 def interrupt_main_thread() -> Iterator[Callable[[], None]]:
     """Raises ``TimeLimit`` there, from any thread."""
+    has_come = threading.Event()
+    main_thread = threading.get_ident()
 
     def stop(_number: int, _frame: object) -> None:
+        has_come.set()
         raise TimeLimit
 
+    def send() -> None:
+        has_come.clear()
+        signal.pthread_kill(main_thread, signal.SIGUSR1)
+        in_threads(send_again)
+
+    def send_again() -> None:
+        # One that comes after Python's last look, and before it waits, is not noticed until it has waited.
+        while not has_come.wait(5):
+            signal.pthread_kill(main_thread, signal.SIGUSR1)
+
     before = signal.signal(signal.SIGUSR1, stop)
-    yield lambda: os.kill(os.getpid(), signal.SIGUSR1)
+    yield send
     signal.signal(signal.SIGUSR1, before)
 
 

@@ -162,6 +162,7 @@ def test_large_datapoints_take_no_memory_once_they_are_stored(
     wait_until(lambda: memory_of(server, "VmRSS") - before < 30 * MEGABYTE)
 
 
+@pytest.mark.slow
 @on_linux
 @pytest.mark.parametrize(
     ("name", "value"),

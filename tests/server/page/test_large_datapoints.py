@@ -86,6 +86,7 @@ def test_of_very_many_messages_the_last_ones_are_shown(reader: Any, unique: str,
     assert "[&#34;messages&#34;, 1499, &#34;content&#34;]" in page
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the system tells how much memory was used on Linux only")
 def test_a_session_of_large_datapoints_comes_in_parts_and_takes_little_memory(
     spawn: Callable[..., Any], tmp_path: Path

@@ -269,6 +269,7 @@ def call_often(url: str) -> list[int]:
         ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_more_connections_than_files_stop_nobody(tmp_path: Path, connect: Connect, loop: str) -> None:
     """Others are answered, one line says what happens, and the server ends when told to."""
