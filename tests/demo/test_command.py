@@ -53,6 +53,7 @@ def test_a_taken_port_is_one_clear_line(run: Run, option: str, other: str) -> No
     assert result.output == f"Error: port {port} is taken; choose another with {option}\n"
 
 
+@pytest.mark.slow
 def test_two_demos_run_side_by_side(start_demo: Any) -> None:
     """The second one says that it takes free ports, and knows nothing of the sessions of the first."""
     demos = [start_demo(), start_demo()]

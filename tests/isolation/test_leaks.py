@@ -187,6 +187,7 @@ class Scopes:
 KINDS_OF_SCOPES = [name for name in vars(Scopes) if not name.startswith("_")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS_OF_SCOPES)
 def test_scopes(manager: SessionManager, kind: str) -> None:
     """A hundred thousand scopes of a kind leave no memory, thread or socket behind."""

@@ -98,6 +98,7 @@ def where(store: ConversationStore, request: pytest.FixtureRequest, kind: str) -
     return str(request.getfixturevalue(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("store", "kind"), [(kind, kind) for kind in OUTSIDE], indirect=["store"])
 def test_one_session_for_each_key(
     store: ConversationStore,

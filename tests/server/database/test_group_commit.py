@@ -43,6 +43,7 @@ def write(connection: Connection) -> str:
     return str(connection.scalar(text("SELECT 'written'")))
 
 
+@pytest.mark.slow
 def test_each_write_waits_for_a_lock_no_longer_than_one_alone(
     database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

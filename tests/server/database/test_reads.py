@@ -124,6 +124,7 @@ def test_searches_wait_in_a_short_queue_and_end_when_nobody_waits(
     assert server.measured('hl_sessions_database_errors_total{reason="busy"}') == 2
 
 
+@pytest.mark.slow
 def test_a_search_that_takes_too_long_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its caller is told so, in plain words on the page, and it does not go on by itself."""
     monkeypatch.setattr(lanes, "BUDGET", 1)

@@ -426,6 +426,7 @@ def test_a_large_text_is_found_by_any_part(server: Server) -> None:
         assert server.search(project_id, search=word) == [log["id"]]
 
 
+@pytest.mark.slow
 def test_a_running_server_builds_the_index(database: str) -> None:
     """By itself, from what is logged; the API and the page find the same as before."""
     with served(database) as base_url:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 from starlette.types import Message
 
@@ -44,6 +45,7 @@ def test_a_log_whose_reader_has_gone_stops_nothing() -> None:
     assert lost_lines(metrics.render().decode()) == 3
 
 
+@pytest.mark.slow
 def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path, spawn: Callable[..., Any]) -> None:
     """All is answered, lost lines are counted and told of once, and the process ends when told to."""
     server = spawn(tmp_path, HL_SESSIONS_ACCESS_LOG="true")
