@@ -4,6 +4,7 @@ import logging
 import secrets
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from threading import Event, Thread
@@ -75,7 +76,10 @@ class SearchIndexing:
         self._seen_at = monotonic()
         self._has_failed = False
         self._is_closed = Event()
-        self._thread = Thread(target=self._run, name="hl-sessions-text-index", daemon=True)
+        # In an empty context, and no thread that a process which has to end at once waits for.
+        self._thread = Thread(
+            target=Context().run, args=(self._run,), name="hl-sessions-text-index", daemon=True
+        )
 
     def start(self) -> None:
         """Begin."""

@@ -3,6 +3,7 @@
 import logging
 import secrets
 from collections.abc import Iterator
+from contextvars import Context
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from itertools import chain
@@ -57,7 +58,10 @@ class Retention:
         self._observer = observer
         self._holder = secrets.token_hex(8)
         self._ending = Event()
-        self._thread = Thread(target=self._run, name="hl-sessions-retention")
+        # In an empty context, and no thread that a process which has to end at once waits for.
+        self._thread = Thread(
+            target=Context().run, args=(self._run,), name="hl-sessions-retention", daemon=True
+        )
 
     def start(self) -> None:
         """Begin."""

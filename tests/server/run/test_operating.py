@@ -51,6 +51,14 @@ def series(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
     return f"hl_sessions_{name}", frozenset(labels.items())
 
 
+def is_refused(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address, timeout=DEADLINE).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 def eventually(is_so: Callable[[], bool]) -> None:
     deadline = monotonic() + DEADLINE
     while not is_so():
@@ -299,13 +307,6 @@ def test_what_was_taken_is_answered_before_the_end(
     in_flight = series("http_requests_in_flight")
     address = ("127.0.0.1", int(server.base_url.split(":")[-1].removesuffix("/v4")))
 
-    def is_refused() -> bool:
-        try:
-            socket.create_connection(address, timeout=DEADLINE).close()
-        except ConnectionRefusedError:
-            return True
-        return False
-
     assert requests.get(f"{server.base_url}/projects", timeout=PATIENCE).status_code == 200
     with (
         closing(sqlite3.connect(tmp_path / "shared.sqlite3", isolation_level=None)) as other,
@@ -319,7 +320,7 @@ def test_what_was_taken_is_answered_before_the_end(
         # A terminal sends Ctrl-C to all of them.
         for process in processes_of(server):
             os.kill(process, number)
-        eventually(is_refused)
+        eventually(lambda: is_refused(address))
         other.execute("ROLLBACK")
         created = [answer.result() for answer in answers]
         output, errors = server.process.communicate(timeout=DEADLINE)
@@ -327,3 +328,17 @@ def test_what_was_taken_is_answered_before_the_end(
     assert [answer.status_code for answer in created] == [201] * 4
     assert {answer.json()["id"] for answer in created} <= kept
     assert (output, errors, server.process.returncode) == ("", "", 0)
+
+
+def test_who_insists_does_not_wait_for_what_runs_in_the_background(tmp_path: Path, spawn: Spawn) -> None:
+    """A second Ctrl-C ends the process at once, also where it keeps deleting and indexing."""
+    server = spawn(tmp_path, "--keep", "90d")
+    address = ("127.0.0.1", int(server.base_url.split(":")[-1].removesuffix("/v4")))
+    with closing(socket.create_connection(address, timeout=DEADLINE)) as half_sent:
+        half_sent.sendall(b"POST /v4/sessions HTTP/1.1\r\nHost: localhost\r\n")
+        assert requests.get(f"{root_of(server.base_url)}/healthz", timeout=DEADLINE).status_code == 200
+        server.process.send_signal(signal.SIGINT)
+
+        eventually(lambda: is_refused(address))
+        server.process.send_signal(signal.SIGINT)
+        server.process.wait(timeout=DEADLINE)
