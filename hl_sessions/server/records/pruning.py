@@ -1,4 +1,4 @@
-"""Deletes what has not changed for long, in small steps: a server that runs waits for one of them at most."""
+"""Deletes what has not changed for long, in small steps, between which others write."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

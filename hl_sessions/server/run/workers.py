@@ -57,8 +57,8 @@ def serve_with_workers(settings: ServerSettings, listener: socket.socket, ending
     """Serve until the process is told to end; then the workers answer what they have taken.
 
     Args:
-        settings: What to serve, and with how many processes. They get it through a pipe: neither their
-            command lines nor their environment are given a key.
+        settings: What to serve, and with how many processes. They get it as a copy, or through a pipe:
+            neither their command lines nor their environment are given a key.
         listener: The socket, which is closed at the end.
         ending: Knows when it is time to end.
 
@@ -114,7 +114,7 @@ class _Workers:
         self._failed_starts = 0
         # Nothing is ever sent: its other end is seen to close, also when this process is killed.
         self._until, self._alive = Pipe(duplex=False)
-        # What workers share that are copies of this process is what nothing writes to, such as that search.
+        # A search for garbage in a copy would write to all that it shares with this process.
         search_less()
         self._workers = [self._start() for _ in range(settings.workers)]
 
