@@ -75,3 +75,13 @@ def test_a_child_has_no_connections_of_its_parent(client: SessionsClient, sessio
     assert exit_code_of_child(look) == 0
     client.create()
     assert [request.connection for request in sessions_api.requests] == [1, 1]
+
+
+def test_no_call_of_a_child_has_the_idempotency_key_of_another_process(sessions_api: SessionsAPI) -> None:
+    """A server that knows them would make one session of both calls."""
+    with SessionsClient(sessions_api.base_url) as client:
+        for _ in range(2):
+            assert exit_code_of_child(client.create) == 0
+        client.create()
+    keys = [request.headers["Idempotency-Key"] for request in sessions_api.requests]
+    assert len(set(keys)) == len(keys) == 3
