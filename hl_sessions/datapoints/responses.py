@@ -1,0 +1,170 @@
+"""What the clients of language models return, as fields of a datapoint.
+
+The clients of OpenAI and Anthropic are not imported. Their responses are known by the fields that say what
+they are, and may be objects of their classes, or of those of compatible clients, or dicts. What is missing in
+a response is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from hl_sessions.datapoints.values import freeze
+
+__all__ = ["fields_of", "text_of_chunk"]
+
+#: Those of other classes, such as LiteLLM's, may come from anywhere.
+_PROVIDERS: Final = frozenset({"anthropic", "groq", "openai"})
+_TEXT_DELTAS: Final = frozenset({"content.delta", "response.output_text.delta", "response.refusal.delta"})
+
+
+def fields_of(response: Any) -> dict[str, Any] | None:
+    """Return the fields that a response of a language model tells, or None for anything else.
+
+    They are ``output`` (the text), ``output_message`` (if tools are called), ``prompt_tokens``,
+    ``output_tokens`` and ``config`` (the model and its provider). The response may be a
+    ``ChatCompletion`` or ``Response`` of OpenAI, or a ``Message`` of Anthropic. Of several choices the
+    first counts. What it cost is not guessed.
+    """
+    kind = _get(response, "object")
+    if kind == "chat.completion" and isinstance(_get(response, "choices"), list):
+        return _of_chat_completion(response)
+    if kind == "response" and isinstance(_get(response, "output"), list):
+        return _of_response(response)
+    # A message of OpenAI's responses has this type and role, too, but no model.
+    is_message = _get(response, "type") == "message" and _get(response, "role") == "assistant"
+    if is_message and isinstance(_get(response, "model"), str):
+        return _of_message(response)
+    return None
+
+
+def text_of_chunk(chunk: Any) -> str | None:
+    """Return the text that a part of a streamed response adds, or None for anything else.
+
+    It may be a text, a ``ChatCompletionChunk``, or an event of OpenAI's responses or of Anthropic's messages.
+    The text of those that add none is empty.
+    """
+    if isinstance(chunk, str):
+        return chunk
+    if _get(chunk, "object") == "chat.completion.chunk":
+        return "".join(
+            _text(_get(_get(choice, "delta"), "content"))
+            for choice in _list(_get(chunk, "choices"))
+            if _get(choice, "index") == 0
+        )
+    kind = _get(chunk, "type")
+    if not isinstance(kind, str):
+        return None
+    delta = _get(chunk, "delta")
+    # Anthropic's helper sends each text a second time, as an event of its own.
+    if kind == "content_block_delta" and _get(delta, "type") == "text_delta":
+        return _text(_get(delta, "text"))
+    return _text(delta) if kind in _TEXT_DELTAS else ""
+
+
+def _of_chat_completion(response: Any) -> dict[str, Any]:
+    message = next((_get(choice, "message") for choice in _list(_get(response, "choices"))), None)
+    usage = _get(response, "usage")
+    return _fields(
+        response,
+        provider="openai",
+        text=_text(_get(message, "content")) or _text(_get(message, "refusal")),
+        calls=_list(_get(message, "tool_calls")),
+        prompt_tokens=_count(_get(usage, "prompt_tokens")),
+        output_tokens=_count(_get(usage, "completion_tokens")),
+    )
+
+
+def _of_response(response: Any) -> dict[str, Any]:
+    items, usage = _list(_get(response, "output")), _get(response, "usage")
+    return _fields(
+        response,
+        provider="openai",
+        text="".join(_text(_get(item, "content")) for item in items if _get(item, "type") == "message"),
+        calls=[call for call in map(_call_of_response, items) if call is not None],
+        prompt_tokens=_count(_get(usage, "input_tokens")),
+        output_tokens=_count(_get(usage, "output_tokens")),
+    )
+
+
+def _call_of_response(item: Any) -> dict[str, Any] | None:
+    call_id, name = _get(item, "call_id"), _get(item, "name")
+    if _get(item, "type") == "function_call":
+        return _function_call(call_id, name, _get(item, "arguments"))
+    if _get(item, "type") == "custom_tool_call":
+        return {"id": call_id, "type": "custom", "custom": {"name": name, "input": _get(item, "input")}}
+    return None
+
+
+def _of_message(response: Any) -> dict[str, Any]:
+    blocks, usage = _list(_get(response, "content")), _get(response, "usage")
+    # Unlike OpenAI's number of input tokens, this one leaves out those that the cache has, or gets.
+    cached = ("cache_creation_input_tokens", "cache_read_input_tokens")
+    input_tokens = _count(_get(usage, "input_tokens"))
+    return _fields(
+        response,
+        provider="anthropic",
+        text=_text(blocks),
+        calls=[
+            _function_call(_get(block, "id"), _get(block, "name"), _as_json(_get(block, "input")))
+            for block in blocks
+            if _get(block, "type") == "tool_use"
+        ],
+        prompt_tokens=None
+        if input_tokens is None
+        else input_tokens + sum(_count(_get(usage, name)) or 0 for name in cached),
+        output_tokens=_count(_get(usage, "output_tokens")),
+    )
+
+
+def _fields(
+    response: Any,
+    *,
+    provider: str,
+    text: str,
+    calls: list[Any],
+    prompt_tokens: int | None,
+    output_tokens: int | None,
+) -> dict[str, Any]:
+    message = {"role": "assistant", "content": text, "tool_calls": calls} if calls else None
+    model = _get(response, "model")
+    if not isinstance(response, Mapping):
+        package = type(response).__module__.partition(".")[0]
+        provider = package if package in _PROVIDERS else ""
+    config = {"type": "model", "model": model} | ({"provider": provider} if provider else {})
+    fields = {
+        "output": text if text or not calls else None,
+        "output_message": message,
+        "prompt_tokens": prompt_tokens,
+        "output_tokens": output_tokens,
+        "config": config if isinstance(model, str) else None,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _function_call(call_id: Any, name: Any, arguments: Any) -> dict[str, Any]:
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def _as_json(arguments: Any) -> str:
+    return freeze(arguments).body.decode() if isinstance(arguments, Mapping) else "{}"
+
+
+def _get(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _text(content: Any) -> str:
+    """Return a text, or that of all parts of a list."""
+    if isinstance(content, str):
+        return content
+    return "".join(_text(_get(part, "text")) or _text(_get(part, "refusal")) for part in _list(content))
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
