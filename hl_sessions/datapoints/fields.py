@@ -1,0 +1,262 @@
+"""The fields of a datapoint: their types, and what becomes of values of other types."""
+
+from __future__ import annotations
+
+import enum
+import json
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Protocol, TypeAlias, TypedDict
+
+from hl_sessions.datapoints.plain import plain
+from hl_sessions.datapoints.responses import fields_of
+from hl_sessions.datapoints.values import freeze
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from datetime import timedelta
+
+__all__ = ["Checked", "Fields", "check"]
+
+
+class _Dataclass(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+class _Model(Protocol):
+    def model_dump(self) -> dict[str, Any]: ...
+
+
+Object: TypeAlias = Mapping[str, Any] | _Dataclass | _Model
+Text: TypeAlias = str | uuid.UUID | enum.Enum
+
+
+class Fields(TypedDict, total=False):
+    """What ``POST /logs`` takes, and values that are turned into it.
+
+    - ``project``: the name of the project, which is made on first use; or ``project_id``.
+    - ``session_id``, ``session_reference_id``: the session, if it is not the current one; one of them.
+    - ``parent_id``, ``parent_reference_id``: the datapoint of the same session that holds this one; one of
+      them.
+    - ``reference_id``: an ID of the application's own for this datapoint, unique.
+    - ``inputs``: what was given, by name.
+    - ``output``: what came of it: a text; a response of OpenAI's or Anthropic's client, which tells its text,
+      tokens and model; anything else as JSON.
+    - ``messages``: the messages that a model was given.
+    - ``output_message``: the message that it answered, where the text is not all of it.
+    - ``error``: what went wrong, a text or an exception.
+    - ``source``: the place in the application.
+    - ``metadata``: anything else, by name.
+    - ``config``: what was called, an object with a ``type``: ``model``, ``tool``, ``agent`` or ``generic``.
+    - ``config_id``, ``source_datapoint_id``: IDs that the server has given.
+    - ``environment``: where the application runs, such as ``production``.
+    - ``feedback``: what somebody thinks of it: one or more objects with ``type`` and ``value``.
+    - ``judgment``: what an evaluator thinks of it.
+    - ``created_at``: when it began; local time, if there is no time zone.
+    - ``duration``: seconds.
+    - ``prompt_tokens``, ``output_tokens``: how many.
+    - ``prompt_cost``, ``output_cost``: dollars.
+    - ``provider_request``, ``provider_response``: what went over the wire to the model and back.
+    - ``stdout``: what was printed.
+    - ``save``: whether to keep inputs, outputs and the like; true by default.
+    """
+
+    project: Text
+    project_id: str
+    session_id: str
+    session_reference_id: Text
+    parent_id: str
+    parent_reference_id: Text
+    reference_id: Text
+    inputs: Object
+    output: Any
+    messages: Sequence[Object]
+    output_message: Object
+    error: Text | BaseException
+    source: Text
+    metadata: Object
+    config: Object
+    config_id: str
+    source_datapoint_id: str
+    environment: Text
+    feedback: Object | Sequence[Object]
+    judgment: bool | float | str | list[str]
+    created_at: datetime | str
+    duration: float | timedelta
+    prompt_tokens: int
+    output_tokens: int
+    prompt_cost: float | Decimal
+    output_cost: float | Decimal
+    provider_request: Object
+    provider_response: Object
+    stdout: str
+    save: bool
+
+
+class Checked(NamedTuple):
+    """Fields as the API takes them.
+
+    Attributes:
+        fields: those that are kept.
+        problems: what is wrong with others. Each one names the field, and never the value.
+    """
+
+    fields: Mapping[str, Any]
+    problems: tuple[str, ...]
+
+
+def check(fields: Mapping[str, Any]) -> Checked:
+    """Return the fields with values of the types that the API takes.
+
+    Values of other types become what a person expects: a dataclass an object, an exception a text. A response
+    of a language model as ``output`` adds those fields that are not given. A field that is not understood is
+    left out, and all others are kept. ``None`` is the same as not given. Unknown fields are passed on.
+
+    A ``save`` that is not understood is false: what is not stored can hurt nobody.
+    """
+    doubtful = [name for name, value in fields.items() if type(value) is not _TYPES.get(name)]
+    if not doubtful:
+        return Checked(fields, ())
+    return _read(fields, doubtful)
+
+
+class _WrongTypeError(TypeError):
+    """A value is of no type that its field takes."""
+
+    def __init__(self, expected: str, value: object, place: str = "") -> None:
+        super().__init__(f"{place} must be {expected}, not {type(value).__name__}")
+
+
+def _read(fields: Mapping[str, Any], doubtful: Iterable[str]) -> Checked:
+    kept = dict(fields)
+    told: Mapping[str, Any] = {}
+    problems: list[str] = []
+    for name in doubtful:
+        value = kept.pop(name)
+        if value is None or name in _SECRETS:
+            continue
+        try:
+            if name == "output":
+                told, more = _output(value)
+                problems += more
+            else:
+                kept[name] = _READERS[name](value) if name in _READERS else value
+        except _WrongTypeError as error:
+            problems.append(f"{name}{error}")
+        except Exception as error:  # noqa: BLE001 - whatever the value raises when it is asked
+            kind = type(value).__name__
+            problems.append(f"{name} is a {kind}, which raised {type(error).__name__} when it was read")
+    if "save" not in kept and fields.get("save") is not None:
+        kept["save"] = False
+    return Checked({**told, **kept}, tuple(problems))
+
+
+def _output(value: Any) -> Checked:
+    told = fields_of(value)
+    if told is not None:
+        return Checked(told, ())
+    body, problems = freeze({"output": value})
+    output = json.loads(body)["output"]
+    text = output if isinstance(output, str) else body[len(b'{"output":') : -1].decode()
+    return Checked({"output": text}, problems)
+
+
+def _reader(expected: str, *kinds: type) -> Callable[[Any], Any]:
+    """Return a function that returns the plain form of a value, if it is of one of these types."""
+
+    def read(value: Any) -> Any:
+        simple = plain(value)
+        if type(simple) not in kinds:  # of which bool is none, although it is an int
+            raise _WrongTypeError(expected, value)
+        return simple
+
+    return read
+
+
+_read_object = _reader("an object (dict)", dict)
+_read_number = _reader("a number (int or float)", int, float)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (enum.Enum, uuid.UUID, BaseException)):
+        value = plain(value)
+    if not isinstance(value, str):  # not the text of just anything
+        raise _WrongTypeError("a text (str)", value)
+    return value
+
+
+def _cost(value: Any) -> Any:
+    return float(value) if isinstance(value, Decimal) else _read_number(value)
+
+
+def _moment(value: Any) -> str:
+    if isinstance(value, datetime):
+        # Without a time zone it is local time to Python, but UTC to the server.
+        return (value.astimezone() if value.tzinfo is None else value).isoformat()
+    if not isinstance(value, str):
+        raise _WrongTypeError("a datetime, or a text in ISO 8601", value)
+    return value
+
+
+def _objects(value: Any) -> list[Any]:
+    parts = plain(value)
+    if not isinstance(parts, list):
+        raise _WrongTypeError("a list of objects (dict)", value)
+    for index, part in enumerate(parts):
+        if not isinstance(part, dict) and not isinstance(plain(part), dict):
+            raise _WrongTypeError("an object (dict)", part, f"[{index}]")
+    return parts
+
+
+def _one_or_more_objects(value: Any) -> list[Any]:
+    return _objects(value if isinstance(value, (list, tuple)) else [value])
+
+
+#: The user's keys for OpenAI and others, which the vendor's client sends along: nothing to keep or to send.
+_SECRETS: Final = frozenset({"provider_api_keys"})
+
+#: Values of just these types need no more than a look.
+_TYPES: Final[dict[str, type]] = {
+    **dict.fromkeys(
+        (
+            "project",
+            "project_id",
+            "session_id",
+            "session_reference_id",
+            "parent_id",
+            "parent_reference_id",
+            "reference_id",
+            "output",
+            "error",
+            "source",
+            "config_id",
+            "source_datapoint_id",
+            "environment",
+            "stdout",
+            "created_at",
+        ),
+        str,
+    ),
+    **dict.fromkeys(
+        ("inputs", "output_message", "metadata", "config", "provider_request", "provider_response"), dict
+    ),
+    **dict.fromkeys(("prompt_tokens", "output_tokens"), int),
+    **dict.fromkeys(("duration", "prompt_cost", "output_cost"), float),
+    "save": bool,
+}
+
+_READERS: Final[dict[str, Callable[[Any], Any]]] = {
+    **{name: _text for name, kind in _TYPES.items() if kind is str},
+    **{name: _read_object for name, kind in _TYPES.items() if kind is dict},
+    **{name: _reader("a whole number (int)", int) for name, kind in _TYPES.items() if kind is int},
+    "created_at": _moment,
+    "duration": _read_number,
+    "prompt_cost": _cost,
+    "output_cost": _cost,
+    "save": _reader("True or False", bool),
+    "judgment": _reader("a number, a text or a list of texts", bool, int, float, str, list),
+    "messages": _objects,
+    "feedback": _one_or_more_objects,
+}
