@@ -2,7 +2,7 @@
 
 from hl_sessions.client.answers import Response
 from hl_sessions.client.client import SessionsClient
-from hl_sessions.defaults import configure, with_session
+from hl_sessions.defaults import configure, datapoint, flush, log, with_session
 from hl_sessions.errors import (
     APIConnectionError,
     APIStatusError,
@@ -43,6 +43,9 @@ __all__ = [
     "configure",
     "current_session",
     "current_session_id",
+    "datapoint",
+    "flush",
+    "log",
     "unbound",
     "with_session",
 ]

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import functools
 import threading
-from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.manager import SessionManager, checked_manager
+from hl_sessions.process.checks import checked_seconds
 from hl_sessions.process.fork import renew_after_fork
+from hl_sessions.process.late_imports import late_import
 from hl_sessions.scopes.decorator import KeySource, session_decorator
 from hl_sessions.sessions.current import current_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hl_sessions.conversations.session import ConversationSource
+    from typing_extensions import Unpack
 
-__all__ = ["check_environment", "configure", "default_manager", "with_session"]
+    from hl_sessions.datapoints.datapoint import Datapoint
+    from hl_sessions.datapoints.fields import Fields
+    from hl_sessions.datapoints.recorder import Recorder
+
+__all__ = [
+    "check_environment",
+    "configure",
+    "datapoint",
+    "default_manager",
+    "flush",
+    "log",
+    "with_session",
+]
 
 Function = TypeVar("Function")
 Parameters = ParamSpec("Parameters")
@@ -96,9 +110,79 @@ def _configurator(
 configure = _configurator(SessionManager)
 
 
-def _surrounding_manager() -> ConversationSource:
+def _surrounding_manager() -> SessionManager:
     session = current_session()
-    return default_manager() if session is None else cast("ConversationSource", session.manager)
+    return default_manager() if session is None else cast("SessionManager", session.manager)
+
+
+def log(**fields: Unpack[Fields]) -> str:
+    """Log a datapoint into the current session, and return at once.
+
+    .. code-block:: python
+
+        log(project="support", source="moderation", inputs={"text": text}, output="fine")
+
+    The fields are fixed here, and sent later by a thread in the background, which creates the session if
+    nobody has read its ID. Outside every scope the datapoint has no session. Inside of an open
+    :func:`datapoint` it is nested under that.
+
+    Args:
+        fields: those of ``POST /logs``. Any object can be a value: what JSON does not know becomes what a
+            person expects. Fields that are not known are passed on.
+
+    Returns:
+        Its ``reference_id``: the one that was given, or a new one.
+
+    Raises:
+        ConfigurationError: it has no project, and its manager has ``on_error="raise"``.
+    """
+    return _surrounding_manager().log(**fields)
+
+
+def datapoint(**fields: Unpack[Fields]) -> Datapoint:
+    """Return a datapoint for what takes a while: it is timed, and what is logged inside is nested under it.
+
+    .. code-block:: python
+
+        with datapoint(project="support", source="answer", inputs={"question": question}) as answer:
+            answer.output = reply
+
+        @datapoint(project="support", source="retrieval")
+        def retrieve(question: str) -> list[str]: ...
+
+    Decorated, each call is one: its arguments are the inputs and its result the output, unless they are
+    given. A generator is one until it ends, and what it yields are pieces of the output. An exception becomes
+    ``error``, and goes on.
+
+    Args:
+        fields: as for :func:`log`; any of them can be set as an attribute until it ends.
+
+    Raises:
+        ConfigurationError: when it begins, as :func:`log`.
+    """
+    with late_import:
+        from hl_sessions.datapoints.datapoint import Datapoint
+
+    return Datapoint(_surrounding_recorder, cast("dict[str, Any]", fields))
+
+
+def flush(timeout: float = 5.0) -> bool:
+    """Wait until all datapoints that were logged in this process by now are sent.
+
+    Args:
+        timeout: seconds to wait at most.
+
+    Returns:
+        Whether they are.
+    """
+    with late_import:
+        from hl_sessions.datapoints.sender import flush_all
+
+    return flush_all(checked_seconds("timeout", timeout))
+
+
+def _surrounding_recorder() -> Recorder:
+    return _surrounding_manager().recorder
 
 
 @overload

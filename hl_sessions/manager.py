@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 from hl_sessions.availability.circuit_breaker import CircuitBreaker
+from hl_sessions.availability.outage import Incident
 from hl_sessions.availability.ready_sessions import ReadySessions
 from hl_sessions.availability.reports import Reports
 from hl_sessions.client.client import DEFAULT_RETRIES, DEFAULT_TIMEOUT, SessionsClient
@@ -13,7 +14,13 @@ from hl_sessions.client.deadline import Deadline
 from hl_sessions.conversations.keeper import Keeper
 from hl_sessions.conversations.key import ConversationKey, checked_key
 from hl_sessions.errors import ConfigurationError, HLSessionsError
-from hl_sessions.process.checks import checked_api_key, checked_base_url, checked_count, checked_seconds
+from hl_sessions.process.checks import (
+    checked_api_key,
+    checked_base_url,
+    checked_count,
+    checked_seconds,
+    checked_share,
+)
 from hl_sessions.process.late_imports import late_import
 from hl_sessions.process.reentry import creating
 from hl_sessions.process.waits import run_blocking
@@ -26,13 +33,17 @@ from hl_sessions.stores import ConversationStore, MemoryStore
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
+    from hl_sessions.datapoints.datapoint import Datapoint
+    from hl_sessions.datapoints.fields import Fields
+    from hl_sessions.datapoints.recorder import Recorder, Redact
 
 __all__ = ["DEFAULT_BASE_URL", "SessionManager", "checked_manager"]
 
 Function = TypeVar("Function")
 
+DEFAULT_QUEUE_SIZE = 16 << 20  # bytes
 DEFAULT_BASE_URL = "http://127.0.0.1:8642/v4"
 
 
@@ -59,6 +70,14 @@ class SessionManager:
             the reads need; what it costs are sessions without datapoints, at most ``prefetch``.
         timeout: seconds that one read may take in all, retries and slow answers included.
         retries: how often a creation is tried again within that time.
+        project: the name of the project of the datapoints that name none.
+        queue_size: bytes of datapoints that may wait while the API is down; beyond that the oldest are
+            dropped, and counted.
+        sample: the share of sessions whose datapoints are kept, from 0 to 1; the others' are dropped. It is
+            decided by the ID of the session, so all processes decide alike.
+        redact: called with the fields of each datapoint, as JSON has them, before they are kept; returns the
+            fields to keep, or ``None`` for none. One that raises drops the datapoint. What becomes known of a
+            datapoint after its beginning comes in a call of its own.
 
     Raises:
         ConfigurationError: a setting is wrong, whatever ``on_error`` says.
@@ -76,6 +95,10 @@ class SessionManager:
         prefetch: int = 0,
         timeout: float | None = None,
         retries: int | None = None,
+        project: str | None = None,
+        queue_size: int = DEFAULT_QUEUE_SIZE,
+        sample: float = 1.0,
+        redact: Redact | None = None,
     ) -> None:
         if on_error not in ("warn", "raise"):  # a tuple: what is given may not be hashable
             raise ConfigurationError(f"on_error={on_error!r} must be 'warn' or 'raise'")
@@ -89,6 +112,12 @@ class SessionManager:
                     f" uses: give it a forget_after of as many seconds, not {store.forget_after!r}"
                 )
         prefetch = checked_count("prefetch", prefetch)
+        queue_size = checked_count("queue_size", queue_size, 1)
+        sample = checked_share("sample", sample)
+        if project is not None and (not isinstance(project, str) or not project):
+            raise ConfigurationError(f"project={project!r} must be the name of a project")
+        if redact is not None and not callable(redact):
+            raise ConfigurationError(f"redact must be a function, not {type(redact).__name__}")
         self._owns_client = client is None
         if client is None:
             client = _make_client(base_url, api_key, timeout, retries)
@@ -96,15 +125,19 @@ class SessionManager:
             raise ConfigurationError(f"client must be a SessionsClient, not {type(client).__name__}")
         elif any(setting is not None for setting in (base_url, api_key, timeout, retries)):
             raise ConfigurationError("client excludes base_url, api_key, timeout and retries: it has its own")
-        with late_import:  # as bind() needs it in a request, which has not to wait for it
-            pass
+        with late_import:  # also as bind() needs it in a request, which has not to wait for it
+            from hl_sessions.datapoints.delivery import Delivery
+            from hl_sessions.datapoints.queue import Queue
+            from hl_sessions.datapoints.recorder import Recorder
+            from hl_sessions.datapoints.sender import Sender
         self.raises_errors = on_error == "raise"
         self.workers = WorkerThreads()
         self._client = client
         self._owns_store = store is None
         self._store = MemoryStore() if store is None else store
         self._reports = Reports()
-        self._circuit_breaker = CircuitBreaker(self._post, self._reports)
+        incident = Incident(self._reports, "the sessions API is back after %.1f seconds")
+        self._circuit_breaker = CircuitBreaker(self._post, self._reports, incident)
         self.ready_sessions = ReadySessions(prefetch, self._create_ready_id) if prefetch else None
         self.new_session: Callable[[], Session] = session_type(self)
         self.conversations = Keeper(
@@ -114,6 +147,17 @@ class SessionManager:
             create=self._take_or_create,
             workers=self.workers,
             reports=self._reports,
+        )
+        queue = Queue(queue_size)
+        delivery = Delivery(queue, client, sample, self._reports)
+        self._sender = Sender(queue, delivery, incident, self._reports, client.timeout)
+        self.recorder = Recorder(
+            self,
+            queue,
+            self._sender,
+            project=project,
+            redact=redact,
+            raises_errors=self.raises_errors,
         )
 
     def __repr__(self) -> str:
@@ -165,12 +209,37 @@ class SessionManager:
         """
         self.conversations.end(checked_key(key))
 
+    def log(self, **fields: Unpack[Fields]) -> str:
+        """Log a datapoint like :func:`hl_sessions.log`, with this manager."""
+        return self.recorder.log(cast("dict[str, Any]", fields))
+
+    def datapoint(self, **fields: Unpack[Fields]) -> Datapoint:
+        """Return a datapoint like :func:`hl_sessions.datapoint`, with this manager."""
+        from hl_sessions.datapoints.datapoint import Datapoint
+
+        return Datapoint(self._get_recorder, cast("dict[str, Any]", fields))
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Wait until all datapoints that were logged by now are sent.
+
+        Args:
+            timeout: seconds to wait at most.
+
+        Returns:
+            Whether they are.
+        """
+        return self._sender.flush(checked_seconds("timeout", timeout))
+
+    def _get_recorder(self) -> Recorder:
+        return self.recorder
+
     def close(self) -> None:
-        """Release connections and threads.
+        """Release connections and threads, after what waits was sent, for at most ``timeout`` seconds.
 
         Creations under way are given up: their readers get ``None``, or with ``on_error="raise"`` an
         ``APIConnectionError``. So does a later first read, which is no outage, and is logged once.
         """
+        self._sender.close(self._client.timeout)
         self._circuit_breaker.close()
         if self.ready_sessions is not None:
             self.ready_sessions.close()
@@ -183,6 +252,7 @@ class SessionManager:
 
     def _retire(self) -> None:
         """Keep nothing open or ready any more, as another manager takes over; scopes can still read."""
+        self._sender.retire()
         if self.ready_sessions is not None:
             self.ready_sessions.close()
         if self._owns_client:

@@ -51,13 +51,13 @@ class SessionsAPI:
         answer: gives the answer to each request, in the thread of its connection; to be replaced at will.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.answer: Callable[[Request], Answer] = create_sessions
         self.requests: list[Request] = []
         self.connections = 0
         self.open_connections = 0
         self._lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server = _Server(("127.0.0.1", port), _Handler)
         self._server.api = self
         self._closing = False
         self._thread = threading.Thread(target=self._serve, daemon=True)

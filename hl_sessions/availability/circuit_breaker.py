@@ -16,6 +16,7 @@ from hl_sessions.process.once import Once
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from hl_sessions.availability.outage import Incident
     from hl_sessions.availability.reports import Reports
     from hl_sessions.client.deadline import Deadline
 
@@ -41,12 +42,16 @@ class CircuitBreaker:
 
     Args:
         create: creates a session by a deadline and returns its ID.
-        reports: where the beginning and the end of an outage are reported.
+        reports: where it is reported what is no outage.
+        incident: reports the beginning and the end of an outage.
     """
 
-    def __init__(self, create: Callable[[Deadline], Coroutine[Any, Any, str]], reports: Reports) -> None:
+    def __init__(
+        self, create: Callable[[Deadline], Coroutine[Any, Any, str]], reports: Reports, incident: Incident
+    ) -> None:
         self._create = create
         self._reports = reports
+        self._incident = incident
         self._said_closed = Once()
         self._is_closed = False
         self._is_process_ending = False
@@ -56,7 +61,7 @@ class CircuitBreaker:
 
     def _renew_after_fork(self) -> None:
         self._lock = threading.RLock()
-        self._outage = Outage(self._reports)
+        self._outage = Outage(self._incident)
         self._failures = 0  # in a row
         self._is_late_reported = False
         self._last_error = ""
@@ -195,7 +200,4 @@ class CircuitBreaker:
         with self._lock:
             self._failures = 0
             if self._outage.is_on and (is_trial or self._outage.is_calm()):
-                self._outage.end(
-                    "the sessions API is back after %.1f seconds; %d sessions went without an ID",
-                    self._sessions_without_id,
-                )
+                self._outage.end(f"{self._sessions_without_id} sessions went without an ID")

@@ -4,18 +4,60 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
 from typing import TYPE_CHECKING
+
+from hl_sessions.process.fork import renew_after_fork
 
 if TYPE_CHECKING:
     from hl_sessions.availability.reports import Reports
 
-__all__ = ["CALM", "FIRST_COOL_OFF", "LONGEST_COOL_OFF", "Outage"]
+__all__ = ["CALM", "FIRST_COOL_OFF", "LONGEST_COOL_OFF", "Incident", "Outage"]
 
 FIRST_COOL_OFF = 1.0  # seconds, doubled by each further failure
 LONGEST_COOL_OFF = 30.0  # seconds
 LONGEST_ASKED_FOR = 300.0  # seconds
 CALM = 5.0  # seconds without a failure after which a success ends an outage of single failures
+
+
+class Incident:
+    """What outages of one cause have in common: the first to begin and the last to end are reported.
+
+    Args:
+        reports: where.
+        end: the message at the end, whose argument is the seconds that it took.
+    """
+
+    def __init__(self, reports: Reports, end: str) -> None:
+        self._reports = reports
+        self._end = end
+        self._renew_after_fork()
+        renew_after_fork(self)
+
+    def _renew_after_fork(self) -> None:
+        self._lock = threading.RLock()
+        self._since = 0.0
+        self._outages: set[Outage] = set()
+        self._effects: list[str] = []
+
+    def begin(self, outage: Outage, message: str, *arguments: object) -> None:
+        """Note that an outage begins; the message and its arguments are those of ``Logger.log``."""
+        with self._lock:
+            if not self._outages:
+                self._since = time.monotonic()
+                self._reports.add(logging.WARNING, message, *arguments)
+            self._outages.add(outage)
+
+    def end(self, outage: Outage, effect: str) -> None:
+        """Note that an outage is over, and what it has led to."""
+        with self._lock:
+            self._outages.discard(outage)
+            self._effects += [effect] * bool(effect)
+            if not self._outages:
+                message = "; ".join([self._end, *(part.replace("%", "%%") for part in self._effects)])
+                self._effects = []
+                self._reports.add(logging.INFO, message, time.monotonic() - self._since)
 
 
 class Outage:
@@ -25,14 +67,13 @@ class Outage:
     methods that change it under a lock of its own.
 
     Args:
-        reports: where the beginning and the end are reported.
+        incident: reports the beginning and the end.
     """
 
-    def __init__(self, reports: Reports) -> None:
-        self._reports = reports
+    def __init__(self, incident: Incident) -> None:
+        self._incident = incident
         #: Whether there is one.
         self.is_on = False
-        self._since = 0.0
         self._last_failure = 0.0
         #: Seconds that the next cool-off takes at the most.
         self.pause = FIRST_COOL_OFF
@@ -43,9 +84,8 @@ class Outage:
         self._last_failure = time.monotonic()
         if not self.is_on:
             self.is_on = True
-            self._since = self._last_failure
             self.pause = FIRST_COOL_OFF
-            self._reports.add(logging.WARNING, message, *arguments)
+            self._incident.begin(self, message, *arguments)
 
     def cool_off(self, at_least: float = 0.0) -> None:
         """Begin a pause after the last failure, twice as long as the one before, without any trial.
@@ -74,7 +114,11 @@ class Outage:
         """Whether the last failure was :data:`CALM` seconds ago."""
         return time.monotonic() - self._last_failure >= CALM
 
-    def end(self, message: str, *arguments: object) -> None:
-        """End the outage, and report that; the first argument of the message is the seconds that it took."""
+    def end(self, effect: str = "") -> None:
+        """End the outage, and report that.
+
+        Args:
+            effect: what it has led to, for the reader of the log.
+        """
         self.is_on = False
-        self._reports.add(logging.INFO, message, time.monotonic() - self._since, *arguments)
+        self._incident.end(self, effect)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from hl_sessions.availability.outage import Outage
+from hl_sessions.availability.outage import Incident, Outage
 from hl_sessions.process.fork import renew_after_fork
 
 if TYPE_CHECKING:
@@ -24,13 +24,13 @@ class StoreRest:
     """
 
     def __init__(self, reports: Reports) -> None:
-        self._reports = reports
+        self._incident = Incident(reports, "the conversation store is back after %.1f seconds")
         self._renew_after_fork()
         renew_after_fork(self)
 
     def _renew_after_fork(self) -> None:
         self._lock = threading.RLock()
-        self._outage = Outage(self._reports)
+        self._outage = Outage(self._incident)
         self._is_resting = False
         self._is_trial = False  # whether a caller was told to use the store after a rest
 
@@ -64,7 +64,7 @@ class StoreRest:
         with self._lock:
             self._is_resting = False
             if self._outage.is_on and self._outage.is_calm():
-                self._outage.end("the conversation store is back after %.1f seconds")
+                self._outage.end()
 
 
 def _described(error: Exception) -> str:

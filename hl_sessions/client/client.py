@@ -116,6 +116,9 @@ class SessionsClient:
                     self.base_url, headers, api_key, retries=self.retries, http_session=http_session
                 )
                 self._create_request = self._transport.prepare("POST", "/sessions")
+                self._log_requests = {
+                    method: self._transport.prepare(method, "/logs") for method in ("POST", "PATCH")
+                }
         except ValueError as error:  # what the HTTP client makes of a host that no one can have
             raise ConfigurationError(f"base_url={base_url!r} cannot be called: {error}") from None
         self._workers = WorkerThreads()
@@ -153,6 +156,20 @@ class SessionsClient:
             return created.body["id"]
         answer, _ = await self._answer(self._create_request, deadline)
         return check_created(self._transport.content(answer))["id"]
+
+    async def send_logs(self, method: str, logs: bytes, key: str, deadline: Deadline) -> None:
+        """Store datapoints (``POST``) or complete some (``PATCH``).
+
+        A coroutine that awaits nothing but waits.
+
+        Args:
+            method: which of the two.
+            logs: a list of datapoints, as JSON.
+            key: the idempotency key.
+            deadline: when the answer has to be complete.
+        """
+        request = self._log_requests[method].with_body(logs)
+        await self._answer(request, deadline, key=key)
 
     async def acreate(self, **options: Unpack[CallOptions]) -> Response[CreatedSession]:
         """Do what :meth:`create` does without blocking the event loop."""
@@ -257,11 +274,11 @@ class SessionsClient:
         return Response(body, response.headers, response.status_code, seconds, response)
 
     async def _answer(
-        self, request: Request, deadline: Deadline, *, is_read: bool = True
+        self, request: Request, deadline: Deadline, *, is_read: bool = True, key: str = ""
     ) -> tuple[Answer, float]:
         """Return a successful answer, and the seconds that it took."""
         started = time.perf_counter()
-        answer = await self._transport.exchange(request, deadline, is_read=is_read)
+        answer = await self._transport.exchange(request, deadline, is_read=is_read, key=key)
         seconds = time.perf_counter() - started
         if not is_success(answer):
             raise self._transport.status_error(answer, seconds)

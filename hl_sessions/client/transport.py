@@ -48,8 +48,9 @@ FIRST_PATCH_OF_URLLIB3_FUTURE = 900  # its versions are 2.25.904 and the like
 class Request:
     """A request, for ``requests`` and for the wire."""
 
-    def __init__(self, prepared: requests.PreparedRequest) -> None:
+    def __init__(self, prepared: requests.PreparedRequest, body: bytes = b"") -> None:
         self.prepared = prepared
+        self.body = body
         self._wire = b""
 
     def accepting(self, content_types: str) -> Request:
@@ -58,8 +59,16 @@ class Request:
         prepared.headers["Accept"] = content_types
         return Request(prepared)
 
+    def with_body(self, body: bytes) -> Request:
+        """Return the same request with a body of JSON."""
+        prepared = self.prepared.copy()
+        prepared.body = body
+        prepared.headers["Content-Type"] = "application/json"
+        prepared.headers["Content-Length"] = str(len(body))
+        return Request(prepared, body)
+
     def wire(self, host: str) -> bytes:
-        """Return its bytes, but for the empty line at the end."""
+        """Return the bytes of its head, but for the empty line at the end."""
         if not self._wire:
             prepared = self.prepared
             headers = {name: str(value) for name, value in prepared.headers.items()}
@@ -146,13 +155,16 @@ class Transport:
             )
         )
 
-    async def exchange(self, request: Request, deadline: Deadline, *, is_read: bool) -> Answer:
+    async def exchange(
+        self, request: Request, deadline: Deadline, *, is_read: bool = True, key: str = ""
+    ) -> Answer:
         """Send a request, again if need be, and return the answer, whatever its status.
 
         Args:
             request: what :meth:`prepare` has built.
             deadline: when the answer has to be complete.
             is_read: read the content of a successful answer, too, as of any other.
+            key: the idempotency key; without one each ``POST`` has a key of its own.
 
         Raises:
             APIConnectionError: there is no answer, or this is closed.
@@ -161,7 +173,8 @@ class Transport:
         """
         if self._closed:
             raise APIConnectionError("the client is closed; make a new one")
-        key = f"{self._first_part}{next(self._numbers):x}" if request.prepared.method == "POST" else ""
+        if not key and request.prepared.method == "POST":
+            key = f"{self._first_part}{next(self._numbers):x}"
         for attempt in range(self._retries + 1):
             outcome = await self._attempt(request, key, deadline, is_read=is_read)
             if not isinstance(outcome, APIConnectionError):
@@ -223,7 +236,7 @@ class Transport:
             wire = request.wire(self._connections.host)
             if key:
                 wire += f"Idempotency-Key: {key}\r\n".encode()
-            return await self._connections.exchange(wire + b"\r\n", deadline)
+            return await self._connections.exchange(wire + b"\r\n" + request.body, deadline)
         except Exception as error:
             # A hostile answer can fail anywhere below.
             if is_interruption(error):

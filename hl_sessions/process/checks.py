@@ -15,6 +15,7 @@ __all__ = [
     "checked_count",
     "checked_header_name",
     "checked_seconds",
+    "checked_share",
 ]
 
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.1
@@ -70,6 +71,13 @@ def checked_count(name: str, value: Any, minimum: int = 0) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise ConfigurationError(f"{name}={value!r} must be a whole number, {minimum} or more")
     return value
+
+
+def checked_share(name: str, value: Any) -> float:
+    """A number from 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise ConfigurationError(f"{name}={value!r} must be a number from 0 to 1")
+    return float(value)
 
 
 def checked_header_name(name: str, value: object) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hl_sessions.conversations.session import ConversationSource
     from hl_sessions.sessions.session import Session
 
-__all__ = ["KeySource", "check_key_or_new", "session_decorator"]
+__all__ = ["KeySource", "check_key_or_new", "parameters_of", "session_decorator"]
 
 Function = TypeVar("Function")
 KeySource = str | Callable[..., Any] | None
@@ -134,7 +134,12 @@ def _key_finder(function: Any, key: str | Callable[..., Any]) -> FindKey:
     )
 
 
-def _parameters(function: Any) -> Mapping[str, inspect.Parameter]:
+def parameters_of(function: Any) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of a function by their names.
+
+    Raises:
+        ValueError: nobody knows them, as of some functions that are written in C.
+    """
     if sys.version_info >= (3, 14):
         # Only names are needed. Annotations may name a class that is defined further down.
         from annotationlib import Format
@@ -146,7 +151,7 @@ def _parameters(function: Any) -> Mapping[str, inspect.Parameter]:
 def _parameter(function: Any, name: str) -> tuple[int, Any]:
     target = function.__func__ if isinstance(function, (classmethod, staticmethod)) else function
     try:
-        parameters = _parameters(target)
+        parameters = parameters_of(target)
     except ValueError as error:
         raise TypeError(f"key={name!r}: the parameters of {target!r} are unknown ({error})") from None
     parameter = parameters.get(name)

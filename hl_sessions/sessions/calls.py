@@ -17,10 +17,21 @@ from hl_sessions.sessions import context
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Coroutine, Generator
+    from contextvars import ContextVar
 
     from hl_sessions.sessions.context import Current
 
-__all__ = ["RUNS_LATER", "Call", "OpenCall", "call_in", "continued", "is_coroutine_function"]
+__all__ = [
+    "RUNS_LATER",
+    "Call",
+    "OpenCall",
+    "Stay",
+    "call_in",
+    "call_staying",
+    "continued",
+    "continued_in",
+    "is_coroutine_function",
+]
 
 # Both are given what is called, a bound method where it is one, and the arguments of the call.
 OpenCall = Callable[[Any, "tuple[Any, ...]", "dict[str, Any]"], "tuple[Current | None, bool]"]
@@ -47,13 +58,101 @@ def is_coroutine_function(function: Any) -> bool:
     return inspect.iscoroutinefunction(target)
 
 
+class Stay:
+    """The steps of a call, which run with a value of a context variable, or with the one they have set last.
+
+    Args:
+        variable: the context variable.
+        value: its value at the first step.
+    """
+
+    __slots__ = ("_token", "_value", "_variable")
+
+    def __init__(self, variable: ContextVar[Any], value: Any) -> None:
+        self._variable = variable
+        self._value = value
+
+    def enter(self) -> None:
+        """Begin, or go on."""
+        self._token = self._variable.set(self._value)
+
+    def leave(self) -> None:
+        """Stop for now."""
+        self._value = self._variable.get()
+        with suppress(ValueError):  # a coroutine that nobody finished is closed in whatever context
+            self._variable.reset(self._token)
+
+    def has_yielded(self, item: Any) -> None:
+        """Note an item."""
+
+    def has_returned(self, result: Any) -> None:
+        """Note the result of a call that is over."""
+
+    def end(self, error: BaseException | None) -> None:
+        """Note the end, and what was raised."""
+
+
+class _SessionStay(Stay):
+    """Steps that run in a session."""
+
+    __slots__ = ("_is_opened", "_session")
+
+    def __init__(self, session: Current | None, *, is_opened: bool) -> None:
+        super().__init__(context.current, session)
+        self._session = session
+        self._is_opened = is_opened
+
+    def end(self, error: BaseException | None) -> None:  # noqa: ARG002 - that of the steps
+        if self._session is not None and self._is_opened:
+            self._session._leave()
+
+
+def call_staying(function: Any, open_stay: Callable[[Any, tuple[Any, ...], dict[str, Any]], Stay]) -> Call:
+    """Return what each call of ``function`` does to run in a stay.
+
+    Args:
+        function: what is called.
+        open_stay: returns the stay of a call; of a generator function, it is entered with the first step.
+    """
+    runs_later = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+
+    def call(wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        stay = open_stay(wrapped, args, kwargs)
+        if runs_later:
+            return continued_in(wrapped(*args, **kwargs), stay)
+        stay.enter()
+        try:
+            result = wrapped(*args, **kwargs)
+        except BaseException as error:
+            stay.end(error)
+            raise
+        finally:
+            stay.leave()
+        if type(result) in RUNS_LATER:
+            return continued_in(result, stay)
+        stay.has_returned(result)
+        stay.end(None)
+        return result
+
+    async def async_call(wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        stay = open_stay(wrapped, args, kwargs)
+        return await _coroutine(wrapped(*args, **kwargs), stay)
+
+    return async_call if is_coroutine_function(function) else call
+
+
 def continued(result: Any, session: Current | None, *, leave: bool = False) -> Any:
     """Return what does the rest of the work of ``result``, one of :data:`RUNS_LATER`, in ``session``."""
+    return continued_in(result, _SessionStay(session, is_opened=leave))
+
+
+def continued_in(result: Any, stay: Stay) -> Any:
+    """Return what does the rest of the work of ``result``, one of :data:`RUNS_LATER`."""
     if isinstance(result, GeneratorType) and not result.gi_code.co_flags & inspect.CO_ITERABLE_COROUTINE:
-        return _generator(result, session, leave=leave)
+        return _generator(result, stay)
     if isinstance(result, AsyncGeneratorType):
-        return _async_generator(result, session, leave=leave)
-    return _coroutine(result, session, leave=leave)
+        return _async_generator(result, stay)
+    return _coroutine(result, stay)
 
 
 def _call(open_call: OpenCall) -> Call:
@@ -88,58 +187,61 @@ def _async_call(open_call: OpenCall) -> Call:
     return call
 
 
-def _generator(
-    generator: Generator[Any, Any, Any], session: Current | None, *, leave: bool
-) -> Generator[Any, Any, Any]:
-    current: Current | None = session  # in a scope that the generator has entered itself: that one's
+def _generator(generator: Generator[Any, Any, Any], stay: Stay) -> Generator[Any, Any, Any]:
     resume: Callable[[Any], Any] = generator.send
     value: Any = None
+    failure: BaseException | None = None
     try:
         while True:
-            token = context.enter(current)
+            stay.enter()
             try:
                 item = resume(value)
             except StopIteration as stop:
                 return stop.value
             finally:
-                current = context.innermost()
-                context.leave(token)
+                stay.leave()
+            stay.has_yielded(item)
             try:
                 value = yield item
                 resume = generator.send
             except BaseException as error:  # noqa: BLE001 - thrown in by the consumer, GeneratorExit too
                 resume, value = generator.throw, error
+    except BaseException as error:
+        failure = error
+        raise
     finally:
-        del resume, value  # an error that was thrown in holds this frame
-        if session is not None and leave:
-            session._leave()
+        try:
+            stay.end(failure)
+        finally:
+            del resume, value, failure  # an error that was thrown in holds this frame
 
 
-async def _async_generator(
-    generator: AsyncGenerator[Any, Any], session: Current | None, *, leave: bool
-) -> AsyncGenerator[Any, Any]:
-    current: Current | None = session  # as above
+async def _async_generator(generator: AsyncGenerator[Any, Any], stay: Stay) -> AsyncGenerator[Any, Any]:
     step = _first_step(generator)
+    failure: BaseException | None = None
     try:
         while True:
-            token = context.enter(current)
+            stay.enter()
             try:
                 item = await step
             except StopAsyncIteration:
                 return
             finally:
-                current = context.innermost()
-                with suppress(ValueError):  # as above
-                    context.leave(token)
+                stay.leave()
+            stay.has_yielded(item)
             try:
                 value = yield item
                 step = generator.asend(value)
             except BaseException as error:  # noqa: BLE001 - as above
                 step = generator.athrow(error)
+    except BaseException as error:
+        failure = error
+        raise
     finally:
-        del step  # as above
-        if session is not None and leave:
-            session._leave()
+        try:
+            stay.end(failure)
+        finally:
+            del step, failure  # as above
 
 
 def _first_step(generator: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
@@ -153,15 +255,23 @@ def _first_step(generator: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
         sys.set_asyncgen_hooks(*hooks)
 
 
-async def _coroutine(coroutine: Coroutine[Any, Any, Any], session: Current | None, *, leave: bool) -> Any:
-    token = context.enter(session)
+async def _coroutine(coroutine: Coroutine[Any, Any, Any], stay: Stay) -> Any:
+    failure: BaseException | None = None
+    stay.enter()
     try:
-        return await coroutine
+        result = await coroutine
+    except BaseException as error:
+        failure = error
+        raise
+    else:
+        stay.has_returned(result)
+        return result
     finally:
-        with suppress(ValueError):  # as above
-            context.leave(token)
-        if session is not None and leave:
-            session._leave()
+        stay.leave()
+        try:
+            stay.end(failure)
+        finally:
+            del failure  # as above
 
 
 def _run_in(session: Current | None, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:

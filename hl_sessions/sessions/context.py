@@ -1,11 +1,11 @@
-"""The one context variable: what is current for the caller."""
+"""The context variables: what is current for the caller, and what else goes along with it."""
 
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import Protocol
+from typing import Any, Protocol
 
-__all__ = ["Current", "enter", "innermost", "leave"]
+__all__ = ["Current", "along", "current", "enter", "innermost", "leave"]
 
 
 class Current(Protocol):
@@ -15,12 +15,16 @@ class Current(Protocol):
         """Note that the scope which opened it is left."""
 
 
-_current: ContextVar[Current | None] = ContextVar("hl_sessions.session", default=None)
+#: What is current in the innermost scope, ``None`` outside every scope.
+current: ContextVar[Current | None] = ContextVar("hl_sessions.session", default=None)
+
+#: What goes along with the session to where it is bound to: the datapoint that others are nested under.
+along: ContextVar[Any] = ContextVar("hl_sessions.datapoint", default=None)
 
 # Methods of an imported name are looked up slowly on each call; these are on the path of every request.
 #: Return what is current in the innermost scope, ``None`` outside every scope.
-innermost = _current.get
+innermost = current.get
 #: Make something current, and return the token that :func:`leave` takes.
-enter = _current.set
+enter = current.set
 #: Put back what was there; a ``ValueError`` in another context than that of :func:`enter`.
-leave = _current.reset
+leave = current.reset

@@ -17,8 +17,14 @@ from hl_sessions.process.once import Once
 from hl_sessions.process.reentry import creating, is_creating
 from hl_sessions.process.runs import Run, current_loop
 from hl_sessions.process.saying import say
-from hl_sessions.process.waits import run_blocking
-from hl_sessions.sessions.creation import LONGEST_DELAY, Abandoned, Creation, agreement
+from hl_sessions.process.waits import Known, run_blocking
+from hl_sessions.sessions.creation import (
+    LONGEST_DELAY,
+    LOOK_INTERVAL,
+    Abandoned,
+    Creation,
+    agreement,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -274,6 +280,35 @@ class Session:
             if not isinstance(creation.error, Abandoned):
                 return self._outcome(creation)
         return self._id
+
+    async def obtain_log_params(self) -> dict[str, str]:
+        """Return what :meth:`log_params` returns; a coroutine that awaits nothing but waits.
+
+        Raises:
+            HLSessionsError: the session could not be created, which no reader was told.
+        """
+        while not (self._id or self._logs_by_reference() or self._ready_id()):
+            joined = self._join_creation()
+            if joined is None:
+                break
+            creation, is_mine = joined
+            if is_mine:
+                await self._create_for_nobody(creation)
+            else:
+                await Known(creation, LOOK_INTERVAL)
+                creation.finish_if_stuck()
+        return self._log_params(self._id)
+
+    async def _create_for_nobody(self, creation: Creation) -> None:
+        try:
+            session_id = await self._create_id(creation.deadline)
+        except BaseException:
+            self._settle(creation, Abandoned())  # a reader that has come meanwhile tries by itself
+            raise
+        else:
+            self._settle(creation, session_id)
+        finally:
+            self.manager.report()
 
     def _ready_id(self) -> str | None:
         """Get an ID without waiting, if one is ready and none is under way."""

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import wrapt
 
-from hl_sessions.sessions.calls import call_in
+from hl_sessions.sessions.calls import Stay, call_in, call_staying
+from hl_sessions.sessions.context import along
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +50,8 @@ def wrap(function: Any, make_call: Callable[[Any], Call]) -> Any:
 def bound(function: Any, session: Current | None) -> Any:
     """Wrap a function, method, class or callable object so that each call runs in one session.
 
+    What goes along with the session here does so there.
+
     Args:
         function: what to wrap.
         session: the session, ``None`` for none.
@@ -57,7 +60,20 @@ def bound(function: Any, session: Current | None) -> Any:
         TypeError: it cannot be called.
     """
     callee = functools.partial(function) if inspect.isclass(function) else function
-    return wrap(callee, lambda called: call_in(called, lambda *_: (session, True)))
+    companion = along.get()
+    return wrap(callee, lambda called: _bound_call(called, session, companion))
+
+
+def _bound_call(function: Any, session: Current | None, companion: object) -> Call:
+    call = call_in(function, lambda *_: (session, True))
+    if companion is None:
+        return call
+    call_along = call_staying(function, lambda *_: Stay(along, companion))
+    return lambda wrapped, args, kwargs: call(functools.partial(_spread, call_along, wrapped), args, kwargs)
+
+
+def _spread(call: Call, wrapped: Any, /, *args: Any, **kwargs: Any) -> Any:
+    return call(wrapped, args, kwargs)
 
 
 class _Function(wrapt.ObjectProxy[Any]):

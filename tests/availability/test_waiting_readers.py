@@ -14,7 +14,7 @@ import trio
 import hl_sessions.availability.outage
 from hl_sessions import APIConnectionError, SessionManager
 from hl_sessions.availability.circuit_breaker import FAILURES_TO_OPEN, LONGEST_TRIAL, CircuitBreaker
-from hl_sessions.availability.outage import CALM, FIRST_COOL_OFF
+from hl_sessions.availability.outage import CALM, FIRST_COOL_OFF, Incident
 from hl_sessions.availability.reports import Reports
 from hl_sessions.client.deadline import Deadline
 from hl_sessions.process.waits import run_blocking
@@ -232,7 +232,8 @@ def test_a_call_that_was_just_admitted_is_given_up() -> None:
         seen.append(deadline.is_aborted)
         raise APIConnectionError("no")
 
-    breaker = CircuitBreaker(create, Reports())
+    reports = Reports()
+    breaker = CircuitBreaker(create, reports, Incident(reports, "back after %.1f seconds"))
 
     class Late(set[Deadline]):
         def add(self, deadline: Deadline) -> None:

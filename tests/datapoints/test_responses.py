@@ -281,7 +281,7 @@ def test_of_the_class_of_another_client_the_provider_is_unknown() -> None:
         "text",
         None,
         5,
-        object(),
+        pytest.param(object(), id="object"),
         [],
         {},
         {"object": "chat.completion"},

@@ -1,0 +1,256 @@
+"""Batches of datapoints on their way to the API, and what it says of them."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections import deque
+from contextlib import suppress
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from zlib import crc32
+
+from hl_sessions.client.deadline import Deadline
+from hl_sessions.datapoints.fields import check
+from hl_sessions.datapoints.fixed import fix, fixed_fields
+from hl_sessions.datapoints.values import freeze
+from hl_sessions.errors import APIStatusError, HLSessionsError, NotFoundError, ServerError, ValidationError
+from hl_sessions.process.together import run_together
+from hl_sessions.process.waits import run_blocking
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from hl_sessions.availability.reports import Reports
+    from hl_sessions.datapoints.queue import Entry, Queue
+    from hl_sessions.sessions.session import Session
+
+__all__ = ["Delivery", "LogClient"]
+
+SESSIONS_AT_ONCE = 16  # that are created side by side
+SHORTEST_TIMEOUT = 10.0  # seconds for a batch, which may be long
+MOST_FAILURES = 3  # of the API, by one datapoint alone
+SAY_AGAIN = 60.0  # seconds
+MOST_SAID = 100  # different warnings that are remembered
+MOST_SHOWN = 200  # characters of what the API says
+TOO_LARGE = 413
+_NAMES_OF_A_SESSION = frozenset({"session_id", "session_reference_id"})
+FAILED = 500
+
+
+class LogClient(Protocol):
+    """What sends datapoints."""
+
+    timeout: float
+
+    async def send_logs(self, method: str, logs: bytes, key: str, deadline: Deadline) -> None:
+        """Store (``POST``) or complete (``PATCH``) datapoints, given as a list in JSON."""
+
+
+class _Refusal(NamedTuple):
+    """What is wrong with one datapoint of a batch."""
+
+    place: int
+    field: str
+    reason: str
+
+
+class Delivery:
+    """Sends what is taken from a queue, and settles it or gives it back.
+
+    Args:
+        queue: the queue.
+        client: sends.
+        sample: the share of sessions to keep, from 0 to 1.
+        reports: where it is reported what the API refuses.
+    """
+
+    def __init__(self, queue: Queue, client: LogClient, sample: float, reports: Reports) -> None:
+        self._queue = queue
+        self._client = client
+        self._sample = sample
+        self._reports = reports
+        self._said: dict[tuple[object, ...], float] = {}
+        self._failures = 0  # of the API in a row, by one datapoint alone
+        self._deadline = Deadline(0.0)
+
+    def deliver(self, batch: Sequence[Entry]) -> HLSessionsError | None:
+        """Send a batch, and return why the API does not take it; what it did not take waits again."""
+        params, failure = self._find_sessions(batch)
+        sent = [entry for entry in batch if entry.session is None or entry.session in params]
+        if self._sample < 1:
+            left_out = [entry for entry in sent if not self._is_sampled(entry, params)]
+            self._queue.settle(left_out)
+            sent = [entry for entry in sent if entry not in left_out]
+        waiting = {entry for entry in batch if not (entry.session is None or entry.session in params)}
+        new = [entry for entry in sent if not entry.is_completion]
+        completions = [entry for entry in sent if entry.is_completion]
+        for method, entries in (("POST", new), ("PATCH", completions)):
+            rest, error = self._send_all(method, entries, params) if not waiting else (entries, failure)
+            waiting.update(rest)
+            failure = failure or error
+        self._queue.give_back([entry for entry in batch if entry in waiting])
+        return failure
+
+    def abort(self) -> None:
+        """Give up the call that is under way."""
+        self._deadline.abort()
+
+    def _find_sessions(
+        self, batch: Iterable[Entry]
+    ) -> tuple[Mapping[Session | None, dict[str, str]], HLSessionsError | None]:
+        """Return the fields that name each session, for those that there are or could be created."""
+        found: dict[Session | None, dict[str, str]] = {}
+        failures: list[HLSessionsError] = []
+
+        async def find(session: Session) -> None:
+            try:
+                found[session] = await session.obtain_log_params()
+            except HLSessionsError as error:
+                failures.append(error)
+
+        sessions = dict.fromkeys(entry.session for entry in batch)
+        run_together((find(session) for session in sessions if session is not None), SESSIONS_AT_ONCE)
+        return found, failures[0] if failures else None
+
+    def _is_sampled(self, entry: Entry, params: Mapping[Session | None, dict[str, str]]) -> bool:
+        # By what names the session, which all processes know; outside of one by the outermost datapoint.
+        name = entry.root if entry.session is None else "".join(params[entry.session].values())
+        return crc32(name.encode()) < self._sample * 2**32
+
+    def _send_all(
+        self, method: str, entries: Sequence[Entry], params: Mapping[Session | None, dict[str, str]]
+    ) -> tuple[Sequence[Entry], HLSessionsError | None]:
+        """Send entries, without those that are refused; return those that have to wait, and why."""
+        groups = deque([entries] if entries else [])
+        while groups:
+            group = groups.popleft()
+            try:
+                self._send(method, group, params)
+            except APIStatusError as error:
+                if isinstance(error, (ValidationError, NotFoundError)) or error.status == TOO_LARGE:
+                    smaller = self._take_apart(group, error)
+                    if smaller is not None:
+                        groups.extendleft(reversed(smaller))
+                        continue
+                if self._is_poison(group, error):
+                    continue
+                return [*group, *(entry for rest in groups for entry in rest)], error
+            except HLSessionsError as error:
+                for entry in group:
+                    entry.owns_reference_id = True  # it may be stored
+                return [*group, *(entry for rest in groups for entry in rest)], error
+            self._failures = 0
+            self._queue.settle(group)
+        return [], None
+
+    def _send(
+        self, method: str, entries: Sequence[Entry], params: Mapping[Session | None, dict[str, str]]
+    ) -> None:
+        logs = [
+            self._json(entry, {} if entry.session is None else params[entry.session]) for entry in entries
+        ]
+        body = b"[" + b",".join(logs) + b"]"
+        # The same for the same datapoints, so that no attempt stores what another one has stored.
+        key = hashlib.sha256(body).hexdigest()[:40]
+        self._deadline = Deadline(max(self._client.timeout, SHORTEST_TIMEOUT))
+        run_blocking(self._client.send_logs(method, body, key, self._deadline))
+
+    def _json(self, entry: Entry, params: dict[str, str]) -> bytes:
+        given = fixed_fields(entry.parts)
+        if entry.is_completion:
+            added = {"reference_id": entry.reference_id}
+        else:
+            # Those that the application gives are of its own session.
+            added = {} if _NAMES_OF_A_SESSION & given.keys() else params
+        if isinstance(given.get("created_at"), float):
+            given["created_at"] = datetime.fromtimestamp(given["created_at"], timezone.utc)
+        fields, wrong = check(given)
+        body, problems = freeze({**fields, **added})
+        for problem in (*wrong, *problems):
+            self._say("a datapoint is logged without what it cannot hold: %s", problem)
+        return body
+
+    def _say(self, message: str, *arguments: object) -> None:
+        """Report a warning, the same one once a minute."""
+        key, now = (message, *arguments), time.monotonic()
+        if now - self._said.get(key, -SAY_AGAIN) < SAY_AGAIN:
+            return
+        if len(self._said) >= MOST_SAID:
+            self._said.clear()
+        self._said[key] = now
+        self._reports.add(logging.WARNING, message, *arguments)
+
+    def _take_apart(self, group: Sequence[Entry], error: APIStatusError) -> Sequence[Sequence[Entry]] | None:
+        """Return the groups to send in place of a refused one; ``None``: no datapoint is at fault."""
+        refusals = {refusal.place: refusal for refusal in _refusals(error.body, len(group))}
+        if (
+            not refusals
+            and len(group) > 1
+            and not (isinstance(error, NotFoundError) and not group[0].is_completion)
+        ):
+            middle = len(group) // 2
+            return [group[:middle], group[middle:]]
+        if not refusals:
+            if isinstance(error, NotFoundError) and not group[0].is_completion:
+                return None
+            reason = "it is too large" if error.status == TOO_LARGE else f"HTTP status {error.status}"
+            refusals = {0: _Refusal(0, "", reason)}
+        rest = []
+        for index, entry in enumerate(group):
+            refusal = refusals.get(index)
+            if refusal is None or self._is_mended(entry, refusal):
+                rest.append(entry)
+            else:
+                self._refuse(entry, refusal)
+        return [rest] if rest else []
+
+    def _is_mended(self, entry: Entry, refusal: _Refusal) -> bool:
+        """Take the parent off an entry whose parent was not stored: better outside of it than lost."""
+        if refusal.field != "parent_reference_id":
+            return False
+        if fixed_fields(entry.parts).get(refusal.field) is None:
+            return False
+        entry.parts += (fix({refusal.field: None})[0],)  # its size stays what the queue has counted
+        return True
+
+    def _refuse(self, entry: Entry, refusal: _Refusal) -> None:
+        entry.is_refused = True
+        self._queue.settle([entry])
+        if entry.owns_reference_id and refusal.field == "reference_id":
+            return  # it was stored, and the answer lost
+        self._say(
+            "the sessions API refuses a datapoint, which is not tried again: %s%s",
+            f"{refusal.field}: " if refusal.field else "",
+            refusal.reason,
+        )
+
+    def _is_poison(self, group: Sequence[Entry], error: APIStatusError) -> bool:
+        """Whether it is one datapoint that the API fails at, again and again; then it is dropped."""
+        if not isinstance(error, ServerError) or error.status != FAILED or len(group) > 1:
+            return False
+        self._failures += 1
+        if self._failures < MOST_FAILURES:
+            return False
+        self._failures = 0
+        self._refuse(group[0], _Refusal(0, "", f"HTTP status {error.status}, {MOST_FAILURES} times"))
+        return True
+
+
+def _refusals(body: Any, size: int) -> list[_Refusal]:
+    """Read out of an answer, which has FastAPI's shape, which datapoints are wrong, and why."""
+    found = []
+    with suppress(TypeError, KeyError, AttributeError):
+        for detail in body["detail"]:
+            place = [part for part in detail["loc"] if part != "body"]
+            index = next((part for part in place if isinstance(part, int)), 0 if size == 1 else -1)
+            if 0 <= index < size:
+                field = ".".join(str(part) for part in place if part != index)
+                found.append(_Refusal(index, field, _one_line(str(detail["msg"]))))
+    return found
+
+
+def _one_line(text: str) -> str:
+    short = text if len(text) <= MOST_SHOWN else text[:MOST_SHOWN] + "..."
+    return "".join(character if character.isprintable() else "?" for character in short)

@@ -1,0 +1,184 @@
+"""Datapoints that wait to be sent, up to so many bytes."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+from hl_sessions.process.fork import renew_after_fork
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hl_sessions.sessions.session import Session
+
+__all__ = ["Entry", "Queue"]
+
+OVERHEAD = 360  # bytes of an entry besides its fields
+
+
+class Entry:
+    """A datapoint on its way, or what completes one that was sent before.
+
+    Attributes:
+        session: what it belongs to; ``None``: no session.
+        reference_id: its own ID, which is among the fields, too.
+        size: bytes that it takes.
+        root: the reference ID of the outermost datapoint that it is nested under, or its own.
+        parts: its fields, but for the session, as :func:`hl_sessions.datapoints.fixed.fix` returns them.
+        is_completion: whether the API has the datapoint already.
+        is_waiting: whether it stands in the queue.
+        is_dropped: whether there was no room for it.
+        is_refused: whether the API does not take it.
+        owns_reference_id: whether a datapoint with its reference ID can only be this one.
+    """
+
+    __slots__ = (
+        "is_completion",
+        "is_dropped",
+        "is_refused",
+        "is_waiting",
+        "owns_reference_id",
+        "parts",
+        "reference_id",
+        "root",
+        "session",
+        "size",
+    )
+
+    def __init__(
+        self,
+        session: Session | None,
+        reference_id: str,
+        root: str,
+        *parts: bytes,
+        is_completion: bool = False,
+    ) -> None:
+        self.session = session
+        self.reference_id = reference_id
+        self.root = root
+        self.parts = parts
+        self.size = OVERHEAD
+        for part in parts:
+            self.size += len(part)
+        self.is_completion = is_completion
+        self.is_waiting = False
+        self.is_dropped = False
+        self.is_refused = False
+        self.owns_reference_id = False
+
+    def add(self, part: bytes) -> None:
+        """Add to the fields."""
+        self.parts += (part,)
+        self.size += len(part)
+
+
+class Queue:
+    """Entries in the order in which they were put, of which the oldest make room for new ones.
+
+    Safe to use from threads, signal handlers and finalizers; nobody waits for what another one does with an
+    entry. A forked child begins with an empty queue: what waits is its parent's.
+
+    Args:
+        limit: how many bytes may wait, those that are being sent included.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._renew_after_fork()
+        renew_after_fork(self)
+
+    def _renew_after_fork(self) -> None:
+        # Reentrant: a signal handler or a finalizer may log within the steps below.
+        self._lock = threading.RLock()
+        self._waiting: deque[Entry] = deque()
+        #: Bytes that wait, or are being sent.
+        self.size = 0
+        #: How many entries there have been.
+        self.put_in_all = 0
+        #: How many of them are stored, refused or dropped.
+        self.settled = 0
+        #: How many were dropped since somebody asked.
+        self._dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, entry: Entry) -> None:
+        """Add an entry."""
+        entry.is_waiting = True
+        with self._lock:
+            self._waiting.append(entry)
+            self.put_in_all += 1
+            self.size += entry.size
+            if self.size > self.limit:
+                self._make_room()
+
+    def amend(self, entry: Entry, part: bytes) -> bool:
+        """Add to the fields of an entry that still waits; ``False`` if it does not."""
+        with self._lock:
+            if not entry.is_waiting:
+                return False
+            self.size += len(part)
+            entry.add(part)
+            if self.size > self.limit:
+                self._make_room()
+            return True
+
+    def take(self, most_bytes: int, most_entries: int) -> list[Entry]:
+        """Take the oldest entries out, to be given back or settled: at least one, if there is any."""
+        taken: list[Entry] = []
+        size = 0
+        with self._lock:
+            while self._waiting and len(taken) < most_entries:
+                entry = self._waiting[0]
+                size += entry.size
+                if taken and size > most_bytes:
+                    break
+                entry.is_waiting = False
+                taken.append(self._waiting.popleft())
+        return taken
+
+    def give_back(self, entries: Sequence[Entry]) -> None:
+        """Put entries back in front, as they could not be sent."""
+        with self._lock:
+            for entry in entries:
+                entry.is_waiting = True
+            self._waiting.extendleft(reversed(entries))
+            self._make_room()
+
+    def settle(self, entries: Sequence[Entry]) -> None:
+        """Forget entries that were taken out."""
+        with self._lock:
+            self.settled += len(entries)
+            self.size -= sum(entry.size for entry in entries)
+            if self.settled == self.put_in_all:
+                self.size = 0  # which a signal handler that has logged in the midst of a step may have missed
+
+    def unsettled(self) -> int:
+        """Return how many entries wait, or are being sent."""
+        return self.put_in_all - self.settled
+
+    def take_dropped(self) -> int:
+        """Return how many entries were dropped since the last call."""
+        with self._lock:
+            dropped, self._dropped = self._dropped, 0
+        return dropped
+
+    def drop_all(self) -> None:
+        """Drop what waits, as nobody will send it any more."""
+        with self._lock:
+            while self._waiting:
+                self._drop_oldest()
+
+    def _make_room(self) -> None:
+        while self.size > self.limit and self._waiting:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        entry = self._waiting.popleft()
+        entry.is_waiting, entry.is_dropped = False, True
+        self.size -= entry.size
+        self.settled += 1
+        self._dropped += 1

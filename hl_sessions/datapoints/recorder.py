@@ -1,0 +1,197 @@
+"""What happens to a datapoint on the thread of its caller: its fields are fixed and put into the queue."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import secrets
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hl_sessions.datapoints.fields import check
+from hl_sessions.datapoints.fixed import fix
+from hl_sessions.datapoints.queue import Entry
+from hl_sessions.datapoints.values import freeze
+from hl_sessions.errors import ConfigurationError
+from hl_sessions.process.fork import renew_after_fork
+from hl_sessions.process.interruptions import is_interruption
+from hl_sessions.process.saying import say
+from hl_sessions.sessions.context import along
+from hl_sessions.sessions.current import current_session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hl_sessions.datapoints.queue import Queue
+    from hl_sessions.datapoints.sender import Sender
+    from hl_sessions.sessions.session import Session
+
+    Redact = Callable[[dict[str, Any]], dict[str, Any] | None]
+
+__all__ = ["Parent", "Recorder", "Redact"]
+
+SAY_AGAIN = 60.0  # seconds
+MOST_SAID = 100  # different warnings that are remembered
+
+
+class Parent(Protocol):
+    """An open datapoint, which others are nested under."""
+
+    _recorder: Recorder
+    _session: Session | None
+    _reference_id: str
+    _root: str
+    _is_open: bool
+    _outer: Parent | None
+
+
+class Recorder:
+    """Takes the datapoints of one manager.
+
+    Args:
+        manager: whose sessions they belong to.
+        queue: where they wait.
+        sender: is told that there is something to send.
+        project: the name of the project of those that name none.
+        redact: makes of the fields of a datapoint, as JSON has them, those to keep; ``None`` for none of it.
+        raises_errors: whether a datapoint without a project is an error for its caller.
+    """
+
+    def __init__(
+        self,
+        manager: object,
+        queue: Queue,
+        sender: Sender,
+        *,
+        project: str | None,
+        redact: Redact | None,
+        raises_errors: bool,
+    ) -> None:
+        self._manager = manager
+        self._queue = queue
+        self._sender = sender
+        self._project = project
+        self._redact = redact
+        self._raises_errors = raises_errors
+        self._said: dict[str, float] = {}
+        self._renew_after_fork()
+        renew_after_fork(self)
+
+    def _renew_after_fork(self) -> None:
+        # A part that no other process has, and a number.
+        self._first_part = f"log_{secrets.token_hex(8)}_"
+        self._numbers = itertools.count(1)
+
+    def log(self, fields: dict[str, Any]) -> str:
+        """Take a datapoint that is complete, and return its reference ID."""
+        session = self.session()
+        parent = self.parent(session)
+        reference_id = self.complete(fields, parent)
+        fixed = self.fix(fields, is_new=True)
+        if fixed is not None:
+            self.put(self.entry(session, reference_id, parent._root if parent else reference_id, fixed))
+        return reference_id
+
+    def session(self) -> Session | None:
+        """Return the current session of the manager, ``None`` if there is none."""
+        session = current_session()
+        while session is not None and session.manager is not self._manager:
+            session = session._outer
+        if session is not None and session._id is None:
+            session._ready_id()  # what is known without waiting may have changed when it is sent
+        return session
+
+    def parent(self, session: Session | None) -> Parent | None:
+        """Return the innermost datapoint of a session that is open here, ``None`` if there is none."""
+        parent: Parent | None = along.get()
+        while parent is not None and (
+            not parent._is_open or parent._session is not session or parent._recorder is not self
+        ):
+            parent = parent._outer
+        return parent
+
+    def complete(self, fields: dict[str, Any], parent: Parent | None) -> str:
+        """Add to the fields of a new datapoint those that all have; return its reference ID."""
+        reference_id: str = fields.get("reference_id") or f"{self._first_part}{next(self._numbers):x}"
+        fields["reference_id"] = reference_id
+        if self._project is not None and "project" not in fields and "project_id" not in fields:
+            fields["project"] = self._project
+        if parent is not None and "parent_id" not in fields and "parent_reference_id" not in fields:
+            fields["parent_reference_id"] = parent._reference_id
+        if "created_at" not in fields:
+            fields["created_at"] = time.time()
+        return reference_id
+
+    def entry(self, session: Session | None, reference_id: str, root: str, fixed: bytes) -> Entry:
+        """Return the entry of a new datapoint."""
+        entry = Entry(session, reference_id, root, fixed)
+        entry.owns_reference_id = reference_id.startswith(self._first_part)
+        return entry
+
+    def fix(self, fields: dict[str, Any], *, is_new: bool) -> bytes | None:
+        """Return fields as they are now; ``None`` if they are not to be kept.
+
+        Args:
+            fields: what the application has given.
+            is_new: whether they are all of a datapoint, or only those that complete it.
+        """
+        if is_new and not (fields.get("project") or fields.get("project_id")):
+            self._miss_project()
+            return None
+        if self._redact is not None:
+            redacted = self._redacted(self._redact, fields)
+            if redacted is None:
+                return None
+            fields = redacted
+        fixed, problems = fix(fields)
+        for problem in problems:
+            self.warn(f"a datapoint is logged without what it cannot hold: {problem}")
+        return fixed
+
+    def put(self, entry: Entry) -> None:
+        """Have an entry sent."""
+        if self._sender.is_closed:
+            self.warn("a datapoint is not logged, as its manager is closed")
+            return
+        if entry.size > self._queue.limit:
+            self.warn(f"a datapoint of {entry.size} bytes is not logged: queue_size is {self._queue.limit}")
+            return
+        self._queue.put(entry)
+        self._sender.notice()
+
+    def amend(self, entry: Entry, fixed: bytes) -> bool:
+        """Have an entry sent with more fields, if it still waits; whether it does."""
+        return self._queue.amend(entry, fixed)
+
+    def warn(self, message: str) -> None:
+        """Log a warning, each one once a minute."""
+        now = time.monotonic()
+        if now - self._said.get(message, -SAY_AGAIN) < SAY_AGAIN:
+            return
+        if len(self._said) >= MOST_SAID:
+            self._said.clear()
+        self._said[message] = now
+        say(logging.WARNING, "%s", message)
+
+    def _miss_project(self) -> None:
+        hint = "a datapoint needs a project: log(project=...), or SessionManager(project=...) for all"
+        if self._raises_errors:
+            raise ConfigurationError(hint)
+        self.warn(f"a datapoint is not logged: {hint}")
+
+    def _redacted(self, redact: Redact, fields: dict[str, Any]) -> dict[str, Any] | None:
+        # A copy of its own, with nothing in it that JSON does not know.
+        copy = json.loads(freeze(check(fields).fields).body)
+        try:
+            kept = redact(copy)
+        except Exception as error:
+            if is_interruption(error):
+                raise
+            # Its message may hold what is to be kept out.
+            self.warn(f"a datapoint is not logged, as redact= raised: {type(error).__name__}")
+            return None
+        if kept is not None and not isinstance(kept, dict):
+            self.warn(f"a datapoint is not logged, as redact= returned {type(kept).__name__}, not a dict")
+            return None
+        return kept

@@ -1,0 +1,230 @@
+"""The background thread that sends datapoints."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING
+
+from hl_sessions.availability.outage import Outage
+from hl_sessions.process.ending import end_with_process
+from hl_sessions.process.fork import renew_after_fork
+from hl_sessions.process.outcome import Outcome, popped
+from hl_sessions.process.reentry import creating
+from hl_sessions.process.saying import show
+from hl_sessions.process.threads import start_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hl_sessions.availability.outage import Incident
+    from hl_sessions.availability.reports import Reports
+    from hl_sessions.datapoints.delivery import Delivery
+    from hl_sessions.datapoints.queue import Entry, Queue
+    from hl_sessions.errors import HLSessionsError
+
+__all__ = ["Sender", "flush_all"]
+
+INTERVAL = 0.1  # seconds that a datapoint waits for others to travel with
+IDLE = 10.0  # seconds without a datapoint after which the thread ends
+LOOK_INTERVAL = 0.25  # seconds between two looks whether the API may be tried again
+MOST_BYTES = 1 << 20  # of a batch
+MOST_ENTRIES = 1000
+SAY_AGAIN = 60.0  # seconds
+
+
+_senders: weakref.WeakSet[Sender] = weakref.WeakSet()
+
+
+def flush_all(timeout: float) -> bool:
+    """Wait until all datapoints of all managers are sent; whether they are in time.
+
+    Args:
+        timeout: seconds to wait at most.
+    """
+    end = time.monotonic() + timeout
+    flushed = [sender.flush(max(0.0, end - time.monotonic())) for sender in list(_senders)]
+    return all(flushed)
+
+
+class Sender:
+    """Sends what is put into a queue, in batches, from a thread that is there while it is needed.
+
+    Args:
+        queue: the queue.
+        delivery: sends a batch.
+        incident: reports the beginning and the end of an outage.
+        reports: where it is reported what was dropped without one.
+        timeout: seconds that the end of the process waits.
+    """
+
+    def __init__(
+        self, queue: Queue, delivery: Delivery, incident: Incident, reports: Reports, timeout: float
+    ) -> None:
+        self._queue = queue
+        self._delivery = delivery
+        self._incident = incident
+        self._reports = reports
+        self._timeout = timeout
+        #: Whether nothing is sent any more.
+        self.is_closed = False
+        self._idle = IDLE
+        self._said_dropped_at = -SAY_AGAIN
+        self._renew_after_fork()
+        renew_after_fork(self)
+        end_with_process(self)
+        _senders.add(self)
+
+    def _renew_after_fork(self) -> None:
+        self._lock = threading.RLock()
+        self._wake = threading.Event()
+        self._hurry = threading.Event()
+        self._flushes: deque[tuple[int, Outcome[None]]] = deque()
+        self._outage = Outage(self._incident)
+        self._has_thread = False
+        #: Whether the thread will look into the queue before it waits without an end.
+        self._is_awake = False
+        self._dropped = 0
+        self._most_entries = MOST_ENTRIES
+
+    def notice(self) -> None:
+        """Note that something was put into the queue."""
+        if not self._is_awake:
+            self._awaken()
+        elif self._queue.size > MOST_BYTES and not (self._hurry.is_set() or self._outage.is_on):
+            self._hurry.set()
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until all that was put by now is stored, refused or dropped; whether it is in time.
+
+        Args:
+            timeout: seconds to wait at most.
+        """
+        goal = self._queue.put_in_all
+        if self._queue.settled >= goal:
+            return True
+        done: Outcome[None] = Outcome()
+        self._flushes.append((goal, done))
+        self._hurry.set()
+        self._awaken()
+        if not self._has_thread:
+            with creating():
+                self._send_all()
+        return done.wait(timeout)
+
+    def close(self, timeout: float) -> None:
+        """Send what waits, for so many seconds, and nothing after that."""
+        self.flush(timeout)
+        self.is_closed = True
+        self._delivery.abort()
+        self._hurry.set()
+        left = self._queue.unsettled()
+        self._queue.drop_all()
+        if left:
+            self._reports.add(logging.WARNING, "%d datapoints were not sent before the end", left)
+            self._reports.emit()
+
+    def retire(self) -> None:
+        """Keep no thread as soon as there is nothing left to send."""
+        self._idle = 0.0
+        self._wake.set()
+
+    def _end_with_process(self) -> None:
+        if not self.flush(self._timeout):
+            self.close(0.0)
+
+    def _awaken(self) -> None:
+        with self._lock:
+            if not self._is_awake:
+                self._is_awake = True
+                if self._has_thread:
+                    self._wake.set()
+                else:
+                    self._has_thread = start_thread(self._run, "hl-sessions-datapoints") is not None
+                    self._is_awake = self._has_thread
+
+    def _run(self) -> None:
+        while True:
+            self._wait_for_more()
+            # Reads answer at once in here, and the HTTP client logs nothing.
+            with creating():
+                self._send_all()
+            self._reports.emit()
+            if self.is_closed:
+                self._queue.drop_all()
+            self._is_awake = False
+            if len(self._queue) or self._flushes:
+                self._is_awake = True
+            elif not self._wake.wait(self._idle):
+                with self._lock:
+                    if not self._is_awake:
+                        self._has_thread = False
+                        return
+            self._wake.clear()
+
+    def _wait_for_more(self) -> None:
+        seconds = INTERVAL
+        while not self._hurry.wait(seconds) and self._outage.is_on and self._outage.is_cooling_off():
+            seconds = LOOK_INTERVAL
+        self._hurry.clear()
+
+    def _send_all(self) -> None:
+        failure = None
+        while (
+            failure is None
+            and not self.is_closed
+            and (batch := self._queue.take(MOST_BYTES, self._most_entries))
+        ):
+            failure = self._deliver(batch)
+            self._answer_flushes()
+        self._answer_flushes()
+
+    def _deliver(self, batch: Sequence[Entry]) -> HLSessionsError | None:
+        try:
+            failure = self._delivery.deliver(batch)
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not end the thread
+            show(error)
+            self._queue.settle([entry for entry in batch if not entry.is_waiting])
+            return None
+        self._note(failure, len(batch))
+        return failure
+
+    def _note(self, failure: HLSessionsError | None, size: int) -> None:
+        self._dropped += self._queue.take_dropped()
+        if failure is not None:
+            # It may be that there is too much in one batch, or one datapoint that the API fails at.
+            self._most_entries = max(1, size // 2)
+            self._outage.failed("datapoints wait until the sessions API is back: %s", _described(failure))
+            self._outage.cool_off(getattr(failure, "retry_after", None) or 0.0)
+            return
+        self._most_entries = min(2 * self._most_entries, MOST_ENTRIES)
+        if self._outage.is_on:
+            self._outage.end(f"{self._dropped} datapoints were dropped")
+            self._dropped = 0
+        elif self._dropped and time.monotonic() - self._said_dropped_at > SAY_AGAIN:
+            self._said_dropped_at = time.monotonic()
+            self._reports.add(
+                logging.WARNING,
+                "%d datapoints were dropped, as more come than can be sent; queue_size says how many bytes"
+                " may wait",
+                self._dropped,
+            )
+            self._dropped = 0
+
+    def _answer_flushes(self) -> None:
+        for _ in range(len(self._flushes)):
+            flush = popped(self._flushes)
+            if flush is None:
+                return
+            goal, done = flush
+            if self._queue.settled >= goal:
+                done.set(None)
+            else:
+                self._flushes.append(flush)
+
+
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

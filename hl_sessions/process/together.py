@@ -1,0 +1,119 @@
+"""Coroutines that run side by side in one thread, without an event loop."""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from collections import deque
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Any
+
+from hl_sessions.process.waits import Blocking, Steps, Wait
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable
+
+__all__ = ["run_together"]
+
+LONGEST_WAIT = 1.0  # seconds
+
+
+def run_together(coroutines: Iterable[Coroutine[Wait[Any], Any, None]], at_once: int) -> None:
+    """Run coroutines to their ends in this thread, some at a time: where one waits, another one goes on.
+
+    Args:
+        coroutines: ones that await nothing but waits, and tell by themselves what became of them.
+        at_once: how many.
+    """
+    waiting = deque(Steps(coroutine) for coroutine in coroutines)
+    running: list[_Running] = []
+    with closing(_Waker()) as waker:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                running.append(_Running(waiting.popleft(), waker))
+            running = [one for one in running if not one.is_over]
+            if running:
+                _wait(running, waker)
+                for one in running:
+                    one.go_on_if_ready()
+
+
+class _Waker:
+    """Wakes the thread that waits for sockets, from whatever thread an outcome becomes known in."""
+
+    def __init__(self) -> None:
+        self.receiver, self._sender = socket.socketpair()
+        self.receiver.settimeout(0)
+        self._sender.settimeout(0)
+
+    def close(self) -> None:
+        self.receiver.close()
+        self._sender.close()
+
+    def wake(self) -> None:
+        with suppress(OSError):  # it is awake already, or has ended
+            self._sender.send(b"\0")
+
+    def rest(self) -> None:
+        with suppress(OSError):
+            self.receiver.recv(1024)
+
+
+class _Running:
+    """A coroutine that has begun, and what it waits for."""
+
+    def __init__(self, steps: Steps[None], waker: _Waker) -> None:
+        self._steps = steps
+        self._waker = waker
+        self.is_over = False
+        self.wait: Wait[Any] = Wait()
+        self.end = 0.0
+        self.is_ready = False
+        self._go_on()
+
+    def go_on_if_ready(self) -> None:
+        """Take the next step if what it waits for has happened."""
+        outcome = self.wait.outcome
+        if self.is_ready or self.end <= time.monotonic() or (outcome is not None and outcome.is_known):
+            self._go_on()
+
+    def _go_on(self) -> None:
+        wait = self._steps.next()
+        while isinstance(wait, Blocking):
+            self._steps.take(wait.block)
+            wait = self._steps.next()
+        if wait is None:
+            self.is_over = True
+            return
+        self.wait, self.is_ready = wait, False
+        self.end = time.monotonic() + (LONGEST_WAIT if wait.seconds is None else wait.seconds)
+        if wait.outcome is not None:
+            wait.outcome.on_known(self._waker.wake)
+
+
+def _wait(running: list[_Running], waker: _Waker) -> None:
+    """Wait until one of them may go on, and note which."""
+    seconds = max(0.0, min(one.end for one in running) - time.monotonic())
+    readers = {sock.fileno(): one for one in running for sock in one.wait.reading}
+    writers = {sock.fileno(): one for one in running for sock in one.wait.writing}
+    wakes = waker.receiver.fileno()
+    # Looked up each time: gevent puts its own in their place, and eventlet takes poll away.
+    poll = getattr(select, "poll", None)
+    ready: Iterable[int]
+    if poll is None:
+        readable, writable, _ = select.select([wakes, *readers], [*writers], (), seconds)
+        ready = readable + writable
+    else:
+        poller = poll()
+        for descriptor in (wakes, *readers):
+            poller.register(descriptor, select.POLLIN)
+        for descriptor in writers:
+            poller.register(descriptor, select.POLLOUT)
+        # A millisecond too long, rather than many polls that end too early.
+        ready = [descriptor for descriptor, _ in poller.poll(seconds * 1000 + 1)]
+    for descriptor in ready:
+        if descriptor == wakes:
+            waker.rest()
+        else:
+            (readers.get(descriptor) or writers[descriptor]).is_ready = True

@@ -1,0 +1,404 @@
+"""``log`` returns at once, and what it was given is stored once, in the session that was current."""
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from typing import Any
+
+import pytest
+
+from hl_sessions import ConfigurationError, SessionManager, bind, configure, datapoint, flush, log
+from tests.datapoints.conftest import Stored
+from tests.sessions_api import Answer, Gate, SessionsAPI
+from tests.waiting import PATIENCE, in_threads, wait_until
+
+
+def test_a_datapoint_belongs_to_the_session_that_is_current(
+    logging_manager: SessionManager, stored: Stored
+) -> None:
+    """Which is created for it: nobody has read its ID."""
+    with logging_manager.session() as session:
+        reference_id = logging_manager.log(source="moderation", inputs={"text": "hello"}, output="fine")
+        assert session.peek() is None
+    assert logging_manager.flush(PATIENCE)
+    found = stored.only()
+    assert found["session_id"] == session.peek()
+    assert (found["source"], found["inputs"], found["output"]) == ("moderation", {"text": "hello"}, "fine")
+    assert found["reference_id"] == reference_id
+
+
+def test_a_session_that_was_read_is_the_one(logging_manager: SessionManager, stored: Stored) -> None:
+    with logging_manager.session() as session:
+        session_id = session.id
+        logging_manager.log(source="answer")
+    assert logging_manager.flush(PATIENCE)
+    assert stored.only()["session_id"] == session_id
+
+
+def test_without_a_scope_there_is_no_session(logging_manager: SessionManager, stored: Stored) -> None:
+    logging_manager.log(source="answer")
+    assert logging_manager.flush(PATIENCE)
+    assert "session_id" not in stored.only()
+
+
+def test_one_session_for_readers_and_datapoints(
+    sessions_api: SessionsAPI, gate: Gate, make_manager: Callable[..., SessionManager]
+) -> None:
+    """A reader that comes while the session is created for a datapoint waits for the same creation."""
+    create = sessions_api.answer
+    sessions_api.answer = lambda request: Answer() if request.target == "/v4/logs" else create(request)
+    manager = make_manager(project="p")
+    with manager.session() as session:
+        manager.log(source="answer")
+        wait_until(lambda: sessions_api.posts)
+        readers = in_threads(lambda: session.id, 3)
+        gate.opened.set()
+        assert {reader.result(PATIENCE) for reader in readers} == {session.peek()}
+    assert [request.target for request in sessions_api.requests if request.target.endswith("/sessions")] == [
+        "/v4/sessions"
+    ]
+
+
+def test_what_is_given_is_fixed_at_the_call(logging_manager: SessionManager, stored: Stored) -> None:
+    inputs = {"questions": ["first"]}
+    logging_manager.log(source="answer", inputs=inputs)
+    inputs["questions"].append("second")
+    assert logging_manager.flush(PATIENCE)
+    assert stored.only()["inputs"] == {"questions": ["first"]}
+
+
+def test_the_functions_log_by_the_manager_of_the_scope(
+    make_logging_manager: Callable[..., SessionManager], stored: Stored
+) -> None:
+    """Outside every scope by the default one."""
+    manager = make_logging_manager()
+    default = configure(stored.base_url, project=stored.project)
+    with manager.session() as session:
+        log(source="in the scope")
+        with datapoint(source="open"):
+            pass
+    log(source="outside")
+    assert flush(PATIENCE)
+    found = stored.by_source()
+    assert found["in the scope"]["session_id"] == found["open"]["session_id"] == session.peek()
+    assert "session_id" not in found["outside"]
+    default.close()
+
+
+def test_a_manager_logs_into_its_own_session(
+    make_logging_manager: Callable[..., SessionManager], stored: Stored
+) -> None:
+    """Also inside of a scope of another one."""
+    manager, other = make_logging_manager(), make_logging_manager()
+    with manager.session() as session, other.session() as inner:
+        manager.log(source="outer")
+        other.log(source="inner")
+    assert manager.flush(PATIENCE)
+    assert other.flush(PATIENCE)
+    found = stored.by_source()
+    assert found["outer"]["session_id"] == session.peek()
+    assert found["inner"]["session_id"] == inner.peek()
+
+
+def test_datapoints_are_nested_under_the_open_one(logging_manager: SessionManager, stored: Stored) -> None:
+    """The innermost one, in threads and tasks as well; one of another session is no parent."""
+
+    async def in_a_task() -> None:
+        logging_manager.log(source="task")
+
+    with logging_manager.session(), logging_manager.datapoint(source="outer"):
+        with logging_manager.datapoint(source="inner"):
+            logging_manager.log(source="leaf")
+            thread = threading.Thread(target=bind(lambda: logging_manager.log(source="thread")))
+            thread.start()
+            thread.join()
+            asyncio.run(in_a_task())
+            with logging_manager.session(new=True):
+                logging_manager.log(source="elsewhere")
+        logging_manager.log(source="after")
+    assert logging_manager.flush(PATIENCE)
+    found = stored.by_source()
+    parents = {
+        source: next((name for name, other in found.items() if other["id"] == log.get("parent_id")), None)
+        for source, log in found.items()
+    }
+    assert parents == {
+        "outer": None,
+        "inner": "outer",
+        "leaf": "inner",
+        "thread": "inner",
+        "task": "inner",
+        "elsewhere": None,
+        "after": "outer",
+    }
+    assert len({log["session_id"] for log in found.values()}) == 2
+
+
+def test_a_datapoint_is_completed_when_it_ends(
+    make_logging_manager: Callable[..., SessionManager], stored: Stored
+) -> None:
+    """Also where it was sent before that: what is set on it, and how long it took."""
+    manager = make_logging_manager()
+    with manager.session(), manager.datapoint(source="answer", inputs={"question": "?"}) as answer:
+        assert manager.flush(PATIENCE)
+        assert "output" not in stored.only()
+        answer.output = "42"
+        answer.prompt_tokens = 7
+    assert manager.flush(PATIENCE)
+    found = stored.only()
+    assert (found["inputs"], found["output"], found["prompt_tokens"]) == ({"question": "?"}, "42", 7)
+    assert found["duration"] > 0
+
+
+def test_an_exception_becomes_the_error_and_goes_on(logging_manager: SessionManager, stored: Stored) -> None:
+    with pytest.raises(ValueError, match="of no use"), logging_manager.datapoint(source="answer"):
+        raise ValueError("of no use")
+    assert logging_manager.flush(PATIENCE)
+    assert stored.only()["error"] == "ValueError: of no use"
+
+
+def test_a_cancelled_task_is_an_error(logging_manager: SessionManager, stored: Stored) -> None:
+    async def answer(begun: asyncio.Event) -> None:
+        async with logging_manager.datapoint(source="answer"):
+            begun.set()
+            await asyncio.Event().wait()
+
+    async def main() -> None:
+        begun = asyncio.Event()
+        task = asyncio.create_task(answer(begun))
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert logging_manager.flush(PATIENCE)
+    assert stored.only()["error"] == "cancelled"
+
+
+def test_a_decorated_function_is_a_datapoint_each_time(
+    logging_manager: SessionManager, stored: Stored
+) -> None:
+    """Its arguments are the inputs and its result the output."""
+
+    @logging_manager.datapoint(source="add")
+    def add(first: int, second: int = 2) -> str:
+        logging_manager.log(source="inside")
+        return str(first + second)
+
+    class Adder:
+        @logging_manager.datapoint(source="method")
+        async def add(self, first: int, *, second: int) -> str:
+            return str(first + second)
+
+    assert add(1) == "3"
+    assert asyncio.run(Adder().add(1, second=3)) == "4"
+    assert logging_manager.flush(PATIENCE)
+    found = stored.by_source()
+    assert (found["add"]["inputs"], found["add"]["output"]) == ({"first": 1}, "3")
+    assert (found["method"]["inputs"], found["method"]["output"]) == ({"first": 1, "second": 3}, "4")
+    assert found["inside"]["parent_id"] == found["add"]["id"]
+
+
+def test_a_generator_is_a_datapoint_until_it_ends(logging_manager: SessionManager, stored: Stored) -> None:
+    """What it yields is its output; its consumer is outside of it."""
+
+    @logging_manager.datapoint(source="sync")
+    def stream(question: str) -> Iterator[str]:
+        for word in ("forty", "-", "two"):
+            logging_manager.log(source=f"in sync {word}")
+            yield word
+
+    @logging_manager.datapoint(source="async")
+    async def astream() -> AsyncIterator[str]:
+        yield "4"
+        yield "2"
+        raise RuntimeError("it broke")
+
+    async def consume() -> None:
+        async for number in astream():
+            logging_manager.log(source=f"beside {number}")
+
+    with logging_manager.session():
+        for word in stream("?"):
+            logging_manager.log(source=f"beside {word}")
+        with pytest.raises(RuntimeError, match="broke"):
+            asyncio.run(consume())
+    assert logging_manager.flush(PATIENCE)
+    found = stored.by_source()
+    assert (found["sync"]["inputs"], found["sync"]["output"]) == ({"question": "?"}, "forty-two")
+    assert 0 <= found["sync"]["metadata"]["time_to_first_output"] <= found["sync"]["duration"]
+    assert (found["async"]["output"], found["async"]["error"]) == ("42", "RuntimeError: it broke")
+    assert {log.get("parent_id") for source, log in found.items() if "in sync" in source} == {
+        found["sync"]["id"]
+    }
+    assert {log.get("parent_id") for source, log in found.items() if "beside" in source} == {None}
+
+
+def test_a_generator_that_is_left_early_ends(logging_manager: SessionManager, stored: Stored) -> None:
+    """Without an error: its consumer has had enough. One that nobody has begun is no datapoint."""
+
+    @logging_manager.datapoint(source="stream")
+    def stream() -> Generator[str, None, None]:
+        yield "one"
+        yield "two"
+
+    stream()
+    begun = stream()
+    next(begun)
+    begun.close()
+    assert logging_manager.flush(PATIENCE)
+    assert stored.only()["output"] == "one"
+    assert "error" not in stored.only()
+
+
+def test_output_can_be_told_piece_by_piece(logging_manager: SessionManager, stored: Stored) -> None:
+    with logging_manager.datapoint(source="answer", metadata={"model": "x"}) as answer:
+        answer.add_output("forty-")
+        answer.add_output("two")
+    assert logging_manager.flush(PATIENCE)
+    found = stored.only()
+    assert found["output"] == "forty-two"
+    assert found["metadata"]["model"] == "x"
+    assert found["metadata"]["time_to_first_output"] >= 0
+
+
+def test_without_a_project_nothing_is_logged(
+    make_logging_manager: Callable[..., SessionManager], stored: Stored, records: list[Any]
+) -> None:
+    manager = make_logging_manager(project=None)
+    for _ in range(3):
+        manager.log(source="answer")
+        with manager.datapoint(source="answer"):
+            pass
+    assert manager.flush(PATIENCE)
+    assert [record.levelname for record in records] == ["WARNING"]
+    assert "project" in records[0].getMessage()
+    strict = make_logging_manager(project=None, on_error="raise")
+    with pytest.raises(ConfigurationError, match="project"):
+        strict.log(source="answer")
+
+
+def test_a_refused_datapoint_does_not_take_others_along(
+    logging_manager: SessionManager, stored: Stored, records: list[Any]
+) -> None:
+    """One warning names the field and the reason of the API, and it is never tried again."""
+    logging_manager.log(source="first")
+    logging_manager.log(source="wrong", parent_id="data_of_nobody")
+    logging_manager.log(source="last")
+    assert logging_manager.flush(PATIENCE)
+    assert list(stored.by_source()) == ["first", "last"]
+    [record] = records
+    assert record.levelname == "WARNING"
+    assert "parent_id" in record.getMessage()
+    assert "no such datapoint" in record.getMessage()
+
+
+def test_redact_sees_each_datapoint_before_it_is_queued(
+    make_logging_manager: Callable[..., SessionManager], stored: Stored, records: list[Any]
+) -> None:
+    def redact(fields: dict[str, Any]) -> dict[str, Any] | None:
+        if fields.get("source") == "secret":
+            return None
+        if fields.get("source") == "broken":
+            raise ValueError("4711")
+        return {name: "***" if name in {"output", "inputs"} else value for name, value in fields.items()}
+
+    manager = make_logging_manager(redact=redact)
+    manager.log(source="plain", output="4711")
+    manager.log(source="secret", output="4711")
+    manager.log(source="broken", output="4711")
+    with manager.datapoint(source="open", metadata={"n": 1}) as opened:
+        opened.output = "4711"
+    assert manager.flush(PATIENCE)
+    found = stored.by_source()
+    assert {source: log["output"] for source, log in found.items()} == {"plain": "***", "open": "***"}
+    [record] = records
+    assert "redact" in record.getMessage()
+    assert "4711" not in record.getMessage()
+
+
+def test_sampling_keeps_or_drops_whole_sessions(
+    make_logging_manager: Callable[..., SessionManager], stored: Stored
+) -> None:
+    """Decided by the session: another process decides alike."""
+    manager, other = make_logging_manager(sample=0.5), make_logging_manager(sample=0.5)
+    sessions = []
+    for number in range(60):
+        with manager.session() as session:
+            manager.log(source=f"{number} first")
+            manager.log(source=f"{number} second")
+            sessions.append(session)
+    assert manager.flush(PATIENCE)
+    for number, session in enumerate(sessions):
+        with other.session() as same:
+            same._keep(session.id or "")
+            other.log(source=f"{number} third")
+    assert other.flush(PATIENCE)
+    kept = [source.split()[0] for source in stored.by_source()]
+    assert {kept.count(number) for number in set(kept)} == {3}
+    assert 10 <= len(set(kept)) <= 50
+
+
+def test_a_signal_handler_may_log(logging_manager: SessionManager, stored: Stored) -> None:
+    """Wherever it interrupts: also in the midst of logging."""
+    count = 0
+
+    def handle(*_: object) -> None:
+        nonlocal count
+        count += 1
+        logging_manager.log(source=f"signal {count}")
+
+    before = signal.signal(signal.SIGALRM, handle)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    number = 0
+    try:
+        while count < 50:
+            number += 1
+            logging_manager.log(source=f"code {number}")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert logging_manager.flush(PATIENCE)
+    assert len(stored.by_source()) == number + count
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_child_has_a_queue_of_its_own(logging_manager: SessionManager, stored: Stored) -> None:
+    """What waits is the parent's, and is stored once; the child logs on."""
+    with logging_manager.session():
+        for number in range(100):
+            logging_manager.log(source=f"parent {number}")
+        child = os.fork()
+        if not child:
+            try:
+                logging_manager.log(source="child")
+                os._exit(0 if logging_manager.flush(PATIENCE) else 1)
+            finally:
+                os._exit(2)
+        assert os.waitpid(child, 0)[1] == 0
+    assert logging_manager.flush(PATIENCE)
+    found = stored.by_source()
+    assert len(found) == 101
+
+
+def test_the_fields_of_an_entry_are_named_by_the_application(
+    logging_manager: SessionManager, stored: Stored
+) -> None:
+    """A session, a parent, a time and a reference of its own are what it says."""
+    session_id = SessionManager(stored.base_url)._client.create().body["id"]
+    with logging_manager.session():
+        logging_manager.log(source="outer", reference_id="outer of " + stored.project, session_id=session_id)
+    logging_manager.log(
+        source="inner",
+        created_at="2026-01-02T03:04:05Z",
+        session_id=session_id,
+        parent_reference_id="outer of " + stored.project,
+    )
+    assert logging_manager.flush(PATIENCE)
+    found = stored.by_source()
+    assert {log["session_id"] for log in found.values()} == {session_id}
+    assert found["inner"]["parent_id"] == found["outer"]["id"]
+    assert found["inner"]["created_at"].startswith("2026-01-02T03:04:05")
