@@ -421,7 +421,7 @@ def test_the_portable_encoder_writes_the_same(monkeypatch: pytest.MonkeyPatch) -
 def test_whatever_is_logged_is_valid_json() -> None:
     """In UTF-8, without the constants that only Python knows, and equal where there is no problem."""
     pytest.importorskip("hypothesis")
-    from hypothesis import given, settings
+    from hypothesis import HealthCheck, given, settings
     from hypothesis import strategies as some
 
     anything = some.characters() | some.characters(categories=["Cs"])
@@ -453,7 +453,7 @@ def test_whatever_is_logged_is_valid_json() -> None:
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
 
-    @settings(deadline=None)
+    @settings(database=None, deadline=None, suppress_health_check=list(HealthCheck))
     @given(fields)
     def check(given: dict[str, Any]) -> None:
         body, problems = freeze(given)
