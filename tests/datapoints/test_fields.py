@@ -25,6 +25,10 @@ class Question:
     text: str
 
 
+class Text(str):
+    __slots__ = ()
+
+
 class Place(enum.Enum):
     ANSWER = "answer"
 
@@ -84,6 +88,7 @@ def test_keys_of_providers_go_nowhere() -> None:
         ("error", ValueError("wrong"), "ValueError: wrong"),
         ("created_at", NOON, "2026-01-02T12:00:00+00:00"),
         ("created_at", NOON.astimezone().replace(tzinfo=None), NOON.astimezone().isoformat()),
+        ("created_at", Text("2026-01-02T12:00:00Z"), "2026-01-02T12:00:00Z"),
         ("duration", 2, 2),
         ("duration", timedelta(seconds=1.5), 1.5),
         ("prompt_cost", Decimal("0.0000025"), 0.0000025),

@@ -291,7 +291,6 @@ def test_of_the_class_of_another_client_the_provider_is_unknown() -> None:
         CHAT["choices"],
         RESPONSE["output"][1],
     ],
-    ids=str,
 )
 def test_all_else_is_no_response(value: Any) -> None:
     """It is logged as it is."""
