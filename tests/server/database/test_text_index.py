@@ -235,6 +235,18 @@ def test_a_rare_word_is_found_without_reading_all(server: Server) -> None:
         assert server.looked_at(word) < 100
 
 
+def test_what_a_conversation_repeats_is_found_in_each_datapoint(server: Server) -> None:
+    """Each datapoint holds the messages of those before it, of which some end alike."""
+    said = [f'say "word{number}"}}' for number in range(30)]
+    messages = [{"role": "user", "content": text} for text in said]
+    created = server.log(*({"messages": messages[: number + 1]} for number in range(30)))
+    server.index()
+    assert server.segments()
+    for number in range(30):
+        found = server.search(created[0]["project_id"], search=f'word{number}"')
+        assert found == [log["id"] for log in created[number:]][::-1]
+
+
 def test_an_old_database_gets_its_index_while_it_is_used(server: Server) -> None:
     """Step by step, each of which is there to stay; searches are complete before, between and after."""
     texts = {"output": "needle"}
