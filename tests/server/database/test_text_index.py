@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import requests
+from pydantic import TypeAdapter
 from sqlalchemy import Connection, func, insert, select, update
 
 from hl_sessions.server.database import search_index, search_indexing, search_signature
@@ -32,6 +33,7 @@ from hl_sessions.server.settings import ServerSettings
 from tests.servers import served
 from tests.waiting import PATIENCE, wait_until
 
+LOG_REQUESTS = TypeAdapter(list[LogRequest])
 BEGIN = datetime(2026, 1, 1, tzinfo=timezone.utc)
 # Letters of some scripts in both cases, those that are special, and what is no letter.
 ALPHABETS = [
@@ -75,7 +77,7 @@ class Server:
         self.indexing = SearchIndexing(self.database)
 
     def log(self, *given: dict[str, Any]) -> list[dict[str, str]]:
-        requests = [LogRequest(**({"project": "p"} | fields)) for fields in given]
+        requests = LOG_REQUESTS.validate_python([{"project": "p"} | fields for fields in given])
         [created] = self.database.write_now(
             lambda connection: create_logs(connection, [(self.organisation, requests)])
         )
