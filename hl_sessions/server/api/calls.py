@@ -36,8 +36,9 @@ _FIELD_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MOST_NAMED: Final = 20
 
 Model = TypeVar("Model", bound=BaseModel)
+Entry = TypeVar("Entry")
 # One request is one transaction, which others wait for.
-Entries = Annotated[list[Model], Field(max_length=10_000)]
+Entries = Annotated[list[Entry], Field(max_length=10_000)]
 Result = TypeVar("Result")
 Parameters = ParamSpec("Parameters")
 
@@ -96,9 +97,9 @@ async def read_object(request: Request, model: type[Model]) -> Model:
 
 async def create_entries(
     request: Request,
-    model: type[Model],
-    entries: TypeAdapter[list[Model]],
-    create: Callable[[Request, Sequence[Model]], Awaitable[Sequence[Any]]],
+    model: type[Entry],
+    entries: TypeAdapter[list[Entry]],
+    create: Callable[[Request, Sequence[Entry]], Awaitable[Sequence[Any]]],
 ) -> Response:
     """Create the one entry in the body, or all entries of the list in it, and answer in the same form.
 
@@ -131,9 +132,10 @@ def refuse_other_filters(request: Request, known: set[str]) -> None:
             raise InvalidRequestError.at(("query", name), "This parameter is not supported", "not_supported")
 
 
-def _tell_what_is_ignored(request: Request, model: type[BaseModel], bodies: Sequence[Any]) -> None:
+def _tell_what_is_ignored(request: Request, model: type[Any], bodies: Sequence[Any]) -> None:
     """Name the fields that are not kept in a header of the answer."""
-    known = model.model_fields.keys()
+    fields = model.model_fields if issubclass(model, BaseModel) else model.__annotations__
+    known = fields.keys()
     ignored: set[str] = set()
     for body in bodies:
         if isinstance(body, dict) and not body.keys() <= known:

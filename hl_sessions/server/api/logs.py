@@ -25,13 +25,13 @@ from hl_sessions.server.http.exchange import exchange_of
 from hl_sessions.server.http.reading import database_of, read_for, scan_for
 from hl_sessions.server.protocol.answers import CreatedLog, LogAnswer, LogPage
 from hl_sessions.server.protocol.paging import Page
-from hl_sessions.server.protocol.requests import LogRequest, UpdateLogRequest
+from hl_sessions.server.protocol.requests import ConsistentLogRequest, LogRequest, UpdateLogRequest
 from hl_sessions.server.protocol.values import LogId, ProjectId
 from hl_sessions.server.records.log_creation import create_logs
 from hl_sessions.server.records.log_filter import FirstTime, LastTime, LogFilter
 from hl_sessions.server.records.logs import LogUpdate, delete_logs, get_log, list_logs, update_logs
 
-_LOG_REQUESTS: Final = TypeAdapter(Entries[LogRequest])
+_LOG_REQUESTS: Final = TypeAdapter(Entries[ConsistentLogRequest])
 _FILTERS: Final = {
     *("project_id", "page", "size", "search", "metadata_search", "start_date", "end_date"),
     "version_status",

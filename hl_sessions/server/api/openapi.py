@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from fastapi import FastAPI
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic import TypeAdapter
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
@@ -35,7 +34,7 @@ PROBLEMS: Final[Mapping[int | str, dict[str, Any]]] = {
 """How every call may be turned down."""
 
 _REFERENCE: Final = "#/components/schemas/{model}"
-_REQUESTS: Final[tuple[type[BaseModel], ...]] = (
+_REQUESTS: Final[tuple[type[Any], ...]] = (
     CreateProjectRequest,
     FeedbackRequest,
     LogRequest,
@@ -44,7 +43,7 @@ _REQUESTS: Final[tuple[type[BaseModel], ...]] = (
 )
 
 
-def body_of(model: type[BaseModel], *, or_list: bool = False) -> dict[str, Any]:
+def body_of(model: type[Any], *, or_list: bool = False) -> dict[str, Any]:
     """Describe the body that a call reads by itself.
 
     Args:
@@ -69,8 +68,9 @@ def add_openapi(application: FastAPI, prefix: str) -> None:
     def describe() -> dict[str, Any]:
         if application.openapi_schema is None:
             document = describe_the_rest()
-            _, definitions = models_json_schema(
-                [(model, "validation") for model in _REQUESTS], ref_template=_REFERENCE
+            _, definitions = TypeAdapter.json_schemas(
+                [(model.__name__, "validation", TypeAdapter(model)) for model in _REQUESTS],
+                ref_template=_REFERENCE,
             )
             document["components"]["schemas"].update(definitions["$defs"])
             document["components"]["securitySchemes"] = {

@@ -1,8 +1,8 @@
 """The tables, in terms that every database of SQLAlchemy understands.
 
-Each table has a ``sequence``, the order of arrival, which never leaves the server: the IDs that do are
-random, and two rows may have the same time. Everything belongs to one organisation, whose keys open
-nothing of another one: ``organisation_id`` is the ``sequence`` of the organisation.
+Each table has a ``sequence``, the order of arrival, which never leaves the server: the IDs that do tell the
+time only, and two rows may have the same. Everything belongs to one organisation, whose keys open nothing of
+another one: ``organisation_id`` is the ``sequence`` of the organisation.
 """
 
 from collections.abc import Callable

@@ -2,7 +2,10 @@
 
 from typing import Annotated
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import AfterValidator, BeforeValidator, model_validator, with_config
+
+# Pydantic needs this one before Python 3.12.
+from typing_extensions import TypedDict
 
 from hl_sessions.server.protocol.configs import Config
 from hl_sessions.server.protocol.values import (
@@ -58,44 +61,52 @@ class UpdateLogRequest(WireModel):
     duration: float | None = None
 
 
-class LogRequest(UpdateLogRequest):
+@with_config(WireModel.model_config)
+class LogRequest(TypedDict, total=False):
     """A datapoint; costs are in dollars."""
 
-    project: Reference | None = None
-    project_id: ProjectId | None = None
-    session_id: SessionId | None = None
-    session_reference_id: Reference | None = None
-    parent_id: LogId | None = None
-    parent_reference_id: Reference | None = None
-    reference_id: Reference | None = None
-    inputs: JSONObject | None = None
-    messages: list[Message] | None = None
-    output_message: Message | None = None
-    source: str | None = None
-    source_datapoint_id: str | None = None
-    environment: str | None = None
-    metadata: JSONObject | None = None
-    save: bool | None = None
-    config: Config | None = None
-    config_id: str | None = None
-    feedback: Annotated[list[LogFeedback], BeforeValidator(_as_list)] | None = None
-    created_at: Timestamp | None = None
-    stdout: str | None = None
-    judgment: Judgment | None = None
-    prompt_tokens: Count | None = None
-    output_tokens: Count | None = None
-    prompt_cost: Dollars | None = None
-    output_cost: Dollars | None = None
-    provider_request: JSONObject | None = None
-    provider_response: JSONObject | None = None
+    output: str | None
+    error: str | None
+    duration: float | None
+    project: Reference | None
+    project_id: ProjectId | None
+    session_id: SessionId | None
+    session_reference_id: Reference | None
+    parent_id: LogId | None
+    parent_reference_id: Reference | None
+    reference_id: Reference | None
+    inputs: JSONObject | None
+    messages: list[Message] | None
+    output_message: Message | None
+    source: str | None
+    source_datapoint_id: str | None
+    environment: str | None
+    metadata: JSONObject | None
+    save: bool | None
+    config: Config | None
+    config_id: str | None
+    feedback: Annotated[list[LogFeedback], BeforeValidator(_as_list)] | None
+    created_at: Timestamp | None
+    stdout: str | None
+    judgment: Judgment | None
+    prompt_tokens: Count | None
+    output_tokens: Count | None
+    prompt_cost: Dollars | None
+    output_cost: Dollars | None
+    provider_request: JSONObject | None
+    provider_response: JSONObject | None
 
-    @model_validator(mode="after")
-    def _check_references(self) -> "LogRequest":
-        if self.session_id is not None and self.session_reference_id is not None:
-            raise ValueError("at most one of 'session_id' and 'session_reference_id' is allowed")
-        if self.parent_id is not None and self.parent_reference_id is not None:
-            raise ValueError("at most one of 'parent_id' and 'parent_reference_id' is allowed")
-        return self
+
+def _check_references(given: LogRequest) -> LogRequest:
+    if given.get("session_id") is not None and given.get("session_reference_id") is not None:
+        raise ValueError("at most one of 'session_id' and 'session_reference_id' is allowed")
+    if given.get("parent_id") is not None and given.get("parent_reference_id") is not None:
+        raise ValueError("at most one of 'parent_id' and 'parent_reference_id' is allowed")
+    return given
+
+
+# A dict takes half of the time of a model, and a list has many.
+ConsistentLogRequest = Annotated[LogRequest, AfterValidator(_check_references)]
 
 
 class CreateProjectRequest(WireModel):

@@ -80,7 +80,7 @@ class Adding:
         if parent is not None:
             session = parent.session
         log_id, config_id = next(self.identifiers)
-        log = KnownLog(log_id, self.organisation_id, request.reference_id, session)
+        log = KnownLog(log_id, self.organisation_id, request.get("reference_id"), session)
         if log.reference_id is not None:
             name = (self.organisation_id, log.reference_id)
             if name in self.known.logs_by_reference or name in self.additions.records.logs_by_reference:
@@ -89,7 +89,7 @@ class Adding:
         self.additions.places.append((project, session))
         self.additions.rows.append(self._row(request, log, config_id, project, parent))
         self.additions.feedback += [
-            feedback_values(log.id, given, self.now) for given in request.feedback or ()
+            feedback_values(log.id, given, self.now) for given in request.get("feedback") or ()
         ]
         answer = {"id": log.id, "project_id": project.id}
         if session is not None:
@@ -97,45 +97,48 @@ class Adding:
         return answer
 
     def _find_project(self, index: int, request: LogRequest) -> KnownProject:
-        if request.project_id is not None:
-            project = self.known.projects.get(request.project_id)
+        name, project_id = request.get("project"), request.get("project_id")
+        if project_id is not None:
+            project = self.known.projects.get(project_id)
             if project is None or project.organisation_id != self.organisation_id:
                 raise InvalidEntryError(index, "project_id", "There is no such project")
-            if request.project not in {None, project.name}:
+            if name not in {None, project.name}:
                 raise InvalidEntryError(index, "project", "The project with this ID has another name")
             return project
-        if request.project is None:
+        if name is None:
             raise InvalidEntryError(index, "project", "One of 'project' and 'project_id' is required")
-        name = (self.organisation_id, request.project)
+        key = (self.organisation_id, name)
         records = self.additions.records
-        found = self.known.projects_by_name.get(name) or records.projects_by_name.get(name)
+        found = self.known.projects_by_name.get(key) or records.projects_by_name.get(key)
         if found is None:
-            found = KnownProject(new_identifier(PROJECT), self.organisation_id, request.project)
+            found = KnownProject(new_identifier(PROJECT), self.organisation_id, name)
             records.add_project(found)
         return found
 
     def _find_session(self, index: int, request: LogRequest) -> KnownSession | None:
-        if request.session_id is not None:
-            session = self.known.sessions.get(request.session_id)
+        session_id, reference_id = request.get("session_id"), request.get("session_reference_id")
+        if session_id is not None:
+            session = self.known.sessions.get(session_id)
             if session is None or session.organisation_id != self.organisation_id:
                 raise InvalidEntryError(index, "session_id", "There is no such session")
             return session
-        if request.session_reference_id is None:
+        if reference_id is None:
             return None
-        name = (self.organisation_id, request.session_reference_id)
+        name = (self.organisation_id, reference_id)
         records = self.additions.records
         found = self.known.sessions_by_reference.get(name) or records.sessions_by_reference.get(name)
         if found is None:
-            found = KnownSession(new_identifier(SESSION), self.organisation_id, request.session_reference_id)
+            found = KnownSession(new_identifier(SESSION), self.organisation_id, reference_id)
             records.add_session(found)
         return found
 
     def _find_parent(self, index: int, request: LogRequest, session: KnownSession | None) -> KnownLog | None:
         # What is known only: a log cannot be the parent of another one in the same request.
-        if request.parent_id is not None:
-            field_name, parent = "parent_id", self.known.logs.get(request.parent_id)
-        elif request.parent_reference_id is not None:
-            name = (self.organisation_id, request.parent_reference_id)
+        parent_id, reference_id = request.get("parent_id"), request.get("parent_reference_id")
+        if parent_id is not None:
+            field_name, parent = "parent_id", self.known.logs.get(parent_id)
+        elif reference_id is not None:
+            name = (self.organisation_id, reference_id)
             field_name, parent = "parent_reference_id", self.known.logs_by_reference.get(name)
         else:
             return None
@@ -153,20 +156,19 @@ class Adding:
         project: KnownProject,
         parent: KnownLog | None,
     ) -> dict[str, Any]:
-        save = request.save is not False
+        save = request.get("save") is not False
         left_out = _NOT_COPIED if save else _NOT_COPIED_UNSAVED
-        values = vars(request)
-        given = {
-            name: values[name] for name in request.model_fields_set - left_out if values[name] is not None
+        row: dict[str, Any] = {
+            name: value for name, value in request.items() if value is not None and name not in left_out
         }
-        row = given | {
+        row |= {
             "id": log.id,
             "organisation_id": self.organisation_id,
             "project_id": project.id,
-            "created_at": request.created_at or self.now,
+            "created_at": request.get("created_at") or self.now,
             "updated_at": self.now,
             "save": save,
-            "config": described_config(request.config, request.config_id or config_id),
+            "config": described_config(request.get("config"), request.get("config_id") or config_id),
         }
         if log.session is not None:
             row["session_id"] = log.session.id

@@ -106,6 +106,20 @@ def test_a_config_gets_what_the_protocol_requires_of_its_type(
     assert answered == {name: value for name, value in described.items() if value is not None}
 
 
+def test_configs_that_are_alike_are_told_apart(client: Any, unique: str) -> None:
+    """Each comes back as it was sent, with an ID of its own; a wrong one is refused each time."""
+    configs = [{"model": "m", "temperature": number} for number in (1, 1.0, 0, -0.0, 1)]
+    created = client.ok("POST", "/logs", json=[{"project": unique, "config": config} for config in configs])
+    answered = [client.ok("GET", f"/logs/{log['id']}")["config"] for log in created]
+    assert len({config["id"] for config in answered}) == len(configs)
+    assert [json.dumps(config["temperature"]) for config in answered] == ["1", "1.0", "0", "-0.0", "1"]
+    wrong = {"project": unique, "config": {"model": 1}}
+    good = {"project": unique, "config": {"model": "1"}}
+    for logs in ([good, wrong], [good, good, wrong]):
+        [detail] = client("POST", "/logs", json=logs).json()["detail"]
+        assert detail["loc"] == ["body", len(logs) - 1, "config", "model", "model"]
+
+
 @pytest.mark.parametrize(
     "given", [{"type": "rating", "value": "good"}, [{"type": "rating", "value": "good"}]]
 )
