@@ -20,6 +20,7 @@ from hl_sessions.server.http.access_log import AccessLog
 from hl_sessions.server.http.body_limit import BodyLimitMiddleware, BodyMemory
 from hl_sessions.server.http.head import HeadMiddleware
 from hl_sessions.server.http.health import health_routes, metrics_route
+from hl_sessions.server.http.idempotency import RequestsUnderWay
 from hl_sessions.server.http.key_ring import KeyRing
 from hl_sessions.server.http.metrics import Metrics
 from hl_sessions.server.http.observation import ObservationMiddleware, route_templates
@@ -107,6 +108,7 @@ def create_application(settings: ServerSettings) -> FastAPI:
     application.state.keys = keys
     application.state.metrics = metrics
     application.state.max_body = settings.max_body
+    application.state.under_way = RequestsUnderWay()
     _add_routes(application, database, keys, memory, metrics if settings.metrics_port is None else None)
     add_rejections(application)
     return application
