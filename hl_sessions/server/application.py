@@ -64,7 +64,7 @@ def create_application(settings: ServerSettings) -> FastAPI:
         raise
 
     access_log = AccessLog(sys.stdout.fileno(), metrics) if settings.access_log else None
-    retention = Retention(database, settings.keep, metrics) if settings.keep is not None else None
+    retention = Retention(database, settings.keep, metrics)
 
     @asynccontextmanager
     async def lifespan(_application: FastAPI) -> AsyncIterator[None]:
@@ -72,11 +72,9 @@ def create_application(settings: ServerSettings) -> FastAPI:
             access_log.start()
         indexing = SearchIndexing(database)
         indexing.start()
-        if retention is not None:
-            retention.start()
+        retention.start()
         yield
-        if retention is not None:
-            retention.close()
+        retention.close()
         indexing.close()
         database.close()
         if access_log is not None:
