@@ -131,12 +131,15 @@ class Adding:
         return found
 
     def _find_parent(self, index: int, request: LogRequest, session: KnownSession | None) -> KnownLog | None:
-        # What is known only: a log cannot be the parent of another one in the same request.
         if request.parent_id is not None:
             field_name, parent = "parent_id", self.known.logs.get(request.parent_id)
         elif request.parent_reference_id is not None:
             name = (self.organisation_id, request.parent_reference_id)
-            field_name, parent = "parent_reference_id", self.known.logs_by_reference.get(name)
+            added = self.additions.records.logs_by_reference
+            field_name, parent = (
+                "parent_reference_id",
+                self.known.logs_by_reference.get(name) or added.get(name),
+            )
         else:
             return None
         if parent is None or parent.organisation_id != self.organisation_id:
