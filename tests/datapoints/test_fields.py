@@ -207,7 +207,7 @@ def test_an_output_that_raises_when_it_is_looked_at_is_left_out() -> None:
 def test_each_field_of_the_api_has_a_type_and_a_line() -> None:
     """And each one that has them is of the API."""
     requests = pytest.importorskip("hl_sessions.server.protocol.requests")
-    names = set(requests.LogRequest.model_fields)
+    names = set(requests.LogRequest.__annotations__)
     assert Fields.__annotations__.keys() == names
     assert _READERS.keys() | {"output"} == names
     assert typing.cast("str", Fields.__doc__).count("``") >= 2 * len(names)

@@ -1,7 +1,7 @@
 """What the calls of the API have in common: parameters, bodies, and the way to the database."""
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Annotated, Any, Concatenate, Final, ParamSpec, TypeVar
 
 from fastapi import HTTPException, Query, Request, Response
@@ -10,10 +10,12 @@ from sqlalchemy import Connection
 
 from hl_sessions.server.http.access import organisation_of
 from hl_sessions.server.http.exchange import exchange_of
+from hl_sessions.server.http.idempotency import RequestsUnderWay, idempotency_key_of
 from hl_sessions.server.http.json_body import json_response, read_json
 from hl_sessions.server.http.parts_response import parts_response
 from hl_sessions.server.http.reading import database_of
 from hl_sessions.server.http.rejections import NOT_FOUND, InvalidRequestError
+from hl_sessions.server.records.idempotency import IdempotencyKey, make_once
 from hl_sessions.server.records.parts import Part
 from hl_sessions.server.records.refusals import InvalidEntryError
 
@@ -39,6 +41,7 @@ Model = TypeVar("Model", bound=BaseModel)
 Entry = TypeVar("Entry")
 # One request is one transaction, which others wait for.
 Entries = Annotated[list[Entry], Field(max_length=10_000)]
+Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 Parameters = ParamSpec("Parameters")
 
@@ -51,15 +54,45 @@ async def write_for(
 ) -> Result:
     """Answer what ``change`` answers for the organisation that calls, once it is durable.
 
+    Of requests with the same idempotency key the first one makes the change, and all get its answer.
+
     Args:
         request: The call.
         change: Is given the connection, the ID of the organisation, and the arguments. An exception that
-            it returns, before it has changed anything, is raised here.
+            it returns, before it has changed anything, is raised here. ``None`` is a refusal, too.
     """
     organisation_id = organisation_of(request)
-    return await database_of(request).write(
-        lambda connection: change(connection, organisation_id, *arguments, **named)
-    )
+    key = await idempotency_key_of(request)
+
+    def make(connection: Connection, _arguments: Sequence[None] = ()) -> list[Result | Exception]:
+        return [change(connection, organisation_id, *arguments, **named)]
+
+    def write(connection: Connection) -> Result | Exception:
+        [outcome] = make_once(make, connection, [(key, None)])
+        return outcome
+
+    return await _alone(request, key, lambda: database_of(request).write(write))
+
+
+async def write_together_for(
+    request: Request,
+    changes: Callable[
+        [Connection, Sequence[tuple[IdempotencyKey | None, Argument]]], Sequence[Result | Exception]
+    ],
+    argument: Argument,
+    size: int = 1,
+) -> Result:
+    """Do the same together with other requests: see ``Database.write_together``.
+
+    Args:
+        request: The call.
+        changes: Is given the key and the argument of each request, for ``make_once``.
+        argument: That of this one.
+        size: How many records it is about.
+    """
+    key = await idempotency_key_of(request)
+    write = database_of(request).write_together
+    return await _alone(request, key, lambda: write(changes, (key, argument), size))
 
 
 def found(record: Mapping[str, Any] | None) -> Response:
@@ -130,6 +163,15 @@ def refuse_other_filters(request: Request, known: set[str]) -> None:
     for name in request.query_params:
         if name not in known:
             raise InvalidRequestError.at(("query", name), "This parameter is not supported", "not_supported")
+
+
+async def _alone(
+    request: Request, key: IdempotencyKey | None, write: Callable[[], Coroutine[Any, Any, Result]]
+) -> Result:
+    if key is None:
+        return await write()
+    under_way: RequestsUnderWay = request.app.state.under_way
+    return await under_way.do_alone(key, write)
 
 
 def _tell_what_is_ignored(request: Request, model: type[Any], bodies: Sequence[Any]) -> None:

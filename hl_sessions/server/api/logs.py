@@ -1,6 +1,7 @@
 """The calls about logs, the datapoints."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -18,20 +19,23 @@ from hl_sessions.server.api.calls import (
     read_object,
     refuse_other_filters,
     write_for,
+    write_together_for,
 )
 from hl_sessions.server.api.openapi import NOT_FOUND, body_of
 from hl_sessions.server.http.access import organisation_of
 from hl_sessions.server.http.exchange import exchange_of
-from hl_sessions.server.http.reading import database_of, read_for, scan_for
+from hl_sessions.server.http.reading import read_for, scan_for
 from hl_sessions.server.protocol.answers import CreatedLog, LogAnswer, LogPage
 from hl_sessions.server.protocol.paging import Page
 from hl_sessions.server.protocol.requests import ConsistentLogRequest, LogRequest, UpdateLogRequest
 from hl_sessions.server.protocol.values import LogId, ProjectId
+from hl_sessions.server.records.idempotency import make_once
 from hl_sessions.server.records.log_creation import create_logs
 from hl_sessions.server.records.log_filter import FirstTime, LastTime, LogFilter
 from hl_sessions.server.records.logs import LogUpdate, delete_logs, get_log, list_logs, update_logs
 
 _LOG_REQUESTS: Final = TypeAdapter(Entries[ConsistentLogRequest])
+_CREATE_LOGS: Final = partial(make_once, create_logs)
 _FILTERS: Final = {
     *("project_id", "page", "size", "search", "metadata_search", "start_date", "end_date"),
     "version_status",
@@ -117,7 +121,7 @@ async def delete_some_logs(request: Request, ids: Annotated[list[LogId], Query(a
 
 async def _create_logs(request: Request, given: Sequence[LogRequest]) -> Sequence[dict[str, str]]:
     argument = (organisation_of(request), given)
-    created = await database_of(request).write_together(create_logs, argument, size=len(given))
+    created = await write_together_for(request, _CREATE_LOGS, argument, size=len(given))
     session_ids = {log.get("session_id") for log in created}
     if len(session_ids) == 1:
         exchange_of(request.scope).session_id = session_ids.pop()
@@ -126,4 +130,4 @@ async def _create_logs(request: Request, given: Sequence[LogRequest]) -> Sequenc
 
 async def _update_log(request: Request, by: Literal["id", "reference_id"], name: str) -> Response:
     update = LogUpdate(organisation_of(request), by, name, await read_object(request, UpdateLogRequest))
-    return found_parts(request, await database_of(request).write_together(update_logs, update))
+    return found_parts(request, await write_together_for(request, update_logs, update))

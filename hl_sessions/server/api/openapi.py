@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from hl_sessions.server.http.idempotency import HEADER, PATTERN
 from hl_sessions.server.http.placement import prefix_of
 from hl_sessions.server.protocol.answers import FieldProblems, Problem
 from hl_sessions.server.protocol.requests import (
@@ -32,6 +33,18 @@ PROBLEMS: Final[Mapping[int | str, dict[str, Any]]] = {
     507: {"model": Problem, "description": "The disk is full"},
 }
 """How every call may be turned down."""
+
+UNDER_WAY: Final[Mapping[int | str, dict[str, Any]]] = {
+    409: {"model": Problem, "description": "The request with this Idempotency-Key is under way"}
+}
+
+IDEMPOTENCY_KEY: Final[dict[str, Any]] = {
+    "name": HEADER,
+    "in": "header",
+    "required": False,
+    "description": "Makes the call once, however often it is sent within 24 hours.",
+    "schema": {"type": "string", "pattern": PATTERN},
+}
 
 _REFERENCE: Final = "#/components/schemas/{model}"
 _REQUESTS: Final[tuple[type[Any], ...]] = (

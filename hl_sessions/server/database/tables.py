@@ -229,6 +229,19 @@ feedback = Table(
     Column("created_at", UTCDateTime, nullable=False),
 )
 
+# Calls that must not be made twice, and what was answered: see ``records.idempotency``.
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    _sequence(),
+    _organisation(),
+    Column("key", String, nullable=False),
+    Column("request_hash", String, nullable=False),
+    _json("answer"),
+    Column("created_at", UTCDateTime, nullable=False),
+    UniqueConstraint("key", "organisation_id", name="idempotency_keys_of_organisation"),
+)
+
 # Which process does what only one has to do.
 leases = Table(
     "leases",

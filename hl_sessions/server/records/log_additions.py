@@ -133,13 +133,16 @@ class Adding:
         return found
 
     def _find_parent(self, index: int, request: LogRequest, session: KnownSession | None) -> KnownLog | None:
-        # What is known only: a log cannot be the parent of another one in the same request.
         parent_id, reference_id = request.get("parent_id"), request.get("parent_reference_id")
         if parent_id is not None:
             field_name, parent = "parent_id", self.known.logs.get(parent_id)
         elif reference_id is not None:
             name = (self.organisation_id, reference_id)
-            field_name, parent = "parent_reference_id", self.known.logs_by_reference.get(name)
+            added = self.additions.records.logs_by_reference
+            field_name, parent = (
+                "parent_reference_id",
+                self.known.logs_by_reference.get(name) or added.get(name),
+            )
         else:
             return None
         if parent is None or parent.organisation_id != self.organisation_id:

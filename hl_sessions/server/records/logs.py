@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any, Final, Literal
+from functools import partial
+from typing import Any, Final, Literal, TypeAlias
 
 from sqlalchemy import Connection, delete, select, update
 
@@ -12,6 +13,7 @@ from hl_sessions.server.database.tables import logs, projects, sessions
 from hl_sessions.server.protocol.paging import Page
 from hl_sessions.server.protocol.requests import UpdateLogRequest
 from hl_sessions.server.records.counts import count_deleted
+from hl_sessions.server.records.idempotency import IdempotencyKey, make_once
 from hl_sessions.server.records.log_filter import LogFilter
 from hl_sessions.server.records.log_parts import parts_of_each_log, parts_of_log, parts_of_logs
 from hl_sessions.server.records.log_search import find_logs
@@ -32,6 +34,9 @@ PAYLOADS: Final = {
 }
 """What went into the model and came out of it: not stored of a datapoint logged with ``save: false``."""
 
+_LogName: TypeAlias = tuple[int, str, str]
+"""The ID of an organisation, what the log is named by, and its name."""
+
 
 @dataclass(frozen=True)
 class LogUpdate:
@@ -49,25 +54,56 @@ class LogUpdate:
     name: str
     request: UpdateLogRequest
 
+    @property
+    def named(self) -> _LogName:
+        """The log that it is about."""
+        return self.organisation_id, self.by, self.name
 
-def update_logs(connection: Connection, updates: Sequence[LogUpdate]) -> list[list[Part] | None]:
-    """Change logs, and answer the parts of each, or ``None`` of one that is not there."""
-    now = datetime.now(timezone.utc)
+
+def update_logs(
+    connection: Connection, given: Sequence[tuple[IdempotencyKey | None, LogUpdate]]
+) -> list[list[Part] | Exception | None]:
+    """Change logs, unless that was done before, and answer the parts of each, as it is now.
+
+    Args:
+        connection: The connection of the transaction.
+        given: The changes, each with the key of its request, if it has one.
+
+    Returns:
+        Of each request the parts of the log; ``None`` of a log that is not there.
+    """
+    updates = [update for _, update in given]
     locked = {**_lock_logs(connection, updates, "id"), **_lock_logs(connection, updates, "reference_id")}
-    found = [locked.get((one.organisation_id, one.by, one.name)) for one in updates]
+    outcomes = make_once(partial(_change, locked), connection, given)
+    found = [
+        locked.get(update.named) if outcome is True else None
+        for update, outcome in zip(updates, outcomes, strict=True)
+    ]
+    parts_of = parts_of_each_log(connection, sorted({log.sequence for log in found if log is not None}))
+    return [
+        outcome if isinstance(outcome, Exception) else None if log is None else parts_of[log.sequence]
+        for outcome, log in zip(outcomes, found, strict=True)
+    ]
+
+
+def _change(
+    locked: Mapping[_LogName, Any], connection: Connection, updates: Sequence[LogUpdate]
+) -> list[Literal[True] | None]:
+    """Change logs, and tell of each whether it is there: all that is kept, as a log may be long."""
+    now = datetime.now(timezone.utc)
+    found = [locked.get(update.named) for update in updates]
     for log, given in zip(found, updates, strict=True):
         if log is not None:
             values = given.request.model_dump(exclude_none=True, exclude=None if log.save else PAYLOADS)
             connection.execute(update(logs).where(logs.c.id == log.id).values(**values, updated_at=now))
     note_changes(connection, [log.sequence for log in found if log is not None])
     touch_sessions(connection, {log.session_id for log in found if log is not None} - {None}, now)
-    parts_of = parts_of_each_log(connection, sorted({log.sequence for log in found if log is not None}))
-    return [None if log is None else parts_of[log.sequence] for log in found]
+    return [None if log is None else True for log in found]
 
 
 def _lock_logs(
     connection: Connection, updates: Sequence[LogUpdate], by: Literal["id", "reference_id"]
-) -> Mapping[tuple[int, str, str], Any]:
+) -> Mapping[_LogName, Any]:
     names = {one.name for one in updates if one.by == by}
     if not names:
         return {}

@@ -337,12 +337,36 @@ def test_a_reference_id_is_taken_once(client: Any, unique: str) -> None:
     assert response.json()["detail"][0]["loc"] == ["body", "reference_id"]
 
 
-def test_a_parent_is_not_looked_for_in_the_same_request(client: Any, unique: str) -> None:
-    """As the vendor documents it, only a datapoint that was logged before can be a parent."""
+def test_a_parent_may_stand_before_its_child_in_a_list(client: Any, unique: str) -> None:
+    """To any depth, however their reference IDs sort; each child is in the session of its parent."""
+    parents = [None, f"{unique} 9", f"{unique} 5", f"{unique} 9"]
+    logs = [
+        {"project": unique, "session_reference_id": unique, "reference_id": f"{unique} 9"},
+        {"project": unique, "parent_reference_id": parents[1], "reference_id": f"{unique} 5"},
+        {"project": unique, "parent_reference_id": parents[2], "reference_id": f"{unique} 7"},
+        {"project": unique, "parent_reference_id": parents[3], "session_reference_id": unique},
+    ]
+    created = client.ok("POST", "/logs", json=logs)
+    assert len({log["session_id"] for log in created}) == 1
+    stored = [client.ok("GET", f"/logs/{log['id']}") for log in created]
+    assert [log.get("parent_reference_id") for log in stored] == parents
+    assert [log.get("parent_id") for log in stored[1:]] == [created[n]["id"] for n in (0, 1, 0)]
+    assert client.ok("GET", f"/sessions/{created[0]['session_id']}")["datapoints_count"] == 4
+
+
+def test_a_parent_that_stands_behind_its_child_or_elsewhere_is_refused(client: Any, unique: str) -> None:
+    """So is one of another session, and a datapoint as its own parent; nothing of the list is stored."""
     parent = {"project": unique, "session_reference_id": unique, "reference_id": unique}
-    response = client("POST", "/logs", json=[parent, {"project": unique, "parent_reference_id": unique}])
-    assert response.status_code == 422
-    assert response.json()["detail"][0]["loc"] == ["body", 1, "parent_reference_id"]
+    child = {"project": unique, "parent_reference_id": unique}
+    stranger = {**child, "session_reference_id": f"{unique} 2"}
+    for index, logs in enumerate(
+        ([child, parent], [parent, stranger], [parent, child, {**child, "parent_reference_id": "x"}])
+    ):
+        response = client("POST", "/logs", json=logs)
+        assert response.status_code == 422
+        assert response.json()["detail"][0]["loc"] == ["body", index, "parent_reference_id"]
+    assert client("POST", "/logs", json=[{**child, "reference_id": unique}]).status_code == 422
+    assert client.ok("GET", "/projects", params={"filter": unique})["total"] == 0
 
 
 @pytest.mark.parametrize(

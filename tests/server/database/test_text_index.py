@@ -86,7 +86,7 @@ class Server:
 
     def change(self, log_id: str, **fields: Any) -> None:
         change = LogUpdate(self.organisation, "id", log_id, UpdateLogRequest(**fields))
-        self.database.write_now(lambda connection: update_logs(connection, [change]))
+        self.database.write_now(lambda connection: update_logs(connection, [(None, change)]))
 
     def delete(self, log_ids: Sequence[str]) -> None:
         assert self.database.write_now(lambda connection: delete_logs(connection, self.organisation, log_ids))
