@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Redact = Callable[[dict[str, Any]], dict[str, Any] | None]
 
-__all__ = ["Parent", "Recorder", "Redact"]
+__all__ = ["Parent", "Recorder", "Redact", "open_datapoint"]
 
 SAY_AGAIN = 60.0  # seconds
 MOST_SAID = 100  # different warnings that are remembered
@@ -44,6 +44,14 @@ class Parent(Protocol):
     _root: str
     _is_open: bool
     _outer: Parent | None
+
+
+def open_datapoint(session: Session | None) -> Parent | None:
+    """Return the innermost datapoint of a session that is open here, ``None`` if there is none."""
+    parent: Parent | None = along.get()
+    while parent is not None and not (parent._is_open and parent._session is session):
+        parent = parent._outer
+    return parent
 
 
 class Recorder:
@@ -87,7 +95,7 @@ class Recorder:
         """Take a datapoint that is complete, and return its reference ID."""
         session = self.session()
         parent = self.parent(session)
-        reference_id = self.complete(fields, parent)
+        reference_id = self.complete(fields, session, parent)
         fixed = self.fix(fields, is_new=True)
         if fixed is not None:
             self.put(self.entry(session, reference_id, parent._root if parent else reference_id, fixed))
@@ -104,21 +112,22 @@ class Recorder:
 
     def parent(self, session: Session | None) -> Parent | None:
         """Return the innermost datapoint of a session that is open here, ``None`` if there is none."""
-        parent: Parent | None = along.get()
-        while parent is not None and (
-            not parent._is_open or parent._session is not session or parent._recorder is not self
-        ):
-            parent = parent._outer
-        return parent
+        parent = open_datapoint(session)
+        # Outside of every session it may be one of another manager.
+        return parent if parent is not None and parent._recorder is self else None
 
-    def complete(self, fields: dict[str, Any], parent: Parent | None) -> str:
+    def complete(self, fields: dict[str, Any], session: Session | None, parent: Parent | None) -> str:
         """Add to the fields of a new datapoint those that all have; return its reference ID."""
         reference_id: str = fields.get("reference_id") or f"{self._first_part}{next(self._numbers):x}"
         fields["reference_id"] = reference_id
         if self._project is not None and "project" not in fields and "project_id" not in fields:
             fields["project"] = self._project
-        if parent is not None and "parent_id" not in fields and "parent_reference_id" not in fields:
-            fields["parent_reference_id"] = parent._reference_id
+        if parent is not None:
+            nested_under: str | None = parent._reference_id
+        else:
+            nested_under = None if session is None else session._nested_under
+        if nested_under is not None and "parent_id" not in fields and "parent_reference_id" not in fields:
+            fields["parent_reference_id"] = nested_under
         if "created_at" not in fields:
             fields["created_at"] = time.time()
         return reference_id

@@ -108,6 +108,8 @@ class Session:
     _details: _Details | None = None
     #: The session of another manager around this one.
     _outer: Session | None = None
+    #: The reference ID of the datapoint, of another process, that those of this session are nested under.
+    _nested_under: str | None = None
     #: What was current before, set once a scope was not left in order.
     _left_for: Session | None
 

@@ -84,15 +84,6 @@ def base_url(request: pytest.FixtureRequest) -> str:
     return url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """What ``--db`` is given for an empty database."""
-    if request.param == "sqlite":
-        return str(tmp_path / "database.sqlite3")
-    url: str = request.getfixturevalue("postgresql").new_database()
-    return url
-
-
 @pytest.fixture(scope="session")
 def api_key() -> str:
     return "a key with spaces, and \\ signs"
