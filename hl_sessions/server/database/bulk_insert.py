@@ -1,6 +1,6 @@
 """Inserts many rows by one statement, in the way that costs the least on each database."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from typing import Any, Final
 
@@ -16,6 +16,12 @@ _TIMES: Final = 16
 
 _STATEMENTS: Final = 256
 """How many are kept: which columns there are depends on what is in the rows."""
+
+_ROWS_OF_STATEMENT: Final = 50
+"""How many rows SQLite is given at once: less of them take longer than one at a time.
+
+Between two statements another thread may take over, and give back late.
+"""
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
@@ -44,9 +50,16 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[dict[str, A
         if inserted.rowcount < len(rows):
             raise ConflictError
     else:
-        # SQLAlchemy's own handling of the values of many rows takes as long as the database does.
-        statement, columns = _insert_values(table, names, connection.dialect)
-        connection.exec_driver_sql(statement, list(zip(*columns(rows), strict=True)))
+        whole = len(rows) - len(rows) % _ROWS_OF_STATEMENT
+        for some, count in ((rows[:whole], _ROWS_OF_STATEMENT), (rows[whole:], 1)):
+            if some:
+                values = _values(table, names, connection.dialect, some)
+                size = count * len(names)
+                # SQLAlchemy's own handling of the values of many rows takes as long as the database does.
+                connection.exec_driver_sql(
+                    _insert_values(table.name, names, count),
+                    [tuple(values[at : at + size]) for at in range(0, len(values), size)],
+                )
 
 
 @cache
@@ -82,20 +95,22 @@ def _insert_from_json(table: str, names: tuple[str, ...], key: tuple[str, ...]) 
 
 
 @lru_cache(_STATEMENTS)
-def _insert_values(
-    table: Table, names: tuple[str, ...], dialect: Dialect
-) -> tuple[str, Callable[[Sequence[dict[str, Any]]], Iterator[list[Any]]]]:
-    """Return the statement, and what makes of rows its parameters, column by column."""
-    converters = [(name, _converter(table, name, dialect)) for name in names]
-
-    def columns(rows: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
-        for name, convert in converters:
-            values = [row.get(name) for row in rows]
-            yield values if convert is None else [convert(value) for value in values]
-
+def _insert_values(table: str, names: tuple[str, ...], count: int) -> str:
     listed = ", ".join(f'"{name}"' for name in names)
-    values = ", ".join("?" * len(names))
-    return f'INSERT INTO "{table.name}" ({listed}) VALUES ({values})', columns  # noqa: S608 - as above
+    row = f"({', '.join('?' * len(names))})"
+    return f'INSERT INTO "{table}" ({listed}) VALUES {", ".join([row] * count)}'  # noqa: S608 - as above
+
+
+def _values(
+    table: Table, names: tuple[str, ...], dialect: Dialect, rows: Sequence[dict[str, Any]]
+) -> list[Any]:
+    """Return the values of all rows, one row after the other."""
+    values: list[Any] = [None] * (len(rows) * len(names))
+    for number, name in enumerate(names):
+        convert = _converter(table, name, dialect)
+        column = [row.get(name) for row in rows]
+        values[number :: len(names)] = column if convert is None else map(convert, column)
+    return values
 
 
 @cache

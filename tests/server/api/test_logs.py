@@ -241,6 +241,19 @@ def test_a_batch_answers_in_its_order(client: Any, unique: str) -> None:
     assert client.ok("POST", "/logs", json=[]) == []
 
 
+def test_a_long_batch_is_stored_in_its_order(client: Any, unique: str) -> None:
+    """More datapoints than SQLite is given at once, of which each has what was sent and nothing else."""
+    sent = [{"output": str(n), **({"stdout": f"line {n}"} if n % 3 else {})} for n in range(130)]
+    created = client.ok("POST", "/logs", json=[{"project": unique, **log} for log in sent])
+    pages = [
+        client.ok("GET", "/logs", params={"project_id": created[0]["project_id"], "page": page, "size": 100})
+        for page in (2, 1)
+    ]
+    stored = [log for page in pages for log in reversed(page["records"])]
+    assert [log["id"] for log in stored] == [log["id"] for log in created]
+    assert [{name: log[name] for name in ("output", "stdout") if name in log} for log in stored] == sent
+
+
 def test_logs_are_listed_newest_first(client: Any, unique: str) -> None:
     """The time that the caller gave decides, and the order of arrival where times are equal."""
     times = ["2025-01-02T00:00:00Z", "2025-01-01T00:00:00Z", "2025-01-02T00:00:00Z"]
