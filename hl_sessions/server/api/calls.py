@@ -119,10 +119,33 @@ async def read_object(request: Request, model: type[Model]) -> Model:
     Raises:
         InvalidRequestError: When there is something else.
     """
-    body = await read_json(request)
+    return checked_object(request, model, await read_json(request))
+
+
+def checked_object(request: Request, model: type[Model], body: Any) -> Model:
+    """Give the object that the body is.
+
+    Raises:
+        InvalidRequestError: When it is something else.
+    """
     _tell_what_is_ignored(request, model, [body])
     try:
         return model.model_validate(body)
+    except ValidationError as error:
+        raise InvalidRequestError.in_body(error) from None
+
+
+def checked_list(
+    request: Request, model: type[Model], entries: TypeAdapter[list[Model]], body: Sequence[Any]
+) -> Sequence[Model]:
+    """Give the objects in the list that the body is.
+
+    Raises:
+        InvalidRequestError: When there is something else in it.
+    """
+    _tell_what_is_ignored(request, model, body)
+    try:
+        return entries.validate_python(body)
     except ValidationError as error:
         raise InvalidRequestError.in_body(error) from None
 
@@ -140,13 +163,9 @@ async def create_entries(
     """
     body = await read_json(request)
     is_list = isinstance(body, list)
-    bodies = body if is_list else [body]
-    _tell_what_is_ignored(request, model, bodies)
+    given = checked_list(request, model, entries, body) if is_list else [checked_object(request, model, body)]
     try:
-        given = entries.validate_python(bodies)
         created = await create(request, given)
-    except ValidationError as error:
-        raise InvalidRequestError.in_body(error, skipped=0 if is_list else 1) from None
     except InvalidEntryError as error:
         index = (error.index,) if is_list else ()
         raise InvalidRequestError.at(("body", *index, error.field), error.message) from None

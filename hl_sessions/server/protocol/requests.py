@@ -51,35 +51,16 @@ class FeedbackRequest(WireModel):
 
 
 class UpdateLogRequest(WireModel):
-    """What may be told about a datapoint later; ``duration`` is in seconds."""
+    """What may be told about a datapoint later; ``duration`` is in seconds, and costs are in dollars."""
 
     output: str | None = None
     error: str | None = None
     duration: float | None = None
-
-
-class LogRequest(UpdateLogRequest):
-    """A datapoint; costs are in dollars."""
-
-    project: Reference | None = None
-    project_id: ProjectId | None = None
-    session_id: SessionId | None = None
-    session_reference_id: Reference | None = None
-    parent_id: LogId | None = None
-    parent_reference_id: Reference | None = None
-    reference_id: Reference | None = None
     inputs: JSONObject | None = None
     messages: list[Message] | None = None
     output_message: Message | None = None
-    source: str | None = None
-    source_datapoint_id: str | None = None
-    environment: str | None = None
     metadata: JSONObject | None = None
-    save: bool | None = None
     config: Config | None = None
-    config_id: str | None = None
-    feedback: Annotated[list[LogFeedback], BeforeValidator(_as_list)] | None = None
-    created_at: Timestamp | None = None
     stdout: str | None = None
     judgment: Judgment | None = None
     prompt_tokens: Count | None = None
@@ -88,6 +69,38 @@ class LogRequest(UpdateLogRequest):
     output_cost: Dollars | None = None
     provider_request: JSONObject | None = None
     provider_response: JSONObject | None = None
+
+
+class UpdateLogEntry(UpdateLogRequest):
+    """The same, in a list: about the datapoint with the ``id`` or the ``reference_id``."""
+
+    id: LogId | None = None
+    reference_id: Reference | None = None
+
+    @model_validator(mode="after")
+    def _require_name(self) -> "UpdateLogEntry":
+        if (self.id is None) == (self.reference_id is None):
+            raise ValueError("one of 'id' and 'reference_id' is required")
+        return self
+
+
+class LogRequest(UpdateLogRequest):
+    """A datapoint."""
+
+    project: Reference | None = None
+    project_id: ProjectId | None = None
+    session_id: SessionId | None = None
+    session_reference_id: Reference | None = None
+    parent_id: LogId | None = None
+    parent_reference_id: Reference | None = None
+    reference_id: Reference | None = None
+    source: str | None = None
+    source_datapoint_id: str | None = None
+    environment: str | None = None
+    save: bool | None = None
+    config_id: str | None = None
+    feedback: Annotated[list[LogFeedback], BeforeValidator(_as_list)] | None = None
+    created_at: Timestamp | None = None
 
     @model_validator(mode="after")
     def _check_references(self) -> "LogRequest":
