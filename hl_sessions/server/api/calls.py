@@ -120,12 +120,37 @@ async def read_object(request: Request, model: type[Model]) -> Model:
     Raises:
         InvalidRequestError: When there is something else.
     """
-    body = await read_json(request)
+    return checked_object(request, model, await read_json(request))
+
+
+def checked_object(request: Request, model: type[Model], body: Any) -> Model:
+    """Give the object that the body is.
+
+    Raises:
+        InvalidRequestError: When it is something else.
+    """
     _tell_what_is_ignored(request, model, [body])
     try:
         return model.model_validate(body)
     except ValidationError as error:
         raise InvalidRequestError.in_body(error) from None
+
+
+def checked_entries(
+    request: Request, model: type[Entry], entries: TypeAdapter[list[Entry]], body: Any
+) -> Sequence[Entry]:
+    """Give the one object that the body is, or those in the list that it is.
+
+    Raises:
+        InvalidRequestError: When there is something else.
+    """
+    is_list = isinstance(body, list)
+    bodies = body if is_list else [body]
+    _tell_what_is_ignored(request, model, bodies)
+    try:
+        return entries.validate_python(bodies)
+    except ValidationError as error:
+        raise InvalidRequestError.in_body(error, skipped=0 if is_list else 1) from None
 
 
 async def create_entries(
@@ -141,13 +166,9 @@ async def create_entries(
     """
     body = await read_json(request)
     is_list = isinstance(body, list)
-    bodies = body if is_list else [body]
-    _tell_what_is_ignored(request, model, bodies)
+    given = checked_entries(request, model, entries, body)
     try:
-        given = entries.validate_python(bodies)
         created = await create(request, given)
-    except ValidationError as error:
-        raise InvalidRequestError.in_body(error, skipped=0 if is_list else 1) from None
     except InvalidEntryError as error:
         index = (error.index,) if is_list else ()
         raise InvalidRequestError.at(("body", *index, error.field), error.message) from None

@@ -15,6 +15,7 @@ from hl_sessions.server.protocol.requests import (
     CreateProjectRequest,
     FeedbackRequest,
     LogRequest,
+    UpdateLogEntry,
     UpdateLogRequest,
     UpdateProjectRequest,
 )
@@ -51,21 +52,23 @@ _REQUESTS: Final[tuple[type[Any], ...]] = (
     CreateProjectRequest,
     FeedbackRequest,
     LogRequest,
+    UpdateLogEntry,
     UpdateLogRequest,
     UpdateProjectRequest,
 )
 
 
-def body_of(model: type[Any], *, or_list: bool = False) -> dict[str, Any]:
+def body_of(model: type[Any], *, or_list_of: type[Any] | None = None) -> dict[str, Any]:
     """Describe the body that a call reads by itself.
 
     Args:
         model: The JSON object that it reads.
-        or_list: Whether it takes a list of such objects too.
+        or_list_of: The objects of the list that it takes, too, if it takes one.
     """
     schema: dict[str, Any] = {"$ref": _REFERENCE.format(model=model.__name__)}
-    if or_list:
-        schema = {"anyOf": [schema, {"type": "array", "items": schema, "maxItems": 10_000}]}
+    if or_list_of is not None:
+        entry = {"$ref": _REFERENCE.format(model=or_list_of.__name__)}
+        schema = {"anyOf": [schema, {"type": "array", "items": entry, "maxItems": 10_000}]}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 

@@ -54,11 +54,37 @@ class FeedbackRequest(WireModel):
 
 
 class UpdateLogRequest(WireModel):
-    """What may be told about a datapoint later; ``duration`` is in seconds."""
+    """What may be told about a datapoint later; ``duration`` is in seconds, and costs are in dollars."""
 
     output: str | None = None
     error: str | None = None
     duration: float | None = None
+    inputs: JSONObject | None = None
+    messages: list[Message] | None = None
+    output_message: Message | None = None
+    metadata: JSONObject | None = None
+    config: Config | None = None
+    stdout: str | None = None
+    judgment: Judgment | None = None
+    prompt_tokens: Count | None = None
+    output_tokens: Count | None = None
+    prompt_cost: Dollars | None = None
+    output_cost: Dollars | None = None
+    provider_request: JSONObject | None = None
+    provider_response: JSONObject | None = None
+
+
+class UpdateLogEntry(UpdateLogRequest):
+    """The same, in a list: about the datapoint with the ``id`` or the ``reference_id``."""
+
+    id: LogId | None = None
+    reference_id: Reference | None = None
+
+    @model_validator(mode="after")
+    def _require_name(self) -> "UpdateLogEntry":
+        if (self.id is None) == (self.reference_id is None):
+            raise ValueError("one of 'id' and 'reference_id' is required")
+        return self
 
 
 @with_config(WireModel.model_config)

@@ -17,6 +17,22 @@ class InvalidEntryError(Exception):
         self.message = message
 
 
+class UnknownLogError(Exception):
+    """An entry of a request is about a datapoint that is not there, so nothing of the request is done.
+
+    Args:
+        index: Which one of the entries that were given.
+        by: What it names the datapoint by.
+        name: The name.
+    """
+
+    def __init__(self, index: int, by: str, name: str) -> None:
+        super().__init__("there is no such datapoint")
+        self.index = index
+        self.by = by
+        self.name = name
+
+
 class KeyReusedError(Exception):
     """A request has the idempotency key of another one, which was done."""
 

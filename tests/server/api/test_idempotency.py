@@ -105,6 +105,7 @@ def test_every_call_that_makes_or_changes_something_is_made_once(client: Client,
         ("POST", "/feedback", {"data_id": log["id"], "type": "rating", "unset": True}),
         ("PATCH", f"/logs/{log['id']}", {"output": "done"}),
         ("PATCH", f"/logs?reference_id={unique}", {"error": "none"}),
+        ("PATCH", "/logs", [{"id": log["id"], "stdout": "1"}, {"reference_id": unique, "stdout": "2"}]),
         ("POST", "/projects", {"name": f"{unique} 2"}),
         ("PATCH", f"/projects/{log['project_id']}", {"name": f"{unique} 3"}),
     ]
@@ -121,11 +122,15 @@ def test_a_change_that_is_sent_again_changes_nothing(client: Client, unique: str
     log = client.log(project=unique)
     path = f"/logs/{log['id']}"
     client.ok("PATCH", path, json={"output": "first"}, headers=with_key(unique))
+    entries = [{"id": log["id"], "output": "list"}]
+    client.ok("PATCH", "/logs", json=entries, headers=with_key(f"{unique}-2"))
     latest = client.ok("PATCH", path, json={"output": "second"})
+    assert client.ok("PATCH", "/logs", json=entries, headers=with_key(f"{unique}-2")) == [latest]
     assert client.ok("PATCH", path, json={"output": "first"}, headers=with_key(unique)) == latest
     assert client.ok("GET", path) == latest
     assert client("DELETE", "/logs", params={"id": log["id"]}).ok
     assert client("PATCH", path, json={"output": "first"}, headers=with_key(unique)).status_code == 404
+    assert client.ok("PATCH", "/logs", json=entries, headers=with_key(f"{unique}-2")) == []
 
 
 @pytest.mark.parametrize(

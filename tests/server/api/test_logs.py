@@ -183,7 +183,7 @@ def test_without_save_no_payload_is_kept(client: Any, unique: str) -> None:
     """Neither the log nor a later update stores what went into the model or came out of it."""
     session_id = client.new_session()
     created = client.log(project=unique, session_id=session_id, save=False, **EVERYTHING)
-    log = client.ok("PATCH", f"/logs/{created['id']}", json={"output": "o", "error": "e", "duration": 2})
+    log = client.ok("PATCH", f"/logs/{created['id']}", json={**COMPLETED, "duration": 2})
     assert not PAYLOADS & log.keys()
     assert log["save"] is False
     assert log["duration"] == 2
@@ -280,6 +280,116 @@ def test_a_log_is_completed_later(client: Any, unique: str) -> None:
     session = client.ok("GET", f"/sessions/{session_id}")
     assert session["last_output"] == "done"
     assert session["updated_at"] == log["updated_at"]
+
+
+COMPLETED = {
+    name: value
+    for name, value in EVERYTHING.items()
+    if name not in {"source", "source_datapoint_id", "environment", "created_at"}
+}
+
+
+def test_a_log_that_was_sent_while_it_was_open_is_completed(client: Any, unique: str) -> None:
+    """Whatever its work can come to is told later, in the place of what was told before."""
+    created = client.log(project=unique, inputs={"a": 1}, metadata={"a": 1}, config={"model": "old"})
+    before = client.ok("GET", f"/logs/{created['id']}")
+    log = client.ok("PATCH", f"/logs/{created['id']}", json=COMPLETED)
+    assert re.fullmatch(r"config_[A-Za-z0-9_-]{24}", log["config"].pop("id"))
+    assert log == {**before, **COMPLETED, "updated_at": log["updated_at"]}
+    again = client.ok("PATCH", f"/logs/{created['id']}", json=dict.fromkeys(COMPLETED))
+    assert {**again, "config": None} == {**log, "config": None, "updated_at": again["updated_at"]}
+
+
+def test_a_config_that_is_told_later_has_the_id_that_was_given(client: Any, unique: str) -> None:
+    created = client.log(project=unique, config_id="config_given")
+    log = client.ok("PATCH", f"/logs/{created['id']}", json={"config": {"type": "tool", "name": "f"}})
+    assert log["config"] == {"id": "config_given", "type": "tool", "name": "f", "status": "uncommitted"}
+
+
+def test_a_list_of_logs_is_completed(client: Any, unique: str) -> None:
+    """Each is named by either ID, gets what its entry says, and is answered in the place of this."""
+    session_id = client.new_session()
+    logs = [{"project": unique, "session_id": session_id, "reference_id": f"{unique} {n}"} for n in range(4)]
+    created = client.ok("POST", "/logs", json=logs)
+    before = [client.ok("GET", f"/logs/{log['id']}") for log in created]
+    entries = [
+        {"id": created[2]["id"], "output": "two", "duration": 2.0},
+        {"reference_id": f"{unique} 0", "error": "zero", "metadata": {"n": 0}},
+        {"reference_id": f"{unique} 2", "output": "2", "prompt_tokens": 2},
+        {"id": created[1]["id"]},
+    ]
+    answered = client.ok("PATCH", "/logs", json=entries)
+    wanted = [
+        {**before[2], "output": "2", "duration": 2.0, "prompt_tokens": 2},
+        {**before[0], "error": "zero", "metadata": {"n": 0}},
+        {**before[2], "output": "2", "duration": 2.0, "prompt_tokens": 2},
+        before[1],
+    ]
+    assert len({log["updated_at"] for log in answered}) == 1
+    assert answered[0]["updated_at"] > before[0]["updated_at"]
+    assert [{**log, "updated_at": None} for log in answered] == [
+        {**log, "updated_at": None} for log in wanted
+    ]
+    assert [client.ok("GET", f"/logs/{log['id']}") for log in answered] == answered
+    assert client.ok("GET", f"/logs/{created[3]['id']}") == before[3]
+    assert client.ok("GET", f"/sessions/{session_id}")["updated_at"] == answered[0]["updated_at"]
+    assert client.ok("PATCH", "/logs", json=[]) == []
+
+
+def test_a_long_list_of_logs_is_completed(client: Any, unique: str) -> None:
+    """Longer than what one statement names."""
+    created = client.ok("POST", "/logs", json=[{"project": unique}] * 2500)
+    entries = [{"id": log["id"], "output": f"{n}"} for n, log in enumerate(created)]
+    answered = client.ok("PATCH", "/logs", json=entries)
+    assert [(log["id"], log["output"]) for log in answered] == [(log["id"], log["output"]) for log in entries]
+
+
+@pytest.mark.parametrize(
+    ("entry", "field"),
+    [
+        ({"output": 1}, "output"),
+        ({"config": {"type": "model"}}, "config"),
+        ({"prompt_tokens": -1}, "prompt_tokens"),
+        ({"id": "x"}, "id"),
+        ({"reference_id": "both"}, None),
+        ({"id": None}, None),
+    ],
+)
+def test_a_list_with_a_bad_entry_changes_nothing(
+    client: Any, unique: str, entry: dict[str, Any], field: str | None
+) -> None:
+    """The 422 names its index and, if it is one, the field."""
+    log_id = client.log(project=unique)["id"]
+    before = client.ok("GET", f"/logs/{log_id}")
+    response = client("PATCH", "/logs", json=[{"id": log_id, "output": "x"}, {"id": log_id, **entry}])
+    assert response.status_code == 422
+    location = ["body", 1] if field is None else ["body", 1, field]
+    assert response.json()["detail"][0]["loc"][:3] == location
+    assert client.ok("GET", f"/logs/{log_id}") == before
+
+
+@pytest.mark.parametrize("name", [{"id": "data_AAAAAAAAAAAAAAAAAAAAAAAA"}, {"reference_id": "nobody's"}])
+def test_a_list_with_an_unknown_log_changes_nothing(client: Any, unique: str, name: dict[str, str]) -> None:
+    """The 404 names what is unknown, and its index."""
+    log_id = client.log(project=unique)["id"]
+    before = client.ok("GET", f"/logs/{log_id}")
+    response = client("PATCH", "/logs", json=[{"id": log_id, "output": "x"}, {**name, "output": "y"}])
+    assert response.status_code == 404
+    [unknown] = name.values()
+    assert unknown in response.json()["detail"]
+    assert "entry 1" in response.json()["detail"]
+    assert client.ok("GET", f"/logs/{log_id}") == before
+
+
+def test_an_address_of_one_log_takes_no_list(client: Any, unique: str) -> None:
+    """A list names its datapoints itself."""
+    created = client.log(project=unique, reference_id=unique)
+    entries = [{"id": created["id"], "output": "x"}]
+    response = client("PATCH", "/logs", params={"reference_id": unique}, json=entries)
+    assert response.status_code == 422
+    assert response.json()["detail"][0]["loc"] == ["query", "reference_id"]
+    assert client("PATCH", f"/logs/{created['id']}", json=entries).status_code == 422
+    assert "output" not in client.ok("GET", f"/logs/{created['id']}")
 
 
 def refused_logs(log: Any, session: str) -> dict[str, tuple[dict[str, Any], str | None]]:
