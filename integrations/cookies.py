@@ -117,7 +117,8 @@ class BrowserSession(RequestSession):
 
     def set_cookie(self) -> str | None:
         """Return the value of the ``Set-Cookie`` header of a new conversation, ``None`` if it is not used."""
-        if self.key is None or (self.peek() is None and not self._logs_by_reference()):
+        is_used = self.peek() is not None or self._is_logged_into or self._logs_by_reference()
+        if self.key is None or not is_used:
             return None
         if self._header is None:
             self._header = self._cookie.header(self.key, is_secure=self._scheme in SECURE_SCHEMES)

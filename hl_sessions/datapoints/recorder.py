@@ -108,6 +108,7 @@ class Recorder:
             session = session._outer
         if session is not None and session._id is None:
             session._ready_id()  # what is known without waiting may have changed when it is sent
+            session._is_logged_into = True
         return session
 
     def parent(self, session: Session | None) -> Parent | None:

@@ -112,6 +112,8 @@ class Session:
     _nested_under: str | None = None
     #: What was current before, set once a scope was not left in order.
     _left_for: Session | None
+    #: Whether it gets an ID later on, where a datapoint of it is sent.
+    _is_logged_into = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._id or 'not created'}>"
