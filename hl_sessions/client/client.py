@@ -119,6 +119,8 @@ class SessionsClient:
                 self._log_requests = {
                     method: self._transport.prepare(method, "/logs") for method in ("POST", "PATCH")
                 }
+                # The datapoints that a batch completes may be longer than any answer that is read.
+                self._log_requests["PATCH"].prepared.headers["Prefer"] = "return=minimal"
         except ValueError as error:  # what the HTTP client makes of a host that no one can have
             raise ConfigurationError(f"base_url={base_url!r} cannot be called: {error}") from None
         self._workers = WorkerThreads()

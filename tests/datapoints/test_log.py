@@ -152,6 +152,23 @@ def test_a_datapoint_is_completed_when_it_ends(
     assert found["duration"] > 0
 
 
+def test_many_open_datapoints_are_completed_together(
+    logging_manager: SessionManager, stored: Stored, records: list[Any]
+) -> None:
+    """Whatever all of them hold by then, which may be more than one answer does."""
+    inputs = {"text": "x" * 20_000}
+    opened = [logging_manager.datapoint(source=str(number), inputs=inputs) for number in range(100)]
+    for each in opened:
+        each.__enter__()
+    assert logging_manager.flush(PATIENCE)
+    for each in reversed(opened):
+        each.output = "done"
+        each.__exit__(None, None, None)
+    assert logging_manager.flush(PATIENCE)
+    assert [log["output"] for log in stored.datapoints()] == ["done"] * 100
+    assert not records
+
+
 def test_an_exception_becomes_the_error_and_goes_on(logging_manager: SessionManager, stored: Stored) -> None:
     with pytest.raises(ValueError, match="of no use"), logging_manager.datapoint(source="answer"):
         raise ValueError("of no use")

@@ -131,7 +131,8 @@ async def patch_logs(
 ) -> Response:
     """Do the same to the datapoint with the caller's own ID, or to all of a list, or to none.
 
-    The entries of a list name their datapoints themselves, by ``id`` or ``reference_id``.
+    The entries of a list name their datapoints themselves, by ``id`` or ``reference_id``. A caller that does
+    not need them as they are then sends ``Prefer: return=minimal`` (RFC 7240).
     """
     body = await read_json(request)
     if isinstance(body, list):
@@ -179,6 +180,8 @@ async def _update_list(request: Request, entries: Sequence[UpdateLogEntry]) -> R
     except UnknownLogError as error:
         problem = f"There is no datapoint with the {error.by} {error.name!r}, that of entry {error.index}"
         raise HTTPException(404, problem) from None
+    if "return=minimal" in request.headers.get("prefer", ""):
+        return Response(status_code=204, headers={"Preference-Applied": "return=minimal"})
     # Not by the transaction that writes: others would wait for an answer that may be long.
     return parts_response(request, await read_for(request, get_logs_by_id, log_ids))
 

@@ -336,6 +336,16 @@ def test_a_list_of_logs_is_completed(client: Any, unique: str) -> None:
     assert client.ok("PATCH", "/logs", json=[]) == []
 
 
+def test_a_list_is_completed_without_an_answer_if_asked(client: Any, unique: str) -> None:
+    """It may be longer than the caller wants to read."""
+    log_id = client.log(project=unique)["id"]
+    headers = {"Prefer": "return=minimal"}
+    answer = client("PATCH", "/logs", json=[{"id": log_id, "output": "later"}], headers=headers)
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert answer.headers["Preference-Applied"] == "return=minimal"
+    assert client.ok("GET", f"/logs/{log_id}")["output"] == "later"
+
+
 def test_a_long_list_of_logs_is_completed(client: Any, unique: str) -> None:
     """Longer than what one statement names."""
     created = client.ok("POST", "/logs", json=[{"project": unique}] * 2500)
