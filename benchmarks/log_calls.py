@@ -13,6 +13,7 @@ from benchmarks.neighbours import OPENTELEMETRY
 from benchmarks.row import OURS, Row, limited
 from benchmarks.server import DATABASES
 from benchmarks.server_process import serving
+from hl_sessions import SessionManager
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -45,10 +46,9 @@ def log_call_rows(effort: Effort) -> Iterator[Row]:
     with ExitStack() as stack:
         server = stack.enter_context(serving(stack.enter_context(DATABASES["SQLite"]())))
         server.wait()
-        ours = Ours(server.url)
-        stack.enter_context(ours.manager)
-        contenders: dict[str, _Contender] = {OURS: ours, **dropping()}
-        stack.enter_context(ours.manager.session())
+        manager = stack.enter_context(SessionManager(f"{server.url}/v4"))
+        contenders: dict[str, _Contender] = {OURS: Ours(manager), **dropping()}
+        stack.enter_context(manager.session())
         for title, (method, limits) in AT_MOST.items():
             runs = {name: _calls(getattr(one, method), one.flush) for name, one in contenders.items()}
             for run in runs.values():

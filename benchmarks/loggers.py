@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pkgutil import resolve_name
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import requests
 
 from benchmarks.neighbours import OPENTELEMETRY, installed
-from hl_sessions import SessionManager, current_session
+from hl_sessions import current_session
+
+if TYPE_CHECKING:
+    from hl_sessions import SessionManager
 
 __all__ = [
     "LANGFUSE",
@@ -87,12 +90,12 @@ class Logger(Protocol):
 class Ours:
     """Logs with ``log()``, and with ``with datapoint(...)``."""
 
-    def __init__(self, url: str, **options: Any) -> None:
-        self.manager = SessionManager(f"{url}/v4", **options)
+    def __init__(self, manager: SessionManager) -> None:
+        self._manager = manager
 
     def log(self, content: Content) -> object:
         """Log a datapoint that is complete."""
-        return self.manager.log(
+        return self._manager.log(
             project=PROJECT,
             source=SOURCE,
             inputs={"question": content.question},
@@ -103,7 +106,7 @@ class Ours:
 
     def log_block(self, content: Content) -> None:
         """Log one that gets its output within the block."""
-        with self.manager.datapoint(
+        with self._manager.datapoint(
             project=PROJECT,
             source=SOURCE,
             inputs={"question": content.question},
@@ -114,7 +117,7 @@ class Ours:
 
     def flush(self) -> object:
         """Wait until all are sent."""
-        return self.manager.flush(60)
+        return self._manager.flush(60)
 
 
 class RequestsPost:
