@@ -121,6 +121,7 @@ class Sender:
         self.is_closed = True
         self._delivery.abort()
         self._hurry.set()
+        self.retire()
         left = self._queue.unsettled()
         self._queue.drop_all()
         if left:
