@@ -17,6 +17,7 @@ from hl_sessions.errors import ConfigurationError
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.interruptions import is_interruption
 from hl_sessions.process.saying import say
+from hl_sessions.process.seldom import Seldom
 from hl_sessions.sessions.context import along
 from hl_sessions.sessions.current import current_session
 
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     Redact = Callable[[dict[str, Any]], dict[str, Any] | None]
 
 __all__ = ["Parent", "Recorder", "Redact", "open_datapoint"]
-
-SAY_AGAIN = 60.0  # seconds
-MOST_SAID = 100  # different warnings that are remembered
 
 
 class Parent(Protocol):
@@ -82,7 +80,7 @@ class Recorder:
         self._project = project
         self._redact = redact
         self._raises_errors = raises_errors
-        self._said: dict[str, float] = {}
+        self._warnings = Seldom()
         self._renew_after_fork()
         renew_after_fork(self)
 
@@ -176,13 +174,8 @@ class Recorder:
 
     def warn(self, message: str) -> None:
         """Log a warning, each one once a minute."""
-        now = time.monotonic()
-        if now - self._said.get(message, -SAY_AGAIN) < SAY_AGAIN:
-            return
-        if len(self._said) >= MOST_SAID:
-            self._said.clear()
-        self._said[message] = now
-        say(logging.WARNING, "%s", message)
+        if self._warnings.is_due(message):
+            say(logging.WARNING, "%s", message)
 
     def _miss_project(self) -> None:
         hint = "a datapoint needs a project: log(project=...), or SessionManager(project=...) for all"
