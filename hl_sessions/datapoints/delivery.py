@@ -201,7 +201,9 @@ class Delivery:
         if not refusals:
             if isinstance(error, NotFoundError) and not group[0].is_completion:
                 return None
-            reason = "it is too large" if error.status == TOO_LARGE else f"HTTP status {error.status}"
+            reason = f"HTTP status {error.status}"
+            if error.status == TOO_LARGE:
+                reason = f"it is too large, with about {group[0].size} bytes"
             refusals = {0: _Refusal(0, "", reason)}
         rest = []
         for index, entry in enumerate(group):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hl_sessions.datapoints.delivery import Delivery
     from hl_sessions.datapoints.queue import Queue
 
-__all__ = ["Sender", "flush_all"]
+__all__ = ["Sender", "aflush_all", "flush_all"]
 
 INTERVAL = 0.1  # seconds that a datapoint waits for others to travel with
 IDLE = 10.0  # seconds without a datapoint after which the thread ends
@@ -44,6 +44,15 @@ def flush_all(timeout: float) -> bool:
     end = time.monotonic() + timeout
     flushed = [sender.flush(max(0.0, end - time.monotonic())) for sender in list(_senders)]
     return all(flushed)
+
+
+async def aflush_all(timeout: float) -> None:
+    """Do as :func:`flush_all`, while the event loop (asyncio or trio) keeps running."""
+    end = time.monotonic() + timeout
+    for sender in list(_senders):
+        flush = sender.begin_flush()
+        if flush is not None:
+            await flush.wait_in_task(max(0.0, end - time.monotonic()))
 
 
 class Sender:
@@ -99,9 +108,14 @@ class Sender:
         Args:
             timeout: seconds to wait at most.
         """
+        flush = self.begin_flush()
+        return flush is None or flush.wait(timeout)
+
+    def begin_flush(self) -> Outcome[None] | None:
+        """Send what waits without delay; return what becomes known once it is sent, ``None`` if it is."""
         goal = self._queue.put_in_all
         if self._queue.settled >= goal:
-            return True
+            return None
         done: Outcome[None] = Outcome()
         self._flushes.append((goal, done))
         self._hurry.set()
@@ -109,7 +123,7 @@ class Sender:
         if not self._has_thread:
             with creating():
                 self._send_all()
-        return done.wait(timeout)
+        return done
 
     def close(self, timeout: float) -> None:
         """Send what waits, for so many seconds, and nothing after that."""
