@@ -104,9 +104,9 @@ class Recorder:
         session = current_session()
         while session is not None and session.manager is not self._manager:
             session = session._outer
-        if session is not None and session._id is None:
-            session._ready_id()  # what is known without waiting may have changed when it is sent
-            session._is_logged_into = True
+        # What is known without waiting may have changed when it is sent.
+        if session is not None and session._id is None and session._ready_id() is None:
+            session._note_log()
         return session
 
     def parent(self, session: Session | None) -> Parent | None:

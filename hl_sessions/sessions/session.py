@@ -112,8 +112,6 @@ class Session:
     _nested_under: str | None = None
     #: What was current before, set once a scope was not left in order.
     _left_for: Session | None
-    #: Whether it gets an ID later on, where a datapoint of it is sent.
-    _is_logged_into = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._id or 'not created'}>"
@@ -313,6 +311,9 @@ class Session:
             self._settle(creation, session_id)
         finally:
             self.manager.report()
+
+    def _note_log(self) -> None:
+        """Note that something was logged while there was no ID: it gets one where that is sent."""
 
     def _ready_id(self) -> str | None:
         """Get an ID without waiting, if one is ready and none is under way."""
