@@ -1,6 +1,6 @@
 """Inserts many rows by one statement, in the way that costs the least on each database."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any, Final
 
@@ -35,31 +35,49 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[dict[str, A
     Raises:
         ConflictError: When somebody else has inserted a row of the same name since it was looked for.
     """
+    names = dict.fromkeys(name for row in rows for name in row)
+    insert_columns(connection, table, {name: [row.get(name) for row in rows] for name in names})
+
+
+def insert_columns(connection: Connection, table: Table, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Insert rows that are given by column.
+
+    Args:
+        connection: The connection of the transaction.
+        table: Where to.
+        columns: The values of each column, one for each row, of which there is at least one.
+
+    Raises:
+        ConflictError: When somebody else has inserted a row of the same name since it was looked for.
+    """
     # Columns of which no row has anything are left out: a null takes SQLite's driver longer than a text.
-    named: dict[str, Any] = {}
-    for row in rows:
-        named.update(row)
-    names = tuple(name for name in _column_names(table) if name in named)
+    given = {name: columns[name] for name in _column_names(table) if not _is_empty(columns.get(name, ()))}
+    names = tuple(given)
     if connection.dialect.name == "postgresql":
         key = _unique_names(table)
-        if not all(any(row.get(name) is not None for row in rows) for name in key):
+        if not given.keys() >= set(key):
             key = ()
+        rows = [dict(zip(names, values, strict=True)) for values in zip(*given.values(), strict=True)]
         # One parameter: the driver takes many times as long for one per value.
         parameters = {"rows": to_json(rows).decode()}
         inserted = connection.execute(_insert_from_json(table.name, names, key), parameters)
         if inserted.rowcount < len(rows):
             raise ConflictError
     else:
-        whole = len(rows) - len(rows) % _ROWS_OF_STATEMENT
-        for some, count in ((rows[:whole], _ROWS_OF_STATEMENT), (rows[whole:], 1)):
+        values = _values_of_rows(table, given, connection.dialect)
+        whole = len(values) - len(values) % (_ROWS_OF_STATEMENT * len(names))
+        for some, count in ((values[:whole], _ROWS_OF_STATEMENT), (values[whole:], 1)):
             if some:
-                values = _values(table, names, connection.dialect, some)
                 size = count * len(names)
                 # SQLAlchemy's own handling of the values of many rows takes as long as the database does.
                 connection.exec_driver_sql(
                     _insert_values(table.name, names, count),
-                    [tuple(values[at : at + size]) for at in range(0, len(values), size)],
+                    [tuple(some[at : at + size]) for at in range(0, len(some), size)],
                 )
+
+
+def _is_empty(column: Sequence[Any]) -> bool:
+    return column.count(None) == len(column)
 
 
 @cache
@@ -101,15 +119,12 @@ def _insert_values(table: str, names: tuple[str, ...], count: int) -> str:
     return f'INSERT INTO "{table}" ({listed}) VALUES {", ".join([row] * count)}'  # noqa: S608 - as above
 
 
-def _values(
-    table: Table, names: tuple[str, ...], dialect: Dialect, rows: Sequence[dict[str, Any]]
-) -> list[Any]:
+def _values_of_rows(table: Table, columns: Mapping[str, Sequence[Any]], dialect: Dialect) -> list[Any]:
     """Return the values of all rows, one row after the other."""
-    values: list[Any] = [None] * (len(rows) * len(names))
-    for number, name in enumerate(names):
+    values: list[Any] = [None] * sum(map(len, columns.values()))
+    for number, (name, column) in enumerate(columns.items()):
         convert = _converter(table, name, dialect)
-        column = [row.get(name) for row in rows]
-        values[number :: len(names)] = column if convert is None else map(convert, column)
+        values[number :: len(columns)] = column if convert is None else map(convert, column)
     return values
 
 

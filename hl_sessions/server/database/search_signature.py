@@ -97,6 +97,8 @@ class Blocks:
     def _add_words(self, text: str) -> None:
         for begin in range(0, len(text), _SLICE):
             unseen = set(text[begin : begin + _SLICE + _OVERLAP].split(_END_OF_MESSAGE)) - self._messages
+            if not unseen:
+                continue
             if len(self._messages) < _MOST_REMEMBERED:
                 self._messages |= unseen
             new = set(_words_of(_END_OF_MESSAGE.join(unseen))) - self._words

@@ -1,22 +1,37 @@
-"""What new logs add to what is known: rows, and the projects and sessions that they are the first to name."""
+"""What new logs add to what is known: also the projects and sessions that they are the first to name."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, NamedTuple
 
-from hl_sessions.server.protocol.configs import described_config
 from hl_sessions.server.protocol.identifiers import PROJECT, SESSION, new_identifier
 from hl_sessions.server.protocol.requests import LogRequest
 from hl_sessions.server.records.feedback import feedback_values
 from hl_sessions.server.records.log_references import KnownLog, KnownProject, KnownRecords, KnownSession
-from hl_sessions.server.records.logs import PAYLOADS
 from hl_sessions.server.records.refusals import InvalidEntryError
 
-_NOT_COPIED: Final = frozenset(
-    {"project", "session_reference_id", "parent_reference_id", "config", "feedback"}
-)
-_NOT_COPIED_UNSAVED: Final = _NOT_COPIED | PAYLOADS
+
+class AddedLog(NamedTuple):
+    """A log that is added.
+
+    Args:
+        id: Its ID.
+        config_id: The ID of its config, if the request names none.
+        organisation_id: Whose it is.
+        project: Where it belongs.
+        session: The session that it is in, if it is in one.
+        parent: What it is nested under, if it is.
+        request: What else is told about it.
+    """
+
+    id: str
+    config_id: str
+    organisation_id: int
+    project: KnownProject
+    session: KnownSession | None
+    parent: KnownLog | None
+    request: LogRequest
 
 
 @dataclass
@@ -25,21 +40,18 @@ class Additions:
 
     Args:
         records: The projects, sessions and logs that are added, for others to refer to.
-        rows: The rows of the logs.
-        places: Project and session of each of the logs.
+        logs: All logs that are added.
         feedback: The rows of the feedback on the logs.
     """
 
     records: KnownRecords = field(default_factory=KnownRecords)
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    places: list[tuple[KnownProject, KnownSession | None]] = field(default_factory=list)
+    logs: list[AddedLog] = field(default_factory=list)
     feedback: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, others: "Additions") -> None:
         """Add these, too."""
         self.records.add(others.records)
-        self.rows += others.rows
-        self.places += others.places
+        self.logs += others.logs
         self.feedback += others.feedback
 
 
@@ -80,18 +92,20 @@ class Adding:
         if parent is not None:
             session = parent.session
         log_id, config_id = next(self.identifiers)
-        log = KnownLog(log_id, self.organisation_id, request.get("reference_id"), session)
-        if log.reference_id is not None:
-            name = (self.organisation_id, log.reference_id)
+        reference_id = request.get("reference_id")
+        if reference_id is not None:
+            name = (self.organisation_id, reference_id)
             if name in self.known.logs_by_reference or name in self.additions.records.logs_by_reference:
                 raise InvalidEntryError(index, "reference_id", "Another datapoint has this reference ID")
+            log = KnownLog(log_id, self.organisation_id, reference_id, session)
             self.additions.records.logs_by_reference[name] = log
-        self.additions.places.append((project, session))
-        self.additions.rows.append(self._row(request, log, config_id, project, parent))
+        self.additions.logs.append(
+            AddedLog(log_id, config_id, self.organisation_id, project, session, parent, request)
+        )
         self.additions.feedback += [
-            feedback_values(log.id, given, self.now) for given in request.get("feedback") or ()
+            feedback_values(log_id, given, self.now) for given in request.get("feedback") or ()
         ]
-        answer = {"id": log.id, "project_id": project.id}
+        answer = {"id": log_id, "project_id": project.id}
         if session is not None:
             answer["session_id"] = session.id
         return answer
@@ -150,31 +164,3 @@ class Adding:
         if session is not None and (parent.session is None or session.id != parent.session.id):
             raise InvalidEntryError(index, field_name, "The parent is not in the session of this datapoint")
         return parent
-
-    def _row(
-        self,
-        request: LogRequest,
-        log: KnownLog,
-        config_id: str,
-        project: KnownProject,
-        parent: KnownLog | None,
-    ) -> dict[str, Any]:
-        save = request.get("save") is not False
-        left_out = _NOT_COPIED if save else _NOT_COPIED_UNSAVED
-        row: dict[str, Any] = {
-            name: value for name, value in request.items() if value is not None and name not in left_out
-        }
-        row |= {
-            "id": log.id,
-            "organisation_id": self.organisation_id,
-            "project_id": project.id,
-            "created_at": request.get("created_at") or self.now,
-            "updated_at": self.now,
-            "save": save,
-            "config": described_config(request.get("config"), request.get("config_id") or config_id),
-        }
-        if log.session is not None:
-            row["session_id"] = log.session.id
-        if parent is not None:
-            row["parent_id"] = parent.id
-        return row
