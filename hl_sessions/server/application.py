@@ -28,6 +28,7 @@ from hl_sessions.server.http.origins import is_loopback
 from hl_sessions.server.http.placement import PlacementMiddleware, parse_prefix
 from hl_sessions.server.http.rejections import add_rejections
 from hl_sessions.server.page.application import create_page
+from hl_sessions.server.records.arrivals import Arrivals
 from hl_sessions.server.records.retention import Retention
 from hl_sessions.server.settings import ServerSettings
 
@@ -107,6 +108,7 @@ def create_application(settings: ServerSettings) -> FastAPI:
     application.state.metrics = metrics
     application.state.max_body = settings.max_body
     application.state.under_way = RequestsUnderWay()
+    application.state.arrivals = Arrivals()
     _add_routes(application, database, keys, memory, metrics if settings.metrics_port is None else None)
     add_rejections(application)
     return application

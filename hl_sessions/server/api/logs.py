@@ -30,7 +30,8 @@ from hl_sessions.server.http.json_body import read_json
 from hl_sessions.server.http.parts_response import parts_response
 from hl_sessions.server.http.reading import read_for, scan_for
 from hl_sessions.server.http.rejections import InvalidRequestError
-from hl_sessions.server.protocol.answers import CreatedLog, LogAnswer, LogPage
+from hl_sessions.server.protocol.answers import Arrived, CreatedLog, LogAnswer, LogPage
+from hl_sessions.server.protocol.identifiers import LOG, identifier_pattern
 from hl_sessions.server.protocol.paging import Page
 from hl_sessions.server.protocol.requests import (
     ConsistentLogRequest,
@@ -38,7 +39,8 @@ from hl_sessions.server.protocol.requests import (
     UpdateLogEntry,
     UpdateLogRequest,
 )
-from hl_sessions.server.protocol.values import LogId, ProjectId
+from hl_sessions.server.protocol.values import LogId, ProjectId, SessionId
+from hl_sessions.server.records.arrivals import START, Arrivals
 from hl_sessions.server.records.idempotency import make_once
 from hl_sessions.server.records.log_creation import create_logs
 from hl_sessions.server.records.log_filter import FirstTime, LastTime, LogFilter
@@ -53,6 +55,7 @@ from hl_sessions.server.records.logs import (
 )
 from hl_sessions.server.records.refusals import UnknownLogError
 
+_PLACE: Final = f"^{START}$|{identifier_pattern(LOG)}"
 _LOG_REQUESTS: Final = TypeAdapter(Entries[ConsistentLogRequest])
 _UPDATE_LOG_ENTRIES: Final = TypeAdapter(Entries[UpdateLogEntry])
 _CREATE_LOGS: Final = partial(make_once, create_logs)
@@ -103,6 +106,25 @@ async def get_logs(
     )
     part = Page(page, size)
     return found_parts(request, await scan_for(request, list_logs, project_id, wanted, part))
+
+
+@router.get("/arrivals", responses={200: {"model": Arrived}, **NOT_FOUND})
+async def get_arrivals(
+    request: Request,
+    *,
+    after: Annotated[str | None, Query(pattern=_PLACE)] = None,
+    project: SearchText | None = None,
+    session_id: SessionId | None = None,
+    size: PageSize = 100,
+) -> Response:
+    """Answer the datapoints that have arrived since ``after``, which is the ``next`` of the answer before.
+
+    Those of one project, by its name, or one session, or all. Without ``after``, there are none: ``next``
+    stands for what arrives from now on. 404 says that the datapoint that it named is deleted.
+    """
+    arrivals: Arrivals = request.app.state.arrivals
+    parts = await scan_for(request, arrivals.find, after, size, project=project, session_id=session_id)
+    return found_parts(request, parts)
 
 
 @router.get("/logs/{log_id}", responses={200: {"model": LogAnswer}, **NOT_FOUND})

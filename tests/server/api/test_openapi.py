@@ -28,6 +28,7 @@ CALLS = [
     "GET /v4/logs",
     "PATCH /v4/logs",
     "DELETE /v4/logs",
+    "GET /v4/arrivals",
     "GET /v4/logs/{log_id}",
     "PATCH /v4/logs/{log_id}",
     "POST /v4/projects",
