@@ -71,7 +71,7 @@ class SessionsClient:
         api_key_prefix: a word to send before the key, such as ``Bearer``.
         timeout: seconds that one call may take in all, retries and a slow answer included.
         retries: how many more attempts follow one that failed to connect, or was answered with 429,
-            502, 503 or 504.
+            502, 503, 504 or 409, as while another attempt is under way.
         http_session: a ``requests.Session`` that sends everything, with its adapters, proxies, ``verify`` and
             ``cert``; it stays yours to close. Its time limits hold for each step of an attempt, and that of
             this client between the steps.
