@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hl_sessions.defaults import default_manager
-from hl_sessions.integrations.jobs import CARRIED, carried, carried_session
+from hl_sessions.integrations.jobs import CARRIED, carried, carried_session, send_datapoints
 from hl_sessions.manager import SessionManager, checked_manager
 from hl_sessions.sessions.current import current_session, enter_session, leave_session
 
@@ -56,12 +56,17 @@ class _Connection:
         if token is not None:
             leave_session(token)
 
+    def before_end(self, **_: Any) -> None:
+        """Send what the tasks of this process have logged."""
+        send_datapoints()
+
 
 _connection = _Connection()
 _RECEIVERS: list[tuple[Any, Callable[..., None]]] = [
     (signals.before_task_publish, _connection.before_publish),
     (signals.task_prerun, _connection.before_run),
     (signals.task_postrun, _connection.after_run),
+    (signals.worker_process_shutdown, _connection.before_end),
 ]
 
 

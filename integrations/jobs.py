@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 import hl_sessions.client.transport  # noqa: F401 - loaded here, and not anew in each process that is forked for a job
 from hl_sessions.client.answers import is_session_id
+from hl_sessions.client.client import DEFAULT_TIMEOUT
 from hl_sessions.datapoints.recorder import open_datapoint
+from hl_sessions.datapoints.sender import flush_all
 from hl_sessions.errors import HLSessionsError
 from hl_sessions.sessions.creation import agreement
 
 if TYPE_CHECKING:
     from hl_sessions.sessions.session import Session, SessionSource
 
-__all__ = ["CARRIED", "carried", "carried_session"]
+__all__ = ["CARRIED", "carried", "carried_session", "send_datapoints"]
 
 #: The name under which a job holds its session.
 CARRIED = "hl_sessions"
@@ -22,6 +24,11 @@ CARRIED = "hl_sessions"
 _PARENT = "parent_reference_id"
 
 MAX_REFERENCE_LENGTH = 256  # characters, more than any of ours has
+
+
+def send_datapoints() -> None:
+    """Send what was logged, as the process may end without Python's own end, as those of Celery and RQ do."""
+    flush_all(DEFAULT_TIMEOUT)
 
 
 def carried(session: Session) -> dict[str, str]:

@@ -10,10 +10,10 @@ The worker needs the same: ``rq worker --job-class hl_sessions.integrations.rq.S
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hl_sessions.defaults import default_manager
-from hl_sessions.integrations.jobs import CARRIED, carried, carried_session
+from hl_sessions.integrations.jobs import CARRIED, carried, carried_session, send_datapoints
 from hl_sessions.sessions.current import current_session, enter_session, leave_session
 
 try:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from hl_sessions.sessions.session import Session
 
 __all__ = ["SessionJob"]
-
-Callback = TypeVar("Callback")
 
 
 class SessionJob(Job):
@@ -73,6 +71,7 @@ class SessionJob(Job):
             return super().perform()
         finally:
             leave_session(token)
+            send_datapoints()
 
     @property
     def success_callback(self) -> Any:
@@ -93,7 +92,15 @@ class SessionJob(Job):
     def _session(self) -> Session | None:
         return carried_session(self.manager or default_manager(), self.meta.get(CARRIED))
 
-    def _in_session(self, callback: Callback) -> Callback:
-        if callback is None or self._session is None:
+    def _in_session(self, callback: Any) -> Any:
+        if callback is None:
             return callback
-        return self._session.bind(callback)
+
+        @functools.wraps(callback)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return callback(*args, **kwargs)
+            finally:
+                send_datapoints()
+
+        return call if self._session is None else self._session.bind(call)

@@ -7,7 +7,7 @@ from redis import Redis
 from rq import Queue, Retry, get_current_job
 from rq.job import Job
 
-from hl_sessions import SessionManager, current_session, current_session_id
+from hl_sessions import SessionManager, current_session, current_session_id, log
 from hl_sessions.integrations.rq import SessionJob
 
 
@@ -27,6 +27,10 @@ def describe() -> str:
 def log_params() -> list[dict[str, str]]:
     session = current_session()
     return [] if session is None else [session.log_params(), session.log_params()]
+
+
+def log_datapoint() -> str:
+    return log(project="bot", source="in a job")
 
 
 def create() -> str | None:

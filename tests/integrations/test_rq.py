@@ -16,7 +16,7 @@ from rq.job import Job, JobStatus
 from hl_sessions import SessionManager, current_session_id
 from hl_sessions.integrations.rq import SessionJob
 from tests.integrations.rq_jobs import describe, note, read
-from tests.sessions_api import Answer, SessionsAPI
+from tests.sessions_api import Answer, SessionsAPI, create_sessions_and_logs, stored_logs
 from tests.waiting import PATIENCE, wait_until
 
 DEADLINE = int(2 * PATIENCE)  # seconds
@@ -82,6 +82,18 @@ def test_a_job_runs_in_the_session_of_whoever_enqueued_it(
     assert job.get_meta()["mine"] == 1
     assert sessions_api.posts == 1
     assert worker_api.posts == posts
+
+
+def test_datapoints_of_a_job_are_nested_under_that_of_its_sender(
+    queue: Queue, manager: SessionManager, sessions_api: SessionsAPI, worker_api: SessionsAPI
+) -> None:
+    """In its session; they are sent before the process of the job ends, which it does at once."""
+    sessions_api.answer = worker_api.answer = create_sessions_and_logs
+    with manager.session() as session, manager.datapoint(project="bot", source="sender") as sender:
+        reference_id = result(queue.enqueue("rq_jobs.log_datapoint"))
+    [log] = [log for log in stored_logs(worker_api) if log["reference_id"] == reference_id]
+    assert log["session_id"] == session.peek()
+    assert log["parent_reference_id"] == sender.reference_id
 
 
 def test_a_job_that_was_enqueued_outside_every_scope_has_no_session(
