@@ -165,7 +165,7 @@ class Delivery:
             # Those that the application gives are of its own session.
             added = {} if _NAMES_OF_A_SESSION & given.keys() else params
         if isinstance(given.get("created_at"), float):
-            given["created_at"] = datetime.fromtimestamp(given["created_at"], timezone.utc)
+            given["created_at"] = datetime.fromtimestamp(given["created_at"], timezone.utc).isoformat()
         fields, wrong = check(given)
         body, problems = freeze({**fields, **added})
         for problem in (*wrong, *problems):
