@@ -86,8 +86,9 @@ def _saturate(application: LoggingApplication, rounds: int, seconds: float) -> d
 
         numbers = {}
         for name in application.names:
-            turn(name, FEWEST)
-            numbers[name] = max(FEWEST, int(seconds / turn(name, FEWEST).seconds))
+            application.flush(name)
+            few = max(FEWEST, int(seconds / 10 / turn(name, FEWEST).seconds))
+            numbers[name] = max(FEWEST, int(seconds / turn(name, few).seconds))
         return _in_rounds(application.names, rounds, lambda name: turn(name, numbers[name]))
 
 

@@ -33,6 +33,7 @@ DISTRIBUTIONS = (
     "asgi-correlation-id",
     "starlette-context",
     "opentelemetry-api",
+    "opentelemetry-exporter-otlp-proto-http",
     "opentelemetry-instrumentation-asgi",
     "opentelemetry-instrumentation-wsgi",
     "openinference-instrumentation",

@@ -38,13 +38,22 @@ _PAGE = """\
   them; ratios are taken within a round, and what is shown are medians over the rounds. The garbage collector
   runs as usual. All traffic is on the loopback, servers are processes of their own, and connections are kept
   open.
-- The others are measured as they are published, with their defaults; OpenTelemetry with its SDK, and without
-  an exporter. They do other work than we do, and what they do is in their figures.
+- The others are measured as they are published, with their defaults; OpenTelemetry with its SDK, in
+  middleware without an exporter. They do other work than we do, and what they do is in their figures.
 - Threads and tasks that read "at once" read one new session of an API that answers after 100 ms. Here
   *hand-written* creates once, and then sets an event for the threads and one for the tasks; *unguarded* asks
   "is there an ID yet?" and creates one if not, as is first written, its tasks with `asyncio.to_thread`.
 - With prefetching, the reads are those of a Flask application that serves other requests in between: after a
   sleep, a machine that does nothing else takes ten times as long for the first steps of anything.
+- Calls of `log()` and `datapoint()` are CPU time of the calling thread, within a session. The others start
+  and end a span or generation that holds the same, and their exporters drop it. What waits is sent before the
+  next turn.
+- The application that logs is one process with a path for each contender. Ours and `requests.post` log within
+  the session of the request, to our server; the others send spans to a server that answers at once, which
+  costs them nothing. At saturation more is logged than can be sent, so all but `requests.post` drop some. The
+  application answers `requests.post` from Starlette's threads, as it would stop the event loop. At a load
+  are only those that can answer it.
+- What waits is measured beside the JSON of its fields, as `json.dumps()` writes them.
 - A datapoint counts as stored when its row is in the SQLite file of the server. The others are sent it as a
   span of OpenTelemetry. Ours is on the disk when it is answered; mlflow answers after its transaction, too.
   arize-phoenix answers before it stores anything, and has SQLite not wait for the disk (`synchronous = OFF`):
