@@ -151,6 +151,8 @@ class Recorder:
             redacted = self._redacted(self._redact, fields)
             if redacted is None:
                 return None
+            if is_new:  # by which it is completed, and others are nested under it
+                redacted["reference_id"] = fields["reference_id"]
             fields = redacted
         fixed, problems = fix(fields)
         for problem in problems:
