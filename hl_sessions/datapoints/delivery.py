@@ -7,13 +7,11 @@ import logging
 import time
 from collections import deque
 from contextlib import suppress
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from zlib import crc32
 
 from hl_sessions.client.deadline import Deadline
-from hl_sessions.datapoints.fields import check
-from hl_sessions.datapoints.fixed import fix, fixed_fields
+from hl_sessions.datapoints.fixed import as_sent, fix, fixed_fields
 from hl_sessions.datapoints.values import freeze
 from hl_sessions.errors import APIStatusError, HLSessionsError, NotFoundError, ServerError, ValidationError
 from hl_sessions.process.together import run_together
@@ -78,6 +76,7 @@ class Delivery:
     def deliver(self, batch: Sequence[Entry]) -> HLSessionsError | None:
         """Send a batch, and return why the API does not take it; what it did not take waits again."""
         params, failure = self._find_sessions(batch)
+        self._queue.save()  # with the sessions that it is sent to
         sent = [entry for entry in batch if entry.session is None or entry.session in params]
         if self._sample < 1:
             left_out = [entry for entry in sent if not self._is_sampled(entry, params)]
@@ -164,9 +163,7 @@ class Delivery:
         else:
             # Those that the application gives are of its own session.
             added = {} if _NAMES_OF_A_SESSION & given.keys() else params
-        if isinstance(given.get("created_at"), float):
-            given["created_at"] = datetime.fromtimestamp(given["created_at"], timezone.utc)
-        fields, wrong = check(given)
+        fields, wrong = as_sent(given)
         body, problems = freeze({**fields, **added})
         for problem in (*wrong, *problems):
             self._say("a datapoint is logged without what it cannot hold: %s", problem)

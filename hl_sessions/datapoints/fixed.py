@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import marshal
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from hl_sessions.datapoints.fields import check
@@ -16,7 +17,9 @@ from hl_sessions.datapoints.values import freeze
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["fix", "fixed_fields"]
+    from hl_sessions.datapoints.fields import Checked
+
+__all__ = ["as_sent", "fix", "fixed_fields"]
 
 VERSION = 2  # later ones note which objects are the same: that takes time, and is of no use here
 
@@ -37,3 +40,10 @@ def fixed_fields(parts: Iterable[bytes]) -> dict[str, Any]:
     for part in parts:
         fields.update(marshal.loads(part))  # noqa: S302 - this process has written them
     return fields
+
+
+def as_sent(fields: dict[str, Any]) -> Checked:
+    """Return fixed fields with values of the types that the API takes, and what is wrong with others."""
+    if isinstance(fields.get("created_at"), float):
+        fields["created_at"] = datetime.fromtimestamp(fields["created_at"], timezone.utc)
+    return check(fields)
