@@ -12,6 +12,9 @@ from benchmarks.current_id import current_id_rows
 from benchmarks.decorator import decorator_rows
 from benchmarks.event_loop import event_loop_rows
 from benchmarks.first_read import first_read_rows
+from benchmarks.log_calls import log_call_rows
+from benchmarks.log_sending import log_sending_rows
+from benchmarks.logging_requests import logging_request_rows
 from benchmarks.measure import FULL, QUICK, Effort
 from benchmarks.memory import memory_rows
 from benchmarks.middleware import asgi_rows, wsgi_rows
@@ -44,6 +47,9 @@ BENCHMARKS: tuple[Callable[[Effort], Iterator[Row]], ...] = (
     prefetching_rows,
     outage_rows,
     conversation_rows,
+    log_call_rows,
+    log_sending_rows,
+    logging_request_rows,
     server_rows,
     server_processes_rows,
     stored_datapoints_rows,

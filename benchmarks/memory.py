@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from benchmarks.measure import Effort
 
-__all__ = ["memory_rows"]
+__all__ = ["memory_rows", "traced_growth"]
 
 AT_ONCE = 1000
 _STATM = Path("/proc/self/statm")
@@ -64,6 +64,15 @@ def _growth(memory: Callable[[], int], action: Callable[[], object]) -> int:
     growth = memory() - before
     del kept
     return growth
+
+
+def traced_growth(action: Callable[[], object]) -> int:
+    """Give how many bytes there are more after ``action``, while what it gives is kept."""
+    tracemalloc.start()
+    try:
+        return _growth(_traced, action)
+    finally:
+        tracemalloc.stop()
 
 
 def _size(make: Callable[[], object]) -> float:

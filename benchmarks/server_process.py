@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import requests
 import uvicorn
 
 from benchmarks.api import listening_socket
@@ -43,6 +44,16 @@ class ServerProcess:
 
     address: tuple[str, int]
     process_id: int
+
+    @property
+    def url(self) -> str:
+        """Its URL, without a path."""
+        host, port = self.address
+        return f"http://{host}:{port}"
+
+    def wait(self) -> None:
+        """Wait until it has started; connections wait for that by themselves."""
+        requests.get(self.url, timeout=60)
 
     def resident(self) -> int:
         """Give the memory that it has, in bytes; only Linux tells."""

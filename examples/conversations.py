@@ -3,10 +3,11 @@
 Needs the API (``hl-sessions serve``), then: ``python examples/conversations.py``
 """
 
-from hl_sessions import current_session, current_session_id, with_session
+from hl_sessions import current_session, current_session_id, datapoint, with_session
 
 
 @with_session(key="chat")
+@datapoint(project="conversations", source="answer")  # of the session of the chat
 def answer(chat: int, text: str) -> str:
     """Answer a message of a chat, and say which session it belongs to."""
     session = current_session()

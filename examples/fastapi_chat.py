@@ -1,42 +1,32 @@
-"""A FastAPI application: the session as a dependency, and in a background task.
+"""A FastAPI application: the session as a dependency, and datapoints of an endpoint and its background task.
 
 Needs the API (``hl-sessions serve``), then: ``fastapi run examples/fastapi_chat.py``, or
 ``uvicorn --app-dir examples fastapi_chat:app``, and: ``curl 'http://127.0.0.1:8000/chat?question=Why'``
 """
 
-import os
-from typing import Annotated, Any
+from typing import Annotated
 
-import requests
 from fastapi import BackgroundTasks, Depends, FastAPI
 
-from hl_sessions import Session, current_session
+from hl_sessions import Session, configure, datapoint, log
 from hl_sessions.integrations.starlette import HLSessionMiddleware, get_session
 
-API = os.environ.get("HL_SESSIONS_BASE_URL", "http://127.0.0.1:8642/v4")
-
+configure(project="fastapi-chat")
 app = FastAPI()
 app.add_middleware(HLSessionMiddleware)
-
-
-def log(source: str, text: str, output: str) -> None:
-    """Log a datapoint of whatever request this runs in; FastAPI calls it in a thread."""
-    session = current_session()
-    params = {} if session is None else session.log_params()
-    datapoint: dict[str, Any] = {
-        "project": "fastapi-chat",
-        "source": source,
-        "inputs": {"text": text},
-        "output": output,
-    }
-    requests.post(f"{API}/logs", json=datapoint | params, timeout=5).raise_for_status()
 
 
 @app.get("/chat")
 async def chat(
     question: str, session: Annotated[Session, Depends(get_session)], background: BackgroundTasks
 ) -> dict[str, str | None]:
-    """Answer at once, log afterwards."""
-    reply = f"You asked: {question}"
-    background.add_task(log, "answer", question, reply)
-    return {"reply": reply, "session": await session.aid()}
+    """Answer, and say which session it belongs to; the answer is judged when it has been sent."""
+    with datapoint(source="answer", inputs={"question": question}) as answer:
+        answer.output = f"You asked: {question}"
+    background.add_task(judge, answer.output)
+    return {"reply": answer.output, "session": await session.aid()}
+
+
+def judge(reply: str) -> None:
+    """Judge a reply; FastAPI calls it in a thread, which has the session, too."""
+    log(source="judgment", inputs={"reply": reply}, output="polite")

@@ -9,29 +9,15 @@ import asyncio
 import os
 from typing import Any
 
-import httpx
 from slack_bolt.adapter.socket_mode.async_handler import AsyncSocketModeHandler
 from slack_bolt.async_app import AsyncAck, AsyncApp, AsyncSay
 
-from hl_sessions import configure, current_session, with_session
+from hl_sessions import configure, datapoint, with_session
 from hl_sessions.stores import SQLiteStore
 
-api = httpx.AsyncClient(base_url=os.environ.get("HL_SESSIONS_BASE_URL", "http://127.0.0.1:8642/v4"))
 app = AsyncApp(token=os.environ["SLACK_BOT_TOKEN"])
-manager = configure(store=SQLiteStore("slack_bolt_async_bot.sqlite3"))  # conversations outlive the process
-
-
-async def log(source: str, text: str, output: str) -> None:
-    """Log a datapoint of whatever conversation this runs in."""
-    session = current_session()
-    params = {} if session is None else await session.alog_params()
-    datapoint: dict[str, Any] = {
-        "project": "slack-bolt-async-bot",
-        "source": source,
-        "inputs": {"text": text},
-        "output": output,
-    }
-    (await api.post("/logs", json=datapoint | params)).raise_for_status()
+store = SQLiteStore("slack_bolt_async_bot.sqlite3")  # conversations outlive the process
+manager = configure(project="slack-bolt-async-bot", store=store)
 
 
 def conversation(event: dict[str, Any], **_: Any) -> str:
@@ -46,19 +32,19 @@ async def answer(event: dict[str, Any], say: AsyncSay) -> None:
     """Answer a message where it was written, with a button that ends its conversation."""
     if "subtype" in event:  # somebody joined, edited, deleted, ...
         return
-    reply = f"You said: {event['text']}"
     button = {
         "type": "button",
         "action_id": "start_anew",
         "text": {"type": "plain_text", "text": "New conversation"},
         "value": conversation(event),
     }
-    blocks: list[dict[str, Any]] = [
-        {"type": "section", "text": {"type": "mrkdwn", "text": reply}},
-        {"type": "actions", "elements": [button]},
-    ]
-    await say(reply, blocks, thread_ts=event.get("thread_ts"))
-    await log("answer", event["text"], reply)
+    with datapoint(source="answer", inputs={"text": event["text"]}) as reply:
+        reply.output = f"You said: {event['text']}"
+        blocks: list[dict[str, Any]] = [
+            {"type": "section", "text": {"type": "mrkdwn", "text": reply.output}},
+            {"type": "actions", "elements": [button]},
+        ]
+        await say(reply.output, blocks, thread_ts=event.get("thread_ts"))
 
 
 @app.action("start_anew")
@@ -72,8 +58,7 @@ async def start_anew(ack: AsyncAck, action: dict[str, Any], body: dict[str, Any]
 
 async def main() -> None:
     """Answer until interrupted."""
-    async with api:
-        await AsyncSocketModeHandler(app, os.environ["SLACK_APP_TOKEN"]).start_async()  # type: ignore[no-untyped-call]
+    await AsyncSocketModeHandler(app, os.environ["SLACK_APP_TOKEN"]).start_async()  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":

@@ -8,29 +8,14 @@ SLACK_SIGNING_SECRET in the environment: ``python examples/slack_bolt_bot.py``
 import os
 from typing import Any
 
-import requests
 from slack_bolt import Ack, App, Say
 
-from hl_sessions import configure, current_session, with_session
+from hl_sessions import configure, datapoint, with_session
 from hl_sessions.stores import SQLiteStore
 
-API = os.environ.get("HL_SESSIONS_BASE_URL", "http://127.0.0.1:8642/v4")
-
 app = App(token=os.environ["SLACK_BOT_TOKEN"], signing_secret=os.environ["SLACK_SIGNING_SECRET"])
-manager = configure(store=SQLiteStore("slack_bolt_bot.sqlite3"))  # conversations outlive the process
-
-
-def log(source: str, text: str, output: str) -> None:
-    """Log a datapoint of whatever conversation this runs in."""
-    session = current_session()
-    params = {} if session is None else session.log_params()
-    datapoint: dict[str, Any] = {
-        "project": "slack-bolt-bot",
-        "source": source,
-        "inputs": {"text": text},
-        "output": output,
-    }
-    requests.post(f"{API}/logs", json=datapoint | params, timeout=5).raise_for_status()
+store = SQLiteStore("slack_bolt_bot.sqlite3")  # conversations outlive the process
+manager = configure(project="slack-bolt-bot", store=store)
 
 
 def conversation(event: dict[str, Any], **_: Any) -> str:
@@ -45,9 +30,9 @@ def answer(event: dict[str, Any], say: Say) -> None:
     """Answer a message where it was written."""
     if "subtype" in event:  # somebody joined, edited, deleted, ...
         return
-    reply = f"You said: {event['text']}"
-    say(reply, thread_ts=event.get("thread_ts"))
-    log("answer", event["text"], reply)
+    with datapoint(source="answer", inputs={"text": event["text"]}) as reply:
+        reply.output = f"You said: {event['text']}"
+        say(reply.output, thread_ts=event.get("thread_ts"))
 
 
 @app.command("/new")

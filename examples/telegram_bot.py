@@ -7,28 +7,14 @@ Needs the API (``hl-sessions serve``); then, with TELEGRAM_BOT_TOKEN in the envi
 import os
 from typing import Any
 
-import httpx
 from telegram import Update
 from telegram.ext import Application, CommandHandler, ContextTypes, MessageHandler, filters
 
-from hl_sessions import configure, current_session, with_session
+from hl_sessions import configure, current_session, datapoint, with_session
 from hl_sessions.stores import SQLiteStore
 
-api = httpx.AsyncClient(base_url=os.environ.get("HL_SESSIONS_BASE_URL", "http://127.0.0.1:8642/v4"))
-configure(store=SQLiteStore("telegram_bot.sqlite3"))  # conversations outlive the process
-
-
-async def log(source: str, text: str, output: str) -> None:
-    """Log a datapoint of whatever conversation this runs in."""
-    session = current_session()
-    params = {} if session is None else await session.alog_params()
-    datapoint: dict[str, Any] = {
-        "project": "telegram-bot",
-        "source": source,
-        "inputs": {"text": text},
-        "output": output,
-    }
-    (await api.post("/logs", json=datapoint | params)).raise_for_status()
+store = SQLiteStore("telegram_bot.sqlite3")  # conversations outlive the process
+configure(project="telegram-bot", store=store)
 
 
 def conversation(update: Update, _context: ContextTypes.DEFAULT_TYPE) -> str | None:
@@ -43,9 +29,9 @@ async def answer(update: Update, _context: ContextTypes.DEFAULT_TYPE) -> None:
     message = update.effective_message
     if message is None or message.text is None:
         return
-    reply = f"You said: {message.text}"
-    await message.reply_text(reply)
-    await log("answer", message.text, reply)
+    with datapoint(source="answer", inputs={"text": message.text}) as reply:
+        reply.output = f"You said: {message.text}"
+        await message.reply_text(reply.output)
 
 
 @with_session(key=conversation)
@@ -64,14 +50,9 @@ def add_handlers(application: Application[Any, Any, Any, Any, Any, Any]) -> None
     application.add_handler(MessageHandler(filters.TEXT & ~filters.COMMAND, answer))
 
 
-async def close(_application: Application[Any, Any, Any, Any, Any, Any]) -> None:
-    """Release the connections to the API."""
-    await api.aclose()
-
-
 def main() -> None:
     """Poll Telegram until interrupted."""
-    application = Application.builder().token(os.environ["TELEGRAM_BOT_TOKEN"]).post_shutdown(close).build()
+    application = Application.builder().token(os.environ["TELEGRAM_BOT_TOKEN"]).build()
     add_handlers(application)
     application.run_polling()
 

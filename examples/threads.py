@@ -5,17 +5,18 @@ Needs the API (``hl-sessions serve``), then: ``python examples/threads.py``
 
 import threading
 
-from hl_sessions import SessionThreadPoolExecutor, bind, current_session_id, with_session
+from hl_sessions import SessionThreadPoolExecutor, bind, current_session_id, log, with_session
 
 
 def report(name: str) -> str:
-    """Say which session this thread works for."""
+    """Log from this thread, and say which session it works for."""
+    log(project="threads", source=name)
     return f"{name}: {current_session_id()}"
 
 
 @with_session
 def research() -> list[str]:
-    """Ask for the ID in the calling thread, in a pool and in a plain thread: it is the same."""
+    """Report from the calling thread, a pool and a plain thread: the session is the same."""
     lines = [report("caller")]
     with SessionThreadPoolExecutor(max_workers=2) as pool:
         lines += pool.map(report, ["pool 1", "pool 2"])

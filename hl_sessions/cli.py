@@ -19,6 +19,7 @@ def main() -> None:
         from hl_sessions.server.commands.data import db, export_data, import_data, prune
         from hl_sessions.server.commands.keys import keys
         from hl_sessions.server.commands.serve import serve
+        from hl_sessions.server.commands.tail import tail
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.startswith("hl_sessions"):
             raise
@@ -26,6 +27,6 @@ def main() -> None:
     except KeyboardInterrupt:
         # Loading takes a moment, and somebody may have thought better of it.
         sys.exit(130)
-    commands = [serve, demo, keys, db, export_data, import_data, prune]
+    commands = [serve, demo, tail, keys, db, export_data, import_data, prune]
     group = click.Group("hl-sessions", commands=commands, help="A server of the v4 API, and a demo.")
     click.version_option(package_name="hl-sessions")(group)()

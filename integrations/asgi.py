@@ -12,6 +12,8 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from hl_sessions.client.client import DEFAULT_TIMEOUT
+from hl_sessions.datapoints.sender import aflush_all
 from hl_sessions.defaults import check_environment
 from hl_sessions.errors import ConfigurationError, HLSessionsError
 from hl_sessions.integrations.cookies import SignedCookie
@@ -50,6 +52,7 @@ SESSION = "hl_sessions.session"
 #: The key of the functions that add their header to the answer to an error; the framework will give it.
 UNANSWERED = "hl_sessions.unanswered"
 
+_ENDS = frozenset({"lifespan.shutdown.complete", "lifespan.shutdown.failed"})
 _RESPONSE_STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 
 
@@ -115,7 +118,8 @@ class HLSessionMiddleware(MiddlewareBase):
 
     It lasts as long as the application runs, streaming and background tasks of the framework included.
     Everything else passes through untouched, and so do all messages, but that a start-up (``lifespan``) fails
-    where neither a manager nor ``configure`` replaces a wrong setting of the environment. Only another
+    where neither a manager nor ``configure`` replaces a wrong setting of the environment, and that a shutdown
+    waits some seconds until all datapoints are sent. Only another
     such middleware around this one is joined, not what the context of the server holds: uvicorn may run a
     request in a copy of the context of the one before it on the same connection.
 
@@ -213,7 +217,7 @@ class HLSessionMiddleware(MiddlewareBase):
                 session._leave()
 
     async def _run_without_session(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" and self._manager is None:
+        if scope["type"] == "lifespan":
             await self._run_lifespan(scope, receive, send)
         else:
             await self.app(scope, receive, send)
@@ -223,8 +227,11 @@ class HLSessionMiddleware(MiddlewareBase):
 
         async def send_checked(message: Message) -> None:
             nonlocal failure
+            if message["type"] in _ENDS:
+                # Servers such as uvicorn end the process by a signal then, without Python's own end.
+                await aflush_all(DEFAULT_TIMEOUT)
             # Only now: what the application does at its start-up may be to call configure().
-            if message["type"] == "lifespan.startup.complete":
+            if message["type"] == "lifespan.startup.complete" and self._manager is None:
                 try:
                     check_environment()
                 except ConfigurationError as error:

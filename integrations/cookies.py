@@ -109,15 +109,21 @@ class BrowserSession(RequestSession):
     _header: str | None = None
     #: Whether its conversation is one of which the browser has to be told.
     is_new = False
+    _is_logged_into = False
 
     def made_key(self) -> str:
         """Make the key of a new conversation, which the browser has to be told."""
         self.is_new = True
         return secrets.token_urlsafe(16)
 
+    def _note_log(self) -> None:
+        self._is_logged_into = True
+        super()._note_log()
+
     def set_cookie(self) -> str | None:
         """Return the value of the ``Set-Cookie`` header of a new conversation, ``None`` if it is not used."""
-        if self.key is None or (self.peek() is None and not self._logs_by_reference()):
+        is_used = self.peek() is not None or self._is_logged_into or self._logs_by_reference()
+        if self.key is None or not is_used:
             return None
         if self._header is None:
             self._header = self._cookie.header(self.key, is_secure=self._scheme in SECURE_SCHEMES)

@@ -34,7 +34,20 @@ __all__ = ["HLSessions", "SignedCookie", "header", "json_field", "path_param", "
 
 _PREFIX = "HL_SESSIONS_"
 _MANAGER_SETTINGS = frozenset(
-    {"base_url", "api_key", "store", "idle_timeout", "on_error", "prefetch", "timeout", "retries"}
+    {
+        "base_url",
+        "api_key",
+        "store",
+        "idle_timeout",
+        "on_error",
+        "prefetch",
+        "timeout",
+        "retries",
+        "project",
+        "queue_size",
+        "sample",
+        "redact",
+    }
 )
 _MIDDLEWARE_SETTINGS = frozenset({"key", "cookie", "response_header", "trust", "via_proxies"})
 
@@ -45,7 +58,8 @@ class HLSessions:
     Settings in ``app.config`` are named like the arguments of :class:`~hl_sessions.SessionManager` and of
     the middleware: ``HL_SESSIONS_BASE_URL``, ``HL_SESSIONS_API_KEY``, ``HL_SESSIONS_STORE``,
     ``HL_SESSIONS_IDLE_TIMEOUT``, ``HL_SESSIONS_ON_ERROR``, ``HL_SESSIONS_PREFETCH``,
-    ``HL_SESSIONS_TIMEOUT``, ``HL_SESSIONS_RETRIES``; ``HL_SESSIONS_KEY``, ``HL_SESSIONS_COOKIE``,
+    ``HL_SESSIONS_TIMEOUT``, ``HL_SESSIONS_RETRIES``, ``HL_SESSIONS_PROJECT``, ``HL_SESSIONS_QUEUE_SIZE``,
+    ``HL_SESSIONS_SAMPLE``, ``HL_SESSIONS_REDACT``; ``HL_SESSIONS_KEY``, ``HL_SESSIONS_COOKIE``,
     ``HL_SESSIONS_RESPONSE_HEADER``, ``HL_SESSIONS_TRUST``, ``HL_SESSIONS_VIA_PROXIES``. With any that concern
     a manager, the application has one of its own. A setting has precedence over the argument.
 

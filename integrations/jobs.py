@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import hl_sessions.client.transport  # noqa: F401 - loaded here, and not anew in each process that is forked for a job
 from hl_sessions.client.answers import is_session_id
+from hl_sessions.datapoints.recorder import open_datapoint
 from hl_sessions.errors import HLSessionsError
 from hl_sessions.sessions.creation import agreement
 
@@ -18,6 +19,8 @@ __all__ = ["CARRIED", "carried", "carried_session"]
 #: The name under which a job holds its session.
 CARRIED = "hl_sessions"
 
+_PARENT = "parent_reference_id"
+
 MAX_REFERENCE_LENGTH = 256  # characters, more than any of ours has
 
 
@@ -25,7 +28,8 @@ def carried(session: Session) -> dict[str, str]:
     """Give what a job takes along of a session, which is created if need be.
 
     Returns:
-        The ID, and where ``session.log_params()`` gives it the reference ID. It never raises: where the
+        The ID, where ``session.log_params()`` gives it the reference ID, and the reference ID of the open
+        datapoint, which those of the job are nested under. It never raises: where the
         session could not be created, the job is sent all the same, and logs by the reference ID as its
         sender does from now on.
     """
@@ -34,7 +38,11 @@ def carried(session: Session) -> dict[str, str]:
     except HLSessionsError:
         session_id = None
     params = session._log_params(session_id)
-    return params if session_id is None else {"session_id": session_id, **params}
+    if session_id is not None:
+        params = {"session_id": session_id, **params}
+    parent = open_datapoint(session)
+    nested_under = session._nested_under if parent is None else parent._reference_id
+    return params if nested_under is None else {**params, _PARENT: nested_under}
 
 
 def carried_session(manager: SessionSource, carried: object) -> Session | None:
@@ -60,6 +68,7 @@ def carried_session(manager: SessionSource, carried: object) -> Session | None:
         if "session_reference_id" in carried:
             session._ensure_details().reference_id = carried["session_reference_id"]
             session._log_by_reference()
+        session._nested_under = carried.get(_PARENT)
     return session
 
 
@@ -71,4 +80,8 @@ def _is_reference_id(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= MAX_REFERENCE_LENGTH
 
 
-_IS_VALID = {"session_id": _is_id, "session_reference_id": _is_reference_id}
+_IS_VALID = {
+    "session_id": _is_id,
+    "session_reference_id": _is_reference_id,
+    _PARENT: _is_reference_id,
+}

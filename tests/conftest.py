@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -84,6 +85,15 @@ def gate(sessions_api: SessionsAPI) -> Iterator[Gate]:
     gate = Gate(sessions_api)
     yield gate
     gate.opened.set()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """What ``--db`` is given for an empty database."""
+    if request.param == "sqlite":
+        return str(tmp_path / "database.sqlite3")
+    url: str = request.getfixturevalue("postgresql").new_database()
+    return url
 
 
 @pytest.fixture

@@ -44,6 +44,11 @@ def create_sessions(request: Request) -> Answer:
     return Answer(404, {"detail": "Not Found"})
 
 
+def create_sessions_and_logs(request: Request) -> Answer:
+    """The same, and 200 for datapoints."""
+    return Answer(200, []) if request.target == "/v4/logs" else create_sessions(request)
+
+
 class SessionsAPI:
     """A sessions API on a free port of the loopback; it records what arrives.
 
@@ -171,3 +176,13 @@ class Gate:
 def fail(status: int = 503) -> Callable[[Request], Answer]:
     """What makes a sessions API fail."""
     return lambda _: Answer(status, {"detail": "down"})
+
+
+def stored_logs(api: SessionsAPI) -> list[dict[str, Any]]:
+    """Return all datapoints that have arrived, in their order."""
+    return [
+        datapoint
+        for request in api.requests
+        if (request.method, request.target) == ("POST", "/v4/logs")
+        for datapoint in json.loads(request.body)
+    ]

@@ -13,7 +13,8 @@ import pytest
 import requests
 from starlette.testclient import TestClient
 
-from hl_sessions import configure
+from hl_sessions import configure, flush
+from hl_sessions.defaults import default_manager
 from tests.servers import served
 from tests.waiting import PATIENCE
 
@@ -31,8 +32,9 @@ def api_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def _default_manager(api_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("HL_SESSIONS_BASE_URL", api_url)
     monkeypatch.setattr("hl_sessions.defaults._default.manager", None)
-    with configure(api_url):
-        yield
+    configure(api_url)
+    yield
+    default_manager().close()
 
 
 def run(name: str, api_url: str) -> list[str]:
@@ -50,6 +52,8 @@ def run(name: str, api_url: str) -> list[str]:
 
 
 def datapoints(api_url: str, project: str) -> list[dict[str, Any]]:
+    """The datapoints of a project, those that were logged in this process included."""
+    assert flush(PATIENCE)
     projects = requests.get(f"{api_url}/projects", timeout=PATIENCE).json()["records"]
     project_id = next(record["id"] for record in projects if record["name"] == project)
     records: list[dict[str, Any]]
@@ -67,20 +71,25 @@ def test_every_example_is_run_by_a_test() -> None:
 
 
 def test_flask_logs_the_start_and_the_end_of_a_stream_under_one_session(api_url: str) -> None:
-    """The datapoint of the streamed body has the session of the request."""
+    """The datapoint of the streamed body has the session of the request, and the whole body as output."""
     app = runpy.run_path(str(EXAMPLES / "flask_chat.py"))["app"]
     response = app.test_client().get("/chat?question=Why")
     assert response.text == "You asked: Why "
     logged = datapoints(api_url, "flask-chat")
-    assert {record["source"] for record in logged} == {"moderation", "answer"}
-    assert {record["session_id"] for record in logged} == {response.headers["X-Session-ID"]}
+    assert {record["source"]: record["output"] for record in logged} == {
+        "moderation": "allowed",
+        "answer": response.text,
+    }
+    assert len({record["session_id"] for record in logged}) == 1
 
 
 def test_fastapi_logs_in_the_background_under_the_session_of_the_dependency(api_url: str) -> None:
-    """The background task has the session that the endpoint was given."""
+    """The endpoint and the background task have the session that the endpoint was given."""
     app = runpy.run_path(str(EXAMPLES / "fastapi_chat.py"))["app"]
     answer = TestClient(app).get("/chat", params={"question": "Why"}).json()
-    assert [record["session_id"] for record in datapoints(api_url, "fastapi-chat")] == [answer["session"]]
+    logged = datapoints(api_url, "fastapi-chat")
+    assert {record["source"] for record in logged} == {"answer", "judgment"}
+    assert {record["session_id"] for record in logged} == {answer["session"]}
 
 
 def test_conversations_have_a_session_each(api_url: str) -> None:
@@ -89,14 +98,20 @@ def test_conversations_have_a_session_each(api_url: str) -> None:
     first, other, second, _, again = (re.findall(r"sesh_\S+", line) for line in lines)
     assert first == second
     assert len({*first, *other, *again}) == 3
+    logged = {
+        record["inputs"]["text"]: record["session_id"] for record in datapoints(api_url, "conversations")
+    }
+    assert [logged[text] for text in ("Hello", "Hi", "Hello again")] == [*first, *other, *again]
 
 
 def test_threads_have_the_session_of_the_caller(api_url: str) -> None:
-    """All four lines show the same ID."""
+    """All four lines show the same ID, and all four datapoints have it."""
     lines = run("threads.py", api_url)
     assert [line.split(":")[0] for line in lines] == ["caller", "pool 1", "pool 2", "thread"]
     assert len({line.split(": ")[1] for line in lines}) == 1
     assert "sesh_" in lines[0]
+    logged = datapoints(api_url, "threads")
+    assert sorted(f"{record['source']}: {record['session_id']}" for record in logged) == sorted(lines)
 
 
 def test_celery_logs_a_chain_of_tasks_under_the_session_of_who_sent_it(

@@ -10,8 +10,10 @@ import pytest
 import requests
 from starlette.testclient import TestClient
 
+from hl_sessions import flush
 from hl_sessions.integrations.celery import disconnect
 from tests.servers import served
+from tests.sessions_api import Answer, SessionsAPI, create_sessions
 from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parent.parent
@@ -62,6 +64,7 @@ def run(
 
 
 def datapoints_of(api_url: str, project: str) -> list[dict[str, Any]]:
+    assert flush(PATIENCE)
     projects = requests.get(f"{api_url}/projects", timeout=PATIENCE).json()["records"]
     project_id = next(record["id"] for record in projects if record["name"] == project)
     logs = requests.get(
@@ -92,7 +95,6 @@ def test_one_request_to_the_application_is_one_session(
         else:
             answer = TestClient(app).get("/chat", params={"question": "Why?"})
             assert answer.json() == {"answer": "42"}
-            assert answer.headers["x-session-id"].startswith("sesh_")
     new = [record for record in datapoints_of(api_url, "support") if record["id"] not in before]
     assert sorted(record["source"] for record in new) == ["answer", "answer", "moderation", "moderation"]
     sessions = [record["session_id"] for record in new]
@@ -122,8 +124,16 @@ def test_a_conversation_of_the_bot_is_one_session_until_a_new_one(
     assert len({session_of[text] for text in "acd"}) == 3
 
 
+@pytest.mark.parametrize("name", ["flask", "starlette-fastapi", BOT])
+def test_the_applications_have_eight_lines(name: str) -> None:
+    """As the heading says, without imports and empty lines."""
+    assert "## Eight lines" in README
+    lines = [line for line in BLOCKS[name].splitlines() if line and not line.startswith(("import", "from"))]
+    assert len(lines) == 8
+
+
 @pytest.mark.parametrize(
-    "name", ["when-nobody-reads-the-id", "when-the-api-is-down", "with-threads", "with-streaming"]
+    "name", ["when-nobody-logs-or-reads-the-id", "when-the-api-is-down", "with-threads", "with-streaming"]
 )
 def test_what_a_block_asserts_holds(name: str, run: Callable[[str], dict[str, Any]]) -> None:
     """The blocks on behaviour check themselves."""
@@ -147,12 +157,35 @@ def test_a_block_of_the_guide_runs(
     run(code)
 
 
-def test_what_the_api_got_is_what_it_gets() -> None:
-    """The datapoints shown are JSON of one session."""
+def test_what_the_api_got_is_what_it_gets(
+    run: Callable[[str], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The datapoints shown are of one session, and are those of the block but for IDs and times."""
     shown = re.search(r"```json\n(.*?)```", README, re.DOTALL)
     assert shown
     datapoints = [json.loads(line) for line in shown[1].splitlines()]
     assert len({datapoint["session_id"] for datapoint in datapoints}) == 1
+    api = SessionsAPI()
+    api.answer = lambda request: (
+        Answer(201, []) if request.target.endswith("/logs") else create_sessions(request)
+    )
+    monkeypatch.setenv("HL_SESSIONS_BASE_URL", api.base_url)
+    run(BLOCKS["flask"])["app"].test_client().post("/chat", json={"question": "..."})
+    assert flush(PATIENCE)
+    api.close()
+    got: dict[str, dict[str, Any]] = {}
+    for request in api.requests:
+        if request.target.endswith("/logs"):
+            for datapoint in json.loads(request.body):  # one that was slow comes in two parts
+                got.setdefault(datapoint["reference_id"], {}).update(datapoint)
+    assert [_without_ids_and_times(datapoint) for datapoint in got.values()] == [
+        _without_ids_and_times(datapoint) for datapoint in datapoints
+    ]
+
+
+def _without_ids_and_times(datapoint: dict[str, Any]) -> dict[str, Any]:
+    times_and_ids = dict.fromkeys(("reference_id", "created_at", "duration", "session_id"))
+    return {name: times_and_ids.get(name, value) for name, value in datapoint.items()}
 
 
 def test_the_commands_exist() -> None:

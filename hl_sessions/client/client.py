@@ -71,7 +71,7 @@ class SessionsClient:
         api_key_prefix: a word to send before the key, such as ``Bearer``.
         timeout: seconds that one call may take in all, retries and a slow answer included.
         retries: how many more attempts follow one that failed to connect, or was answered with 429,
-            502, 503 or 504.
+            502, 503, 504 or 409, as while another attempt is under way.
         http_session: a ``requests.Session`` that sends everything, with its adapters, proxies, ``verify`` and
             ``cert``; it stays yours to close. Its time limits hold for each step of an attempt, and that of
             this client between the steps.
@@ -119,6 +119,8 @@ class SessionsClient:
                 self._log_requests = {
                     method: self._transport.prepare(method, "/logs") for method in ("POST", "PATCH")
                 }
+                # The datapoints that a batch completes may be longer than any answer that is read.
+                self._log_requests["PATCH"].prepared.headers["Prefer"] = "return=minimal"
         except ValueError as error:  # what the HTTP client makes of a host that no one can have
             raise ConfigurationError(f"base_url={base_url!r} cannot be called: {error}") from None
         self._workers = WorkerThreads()

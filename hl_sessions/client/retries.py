@@ -16,7 +16,7 @@ __all__ = ["RETRIED_STATUSES", "RETRY_AFTER_MAX", "pause_before", "retry_after_s
 BACKOFF_START = 0.1  # seconds before the second attempt, doubled for each further one
 BACKOFF_MAX = 2.0  # seconds
 RETRY_AFTER_MAX = 10.0  # seconds: an API that wants more than this gets no further attempt
-RETRIED_STATUSES = frozenset({429, 502, 503, 504})
+RETRIED_STATUSES = frozenset({409, 429, 502, 503, 504})
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:

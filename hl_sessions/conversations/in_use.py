@@ -6,7 +6,9 @@ import threading
 import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakValueDictionary
 
+from hl_sessions.conversations.episode import Episode
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.threads import start_thread
 from hl_sessions.stores.base import new_reference_id
@@ -50,6 +52,8 @@ class ConversationsInUse:
         self._is_retired = False
         # For the scopes that are inside of one meanwhile, too. A forked child remembers them as well.
         self._ended: OrderedDict[str, _End] = OrderedDict()
+        # Those that handles hold, until their datapoints are sent.
+        self._episodes: WeakValueDictionary[str, Episode] = WeakValueDictionary()
         self._renew_after_fork()
         renew_after_fork(self)
 
@@ -102,6 +106,9 @@ class ConversationsInUse:
             self._ended.move_to_end(conversation_key)
             for user in self._sessions.pop(conversation_key, ()):
                 user._is_counted = False
+            episode = self._episodes.pop(conversation_key, None)
+            if episode is not None:
+                episode.is_over = True
             if len(self._ended) > MAX_ENDED:
                 self._ended.popitem(last=False)
 
@@ -109,6 +116,14 @@ class ConversationsInUse:
         """Whether the conversation of a scope was ended since it was entered, as far as remembered."""
         end = self._ended.get(session._key)
         return end is not None and end.time >= session._entered
+
+    def episode(self, conversation_key: str) -> Episode:
+        """Return what is over when the conversation is ended the next time in this process."""
+        with self._lock:
+            episode = self._episodes.get(conversation_key)
+            if episode is None:
+                episode = self._episodes[conversation_key] = Episode()
+            return episode
 
     def reference_id_after_end(self, conversation_key: str) -> str | None:
         """Return a reference ID for what came after the last end of a conversation in this process.

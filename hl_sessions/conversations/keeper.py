@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from hl_sessions.availability.reports import Reports
     from hl_sessions.client.deadline import Deadline
+    from hl_sessions.conversations.episode import Episode
     from hl_sessions.conversations.session import ConversationSession
     from hl_sessions.process.worker_threads import WorkerThreads
     from hl_sessions.sessions.creation import Creation
@@ -213,6 +214,10 @@ class Keeper:
     def has_ended(self, session: ConversationSession) -> bool:
         """Whether the conversation of a scope was ended since it was entered, as far as remembered."""
         return self._in_use.has_ended(session)
+
+    def episode(self, conversation_key: str) -> Episode:
+        """Return what is over when the conversation is ended the next time."""
+        return self._in_use.episode(conversation_key)
 
     def close(self) -> None:
         """End the thread that keeps conversations from growing idle."""

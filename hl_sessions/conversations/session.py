@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from hl_sessions.client.deadline import Deadline
+    from hl_sessions.conversations.episode import Episode
     from hl_sessions.errors import HLSessionsError
     from hl_sessions.stores.base import Conversation
 
@@ -54,6 +55,9 @@ class Conversations(Protocol):
     def has_ended(self, session: ConversationSession) -> bool:
         """Whether the conversation was ended since the scope was entered."""
 
+    def episode(self, conversation_key: str) -> Episode:
+        """Return what is over when the conversation is ended the next time."""
+
 
 class ConversationSource(SessionSource, Protocol):
     """What the handle of a conversation needs of its manager."""
@@ -75,6 +79,8 @@ class ConversationSession(Session):
     _is_counted = False
     #: What was kept of the conversation when its ID was read.
     _conversation: Conversation | None = None
+    #: What the conversation was when something was logged, as there was no ID yet.
+    _episode: Episode | None = None
 
     def __init__(self, manager: ConversationSource, key: str) -> None:
         self.manager = manager
@@ -142,9 +148,25 @@ class ConversationSession(Session):
             return self._conversation.reference_id
         return None if self._details is None else self._details.reference_id
 
+    async def obtain_log_params(self) -> dict[str, str]:
+        """Return what names the session that was current when something was logged.
+
+        If its conversation was ended before there was an ID, all that was logged in it names the same
+        reference ID: the next conversation has another session.
+        """
+        if self._id is None and self._episode is not None and self._episode.is_over:
+            self._log_by_reference()
+        return await super().obtain_log_params()
+
+    def _note_log(self) -> None:
+        if self._key and not self._ended and self._episode is None:
+            self._episode = self._conversations.episode(self._key)
+
     def _find_reference_id(self) -> str:
         if self._conversation is not None:
             return self._conversation.reference_id
+        if self._episode is not None and self._episode.is_over:
+            return self._episode.reference_id
         if not self._key or self._ended:
             return super()._find_reference_id()
         reference_id = self._conversations.reference_id(self)

@@ -149,7 +149,7 @@ class Datapoint:
         self._outer = along.get()
         parent = recorder.parent(session)
         fields = self._given.copy()
-        reference_id = self._reference_id = recorder.complete(fields, parent)
+        reference_id = self._reference_id = recorder.complete(fields, session, parent)
         self._root = parent._root if parent else reference_id
         fixed = recorder.fix(fields, is_new=True)
         if fixed is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import time
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -13,7 +12,9 @@ from zlib import crc32
 from hl_sessions.client.deadline import Deadline
 from hl_sessions.datapoints.fixed import as_sent, fix, fixed_fields
 from hl_sessions.datapoints.values import freeze
-from hl_sessions.errors import APIStatusError, HLSessionsError, NotFoundError, ServerError, ValidationError
+from hl_sessions.errors import APIStatusError, HLSessionsError, NotFoundError, ValidationError
+from hl_sessions.process.saying import show
+from hl_sessions.process.seldom import Seldom
 from hl_sessions.process.together import run_together
 from hl_sessions.process.waits import run_blocking
 
@@ -26,11 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Delivery", "LogClient"]
 
-SESSIONS_AT_ONCE = 16  # that are created side by side
+SESSIONS_AT_ONCE = 32  # that are created side by side
 SHORTEST_TIMEOUT = 10.0  # seconds for a batch, which may be long
-MOST_FAILURES = 3  # of the API, by one datapoint alone
-SAY_AGAIN = 60.0  # seconds
-MOST_SAID = 100  # different warnings that are remembered
+MOST_FAILURES = 3  # by one datapoint alone
 MOST_SHOWN = 200  # characters of what the API says
 TOO_LARGE = 413
 _NAMES_OF_A_SESSION = frozenset({"session_id", "session_reference_id"})
@@ -69,28 +68,40 @@ class Delivery:
         self._client = client
         self._sample = sample
         self._reports = reports
-        self._said: dict[tuple[object, ...], float] = {}
-        self._failures = 0  # of the API in a row, by one datapoint alone
+        self._warnings = Seldom()
+        self._failures = 0  # in a row, by one datapoint alone
+        #: What was taken, and is not settled.
+        self._open: dict[Entry, None] = {}
         self._deadline = Deadline(0.0)
 
-    def deliver(self, batch: Sequence[Entry]) -> HLSessionsError | None:
-        """Send a batch, and return why the API does not take it; what it did not take waits again."""
+    def deliver(self, batch: Sequence[Entry]) -> Exception | None:
+        """Send a batch, and return why the API did not take all of it; what it did not take waits again."""
+        self._open = dict.fromkeys(batch)
+        try:
+            return self._deliver(batch)
+        except Exception as error:  # noqa: BLE001 - as when there are no descriptors, or by a fault of ours
+            show(error)
+            self._drop_poison(batch, f"{type(error).__name__} was raised")
+            return error
+        finally:
+            self._queue.give_back(list(self._open))
+
+    def _deliver(self, batch: Sequence[Entry]) -> HLSessionsError | None:
         params, failure = self._find_sessions(batch)
         self._queue.save()  # with the sessions that it is sent to
         sent = [entry for entry in batch if entry.session is None or entry.session in params]
         if self._sample < 1:
-            left_out = [entry for entry in sent if not self._is_sampled(entry, params)]
-            self._queue.settle(left_out)
-            sent = [entry for entry in sent if entry not in left_out]
-        waiting = {entry for entry in batch if not (entry.session is None or entry.session in params)}
+            self._settle([entry for entry in sent if not self._is_sampled(entry, params)])
+            sent = [entry for entry in sent if entry in self._open]
         new = [entry for entry in sent if not entry.is_completion]
         completions = [entry for entry in sent if entry.is_completion]
-        for method, entries in (("POST", new), ("PATCH", completions)):
-            rest, error = self._send_all(method, entries, params) if not waiting else (entries, failure)
-            waiting.update(rest)
-            failure = failure or error
-        self._queue.give_back([entry for entry in batch if entry in waiting])
-        return failure
+        error = self._send_all("POST", new, params) or self._send_all("PATCH", completions, params)
+        return error or failure
+
+    def _settle(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            del self._open[entry]
+        self._queue.settle(entries)
 
     def abort(self) -> None:
         """Give up the call that is under way."""
@@ -120,8 +131,8 @@ class Delivery:
 
     def _send_all(
         self, method: str, entries: Sequence[Entry], params: Mapping[Session | None, dict[str, str]]
-    ) -> tuple[Sequence[Entry], HLSessionsError | None]:
-        """Send entries, without those that are refused; return those that have to wait, and why."""
+    ) -> HLSessionsError | None:
+        """Send entries, without those that are refused; return why some have to wait."""
         groups = deque([entries] if entries else [])
         while groups:
             group = groups.popleft()
@@ -133,16 +144,16 @@ class Delivery:
                     if smaller is not None:
                         groups.extendleft(reversed(smaller))
                         continue
-                if self._is_poison(group, error):
-                    continue
-                return [*group, *(entry for rest in groups for entry in rest)], error
+                if error.status == FAILED:
+                    self._drop_poison(group, f"HTTP status {error.status}")
+                return error
             except HLSessionsError as error:
                 for entry in group:
                     entry.owns_reference_id = True  # it may be stored
-                return [*group, *(entry for rest in groups for entry in rest)], error
+                return error
             self._failures = 0
-            self._queue.settle(group)
-        return [], None
+            self._settle(group)
+        return None
 
     def _send(
         self, method: str, entries: Sequence[Entry], params: Mapping[Session | None, dict[str, str]]
@@ -171,13 +182,8 @@ class Delivery:
 
     def _say(self, message: str, *arguments: object) -> None:
         """Report a warning, the same one once a minute."""
-        key, now = (message, *arguments), time.monotonic()
-        if now - self._said.get(key, -SAY_AGAIN) < SAY_AGAIN:
-            return
-        if len(self._said) >= MOST_SAID:
-            self._said.clear()
-        self._said[key] = now
-        self._reports.add(logging.WARNING, message, *arguments)
+        if self._warnings.is_due((message, *arguments)):
+            self._reports.add(logging.WARNING, message, *arguments)
 
     def _take_apart(self, group: Sequence[Entry], error: APIStatusError) -> Sequence[Sequence[Entry]] | None:
         """Return the groups to send in place of a refused one; ``None``: no datapoint is at fault."""
@@ -192,7 +198,9 @@ class Delivery:
         if not refusals:
             if isinstance(error, NotFoundError) and not group[0].is_completion:
                 return None
-            reason = "it is too large" if error.status == TOO_LARGE else f"HTTP status {error.status}"
+            reason = f"HTTP status {error.status}"
+            if error.status == TOO_LARGE:
+                reason = f"it is too large, with about {group[0].size} bytes"
             refusals = {0: _Refusal(0, "", reason)}
         rest = []
         for index, entry in enumerate(group):
@@ -214,7 +222,7 @@ class Delivery:
 
     def _refuse(self, entry: Entry, refusal: _Refusal) -> None:
         entry.is_refused = True
-        self._queue.settle([entry])
+        self._settle([entry])
         if entry.owns_reference_id and refusal.field == "reference_id":
             return  # it was stored, and the answer lost
         self._say(
@@ -223,16 +231,14 @@ class Delivery:
             refusal.reason,
         )
 
-    def _is_poison(self, group: Sequence[Entry], error: APIStatusError) -> bool:
-        """Whether it is one datapoint that the API fails at, again and again; then it is dropped."""
-        if not isinstance(error, ServerError) or error.status != FAILED or len(group) > 1:
-            return False
+    def _drop_poison(self, group: Sequence[Entry], reason: str) -> None:
+        """Drop one datapoint that everything fails at, again and again: it keeps all others waiting."""
+        if len(group) > 1:
+            return
         self._failures += 1
-        if self._failures < MOST_FAILURES:
-            return False
-        self._failures = 0
-        self._refuse(group[0], _Refusal(0, "", f"HTTP status {error.status}, {MOST_FAILURES} times"))
-        return True
+        if self._failures >= MOST_FAILURES and group[0] in self._open:
+            self._failures = 0
+            self._refuse(group[0], _Refusal(0, "", f"{reason}, {MOST_FAILURES} times"))
 
 
 def _refusals(body: Any, size: int) -> list[_Refusal]:

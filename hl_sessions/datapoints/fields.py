@@ -25,11 +25,19 @@ class _Dataclass(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
+class _Attrs(Protocol):
+    __attrs_attrs__: ClassVar[Any]
+
+
+class _Struct(Protocol):
+    __struct_fields__: ClassVar[tuple[str, ...]]
+
+
 class _Model(Protocol):
     def model_dump(self) -> dict[str, Any]: ...
 
 
-Object: TypeAlias = Mapping[str, Any] | _Dataclass | _Model
+Object: TypeAlias = Mapping[str, Any] | _Dataclass | _Attrs | _Struct | _Model
 Text: TypeAlias = str | uuid.UUID | enum.Enum
 
 

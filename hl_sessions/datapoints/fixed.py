@@ -6,13 +6,12 @@ of the time.
 
 from __future__ import annotations
 
-import json
 import marshal
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from hl_sessions.datapoints.fields import check
-from hl_sessions.datapoints.values import freeze
+from hl_sessions.datapoints.values import snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,8 +29,8 @@ def fix(fields: dict[str, Any]) -> tuple[bytes, tuple[str, ...]]:
         return marshal.dumps(fields, VERSION), ()
     except ValueError:  # there are values of other than Python's plain types, or a cycle
         checked = check(fields)
-        frozen = freeze(checked.fields)
-        return marshal.dumps(json.loads(frozen.body), VERSION), checked.problems + frozen.problems
+        taken = snapshot(checked.fields)
+        return marshal.dumps(taken.fields, VERSION), checked.problems + taken.problems
 
 
 def fixed_fields(parts: Iterable[bytes]) -> dict[str, Any]:

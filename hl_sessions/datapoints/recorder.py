@@ -17,6 +17,7 @@ from hl_sessions.errors import ConfigurationError
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.interruptions import is_interruption
 from hl_sessions.process.saying import say
+from hl_sessions.process.seldom import Seldom
 from hl_sessions.sessions.context import along
 from hl_sessions.sessions.current import current_session
 
@@ -29,10 +30,7 @@ if TYPE_CHECKING:
 
     Redact = Callable[[dict[str, Any]], dict[str, Any] | None]
 
-__all__ = ["Parent", "Recorder", "Redact"]
-
-SAY_AGAIN = 60.0  # seconds
-MOST_SAID = 100  # different warnings that are remembered
+__all__ = ["Parent", "Recorder", "Redact", "open_datapoint"]
 
 
 class Parent(Protocol):
@@ -44,6 +42,14 @@ class Parent(Protocol):
     _root: str
     _is_open: bool
     _outer: Parent | None
+
+
+def open_datapoint(session: Session | None) -> Parent | None:
+    """Return the innermost datapoint of a session that is open here, ``None`` if there is none."""
+    parent: Parent | None = along.get()
+    while parent is not None and not (parent._is_open and parent._session is session):
+        parent = parent._outer
+    return parent
 
 
 class Recorder:
@@ -74,7 +80,7 @@ class Recorder:
         self._project = project
         self._redact = redact
         self._raises_errors = raises_errors
-        self._said: dict[str, float] = {}
+        self._warnings = Seldom()
         self._renew_after_fork()
         renew_after_fork(self)
 
@@ -87,7 +93,7 @@ class Recorder:
         """Take a datapoint that is complete, and return its reference ID."""
         session = self.session()
         parent = self.parent(session)
-        reference_id = self.complete(fields, parent)
+        reference_id = self.complete(fields, session, parent)
         fixed = self.fix(fields, is_new=True)
         if fixed is not None:
             self.put(self.entry(session, reference_id, parent._root if parent else reference_id, fixed))
@@ -98,27 +104,29 @@ class Recorder:
         session = current_session()
         while session is not None and session.manager is not self._manager:
             session = session._outer
-        if session is not None and session._id is None:
-            session._ready_id()  # what is known without waiting may have changed when it is sent
+        # What is known without waiting may have changed when it is sent.
+        if session is not None and session._id is None and session._ready_id() is None:
+            session._note_log()
         return session
 
     def parent(self, session: Session | None) -> Parent | None:
         """Return the innermost datapoint of a session that is open here, ``None`` if there is none."""
-        parent: Parent | None = along.get()
-        while parent is not None and (
-            not parent._is_open or parent._session is not session or parent._recorder is not self
-        ):
-            parent = parent._outer
-        return parent
+        parent = open_datapoint(session)
+        # Outside of every session it may be one of another manager.
+        return parent if parent is not None and parent._recorder is self else None
 
-    def complete(self, fields: dict[str, Any], parent: Parent | None) -> str:
+    def complete(self, fields: dict[str, Any], session: Session | None, parent: Parent | None) -> str:
         """Add to the fields of a new datapoint those that all have; return its reference ID."""
         reference_id: str = fields.get("reference_id") or f"{self._first_part}{next(self._numbers):x}"
         fields["reference_id"] = reference_id
         if self._project is not None and "project" not in fields and "project_id" not in fields:
             fields["project"] = self._project
-        if parent is not None and "parent_id" not in fields and "parent_reference_id" not in fields:
-            fields["parent_reference_id"] = parent._reference_id
+        if parent is not None:
+            nested_under: str | None = parent._reference_id
+        else:
+            nested_under = None if session is None else session._nested_under
+        if nested_under is not None and "parent_id" not in fields and "parent_reference_id" not in fields:
+            fields["parent_reference_id"] = nested_under
         if "created_at" not in fields:
             fields["created_at"] = time.time()
         return reference_id
@@ -166,13 +174,8 @@ class Recorder:
 
     def warn(self, message: str) -> None:
         """Log a warning, each one once a minute."""
-        now = time.monotonic()
-        if now - self._said.get(message, -SAY_AGAIN) < SAY_AGAIN:
-            return
-        if len(self._said) >= MOST_SAID:
-            self._said.clear()
-        self._said[message] = now
-        say(logging.WARNING, "%s", message)
+        if self._warnings.is_due(message):
+            say(logging.WARNING, "%s", message)
 
     def _miss_project(self) -> None:
         hint = "a datapoint needs a project: log(project=...), or SessionManager(project=...) for all"

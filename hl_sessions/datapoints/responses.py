@@ -12,11 +12,13 @@ from typing import Any, Final
 
 from hl_sessions.datapoints.values import freeze
 
-__all__ = ["fields_of", "text_of_chunk"]
+__all__ = ["fields_of", "fields_of_chunk", "text_of_chunk"]
 
 #: Those of other classes, such as LiteLLM's, may come from anywhere.
 _PROVIDERS: Final = frozenset({"anthropic", "groq", "openai"})
 _TEXT_DELTAS: Final = frozenset({"content.delta", "response.output_text.delta", "response.refusal.delta"})
+
+_LAST_EVENTS: Final = frozenset({"response.completed", "response.failed", "response.incomplete"})
 
 
 def fields_of(response: Any) -> dict[str, Any] | None:
@@ -61,6 +63,25 @@ def text_of_chunk(chunk: Any) -> str | None:
     if kind == "content_block_delta" and _get(delta, "type") == "text_delta":
         return _text(_get(delta, "text"))
     return _text(delta) if kind in _TEXT_DELTAS else ""
+
+
+def fields_of_chunk(chunk: Any) -> dict[str, Any]:
+    """Return the fields, beside the text, that a part of a streamed response tells: of most parts none.
+
+    Of two parts that tell the same field the later one is right.
+    """
+    kind = _get(chunk, "type")
+    if _get(chunk, "object") == "chat.completion.chunk":
+        told = _of_chat_completion(chunk)
+    elif kind == "message_start":
+        told = fields_of(_get(chunk, "message")) or {}
+    elif kind == "message_delta":
+        told = _of_message(chunk)
+    elif kind in _LAST_EVENTS:
+        told = fields_of(_get(chunk, "response")) or {}
+    else:
+        return {}
+    return {name: value for name, value in told.items() if name != "output"}
 
 
 def _of_chat_completion(response: Any) -> dict[str, Any]:

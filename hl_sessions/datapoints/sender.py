@@ -14,26 +14,22 @@ from hl_sessions.process.ending import end_with_process
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.outcome import Outcome, popped
 from hl_sessions.process.reentry import creating
-from hl_sessions.process.saying import show
+from hl_sessions.process.seldom import Seldom
 from hl_sessions.process.threads import start_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from hl_sessions.availability.outage import Incident
     from hl_sessions.availability.reports import Reports
     from hl_sessions.datapoints.delivery import Delivery
-    from hl_sessions.datapoints.queue import Entry, Queue
-    from hl_sessions.errors import HLSessionsError
+    from hl_sessions.datapoints.queue import Queue
 
-__all__ = ["Sender", "flush_all"]
+__all__ = ["Sender", "aflush_all", "flush_all"]
 
 INTERVAL = 0.1  # seconds that a datapoint waits for others to travel with
 IDLE = 10.0  # seconds without a datapoint after which the thread ends
 LOOK_INTERVAL = 0.25  # seconds between two looks whether the API may be tried again
 MOST_BYTES = 1 << 20  # of a batch
 MOST_ENTRIES = 1000
-SAY_AGAIN = 60.0  # seconds
 
 
 _senders: weakref.WeakSet[Sender] = weakref.WeakSet()
@@ -48,6 +44,15 @@ def flush_all(timeout: float) -> bool:
     end = time.monotonic() + timeout
     flushed = [sender.flush(max(0.0, end - time.monotonic())) for sender in list(_senders)]
     return all(flushed)
+
+
+async def aflush_all(timeout: float) -> None:
+    """Do as :func:`flush_all`, while the event loop (asyncio or trio) keeps running."""
+    end = time.monotonic() + timeout
+    for sender in list(_senders):
+        flush = sender.begin_flush()
+        if flush is not None:
+            await flush.wait_in_task(max(0.0, end - time.monotonic()))
 
 
 class Sender:
@@ -72,7 +77,7 @@ class Sender:
         #: Whether nothing is sent any more.
         self.is_closed = False
         self._idle = IDLE
-        self._said_dropped_at = -SAY_AGAIN
+        self._warnings = Seldom()
         self._renew_after_fork()
         renew_after_fork(self)
         end_with_process(self)
@@ -105,9 +110,14 @@ class Sender:
         Args:
             timeout: seconds to wait at most.
         """
+        flush = self.begin_flush()
+        return flush is None or flush.wait(timeout)
+
+    def begin_flush(self) -> Outcome[None] | None:
+        """Send what waits without delay; return what becomes known once it is sent, ``None`` if it is."""
         goal = self._queue.put_in_all
         if self._queue.settled >= goal:
-            return True
+            return None
         done: Outcome[None] = Outcome()
         self._flushes.append((goal, done))
         self._hurry.set()
@@ -115,7 +125,7 @@ class Sender:
         if not self._has_thread:
             with creating():
                 self._send_all()
-        return done.wait(timeout)
+        return done
 
     def close(self, timeout: float) -> None:
         """Send what waits, for so many seconds, and nothing after that."""
@@ -123,6 +133,7 @@ class Sender:
         self.is_closed = True
         self._delivery.abort()
         self._hurry.set()
+        self.retire()
         unsent = self._queue.unsettled()
         left = self._queue.drop_all()
         if left:
@@ -187,21 +198,12 @@ class Sender:
             and not self.is_closed
             and (batch := self._queue.take(MOST_BYTES, self._most_entries))
         ):
-            failure = self._deliver(batch)
+            failure = self._delivery.deliver(batch)
+            self._note(failure, len(batch))
             self._answer_flushes()
         self._answer_flushes()
 
-    def _deliver(self, batch: Sequence[Entry]) -> HLSessionsError | None:
-        try:
-            failure = self._delivery.deliver(batch)
-        except Exception as error:  # noqa: BLE001 - a fault of ours must not end the thread
-            show(error)
-            self._queue.settle([entry for entry in batch if not entry.is_waiting])
-            return None
-        self._note(failure, len(batch))
-        return failure
-
-    def _note(self, failure: HLSessionsError | None, size: int) -> None:
+    def _note(self, failure: Exception | None, size: int) -> None:
         self._dropped += self._queue.take_dropped()
         if failure is not None:
             # It may be that there is too much in one batch, or one datapoint that the API fails at.
@@ -213,8 +215,7 @@ class Sender:
         if self._outage.is_on:
             self._outage.end(f"{self._dropped} datapoints were dropped")
             self._dropped = 0
-        elif self._dropped and time.monotonic() - self._said_dropped_at > SAY_AGAIN:
-            self._said_dropped_at = time.monotonic()
+        elif self._dropped and self._warnings.is_due("dropped"):
             self._reports.add(
                 logging.WARNING,
                 "%d datapoints were dropped, as more come than can be sent; queue_size says how many bytes"

@@ -1,4 +1,4 @@
-"""The fields of a datapoint as JSON, fixed when they are logged."""
+"""The fields of a datapoint, fixed at one moment, and as JSON."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from hl_sessions.datapoints.plain import UnfitValueError, plain
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Frozen", "freeze"]
+__all__ = ["Frozen", "Snapshot", "freeze", "snapshot"]
 
-#: Where the encoder has refused. Parsers refuse less, that of the server more than 200 levels.
+#: The parser of the server reads 200, those around a datapoint included.
 _MOST_LEVELS: Final = 100
 #: One value that cannot be kept is often one of many of its kind.
 _MOST_PROBLEMS: Final = 10
@@ -23,19 +23,43 @@ _MOST_KEYS_OF_A_PLACE: Final = 8
 #: Only what looks like a name is shown: other keys may be what a user said.
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
 
+_UNCHANGING: Final = frozenset({str, int, float, bool, type(None)})
 _KEYS_OF_JSON: Final = (str, int, float, type(None))
 
 
+class Snapshot(NamedTuple):
+    """Fields at one moment.
+
+    Attributes:
+        fields: what nobody else can change.
+        problems: what could not be kept as it was. Each one names the place, and never the value.
+    """
+
+    fields: dict[str, Any]
+    problems: tuple[str, ...]
+
+
 class Frozen(NamedTuple):
-    """What is left of fields when they have been logged.
+    """Fields as they are sent.
 
     Attributes:
         body: a JSON object, in UTF-8.
-        problems: what could not be kept as it was. Each one names the place, and never the value.
+        problems: as those of a snapshot.
     """
 
     body: bytes
     problems: tuple[str, ...]
+
+
+def snapshot(fields: Mapping[str, Any]) -> Snapshot:
+    """Return the fields as they are now, to be frozen later, in a quarter of the time that JSON would take.
+
+    Like :func:`freeze`, it takes anything. Some problems, such as NaN, are found only there.
+    """
+    try:
+        return Snapshot({name: _copy(value, 1) for name, value in fields.items()}, ())
+    except Exception:  # noqa: BLE001 - of whatever is asked for its text, or of too many levels
+        return _visit(fields)
 
 
 def freeze(fields: Mapping[str, Any]) -> Frozen:
@@ -48,16 +72,33 @@ def freeze(fields: Mapping[str, Any]) -> Frozen:
     try:
         return Frozen(_encode(fields).encode(), ())
     except Exception:  # noqa: BLE001 - of JSON, or of whatever is asked for its text
-        return _freeze_carefully(fields)
+        kept, problems = _visit(fields)
+        return Frozen(_encode(kept).encode(), problems)
 
 
-def _freeze_carefully(fields: Mapping[str, Any]) -> Frozen:
+def _copy(value: Any, level: int) -> Any:
+    kind = type(value)
+    if kind in _UNCHANGING:
+        return value
+    if level > _MOST_LEVELS:
+        raise RecursionError
+    # Most parts are spared the call. Keys do not change, as they are hashed.
+    if kind is dict:
+        return {
+            key: part if type(part) in _UNCHANGING else _copy(part, level + 1) for key, part in value.items()
+        }
+    if kind is list or kind is tuple:
+        return [part if type(part) in _UNCHANGING else _copy(part, level + 1) for part in value]
+    return _copy(plain(value), level)
+
+
+def _visit(fields: Mapping[str, Any]) -> Snapshot:
     visit = _Visit()
-    body = _encode({name: visit.value(value, name) for name, value in fields.items()}).encode()
+    kept = {name: visit.value(value, name) for name, value in fields.items()}
     problems = visit.problems[:_MOST_PROBLEMS]
     if len(visit.problems) > _MOST_PROBLEMS:
         problems.append(f"and {len(visit.problems) - _MOST_PROBLEMS} more")
-    return Frozen(body, tuple(problems))
+    return Snapshot(kept, tuple(problems))
 
 
 def _fast_encode(fields: Any) -> str:

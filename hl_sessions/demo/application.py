@@ -12,10 +12,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from hl_sessions import SessionManager
+from hl_sessions import SessionManager, acurrent_session_id
 from hl_sessions.demo.api import API
 from hl_sessions.demo.bot import Bot
-from hl_sessions.demo.datapoint_log import DatapointLog
 from hl_sessions.demo.page import page_routes
 from hl_sessions.demo.session_list import SessionList
 from hl_sessions.integrations.starlette import HLSessionMiddleware
@@ -34,17 +33,18 @@ def create_chat(manager: SessionManager, api: API, pause: Callable[[], Awaitable
     """Make the ASGI application of the chat.
 
     Args:
-        manager: Opens the sessions.
-        api: Where datapoints are logged, and the list of sessions is read.
+        manager: Opens the sessions, and takes what is logged in them.
+        api: Where the list of sessions is read.
         pause: Waited for between two words of a reply.
     """
-    bot = Bot(DatapointLog(api), pause)
+    bot = Bot(pause)
     session_list = SessionList(api)
 
     async def chat(request: Request) -> Response:
         message = _message_in(await request.body())
         if message is None:
             return _error(422, f"A message has 1 to {MAX_MESSAGE} characters of text.")
+        await acurrent_session_id()  # for the header of the response: logging needs no ID at once
         return StreamingResponse(await bot.reply(message), media_type="text/plain")
 
     def sessions(_request: Request) -> Response:

@@ -3,10 +3,9 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
-import anyio
 from starlette.concurrency import run_in_threadpool
 
-from hl_sessions.demo.datapoint_log import DatapointLog
+from hl_sessions import datapoint, log
 from hl_sessions.demo.texts import Text, find_text, words_of
 
 _BLOCKED: Final = frozenset({"dumb", "hate", "idiot", "kill", "stupid"})
@@ -25,52 +24,50 @@ class Bot:
     """Answers messages from the bundled texts, without a network and without a model.
 
     Args:
-        log: Where each step logs what it did.
         pause: Waited for between two words of a reply, as a model would take its time.
     """
 
-    def __init__(self, log: DatapointLog, pause: Callable[[], Awaitable[object]]) -> None:
-        self._log = log
+    def __init__(self, pause: Callable[[], Awaitable[object]]) -> None:
         self._pause = pause
 
     async def reply(self, message: str) -> AsyncIterator[str]:
         """Look at the message, and give the reply to stream."""
-        is_allowed = await self.moderate(message)
+        is_allowed = self.moderate(message)
         text = await run_in_threadpool(self.retrieve, message)
         return self.answer(message, _compose(text) if is_allowed else _REFUSAL)
 
-    async def moderate(self, message: str) -> bool:
-        """Tell whether the message is to be answered; runs on the event loop."""
+    def moderate(self, message: str) -> bool:
+        """Tell whether the message is to be answered; runs on the event loop, which no logging holds up."""
         blocked = words_of(message) & _BLOCKED
         verdict = f"blocked: {', '.join(sorted(blocked))}" if blocked else "allowed"
-        await run_in_threadpool(
-            self._log, "moderation", ran_in="coroutine", inputs={"message": message}, output=verdict
-        )
+        log(source="moderation", inputs={"message": message}, output=verdict, metadata=_ran_in("coroutine"))
         return not blocked
 
     def retrieve(self, message: str) -> Text | None:
         """Find the text to answer from; runs in a worker thread."""
         text = find_text(message)
         found = text.title if text else "nothing found"
-        self._log("retrieval", ran_in="worker thread", inputs={"message": message}, output=found)
+        log(source="retrieval", inputs={"message": message}, output=found, metadata=_ran_in("worker thread"))
         return text
 
     async def answer(self, message: str, reply: str) -> AsyncIterator[str]:
-        """Say the reply word by word; runs while the response is streamed, and logs at its end."""
-        said = ""
-        try:
-            for word in reply.split(" "):
-                if said:
+        """Say the reply word by word; runs while the response is streamed.
+
+        The datapoint ends with it. Should the reader go away, it has what was said until then.
+        """
+        metadata = _ran_in("response stream")
+        with datapoint(source="answer", inputs={"message": message}, metadata=metadata) as answer:
+            for number, word in enumerate(reply.split(" ")):
+                if number:
                     await self._pause()
-                chunk = f" {word}" if said else word
-                said += chunk
+                chunk = f" {word}" if number else word
+                answer.add_output(chunk)
                 yield chunk
-        finally:
-            # Also when the reader has gone away; what was said until then was said.
-            with anyio.CancelScope(shield=True):
-                await run_in_threadpool(
-                    self._log, "answer", ran_in="response stream", inputs={"message": message}, output=said
-                )
+
+
+def _ran_in(place: str) -> dict[str, str]:
+    """Return the metadata that tell the reader of the log in which kind of code a step ran."""
+    return {"ran_in": place}
 
 
 def _compose(text: Text | None) -> str:

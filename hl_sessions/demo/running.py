@@ -11,6 +11,7 @@ from pathlib import Path
 from hl_sessions import SessionManager
 from hl_sessions.demo.api import API
 from hl_sessions.demo.application import create_chat
+from hl_sessions.demo.session_list import PROJECT
 from hl_sessions.server.application import create_application
 from hl_sessions.server.run.serving import base_url, in_background
 from hl_sessions.server.settings import ServerSettings
@@ -68,7 +69,7 @@ def running_demo(
             server.state.database.close()
             raise LockedDatabaseError(database)
         stack.enter_context(in_background(server, api_listener, grace=1))
-        manager = stack.enter_context(SessionManager(url, api_key))
+        manager = stack.enter_context(SessionManager(url, api_key, project=PROJECT))
         api = API(url, api_key)
         stack.callback(api.close)
         chat = create_chat(manager, api, pause)

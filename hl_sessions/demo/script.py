@@ -6,6 +6,7 @@ from typing import Final
 
 import requests
 
+from hl_sessions import flush
 from hl_sessions.demo.session_list import ListedSession
 
 MESSAGES: Final = (
@@ -29,7 +30,7 @@ def converse(chat_url: str, echo: Callable[[str], object], is_ending: Callable[[
     """Hold the conversation over HTTP and print it, with the sessions that came of it.
 
     Args:
-        chat_url: The URL of the chat application, without a slash at its end.
+        chat_url: The URL of the chat application, which runs in this process; without a slash at its end.
         echo: Prints a line.
         is_ending: Tells whether to stop; asked before each message.
 
@@ -52,6 +53,7 @@ def converse(chat_url: str, echo: Callable[[str], object], is_ending: Callable[[
             echo(f"you  {message}")
             echo(textwrap.fill(reply, WIDTH, initial_indent="bot  ", subsequent_indent="     "))
             echo(f"     -> {session_id}\n")
+        flush(timeout=10)
         listed: list[ListedSession] = http.get(f"{chat_url}/sessions", timeout=10).json()["sessions"]
     # The file may hold older ones, too.
     sessions = [session for session in reversed(listed) if session["id"] in session_ids]

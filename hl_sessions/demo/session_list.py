@@ -4,7 +4,9 @@ from collections import defaultdict
 from typing import Any, Final, TypedDict
 
 from hl_sessions.demo.api import API
-from hl_sessions.demo.datapoint_log import PROJECT
+
+PROJECT: Final = "demo"
+"""The name of the project that all datapoints of the demo are in."""
 
 SESSIONS_SHOWN: Final = 20
 """How many sessions are listed; their datapoints fit into one page of the API."""
@@ -20,7 +22,7 @@ class Datapoint(TypedDict):
 
 
 class ListedSession(TypedDict):
-    """A session with its datapoints in the order in which they were logged."""
+    """A session with its datapoints in the order in which they began, but those that are open."""
 
     id: str
     created_at: str
@@ -51,7 +53,8 @@ class SessionList:
         logs = self._api.get("/logs", project_id=project_id, size=100)["records"]
         datapoints_of: dict[str, list[Datapoint]] = defaultdict(list)
         for log in reversed(logs):
-            datapoints_of[log.get("session_id", "")].append(_datapoint(log))
+            if "output" in log:
+                datapoints_of[log.get("session_id", "")].append(_datapoint(log))
         return [
             {
                 "id": session["id"],
@@ -72,5 +75,5 @@ def _datapoint(log: dict[str, Any]) -> Datapoint:
         "id": log["id"],
         "step": log.get("source", ""),
         "ran_in": log.get("metadata", {}).get("ran_in", ""),
-        "output": log.get("output", ""),
+        "output": log["output"],
     }

@@ -17,8 +17,8 @@ class Text:
 TEXTS: Final = (
     Text(
         "Lazy creation",
-        "A session is created lazily: when something first reads its ID, not when the request arrives. A"
-        " request that logs nothing makes no call at all. The page of this demo asks for its list"
+        "A session is created lazily: when something is first logged or reads its ID, not when the request"
+        " arrives. A request that logs nothing makes no call at all. The page of this demo asks for its list"
         " every second, and none of those requests became a session.",
     ),
     Text(
@@ -40,9 +40,9 @@ TEXTS: Final = (
     ),
     Text(
         "Outages",
-        "When the API is down, your application goes on. Reading the ID gives None, one warning is"
-        " logged per outage, and log_params() falls back to a reference ID of your own, so that the"
-        " datapoints of one request still end up together.",
+        "When the API is down, your application goes on. What it logs waits in memory, and is sent once the"
+        " API is back, each datapoint once and under the session that it belongs to. One warning is logged"
+        " per outage.",
     ),
     Text(
         "Conversations",
@@ -57,9 +57,9 @@ TEXTS: Final = (
     ),
     Text(
         "Getting started",
-        "Install hl-sessions, add the middleware to your Starlette, FastAPI or Flask app, and call"
-        " current_session().log_params() where you log. Nothing else changes: no function needs an extra"
-        " argument. Outside of web apps, the with_session decorator does the same.",
+        "Install hl-sessions, add the middleware to your Starlette, FastAPI or Flask app, and call log()"
+        " wherever there is something to log. Nothing else changes: no function needs an extra argument."
+        " Outside of web apps, the with_session decorator does the same.",
     ),
 )
 

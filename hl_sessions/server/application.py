@@ -20,6 +20,7 @@ from hl_sessions.server.http.access_log import AccessLog
 from hl_sessions.server.http.body_limit import BodyLimitMiddleware, BodyMemory
 from hl_sessions.server.http.head import HeadMiddleware
 from hl_sessions.server.http.health import health_routes, metrics_route
+from hl_sessions.server.http.idempotency import RequestsUnderWay
 from hl_sessions.server.http.key_ring import KeyRing
 from hl_sessions.server.http.metrics import Metrics
 from hl_sessions.server.http.observation import ObservationMiddleware, route_templates
@@ -27,6 +28,7 @@ from hl_sessions.server.http.origins import is_loopback
 from hl_sessions.server.http.placement import PlacementMiddleware, parse_prefix
 from hl_sessions.server.http.rejections import add_rejections
 from hl_sessions.server.page.application import create_page
+from hl_sessions.server.records.arrivals import Arrivals
 from hl_sessions.server.records.retention import Retention
 from hl_sessions.server.settings import ServerSettings
 
@@ -63,7 +65,7 @@ def create_application(settings: ServerSettings) -> FastAPI:
         raise
 
     access_log = AccessLog(sys.stdout.fileno(), metrics) if settings.access_log else None
-    retention = Retention(database, settings.keep, metrics) if settings.keep is not None else None
+    retention = Retention(database, settings.keep, metrics)
 
     @asynccontextmanager
     async def lifespan(_application: FastAPI) -> AsyncIterator[None]:
@@ -71,11 +73,9 @@ def create_application(settings: ServerSettings) -> FastAPI:
             access_log.start()
         indexing = SearchIndexing(database)
         indexing.start()
-        if retention is not None:
-            retention.start()
+        retention.start()
         yield
-        if retention is not None:
-            retention.close()
+        retention.close()
         indexing.close()
         database.close()
         if access_log is not None:
@@ -107,6 +107,8 @@ def create_application(settings: ServerSettings) -> FastAPI:
     application.state.keys = keys
     application.state.metrics = metrics
     application.state.max_body = settings.max_body
+    application.state.under_way = RequestsUnderWay()
+    application.state.arrivals = Arrivals()
     _add_routes(application, database, keys, memory, metrics if settings.metrics_port is None else None)
     add_rejections(application)
     return application

@@ -108,6 +108,8 @@ class Session:
     _details: _Details | None = None
     #: The session of another manager around this one.
     _outer: Session | None = None
+    #: The reference ID of the datapoint, of another process, that those of this session are nested under.
+    _nested_under: str | None = None
     #: What was current before, set once a scope was not left in order.
     _left_for: Session | None
 
@@ -309,6 +311,9 @@ class Session:
             self._settle(creation, session_id)
         finally:
             self.manager.report()
+
+    def _note_log(self) -> None:
+        """Note that something was logged while there was no ID: it gets one where that is sent."""
 
     def _ready_id(self) -> str | None:
         """Get an ID without waiting, if one is ready and none is under way."""

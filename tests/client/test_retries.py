@@ -38,7 +38,7 @@ def answer_in_turn(sessions_api: SessionsAPI, *answers: Answer) -> None:
 
 
 @pytest.mark.parametrize("retries", [0, 1, 2])
-@pytest.mark.parametrize("status", [429, 502, 503, 504])
+@pytest.mark.parametrize("status", [409, 429, 502, 503, 504])
 def test_a_passing_failure_is_tried_again(
     sessions_api: SessionsAPI, call: Call, status: int, retries: int
 ) -> None:

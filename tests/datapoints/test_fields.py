@@ -25,6 +25,10 @@ class Question:
     text: str
 
 
+class Text(str):
+    __slots__ = ()
+
+
 class Place(enum.Enum):
     ANSWER = "answer"
 
@@ -84,6 +88,7 @@ def test_keys_of_providers_go_nowhere() -> None:
         ("error", ValueError("wrong"), "ValueError: wrong"),
         ("created_at", NOON, "2026-01-02T12:00:00+00:00"),
         ("created_at", NOON.astimezone().replace(tzinfo=None), NOON.astimezone().isoformat()),
+        ("created_at", Text("2026-01-02T12:00:00Z"), "2026-01-02T12:00:00Z"),
         ("duration", 2, 2),
         ("duration", timedelta(seconds=1.5), 1.5),
         ("prompt_cost", Decimal("0.0000025"), 0.0000025),
@@ -202,7 +207,7 @@ def test_an_output_that_raises_when_it_is_looked_at_is_left_out() -> None:
 def test_each_field_of_the_api_has_a_type_and_a_line() -> None:
     """And each one that has them is of the API."""
     requests = pytest.importorskip("hl_sessions.server.protocol.requests")
-    names = set(requests.LogRequest.model_fields)
+    names = set(requests.LogRequest.__annotations__)
     assert Fields.__annotations__.keys() == names
     assert _READERS.keys() | {"output"} == names
     assert typing.cast("str", Fields.__doc__).count("``") >= 2 * len(names)

@@ -11,7 +11,7 @@ import pytest
 
 from hl_sessions import ConfigurationError, SessionManager, bind, configure, datapoint, flush, log
 from tests.datapoints.conftest import Stored
-from tests.sessions_api import Answer, Gate, SessionsAPI
+from tests.sessions_api import Gate, SessionsAPI, create_sessions_and_logs
 from tests.waiting import PATIENCE, in_threads, wait_until
 
 
@@ -44,11 +44,11 @@ def test_without_a_scope_there_is_no_session(logging_manager: SessionManager, st
 
 
 def test_one_session_for_readers_and_datapoints(
-    sessions_api: SessionsAPI, gate: Gate, make_manager: Callable[..., SessionManager]
+    sessions_api: SessionsAPI, make_manager: Callable[..., SessionManager]
 ) -> None:
     """A reader that comes while the session is created for a datapoint waits for the same creation."""
-    create = sessions_api.answer
-    sessions_api.answer = lambda request: Answer() if request.target == "/v4/logs" else create(request)
+    sessions_api.answer = create_sessions_and_logs
+    gate = Gate(sessions_api)
     manager = make_manager(project="p")
     with manager.session() as session:
         manager.log(source="answer")
@@ -150,6 +150,23 @@ def test_a_datapoint_is_completed_when_it_ends(
     found = stored.only()
     assert (found["inputs"], found["output"], found["prompt_tokens"]) == ({"question": "?"}, "42", 7)
     assert found["duration"] > 0
+
+
+def test_many_open_datapoints_are_completed_together(
+    logging_manager: SessionManager, stored: Stored, records: list[Any]
+) -> None:
+    """Whatever all of them hold by then, which may be more than one answer does."""
+    inputs = {"text": "x" * 20_000}
+    opened = [logging_manager.datapoint(source=str(number), inputs=inputs) for number in range(100)]
+    for each in opened:
+        each.__enter__()
+    assert logging_manager.flush(PATIENCE)
+    for each in reversed(opened):
+        each.output = "done"
+        each.__exit__(None, None, None)
+    assert logging_manager.flush(PATIENCE)
+    assert [log["output"] for log in stored.datapoints()] == ["done"] * 100
+    assert not records
 
 
 def test_an_exception_becomes_the_error_and_goes_on(logging_manager: SessionManager, stored: Stored) -> None:

@@ -1,74 +1,23 @@
 """What becomes of datapoints while the API is down, slow or lying, and when the process ends."""
 
-import json
 import logging
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
-import requests
 
 from hl_sessions import SessionManager
 from hl_sessions.datapoints import sender
 from tests.datapoints.conftest import Stored
+from tests.datapoints.cutting_proxy import CuttingProxy
 from tests.faults import FaultServer, Play, Wire
 from tests.servers import free_port
-from tests.sessions_api import Answer, Request, SessionsAPI, new_session_id
+from tests.sessions_api import Answer, Request, SessionsAPI, create_sessions_and_logs, stored_logs
 from tests.waiting import PATIENCE, ends_within, wait_until
 
 LIMIT = 200_000  # bytes
-
-
-class CuttingProxy:
-    """Hands calls on to a server, and hangs up instead of handing on every n-th answer."""
-
-    def __init__(self, base_url: str, every: int) -> None:
-        proxy = self
-        self.cut = 0
-        counted = iter(range(1, sys.maxsize))
-        origin = base_url.removesuffix("/v4")
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def forward(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                headers = {
-                    name: value
-                    for name, value in self.headers.items()
-                    if name in {"Content-Type", "Idempotency-Key"}
-                }
-                answer = requests.request(
-                    self.command, origin + self.path, data=body, headers=headers, timeout=PATIENCE
-                )
-                if next(counted) % every == 0:
-                    proxy.cut += 1
-                    self.close_connection = True
-                    return
-                self.send_response(answer.status_code)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(answer.content)))
-                self.end_headers()
-                self.wfile.write(answer.content)
-
-            do_POST = do_PATCH = forward  # noqa: N815 - names of http.server
-
-            def log_message(self, *_: Any) -> None:
-                """Not on the terminal."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.base_url = f"http://127.0.0.1:{self._server.server_address[1]}/v4"
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 @pytest.fixture
@@ -76,22 +25,6 @@ def cut_answers(server_url: str) -> Iterator[CuttingProxy]:
     proxy = CuttingProxy(server_url, every=3)
     yield proxy
     proxy.close()
-
-
-def accept(request: Request) -> Answer:
-    if request.target == "/v4/sessions":
-        return Answer(201, {"id": new_session_id()})
-    return Answer(200, [])
-
-
-def logged(api: SessionsAPI) -> list[dict[str, Any]]:
-    """Return the datapoints that were sent and not refused."""
-    return [
-        datapoint
-        for request in api.requests
-        if (request.method, request.target) == ("POST", "/v4/logs")
-        for datapoint in json.loads(request.body)
-    ]
 
 
 @pytest.fixture
@@ -114,11 +47,13 @@ def test_datapoints_wait_while_the_api_is_down(records: list[logging.LogRecord])
             sessions.append(session)
     wait_until(lambda: records)
     api = SessionsAPI(port=port)
-    api.answer = accept
+    api.answer = create_sessions_and_logs
     assert manager.flush(PATIENCE)
     wait_until(lambda: len(records) == 2)
-    assert [datapoint["source"] for datapoint in logged(api)] == [str(number) for number in range(10)]
-    assert [datapoint["session_id"] for datapoint in logged(api)] == [session.peek() for session in sessions]
+    assert [datapoint["source"] for datapoint in stored_logs(api)] == [str(number) for number in range(10)]
+    assert [datapoint["session_id"] for datapoint in stored_logs(api)] == [
+        session.peek() for session in sessions
+    ]
     assert [record.levelname for record in records] == ["WARNING", "INFO"]
     assert "0 datapoints were dropped" in records[1].getMessage()
     manager.close()
@@ -136,10 +71,10 @@ def test_an_outage_costs_no_more_memory_than_the_queue_may_have(records: list[lo
         assert queue.size <= LIMIT
     wait_until(lambda: records)
     api = SessionsAPI(port=port)
-    api.answer = accept
+    api.answer = create_sessions_and_logs
     assert manager.flush(PATIENCE)
     wait_until(lambda: len(records) == 2)
-    sent = [int(datapoint["source"]) for datapoint in logged(api)]
+    sent = [int(datapoint["source"]) for datapoint in stored_logs(api)]
     assert 100 < len(sent) < 200
     assert sent == list(range(1000 - len(sent), 1000))
     assert f"{1000 - len(sent)} datapoints were dropped" in records[1].getMessage()
@@ -218,7 +153,7 @@ def test_one_datapoint_that_the_api_fails_at_is_dropped_alone(
     def answer(request: Request) -> Answer:
         if b"poison" in request.body:
             return Answer(500, {"detail": "it broke"})
-        return accept(request)
+        return create_sessions_and_logs(request)
 
     sessions_api.answer = answer
     manager = SessionManager(sessions_api.base_url, project="p", retries=0)
@@ -226,7 +161,7 @@ def test_one_datapoint_that_the_api_fails_at_is_dropped_alone(
         manager.log(source="poison" if number == 7 else str(number))
     assert manager.flush(PATIENCE)
     sources = Counter(
-        datapoint["source"] for datapoint in logged(sessions_api) if datapoint["source"] != "poison"
+        datapoint["source"] for datapoint in stored_logs(sessions_api) if datapoint["source"] != "poison"
     )
     assert set(sources) == {str(number) for number in range(20)} - {"7"}
     assert any("500" in record.getMessage() for record in records if record.levelname == "WARNING")
@@ -237,7 +172,11 @@ def test_a_datapoint_that_is_too_large_is_dropped_alone(
     sessions_api: SessionsAPI, records: list[logging.LogRecord]
 ) -> None:
     def answer(request: Request) -> Answer:
-        return Answer(413, {"detail": "too large"}) if len(request.body) > 50_000 else accept(request)
+        return (
+            Answer(413, {"detail": "too large"})
+            if len(request.body) > 50_000
+            else create_sessions_and_logs(request)
+        )
 
     sessions_api.answer = answer
     manager = SessionManager(sessions_api.base_url, project="p", retries=0, queue_size=1_000_000)
@@ -246,7 +185,7 @@ def test_a_datapoint_that_is_too_large_is_dropped_alone(
     manager.log(source="huge", output="x" * 2_000_000)
     manager.log(source="after")
     assert manager.flush(PATIENCE)
-    accepted = [datapoint["source"] for datapoint in logged(sessions_api)]
+    accepted = [datapoint["source"] for datapoint in stored_logs(sessions_api)]
     assert accepted.count("before") >= 1
     assert accepted[-1] == "after"
     messages = [record.getMessage() for record in records]
@@ -255,7 +194,7 @@ def test_a_datapoint_that_is_too_large_is_dropped_alone(
     manager.close()
 
 
-def test_after_close_nothing_is_logged(
+def test_after_close_nothing_is_stored_logs(
     make_logging_manager: Callable[..., SessionManager], stored: Stored, records: list[logging.LogRecord]
 ) -> None:
     """What was logged before is sent; what comes later is said to be too late, once."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hl_sessions.datapoints.responses import fields_of, text_of_chunk
+from hl_sessions.datapoints.responses import fields_of, fields_of_chunk, text_of_chunk
 from hl_sessions.datapoints.values import freeze
 
 CHAT: dict[str, Any] = {
@@ -291,7 +291,6 @@ def test_of_the_class_of_another_client_the_provider_is_unknown() -> None:
         CHAT["choices"],
         RESPONSE["output"][1],
     ],
-    ids=str,
 )
 def test_all_else_is_no_response(value: Any) -> None:
     """It is logged as it is."""
@@ -370,3 +369,62 @@ def test_a_part_of_a_stream_is_its_text(made_by: Callable[[Any], Any], body: Any
     """As an object of the client and as a dict."""
     assert text_of_chunk(made_by(body)) == text
     assert text_of_chunk(body) == text
+
+
+MESSAGE_DELTA = {
+    "type": "message_delta",
+    "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+    "usage": {"output_tokens": 15},
+}
+
+
+@pytest.mark.parametrize(
+    ("made_by", "body", "fields"),
+    [
+        (
+            chat_chunk,
+            chunk({"index": 0, "delta": {"content": "Hel"}}),
+            {"config": {"type": "model", "model": "gpt-4.1", "provider": "openai"}},
+        ),
+        (
+            chat_chunk,
+            chunk(usage=CHAT["usage"]),
+            {
+                "prompt_tokens": 19,
+                "output_tokens": 10,
+                "config": {"type": "model", "model": "gpt-4.1", "provider": "openai"},
+            },
+        ),
+        (response_event, {"type": "response.output_text.delta", "delta": "Hel", **DELTA}, {}),
+        (
+            response_event,
+            {"type": "response.completed", "response": RESPONSE, "sequence_number": 9},
+            {
+                "prompt_tokens": 36,
+                "output_tokens": 87,
+                "config": {"type": "model", "model": "gpt-4.1-2025-04-14", "provider": "openai"},
+            },
+        ),
+        (
+            message_event,
+            {"type": "message_start", "message": MESSAGE},
+            {
+                "prompt_tokens": 3210,
+                "output_tokens": 25,
+                "config": {"type": "model", "model": "claude-sonnet-4-20250514", "provider": "anthropic"},
+            },
+        ),
+        (message_event, MESSAGE_DELTA, {"output_tokens": 15}),
+        (message_event, {"type": "message_stop"}, {}),
+        (as_dict, {"type": "message_start"}, {}),
+        (as_dict, {"type": "response.completed"}, {}),
+        (as_dict, "text", {}),
+        (as_dict, None, {}),
+    ],
+)
+def test_a_part_of_a_stream_tells_tokens_and_model(
+    made_by: Callable[[Any], Any], body: Any, fields: dict[str, Any]
+) -> None:
+    """Where it has them, which is mostly in the first or in the last part."""
+    assert fields_of_chunk(made_by(body)) == fields
+    assert fields_of_chunk(body) == fields

@@ -21,7 +21,7 @@ import wrapt
 
 from hl_sessions.datapoints import values
 from hl_sessions.datapoints.plain import MOST_VALUES
-from hl_sessions.datapoints.values import Frozen, freeze
+from hl_sessions.datapoints.values import Frozen, freeze, snapshot
 
 
 class Color(enum.Enum):
@@ -79,9 +79,10 @@ ID = uuid.UUID("12345678123456781234567812345678")
 
 
 def kept(value: Any) -> Any:
-    """What stands in the JSON for a value that is no problem."""
+    """What stands in the JSON for a value that is no problem, now or later."""
     body, problems = freeze({"inputs": {"value": value}})
     assert problems == ()
+    assert freeze(snapshot({"inputs": {"value": value}}).fields) == (body, ())
     return json.loads(body)["inputs"]["value"]
 
 
@@ -212,13 +213,23 @@ def test_iterators_are_not_consumed() -> None:
     assert [*numbers, *generated] == [1, 2, 1, 2]
 
 
-def test_what_is_logged_is_not_changed_later() -> None:
-    """Nor is what was given changed by logging it."""
-    inputs: dict[str, Any] = {"documents": [1, float("nan"), {2}]}
+def test_a_snapshot_does_not_change() -> None:
+    """Nor is what was given changed by taking it."""
+    point = Point(1, NOW)
+    unhashed: dict[str, Any] = {"tags": [{2}], "point": point, "more": UserDict({"a": [3]})}
+    inputs: dict[str, Any] = {"documents": [1, unhashed, (bytearray(b"text"),)]}
+    before = str(inputs)
     frozen = freeze({"inputs": inputs})
-    assert str(inputs) == "{'documents': [1, nan, {2}]}"
+    taken = snapshot({"inputs": inputs})
+    assert str(inputs) == before
+    point.x = 2
+    unhashed["tags"][0].add(3)
+    unhashed["more"]["a"].append(4)
+    inputs["documents"][2][0].clear()
     inputs["documents"].append(3)
-    assert json.loads(frozen.body) == {"inputs": {"documents": [1, None, [2]]}}
+    assert taken.problems == ()
+    assert freeze(taken.fields) == frozen
+    assert json.loads(frozen.body)["inputs"]["documents"][1]["tags"] == [[2]]
 
 
 def test_models_of_pydantic_are_objects() -> None:
@@ -349,15 +360,22 @@ def test_what_json_cannot_hold_is_replaced_and_named(value: Any, expected: Any, 
     body, problems = freeze({"inputs": value, "output": "kept"})
     assert json.loads(body) == {"inputs": expected, "output": "kept"}
     assert problems == ("inputs" + problem,)
+    taken = snapshot({"inputs": value, "output": "kept"})
+    body_later, problems_later = freeze(taken.fields)
+    assert json.loads(body_later) == json.loads(body)
+    assert taken.problems + problems_later == problems
 
 
 def test_what_is_nested_too_deeply_is_cut() -> None:
-    """Whatever the encoder still takes is kept."""
-    assert kept(nested(50)) == nested(50)
+    """A snapshot has no more levels than any parser reads."""
+    assert kept(nested(98)) == nested(98)
+    problem = "inputs" + "[0]" * 8 + "... is nested too deeply"
     body, problems = freeze({"inputs": nested(100_000)})
     assert body.count(b"[") == 100
     assert b"<too deep>" in body
-    assert problems == ("inputs" + "[0]" * 8 + "... is nested too deeply",)
+    assert problems == (problem,)
+    assert snapshot({"inputs": nested(100)}).problems == ()
+    assert snapshot({"inputs": nested(101)}) == ({"inputs": json.loads(body)["inputs"]}, (problem,))
 
 
 def test_few_frames_are_enough() -> None:
@@ -421,7 +439,7 @@ def test_the_portable_encoder_writes_the_same(monkeypatch: pytest.MonkeyPatch) -
 def test_whatever_is_logged_is_valid_json() -> None:
     """In UTF-8, without the constants that only Python knows, and equal where there is no problem."""
     pytest.importorskip("hypothesis")
-    from hypothesis import given, settings
+    from hypothesis import HealthCheck, given, settings
     from hypothesis import strategies as some
 
     anything = some.characters() | some.characters(categories=["Cs"])
@@ -453,10 +471,11 @@ def test_whatever_is_logged_is_valid_json() -> None:
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
 
-    @settings(deadline=None)
+    @settings(database=None, deadline=None, suppress_health_check=list(HealthCheck))
     @given(fields)
     def check(given: dict[str, Any]) -> None:
         body, problems = freeze(given)
+        assert freeze(snapshot(given).fields) == (body, problems)
         read = json.loads(body.decode(), parse_constant=refuse)
         assert freeze(read).problems == ()
         if problems == ():

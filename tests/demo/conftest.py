@@ -16,10 +16,11 @@ import requests
 
 import hl_sessions.demo.api
 import hl_sessions.manager
-from hl_sessions import SessionManager
+from hl_sessions import SessionManager, flush
 from hl_sessions.demo.api import API
 from hl_sessions.demo.application import create_chat
 from hl_sessions.demo.running import running_demo
+from hl_sessions.demo.session_list import PROJECT
 from hl_sessions.server.run.serving import base_url, in_background
 from tests.servers import first_lines, spawning
 from tests.waiting import PATIENCE
@@ -37,6 +38,8 @@ class Chat:
         return requests.post(f"{self.url}chat", json={"message": message}, stream=True, timeout=PATIENCE)
 
     def sessions(self) -> list[dict[str, Any]]:
+        """The list of sessions, with all that the chats of this process have logged by now."""
+        assert flush(PATIENCE)
         answer = requests.get(f"{self.url}sessions", timeout=PATIENCE)
         sessions: list[dict[str, Any]] = answer.json()["sessions"]
         return sessions
@@ -95,7 +98,7 @@ def pausing_chat(chat: Chat) -> Iterator[PausingChat]:
 
     api = API(chat.api_url, "demo")
     with (
-        SessionManager(chat.api_url) as manager,
+        SessionManager(chat.api_url, project=PROJECT) as manager,
         create_server(("127.0.0.1", 0)) as listener,
         in_background(create_chat(manager, api, pause), listener),
     ):

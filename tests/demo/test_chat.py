@@ -10,6 +10,7 @@ import requests
 from hl_sessions import SessionManager
 from hl_sessions.demo.api import API
 from hl_sessions.demo.application import MAX_MESSAGE, create_chat
+from hl_sessions.demo.session_list import PROJECT
 from hl_sessions.demo.texts import TEXTS, find_text
 from tests.waiting import PATIENCE, wait_until
 
@@ -138,7 +139,7 @@ def test_without_the_api_the_chat_goes_on_and_the_list_says_so() -> None:
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             return await client.post("/chat", json={"message": "outages"}), await client.get("/sessions")
 
-    with SessionManager(nowhere, "key", retries=0) as manager:
+    with SessionManager(nowhere, "key", retries=0, timeout=1, project=PROJECT) as manager:
         reply, sessions = asyncio.run(call(manager))
     api.close()
     assert reply.text.startswith("When the API is down")

@@ -13,6 +13,7 @@ from hl_sessions.demo import command
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.records.keys import create_key
 from hl_sessions.server.settings import ServerSettings
+from tests.waiting import wait_until
 
 Run = Callable[..., Result]
 
@@ -61,7 +62,7 @@ def test_two_demos_run_side_by_side(start_demo: Any) -> None:
     for demo in demos:
         with demo.ask("hello") as response:
             assert response.ok
-    assert [len(demo.sessions()) for demo in demos] == [1, 1]
+    wait_until(lambda: [len(demo.sessions()) for demo in demos] == [1, 1])
     assert demos[0].sessions() != demos[1].sessions()
     _, said = demos[1].end()
     assert said == (

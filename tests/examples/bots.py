@@ -75,8 +75,6 @@ class AsyncBot(Bot):
 
     def start(self) -> None:
         self.portal = self.stack.enter_context(start_blocking_portal())
-        if "api" in self.module:
-            self.stack.callback(self.run, self.module["api"].aclose)
 
     def run(self, function: Any, *args: Any) -> Any:
         return self.portal.call(function, *args)

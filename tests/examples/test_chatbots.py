@@ -51,12 +51,13 @@ class WatchedAPI(SessionsAPI):
             assert self.is_open.wait(20)
         headers = {"Content-Type": request.headers.get("Content-Type", "")}
         url = self.server + request.target.removeprefix("/v4")
-        response = requests.post(url, data=request.body, headers=headers, timeout=20)
+        response = requests.request(request.method, url, data=request.body, headers=headers, timeout=20)
         answer = response.json()
         if creates:
             self.created.append(answer["id"])
-        else:
-            self.session_of[json.loads(request.body)["inputs"]["text"]] = answer["session_id"]
+        elif request.method == "POST":
+            for datapoint, stored in zip(json.loads(request.body), answer, strict=True):
+                self.session_of[datapoint["inputs"]["text"]] = stored["session_id"]
         return Answer(response.status_code, answer)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from celery import Celery
 from redis import Redis
 
-from hl_sessions import SessionManager, current_session, current_session_id
+from hl_sessions import SessionManager, current_session, current_session_id, log
 
 manager = SessionManager(timeout=60)
 
@@ -26,6 +26,10 @@ def describe() -> str:
 def log_params() -> list[dict[str, str]]:
     session = current_session()
     return [] if session is None else [session.log_params(), session.log_params()]
+
+
+def log_datapoint() -> str:
+    return log(project="bot", source="in a task")
 
 
 def create() -> str | None:
@@ -71,7 +75,7 @@ def nest(task: Any) -> tuple[list[str | None], str]:
 def make_app(url: str) -> Celery:
     app = Celery("bot", broker=url, backend=url, set_as_current=False)
     app.conf.update(broker_connection_retry_on_startup=True, worker_hijack_root_logger=False)
-    for function in (read, read_on, describe, log_params, create, fail):
+    for function in (read, read_on, describe, log_params, log_datapoint, create, fail):
         app.task(function, name=function.__name__, shared=False)
     for bound in (note, nest):
         app.task(bound, name=bound.__name__, bind=True, shared=False)

@@ -31,7 +31,7 @@ from hl_sessions import (
 from hl_sessions.integrations.asgi import HLSessionMiddleware
 from tests.integrations.conftest import SESSION_ID, ServeASGI, get_raw, headers_named, send_raw
 from tests.interpreters import collects_at_once, needs
-from tests.sessions_api import SessionsAPI
+from tests.sessions_api import SessionsAPI, create_sessions_and_logs, stored_logs
 from tests.waiting import PATIENCE
 
 Message = MutableMapping[str, Any]
@@ -155,24 +155,44 @@ def test_scope_without_a_reader_makes_no_call(
     assert sessions_api.connections == 0
 
 
-@pytest.mark.parametrize("response_header", [None, "X-Session-ID"])
-@pytest.mark.parametrize("kind", ["lifespan", "something.new"])
-def test_other_scopes_are_not_touched(
-    kind: str, response_header: str | None, manager: SessionManager
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("end", ["lifespan.shutdown.complete", "lifespan.shutdown.failed"])
+def test_a_shutdown_waits_until_all_datapoints_are_sent(
+    end: str, backend: str, manager: SessionManager, sessions_api: SessionsAPI
 ) -> None:
+    """The server ends the process after it, perhaps by a signal."""
+    sessions_api.answer = create_sessions_and_logs
+    stored: list[list[str]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        manager.log(project="p", source="last words")
+        await send({"type": end})
+
+    async def send_on(message: Any) -> None:
+        stored.append([log["source"] for log in stored_logs(sessions_api)])
+
+    async def shut_down() -> None:
+        await HLSessionMiddleware(app, manager)({"type": "lifespan"}, receive, send_on)
+
+    anyio.run(shut_down, backend=backend)
+    assert stored == [["last words"]]
+
+
+@pytest.mark.parametrize("response_header", [None, "X-Session-ID"])
+def test_other_scopes_are_not_touched(response_header: str | None, manager: SessionManager) -> None:
     """The application gets the very objects that the server gave, unchanged, and no session."""
     seen: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         seen.extend((scope, receive, send, current_session(), dict(scope)))
 
-    scope = {"type": kind, "asgi": {"version": "3.0"}}
+    scope = {"type": "something.new", "asgi": {"version": "3.0"}}
     run(HLSessionMiddleware(app, manager, response_header=response_header), scope=scope)
     assert seen[0] is scope
     assert seen[1] is receive
     assert seen[2] is send
     assert seen[3] is None
-    assert seen[4] == {"type": kind, "asgi": {"version": "3.0"}}
+    assert seen[4] == {"type": "something.new", "asgi": {"version": "3.0"}}
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

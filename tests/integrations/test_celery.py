@@ -17,8 +17,8 @@ from hl_sessions import ConfigurationError, SessionManager
 from hl_sessions.integrations.celery import connect, disconnect
 from tests.integrations.celery_application import make_app
 from tests.interpreters import is_installed
-from tests.sessions_api import Answer, SessionsAPI
-from tests.waiting import PATIENCE
+from tests.sessions_api import Answer, SessionsAPI, create_sessions_and_logs, stored_logs
+from tests.waiting import PATIENCE, wait_until
 
 POOLS = ["prefork", "threads", *(["gevent"] if is_installed("gevent") else [])]
 DEADLINE = 2 * PATIENCE  # seconds: three workers start at the same time
@@ -108,6 +108,21 @@ def test_a_task_runs_in_the_session_of_whoever_sent_it(
         assert result(app, "log_params") == [{"session_id": session.peek()}] * 2
     assert sessions_api.posts == 1
     assert workers_api.posts == posts
+
+
+# The manager of the worker with threads is one without an API.
+@pytest.mark.parametrize("app", [pool for pool in POOLS if pool != "threads"], indirect=True)
+def test_datapoints_of_a_task_are_nested_under_that_of_its_sender(
+    app: Celery, manager: SessionManager, sessions_api: SessionsAPI, workers_api: SessionsAPI
+) -> None:
+    """In its session, and from the process of the worker."""
+    sessions_api.answer = workers_api.answer = create_sessions_and_logs
+    with manager.session() as session, manager.datapoint(project="bot", source="sender") as sender:
+        reference_id = result(app, "log_datapoint")
+    wait_until(lambda: reference_id in {log["reference_id"] for log in stored_logs(workers_api)})
+    [log] = [log for log in stored_logs(workers_api) if log["reference_id"] == reference_id]
+    assert log["session_id"] == session.peek()
+    assert log["parent_reference_id"] == sender.reference_id
 
 
 def test_a_task_that_was_sent_outside_every_scope_has_no_session(

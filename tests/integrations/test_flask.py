@@ -1,5 +1,6 @@
 """The Flask extension."""
 
+import json
 import threading
 import traceback
 from collections.abc import Iterator
@@ -19,10 +20,12 @@ from hl_sessions import (
     configure,
     current_session,
     current_session_id,
+    flush,
+    log,
 )
 from hl_sessions.integrations.flask import HLSessions
 from tests.integrations.conftest import SESSION_ID
-from tests.sessions_api import SessionsAPI
+from tests.sessions_api import Answer, SessionsAPI, create_sessions
 from tests.waiting import PATIENCE
 
 HEADER = "X-Session-ID"
@@ -261,6 +264,28 @@ def test_applications_have_the_managers_of_their_settings(sessions_api: Sessions
         other_api.close()
 
 
+def test_what_becomes_of_datapoints_is_a_setting_too(sessions_api: SessionsAPI) -> None:
+    """An application names their project, and keeps out of them what is nobody's business."""
+    app = Flask(__name__)
+    app.config.from_mapping(
+        HL_SESSIONS_BASE_URL=sessions_api.base_url,
+        HL_SESSIONS_PROJECT="support",
+        HL_SESSIONS_QUEUE_SIZE=100_000,
+        HL_SESSIONS_SAMPLE=1,
+        HL_SESSIONS_REDACT=lambda fields: {**fields, "output": "..."},
+    )
+    HLSessions(app)
+    app.get("/")(lambda: log(source="answer", output="my number is 42"))
+    sessions_api.answer = lambda request: (
+        Answer(201, []) if request.target.endswith("/logs") else create_sessions(request)
+    )
+    reference_id = app.test_client().get("/").text
+    assert flush(PATIENCE)
+    (datapoint,) = json.loads(sessions_api.last.body)
+    assert (datapoint["reference_id"], datapoint["project"]) == (reference_id, "support")
+    assert (datapoint["source"], datapoint["output"]) == ("answer", "...")
+
+
 def test_application_without_settings_uses_the_default_manager(sessions_api: SessionsAPI) -> None:
     """It is looked up at the request: ``configure`` may come after the extension."""
     app = Flask(__name__)
@@ -285,6 +310,7 @@ def test_application_without_settings_uses_the_default_manager(sessions_api: Ses
         ("HL_SESSIONS_TIMEOUT", 0),
         ("HL_SESSIONS_RETRIES", -1),
         ("HL_SESSIONS_IDLE_TIMEOUT", -1),
+        ("HL_SESSIONS_SAMPLE", 2),
         ("HL_SESSIONS_RESPONSE_HEADER", "X Session"),
         ("HL_SESSIONS_REPSONSE_HEADER", HEADER),
         ("HL_SESSIONS_APIKEY", KEY),

@@ -40,6 +40,7 @@ from hl_sessions import (
     acurrent_session_id,
     current_session,
     current_session_id,
+    log,
     with_session,
 )
 from hl_sessions.carrying import SharedSecret
@@ -49,8 +50,8 @@ from hl_sessions.integrations.asgi import SignedCookie, header, json_field, path
 from hl_sessions.integrations.flask import HLSessions
 from hl_sessions.stores import MemoryStore
 from tests.interpreters import collects_at_once
-from tests.sessions_api import SessionsAPI
-from tests.waiting import StillClock, wait_until
+from tests.sessions_api import Answer, SessionsAPI, create_sessions
+from tests.waiting import PATIENCE, StillClock, wait_until
 
 SECRET = "a secret of many characters"
 OTHER_SECRET = "another secret of many characters"
@@ -382,6 +383,28 @@ def test_no_cookie_where_nobody_reads(manager: SessionManager, sessions_api: Ses
     assert "set-cookie" not in client.get("/late").headers
     client = TestClient(asgi.HLSessionMiddleware(nothing, manager, cookie=SignedCookie(SECRET), eager=True))
     assert "set-cookie" in client.get("/late").headers
+
+
+def test_cookie_where_something_is_logged(manager: SessionManager, sessions_api: SessionsAPI) -> None:
+    """The browser gets it although nobody reads the ID, and the session is created in the background."""
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        log(project="support", source="answer")
+        start_response("200 OK", [])
+        return []
+
+    sessions_api.answer = lambda request: (
+        Answer(201, []) if request.target.endswith("/logs") else create_sessions(request)
+    )
+    started: list[Any] = []
+    middleware = wsgi.HLSessionMiddleware(app, manager, cookie=SignedCookie(SECRET))
+    start: Any = lambda status, headers: started.append(dict(headers))  # noqa: E731
+    middleware({}, start)
+    middleware({"HTTP_COOKIE": started[0]["Set-Cookie"].partition(";")[0]}, start)
+    assert "Set-Cookie" not in started[1]
+    assert manager.flush(PATIENCE)
+    creations = [request for request in sessions_api.requests if request.target.endswith("/sessions")]
+    assert len(creations) == 1
 
 
 def test_cookie_and_header_of_a_websocket(manager: SessionManager) -> None:

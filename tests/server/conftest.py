@@ -35,7 +35,10 @@ def hold_against_the_published_answers(method: str, path: str, response: request
     pattern = re.sub("^(/[a-z]+)/[^/]+$", r"\1/{id}", path.partition("?")[0])
     validator = published_answer(f"{method} {pattern}", str(response.status_code))
     if validator is not None:
-        validator.validate(response.json())
+        answer = response.json()
+        # That a list can be changed is ours: each of its datapoints is answered as one is.
+        for one in answer if method == "PATCH" and isinstance(answer, list) else [answer]:
+            validator.validate(one)
 
 
 @dataclass
@@ -81,15 +84,6 @@ def postgresql_base_url(postgresql: Any) -> Iterator[str]:
 def base_url(request: pytest.FixtureRequest) -> str:
     """The same on both databases; both servers run until the last test, in whatever order the tests come."""
     url: str = request.getfixturevalue(f"{request.param}_base_url")
-    return url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """What ``--db`` is given for an empty database."""
-    if request.param == "sqlite":
-        return str(tmp_path / "database.sqlite3")
-    url: str = request.getfixturevalue("postgresql").new_database()
     return url
 
 

@@ -1,7 +1,7 @@
 """What the calls of the API have in common: parameters, bodies, and the way to the database."""
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Annotated, Any, Concatenate, Final, ParamSpec, TypeVar
 
 from fastapi import HTTPException, Query, Request, Response
@@ -10,10 +10,12 @@ from sqlalchemy import Connection
 
 from hl_sessions.server.http.access import organisation_of
 from hl_sessions.server.http.exchange import exchange_of
+from hl_sessions.server.http.idempotency import RequestsUnderWay, idempotency_key_of
 from hl_sessions.server.http.json_body import json_response, read_json
 from hl_sessions.server.http.parts_response import parts_response
 from hl_sessions.server.http.reading import database_of
 from hl_sessions.server.http.rejections import NOT_FOUND, InvalidRequestError
+from hl_sessions.server.records.idempotency import IdempotencyKey, make_once
 from hl_sessions.server.records.parts import Part
 from hl_sessions.server.records.refusals import InvalidEntryError
 
@@ -36,8 +38,10 @@ _FIELD_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MOST_NAMED: Final = 20
 
 Model = TypeVar("Model", bound=BaseModel)
+Entry = TypeVar("Entry")
 # One request is one transaction, which others wait for.
-Entries = Annotated[list[Model], Field(max_length=10_000)]
+Entries = Annotated[list[Entry], Field(max_length=10_000)]
+Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 Parameters = ParamSpec("Parameters")
 
@@ -50,15 +54,45 @@ async def write_for(
 ) -> Result:
     """Answer what ``change`` answers for the organisation that calls, once it is durable.
 
+    Of requests with the same idempotency key the first one makes the change, and all get its answer.
+
     Args:
         request: The call.
         change: Is given the connection, the ID of the organisation, and the arguments. An exception that
-            it returns, before it has changed anything, is raised here.
+            it returns, before it has changed anything, is raised here. ``None`` is a refusal, too.
     """
     organisation_id = organisation_of(request)
-    return await database_of(request).write(
-        lambda connection: change(connection, organisation_id, *arguments, **named)
-    )
+    key = await idempotency_key_of(request)
+
+    def make(connection: Connection, _arguments: Sequence[None] = ()) -> list[Result | Exception]:
+        return [change(connection, organisation_id, *arguments, **named)]
+
+    def write(connection: Connection) -> Result | Exception:
+        [outcome] = make_once(make, connection, [(key, None)])
+        return outcome
+
+    return await _alone(request, key, lambda: database_of(request).write(write))
+
+
+async def write_together_for(
+    request: Request,
+    changes: Callable[
+        [Connection, Sequence[tuple[IdempotencyKey | None, Argument]]], Sequence[Result | Exception]
+    ],
+    argument: Argument,
+    size: int = 1,
+) -> Result:
+    """Do the same together with other requests: see ``Database.write_together``.
+
+    Args:
+        request: The call.
+        changes: Is given the key and the argument of each request, for ``make_once``.
+        argument: That of this one.
+        size: How many records it is about.
+    """
+    key = await idempotency_key_of(request)
+    write = database_of(request).write_together
+    return await _alone(request, key, lambda: write(changes, (key, argument), size))
 
 
 def found(record: Mapping[str, Any] | None) -> Response:
@@ -86,7 +120,15 @@ async def read_object(request: Request, model: type[Model]) -> Model:
     Raises:
         InvalidRequestError: When there is something else.
     """
-    body = await read_json(request)
+    return checked_object(request, model, await read_json(request))
+
+
+def checked_object(request: Request, model: type[Model], body: Any) -> Model:
+    """Give the object that the body is.
+
+    Raises:
+        InvalidRequestError: When it is something else.
+    """
     _tell_what_is_ignored(request, model, [body])
     try:
         return model.model_validate(body)
@@ -94,11 +136,28 @@ async def read_object(request: Request, model: type[Model]) -> Model:
         raise InvalidRequestError.in_body(error) from None
 
 
+def checked_entries(
+    request: Request, model: type[Entry], entries: TypeAdapter[list[Entry]], body: Any
+) -> Sequence[Entry]:
+    """Give the one object that the body is, or those in the list that it is.
+
+    Raises:
+        InvalidRequestError: When there is something else.
+    """
+    is_list = isinstance(body, list)
+    bodies = body if is_list else [body]
+    _tell_what_is_ignored(request, model, bodies)
+    try:
+        return entries.validate_python(bodies)
+    except ValidationError as error:
+        raise InvalidRequestError.in_body(error, skipped=0 if is_list else 1) from None
+
+
 async def create_entries(
     request: Request,
-    model: type[Model],
-    entries: TypeAdapter[list[Model]],
-    create: Callable[[Request, Sequence[Model]], Awaitable[Sequence[Any]]],
+    model: type[Entry],
+    entries: TypeAdapter[list[Entry]],
+    create: Callable[[Request, Sequence[Entry]], Awaitable[Sequence[Any]]],
 ) -> Response:
     """Create the one entry in the body, or all entries of the list in it, and answer in the same form.
 
@@ -107,13 +166,9 @@ async def create_entries(
     """
     body = await read_json(request)
     is_list = isinstance(body, list)
-    bodies = body if is_list else [body]
-    _tell_what_is_ignored(request, model, bodies)
+    given = checked_entries(request, model, entries, body)
     try:
-        given = entries.validate_python(bodies)
         created = await create(request, given)
-    except ValidationError as error:
-        raise InvalidRequestError.in_body(error, skipped=0 if is_list else 1) from None
     except InvalidEntryError as error:
         index = (error.index,) if is_list else ()
         raise InvalidRequestError.at(("body", *index, error.field), error.message) from None
@@ -131,9 +186,19 @@ def refuse_other_filters(request: Request, known: set[str]) -> None:
             raise InvalidRequestError.at(("query", name), "This parameter is not supported", "not_supported")
 
 
-def _tell_what_is_ignored(request: Request, model: type[BaseModel], bodies: Sequence[Any]) -> None:
+async def _alone(
+    request: Request, key: IdempotencyKey | None, write: Callable[[], Coroutine[Any, Any, Result]]
+) -> Result:
+    if key is None:
+        return await write()
+    under_way: RequestsUnderWay = request.app.state.under_way
+    return await under_way.do_alone(key, write)
+
+
+def _tell_what_is_ignored(request: Request, model: type[Any], bodies: Sequence[Any]) -> None:
     """Name the fields that are not kept in a header of the answer."""
-    known = model.model_fields.keys()
+    fields = model.model_fields if issubclass(model, BaseModel) else model.__annotations__
+    known = fields.keys()
     ignored: set[str] = set()
     for body in bodies:
         if isinstance(body, dict) and not body.keys() <= known:

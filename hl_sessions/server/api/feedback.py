@@ -20,7 +20,7 @@ router: Final = APIRouter(tags=["Feedback"])
 @router.post(
     "/feedback",
     responses={200: {"model": FeedbackAnswer | list[FeedbackAnswer]}},
-    openapi_extra=body_of(FeedbackRequest, or_list=True),
+    openapi_extra=body_of(FeedbackRequest, or_list_of=FeedbackRequest),
 )
 async def post_feedback(request: Request) -> Response:
     """Store what somebody thinks of a datapoint, or take it back: one feedback, or all of a list, or none."""

@@ -1,9 +1,10 @@
 """The calls about logs, the datapoints."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 from pydantic import TypeAdapter
 
 from hl_sessions.server.api.calls import (
@@ -12,26 +13,52 @@ from hl_sessions.server.api.calls import (
     PageNumberOrZero,
     PageSize,
     SearchText,
+    checked_entries,
+    checked_object,
     create_entries,
     found_parts,
     not_found,
     read_object,
     refuse_other_filters,
     write_for,
+    write_together_for,
 )
 from hl_sessions.server.api.openapi import NOT_FOUND, body_of
 from hl_sessions.server.http.access import organisation_of
 from hl_sessions.server.http.exchange import exchange_of
-from hl_sessions.server.http.reading import database_of, read_for, scan_for
-from hl_sessions.server.protocol.answers import CreatedLog, LogAnswer, LogPage
+from hl_sessions.server.http.json_body import read_json
+from hl_sessions.server.http.parts_response import parts_response
+from hl_sessions.server.http.reading import read_for, scan_for
+from hl_sessions.server.http.rejections import InvalidRequestError
+from hl_sessions.server.protocol.answers import Arrived, CreatedLog, LogAnswer, LogPage
+from hl_sessions.server.protocol.identifiers import LOG, identifier_pattern
 from hl_sessions.server.protocol.paging import Page
-from hl_sessions.server.protocol.requests import LogRequest, UpdateLogRequest
-from hl_sessions.server.protocol.values import LogId, ProjectId
+from hl_sessions.server.protocol.requests import (
+    ConsistentLogRequest,
+    LogRequest,
+    UpdateLogEntry,
+    UpdateLogRequest,
+)
+from hl_sessions.server.protocol.values import LogId, ProjectId, SessionId
+from hl_sessions.server.records.arrivals import START, Arrivals
+from hl_sessions.server.records.idempotency import make_once
 from hl_sessions.server.records.log_creation import create_logs
 from hl_sessions.server.records.log_filter import FirstTime, LastTime, LogFilter
-from hl_sessions.server.records.logs import LogUpdate, delete_logs, get_log, list_logs, update_logs
+from hl_sessions.server.records.logs import (
+    LogUpdate,
+    delete_logs,
+    get_log,
+    get_logs_by_id,
+    list_logs,
+    update_lists_of_logs,
+    update_logs,
+)
+from hl_sessions.server.records.refusals import UnknownLogError
 
-_LOG_REQUESTS: Final = TypeAdapter(Entries[LogRequest])
+_PLACE: Final = f"^{START}$|{identifier_pattern(LOG)}"
+_LOG_REQUESTS: Final = TypeAdapter(Entries[ConsistentLogRequest])
+_UPDATE_LOG_ENTRIES: Final = TypeAdapter(Entries[UpdateLogEntry])
+_CREATE_LOGS: Final = partial(make_once, create_logs)
 _FILTERS: Final = {
     *("project_id", "page", "size", "search", "metadata_search", "start_date", "end_date"),
     "version_status",
@@ -43,7 +70,7 @@ router: Final = APIRouter(tags=["Logs"])
 @router.post(
     "/logs",
     responses={200: {"model": CreatedLog | list[CreatedLog]}},
-    openapi_extra=body_of(LogRequest, or_list=True),
+    openapi_extra=body_of(LogRequest, or_list_of=LogRequest),
 )
 async def post_logs(request: Request) -> Response:
     """Store one datapoint, or all of a list, or none."""
@@ -81,6 +108,25 @@ async def get_logs(
     return found_parts(request, await scan_for(request, list_logs, project_id, wanted, part))
 
 
+@router.get("/arrivals", responses={200: {"model": Arrived}, **NOT_FOUND})
+async def get_arrivals(
+    request: Request,
+    *,
+    after: Annotated[str | None, Query(pattern=_PLACE)] = None,
+    project: SearchText | None = None,
+    session_id: SessionId | None = None,
+    size: PageSize = 100,
+) -> Response:
+    """Answer the datapoints that have arrived since ``after``, which is the ``next`` of the answer before.
+
+    Those of one project, by its name, or one session, or all. Without ``after``, there are none: ``next``
+    stands for what arrives from now on. 404 says that the datapoint that it named is deleted.
+    """
+    arrivals: Arrivals = request.app.state.arrivals
+    parts = await scan_for(request, arrivals.find, after, size, project=project, session_id=session_id)
+    return found_parts(request, parts)
+
+
 @router.get("/logs/{log_id}", responses={200: {"model": LogAnswer}, **NOT_FOUND})
 async def get_one_log(request: Request, log_id: LogId) -> Response:
     """Answer one datapoint."""
@@ -93,18 +139,33 @@ async def get_one_log(request: Request, log_id: LogId) -> Response:
     openapi_extra=body_of(UpdateLogRequest),
 )
 async def patch_log(request: Request, log_id: LogId) -> Response:
-    """Tell the output, the error or the duration of a datapoint after it was logged."""
-    return await _update_log(request, "id", log_id)
+    """Complete or change a datapoint after it was logged: what is told takes the place of what was there."""
+    return await _update_log(request, "id", log_id, await read_object(request, UpdateLogRequest))
 
 
 @router.patch(
-    "/logs", responses={200: {"model": LogAnswer}, **NOT_FOUND}, openapi_extra=body_of(UpdateLogRequest)
+    "/logs",
+    responses={200: {"model": LogAnswer | list[LogAnswer]}, **NOT_FOUND},
+    openapi_extra=body_of(UpdateLogRequest, or_list_of=UpdateLogEntry),
 )
-async def patch_log_by_reference(
-    request: Request, reference_id: Annotated[str, Query(pattern=TEXT_PATTERN)]
+async def patch_logs(
+    request: Request, reference_id: Annotated[str | None, Query(pattern=TEXT_PATTERN)] = None
 ) -> Response:
-    """Do the same to the datapoint that was logged with the caller's own ID."""
-    return await _update_log(request, "reference_id", reference_id)
+    """Do the same to the datapoint with the caller's own ID, or to all of a list, or to none.
+
+    The entries of a list name their datapoints themselves, by ``id`` or ``reference_id``. A caller that does
+    not need them as they are then sends ``Prefer: return=minimal`` (RFC 7240).
+    """
+    body = await read_json(request)
+    if isinstance(body, list):
+        entries = checked_entries(request, UpdateLogEntry, _UPDATE_LOG_ENTRIES, body)
+        if reference_id is not None:
+            raise InvalidRequestError.at(("query", "reference_id"), "Each entry of a list has its own")
+        return await _update_list(request, entries)
+    update = checked_object(request, UpdateLogRequest, body)
+    if reference_id is None:
+        raise InvalidRequestError.at(("query", "reference_id"), "Field required", "missing")
+    return await _update_log(request, "reference_id", reference_id, update)
 
 
 @router.delete("/logs", status_code=204, responses={**NOT_FOUND})
@@ -117,13 +178,37 @@ async def delete_some_logs(request: Request, ids: Annotated[list[LogId], Query(a
 
 async def _create_logs(request: Request, given: Sequence[LogRequest]) -> Sequence[dict[str, str]]:
     argument = (organisation_of(request), given)
-    created = await database_of(request).write_together(create_logs, argument, size=len(given))
+    created = await write_together_for(request, _CREATE_LOGS, argument, size=len(given))
     session_ids = {log.get("session_id") for log in created}
     if len(session_ids) == 1:
         exchange_of(request.scope).session_id = session_ids.pop()
     return created
 
 
-async def _update_log(request: Request, by: Literal["id", "reference_id"], name: str) -> Response:
-    update = LogUpdate(organisation_of(request), by, name, await read_object(request, UpdateLogRequest))
-    return found_parts(request, await database_of(request).write_together(update_logs, update))
+async def _update_log(
+    request: Request, by: Literal["id", "reference_id"], name: str, update: UpdateLogRequest
+) -> Response:
+    change = LogUpdate(organisation_of(request), by, name, update)
+    try:
+        return parts_response(request, await write_together_for(request, update_logs, change))
+    except UnknownLogError:
+        raise not_found() from None
+
+
+async def _update_list(request: Request, entries: Sequence[UpdateLogEntry]) -> Response:
+    changes = [_named_update(organisation_of(request), entry) for entry in entries]
+    try:
+        log_ids = await write_together_for(request, update_lists_of_logs, changes, size=len(changes))
+    except UnknownLogError as error:
+        problem = f"There is no datapoint with the {error.by} {error.name!r}, that of entry {error.index}"
+        raise HTTPException(404, problem) from None
+    if "return=minimal" in request.headers.get("prefer", ""):
+        return Response(status_code=204, headers={"Preference-Applied": "return=minimal"})
+    # Not by the transaction that writes: others would wait for an answer that may be long.
+    return parts_response(request, await read_for(request, get_logs_by_id, log_ids))
+
+
+def _named_update(organisation_id: int, entry: UpdateLogEntry) -> LogUpdate:
+    if entry.id is not None:
+        return LogUpdate(organisation_id, "id", entry.id, entry)
+    return LogUpdate(organisation_id, "reference_id", entry.reference_id or "", entry)

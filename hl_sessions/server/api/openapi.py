@@ -4,17 +4,18 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from fastapi import FastAPI
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic import TypeAdapter
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from hl_sessions.server.http.idempotency import HEADER, PATTERN
 from hl_sessions.server.http.placement import prefix_of
 from hl_sessions.server.protocol.answers import FieldProblems, Problem
 from hl_sessions.server.protocol.requests import (
     CreateProjectRequest,
     FeedbackRequest,
     LogRequest,
+    UpdateLogEntry,
     UpdateLogRequest,
     UpdateProjectRequest,
 )
@@ -34,26 +35,40 @@ PROBLEMS: Final[Mapping[int | str, dict[str, Any]]] = {
 }
 """How every call may be turned down."""
 
+UNDER_WAY: Final[Mapping[int | str, dict[str, Any]]] = {
+    409: {"model": Problem, "description": "The request with this Idempotency-Key is under way"}
+}
+
+IDEMPOTENCY_KEY: Final[dict[str, Any]] = {
+    "name": HEADER,
+    "in": "header",
+    "required": False,
+    "description": "Makes the call once, however often it is sent within 24 hours.",
+    "schema": {"type": "string", "pattern": PATTERN},
+}
+
 _REFERENCE: Final = "#/components/schemas/{model}"
-_REQUESTS: Final[tuple[type[BaseModel], ...]] = (
+_REQUESTS: Final[tuple[type[Any], ...]] = (
     CreateProjectRequest,
     FeedbackRequest,
     LogRequest,
+    UpdateLogEntry,
     UpdateLogRequest,
     UpdateProjectRequest,
 )
 
 
-def body_of(model: type[BaseModel], *, or_list: bool = False) -> dict[str, Any]:
+def body_of(model: type[Any], *, or_list_of: type[Any] | None = None) -> dict[str, Any]:
     """Describe the body that a call reads by itself.
 
     Args:
         model: The JSON object that it reads.
-        or_list: Whether it takes a list of such objects too.
+        or_list_of: The objects of the list that it takes, too, if it takes one.
     """
     schema: dict[str, Any] = {"$ref": _REFERENCE.format(model=model.__name__)}
-    if or_list:
-        schema = {"anyOf": [schema, {"type": "array", "items": schema, "maxItems": 10_000}]}
+    if or_list_of is not None:
+        entry = {"$ref": _REFERENCE.format(model=or_list_of.__name__)}
+        schema = {"anyOf": [schema, {"type": "array", "items": entry, "maxItems": 10_000}]}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
@@ -69,8 +84,9 @@ def add_openapi(application: FastAPI, prefix: str) -> None:
     def describe() -> dict[str, Any]:
         if application.openapi_schema is None:
             document = describe_the_rest()
-            _, definitions = models_json_schema(
-                [(model, "validation") for model in _REQUESTS], ref_template=_REFERENCE
+            _, definitions = TypeAdapter.json_schemas(
+                [(model.__name__, "validation", TypeAdapter(model)) for model in _REQUESTS],
+                ref_template=_REFERENCE,
             )
             document["components"]["schemas"].update(definitions["$defs"])
             document["components"]["securitySchemes"] = {

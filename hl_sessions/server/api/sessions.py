@@ -1,19 +1,23 @@
 """The calls about sessions."""
 
+from functools import partial
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
-from hl_sessions.server.api.calls import PageNumber, PageSize, found_parts
+from hl_sessions.server.api.calls import PageNumber, PageSize, found_parts, write_together_for
 from hl_sessions.server.api.openapi import NOT_FOUND
 from hl_sessions.server.http.access import organisation_of
 from hl_sessions.server.http.exchange import exchange_of
 from hl_sessions.server.http.json_body import json_response
-from hl_sessions.server.http.reading import database_of, read_for, scan_for
+from hl_sessions.server.http.reading import read_for, scan_for
 from hl_sessions.server.protocol.answers import CreatedSession, SessionAnswer, SessionPage
 from hl_sessions.server.protocol.paging import Page
 from hl_sessions.server.protocol.values import ProjectId, SessionId
+from hl_sessions.server.records.idempotency import make_once
 from hl_sessions.server.records.sessions import create_sessions, get_session, list_sessions
+
+_CREATE_SESSIONS: Final = partial(make_once, create_sessions)
 
 router: Final = APIRouter(tags=["Sessions"])
 
@@ -21,7 +25,7 @@ router: Final = APIRouter(tags=["Sessions"])
 @router.post("/sessions", status_code=201, responses={201: {"model": CreatedSession}})
 async def post_session(request: Request) -> Response:
     """Make a session."""
-    session_id = await database_of(request).write_together(create_sessions, organisation_of(request))
+    session_id = await write_together_for(request, _CREATE_SESSIONS, organisation_of(request))
     exchange_of(request.scope).session_id = session_id
     return json_response({"id": session_id}, 201)
 

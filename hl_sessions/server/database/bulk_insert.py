@@ -1,6 +1,6 @@
 """Inserts many rows by one statement, in the way that costs the least on each database."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any, Final
 
@@ -17,6 +17,12 @@ _TIMES: Final = 16
 _STATEMENTS: Final = 256
 """How many are kept: which columns there are depends on what is in the rows."""
 
+_ROWS_OF_STATEMENT: Final = 50
+"""How many rows SQLite is given at once: less of them take longer than one at a time.
+
+Between two statements another thread may take over, and give back late.
+"""
+
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
     """Insert the rows.
@@ -29,24 +35,49 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[dict[str, A
     Raises:
         ConflictError: When somebody else has inserted a row of the same name since it was looked for.
     """
+    names = dict.fromkeys(name for row in rows for name in row)
+    insert_columns(connection, table, {name: [row.get(name) for row in rows] for name in names})
+
+
+def insert_columns(connection: Connection, table: Table, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Insert rows that are given by column.
+
+    Args:
+        connection: The connection of the transaction.
+        table: Where to.
+        columns: The values of each column, one for each row, of which there is at least one.
+
+    Raises:
+        ConflictError: When somebody else has inserted a row of the same name since it was looked for.
+    """
     # Columns of which no row has anything are left out: a null takes SQLite's driver longer than a text.
-    named: dict[str, Any] = {}
-    for row in rows:
-        named.update(row)
-    names = tuple(name for name in _column_names(table) if name in named)
+    given = {name: columns[name] for name in _column_names(table) if not _is_empty(columns.get(name, ()))}
+    names = tuple(given)
     if connection.dialect.name == "postgresql":
         key = _unique_names(table)
-        if not all(any(row.get(name) is not None for row in rows) for name in key):
+        if not given.keys() >= set(key):
             key = ()
+        rows = [dict(zip(names, values, strict=True)) for values in zip(*given.values(), strict=True)]
         # One parameter: the driver takes many times as long for one per value.
         parameters = {"rows": to_json(rows).decode()}
         inserted = connection.execute(_insert_from_json(table.name, names, key), parameters)
         if inserted.rowcount < len(rows):
             raise ConflictError
     else:
-        # SQLAlchemy's own handling of the values of many rows takes as long as the database does.
-        statement, columns = _insert_values(table, names, connection.dialect)
-        connection.exec_driver_sql(statement, list(zip(*columns(rows), strict=True)))
+        values = _values_of_rows(table, given, connection.dialect)
+        whole = len(values) - len(values) % (_ROWS_OF_STATEMENT * len(names))
+        for some, count in ((values[:whole], _ROWS_OF_STATEMENT), (values[whole:], 1)):
+            if some:
+                size = count * len(names)
+                # SQLAlchemy's own handling of the values of many rows takes as long as the database does.
+                connection.exec_driver_sql(
+                    _insert_values(table.name, names, count),
+                    [tuple(some[at : at + size]) for at in range(0, len(some), size)],
+                )
+
+
+def _is_empty(column: Sequence[Any]) -> bool:
+    return column.count(None) == len(column)
 
 
 @cache
@@ -82,20 +113,19 @@ def _insert_from_json(table: str, names: tuple[str, ...], key: tuple[str, ...]) 
 
 
 @lru_cache(_STATEMENTS)
-def _insert_values(
-    table: Table, names: tuple[str, ...], dialect: Dialect
-) -> tuple[str, Callable[[Sequence[dict[str, Any]]], Iterator[list[Any]]]]:
-    """Return the statement, and what makes of rows its parameters, column by column."""
-    converters = [(name, _converter(table, name, dialect)) for name in names]
-
-    def columns(rows: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
-        for name, convert in converters:
-            values = [row.get(name) for row in rows]
-            yield values if convert is None else [convert(value) for value in values]
-
+def _insert_values(table: str, names: tuple[str, ...], count: int) -> str:
     listed = ", ".join(f'"{name}"' for name in names)
-    values = ", ".join("?" * len(names))
-    return f'INSERT INTO "{table.name}" ({listed}) VALUES ({values})', columns  # noqa: S608 - as above
+    row = f"({', '.join('?' * len(names))})"
+    return f'INSERT INTO "{table}" ({listed}) VALUES {", ".join([row] * count)}'  # noqa: S608 - as above
+
+
+def _values_of_rows(table: Table, columns: Mapping[str, Sequence[Any]], dialect: Dialect) -> list[Any]:
+    """Return the values of all rows, one row after the other."""
+    values: list[Any] = [None] * sum(map(len, columns.values()))
+    for number, (name, column) in enumerate(columns.items()):
+        convert = _converter(table, name, dialect)
+        values[number :: len(columns)] = column if convert is None else map(convert, column)
+    return values
 
 
 @cache

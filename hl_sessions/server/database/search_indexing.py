@@ -11,7 +11,7 @@ from threading import Event, Thread
 from time import monotonic
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Text, cast, delete, func, insert, select, text
+from sqlalchemy import Connection, Text, bindparam, cast, delete, func, insert, select, text
 
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.database.errors import DatabaseError
@@ -25,6 +25,7 @@ from hl_sessions.server.database.search_index import (
     unindexed_ranges,
 )
 from hl_sessions.server.database.search_signature import MOST_BLOCKS, Blocks
+from hl_sessions.server.database.stored_text import octets_of
 from hl_sessions.server.database.tables import logs, search_bits, search_changes, search_segments, sessions
 
 _SEARCHED: Final = tuple(
@@ -51,8 +52,8 @@ _BUSY: Final = 200
 _MOST_CHANGES: Final = 500
 """How many datapoints may change before the segment with the most of them is built again."""
 
-_CHARACTERS_AT_ONCE: Final = 1_000_000
-_ROWS_AT_ONCE: Final = 64
+_BYTES_AT_ONCE: Final = 1_000_000
+_ROWS_AT_ONCE: Final = 256
 
 _LEASE: Final = timedelta(seconds=30)
 _BEGIN: Final = datetime(1, 1, 1, tzinfo=timezone.utc)
@@ -142,22 +143,17 @@ class SearchIndexing:
     def _build(self, wanted: Range) -> bool:
         first, last = wanted
         changes = self._database.read_now(lambda connection: _find_changes(connection, first, last))
-        blocks, newest = Blocks(), _Newest()
-        for row in self._rows(first, last):
+        blocks = Blocks()
+        last_added, last_id = 0, ""
+        for sequence, log_id, *texts in self._rows(first, last):
             if blocks.is_full():
                 break
-            blocks.add(row.sequence, [value for value in row[-len(_SEARCHED) :] if value is not None])
-            newest.note(row)
+            blocks.add(sequence, [text for text in texts if text is not None])
+            last_added, last_id = sequence, log_id
         if self._is_closed.is_set() or not blocks.starts:
             return False
-        segment: dict[str, Any] = {
-            "first": first,
-            "last": newest.sequence,
-            "starts": blocks.starts,
-            "newest_at": newest.at,
-            "newest_session": newest.session,
-            "newest_session_at": newest.session_at,
-        }
+        newest = self._database.read_now(lambda connection: _find_newest(connection, first, last_added))
+        segment = {"first": first, "last": last_added, "starts": blocks.starts, **newest}
         buckets = list(blocks.bits())
         rows = [
             {
@@ -169,9 +165,9 @@ class SearchIndexing:
 
         def store(connection: Connection) -> bool:
             # SQLite has used no number again as long as this datapoint is there.
-            if connection.scalar(select(logs.c.id).where(logs.c.sequence == newest.sequence)) != newest.id:
+            if connection.scalar(select(logs.c.id).where(logs.c.sequence == last_added)) != last_id:
                 return False
-            _remove(connection, [segment["first"]], newest.sequence)
+            _remove(connection, [first], last_added)
             connection.execute(insert(search_segments), segment)
             connection.execute(insert(search_bits), rows)
             connection.execute(delete(search_changes).where(is_one_of(search_changes.c.sequence, changes)))
@@ -196,22 +192,6 @@ class _Outdated:
     """Segments that say too little of what is there now."""
 
     segments: Sequence[int]
-
-
-class _Newest:
-    """What is the newest in the rows of a segment."""
-
-    def __init__(self) -> None:
-        self.sequence, self.id = 0, ""
-        self.at = self.session_at = _BEGIN
-        self.session = 0
-
-    def note(self, row: Any) -> None:
-        self.sequence, self.id = row.sequence, row.id
-        self.at = max(self.at, row.created_at)
-        if row.session is not None:
-            self.session = max(self.session, row.session)
-            self.session_at = max(self.session_at, row.session_at)
 
 
 class _Arrivals:
@@ -286,33 +266,43 @@ def _find_changes(connection: Connection, first: int, last: int) -> Sequence[int
     return connection.scalars(query).all()
 
 
+# Made once: to make one takes as long as to read some dozens of rows.
+_TEXTS: Final = tuple(cast(column, Text) for column in _SEARCHED)
+_LENGTHS: Final = [func.coalesce(octets_of(column), 0) for column in _SEARCHED]
+_IN_RANGE: Final = logs.c.sequence.between(bindparam("first"), bindparam("last"))
+_FIND_LENGTHS: Final = (
+    select(logs.c.sequence, sum(_LENGTHS[1:], _LENGTHS[0]).label("length"))
+    .where(_IN_RANGE)
+    .order_by(logs.c.sequence)
+    .limit(bindparam("rows"))
+)
+_FIND_TEXTS: Final = select(logs.c.sequence, logs.c.id, *_TEXTS).where(_IN_RANGE).order_by(logs.c.sequence)
+_FIND_NEWEST: Final = (
+    select(
+        func.max(logs.c.created_at).label("newest_at"),
+        func.coalesce(func.max(sessions.c.sequence), 0).label("newest_session"),
+        func.coalesce(func.max(sessions.c.created_at), _BEGIN).label("newest_session_at"),
+    )
+    .outerjoin_from(logs, sessions, sessions.c.id == logs.c.session_id)
+    .where(_IN_RANGE)
+)
+
+
 def _read_rows(connection: Connection, first: int, last: int) -> Sequence[Any]:
     """Read the first rows of a range, not too much at once: they may be large."""
-    inside = logs.c.sequence.between(first, last)
-    lengths: list[ColumnElement[int]] = [func.coalesce(func.length(column), 0) for column in _TEXTS]
-    query = select(logs.c.sequence, sum(lengths[1:], lengths[0]).label("length")).where(inside)
-    end = characters = 0
-    for row in connection.execute(query.order_by(logs.c.sequence).limit(_ROWS_AT_ONCE)):
-        characters += row.length
-        if end and characters > _CHARACTERS_AT_ONCE:
+    end = size = 0
+    found = connection.execute(_FIND_LENGTHS, {"first": first, "last": last, "rows": _ROWS_AT_ONCE})
+    for sequence, length in found:
+        size += length
+        if end and size > _BYTES_AT_ONCE:
             break
-        end = row.sequence
-    columns = (
-        logs.c.sequence,
-        logs.c.id,
-        logs.c.created_at,
-        sessions.c.sequence.label("session"),
-        sessions.c.created_at.label("session_at"),
-    )
-    return connection.execute(
-        select(*columns, *_TEXTS)
-        .outerjoin_from(logs, sessions, sessions.c.id == logs.c.session_id)
-        .where(logs.c.sequence.between(first, end))
-        .order_by(logs.c.sequence)
-    ).all()
+        end = sequence
+    return connection.execute(_FIND_TEXTS, {"first": first, "last": end}).all()
 
 
-_TEXTS: Final = tuple(cast(column, Text) for column in _SEARCHED)
+def _find_newest(connection: Connection, first: int, last: int) -> dict[str, Any]:
+    """Find what nothing in a range is newer than."""
+    return dict(connection.execute(_FIND_NEWEST, {"first": first, "last": last}).mappings().one())
 
 
 def _remove(connection: Connection, segments: Sequence[int], last: int | None = None) -> None:

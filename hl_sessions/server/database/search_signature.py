@@ -30,6 +30,12 @@ _SLICE: Final = 65_536
 _OVERLAP: Final = 16
 """Letters of a long text that are looked at together, and those of them that are looked at twice."""
 
+_END_OF_MESSAGE: Final = '"}'
+"""What the JSON of a message ends with. It is in no word, so texts can be cut there."""
+
+_MOST_REMEMBERED: Final = 512
+"""How many messages of a block are told from new ones: they may be long."""
+
 _WINDOWS: Final = (5, 4, 3)
 """Lengths of windows in letters. Short ones are in nearly every block, and long words have many long ones."""
 
@@ -52,6 +58,8 @@ class Blocks:
     def __init__(self) -> None:
         self.starts: list[int] = []
         self._words: set[bytes] = set()
+        # Those of a conversation are in each of its datapoints, and have nothing new there.
+        self._messages: set[str] = set()
         self._size = 0
         self._length = 0
         self._blocks_of: dict[bytes, int] = {}
@@ -88,7 +96,12 @@ class Blocks:
 
     def _add_words(self, text: str) -> None:
         for begin in range(0, len(text), _SLICE):
-            new = set(_words_of(text[begin : begin + _SLICE + _OVERLAP])) - self._words
+            unseen = set(text[begin : begin + _SLICE + _OVERLAP].split(_END_OF_MESSAGE)) - self._messages
+            if not unseen:
+                continue
+            if len(self._messages) < _MOST_REMEMBERED:
+                self._messages |= unseen
+            new = set(_words_of(_END_OF_MESSAGE.join(unseen))) - self._words
             self._words |= new
             self._size += sum(map(len, new))
 
@@ -100,7 +113,7 @@ class Blocks:
             blocks_of = self._blocks_of
             for word in self._words:
                 blocks_of[word] = blocks_of.get(word, 0) | block
-        self._words = set()
+        self._words, self._messages = set(), set()
         self._size = self._length = 0
         _let_others_go_on(0)
 

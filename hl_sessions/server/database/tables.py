@@ -1,8 +1,8 @@
 """The tables, in terms that every database of SQLAlchemy understands.
 
-Each table has a ``sequence``, the order of arrival, which never leaves the server: the IDs that do are
-random, and two rows may have the same time. Everything belongs to one organisation, whose keys open
-nothing of another one: ``organisation_id`` is the ``sequence`` of the organisation.
+Each table has a ``sequence``, the order of arrival, which never leaves the server: the IDs that do tell the
+time only, and two rows may have the same. Everything belongs to one organisation, whose keys open nothing of
+another one: ``organisation_id`` is the ``sequence`` of the organisation.
 """
 
 from collections.abc import Callable
@@ -227,6 +227,19 @@ feedback = Table(
     Column("value", ExactJSON, nullable=False),
     Column("user", String),
     Column("created_at", UTCDateTime, nullable=False),
+)
+
+# Calls that must not be made twice, and what was answered: see ``records.idempotency``.
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    _sequence(),
+    _organisation(),
+    Column("key", String, nullable=False),
+    Column("request_hash", String, nullable=False),
+    _json("answer"),
+    Column("created_at", UTCDateTime, nullable=False),
+    UniqueConstraint("key", "organisation_id", name="idempotency_keys_of_organisation"),
 )
 
 # Which process does what only one has to do.

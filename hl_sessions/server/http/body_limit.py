@@ -1,8 +1,12 @@
 """Keeps request bodies within limits, each and all together, whatever their headers say."""
 
+from typing import Final
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hl_sessions.server.http.rejections import rejection, too_long, unavailable
+
+_STATE: Final = "body"
 
 
 class BodyMemory:
@@ -48,10 +52,13 @@ class BodyLimitMiddleware:
             await self._app(scope, receive, send)
             return
         body = bytearray()
+        scope.setdefault("state", {})[_STATE] = body
         try:
             await self._pass_on(body, scope, receive, send)
         finally:
             self._memory.give_back(len(body))
+            # The server has the scope until the next request of the connection.
+            del scope["state"][_STATE]
 
     async def _pass_on(self, body: bytearray, scope: Scope, receive: Receive, send: Send) -> None:
         # What announces to be too long is not read at all.
@@ -72,16 +79,22 @@ class BodyLimitMiddleware:
             await rejection(413, too_long(self._max_body))(scope, receive, send)
             return
 
-        whole: Message | None = {"type": "http.request", "body": bytes(body), "more_body": False}
+        was_received = False
 
         async def receive_whole() -> Message:
-            nonlocal whole
-            if whole is None:
+            nonlocal was_received
+            if was_received:
                 return await receive()
-            message, whole = whole, None
-            return message
+            was_received = True
+            return {"type": "http.request", "body": bytes(body), "more_body": False}
 
         await self._app(scope, receive_whole, send)
+
+
+def body_of(scope: Scope) -> bytearray:
+    """Return the whole body of a request that has passed the limit, however often it is asked for."""
+    body: bytearray = scope["state"][_STATE]
+    return body
 
 
 def _announced_length(scope: Scope) -> int:

@@ -9,6 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic_core import to_json
 
 from hl_sessions.server.http.body_encoding import decompress, in_utf_8, is_compressed
+from hl_sessions.server.http.body_limit import body_of
 from hl_sessions.server.http.exchange import exchange_of
 from hl_sessions.server.http.rejections import InvalidRequestError
 from hl_sessions.server.protocol.storable import parse_storable
@@ -31,8 +32,7 @@ async def read_json(request: Request) -> Any:
         InvalidRequestError: When the body is not JSON (``NaN`` and ``Infinity`` are not), is nested deeper
             than 200 levels, or holds a number beyond a float.
     """
-    # All of it: what limits bodies has read the whole one.
-    body: bytes = (await request.receive())["body"]
+    body = bytes(body_of(request.scope))
     if is_compressed(request):
         # A short body may become a long one.
         value, replaced = await run_in_threadpool(_parse_compressed, body, request.app.state.max_body)

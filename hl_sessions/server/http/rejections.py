@@ -16,6 +16,7 @@ from hl_sessions.server.database.errors import (
     DatabaseUnavailableError,
 )
 from hl_sessions.server.database.lanes import BUDGET
+from hl_sessions.server.records.refusals import KeyReusedError, RequestUnderWayError
 
 NOT_FOUND: Final = "Not Found"
 
@@ -23,6 +24,7 @@ CLIENT_HAS_GONE: Final = 499
 """Not a status that is sent: what proxies log when nobody was left to answer to."""
 
 _RETRY_AFTER: Final = 5  # seconds
+_RETRY_AFTER_UNDER_WAY: Final = 1  # second
 
 
 class InvalidRequestError(Exception):
@@ -60,6 +62,8 @@ def add_rejections(application: FastAPI) -> None:
     application.exception_handler(InvalidRequestError)(_invalid_request)
     application.exception_handler(RequestValidationError)(_invalid_parameters)
     application.exception_handler(ClientDisconnect)(answer_nobody)
+    application.exception_handler(KeyReusedError)(_key_reused)
+    application.exception_handler(RequestUnderWayError)(_under_way)
     application.exception_handler(DatabaseBusyError)(_busy)
     application.exception_handler(DatabaseTimeoutError)(_too_slow)
     application.exception_handler(DatabaseFullError)(_insufficient_storage)
@@ -108,6 +112,17 @@ async def _invalid_request(_request: Request, error: InvalidRequestError) -> JSO
 
 async def _invalid_parameters(_request: Request, error: RequestValidationError) -> JSONResponse:
     return _unprocessable(error.errors())
+
+
+async def _key_reused(_request: Request, _error: Exception) -> JSONResponse:
+    problem = "Another request had this key within the last 24 hours"
+    return _unprocessable([{"loc": ("header", "Idempotency-Key"), "msg": problem, "type": "value_error"}])
+
+
+async def _under_way(_request: Request, _error: Exception) -> JSONResponse:
+    answer = rejection(409, "The request with this Idempotency-Key is under way; in a moment it is answered")
+    answer.headers["Retry-After"] = str(_RETRY_AFTER_UNDER_WAY)
+    return answer
 
 
 async def _insufficient_storage(_request: Request, _error: Exception) -> JSONResponse:

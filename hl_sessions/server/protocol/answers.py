@@ -132,6 +132,13 @@ class LogPage(TypedDict):
     total: int
 
 
+class Arrived(TypedDict):
+    """Datapoints in the order of their arrival, and what to ask for those behind them with."""
+
+    next: str
+    records: list[LogAnswer]
+
+
 class ProjectAnswer(TypedDict):
     """A project, with the number of its datapoints."""
 

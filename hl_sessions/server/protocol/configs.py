@@ -4,8 +4,8 @@ What these have no place for, an unknown field or provider, a tool or a format o
 field ``other``.
 """
 
-from functools import cache
-from typing import Annotated, Any, ClassVar, Literal
+from functools import cache, cached_property, lru_cache
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -14,13 +14,21 @@ from pydantic import (
     Field,
     ModelWrapValidatorHandler,
     Tag,
+    TypeAdapter,
     ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     model_validator,
 )
+from pydantic_core import from_json, to_json
 from typing_extensions import Self
 
 from hl_sessions.server.protocol.messages import answered_message
 from hl_sessions.server.protocol.values import JSONObject, Message, Number, WireModel
+
+_REMEMBERED: Final = 128
+_LONGEST_REMEMBERED: Final = 16_384
+"""How many configs are remembered, and how many bytes of JSON each may have."""
 
 _Template = list[Annotated[Message, AfterValidator(answered_message)]]
 
@@ -36,6 +44,11 @@ class _Config(WireModel):
 
     said_by_the_server: ClassVar[frozenset[str]] = frozenset({"id"})
     other: JSONObject | None = None
+
+    @cached_property
+    def described(self) -> dict[str, Any]:
+        """The fields that are answered. Not to be changed: equal configs are one object."""
+        return self.model_dump(exclude_none=True, by_alias=True)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -203,7 +216,7 @@ def _type_of(value: object) -> str | None:
     return tag if isinstance(tag, str) else None
 
 
-Config = Annotated[
+_Checked = Annotated[
     Annotated[ModelConfig, Tag("model")]
     | Annotated[ToolConfig, Tag("tool")]
     | Annotated[AgentConfig, Tag("agent")]
@@ -217,13 +230,34 @@ Config = Annotated[
 ]
 
 
+def _check_once(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """Check a config, unless it is the same as one before: most are."""
+    if isinstance(value, dict):
+        json = to_json(value)
+        if len(json) <= _LONGEST_REMEMBERED:
+            try:
+                return _checked(json)
+            except ValidationError:
+                pass  # it does not know where in the request this one is
+    return check(value)
+
+
+Config = Annotated[_Checked, WrapValidator(_check_once)]
+
+_adapter: Final = TypeAdapter[_Checked](_Checked)
+
+
+@lru_cache(_REMEMBERED)
+def _checked(json: bytes) -> _Checked:
+    return _adapter.validate_python(from_json(json))
+
+
 def described_config(config: Config | None, config_id: str) -> dict[str, Any]:
     """Give the config as it is answered: with its ID and, but for models, a name and a status."""
     if config is None:
         described: dict[str, Any] = {"type": "generic"}
     else:
-        described = config.model_dump(exclude_none=True, by_alias=True)
-    described["id"] = config_id
-    if described["type"] != "model":
-        described = {"name": described["type"], **described, "status": "uncommitted"}
-    return described
+        described = config.described
+    if described["type"] == "model":
+        return {**described, "id": config_id}
+    return {"name": described["type"], **described, "id": config_id, "status": "uncommitted"}

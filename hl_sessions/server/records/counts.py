@@ -2,7 +2,8 @@
 
 Transactions that run side by side may want the same rows. All lock them in one order, so that no two wait
 for each other: datapoints, sessions, these counts of sessions, and projects, each in the order of its key.
-The row of a project, which most transactions want, comes last, so that nobody has it for long.
+The row of a project, which most transactions want, comes last, so that nobody has it for long. Only
+idempotency keys, which hardly ever two transactions want, come after it.
 """
 
 from collections import Counter

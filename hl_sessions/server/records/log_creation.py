@@ -5,12 +5,13 @@ from datetime import datetime, timezone
 
 from sqlalchemy import Connection
 
-from hl_sessions.server.database.bulk_insert import insert_rows
+from hl_sessions.server.database.bulk_insert import insert_columns, insert_rows
 from hl_sessions.server.database.tables import feedback, logs, projects, sessions
 from hl_sessions.server.protocol.identifiers import CONFIG, LOG, new_identifiers
 from hl_sessions.server.protocol.requests import LogRequest
 from hl_sessions.server.records.counts import count_added
 from hl_sessions.server.records.log_additions import Adding, Additions
+from hl_sessions.server.records.log_columns import columns_of
 from hl_sessions.server.records.log_references import look_up
 from hl_sessions.server.records.refusals import InvalidEntryError
 from hl_sessions.server.records.sessions import find_sequences, touch_sessions
@@ -44,7 +45,7 @@ def create_logs(
         else:
             known.add(adding.additions.records)
             added.add(adding.additions)
-    if added.rows:
+    if added.logs:
         _store(connection, added, now)
     return answers
 
@@ -76,13 +77,13 @@ def _store(connection: Connection, added: Additions, now: datetime) -> None:
         )
         for session_id, sequence in find_sequences(connection, list(new_sessions)):
             new_sessions[session_id].sequence = sequence
-    insert_rows(connection, logs, added.rows)
+    insert_columns(connection, logs, columns_of(added.logs, now))
     if added.feedback:
         insert_rows(connection, feedback, added.feedback)
-    touched = {session.id for _, session in added.places if session is not None} - new_sessions.keys()
+    touched = {log.session.id for log in added.logs if log.session is not None} - new_sessions.keys()
     if touched:
         touch_sessions(connection, touched, now)
     count_added(
         connection,
-        [(project.id, None if session is None else session.sequence) for project, session in added.places],
+        [(log.project.id, None if log.session is None else log.session.sequence) for log in added.logs],
     )

@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydantic_core import to_json
 from sqlalchemy import ColumnElement, Connection, Row, Select, Text, cast, select
 
-from hl_sessions.server.database.in_parts import in_parts_of_size
+from hl_sessions.server.database.in_parts import in_parts, in_parts_of_size
 from hl_sessions.server.database.stored_text import octets_of
 from hl_sessions.server.database.tables import logs, projects, sessions
 from hl_sessions.server.protocol.long_json import outline_of, with_long_strings
@@ -78,7 +78,8 @@ class _Measured:
 
     @classmethod
     def of(cls, row: Row[Any]) -> "_Measured":
-        lengths: dict[str, int] = {name: row._mapping[name] or 0 for name in VALUES}
+        found = row._mapping
+        lengths: dict[str, int] = {name: found[name] or 0 for name in VALUES}
         size = sum(lengths.values())
         are_long = size > AT_ONCE
         return cls(row.sequence, size, tuple(name for name in VALUES if are_long and lengths[name] > _LONG))
@@ -110,8 +111,10 @@ class _Logs:
 
 def _in_batches(connection: Connection, sequences: Sequence[int]) -> Iterator[Sequence[_Measured]]:
     """Divide datapoints into those that can be read together."""
-    rows = connection.execute(_MEASURED.where(logs.c.sequence.in_(sequences)))
-    measured = {row.sequence: _Measured.of(row) for row in rows}
+    measured: dict[int, _Measured] = {}
+    for some in in_parts(sequences):
+        rows = connection.execute(_MEASURED.where(logs.c.sequence.in_(some)))
+        measured.update((row.sequence, _Measured.of(row)) for row in rows)
     return in_parts_of_size(((log := measured[sequence], log.size) for sequence in sequences), AT_ONCE)
 
 
@@ -153,7 +156,10 @@ def _log(
     long_values: Sequence[str],
     feedback: Sequence[Mapping[str, Any]] | None,
 ) -> Iterator[Part]:
-    short = {name: row[name] for name in row if row[name] is not None and name not in _STORED_JSON}
+    # As plain texts: it takes several times as long to write SQLAlchemy's own.
+    short = {
+        str(name): value for name, value in row.items() if value is not None and name not in _STORED_JSON
+    }
     for name in ("sequence", *(_OCTETS + name for name in long_values)):
         del short[name]
     if feedback is not None:

@@ -137,7 +137,7 @@ class _Search:
 
     def find(self, table: Table, name: str, *attributes: str, more: Iterable[str] = ()) -> Iterator[Row[Any]]:
         """Find the rows whose column ``name`` is one of these attributes of a log, or one of ``more``."""
-        named = {getattr(request, attribute) for request in self.given for attribute in attributes}
+        named: set[Any] = {request.get(attribute) for request in self.given for attribute in attributes}
         values = sorted((named | set(more)) - {None})
         for wanted in in_parts(values):
             parameters = {"organisations": self.organisation_ids, "wanted": wanted}

@@ -1,22 +1,29 @@
 """Logs, the datapoints, in the database."""
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any, Final, Literal
+from functools import partial
+from typing import Any, Final, Literal, TypeAlias
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import BindParameter, Connection, bindparam, delete, select, update
 
+from hl_sessions.server.database.in_parts import in_parts
 from hl_sessions.server.database.search_index import note_changes
 from hl_sessions.server.database.tables import logs, projects, sessions
+from hl_sessions.server.protocol.configs import described_config
+from hl_sessions.server.protocol.identifiers import CONFIG, new_identifier
 from hl_sessions.server.protocol.paging import Page
 from hl_sessions.server.protocol.requests import UpdateLogRequest
 from hl_sessions.server.records.counts import count_deleted
+from hl_sessions.server.records.idempotency import IdempotencyKey, make_once
 from hl_sessions.server.records.log_filter import LogFilter
 from hl_sessions.server.records.log_parts import parts_of_each_log, parts_of_log, parts_of_logs
 from hl_sessions.server.records.log_search import find_logs
 from hl_sessions.server.records.parts import Part, parts_of_page, read_on
 from hl_sessions.server.records.projects import project_exists
+from hl_sessions.server.records.refusals import UnknownLogError
 from hl_sessions.server.records.sessions import touch_sessions
 
 PAYLOADS: Final = {
@@ -31,6 +38,24 @@ PAYLOADS: Final = {
     "provider_response",
 }
 """What went into the model and came out of it: not stored of a datapoint logged with ``save: false``."""
+
+_LogName: TypeAlias = tuple[int, str, str]
+"""The ID of an organisation, what a log is named by, and its name."""
+
+_NAMES: Final = ("id", "reference_id")
+_WANTED: Final[BindParameter[Any]] = bindparam("wanted", expanding=True)
+_OF_ORGANISATIONS: Final = logs.c.organisation_id.in_(bindparam("organisations", expanding=True))
+_FIND: Final = select(logs.c.id).where(logs.c.reference_id.in_(_WANTED), _OF_ORGANISATIONS)
+_LOCK: Final = (
+    select(
+        *(logs.c.id, logs.c.reference_id, logs.c.sequence, logs.c.organisation_id),
+        *(logs.c.session_id, logs.c.save, logs.c.config_id),
+    )
+    .where(logs.c.id.in_(_WANTED), _OF_ORGANISATIONS)
+    .order_by(logs.c.id)
+    .with_for_update(key_share=True)
+)
+_CHANGE: Final = update(logs).where(logs.c.sequence == bindparam("log_sequence"))
 
 
 @dataclass(frozen=True)
@@ -49,38 +74,126 @@ class LogUpdate:
     name: str
     request: UpdateLogRequest
 
+    @property
+    def named(self) -> _LogName:
+        """The log that it is about."""
+        return self.organisation_id, self.by, self.name
 
-def update_logs(connection: Connection, updates: Sequence[LogUpdate]) -> list[list[Part] | None]:
-    """Change logs, and answer the parts of each, or ``None`` of one that is not there."""
+    def values(self, log: Any) -> Iterator[tuple[str, Any]]:
+        """Yield what the columns of the log become, by their names."""
+        for name in self.request.model_fields_set.difference(_NAMES, () if log.save else PAYLOADS):
+            value = getattr(self.request, name)
+            if name == "config" and value is not None:
+                value = described_config(value, log.config_id or new_identifier(CONFIG))
+            if value is not None:
+                yield name, value
+
+
+def update_logs(
+    connection: Connection, given: Sequence[tuple[IdempotencyKey | None, LogUpdate]]
+) -> list[list[Part] | Exception]:
+    """Change a log for each request, unless that was done before.
+
+    Args:
+        connection: The connection of the transaction.
+        given: The change of each request, with its key, if it has one.
+
+    Returns:
+        Of each request the parts of the log as it is now, or why it was not changed.
+    """
+    found, outcomes = _update_once(connection, [(key, [change]) for key, change in given])
+    parts_of = parts_of_each_log(connection, sorted({log.sequence for log in found.values()}))
+    answers: list[list[Part] | Exception] = []
+    for outcome, (_, change) in zip(outcomes, given, strict=True):
+        log = found.get(change.named)
+        if isinstance(outcome, Exception):
+            answers.append(outcome)
+        elif log is None:
+            # Deleted since it was changed.
+            answers.append(UnknownLogError(0, change.by, change.name))
+        else:
+            answers.append(parts_of[log.sequence])
+    return answers
+
+
+def update_lists_of_logs(
+    connection: Connection, given: Sequence[tuple[IdempotencyKey | None, Sequence[LogUpdate]]]
+) -> list[list[str] | Exception]:
+    """Do the same with lists of changes: all of a list are made, or none.
+
+    Returns:
+        Of each request the IDs of the logs, or why none was changed.
+    """
+    found, outcomes = _update_once(connection, given)
+    return [
+        outcome
+        if isinstance(outcome, Exception)
+        else [found[change.named].id for change in changes if change.named in found]
+        for outcome, (_, changes) in zip(outcomes, given, strict=True)
+    ]
+
+
+def _update_once(
+    connection: Connection, given: Sequence[tuple[IdempotencyKey | None, Sequence[LogUpdate]]]
+) -> tuple[Mapping[_LogName, Any], Sequence[Literal[True] | Exception]]:
+    """Change logs, and return those that there are; of each request, that it is done is all that is kept."""
+    found = _lock_logs(connection, [change for _, changes in given for change in changes])
+    return found, make_once(partial(_update, found), connection, given)
+
+
+def _update(
+    found: Mapping[_LogName, Any], connection: Connection, requests: Sequence[Sequence[LogUpdate]]
+) -> list[Literal[True] | Exception]:
+    values_of: defaultdict[int, dict[str, Any]] = defaultdict(dict)
+    session_ids: set[str | None] = set()
+    outcomes: list[Literal[True] | Exception] = []
+    for changes in requests:
+        unknown = next((place for place, change in enumerate(changes) if change.named not in found), None)
+        if unknown is not None:
+            outcomes.append(UnknownLogError(unknown, changes[unknown].by, changes[unknown].name))
+            continue
+        for change in changes:
+            log = found[change.named]
+            values_of[log.sequence].update(change.values(log))
+            session_ids.add(log.session_id)
+        outcomes.append(True)
     now = datetime.now(timezone.utc)
-    locked = {**_lock_logs(connection, updates, "id"), **_lock_logs(connection, updates, "reference_id")}
-    found = [locked.get((one.organisation_id, one.by, one.name)) for one in updates]
-    for log, given in zip(found, updates, strict=True):
-        if log is not None:
-            values = given.request.model_dump(exclude_none=True, exclude=None if log.save else PAYLOADS)
-            connection.execute(update(logs).where(logs.c.id == log.id).values(**values, updated_at=now))
-    note_changes(connection, [log.sequence for log in found if log is not None])
-    touch_sessions(connection, {log.session_id for log in found if log is not None} - {None}, now)
-    parts_of = parts_of_each_log(connection, sorted({log.sequence for log in found if log is not None}))
-    return [None if log is None else parts_of[log.sequence] for log in found]
+    rows_by_columns: defaultdict[Collection[str], list[dict[str, Any]]] = defaultdict(list)
+    for sequence, values in values_of.items():
+        rows_by_columns[frozenset(values)].append({**values, "log_sequence": sequence, "updated_at": now})
+    for rows in rows_by_columns.values():
+        connection.execute(_CHANGE, rows)
+    note_changes(connection, values_of)
+    touch_sessions(connection, {one for one in session_ids if one is not None}, now)
+    return outcomes
 
 
-def _lock_logs(
-    connection: Connection, updates: Sequence[LogUpdate], by: Literal["id", "reference_id"]
-) -> Mapping[tuple[int, str, str], Any]:
-    names = {one.name for one in updates if one.by == by}
-    if not names:
-        return {}
-    query = (
-        select(
-            *(logs.c.id, logs.c.sequence, logs.c.organisation_id, logs.c.session_id, logs.c.save),
-            logs.c[by].label("name"),
+def _lock_logs(connection: Connection, changes: Sequence[LogUpdate]) -> Mapping[_LogName, Any]:
+    organisations = sorted({change.organisation_id for change in changes})
+    log_ids = {change.name for change in changes if change.by == "id"}
+    references = {change.name for change in changes if change.by == "reference_id"}
+    for some in in_parts(sorted(references)):
+        log_ids.update(connection.scalars(_FIND, {"organisations": organisations, "wanted": some}))
+    found: dict[_LogName, Any] = {}
+    # By their IDs only, so that all lock them in one order.
+    for some in in_parts(sorted(log_ids)):
+        for row in connection.execute(_LOCK, {"organisations": organisations, "wanted": some}):
+            found[row.organisation_id, "id", row.id] = row
+            if row.reference_id is not None:
+                found[row.organisation_id, "reference_id", row.reference_id] = row
+    return found
+
+
+def get_logs_by_id(connection: Connection, organisation_id: int, log_ids: Sequence[str]) -> list[Part]:
+    """Answer a list of the logs of the organisation with these IDs, in parts, without those that are gone."""
+    sequences: dict[str, int] = {}
+    for some in in_parts(log_ids):
+        query = select(logs.c.id, logs.c.sequence).where(
+            logs.c.id.in_(some), logs.c.organisation_id == organisation_id
         )
-        .where(logs.c[by].in_(names), logs.c.organisation_id.in_({one.organisation_id for one in updates}))
-        .order_by(logs.c.id)
-        .with_for_update(key_share=True)
-    )
-    return {(row.organisation_id, by, row.name): row for row in connection.execute(query)}
+        sequences.update((row.id, row.sequence) for row in connection.execute(query))
+    parts = parts_of_logs(connection, [sequences[log_id] for log_id in log_ids if log_id in sequences])
+    return read_on(connection, [b"[", *parts, b"]"])
 
 
 def get_log(connection: Connection, organisation_id: int, log_id: str) -> list[Part] | None:

@@ -11,15 +11,19 @@ from sqlalchemy import Connection, bindparam, delete, exists, null, select, tupl
 
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.database.engines import give_back_space, others_wrote
-from hl_sessions.server.database.tables import logs, sessions
+from hl_sessions.server.database.tables import idempotency_keys, logs, sessions
 from hl_sessions.server.records.counts import count_deleted
 from hl_sessions.server.records.deleting import delete_some_logs
+from hl_sessions.server.records.idempotency import KEPT
 
 _AT_ONCE: Final = 250
 """How many sessions, or datapoints without one, are looked up at once."""
 
 _LONGEST_RANGE: Final = 4 * _AT_ONCE
 """How many sessions a step may look at, old or not."""
+
+_KEYS_AT_ONCE: Final = 100
+"""How many idempotency keys a step deletes: the answer beside one has up to a megabyte."""
 
 _HANDOVER: Final = 0.003
 """Seconds between two steps, in which whoever waits for SQLite's lock gets it."""
@@ -44,6 +48,13 @@ _OLD_LOGS: Final = (
     .where(
         logs.c.sequence.in_(bindparam("sequences", expanding=True)), logs.c.updated_at < bindparam("before")
     )
+    .with_for_update(skip_locked=True)
+)
+# In the order in which they came: behind one that is not old, none is.
+_OLDEST_KEYS: Final = (
+    select(idempotency_keys.c.sequence, idempotency_keys.c.created_at)
+    .order_by(idempotency_keys.c.sequence)
+    .limit(_KEYS_AT_ONCE)
     .with_for_update(skip_locked=True)
 )
 
@@ -88,6 +99,13 @@ def prune(database: Database, before: datetime) -> Iterator[Pruned]:
         sequences = [sequence for _, sequence in old]
         yield from _in_steps(database, partial(_prune_logs, sequences=sequences, before=before))
         after = old[-1]
+
+
+def prune_idempotency_keys(database: Database) -> Iterator[None]:
+    """Delete the idempotency keys whose time is over, in steps."""
+    before = datetime.now(timezone.utc) - KEPT
+    while _gently(database, partial(_prune_some_keys, before=before)):
+        yield
 
 
 def give_back(database: Database) -> Iterator[None]:
@@ -148,6 +166,15 @@ def _prune_logs(connection: Connection, **old: Any) -> tuple[Pruned, bool]:
     if places:
         count_deleted(connection, places)
     return Pruned(datapoints=len(places)), are_all
+
+
+def _prune_some_keys(connection: Connection, before: datetime) -> bool:
+    """Delete the oldest keys, and tell whether there may be more."""
+    oldest = connection.execute(_OLDEST_KEYS).all()
+    old = [sequence for sequence, created_at in oldest if created_at <= before]
+    if old:
+        connection.execute(delete(idempotency_keys).where(idempotency_keys.c.sequence.in_(old)))
+    return len(old) == _KEYS_AT_ONCE
 
 
 def _gently(database: Database, change: Callable[[Connection], Result]) -> Result:

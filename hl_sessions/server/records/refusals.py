@@ -1,4 +1,4 @@
-"""What the database cannot take, by its place in the request."""
+"""Why a request is not done, though its form is right."""
 
 
 class InvalidEntryError(Exception):
@@ -15,3 +15,33 @@ class InvalidEntryError(Exception):
         self.index = index
         self.field = field
         self.message = message
+
+
+class UnknownLogError(Exception):
+    """An entry of a request is about a datapoint that is not there, so nothing of the request is done.
+
+    Args:
+        index: Which one of the entries that were given.
+        by: What it names the datapoint by.
+        name: The name.
+    """
+
+    def __init__(self, index: int, by: str, name: str) -> None:
+        super().__init__("there is no such datapoint")
+        self.index = index
+        self.by = by
+        self.name = name
+
+
+class KeyReusedError(Exception):
+    """A request has the idempotency key of another one, which was done."""
+
+    def __init__(self) -> None:
+        super().__init__("another request had this idempotency key")
+
+
+class RequestUnderWayError(Exception):
+    """A request has the idempotency key of one that is not done yet."""
+
+    def __init__(self) -> None:
+        super().__init__("a request with this idempotency key is under way")

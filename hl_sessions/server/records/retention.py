@@ -2,8 +2,10 @@
 
 import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from contextvars import Context
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from itertools import chain
@@ -14,9 +16,7 @@ from typing import Final, Protocol
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.database.errors import DatabaseError
 from hl_sessions.server.database.leases import hold_lease
-from hl_sessions.server.records.pruning import Pruned, give_back, prune
-
-_NAME: Final = "retention"
+from hl_sessions.server.records.pruning import Pruned, give_back, prune, prune_idempotency_keys
 
 _LEASE: Final = timedelta(minutes=1)
 """After which another process goes on, when this one stands still."""
@@ -43,21 +43,41 @@ class RetentionObserver(Protocol):
         """Note what a step has deleted."""
 
 
+@dataclass
+class _Work:
+    """What is to be done every ten minutes.
+
+    Args:
+        lease: The name of its lease.
+        steps: Does it.
+        begins: When its next turn is, by ``time.monotonic``.
+    """
+
+    lease: str
+    steps: Callable[[], Generator[Pruned, None, None]]
+    begins: float
+
+
 class Retention:
     """Deletes what is old on a thread of its own, beside all that the server does.
 
     Args:
         database: From where.
-        keep: For how long after its last change something is kept.
+        keep: For how long after its last change something is kept; ``None``: for ever. Idempotency keys are
+            deleted when their time is over.
         observer: Is told what was deleted.
     """
 
-    def __init__(self, database: Database, keep: timedelta, observer: RetentionObserver) -> None:
+    def __init__(self, database: Database, keep: timedelta | None, observer: RetentionObserver) -> None:
         self._database = database
-        self._keep = keep
         self._observer = observer
         self._holder = secrets.token_hex(8)
         self._ending = Event()
+        # Each with a lease of its own, as not every server may be told to delete the rest. Keys can wait: a
+        # server that starts has other things to do.
+        self._works = [_Work("idempotency keys", self._delete_keys, monotonic() + _LOOK)]
+        if keep is not None:
+            self._works.append(_Work("retention", partial(self._delete_what_is_old, keep), monotonic()))
         # In an empty context, and no thread that a process which has to end at once waits for.
         self._thread = Thread(
             target=Context().run, args=(self._run,), name="hl-sessions-retention", daemon=True
@@ -74,28 +94,44 @@ class Retention:
 
     def _run(self) -> None:
         while not self._ending.is_set():
-            try:
-                self._delete_what_is_old()
-            except DatabaseError as error:
-                _logger.warning("what is old could not be deleted, which is tried again: %s", error)
+            for work in self._works:
+                if work.begins <= monotonic() and not self._ending.is_set():
+                    try:
+                        self._do(work)
+                    except DatabaseError as error:
+                        _logger.warning("what is old could not be deleted, which is tried again: %s", error)
             self._ending.wait(_LOOK)
 
-    def _delete_what_is_old(self) -> None:
-        if not self._hold_lease(_LEASE):
+    def _do(self, work: _Work) -> None:
+        if not self._hold_lease(work, _LEASE):
             return
-        before = datetime.now(timezone.utc) - self._keep
-        pruned = Pruned()
         renewed = monotonic()
-        try:
-            for step in chain(prune(self._database, before), self._give_back()):
-                pruned += step
+        with closing(work.steps()) as steps:
+            for step in steps:
                 self._observer.pruned(step)
                 if self._ending.wait(_PAUSE):
                     break
                 if monotonic() - renewed > _RENEWED:
                     renewed = monotonic()
-                    if not self._hold_lease(_LEASE):
+                    if not self._hold_lease(work, _LEASE):
                         break
+        if self._ending.is_set():
+            # Somebody else may go on.
+            self._hold_lease(work, timedelta(0))
+        elif self._hold_lease(work, _REST):
+            work.begins = monotonic() + _REST.total_seconds()
+
+    def _delete_keys(self) -> Generator[Pruned, None, None]:
+        for _ in prune_idempotency_keys(self._database):
+            yield Pruned()
+
+    def _delete_what_is_old(self, keep: timedelta) -> Generator[Pruned, None, None]:
+        before = datetime.now(timezone.utc) - keep
+        pruned = Pruned()
+        try:
+            for step in chain(prune(self._database, before), self._give_back()):
+                pruned += step
+                yield step
         finally:
             if pruned != Pruned():
                 # A warning, as these reach the standard error output without any set-up.
@@ -105,16 +141,11 @@ class Retention:
                     f"{pruned.datapoints:,}",
                     f"{before:%Y-%m-%d %H:%M}",
                 )
-        if self._ending.is_set():
-            # Somebody else may go on.
-            self._hold_lease(timedelta(0))
-        elif self._hold_lease(_REST):
-            self._ending.wait(_REST.total_seconds())
 
     def _give_back(self) -> Iterator[Pruned]:
         return (Pruned() for _ in give_back(self._database))
 
-    def _hold_lease(self, duration: timedelta) -> bool:
+    def _hold_lease(self, work: _Work, duration: timedelta) -> bool:
         return self._database.write_now(
-            partial(hold_lease, name=_NAME, holder=self._holder, duration=duration)
+            partial(hold_lease, name=work.lease, holder=self._holder, duration=duration)
         )

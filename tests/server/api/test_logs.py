@@ -106,6 +106,20 @@ def test_a_config_gets_what_the_protocol_requires_of_its_type(
     assert answered == {name: value for name, value in described.items() if value is not None}
 
 
+def test_configs_that_are_alike_are_told_apart(client: Any, unique: str) -> None:
+    """Each comes back as it was sent, with an ID of its own; a wrong one is refused each time."""
+    configs = [{"model": "m", "temperature": number} for number in (1, 1.0, 0, -0.0, 1)]
+    created = client.ok("POST", "/logs", json=[{"project": unique, "config": config} for config in configs])
+    answered = [client.ok("GET", f"/logs/{log['id']}")["config"] for log in created]
+    assert len({config["id"] for config in answered}) == len(configs)
+    assert [json.dumps(config["temperature"]) for config in answered] == ["1", "1.0", "0", "-0.0", "1"]
+    wrong = {"project": unique, "config": {"model": 1}}
+    good = {"project": unique, "config": {"model": "1"}}
+    for logs in ([good, wrong], [good, good, wrong]):
+        [detail] = client("POST", "/logs", json=logs).json()["detail"]
+        assert detail["loc"] == ["body", len(logs) - 1, "config", "model", "model"]
+
+
 @pytest.mark.parametrize(
     "given", [{"type": "rating", "value": "good"}, [{"type": "rating", "value": "good"}]]
 )
@@ -169,7 +183,7 @@ def test_without_save_no_payload_is_kept(client: Any, unique: str) -> None:
     """Neither the log nor a later update stores what went into the model or came out of it."""
     session_id = client.new_session()
     created = client.log(project=unique, session_id=session_id, save=False, **EVERYTHING)
-    log = client.ok("PATCH", f"/logs/{created['id']}", json={"output": "o", "error": "e", "duration": 2})
+    log = client.ok("PATCH", f"/logs/{created['id']}", json={**COMPLETED, "duration": 2})
     assert not PAYLOADS & log.keys()
     assert log["save"] is False
     assert log["duration"] == 2
@@ -227,6 +241,19 @@ def test_a_batch_answers_in_its_order(client: Any, unique: str) -> None:
     assert client.ok("POST", "/logs", json=[]) == []
 
 
+def test_a_long_batch_is_stored_in_its_order(client: Any, unique: str) -> None:
+    """More datapoints than SQLite is given at once, of which each has what was sent and nothing else."""
+    sent = [{"output": str(n), **({"stdout": f"line {n}"} if n % 3 else {})} for n in range(130)]
+    created = client.ok("POST", "/logs", json=[{"project": unique, **log} for log in sent])
+    pages = [
+        client.ok("GET", "/logs", params={"project_id": created[0]["project_id"], "page": page, "size": 100})
+        for page in (2, 1)
+    ]
+    stored = [log for page in pages for log in reversed(page["records"])]
+    assert [log["id"] for log in stored] == [log["id"] for log in created]
+    assert [{name: log[name] for name in ("output", "stdout") if name in log} for log in stored] == sent
+
+
 def test_logs_are_listed_newest_first(client: Any, unique: str) -> None:
     """The time that the caller gave decides, and the order of arrival where times are equal."""
     times = ["2025-01-02T00:00:00Z", "2025-01-01T00:00:00Z", "2025-01-02T00:00:00Z"]
@@ -253,6 +280,126 @@ def test_a_log_is_completed_later(client: Any, unique: str) -> None:
     session = client.ok("GET", f"/sessions/{session_id}")
     assert session["last_output"] == "done"
     assert session["updated_at"] == log["updated_at"]
+
+
+COMPLETED = {
+    name: value
+    for name, value in EVERYTHING.items()
+    if name not in {"source", "source_datapoint_id", "environment", "created_at"}
+}
+
+
+def test_a_log_that_was_sent_while_it_was_open_is_completed(client: Any, unique: str) -> None:
+    """Whatever its work can come to is told later, in the place of what was told before."""
+    created = client.log(project=unique, inputs={"a": 1}, metadata={"a": 1}, config={"model": "old"})
+    before = client.ok("GET", f"/logs/{created['id']}")
+    log = client.ok("PATCH", f"/logs/{created['id']}", json=COMPLETED)
+    assert re.fullmatch(r"config_[A-Za-z0-9_-]{24}", log["config"].pop("id"))
+    assert log == {**before, **COMPLETED, "updated_at": log["updated_at"]}
+    again = client.ok("PATCH", f"/logs/{created['id']}", json=dict.fromkeys(COMPLETED))
+    assert {**again, "config": None} == {**log, "config": None, "updated_at": again["updated_at"]}
+
+
+def test_a_config_that_is_told_later_has_the_id_that_was_given(client: Any, unique: str) -> None:
+    created = client.log(project=unique, config_id="config_given")
+    log = client.ok("PATCH", f"/logs/{created['id']}", json={"config": {"type": "tool", "name": "f"}})
+    assert log["config"] == {"id": "config_given", "type": "tool", "name": "f", "status": "uncommitted"}
+
+
+def test_a_list_of_logs_is_completed(client: Any, unique: str) -> None:
+    """Each is named by either ID, gets what its entry says, and is answered in the place of this."""
+    session_id = client.new_session()
+    logs = [{"project": unique, "session_id": session_id, "reference_id": f"{unique} {n}"} for n in range(4)]
+    created = client.ok("POST", "/logs", json=logs)
+    before = [client.ok("GET", f"/logs/{log['id']}") for log in created]
+    entries = [
+        {"id": created[2]["id"], "output": "two", "duration": 2.0},
+        {"reference_id": f"{unique} 0", "error": "zero", "metadata": {"n": 0}},
+        {"reference_id": f"{unique} 2", "output": "2", "prompt_tokens": 2},
+        {"id": created[1]["id"]},
+    ]
+    answered = client.ok("PATCH", "/logs", json=entries)
+    wanted = [
+        {**before[2], "output": "2", "duration": 2.0, "prompt_tokens": 2},
+        {**before[0], "error": "zero", "metadata": {"n": 0}},
+        {**before[2], "output": "2", "duration": 2.0, "prompt_tokens": 2},
+        before[1],
+    ]
+    assert len({log["updated_at"] for log in answered}) == 1
+    assert answered[0]["updated_at"] > before[0]["updated_at"]
+    assert [{**log, "updated_at": None} for log in answered] == [
+        {**log, "updated_at": None} for log in wanted
+    ]
+    assert [client.ok("GET", f"/logs/{log['id']}") for log in answered] == answered
+    assert client.ok("GET", f"/logs/{created[3]['id']}") == before[3]
+    assert client.ok("GET", f"/sessions/{session_id}")["updated_at"] == answered[0]["updated_at"]
+    assert client.ok("PATCH", "/logs", json=[]) == []
+
+
+def test_a_list_is_completed_without_an_answer_if_asked(client: Any, unique: str) -> None:
+    """It may be longer than the caller wants to read."""
+    log_id = client.log(project=unique)["id"]
+    headers = {"Prefer": "return=minimal"}
+    answer = client("PATCH", "/logs", json=[{"id": log_id, "output": "later"}], headers=headers)
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert answer.headers["Preference-Applied"] == "return=minimal"
+    assert client.ok("GET", f"/logs/{log_id}")["output"] == "later"
+
+
+def test_a_long_list_of_logs_is_completed(client: Any, unique: str) -> None:
+    """Longer than what one statement names."""
+    created = client.ok("POST", "/logs", json=[{"project": unique}] * 2500)
+    entries = [{"id": log["id"], "output": f"{n}"} for n, log in enumerate(created)]
+    answered = client.ok("PATCH", "/logs", json=entries)
+    assert [(log["id"], log["output"]) for log in answered] == [(log["id"], log["output"]) for log in entries]
+
+
+@pytest.mark.parametrize(
+    ("entry", "field"),
+    [
+        ({"output": 1}, "output"),
+        ({"config": {"type": "model"}}, "config"),
+        ({"prompt_tokens": -1}, "prompt_tokens"),
+        ({"id": "x"}, "id"),
+        ({"reference_id": "both"}, None),
+        ({"id": None}, None),
+    ],
+)
+def test_a_list_with_a_bad_entry_changes_nothing(
+    client: Any, unique: str, entry: dict[str, Any], field: str | None
+) -> None:
+    """The 422 names its index and, if it is one, the field."""
+    log_id = client.log(project=unique)["id"]
+    before = client.ok("GET", f"/logs/{log_id}")
+    response = client("PATCH", "/logs", json=[{"id": log_id, "output": "x"}, {"id": log_id, **entry}])
+    assert response.status_code == 422
+    location = ["body", 1] if field is None else ["body", 1, field]
+    assert response.json()["detail"][0]["loc"][:3] == location
+    assert client.ok("GET", f"/logs/{log_id}") == before
+
+
+@pytest.mark.parametrize("name", [{"id": "data_AAAAAAAAAAAAAAAAAAAAAAAA"}, {"reference_id": "nobody's"}])
+def test_a_list_with_an_unknown_log_changes_nothing(client: Any, unique: str, name: dict[str, str]) -> None:
+    """The 404 names what is unknown, and its index."""
+    log_id = client.log(project=unique)["id"]
+    before = client.ok("GET", f"/logs/{log_id}")
+    response = client("PATCH", "/logs", json=[{"id": log_id, "output": "x"}, {**name, "output": "y"}])
+    assert response.status_code == 404
+    [unknown] = name.values()
+    assert unknown in response.json()["detail"]
+    assert "entry 1" in response.json()["detail"]
+    assert client.ok("GET", f"/logs/{log_id}") == before
+
+
+def test_an_address_of_one_log_takes_no_list(client: Any, unique: str) -> None:
+    """A list names its datapoints itself."""
+    created = client.log(project=unique, reference_id=unique)
+    entries = [{"id": created["id"], "output": "x"}]
+    response = client("PATCH", "/logs", params={"reference_id": unique}, json=entries)
+    assert response.status_code == 422
+    assert response.json()["detail"][0]["loc"] == ["query", "reference_id"]
+    assert client("PATCH", f"/logs/{created['id']}", json=entries).status_code == 422
+    assert "output" not in client.ok("GET", f"/logs/{created['id']}")
 
 
 def refused_logs(log: Any, session: str) -> dict[str, tuple[dict[str, Any], str | None]]:
@@ -323,12 +470,36 @@ def test_a_reference_id_is_taken_once(client: Any, unique: str) -> None:
     assert response.json()["detail"][0]["loc"] == ["body", "reference_id"]
 
 
-def test_a_parent_is_not_looked_for_in_the_same_request(client: Any, unique: str) -> None:
-    """As the vendor documents it, only a datapoint that was logged before can be a parent."""
+def test_a_parent_may_stand_before_its_child_in_a_list(client: Any, unique: str) -> None:
+    """To any depth, however their reference IDs sort; each child is in the session of its parent."""
+    parents = [None, f"{unique} 9", f"{unique} 5", f"{unique} 9"]
+    logs = [
+        {"project": unique, "session_reference_id": unique, "reference_id": f"{unique} 9"},
+        {"project": unique, "parent_reference_id": parents[1], "reference_id": f"{unique} 5"},
+        {"project": unique, "parent_reference_id": parents[2], "reference_id": f"{unique} 7"},
+        {"project": unique, "parent_reference_id": parents[3], "session_reference_id": unique},
+    ]
+    created = client.ok("POST", "/logs", json=logs)
+    assert len({log["session_id"] for log in created}) == 1
+    stored = [client.ok("GET", f"/logs/{log['id']}") for log in created]
+    assert [log.get("parent_reference_id") for log in stored] == parents
+    assert [log.get("parent_id") for log in stored[1:]] == [created[n]["id"] for n in (0, 1, 0)]
+    assert client.ok("GET", f"/sessions/{created[0]['session_id']}")["datapoints_count"] == 4
+
+
+def test_a_parent_that_stands_behind_its_child_or_elsewhere_is_refused(client: Any, unique: str) -> None:
+    """So is one of another session, and a datapoint as its own parent; nothing of the list is stored."""
     parent = {"project": unique, "session_reference_id": unique, "reference_id": unique}
-    response = client("POST", "/logs", json=[parent, {"project": unique, "parent_reference_id": unique}])
-    assert response.status_code == 422
-    assert response.json()["detail"][0]["loc"] == ["body", 1, "parent_reference_id"]
+    child = {"project": unique, "parent_reference_id": unique}
+    stranger = {**child, "session_reference_id": f"{unique} 2"}
+    for index, logs in enumerate(
+        ([child, parent], [parent, stranger], [parent, child, {**child, "parent_reference_id": "x"}])
+    ):
+        response = client("POST", "/logs", json=logs)
+        assert response.status_code == 422
+        assert response.json()["detail"][0]["loc"] == ["body", index, "parent_reference_id"]
+    assert client("POST", "/logs", json=[{**child, "reference_id": unique}]).status_code == 422
+    assert client.ok("GET", "/projects", params={"filter": unique})["total"] == 0
 
 
 @pytest.mark.parametrize(

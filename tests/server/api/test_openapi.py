@@ -28,6 +28,7 @@ CALLS = [
     "GET /v4/logs",
     "PATCH /v4/logs",
     "DELETE /v4/logs",
+    "GET /v4/arrivals",
     "GET /v4/logs/{log_id}",
     "PATCH /v4/logs/{log_id}",
     "POST /v4/projects",
@@ -122,5 +123,8 @@ def test_the_document_says_how_to_sign_in_and_names_every_call(server: str) -> N
         for method, operation in operations.items()
     }
     assert sorted(calls) == sorted(CALLS)
-    for operation in calls.values():
+    for call, operation in calls.items():
         assert {"401", "422", "503"} <= operation["responses"].keys()
+        names = {parameter["name"] for parameter in operation.get("parameters", ())}
+        is_done_once = call.startswith(("POST", "PATCH"))
+        assert ("Idempotency-Key" in names) == ("409" in operation["responses"]) == is_done_once

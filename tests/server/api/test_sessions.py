@@ -14,6 +14,12 @@ def test_a_new_session_has_an_unguessable_id_and_nothing_else(client: Any) -> No
     assert re.fullmatch(r"sesh_[A-Za-z0-9_-]{20,}", response.json()["id"])
 
 
+def test_ids_begin_with_the_time(client: Any) -> None:
+    """IDs of one time are neighbours in the indexes of a database, and so change few pages of it."""
+    beginnings = [client.new_session()[: len("sesh_") + 8] for _ in range(10)]
+    assert beginnings == sorted(beginnings)
+
+
 def test_an_empty_session_leaves_out_what_has_no_value(client: Any) -> None:
     """The optional fields of a session are absent, never null."""
     session_id = client.new_session()

@@ -85,7 +85,7 @@ def test_fields_that_are_not_kept_are_named(client: Any, unique: str) -> None:
     log = {**log, "project": f"{unique} 2"}
     assert ignored("POST", "/logs", log) is None
     assert ignored("POST", "/logs", [log, {**log, "trace_id": "1"}, {**log, "user": "u"}]) == "trace_id, user"
-    assert ignored("PATCH", f"/logs/{created['id']}", {"output": "a", "inputs": {}}) == "inputs"
+    assert ignored("PATCH", f"/logs/{created['id']}", {"output": "a", "source": "b"}) == "source"
     feedback = {"data_id": created["id"], "type": "rating", "value": "good"}
     assert ignored("POST", "/feedback", {**feedback, "model_config": 1}) == "model_config"
     assert ignored("POST", "/logs", {**log, "a b\r\nc: d": 1, "ü": 2, "x" * 65: 3, "tags": 4}) == "tags, ..."

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 import requests
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, Table, func, insert, select, update
 
 from hl_sessions.server.commands.data import prune
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.database.leases import hold_lease
-from hl_sessions.server.database.tables import leases, logs, organisations, sessions
+from hl_sessions.server.database.tables import idempotency_keys, leases, logs, organisations, sessions
+from hl_sessions.server.records import retention as retention_module
 from hl_sessions.server.records.pruning import Pruned
 from hl_sessions.server.records.retention import Retention
 from hl_sessions.server.settings import ServerSettings
@@ -99,6 +100,36 @@ def test_without_an_age_a_server_deletes_nothing(database: str) -> None:
         assert requests.get(f"{url}/sessions/{created['id']}", timeout=PATIENCE).status_code == 200
 
 
+def test_idempotency_keys_are_deleted_after_a_day(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an age for the rest, too; what they have made stays, and so do younger keys."""
+    monkeypatch.setattr(retention_module, "_LOOK", 0.01)
+
+    def post(base_url: str, key: str) -> None:
+        headers = {"Idempotency-Key": key}
+        requests.post(f"{base_url}/sessions", headers=headers, timeout=PATIENCE).raise_for_status()
+
+    with opened(database) as there:
+
+        def count(table: Table) -> int:
+            query = select(func.count()).select_from(table)
+            return there.read_now(lambda connection: connection.scalar(query)) or 0
+
+        with monkeypatch.context() as without_deleting:
+            without_deleting.setattr(retention_module, "_LOOK", PATIENCE)
+            with served(database) as url:
+                for n in range(250):
+                    post(url, f"old-key-{n}")
+            day_before = datetime.now(timezone.utc) - 24 * HOUR
+            change = update(idempotency_keys).values(created_at=day_before)
+            there.write_now(partial(Connection.execute, statement=change))
+            with served(database) as url:
+                post(url, "a-new-key")
+        assert count(idempotency_keys) == 251
+        with served(database):
+            wait_until(lambda: count(idempotency_keys) == 1)
+        assert count(sessions) == 251
+
+
 @pytest.mark.slow
 def test_of_workers_one_deletes(tmp_path: Path, spawn: Any) -> None:
     """Any of them tells in its metrics what was deleted, once."""
@@ -157,7 +188,7 @@ def test_what_another_one_is_at_is_left_to_it(database: str) -> None:
             )
 
         def taken() -> bool:
-            holder = select(leases.c.holder)
+            holder = select(leases.c.holder).where(leases.c.name == "retention")
             return there.read_now(lambda connection: connection.scalar(holder)) != "another one"
 
         assert hold(HOUR)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import requests
+from pydantic import TypeAdapter
 from sqlalchemy import Connection, func, insert, select, update
 
 from hl_sessions.server.database import search_index, search_indexing, search_signature
@@ -32,6 +33,7 @@ from hl_sessions.server.settings import ServerSettings
 from tests.servers import served
 from tests.waiting import PATIENCE, wait_until
 
+LOG_REQUESTS = TypeAdapter(list[LogRequest])
 BEGIN = datetime(2026, 1, 1, tzinfo=timezone.utc)
 # Letters of some scripts in both cases, those that are special, and what is no letter.
 ALPHABETS = [
@@ -75,7 +77,7 @@ class Server:
         self.indexing = SearchIndexing(self.database)
 
     def log(self, *given: dict[str, Any]) -> list[dict[str, str]]:
-        requests = [LogRequest(**({"project": "p"} | fields)) for fields in given]
+        requests = LOG_REQUESTS.validate_python([{"project": "p"} | fields for fields in given])
         [created] = self.database.write_now(
             lambda connection: create_logs(connection, [(self.organisation, requests)])
         )
@@ -84,7 +86,7 @@ class Server:
 
     def change(self, log_id: str, **fields: Any) -> None:
         change = LogUpdate(self.organisation, "id", log_id, UpdateLogRequest(**fields))
-        self.database.write_now(lambda connection: update_logs(connection, [change]))
+        self.database.write_now(lambda connection: update_logs(connection, [(None, change)]))
 
     def delete(self, log_ids: Sequence[str]) -> None:
         assert self.database.write_now(lambda connection: delete_logs(connection, self.organisation, log_ids))
@@ -233,6 +235,18 @@ def test_a_rare_word_is_found_without_reading_all(server: Server) -> None:
     for word, log in zip(words, created, strict=True):
         assert server.search(log["project_id"], search=word.upper()) == [log["id"]]
         assert server.looked_at(word) < 100
+
+
+def test_what_a_conversation_repeats_is_found_in_each_datapoint(server: Server) -> None:
+    """Each datapoint holds the messages of those before it, of which some end alike."""
+    said = [f'say "word{number}"}}' for number in range(30)]
+    messages = [{"role": "user", "content": text} for text in said]
+    created = server.log(*({"messages": messages[: number + 1]} for number in range(30)))
+    server.index()
+    assert server.segments()
+    for number in range(30):
+        found = server.search(created[0]["project_id"], search=f'word{number}"')
+        assert found == [log["id"] for log in created[number:]][::-1]
 
 
 def test_an_old_database_gets_its_index_while_it_is_used(server: Server) -> None:

@@ -1,0 +1,179 @@
+"""The command ``hl-sessions tail``: datapoints as they come in."""
+
+import json
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from http import HTTPStatus
+from time import sleep
+from typing import Any, Final
+
+import click
+import requests
+
+from hl_sessions.errors import ConfigurationError
+from hl_sessions.process.checks import checked_api_key, checked_base_url
+
+_PAUSE: Final = 1.0
+"""Seconds from an answer to the next question, and from a failure to the next attempt."""
+
+_TIMEOUT: Final = 30.0
+_AT_ONCE: Final = 100
+_PLACES: Final = 100
+"""How many earlier places are remembered, should the datapoints of later ones be deleted."""
+
+_LONGEST_TEXT: Final = 200  # characters
+
+
+def _checked_url(_context: click.Context, _parameter: click.Parameter, url: str) -> str:
+    try:
+        return checked_base_url("--url", url)
+    except ConfigurationError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _checked_key(_context: click.Context, _parameter: click.Parameter, key: str | None) -> str | None:
+    try:
+        return key and checked_api_key("--api-key", key)
+    except ConfigurationError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@click.command()
+@click.option(
+    "--url",
+    default="http://127.0.0.1:8642/v4",
+    envvar="HL_SESSIONS_BASE_URL",
+    show_default=True,
+    show_envvar=True,
+    callback=_checked_url,
+    help="The URL of the API.",
+)
+@click.option(
+    "--api-key",
+    metavar="KEY",
+    envvar="HL_SESSIONS_API_KEY",
+    show_envvar=True,
+    callback=_checked_key,
+    help="The key of the API.",
+)
+@click.option("--project", metavar="NAME", help="Only the datapoints of this project.")
+@click.option("--session", metavar="ID", help="Only the datapoints of this session.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON Lines: all of each datapoint.")
+@click.pass_context
+def tail(
+    context: click.Context,
+    url: str,
+    api_key: str | None,
+    project: str | None,
+    session: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Print the datapoints that a server gets from now on, until Ctrl-C.
+
+    When the server is away, it is waited for.
+    """
+    wanted = {"project": project, "session_id": session}
+    with requests.Session() as http:
+        if api_key:
+            http.headers["X-API-KEY"] = api_key
+        try:
+            for datapoint in _Tail(http, url, {name: given for name, given in wanted.items() if given}):
+                click.echo(json.dumps(datapoint, ensure_ascii=False) if as_json else _line(datapoint))
+        except KeyboardInterrupt:
+            context.exit(130)
+
+
+class _Tail:
+    """Gives the datapoints that a server gets, each once, in the order of their arrival.
+
+    Args:
+        http: Makes the calls.
+        url: The URL of the API.
+        wanted: Parameters that say which datapoints.
+    """
+
+    def __init__(self, http: requests.Session, url: str, wanted: Mapping[str, str]) -> None:
+        self._http = http
+        self._url = f"{url}/arrivals"
+        self._wanted = wanted
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        places = deque([self._begin()], _PLACES)
+        # In the order in which they were given.
+        given: dict[str, None] = {}
+        while True:
+            answer = self._ask_until_answered({"after": places[-1], "size": _AT_ONCE})
+            if answer is None:
+                # The datapoint there was deleted. What is behind an earlier one was given, up to there.
+                places.pop()
+                if not places:
+                    raise click.ClickException("all datapoints were deleted behind which it could go on")
+                continue
+            for datapoint in answer["records"]:
+                if datapoint["id"] not in given:
+                    given[datapoint["id"]] = None
+                    yield datapoint
+            for old in list(given)[: -_PLACES * _AT_ONCE]:
+                del given[old]
+            if answer["next"] != places[-1]:
+                places.append(answer["next"])
+            if len(answer["records"]) < _AT_ONCE:
+                sleep(_PAUSE)
+
+    def _begin(self) -> str:
+        try:
+            answer = self._ask({})
+        except requests.RequestException:
+            raise click.ClickException(f"there is no answer from {self._url}") from None
+        if answer is None:
+            raise click.ClickException(f"there is no {self._url}: an earlier version of the server has none")
+        place: str = answer["next"]
+        return place
+
+    def _ask_until_answered(self, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+        is_told = False
+        while True:
+            with suppress(requests.RequestException):
+                return self._ask(parameters)
+            if not is_told:
+                click.echo(f"Waiting for {self._url}", err=True)
+            is_told = True
+            sleep(_PAUSE)
+
+    def _ask(self, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the answer, or ``None`` where nothing is found.
+
+        Raises:
+            requests.RequestException: When there is no answer, or the server cannot give one now.
+            click.ClickException: When the server refuses to give one.
+        """
+        answer = self._http.get(self._url, params={**self._wanted, **parameters}, timeout=_TIMEOUT)
+        if answer.status_code == HTTPStatus.NOT_FOUND:
+            return None
+        if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            answer.raise_for_status()
+        found = answer.json()
+        if not answer.ok:
+            raise click.ClickException(f"the server refuses: {json.dumps(found.get('detail'))}")
+        return dict(found)
+
+
+def _line(datapoint: Mapping[str, Any]) -> str:
+    """Describe a datapoint in a line of printable text."""
+    parts = [datapoint["created_at"][:19].replace("T", " "), datapoint["project"]]
+    parts += [datapoint[name] for name in ("session_id", "source") if name in datapoint]
+    if "duration" in datapoint:
+        parts.append(f"{datapoint['duration']:.2f} s")
+    if "error" in datapoint:
+        parts.append(f"error: {datapoint['error']}")
+    else:
+        parts.append(datapoint.get("output") or "")
+    # A terminal acts on more characters than it shows.
+    return "  ".join(map(_printable, parts)).rstrip()
+
+
+def _printable(text: str) -> str:
+    shown = "".join(character if character.isprintable() else " " for character in text[: _LONGEST_TEXT + 1])
+    return shown if len(shown) <= _LONGEST_TEXT else f"{shown[:_LONGEST_TEXT]}..."

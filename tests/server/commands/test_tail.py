@@ -1,0 +1,134 @@
+"""``hl-sessions tail`` prints what comes in, whatever happens to the server."""
+
+import json
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from click.testing import CliRunner
+
+from hl_sessions.server.commands.tail import tail
+from tests.server.conftest import Client
+from tests.servers import free_port, served, spawning
+from tests.waiting import PATIENCE, wait_until
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts the command, and waits until it has asked the server where to begin."""
+    with spawning("tail") as spawn:
+
+        def start(base_url: str, *arguments: str) -> subprocess.Popen[str]:
+            def asked() -> float:
+                text = requests.get(f"{base_url.removesuffix('/v4')}/metrics", timeout=PATIENCE).text
+                lines = [line for line in text.splitlines() if 'route="/v4/arrivals"' in line]
+                return sum(float(line.split()[-1]) for line in lines if "requests_total" in line)
+
+            before = asked()
+            process = spawn("--url", base_url, *arguments)
+            wait_until(lambda: asked() > before)
+            return process
+
+        yield start
+
+
+def next_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def end(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Press Ctrl-C, and give the exit code and all that was printed since."""
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=PATIENCE)
+    return process.returncode, output + errors
+
+
+def test_datapoints_are_printed_as_they_come_in(database: str, start: Start) -> None:
+    """A line each, on which a terminal does nothing; Ctrl-C ends it without a word."""
+    with served(database) as base_url:
+        client = Client(base_url)
+        client.log(project="p", output="before")
+        process = start(base_url)
+        answer = {"project": "p", "source": "answer", "duration": 0.456, "created_at": "2025-01-02T03:04:05Z"}
+        created = client.log(**answer, session_reference_id="s", output="Because\x1b[31m\nof " + "x" * 500)
+        client.log(project="p", error="no answer")
+        beginning = f"2025-01-02 03:04:05  p  {created['session_id']}  answer  0.46 s  Because [31m of xxx"
+        line = next_line(process)
+        assert line.startswith(beginning)
+        assert line.endswith("xxx...\n")
+        assert next_line(process).endswith("  p  error: no answer\n")
+        assert end(process) == (130, "")
+
+
+@pytest.mark.parametrize("option", ["--project", "--session"])
+def test_those_of_a_project_or_of_a_session_as_json(database: str, start: Start, option: str) -> None:
+    """All of each datapoint, in lines of JSON."""
+    with served(database) as base_url:
+        client = Client(base_url)
+        session_id = client.new_session()
+        process = start(base_url, "--json", option, {"--project": "wanted", "--session": session_id}[option])
+        of_session = client.log(project="other", session_id=session_id, output="ü")["id"]
+        of_project = client.log(project="wanted", output="ü")["id"]
+        client.log(project="other", output="ü")
+        wanted = {"--project": of_project, "--session": of_session}[option]
+        assert json.loads(next_line(process)) == client.ok("GET", f"/logs/{wanted}")
+        assert end(process) == (130, "")
+
+
+def test_none_is_missed_or_repeated_when_the_server_restarts(
+    tmp_path: Path, start: Start, spawn: Callable[..., Any]
+) -> None:
+    """Not when the latest datapoints are deleted either."""
+    port = str(free_port())
+    server = spawn(tmp_path, "--port", port)
+    client = Client(server.base_url)
+    process = start(server.base_url, "--json")
+    created = [client.log(project="p")["id"] for _ in range(3)]
+    assert [json.loads(next_line(process))["id"] for _ in created] == created
+    server.process.kill()
+    assert process.stderr is not None
+    assert process.stderr.readline() == f"Waiting for {server.base_url}/arrivals\n"
+    server = spawn(tmp_path, "--port", port)
+    created = client.ok("POST", "/logs", json=[{"project": "p"}] * 250)
+    assert [json.loads(next_line(process))["id"] for _ in created] == [log["id"] for log in created]
+    assert client("DELETE", "/logs", params={"id": [log["id"] for log in created[-60:]]}).ok
+    created = [client.log(project="p")["id"] for _ in range(3)]
+    assert [json.loads(next_line(process))["id"] for _ in created] == created
+    assert end(process) == (130, "")
+
+
+def test_a_closed_pipe_ends_it_without_a_word(database: str, start: Start) -> None:
+    """As soon as there is something to print."""
+    with served(database) as base_url:
+        process = start(base_url)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        Client(base_url).log(project="p")
+        process.wait(PATIENCE)
+        assert process.stderr.read() == ""
+
+
+def test_a_server_that_cannot_be_asked_is_one_clear_line(locked_base_url: str, api_key: str) -> None:
+    """At the start: later it is waited for."""
+
+    def run(*arguments: str) -> str:
+        result = CliRunner().invoke(tail, arguments)
+        assert result.exit_code != 0
+        assert api_key not in result.output
+        return result.output
+
+    assert run("--url", locked_base_url) == 'Error: the server refuses: "The API key is missing or wrong"\n'
+    assert "session_id" in run("--url", locked_base_url, "--api-key", api_key, "--session", "x")
+    assert "there is no http" in run("--url", f"{locked_base_url}/elsewhere", "--api-key", api_key)
+    nobody = f"http://127.0.0.1:{free_port()}/v4"
+    assert run("--url", nobody) == f"Error: there is no answer from {nobody}/arrivals\n"
+    assert "not an http or https URL" in run("--url", "x")
+    assert "value not shown" in run("--api-key", f"{api_key} ")
