@@ -156,10 +156,36 @@ manager._sender._delivery._send_all = send_all
     run(script, path, stored.base_url, stored.project, copy)
     check_that_all_are_stored(stored)
     assert rows(copy) >= 60
+    with closing(sqlite3.connect(copy)) as connection, connection:
+        # Another batch, which the server does not know by its key.
+        connection.execute("DELETE FROM datapoints WHERE number = (SELECT max(number) FROM datapoints)")
     said = run(FLUSH, copy, stored.base_url, stored.project)
     assert said == ""
     assert rows(copy) == 0
     check_that_all_are_stored(stored)
+
+
+def test_the_session_that_a_batch_is_sent_to_is_in_the_file(path: Path, sessions_api: SessionsAPI) -> None:
+    """Also where it got its ID after the row was written: what another process sends again goes there too."""
+    begun, gate = threading.Event(), threading.Event()
+    accept = accept_into([])
+
+    def answer(request: Request) -> Answer:
+        (gate if request.target == "/v4/logs" else begun).wait(PATIENCE)
+        return accept(request)
+
+    sessions_api.answer = answer
+    with SessionManager(sessions_api.base_url, project="p", spool=path) as manager:
+        with manager.session() as session:
+            manager.log(source="answer")
+        wait_until(lambda: rows(path) == 1)
+        begun.set()
+        wait_until(lambda: "/v4/logs" in [request.target for request in sessions_api.requests])
+        with closing(sqlite3.connect(path)) as connection:
+            [name] = connection.execute("SELECT session_field, session FROM datapoints").fetchall()
+        assert name == ("session_id", session.peek())
+        gate.set()
+        assert manager.flush(PATIENCE)
 
 
 def test_processes_share_a_spool(path: Path, stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,6 +197,7 @@ def test_processes_share_a_spool(path: Path, stored: Stored, monkeypatch: pytest
             manager.log(source="second")
             assert manager.flush(PATIENCE)
             wait_until(lambda: rows(path) == 1)
+            assert manager.flush(PATIENCE)  # of what it might have taken meanwhile
             assert set(stored.by_source()) == {"second"}
             process.kill()
         manager.log(source="third")
