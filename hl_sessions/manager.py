@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from hl_sessions.datapoints.datapoint import Datapoint
     from hl_sessions.datapoints.fields import Fields
+    from hl_sessions.datapoints.queue import Queue
     from hl_sessions.datapoints.recorder import Recorder, Redact
 
 __all__ = ["DEFAULT_BASE_URL", "SessionManager", "checked_manager"]
@@ -73,6 +74,9 @@ class SessionManager:
         project: the name of the project of the datapoints that name none.
         queue_size: bytes of datapoints that may wait while the API is down; beyond that the oldest are
             dropped, and counted.
+        spool: the path of a file, to which what waits is written within a tenth of a second. If this process
+            does not get to send it, another one with the same spool does. An outage then drops nothing that
+            the file has room for: 1 GiB. Any number of processes of one machine use it at once.
         sample: the share of sessions whose datapoints are kept, from 0 to 1; the others' are dropped. It is
             decided by the ID of the session, so all processes decide alike.
         redact: called with the fields of each datapoint, as JSON has them, before they are kept; returns the
@@ -97,6 +101,7 @@ class SessionManager:
         retries: int | None = None,
         project: str | None = None,
         queue_size: int = DEFAULT_QUEUE_SIZE,
+        spool: str | os.PathLike[str] | None = None,
         sample: float = 1.0,
         redact: Redact | None = None,
     ) -> None:
@@ -127,7 +132,6 @@ class SessionManager:
             raise ConfigurationError("client excludes base_url, api_key, timeout and retries: it has its own")
         with late_import:  # also as bind() needs it in a request, which has not to wait for it
             from hl_sessions.datapoints.delivery import Delivery
-            from hl_sessions.datapoints.queue import Queue
             from hl_sessions.datapoints.recorder import Recorder
             from hl_sessions.datapoints.sender import Sender
         self.raises_errors = on_error == "raise"
@@ -148,7 +152,7 @@ class SessionManager:
             workers=self.workers,
             reports=self._reports,
         )
-        queue = Queue(queue_size)
+        queue = _make_queue(queue_size, spool, self._reports)
         delivery = Delivery(queue, client, sample, self._reports)
         self._sender = Sender(queue, delivery, incident, self._reports, client.timeout)
         self.recorder = Recorder(
@@ -318,6 +322,17 @@ def checked_manager(manager: object) -> SessionManager | None:
 
 def _kept(session_id: str) -> str:
     return session_id
+
+
+def _make_queue(size: int, spool: str | os.PathLike[str] | None, reports: Reports) -> Queue:
+    with late_import:  # as above; and SQLite is not in every Python
+        from hl_sessions.datapoints.queue import Queue
+
+        if spool is None:
+            return Queue(size)
+        from hl_sessions.datapoints.spool import Spool
+        from hl_sessions.datapoints.spooled_queue import SpooledQueue
+    return SpooledQueue(size, Spool(spool), reports)
 
 
 def _make_client(

@@ -7,13 +7,11 @@ import logging
 import time
 from collections import deque
 from contextlib import suppress
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from zlib import crc32
 
 from hl_sessions.client.deadline import Deadline
-from hl_sessions.datapoints.fields import check
-from hl_sessions.datapoints.fixed import fix, fixed_fields
+from hl_sessions.datapoints.fixed import as_sent, fix, fixed_fields
 from hl_sessions.datapoints.values import freeze
 from hl_sessions.errors import APIStatusError, HLSessionsError, NotFoundError, ValidationError
 from hl_sessions.process.saying import show
@@ -94,6 +92,7 @@ class Delivery:
 
     def _deliver(self, batch: Sequence[Entry]) -> HLSessionsError | None:
         params, failure = self._find_sessions(batch)
+        self._queue.save()  # with the sessions that it is sent to
         sent = [entry for entry in batch if entry.session is None or entry.session in params]
         if self._sample < 1:
             self._settle([entry for entry in sent if not self._is_sampled(entry, params)])
@@ -183,9 +182,7 @@ class Delivery:
         else:
             # Those that the application gives are of its own session.
             added = {} if _NAMES_OF_A_SESSION & given.keys() else params
-        if isinstance(given.get("created_at"), float):
-            given["created_at"] = datetime.fromtimestamp(given["created_at"], timezone.utc).isoformat()
-        fields, wrong = check(given)
+        fields, wrong = as_sent(given)
         body, problems = freeze({**fields, **added})
         for problem in (*wrong, *problems):
             self._say("a datapoint is logged without what it cannot hold: %s", problem)

@@ -7,6 +7,7 @@ of the time.
 from __future__ import annotations
 
 import marshal
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from hl_sessions.datapoints.fields import check
@@ -15,7 +16,9 @@ from hl_sessions.datapoints.values import snapshot
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["fix", "fixed_fields"]
+    from hl_sessions.datapoints.fields import Checked
+
+__all__ = ["as_sent", "fix", "fixed_fields"]
 
 VERSION = 2  # later ones note which objects are the same: that takes time, and is of no use here
 
@@ -36,3 +39,10 @@ def fixed_fields(parts: Iterable[bytes]) -> dict[str, Any]:
     for part in parts:
         fields.update(marshal.loads(part))  # noqa: S302 - this process has written them
     return fields
+
+
+def as_sent(fields: dict[str, Any]) -> Checked:
+    """Return fixed fields with values of the types that the API takes, and what is wrong with others."""
+    if isinstance(fields.get("created_at"), float):
+        fields["created_at"] = datetime.fromtimestamp(fields["created_at"], timezone.utc).isoformat()
+    return check(fields)

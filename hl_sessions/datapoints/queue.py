@@ -32,6 +32,7 @@ class Entry:
         is_dropped: whether there was no room for it.
         is_refused: whether the API does not take it.
         owns_reference_id: whether a datapoint with its reference ID can only be this one.
+        number: its place in the spool; 0: it has none.
     """
 
     __slots__ = (
@@ -39,6 +40,7 @@ class Entry:
         "is_dropped",
         "is_refused",
         "is_waiting",
+        "number",
         "owns_reference_id",
         "parts",
         "reference_id",
@@ -67,6 +69,7 @@ class Entry:
         self.is_dropped = False
         self.is_refused = False
         self.owns_reference_id = False
+        self.number = 0
 
     def add(self, part: bytes) -> None:
         """Add to the fields."""
@@ -166,11 +169,15 @@ class Queue:
             dropped, self._dropped = self._dropped, 0
         return dropped
 
-    def drop_all(self) -> None:
-        """Drop what waits, as nobody will send it any more."""
+    def drop_all(self) -> int:
+        """Drop what waits, as nobody will send it any more; how much is left to another process."""
         with self._lock:
             while self._waiting:
                 self._drop_oldest()
+        return 0
+
+    def save(self) -> None:
+        """Keep what waits where it outlives the process, if there is such a place."""
 
     def _make_room(self) -> None:
         while self.size > self.limit and self._waiting:

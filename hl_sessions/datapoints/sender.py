@@ -82,6 +82,8 @@ class Sender:
         renew_after_fork(self)
         end_with_process(self)
         _senders.add(self)
+        if len(queue):  # what a former process has left
+            self.notice()
 
     def _renew_after_fork(self) -> None:
         self._lock = threading.RLock()
@@ -132,11 +134,17 @@ class Sender:
         self._delivery.abort()
         self._hurry.set()
         self.retire()
-        left = self._queue.unsettled()
-        self._queue.drop_all()
+        unsent = self._queue.unsettled()
+        left = self._queue.drop_all()
         if left:
-            self._reports.add(logging.WARNING, "%d datapoints were not sent before the end", left)
-            self._reports.emit()
+            self._reports.add(
+                logging.WARNING,
+                "%d datapoints were not sent before the end, and stay in the spool for another process",
+                left,
+            )
+        if unsent > left:
+            self._reports.add(logging.WARNING, "%d datapoints were not sent before the end", unsent - left)
+        self._reports.emit()
 
     def retire(self) -> None:
         """Keep no thread as soon as there is nothing left to send."""
@@ -146,6 +154,7 @@ class Sender:
     def _end_with_process(self) -> None:
         if not self.flush(self._timeout):
             self.close(0.0)
+        self._queue.save()
 
     def _awaken(self) -> None:
         with self._lock:

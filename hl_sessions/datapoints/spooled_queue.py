@@ -1,0 +1,422 @@
+"""Datapoints that wait to be sent, and that a later process sends if this one cannot."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from hl_sessions.datapoints.fixed import as_sent, fix, fixed_fields
+from hl_sessions.datapoints.queue import Entry, Queue
+from hl_sessions.datapoints.spool import BUSY_TIMEOUT, Row, SpoolError
+from hl_sessions.datapoints.values import freeze
+from hl_sessions.process.fork import prepare_for_fork
+from hl_sessions.process.reentry import creating
+from hl_sessions.process.saying import show
+from hl_sessions.process.threads import start_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hl_sessions.availability.reports import Reports
+    from hl_sessions.datapoints.spool import Spool
+    from hl_sessions.sessions.session import Session
+
+__all__ = ["SpooledQueue"]
+
+INTERVAL = 0.05  # seconds that a datapoint waits for others to be written with
+IDLE = 10.0  # seconds without a change after which the thread ends
+ADOPTION_INTERVAL = 5.0  # seconds between two looks for what processes have left that are no more
+REST = 10.0  # seconds until a file that failed is written to again
+MOST_UNWRITTEN = 64 << 20  # bytes beyond the limit that may wait for a slow disk
+_NAMES_OF_A_SESSION = frozenset({"session_id", "session_reference_id"})
+
+
+class SpooledQueue(Queue):
+    """A queue whose entries are in a spool, too, a moment after they were put.
+
+    What finds no room in memory waits in the spool alone, and so do, at first, the rows of processes that
+    have ended. What is sent was written before, with the session that it is sent to: another process, which
+    sends it again if this one is killed, sends it to the same session.
+
+    A spool that fails is left alone for a while: the queue goes on as one without.
+
+    Args:
+        limit: how many bytes may wait in memory.
+        spool: the spool.
+        reports: where it is reported that the spool fails.
+    """
+
+    def __init__(self, limit: int, spool: Spool, reports: Reports) -> None:
+        self._spool = spool
+        self._reports = reports
+        self._is_closed = False
+        super().__init__(limit)
+        prepare_for_fork(self)
+        self.save()
+
+    def _renew_after_fork(self) -> None:
+        super()._renew_after_fork()
+        self._writer = _Writer(self._save_in_background)
+        #: Held by the thread that uses the spool, while it waits for the disk.
+        self._saving = threading.RLock()
+        self._is_ready_for_fork = False
+        #: What the spool does not have, or not as it is.
+        self._unwritten: dict[Entry, None] = {}
+        #: What is in memory and has a row.
+        self._written: dict[Entry, None] = {}
+        #: What of it has a row that names a session which may get an ID before it is sent.
+        self._unnamed: dict[Entry, Session] = {}
+        #: What has been settled since its row was written.
+        self._settled: list[Entry] = []
+        #: How many rows are ours that are not in memory.
+        self._spilled = 0
+        self._next_adoption = 0.0
+        self._next_attempt = 0.0
+        self._has_failed = False
+
+    def _prepare_for_fork(self) -> None:
+        self._is_ready_for_fork = self._saving.acquire(timeout=2 * BUSY_TIMEOUT)
+        self._spool.disconnect()  # SQLite cannot have a connection in two processes
+
+    def _go_on_after_fork(self) -> None:
+        if self._is_ready_for_fork:
+            self._saving.release()
+
+    def __len__(self) -> int:
+        return super().__len__() + self._spilled
+
+    def put(self, entry: Entry) -> None:
+        """Add an entry."""
+        with self._lock:
+            self._unwritten[entry] = None
+            super().put(entry)
+        self._writer.notice(is_urgent=self.size > self.limit)
+
+    def amend(self, entry: Entry, part: bytes) -> bool:
+        """Add to the fields of an entry that still waits in memory; ``False`` if it does not."""
+        with self._lock:
+            if entry.is_waiting:
+                self._unwritten[entry] = None
+            is_amended = super().amend(entry, part)
+        self._writer.notice()
+        return is_amended
+
+    def take(self, most_bytes: int, most_entries: int) -> list[Entry]:
+        """Take the oldest entries out, to be given back or settled: at least one, if there is any."""
+        if self._spilled:
+            self._load(most_bytes, most_entries)
+        return super().take(most_bytes, most_entries)
+
+    def give_back(self, entries: Sequence[Entry]) -> None:
+        """Put entries back in front, as they could not be sent."""
+        super().give_back(entries)
+        if self.size > self.limit:
+            self._writer.notice(is_urgent=True)
+
+    def settle(self, entries: Sequence[Entry]) -> None:
+        """Forget entries that were taken out."""
+        with self._lock:
+            super().settle(entries)
+            for entry in entries:
+                self._let_go(entry)
+            self._settled += entries
+        self._writer.notice()
+
+    def drop_all(self) -> int:
+        """Leave what waits to a later process, and drop what the spool does not have; how much is left."""
+        self.save()
+        with self._lock:
+            left = self.unsettled() - sum(not entry.number for entry in list(self._unwritten))
+            super().drop_all()
+            self.settled += self._spilled
+            self._spilled = 0
+        with self._saving:
+            self._is_closed = True
+            self._spool.close()
+        return left
+
+    def save(self) -> None:
+        """Write to the spool what has changed."""
+        with creating():  # whoever is asked for a reference ID does not warn that it was
+            # Before the spool is held up: the store of the conversations may have to be asked.
+            for entry in self._changed():
+                if entry.session is not None:
+                    _name(entry.session)
+            with self._saving:
+                if not self._is_closed and self._tidy():
+                    self._write()
+
+    def _save_in_background(self) -> float:
+        self.save()
+        self._reports.emit()
+        return REST if self._has_failed and self._unwritten else 0.0
+
+    def _changed(self) -> list[Entry]:
+        with self._lock:
+            return list(self._unwritten)
+
+    def _tidy(self) -> bool:
+        """Bring the rows up to date, and find those that nobody owns; whether the spool is there."""
+        with self._lock:
+            settled = self._settled = [entry for entry in self._settled if entry.number]
+            count, unnamed = len(settled), dict(self._unnamed)
+        named = {entry: name for entry, session in unnamed.items() if (name := _session_id(session))}
+        adopted = 0
+        try:
+            if self._spool.open():
+                self._lose_rows()
+                return True
+            if count:
+                self._spool.delete(entry.number for entry in settled[:count])
+            if named:
+                self._spool.name((name, entry.number) for entry, name in named.items())
+            if time.monotonic() >= self._next_adoption:
+                self._next_adoption = time.monotonic() + ADOPTION_INTERVAL
+                adopted = self._spool.adopt()
+        except SpoolError as error:
+            self._fail(error)
+            return False
+        with self._lock:
+            del settled[:count]
+            for entry in named:
+                self._unnamed.pop(entry, None)
+            self.put_in_all += adopted
+            self._spilled += adopted
+        return True
+
+    def _write(self) -> None:
+        if time.monotonic() < self._next_attempt:
+            return
+        changed = [(entry, len(entry.parts)) for entry in self._changed()]
+        rows = [_row(entry) for entry, _ in changed]
+        if rows:
+            try:
+                numbers = self._spool.write(rows)
+            except SpoolError as error:
+                self._fail(error)
+                return
+            self._has_failed = False
+            with self._lock:
+                for (entry, parts), row, number in zip(changed, rows, numbers, strict=True):
+                    entry.number = number
+                    if entry in self._unwritten:  # it was not settled meanwhile
+                        self._written[entry] = None
+                        if entry.session is not None and row.session_field == "session_reference_id":
+                            self._unnamed[entry] = entry.session
+                        if len(entry.parts) == parts:
+                            del self._unwritten[entry]
+        self._spill()
+
+    def _spill(self) -> None:
+        """Let the oldest entries wait in the spool alone, as long as there are more than memory may have."""
+        while self.size > self.limit:
+            with self._lock:
+                entry = self._waiting[0] if self._waiting else None
+            if entry is None:
+                return
+            session = self._unnamed.get(entry)
+            # Nobody asks the handle again: it logs by reference for good, or its ID has to be noted first.
+            if session is not None and "session_id" in session._log_params(None):
+                return
+            with self._lock:
+                if not self._waiting or self._waiting[0] is not entry or entry in self._unwritten:
+                    return
+                self._drop_oldest()
+
+    def _load(self, most_bytes: int, most_entries: int) -> None:
+        """Take rows back into memory that are older than what would be taken next."""
+        with self._saving:
+            if self._is_closed or not self._tidy():  # a row that was settled is not read again
+                return
+            with self._lock:
+                last = most_entries - 1
+                before = self._waiting[last].number if last < len(self._waiting) else 0
+                held = {entry.number for entry in list(self._written)}
+            loaded: list[Entry] = []
+            size = 0
+            try:
+                for row in self._spool.read(before, most_entries + len(held)):
+                    if row.number in held:
+                        continue
+                    loaded.append(_entry(row))
+                    size += loaded[-1].size
+                    if size >= most_bytes or len(loaded) >= most_entries:
+                        break
+            except SpoolError as error:
+                self._fail(error)
+                return
+            with self._lock:
+                self._put_in_place(loaded)
+                self.size += size
+                self._spilled -= len(loaded)
+                if not loaded and not held:  # somebody has deleted them
+                    self._give_up_spilled()
+
+    def _put_in_place(self, loaded: list[Entry]) -> None:
+        older: list[Entry] = []
+        while loaded and self._waiting and 0 < self._waiting[0].number < loaded[-1].number:
+            older.append(self._waiting.popleft())
+        self._waiting.extendleft(sorted([*loaded, *older], key=_number, reverse=True))
+        for entry in loaded:
+            entry.is_waiting = True
+            self._written[entry] = None
+
+    def _lose_rows(self) -> None:
+        """Begin anew in another file: all that is in memory is to be written."""
+        self._reports.add(
+            logging.WARNING,
+            "the spool %s was removed or replaced: %d datapoints that were only there are lost",
+            self._spool.path,
+            self._spilled,
+        )
+        with self._lock:
+            for entry in self._written:
+                entry.number = 0
+            self._unwritten = {**self._written, **self._unwritten}
+            self._written, self._unnamed, self._settled = {}, {}, []
+            self._give_up_spilled()
+            self._next_attempt = self._next_adoption = 0.0
+
+    def _give_up_spilled(self) -> None:
+        self.settled += self._spilled
+        self._dropped += self._spilled
+        self._spilled = 0
+
+    def _fail(self, error: Exception) -> None:
+        self._spool.disconnect()
+        self._next_attempt = time.monotonic() + REST
+        if not self._has_failed:
+            self._has_failed = True
+            self._reports.add(
+                logging.WARNING,
+                "datapoints wait in memory only, as the spool %s cannot be written: %s",
+                self._spool.path,
+                error,
+            )
+
+    def _make_room(self) -> None:
+        # What is not written yet soon will be.
+        spare = 0 if self._has_failed else MOST_UNWRITTEN
+        while self.size > self.limit + spare and self._waiting:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        entry = self._waiting[0]
+        if not entry.number:
+            super()._drop_oldest()
+            self._settled.append(entry)  # it may get a row at this moment
+        else:
+            self._waiting.popleft()
+            entry.is_waiting = False
+            self.size -= entry.size
+            self._spilled += 1
+        self._let_go(entry)
+
+    def _let_go(self, entry: Entry) -> None:
+        self._unwritten.pop(entry, None)
+        self._written.pop(entry, None)
+        self._unnamed.pop(entry, None)
+
+
+class _Writer:
+    """A thread that is there while it is needed, and does something soon after it was told.
+
+    Args:
+        write: what it does; returns after how many seconds it has to do that again, 0: when it is told.
+    """
+
+    def __init__(self, write: Callable[[], float]) -> None:
+        self._write = write
+        self._lock = threading.RLock()
+        self._wake = threading.Event()
+        self._hurry = threading.Event()
+        self._has_thread = False
+        #: Whether the thread will write before it waits without an end.
+        self._is_awake = False
+
+    def notice(self, *, is_urgent: bool = False) -> None:
+        """Note that there is something to write."""
+        if not self._is_awake:
+            self._awaken()
+        if is_urgent and not self._hurry.is_set():
+            self._hurry.set()
+
+    def _awaken(self) -> None:
+        with self._lock:
+            if not self._is_awake:
+                self._is_awake = True
+                if self._has_thread:
+                    self._wake.set()
+                else:
+                    self._has_thread = start_thread(self._run, "hl-sessions-spool") is not None
+                    self._is_awake = self._has_thread
+
+    def _run(self) -> None:
+        while True:
+            self._hurry.wait(INTERVAL)
+            self._hurry.clear()
+            self._is_awake = False  # what comes from here on is for the next time
+            try:
+                seconds = self._write()
+            except Exception as error:  # noqa: BLE001 - a fault of ours must not end the thread
+                show(error)
+                seconds = 0.0
+            if not self._wake.wait(seconds or IDLE) and not seconds:
+                with self._lock:
+                    if not self._is_awake:
+                        self._has_thread = False
+                        return
+            self._wake.clear()
+
+
+def _number(entry: Entry) -> int:
+    return entry.number
+
+
+def _session_id(session: Session) -> str | None:
+    """Return the ID by which the datapoints of a session are sent, as far as it is known by now."""
+    session_id = session.peek()
+    return None if session_id is None or session._logs_by_reference() else session_id
+
+
+def _name(session: Session) -> tuple[str, str]:
+    """Return the field that names a session in the API, and its value."""
+    session_id = _session_id(session)
+    return (
+        ("session_reference_id", session.reference_id) if session_id is None else ("session_id", session_id)
+    )
+
+
+def _row(entry: Entry) -> Row:
+    given = fixed_fields(entry.parts)
+    field, name = (None, None) if entry.session is None else _name(entry.session)
+    if _NAMES_OF_A_SESSION & given.keys():
+        field = None  # the application has named one
+    return Row(
+        entry.number,
+        field,
+        name,
+        entry.reference_id,
+        entry.root,
+        entry.is_completion,
+        freeze(as_sent(given).fields).body,
+    )
+
+
+def _entry(row: Row) -> Entry:
+    try:
+        fields: dict[str, Any] = json.loads(row.fields)
+    except ValueError:  # the disk has not kept it: the API says what is missing
+        fields = {"reference_id": row.reference_id}
+    if row.session_field is not None and not row.is_completion:
+        fields[row.session_field] = row.session
+    fixed, _ = fix(fields)
+    # By what names the session it is decided whether it is one of the sample.
+    root = row.session or row.root
+    entry = Entry(None, row.reference_id, root, fixed, is_completion=bool(row.is_completion))
+    entry.number = row.number
+    entry.owns_reference_id = True  # it may have been sent before
+    return entry

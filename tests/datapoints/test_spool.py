@@ -1,0 +1,409 @@
+"""A spool: what a process did not get to send another one sends, once and into the same session."""
+
+import json
+import logging
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hl_sessions import ConfigurationError, SessionManager
+from hl_sessions.datapoints import spool as spool_module
+from hl_sessions.datapoints import spooled_queue
+from tests.datapoints.conftest import Stored
+from tests.faults import FaultServer, Play, Wire
+from tests.servers import free_port
+from tests.sessions_api import Answer, Request, SessionsAPI, new_session_id
+from tests.waiting import PATIENCE, wait_until
+
+APPLICATION = """
+import logging, os, sys, time
+logging.basicConfig(format="%(message)s")
+from hl_sessions import SessionManager
+spool, base_url, project = sys.argv[1:4]
+manager = SessionManager(base_url, project=project, spool=spool, timeout=1.0, retries=0)
+"""
+LOG = """
+for number in range(30):
+    with manager.session(), manager.datapoint(source=f"outer {number}") as outer:
+        manager.log(source=f"inner {number}", inputs={"of": outer.reference_id})
+"""
+FLUSH = """
+assert manager.flush(60)
+manager.close()
+"""
+STAY = """
+print("logged", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "spool.sqlite3"
+
+
+def rows(path: Path) -> int:
+    """Return how many datapoints are in a spool."""
+    with closing(sqlite3.connect(path)) as connection:
+        [(count,)] = connection.execute("SELECT count(*) FROM datapoints").fetchall()
+    return int(count)
+
+
+def run(script: str, *arguments: object) -> str:
+    """Run an application until it ends, and return what it has said."""
+    command = [sys.executable, "-c", APPLICATION + script, *map(str, arguments)]
+    done = subprocess.run(command, check=True, timeout=PATIENCE, stderr=subprocess.PIPE, text=True)
+    return done.stderr
+
+
+@contextmanager
+def running(script: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """Run an application that has logged, and kill it in the end."""
+    command = [sys.executable, "-c", APPLICATION + script + STAY, *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "logged\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def accept_into(accepted: list[dict[str, Any]]) -> Callable[[Request], Answer]:
+    """Return an API's answers, which add the datapoints that it accepts to a list."""
+
+    def answer(request: Request) -> Answer:
+        if request.target == "/v4/sessions":
+            return Answer(201, {"id": new_session_id()})
+        accepted.extend(json.loads(request.body))
+        return Answer(200, [])
+
+    return answer
+
+
+def unreachable() -> str:
+    return f"http://127.0.0.1:{free_port()}/v4"
+
+
+def check_that_all_are_stored(stored: Stored) -> None:
+    """Check that there is what the application logs, none twice, each with its session and its parent."""
+    found = stored.by_source()
+    assert len(found) == 60
+    for number in range(30):
+        outer, inner = found[f"outer {number}"], found[f"inner {number}"]
+        assert inner["parent_id"] == outer["id"]
+        assert inner["session_id"] == outer["session_id"]
+        assert inner["inputs"] == {"of": outer["reference_id"]}
+        assert outer["duration"] > 0
+    assert stored.sessions() == 30
+
+
+def test_what_a_killed_process_has_logged_the_next_one_sends(path: Path, stored: Stored) -> None:
+    """Although the first one never reached the API."""
+    with running(LOG, path, unreachable(), stored.project):
+        wait_until(lambda: rows(path) >= 60)
+    run(FLUSH, path, stored.base_url, stored.project)
+    check_that_all_are_stored(stored)
+    assert rows(path) == 0
+
+
+def test_a_batch_under_way_is_in_the_file(
+    path: Path, stored: Stored, serve: Callable[[Play], FaultServer]
+) -> None:
+    """And so is what is logged while an API keeps the sender waiting."""
+    server = serve(Wire.wait_until_closed)
+    script = """
+manager.log(source="under way")
+while len(manager.recorder._queue):
+    time.sleep(0.001)
+manager.log(source="later")
+"""
+    with running(script, path, server.base_url, stored.project):
+        wait_until(lambda: rows(path) == 2)
+    run(FLUSH, path, stored.base_url, stored.project)
+    assert set(stored.by_source()) == {"under way", "later"}
+
+
+def test_what_was_stored_before_the_kill_is_not_stored_again(
+    path: Path, stored: Stored, tmp_path: Path
+) -> None:
+    """The rows of a batch whose answer nobody has read are sent once more, into the same session."""
+    copy = tmp_path / "copy.sqlite3"
+    script = (
+        LOG
+        + """
+import shutil
+queue = manager.recorder._queue
+deliver = manager._sender._delivery._send_all
+def send_all(method, entries, params):
+    if entries and not os.path.exists(sys.argv[4]):
+        queue._spool.disconnect()
+        shutil.copy(spool, sys.argv[4])
+    return deliver(method, entries, params)
+manager._sender._delivery._send_all = send_all
+"""
+        + FLUSH
+    )
+    run(script, path, stored.base_url, stored.project, copy)
+    check_that_all_are_stored(stored)
+    assert rows(copy) >= 60
+    with closing(sqlite3.connect(copy)) as connection, connection:
+        # Another batch, which the server does not know by its key.
+        connection.execute("DELETE FROM datapoints WHERE number = (SELECT max(number) FROM datapoints)")
+    said = run(FLUSH, copy, stored.base_url, stored.project)
+    assert said == ""
+    assert rows(copy) == 0
+    check_that_all_are_stored(stored)
+
+
+def test_the_session_that_a_batch_is_sent_to_is_in_the_file(path: Path, sessions_api: SessionsAPI) -> None:
+    """Also where it got its ID after the row was written: what another process sends again goes there too."""
+    begun, gate = threading.Event(), threading.Event()
+    accept = accept_into([])
+
+    def answer(request: Request) -> Answer:
+        (gate if request.target == "/v4/logs" else begun).wait(PATIENCE)
+        return accept(request)
+
+    sessions_api.answer = answer
+    with SessionManager(sessions_api.base_url, project="p", spool=path) as manager:
+        with manager.session() as session:
+            manager.log(source="answer")
+        wait_until(lambda: rows(path) == 1)
+        begun.set()
+        wait_until(lambda: "/v4/logs" in [request.target for request in sessions_api.requests])
+        with closing(sqlite3.connect(path)) as connection:
+            [name] = connection.execute("SELECT session_field, session FROM datapoints").fetchall()
+        assert name == ("session_id", session.peek())
+        gate.set()
+        assert manager.flush(PATIENCE)
+
+
+def test_processes_share_a_spool(path: Path, stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None sends what belongs to one that lives, and any sends what one leaves that was killed."""
+    monkeypatch.setattr(spooled_queue, "ADOPTION_INTERVAL", 0.0)
+    with SessionManager(stored.base_url, project=stored.project, spool=path) as manager:
+        with running('manager.log(source="first")', path, unreachable(), stored.project) as process:
+            wait_until(lambda: rows(path) == 1)
+            manager.log(source="second")
+            assert manager.flush(PATIENCE)
+            wait_until(lambda: rows(path) == 1)
+            assert manager.flush(PATIENCE)  # of what it might have taken meanwhile
+            assert set(stored.by_source()) == {"second"}
+            process.kill()
+        manager.log(source="third")
+        wait_until(lambda: rows(path) == 0)
+    assert set(stored.by_source()) == {"first", "second", "third"}
+
+
+def test_managers_of_one_process_share_a_spool(path: Path, stored: Stored) -> None:
+    """What one leaves when it is closed the next one sends."""
+    with SessionManager(unreachable(), project=stored.project, spool=path, retries=0, timeout=0.1) as first:
+        first.log(source="first")
+        with SessionManager(stored.base_url, project=stored.project, spool=path) as second:
+            second.log(source="second")
+            assert second.flush(PATIENCE)
+        assert set(stored.by_source()) == {"second"}
+    with SessionManager(stored.base_url, spool=path) as third:
+        assert third.flush(PATIENCE)
+    assert set(stored.by_source()) == {"first", "second"}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_has_rows_of_its_own(path: Path, stored: Stored) -> None:
+    """What its parent has written it does not send, and what it leaves its parent does not lose."""
+    script = """
+with manager.session():
+    manager.log(source="parent")
+while manager.recorder._queue._unwritten:
+    time.sleep(0.001)
+child = os.fork()
+if not child:
+    with manager.session():
+        manager.log(source="child")
+    while manager.recorder._queue._unwritten:
+        time.sleep(0.001)
+    os.kill(os.getpid(), 9)
+os.waitpid(child, 0)
+manager.log(source="after")
+"""
+    with running(script, path, unreachable(), stored.project):
+        wait_until(lambda: rows(path) == 3)
+    run(FLUSH, path, stored.base_url, stored.project)
+    assert set(stored.by_source()) == {"parent", "child", "after"}
+    assert rows(path) == 0
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing rests longer than it has to."""
+    monkeypatch.setattr("hl_sessions.availability.outage.FIRST_COOL_OFF", 0.05)
+    monkeypatch.setattr("hl_sessions.availability.outage.LONGEST_COOL_OFF", 0.1)
+    monkeypatch.setattr("hl_sessions.datapoints.sender.LOOK_INTERVAL", 0.01)
+    monkeypatch.setattr(spooled_queue, "REST", 0.05)
+
+
+@pytest.mark.usefixtures("soon")
+def test_an_outage_drops_nothing(path: Path) -> None:
+    """However little of it memory may have; in order, and each in its session."""
+    port = free_port()
+    manager = SessionManager(
+        f"http://127.0.0.1:{port}/v4", project="p", retries=0, queue_size=100_000, spool=path
+    )
+    queue = manager.recorder._queue
+    names = []
+    for number in range(1000):
+        with manager.session() as session:
+            manager.log(source=f"{number} first", output="x" * 1000)
+            manager.log(source=f"{number} second")
+            names.append(session)
+    wait_until(lambda: rows(path) == 2000 and queue.size <= 100_000)
+    api = SessionsAPI(port=port)
+    sent: list[dict[str, Any]] = []
+    api.answer = accept_into(sent)
+    assert manager.flush(PATIENCE)
+    assert [datapoint["source"] for datapoint in sent] == [
+        f"{number} {place}" for number in range(1000) for place in ("first", "second")
+    ]
+    for number, session in enumerate(names):
+        params = session.log_params()
+        for datapoint in sent[2 * number : 2 * number + 2]:
+            assert params.items() <= datapoint.items()
+    wait_until(lambda: rows(path) == 0)
+    manager.close()
+    api.close()
+    assert path.stat().st_size < 100_000
+
+
+def test_a_session_is_sampled_alike_by_whoever_sends(path: Path, stored: Stored) -> None:
+    """What names it is in the file."""
+    manager = SessionManager(unreachable(), project=stored.project, spool=path, retries=0, timeout=0.1)
+    for number in range(100):
+        with manager.session():
+            manager.log(source=f"{number} first")
+            manager.log(source=f"{number} second")
+    manager.close()
+    with SessionManager(stored.base_url, sample=0.5, spool=path) as second:
+        assert second.flush(PATIENCE)
+    found = stored.by_source()
+    numbers = {source.split()[0] for source in found}
+    assert 10 < len(numbers) < 90
+    assert len(found) == 2 * len(numbers)
+
+
+def test_the_file_is_for_its_owner_and_holds_no_secret(path: Path) -> None:
+    """Keys of providers are not kept, and what ``redact`` takes out neither."""
+
+    def redact(fields: dict[str, Any]) -> dict[str, Any]:
+        return {**fields, "output": "***"}
+
+    fields: Any = {"source": "a", "output": "seCret", "provider_api_keys": {"openai": "sk-seCret"}}
+    with SessionManager(
+        unreachable(), project="p", spool=path, retries=0, timeout=0.1, redact=redact
+    ) as manager:
+        manager.log(**fields)
+        wait_until(lambda: rows(path) == 1)
+        files = list(path.parent.iterdir())
+        assert len(files) > 1
+        for file in files:
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600
+            assert b"seCret" not in file.read_bytes()
+
+
+def test_the_end_says_what_stays_in_the_spool(path: Path, stored: Stored) -> None:
+    said = run('manager.log(source="answer")', path, unreachable(), stored.project)
+    assert "1 datapoints were not sent before the end, and stay in the spool" in said
+    assert rows(path) == 1
+
+
+@pytest.mark.parametrize("value", ["", ":memory:", 7, "no such folder/spool", "."])
+def test_a_path_that_cannot_be_a_file_is_refused(
+    value: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError, match="spool="):
+        SessionManager(spool=value)
+
+
+def test_a_file_that_is_no_spool_is_refused(path: Path) -> None:
+    """And stays as it is."""
+    path.write_bytes(b"somebody's diary\n" * 1000)
+    with pytest.raises(ConfigurationError, match=r"spool=.* cannot be opened: file is not a database"):
+        SessionManager(spool=path)
+    assert path.read_bytes() == b"somebody's diary\n" * 1000
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("damage", ["removed", "replaced"])
+def test_a_file_that_fails_later_costs_nothing_but_itself(
+    damage: str, path: Path, sessions_api: SessionsAPI, records: list[logging.LogRecord]
+) -> None:
+    """One warning, and datapoints go on through memory."""
+    gate = threading.Event()
+    sent: list[dict[str, Any]] = []
+    accept = accept_into(sent)
+
+    def answer(request: Request) -> Answer:
+        gate.wait(PATIENCE)
+        return accept(request)
+
+    sessions_api.answer = answer
+    with SessionManager(sessions_api.base_url, project="p", spool=path) as manager:
+        manager.log(source="before")
+        wait_until(lambda: rows(path) == 1)
+        if damage == "removed":
+            path.unlink()
+        else:
+            other = path.with_name("other")
+            other.write_bytes(b"somebody's diary\n" * 1000)
+            other.replace(path)
+            path.with_name(path.name + "-wal").unlink()  # which has all that the file had
+        manager.log(source="after")
+        wait_until(lambda: records)
+        if damage == "removed":
+            wait_until(lambda: path.exists() and rows(path) == 2)
+        gate.set()
+        assert manager.flush(PATIENCE)
+        assert [datapoint["source"] for datapoint in sent] == ["before", "after"]
+    [record] = records
+    assert "the spool" in record.getMessage()
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_file_that_is_full_takes_no_more(
+    path: Path, monkeypatch: pytest.MonkeyPatch, records: list[logging.LogRecord]
+) -> None:
+    """Then memory does, as far as it may; what is in the file is sent all the same: that makes room again."""
+    monkeypatch.setattr(spool_module, "MOST_BYTES", 1 << 20)
+    port = free_port()
+    manager = SessionManager(
+        f"http://127.0.0.1:{port}/v4", project="p", retries=0, queue_size=200_000, spool=path
+    )
+    for number in range(2000):
+        manager.log(source=str(number), output="x" * 1000)
+        if number % 100 == 0:
+            manager.recorder._queue.save()
+    wait_until(lambda: [record for record in records if "spool" in record.getMessage()])
+    api = SessionsAPI(port=port)
+    sent: list[dict[str, Any]] = []
+    api.answer = accept_into(sent)
+    assert manager.flush(PATIENCE)
+    sources = [int(datapoint["source"]) for datapoint in sent]
+    assert sources == sorted(set(sources))
+    assert len(sources) > 600
+    manager.log(source="2000")
+    assert manager.flush(PATIENCE)
+    assert sent[-1]["source"] == "2000"
+    wait_until(lambda: rows(path) == 0)
+    manager.close()
+    api.close()
+    assert len([record for record in records if "spool" in record.getMessage()]) == 1
