@@ -78,10 +78,7 @@ def test_a_retry_that_succeeds_is_a_success(sessions_api: SessionsAPI, call: Cal
 @pytest.mark.parametrize(
     "answer",
     [
-        *(
-            pytest.param(Answer(status), id=str(status))
-            for status in (301, 400, 401, 404, 422, 500, 501)
-        ),
+        *(pytest.param(Answer(status), id=str(status)) for status in (301, 400, 401, 404, 422, 500, 501)),
         pytest.param(Answer(413, b"", {"Retry-After": "0"}), id="413-with-retry-after"),
     ],
 )

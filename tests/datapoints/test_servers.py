@@ -93,7 +93,10 @@ def by_session(stored: Stored) -> list[list[dict[str, Any]]]:
         ["--worker-class=gthread", "--workers=2", "--threads=4", "--preload"],
         pytest.param(
             ["--worker-class=gevent", "--workers=2"],
-            marks=pytest.mark.skipif(not is_installed("gevent"), reason="needs gevent"),
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.skipif(not is_installed("gevent"), reason="needs gevent"),
+            ],
         ),
         pytest.param(
             ["--worker-class=gevent", "--workers=2", "--preload"],

@@ -67,6 +67,7 @@ def test_datapoints_are_printed_as_they_come_in(database: str, start: Start) -> 
         assert end(process) == (130, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--project", "--session"])
 def test_those_of_a_project_or_of_a_session_as_json(database: str, start: Start, option: str) -> None:
     """All of each datapoint, in lines of JSON."""
@@ -82,6 +83,7 @@ def test_those_of_a_project_or_of_a_session_as_json(database: str, start: Start,
         assert end(process) == (130, "")
 
 
+@pytest.mark.slow
 def test_none_is_missed_or_repeated_when_the_server_restarts(
     tmp_path: Path, start: Start, spawn: Callable[..., Any]
 ) -> None:
@@ -104,6 +106,7 @@ def test_none_is_missed_or_repeated_when_the_server_restarts(
     assert end(process) == (130, "")
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_ends_it_without_a_word(database: str, start: Start) -> None:
     """As soon as there is something to print."""
     with served(database) as base_url:
