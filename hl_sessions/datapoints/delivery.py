@@ -6,7 +6,6 @@ import hashlib
 import logging
 from collections import deque
 from contextlib import suppress
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from zlib import crc32
 
@@ -175,8 +174,6 @@ class Delivery:
         else:
             # Those that the application gives are of its own session.
             added = {} if _NAMES_OF_A_SESSION & given.keys() else params
-        if isinstance(given.get("created_at"), float):
-            given["created_at"] = datetime.fromtimestamp(given["created_at"], timezone.utc)
         fields, wrong = check(given)
         body, problems = freeze({**fields, **added})
         for problem in (*wrong, *problems):

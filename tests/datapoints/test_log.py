@@ -1,10 +1,14 @@
 """``log`` returns at once, and what it was given is stored once, in the session that was current."""
 
+import array
 import asyncio
+import logging
 import os
 import signal
 import threading
+import uuid
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -67,6 +71,33 @@ def test_what_is_given_is_fixed_at_the_call(logging_manager: SessionManager, sto
     inputs["questions"].append("second")
     assert logging_manager.flush(PATIENCE)
     assert stored.only()["inputs"] == {"questions": ["first"]}
+
+
+def test_values_of_other_types_are_what_a_person_expects(
+    logging_manager: SessionManager, stored: Stored, records: list[logging.LogRecord]
+) -> None:
+    """Also those that are bytes in memory. The moment is that of the call, as always."""
+    numpy = pytest.importorskip("numpy")
+    before = datetime.now(timezone.utc)
+    inputs = {
+        "vector": numpy.array([1.5, 2.5]),
+        "numbers": [numpy.int64(3), array.array("i", [1, 2])],
+        "counts": {numpy.int64(7): numpy.float32(0.5)},
+        "days": {before.date(): [{uuid.UUID(int=1): None}]},
+    }
+    logging_manager.log(source="answer", inputs=inputs, prompt_tokens=numpy.int64(4))
+    after = datetime.now(timezone.utc)
+    assert logging_manager.flush(PATIENCE)
+    found = stored.only()
+    assert found["inputs"] == {
+        "vector": [1.5, 2.5],
+        "numbers": [3, [1, 2]],
+        "counts": {"7": 0.5},
+        "days": {before.date().isoformat(): [{str(uuid.UUID(int=1)): None}]},
+    }
+    assert found["prompt_tokens"] == 4
+    assert before <= datetime.fromisoformat(found["created_at"].replace("Z", "+00:00")) <= after
+    assert not records
 
 
 def test_the_functions_log_by_the_manager_of_the_scope(
@@ -321,6 +352,7 @@ def test_redact_sees_each_datapoint_before_it_is_queued(
             return None
         if fields.get("source") == "broken":
             raise ValueError("4711")
+        assert "created_at" in fields or "duration" in fields  # of an end
         return {name: "***" if name in {"output", "inputs"} else value for name, value in fields.items()}
 
     manager = make_logging_manager(redact=redact)
