@@ -369,6 +369,23 @@ def test_redact_sees_each_datapoint_before_it_is_queued(
     assert "4711" not in record.getMessage()
 
 
+def test_redact_need_not_keep_the_reference_id(
+    make_logging_manager: Callable[..., SessionManager], stored: Stored
+) -> None:
+    """By which the end of a datapoint finds its beginning."""
+
+    def redact(fields: dict[str, Any]) -> dict[str, Any]:
+        return {name: fields[name] for name in ("project", "source", "output") if name in fields}
+
+    manager = make_logging_manager(redact=redact)
+    with manager.datapoint(source="answer") as answer:
+        assert manager.flush(PATIENCE)
+        answer.output = "42"
+    assert manager.flush(PATIENCE)
+    found = stored.only()
+    assert (found["output"], found["reference_id"]) == ("42", answer.reference_id)
+
+
 def test_sampling_keeps_or_drops_whole_sessions(
     make_logging_manager: Callable[..., SessionManager], stored: Stored
 ) -> None:
@@ -451,3 +468,29 @@ def test_the_fields_of_an_entry_are_named_by_the_application(
     assert {log["session_id"] for log in found.values()} == {session_id}
     assert found["inner"]["parent_id"] == found["outer"]["id"]
     assert found["inner"]["created_at"].startswith("2026-01-02T03:04:05")
+
+
+def test_a_reference_id_is_returned_as_it_is_stored(
+    make_logging_manager: Callable[..., SessionManager],
+    stored: Stored,
+    records: list[logging.LogRecord],
+) -> None:
+    """One that cannot be kept is replaced by a new one, and one warning says so."""
+    manager = make_logging_manager(sample=0.999999)
+    given: list[Any] = [uuid.uuid4(), f"{stored.project}\ud800", 5, object()]
+    returned = []
+    for reference_id in given:
+        with manager.datapoint(source="outer", reference_id=reference_id) as outer:
+            returned.append(outer.reference_id)
+            returned.append(manager.log(source="inner"))
+    assert manager.flush(PATIENCE)
+    found = {log["reference_id"]: log for log in stored.datapoints()}
+    assert found.keys() == set(returned)
+    for outer_id, inner_id in zip(returned[::2], returned[1::2], strict=True):
+        assert found[inner_id]["parent_id"] == found[outer_id]["id"]
+    assert returned[0] == str(given[0])
+    assert [record.getMessage().rpartition(": ")[2] for record in records] == [
+        "reference_id holds half of a surrogate pair",
+        "reference_id must be a text (str), not int",
+        "reference_id must be a text (str), not object",
+    ]
