@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from zlib import crc32
 
 from hl_sessions.client.deadline import Deadline
-from hl_sessions.datapoints.fixed import as_sent, fix, fixed_fields
+from hl_sessions.datapoints.fields import check
+from hl_sessions.datapoints.fixed import fix, fixed_fields
 from hl_sessions.datapoints.values import freeze
 from hl_sessions.errors import APIStatusError, HLSessionsError, NotFoundError, ValidationError
 from hl_sessions.process.saying import show
@@ -182,7 +183,7 @@ class Delivery:
         else:
             # Those that the application gives are of its own session.
             added = {} if _NAMES_OF_A_SESSION & given.keys() else params
-        fields, wrong = as_sent(given)
+        fields, wrong = check(given)
         body, problems = freeze({**fields, **added})
         for problem in (*wrong, *problems):
             self._say("a datapoint is logged without what it cannot hold: %s", problem)

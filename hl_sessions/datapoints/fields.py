@@ -6,7 +6,7 @@ import enum
 import json
 import uuid
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Protocol, TypeAlias, TypedDict
 
@@ -200,6 +200,8 @@ def _cost(value: Any) -> Any:
 
 
 def _moment(value: Any) -> str:
+    if type(value) is float:  # of time.time(), as datapoints have it that are given no other
+        value = datetime.fromtimestamp(value, timezone.utc)
     if isinstance(value, datetime):
         # Without a time zone it is local time to Python, but UTC to the server.
         return (value.astimezone() if value.tzinfo is None else value).isoformat()

@@ -7,8 +7,7 @@ of the time.
 from __future__ import annotations
 
 import marshal
-from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from hl_sessions.datapoints.fields import check
 from hl_sessions.datapoints.values import snapshot
@@ -16,21 +15,25 @@ from hl_sessions.datapoints.values import snapshot
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from hl_sessions.datapoints.fields import Checked
 
-__all__ = ["as_sent", "fix", "fixed_fields"]
+__all__ = ["fix", "fixed_fields"]
 
 VERSION = 2  # later ones note which objects are the same: that takes time, and is of no use here
+
+_UNCHANGING: Final = frozenset({str, int, float, bool, type(None), bytes})
 
 
 def fix(fields: dict[str, Any]) -> tuple[bytes, tuple[str, ...]]:
     """Return fields as they are now, for :func:`fixed_fields`, and what of them could not be kept."""
     try:
-        return marshal.dumps(fields, VERSION), ()
-    except ValueError:  # there are values of other than Python's plain types, or a cycle
-        checked = check(fields)
-        taken = snapshot(checked.fields)
-        return marshal.dumps(taken.fields, VERSION), checked.problems + taken.problems
+        fixed = marshal.dumps(fields, VERSION)
+        if _are_plain(fields.values()):
+            return fixed, ()
+    except (ValueError, RecursionError):  # there are values of other than Python's plain types, or a cycle
+        pass
+    checked = check(fields)
+    taken = snapshot(checked.fields)
+    return marshal.dumps(taken.fields, VERSION), checked.problems + taken.problems
 
 
 def fixed_fields(parts: Iterable[bytes]) -> dict[str, Any]:
@@ -41,8 +44,15 @@ def fixed_fields(parts: Iterable[bytes]) -> dict[str, Any]:
     return fields
 
 
-def as_sent(fields: dict[str, Any]) -> Checked:
-    """Return fixed fields with values of the types that the API takes, and what is wrong with others."""
-    if isinstance(fields.get("created_at"), float):
-        fields["created_at"] = datetime.fromtimestamp(fields["created_at"], timezone.utc).isoformat()
-    return check(fields)
+def _are_plain(values: Iterable[Any]) -> bool:
+    """Whether values are of Python's plain types: of an array :mod:`marshal` would take the bytes."""
+    for value in values:
+        kind = type(value)
+        if kind in _UNCHANGING:
+            continue
+        if kind is dict:
+            if not (_UNCHANGING.issuperset(map(type, value)) and _are_plain(value.values())):
+                return False
+        elif not ((kind is list or kind is tuple) and _are_plain(value)):
+            return False
+    return True

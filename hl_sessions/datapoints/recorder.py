@@ -22,7 +22,7 @@ from hl_sessions.sessions.context import along
 from hl_sessions.sessions.current import current_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from hl_sessions.datapoints.queue import Queue
     from hl_sessions.datapoints.sender import Sender
@@ -117,8 +117,8 @@ class Recorder:
 
     def complete(self, fields: dict[str, Any], session: Session | None, parent: Parent | None) -> str:
         """Add to the fields of a new datapoint those that all have; return its reference ID."""
-        reference_id: str = fields.get("reference_id") or f"{self._first_part}{next(self._numbers):x}"
-        fields["reference_id"] = reference_id
+        given = self._given_reference_id(fields) if "reference_id" in fields else None
+        reference_id = fields["reference_id"] = given or f"{self._first_part}{next(self._numbers):x}"
         if self._project is not None and "project" not in fields and "project_id" not in fields:
             fields["project"] = self._project
         if parent is not None:
@@ -130,6 +130,14 @@ class Recorder:
         if "created_at" not in fields:
             fields["created_at"] = time.time()
         return reference_id
+
+    def _given_reference_id(self, fields: dict[str, Any]) -> str | None:
+        # As it will be sent: it is returned, and what is nested under it or completes it names the same.
+        checked = check({"reference_id": fields["reference_id"]})
+        frozen = freeze(checked.fields)
+        self._warn_of(checked.problems + frozen.problems)
+        given: str | None = json.loads(frozen.body).get("reference_id")
+        return given
 
     def entry(self, session: Session | None, reference_id: str, root: str, fixed: bytes) -> Entry:
         """Return the entry of a new datapoint."""
@@ -151,13 +159,16 @@ class Recorder:
             redacted = self._redacted(self._redact, fields)
             if redacted is None:
                 return None
-            if is_new:  # by which it is completed, and others are nested under it
+            if is_new:  # else nothing could complete it, or be nested under it
                 redacted["reference_id"] = fields["reference_id"]
             fields = redacted
         fixed, problems = fix(fields)
+        self._warn_of(problems)
+        return fixed
+
+    def _warn_of(self, problems: Iterable[str]) -> None:
         for problem in problems:
             self.warn(f"a datapoint is logged without what it cannot hold: {problem}")
-        return fixed
 
     def put(self, entry: Entry) -> None:
         """Have an entry sent."""

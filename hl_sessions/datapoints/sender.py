@@ -10,7 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from hl_sessions.availability.outage import Outage
-from hl_sessions.process.ending import end_with_process
+from hl_sessions.process.ending import end_at_last
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.outcome import Outcome, popped
 from hl_sessions.process.reentry import creating
@@ -80,7 +80,7 @@ class Sender:
         self._warnings = Seldom()
         self._renew_after_fork()
         renew_after_fork(self)
-        end_with_process(self)
+        end_at_last(self)
         _senders.add(self)
         if len(queue):  # what a former process has left
             self.notice()
@@ -96,6 +96,7 @@ class Sender:
         self._is_awake = False
         self._dropped = 0
         self._most_entries = MOST_ENTRIES
+        self._waited_for = 0
 
     def notice(self) -> None:
         """Note that something was put into the queue."""
@@ -152,7 +153,15 @@ class Sender:
         self._wake.set()
 
     def _end_with_process(self) -> None:
-        if not self.flush(self._timeout):
+        # Threads of the application may go on and log after the main one. What was waited for in vain is not
+        # waited for again.
+        if self._waited_for != self._queue.put_in_all:
+            self._waited_for = self._queue.put_in_all
+            self.flush(self._timeout)
+
+    def _end_at_last(self) -> None:
+        self._end_with_process()
+        if self._queue.unsettled():
             self.close(0.0)
         self._queue.save()
 

@@ -8,7 +8,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from hl_sessions.datapoints.fixed import as_sent, fix, fixed_fields
+from hl_sessions.datapoints.fields import check
+from hl_sessions.datapoints.fixed import fix, fixed_fields
 from hl_sessions.datapoints.queue import Entry, Queue
 from hl_sessions.datapoints.spool import BUSY_TIMEOUT, Row, SpoolError
 from hl_sessions.datapoints.values import freeze
@@ -402,7 +403,7 @@ def _row(entry: Entry) -> Row:
         entry.reference_id,
         entry.root,
         entry.is_completion,
-        freeze(as_sent(given).fields).body,
+        freeze(check(given).fields).body,
     )
 
 

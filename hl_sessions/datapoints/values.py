@@ -58,7 +58,7 @@ def snapshot(fields: Mapping[str, Any]) -> Snapshot:
     """
     try:
         return Snapshot({name: _copy(value, 1) for name, value in fields.items()}, ())
-    except Exception:  # noqa: BLE001 - of whatever is asked for its text, or of too many levels
+    except Exception:  # noqa: BLE001 - of whatever is asked for its text, of a key, or of too many levels
         return _visit(fields)
 
 
@@ -82,8 +82,10 @@ def _copy(value: Any, level: int) -> Any:
         return value
     if level > _MOST_LEVELS:
         raise RecursionError
-    # Most parts are spared the call. Keys do not change, as they are hashed.
+    # Most parts are spared the call.
     if kind is dict:
+        if not _UNCHANGING.issuperset(map(type, value)):
+            raise TypeError  # only a visit turns keys into texts
         return {
             key: part if type(part) in _UNCHANGING else _copy(part, level + 1) for key, part in value.items()
         }

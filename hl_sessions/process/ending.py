@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import concurrent.futures.thread  # noqa: F401 - has to register its own function before, see below
 import threading
 import weakref
 from typing import Protocol
 
-__all__ = ["end_with_process"]
+__all__ = ["end_at_last", "end_with_process"]
 
 
 class Endable(Protocol):
@@ -16,7 +17,14 @@ class Endable(Protocol):
     def _end_with_process(self) -> None: ...
 
 
+class LateEndable(Endable, Protocol):
+    """What other threads may use as long as there are any."""
+
+    def _end_at_last(self) -> None: ...
+
+
 _endables: weakref.WeakSet[Endable] = weakref.WeakSet()
+_late_endables: weakref.WeakSet[LateEndable] = weakref.WeakSet()
 
 
 def end_with_process(endable: Endable) -> None:
@@ -24,9 +32,24 @@ def end_with_process(endable: Endable) -> None:
     _endables.add(endable)
 
 
+def end_at_last(endable: LateEndable) -> None:
+    """Do as :func:`end_with_process`, and call ``endable._end_at_last()`` after all threads but daemons.
+
+    Functions that were registered with ``atexit`` after the import of this package have been called by then.
+    """
+    end_with_process(endable)
+    _late_endables.add(endable)
+
+
 def _end_all() -> None:
     for endable in tuple(_endables):
         endable._end_with_process()
+
+
+@atexit.register
+def _end_all_at_last() -> None:
+    for endable in tuple(_late_endables):
+        endable._end_at_last()
 
 
 # Functions of atexit come too late: before them the interpreter waits for the threads of all executors. What

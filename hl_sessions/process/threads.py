@@ -53,6 +53,8 @@ def start_thread(function: Callable[[], object], name: str) -> threading.Thread 
 
     It has an empty context: where threads inherit one, it would keep the session of whoever needed it first.
     """
+    if sys.is_finalizing():  # it would never begin, and be waited for
+        return None
     try:
         thread = threading.Thread(target=Context().run, args=(function,), name=name, daemon=True)
         thread.start()

@@ -1,10 +1,14 @@
 """``log`` returns at once, and what it was given is stored once, in the session that was current."""
 
+import array
 import asyncio
+import logging
 import os
 import signal
 import threading
+import uuid
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -67,6 +71,33 @@ def test_what_is_given_is_fixed_at_the_call(logging_manager: SessionManager, sto
     inputs["questions"].append("second")
     assert logging_manager.flush(PATIENCE)
     assert stored.only()["inputs"] == {"questions": ["first"]}
+
+
+def test_values_of_other_types_are_what_a_person_expects(
+    logging_manager: SessionManager, stored: Stored, records: list[logging.LogRecord]
+) -> None:
+    """Also those that are bytes in memory. The moment is that of the call, as always."""
+    numpy = pytest.importorskip("numpy")
+    before = datetime.now(timezone.utc)
+    inputs = {
+        "vector": numpy.array([1.5, 2.5]),
+        "numbers": [numpy.int64(3), array.array("i", [1, 2])],
+        "counts": {numpy.int64(7): numpy.float32(0.5)},
+        "days": {before.date(): [{uuid.UUID(int=1): None}]},
+    }
+    logging_manager.log(source="answer", inputs=inputs, prompt_tokens=numpy.int64(4))
+    after = datetime.now(timezone.utc)
+    assert logging_manager.flush(PATIENCE)
+    found = stored.only()
+    assert found["inputs"] == {
+        "vector": [1.5, 2.5],
+        "numbers": [3, [1, 2]],
+        "counts": {"7": 0.5},
+        "days": {before.date().isoformat(): [{str(uuid.UUID(int=1)): None}]},
+    }
+    assert found["prompt_tokens"] == 4
+    assert before <= datetime.fromisoformat(found["created_at"].replace("Z", "+00:00")) <= after
+    assert not records
 
 
 def test_the_functions_log_by_the_manager_of_the_scope(
@@ -321,6 +352,7 @@ def test_redact_sees_each_datapoint_before_it_is_queued(
             return None
         if fields.get("source") == "broken":
             raise ValueError("4711")
+        assert "created_at" in fields or "duration" in fields  # of an end
         return {name: "***" if name in {"output", "inputs"} else value for name, value in fields.items()}
 
     manager = make_logging_manager(redact=redact)
@@ -335,6 +367,23 @@ def test_redact_sees_each_datapoint_before_it_is_queued(
     [record] = records
     assert "redact" in record.getMessage()
     assert "4711" not in record.getMessage()
+
+
+def test_redact_need_not_keep_the_reference_id(
+    make_logging_manager: Callable[..., SessionManager], stored: Stored
+) -> None:
+    """By which the end of a datapoint finds its beginning."""
+
+    def redact(fields: dict[str, Any]) -> dict[str, Any]:
+        return {name: fields[name] for name in ("project", "source", "output") if name in fields}
+
+    manager = make_logging_manager(redact=redact)
+    with manager.datapoint(source="answer") as answer:
+        assert manager.flush(PATIENCE)
+        answer.output = "42"
+    assert manager.flush(PATIENCE)
+    found = stored.only()
+    assert (found["output"], found["reference_id"]) == ("42", answer.reference_id)
 
 
 def test_sampling_keeps_or_drops_whole_sessions(
@@ -419,3 +468,29 @@ def test_the_fields_of_an_entry_are_named_by_the_application(
     assert {log["session_id"] for log in found.values()} == {session_id}
     assert found["inner"]["parent_id"] == found["outer"]["id"]
     assert found["inner"]["created_at"].startswith("2026-01-02T03:04:05")
+
+
+def test_a_reference_id_is_returned_as_it_is_stored(
+    make_logging_manager: Callable[..., SessionManager],
+    stored: Stored,
+    records: list[logging.LogRecord],
+) -> None:
+    """One that cannot be kept is replaced by a new one, and one warning says so."""
+    manager = make_logging_manager(sample=0.999999)
+    given: list[Any] = [uuid.uuid4(), f"{stored.project}\ud800", 5, object()]
+    returned = []
+    for reference_id in given:
+        with manager.datapoint(source="outer", reference_id=reference_id) as outer:
+            returned.append(outer.reference_id)
+            returned.append(manager.log(source="inner"))
+    assert manager.flush(PATIENCE)
+    found = {log["reference_id"]: log for log in stored.datapoints()}
+    assert found.keys() == set(returned)
+    for outer_id, inner_id in zip(returned[::2], returned[1::2], strict=True):
+        assert found[inner_id]["parent_id"] == found[outer_id]["id"]
+    assert returned[0] == str(given[0])
+    assert [record.getMessage().rpartition(": ")[2] for record in records] == [
+        "reference_id holds half of a surrogate pair",
+        "reference_id must be a text (str), not int",
+        "reference_id must be a text (str), not object",
+    ]

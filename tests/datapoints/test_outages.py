@@ -123,6 +123,49 @@ with manager.session():
     assert len(stored.by_source()) == 50
 
 
+@pytest.mark.parametrize(
+    "last",
+    ["atexit.register(log)", "threading.Thread(target=log_after_main).start()"],
+    ids=["atexit", "thread"],
+)
+def test_what_is_logged_after_the_main_thread_has_ended_is_sent(stored: Stored, last: str) -> None:
+    script = f"""
+import atexit, sys, threading
+from hl_sessions import SessionManager
+
+def log():
+    manager.log(source="last")
+
+def log_after_main():
+    threading.main_thread().join()
+    assert manager.flush({PATIENCE})
+    log()
+
+{last}
+manager = SessionManager(sys.argv[1], project=sys.argv[2])
+manager.log(source="first")
+"""
+    subprocess.run(
+        [sys.executable, "-c", script, stored.base_url, stored.project], check=True, timeout=PATIENCE
+    )
+    assert stored.by_source().keys() == {"first", "last"}
+
+
+def test_a_finalizer_may_log_when_the_interpreter_ends() -> None:
+    """No thread can be started by then; one would be waited for for ever."""
+    script = """
+from hl_sessions import SessionManager
+
+class Logging:
+    def __del__(self):
+        self.manager.log(source="answer")
+
+logging = Logging()
+logging.manager = SessionManager("http://127.0.0.1:9/v4", project="p")
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=PATIENCE)
+
+
 def test_the_end_waits_no_longer_than_the_timeout(serve: Callable[[Play], FaultServer]) -> None:
     """For an API that never answers; how many datapoints that costs is said."""
     server = serve(Wire.wait_until_closed)

@@ -20,6 +20,7 @@ import pytest
 import wrapt
 
 from hl_sessions.datapoints import values
+from hl_sessions.datapoints.fixed import fix, fixed_fields
 from hl_sessions.datapoints.plain import MOST_VALUES
 from hl_sessions.datapoints.values import Frozen, freeze, snapshot
 
@@ -475,7 +476,9 @@ def test_whatever_is_logged_is_valid_json() -> None:
     @given(fields)
     def check(given: dict[str, Any]) -> None:
         body, problems = freeze(given)
-        assert freeze(snapshot(given).fields) == (body, problems)
+        taken = snapshot(given)
+        late = freeze(fixed_fields([fix(taken.fields)[0]]))
+        assert (late.body, taken.problems + late.problems) == (body, problems)
         read = json.loads(body.decode(), parse_constant=refuse)
         assert freeze(read).problems == ()
         if problems == ():
