@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import inspect
 import threading
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
@@ -84,7 +84,6 @@ def _make_default() -> SessionManager:
 def _configurator(
     make: Callable[Parameters, SessionManager],
 ) -> Callable[Parameters, SessionManager]:
-    @functools.wraps(make, assigned=(), updated=())
     def configure(*args: Parameters.args, **kwargs: Parameters.kwargs) -> SessionManager:
         """Set the default manager, which integrations and ``with_session`` use when they are given none.
 
@@ -104,6 +103,8 @@ def _configurator(
             former._retire()
         return manager
 
+    signature = inspect.signature(make)
+    configure.__signature__ = signature.replace(return_annotation=SessionManager)  # type: ignore[attr-defined]
     return configure
 
 
@@ -127,8 +128,9 @@ def log(**fields: Unpack[Fields]) -> str:
     :func:`datapoint` it is nested under that.
 
     Args:
-        fields: those of ``POST /logs``. Any object can be a value: what JSON does not know becomes what a
-            person expects. Fields that are not known are passed on.
+        fields: those of ``POST /logs``, such as ``project``, ``source``, ``inputs``, ``output``,
+            ``messages``, ``error``, ``metadata`` and ``config``. Any object can be a value: what JSON does
+            not know becomes what a person expects. Fields that are not known are passed on.
 
     Returns:
         Its ``reference_id``: the one that was given, or a new one.
@@ -139,7 +141,11 @@ def log(**fields: Unpack[Fields]) -> str:
     return _surrounding_manager().log(**fields)
 
 
-def datapoint(**fields: Unpack[Fields]) -> Datapoint:
+@overload
+def datapoint(function: Function, /) -> Function: ...
+@overload
+def datapoint(**fields: Unpack[Fields]) -> Datapoint: ...
+def datapoint(function: Function | None = None, /, **fields: Any) -> Function | Datapoint:
     """Return a datapoint for what takes a while: it is timed, and what is logged inside is nested under it.
 
     .. code-block:: python
@@ -155,7 +161,9 @@ def datapoint(**fields: Unpack[Fields]) -> Datapoint:
     ``error``, and goes on.
 
     Args:
-        fields: as for :func:`log`; any of them can be set as an attribute until it ends.
+        function: what to decorate, when used without parentheses.
+        fields: as for :func:`log`; any of them can be set as an attribute until it ends. A piece of the
+            output is added by ``answer.add_output(text)``.
 
     Raises:
         ConfigurationError: when it begins, as :func:`log`.
@@ -163,7 +171,8 @@ def datapoint(**fields: Unpack[Fields]) -> Datapoint:
     with late_import:
         from hl_sessions.datapoints.datapoint import Datapoint
 
-    return Datapoint(_surrounding_recorder, cast("dict[str, Any]", fields))
+    made = Datapoint(_surrounding_recorder, fields)
+    return made if function is None else made(function)
 
 
 def flush(timeout: float = 5.0) -> bool:

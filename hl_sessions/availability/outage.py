@@ -40,6 +40,7 @@ class Incident:
         self._since = 0.0
         self._outages: set[Outage] = set()
         self._effects: list[str] = []
+        self._level = logging.INFO
 
     def begin(self, outage: Outage, message: str, *arguments: object) -> None:
         """Note that an outage begins; the message and its arguments are those of ``Logger.log``."""
@@ -49,15 +50,16 @@ class Incident:
                 self._reports.add(logging.WARNING, message, *arguments)
             self._outages.add(outage)
 
-    def end(self, outage: Outage, effect: str) -> None:
-        """Note that an outage is over, and what it has led to."""
+    def end(self, outage: Outage, effect: str, *, is_loss: bool) -> None:
+        """Note that an outage is over, and what it has led to; a loss is a warning."""
         with self._lock:
             self._outages.discard(outage)
             self._effects += [effect] * bool(effect)
+            self._level = max(self._level, logging.WARNING if is_loss else logging.INFO)
             if not self._outages:
                 message = "; ".join([self._end, *(part.replace("%", "%%") for part in self._effects)])
-                self._effects = []
-                self._reports.add(logging.INFO, message, time.monotonic() - self._since)
+                self._reports.add(self._level, message, time.monotonic() - self._since)
+                self._effects, self._level = [], logging.INFO
 
 
 class Outage:
@@ -114,11 +116,12 @@ class Outage:
         """Whether the last failure was :data:`CALM` seconds ago."""
         return time.monotonic() - self._last_failure >= CALM
 
-    def end(self, effect: str = "") -> None:
+    def end(self, effect: str = "", *, is_loss: bool = False) -> None:
         """End the outage, and report that.
 
         Args:
             effect: what it has led to, for the reader of the log.
+            is_loss: whether something is lost for good.
         """
         self.is_on = False
-        self._incident.end(self, effect)
+        self._incident.end(self, effect, is_loss=is_loss)

@@ -28,7 +28,7 @@ from hl_sessions.process.waits import Blocking, run_blocking
 from hl_sessions.process.worker_threads import WorkerThreads
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 
     import requests
     from typing_extensions import Self, Unpack
@@ -159,7 +159,7 @@ class SessionsClient:
         answer, _ = await self._answer(self._create_request, deadline)
         return check_created(self._transport.content(answer))["id"]
 
-    async def send_logs(self, method: str, logs: bytes, key: str, deadline: Deadline) -> None:
+    async def send_logs(self, method: str, logs: bytes, key: str, deadline: Deadline) -> Mapping[str, str]:
         """Store datapoints (``POST``) or complete some (``PATCH``).
 
         A coroutine that awaits nothing but waits.
@@ -169,9 +169,13 @@ class SessionsClient:
             logs: a list of datapoints, as JSON.
             key: the idempotency key.
             deadline: when the answer has to be complete.
+
+        Returns:
+            The headers of the answer, with names in lower case or in any.
         """
         request = self._log_requests[method].with_body(logs)
-        await self._answer(request, deadline, key=key)
+        answer, _ = await self._answer(request, deadline, key=key)
+        return answer.headers
 
     async def acreate(self, **options: Unpack[CallOptions]) -> Response[CreatedSession]:
         """Do what :meth:`create` does without blocking the event loop."""

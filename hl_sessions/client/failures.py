@@ -33,6 +33,7 @@ __all__ = ["Failures"]
 
 _VERSION = re.compile(r"/v\d+$")
 _STATUSES_OF_A_WRONG_PATH = frozenset({403, 404, 405})
+UNAUTHORIZED = 401
 MAX_SHOWN = 200  # characters of what a server has sent, in a message
 
 
@@ -88,6 +89,8 @@ class Failures:
             error.retry_after = retry_after_seconds(headers)
         if answer.status_code in _STATUSES_OF_A_WRONG_PATH:
             error.hint = self._hint
+        elif answer.status_code == UNAUTHORIZED:
+            error.hint = "api_key, or HL_SESSIONS_API_KEY in the environment, is missing or wrong"
         return error
 
     def no_json(self, answer: Answer) -> HLSessionsError:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hl_sessions.datapoints.fixed import fixed_fields
 from hl_sessions.datapoints.queue import Entry
-from hl_sessions.datapoints.responses import text_of_chunk
+from hl_sessions.datapoints.responses import fields_of_chunk, text_of_chunk
 from hl_sessions.process.late_imports import late_import
 from hl_sessions.scopes.decorator import parameters_of
 from hl_sessions.sessions.calls import Stay, call_staying
@@ -65,6 +65,7 @@ class Datapoint:
         "_root",
         "_session",
         "_token",
+        "_told",
     )
 
     _recorder: Recorder
@@ -80,6 +81,7 @@ class Datapoint:
         self._reference_id = ""
         self._is_open = False
         self._outputs: list[str] = []
+        self._told: dict[str, Any] = {}
         self._first_output_after: float | None = None
 
     def __repr__(self) -> str:
@@ -99,12 +101,26 @@ class Datapoint:
         """Add a piece to the output, as of an answer that is streamed.
 
         Args:
-            output: a text, or a chunk as the clients of OpenAI and Anthropic give it.
+            output: a text, or a chunk as the clients of OpenAI and Anthropic give it, which may tell the
+                tokens and the model, too.
         """
-        text = output if isinstance(output, str) else text_of_chunk(output)
+        if self._entry is not None and not self._is_open:
+            self._recorder.warn("output was added to a datapoint that has ended, or not begun: it is lost")
+        elif not self._add_piece(output):
+            self._note_output()
+            self._outputs.append(_text(output))
+
+    def _add_piece(self, output: Any) -> bool:
+        """Add a piece to the output; whether it is one."""
+        text = output.decode(errors="replace") if isinstance(output, bytes) else text_of_chunk(output)
+        if text is None:
+            return False
+        if not isinstance(output, (str, bytes)):
+            self._told.update(fields_of_chunk(output))
         if text:
             self._note_output()
             self._outputs.append(text)
+        return True
 
     def __call__(self, function: Function) -> Function:
         """Decorate a function, method, coroutine function or generator: each call is a datapoint."""
@@ -168,10 +184,11 @@ class Datapoint:
         if entry is None or not self._is_open:
             return
         self._is_open = False
-        fields = dict(vars(self))
+        fields = {**self._told, **vars(self)}
         fields.setdefault("duration", time.perf_counter() - self._begun)
         if self._outputs:
-            fields.setdefault("output", "".join(self._outputs))
+            before = vars(self).get("output")
+            fields["output"] = "".join(self._outputs if before is None else [str(before), *self._outputs])
         if error is not None and not isinstance(error, GeneratorExit):
             fields.setdefault("error", _described(error))
         if self._first_output_after is not None:
@@ -215,7 +232,7 @@ class _Stay(Stay):
 
     def has_yielded(self, item: Any) -> None:
         self._datapoint._note_output()
-        self._datapoint.add_output(item)
+        self._datapoint._add_piece(item)
 
     def has_returned(self, result: Any) -> None:
         datapoint = self._datapoint
@@ -267,8 +284,12 @@ def _described(error: BaseException) -> str:
     name = type(error).__name__
     if name in _CANCELLED:
         return "cancelled"
-    try:
-        message = str(error)
-    except Exception:  # noqa: BLE001 - of an application's own error
-        message = ""
+    message = _text(error)
     return f"{name}: {message}" if message else name
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - of an application's own class
+        return ""

@@ -46,8 +46,8 @@ class LogClient(Protocol):
 
     timeout: float
 
-    async def send_logs(self, method: str, logs: bytes, key: str, deadline: Deadline) -> None:
-        """Store (``POST``) or complete (``PATCH``) datapoints, given as a list in JSON."""
+    async def send_logs(self, method: str, logs: bytes, key: str, deadline: Deadline) -> Mapping[str, str]:
+        """Store (``POST``) or complete (``PATCH``) datapoints, given as a list in JSON; return headers."""
 
 
 class _Refusal(NamedTuple):
@@ -174,7 +174,10 @@ class Delivery:
         # The same for the same datapoints, so that no attempt stores what another one has stored.
         key = hashlib.sha256(body).hexdigest()[:40]
         self._deadline = Deadline(max(self._client.timeout, SHORTEST_TIMEOUT))
-        run_blocking(self._client.send_logs(method, body, key, self._deadline))
+        headers = run_blocking(self._client.send_logs(method, body, key, self._deadline))
+        ignored = headers.get("x-ignored-fields")
+        if ignored:
+            self._say("the sessions API does not keep these fields of datapoints: %s", _one_line(ignored))
 
     def _json(self, entry: Entry, params: dict[str, str]) -> bytes:
         given = fixed_fields(entry.parts)

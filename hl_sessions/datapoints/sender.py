@@ -222,7 +222,7 @@ class Sender:
             return
         self._most_entries = min(2 * self._most_entries, MOST_ENTRIES)
         if self._outage.is_on:
-            self._outage.end(f"{self._dropped} datapoints were dropped")
+            self._outage.end(f"{self._dropped} datapoints were dropped", is_loss=self._dropped > 0)
             self._dropped = 0
         elif self._dropped and self._warnings.is_due("dropped"):
             self._reports.add(

@@ -313,6 +313,57 @@ def test_output_can_be_told_piece_by_piece(logging_manager: SessionManager, stor
     assert found["metadata"]["time_to_first_output"] >= 0
 
 
+def test_pieces_of_an_output_come_after_what_was_set(
+    logging_manager: SessionManager, stored: Stored, records: list[Any]
+) -> None:
+    """Any object is a piece; what comes too late is said to be lost."""
+    with logging_manager.datapoint(source="answer") as answer:
+        answer.output = "forty"
+        answer.add_output(b"-two ")
+        answer.add_output(42)
+    answer.add_output("later")
+    assert logging_manager.flush(PATIENCE)
+    assert stored.only()["output"] == "forty-two 42"
+    [record] = records
+    assert "ended" in record.getMessage()
+
+
+def test_a_stream_of_a_model_tells_its_tokens_too(logging_manager: SessionManager, stored: Stored) -> None:
+    """As far as its chunks have them."""
+    chunk = {"object": "chat.completion.chunk", "model": "large-1", "choices": []}
+    delta = {"index": 0, "delta": {"content": "42"}}
+    with logging_manager.datapoint(source="answer") as answer:
+        answer.add_output({**chunk, "choices": [delta]})
+        answer.add_output({**chunk, "usage": {"prompt_tokens": 7, "completion_tokens": 1}})
+    assert logging_manager.flush(PATIENCE)
+    found = stored.only()
+    assert (found["output"], found["prompt_tokens"], found["output_tokens"]) == ("42", 7, 1)
+    assert found["config"]["model"] == "large-1"
+
+
+def test_a_bare_decorator_logs_by_the_manager_of_the_scope(
+    logging_manager: SessionManager, stored: Stored
+) -> None:
+    @datapoint
+    def answer(question: str) -> str:
+        return "42"
+
+    with logging_manager.session():
+        answer("?")
+    assert logging_manager.flush(PATIENCE)
+    assert (stored.only()["inputs"], stored.only()["output"]) == ({"question": "?"}, "42")
+
+
+def test_fields_that_the_api_does_not_keep_are_named(
+    logging_manager: SessionManager, records: list[Any]
+) -> None:
+    """A misspelt one is not lost in silence."""
+    logging_manager.log(source="answer", ouput="42")  # type: ignore[call-arg]
+    assert logging_manager.flush(PATIENCE)
+    wait_until(lambda: records)
+    assert "ouput" in records[0].getMessage()
+
+
 def test_without_a_project_nothing_is_logged(
     make_logging_manager: Callable[..., SessionManager], stored: Stored, records: list[Any]
 ) -> None:

@@ -78,6 +78,7 @@ def test_an_outage_costs_no_more_memory_than_the_queue_may_have(records: list[lo
     assert 100 < len(sent) < 200
     assert sent == list(range(1000 - len(sent), 1000))
     assert f"{1000 - len(sent)} datapoints were dropped" in records[1].getMessage()
+    assert records[1].levelname == "WARNING"  # what is lost is seen without any setting of logs
     manager.close()
     api.close()
 
