@@ -14,6 +14,7 @@ from hl_sessions.process.ending import end_at_last
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.outcome import Outcome, popped
 from hl_sessions.process.reentry import creating
+from hl_sessions.process.saying import show
 from hl_sessions.process.seldom import Seldom
 from hl_sessions.process.threads import start_thread
 
@@ -167,12 +168,25 @@ class Sender:
                     self._is_awake = self._has_thread
 
     def _run(self) -> None:
+        try:
+            self._send_while_needed()
+        except BaseException:  # of whoever ends a thread: another one goes on
+            with self._lock:
+                self._has_thread = self._is_awake = False
+            if len(self._queue) or self._flushes:
+                self._awaken()
+            raise
+
+    def _send_while_needed(self) -> None:
         while True:
             self._wait_for_more()
             # Reads answer at once in here, and the HTTP client logs nothing.
             with creating():
                 self._send_all()
-            self._reports.emit()
+            try:
+                self._reports.emit()
+            except Exception as error:  # noqa: BLE001 - of a logging handler of the application
+                show(error)
             if self.is_closed:
                 self._queue.drop_all()
             self._is_awake = False

@@ -344,6 +344,35 @@ def test_a_refused_datapoint_does_not_take_others_along(
     assert "no such datapoint" in record.getMessage()
 
 
+class ApplicationError(Exception):
+    """What is none of a library's."""
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("raised", [ApplicationError, SystemExit])
+def test_a_logging_handler_that_raises_stops_no_datapoints(
+    logging_manager: SessionManager, stored: Stored, raised: type[BaseException]
+) -> None:
+    has_raised = threading.Event()
+
+    class Raising(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            has_raised.set()
+            raise raised
+
+    handler = Raising()
+    logger = logging.getLogger("hl_sessions")
+    logger.addHandler(handler)
+    try:
+        logging_manager.log(source="refused", parent_id="data_of_nobody")
+        assert has_raised.wait(PATIENCE)
+    finally:
+        logger.removeHandler(handler)
+    logging_manager.log(source="next")
+    assert logging_manager.flush(PATIENCE)
+    assert stored.only()["source"] == "next"
+
+
 def test_redact_sees_each_datapoint_before_it_is_queued(
     make_logging_manager: Callable[..., SessionManager], stored: Stored, records: list[Any]
 ) -> None:
