@@ -171,7 +171,9 @@ class SessionsClient:
             deadline: when the answer has to be complete.
         """
         request = self._log_requests[method].with_body(logs)
-        await self._answer(request, deadline, key=key)
+        answer, _ = await self._answer(request, deadline, key=key)
+        if answer.content:  # a page, as of a proxy that asks for a login, has stored nothing
+            self._transport.content(answer)
 
     async def acreate(self, **options: Unpack[CallOptions]) -> Response[CreatedSession]:
         """Do what :meth:`create` does without blocking the event loop."""

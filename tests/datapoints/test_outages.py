@@ -188,6 +188,37 @@ manager.log(source="answer")
 
 
 @pytest.mark.usefixtures("soon")
+def test_datapoints_wait_where_something_else_than_the_api_answers(sessions_api: SessionsAPI) -> None:
+    """A page, as of a proxy that asks for a login, has stored nothing."""
+    pages = iter([b"<html>Please log in</html>"] * 2)
+
+    def answer(request: Request) -> Answer:
+        page = next(pages, None)
+        return create_sessions_and_logs(request) if page is None else Answer(200, page)
+
+    sessions_api.answer = answer
+    manager = SessionManager(sessions_api.base_url, project="p", retries=0)
+    manager.log(source="answer")
+    assert manager.flush(PATIENCE)
+    assert len(sessions_api.requests) == 3
+    manager.close()
+
+
+def test_an_end_that_is_too_large_drops_no_others(
+    make_logging_manager: Callable[..., SessionManager], stored: Stored, records: list[logging.LogRecord]
+) -> None:
+    """They would make room for it in vain."""
+    manager = make_logging_manager(queue_size=LIMIT)
+    with manager.datapoint(source="open") as opened:
+        manager.log(source="other")
+        opened.output = "x" * LIMIT
+    assert manager.flush(PATIENCE)
+    assert stored.by_source().keys() == {"open", "other"}
+    [record] = records
+    assert "queue_size" in record.getMessage()
+
+
+@pytest.mark.usefixtures("soon")
 def test_one_datapoint_that_the_api_fails_at_is_dropped_alone(
     sessions_api: SessionsAPI, records: list[logging.LogRecord]
 ) -> None:
