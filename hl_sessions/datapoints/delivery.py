@@ -32,6 +32,7 @@ SESSIONS_AT_ONCE = 32  # that are created side by side
 SHORTEST_TIMEOUT = 10.0  # seconds for a batch, which may be long
 MOST_FAILURES = 3  # by one datapoint alone
 MOST_SHOWN = 200  # characters of what the API says
+BAD_REQUEST = 400
 TOO_LARGE = 413
 _NAMES_OF_A_SESSION = frozenset({"session_id", "session_reference_id"})
 FAILED = 500
@@ -139,7 +140,8 @@ class Delivery:
             try:
                 self._send(method, group, params)
             except APIStatusError as error:
-                if isinstance(error, (ValidationError, NotFoundError)) or error.status == TOO_LARGE:
+                is_refusal = isinstance(error, (ValidationError, NotFoundError))
+                if is_refusal or error.status in {BAD_REQUEST, TOO_LARGE}:
                     smaller = self._take_apart(group, error)
                     if smaller is not None:
                         groups.extendleft(reversed(smaller))

@@ -219,14 +219,15 @@ def test_an_end_that_is_too_large_drops_no_others(
 
 
 @pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("status", [500, 400])
 def test_one_datapoint_that_the_api_fails_at_is_dropped_alone(
-    sessions_api: SessionsAPI, records: list[logging.LogRecord]
+    sessions_api: SessionsAPI, records: list[logging.LogRecord], status: int
 ) -> None:
-    """An API that answers 500 because of it does not keep all others waiting for ever."""
+    """An API that answers 500 or 400 because of it does not keep all others waiting for ever."""
 
     def answer(request: Request) -> Answer:
         if b"poison" in request.body:
-            return Answer(500, {"detail": "it broke"})
+            return Answer(status, {"detail": "it broke"})
         return create_sessions_and_logs(request)
 
     sessions_api.answer = answer
@@ -238,7 +239,7 @@ def test_one_datapoint_that_the_api_fails_at_is_dropped_alone(
         datapoint["source"] for datapoint in stored_logs(sessions_api) if datapoint["source"] != "poison"
     )
     assert set(sources) == {str(number) for number in range(20)} - {"7"}
-    assert any("500" in record.getMessage() for record in records if record.levelname == "WARNING")
+    assert any(str(status) in record.getMessage() for record in records if record.levelname == "WARNING")
     manager.close()
 
 
