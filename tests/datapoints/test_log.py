@@ -183,6 +183,24 @@ def test_a_datapoint_is_completed_when_it_ends(
     assert found["duration"] > 0
 
 
+def test_what_is_given_too_late_is_named(
+    logging_manager: SessionManager, stored: Stored, records: list[logging.LogRecord]
+) -> None:
+    """The API has the beginning, and changes only some of it. What is not to be saved is not sent."""
+    with logging_manager.datapoint(source="answer") as answer:
+        assert logging_manager.flush(PATIENCE)
+        answer.environment = "production"
+        answer.save = False
+        answer.output = "a secret"
+        answer.prompt_tokens = 7
+    assert logging_manager.flush(PATIENCE)
+    found = stored.only()
+    assert found["prompt_tokens"] == 7
+    assert "output" not in found
+    [record] = records
+    assert "environment, save" in record.getMessage()
+
+
 def test_many_open_datapoints_are_completed_together(
     logging_manager: SessionManager, stored: Stored, records: list[Any]
 ) -> None:
