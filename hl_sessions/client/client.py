@@ -175,6 +175,8 @@ class SessionsClient:
         """
         request = self._log_requests[method].with_body(logs)
         answer, _ = await self._answer(request, deadline, key=key)
+        if answer.content:  # a page, as of a proxy that asks for a login, has stored nothing
+            self._transport.content(answer)
         return answer.headers
 
     async def acreate(self, **options: Unpack[CallOptions]) -> Response[CreatedSession]:

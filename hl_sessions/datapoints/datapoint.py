@@ -8,7 +8,7 @@ from contextlib import suppress
 from types import MethodType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hl_sessions.datapoints.fixed import fixed_fields
+from hl_sessions.datapoints.fixed import fix, fixed_fields
 from hl_sessions.datapoints.queue import Entry
 from hl_sessions.datapoints.responses import fields_of_chunk, text_of_chunk
 from hl_sessions.process.late_imports import late_import
@@ -32,6 +32,21 @@ __all__ = ["Datapoint"]
 Function = TypeVar("Function")
 
 _CANCELLED = frozenset({"CancelledError", "Cancelled"})  # of asyncio and concurrent.futures, and of trio
+
+#: What the API does not change of a datapoint that it has.
+_OF_BEGINNING = frozenset(
+    {
+        *("project", "project_id", "session_id", "session_reference_id", "parent_id", "parent_reference_id"),
+        *("source", "environment", "feedback", "created_at", "config_id", "source_datapoint_id", "save"),
+    }
+)
+#: What is not kept of a datapoint with ``save=False``.
+_CONTENTS = frozenset(
+    {
+        *("inputs", "messages", "output", "output_message", "error", "stdout", "judgment"),
+        *("provider_request", "provider_response"),
+    }
+)
 
 
 class Datapoint:
@@ -202,7 +217,22 @@ class Datapoint:
         if entry.is_dropped:
             self._recorder.put(Entry(entry.session, reference_id, root, *entry.parts, fixed))
         else:
+            late = self._warn_of_late(fields)
+            left_out = late | _CONTENTS if fields.get("save") is False else late
+            if left_out:
+                known = fixed_fields([fixed])
+                fixed, _ = fix({name: known[name] for name in known.keys() - left_out})
             self._recorder.put(Entry(entry.session, reference_id, root, fixed, is_completion=True))
+
+    def _warn_of_late(self, fields: Mapping[str, Any]) -> frozenset[str]:
+        """Return the fields that came too late, after saying so."""
+        late = _OF_BEGINNING.intersection(fields)
+        if late:
+            self._recorder.warn(
+                f"a datapoint had been sent when it was given {', '.join(sorted(late))}, which is not"
+                " changed: give it to datapoint()"
+            )
+        return late
 
     def _note_output(self) -> None:
         if self._first_output_after is None and self._is_open:

@@ -36,6 +36,7 @@ MOST_FAILURES = 3  # by one datapoint alone
 TURN = 2.5e-4  # seconds of work after which other threads get it
 PAUSE = 5e-5  # seconds: long enough for one that waits to take it
 MOST_SHOWN = 200  # characters of what the API says
+BAD_REQUEST = 400
 TOO_LARGE = 413
 _NAMES_OF_A_SESSION = frozenset({"session_id", "session_reference_id"})
 FAILED = 500
@@ -144,7 +145,8 @@ class Delivery:
             try:
                 self._send(method, group, params)
             except APIStatusError as error:
-                if isinstance(error, (ValidationError, NotFoundError)) or error.status == TOO_LARGE:
+                is_refusal = isinstance(error, (ValidationError, NotFoundError))
+                if is_refusal or error.status in {BAD_REQUEST, TOO_LARGE}:
                     smaller = self._take_apart(group, error)
                     if smaller is not None:
                         groups.extendleft(reversed(smaller))

@@ -175,15 +175,20 @@ class Recorder:
         if self._sender.is_closed:
             self.warn("a datapoint is not logged, as its manager is closed")
             return
-        if entry.size > self._queue.limit:
-            self.warn(f"a datapoint of {entry.size} bytes is not logged: queue_size is {self._queue.limit}")
-            return
-        self._queue.put(entry)
-        self._sender.notice()
+        if self._is_within_limit(entry.size):
+            self._queue.put(entry)
+            self._sender.notice()
 
     def amend(self, entry: Entry, fixed: bytes) -> bool:
-        """Have an entry sent with more fields, if it still waits; whether it does."""
+        """Have an entry sent with more fields, if it still waits; ``False`` if it does not."""
+        if not self._is_within_limit(entry.size + len(fixed), "the end of a datapoint"):
+            return True  # it is sent as it is
         return self._queue.amend(entry, fixed)
+
+    def _is_within_limit(self, size: int, what: str = "a datapoint") -> bool:
+        if size > self._queue.limit:
+            self.warn(f"{what} of {size} bytes is not logged: queue_size is {self._queue.limit}")
+        return size <= self._queue.limit
 
     def warn(self, message: str) -> None:
         """Log a warning, each one once a minute."""

@@ -10,10 +10,12 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from hl_sessions.availability.outage import Outage
+from hl_sessions.process.alarm import Alarm
 from hl_sessions.process.ending import end_at_last
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.outcome import Outcome, popped
 from hl_sessions.process.reentry import creating
+from hl_sessions.process.saying import show
 from hl_sessions.process.seldom import Seldom
 from hl_sessions.process.threads import start_thread
 
@@ -87,8 +89,8 @@ class Sender:
 
     def _renew_after_fork(self) -> None:
         self._lock = threading.RLock()
-        self._wake = threading.Event()
-        self._hurry = threading.Event()
+        self._wake = Alarm()
+        self._hurry = Alarm()
         self._flushes: deque[tuple[int, Outcome[None]]] = deque()
         self._outage = Outage(self._incident)
         self._has_thread = False
@@ -102,8 +104,8 @@ class Sender:
         """Note that something was put into the queue."""
         if not self._is_awake:
             self._awaken()
-        elif self._queue.size > MOST_BYTES and not (self._hurry.is_set() or self._outage.is_on):
-            self._hurry.set()
+        elif self._queue.size > MOST_BYTES and not (self._hurry.is_on() or self._outage.is_on):
+            self._hurry.set_off()
 
     def flush(self, timeout: float) -> bool:
         """Wait until all that was put by now is stored, refused or dropped; whether it is in time.
@@ -121,7 +123,7 @@ class Sender:
             return None
         done: Outcome[None] = Outcome()
         self._flushes.append((goal, done))
-        self._hurry.set()
+        self._hurry.set_off()
         self._awaken()
         if not self._has_thread:
             with creating():
@@ -133,7 +135,7 @@ class Sender:
         self.flush(timeout)
         self.is_closed = True
         self._delivery.abort()
-        self._hurry.set()
+        self._hurry.set_off()
         self.retire()
         unsent = self._queue.unsettled()
         left = self._queue.drop_all()
@@ -150,7 +152,7 @@ class Sender:
     def retire(self) -> None:
         """Keep no thread as soon as there is nothing left to send."""
         self._idle = 0.0
-        self._wake.set()
+        self._wake.set_off()
 
     def _end_with_process(self) -> None:
         # Threads of the application may go on and log after the main one. What was waited for in vain is not
@@ -170,18 +172,31 @@ class Sender:
             if not self._is_awake:
                 self._is_awake = True
                 if self._has_thread:
-                    self._wake.set()
+                    self._wake.set_off()
                 else:
                     self._has_thread = start_thread(self._run, "hl-sessions-datapoints") is not None
                     self._is_awake = self._has_thread
 
     def _run(self) -> None:
+        try:
+            self._send_while_needed()
+        except BaseException:  # of whoever ends a thread: another one goes on
+            with self._lock:
+                self._has_thread = self._is_awake = False
+            if len(self._queue) or self._flushes:
+                self._awaken()
+            raise
+
+    def _send_while_needed(self) -> None:
         while True:
             self._wait_for_more()
             # Reads answer at once in here, and the HTTP client logs nothing.
             with creating():
                 self._send_all()
-            self._reports.emit()
+            try:
+                self._reports.emit()
+            except Exception as error:  # noqa: BLE001 - of a logging handler of the application
+                show(error)
             if self.is_closed:
                 self._queue.drop_all()
             self._is_awake = False
@@ -192,13 +207,11 @@ class Sender:
                     if not self._is_awake:
                         self._has_thread = False
                         return
-            self._wake.clear()
 
     def _wait_for_more(self) -> None:
         seconds = INTERVAL
         while not self._hurry.wait(seconds) and self._outage.is_on and self._outage.is_cooling_off():
             seconds = LOOK_INTERVAL
-        self._hurry.clear()
 
     def _send_all(self) -> None:
         failure = None

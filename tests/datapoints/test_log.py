@@ -183,6 +183,24 @@ def test_a_datapoint_is_completed_when_it_ends(
     assert found["duration"] > 0
 
 
+def test_what_is_given_too_late_is_named(
+    logging_manager: SessionManager, stored: Stored, records: list[logging.LogRecord]
+) -> None:
+    """The API has the beginning, and changes only some of it. What is not to be saved is not sent."""
+    with logging_manager.datapoint(source="answer") as answer:
+        assert logging_manager.flush(PATIENCE)
+        answer.environment = "production"
+        answer.save = False
+        answer.output = "a secret"
+        answer.prompt_tokens = 7
+    assert logging_manager.flush(PATIENCE)
+    found = stored.only()
+    assert found["prompt_tokens"] == 7
+    assert "output" not in found
+    [record] = records
+    assert "environment, save" in record.getMessage()
+
+
 def test_many_open_datapoints_are_completed_together(
     logging_manager: SessionManager, stored: Stored, records: list[Any]
 ) -> None:
@@ -393,6 +411,35 @@ def test_a_refused_datapoint_does_not_take_others_along(
     assert record.levelname == "WARNING"
     assert "parent_id" in record.getMessage()
     assert "no such datapoint" in record.getMessage()
+
+
+class ApplicationError(Exception):
+    """What is none of a library's."""
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("raised", [ApplicationError, SystemExit])
+def test_a_logging_handler_that_raises_stops_no_datapoints(
+    logging_manager: SessionManager, stored: Stored, raised: type[BaseException]
+) -> None:
+    has_raised = threading.Event()
+
+    class Raising(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            has_raised.set()
+            raise raised
+
+    handler = Raising()
+    logger = logging.getLogger("hl_sessions")
+    logger.addHandler(handler)
+    try:
+        logging_manager.log(source="refused", parent_id="data_of_nobody")
+        assert has_raised.wait(PATIENCE)
+    finally:
+        logger.removeHandler(handler)
+    logging_manager.log(source="next")
+    assert logging_manager.flush(PATIENCE)
+    assert stored.only()["source"] == "next"
 
 
 def test_redact_sees_each_datapoint_before_it_is_queued(

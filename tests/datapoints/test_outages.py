@@ -189,14 +189,46 @@ manager.log(source="answer")
 
 
 @pytest.mark.usefixtures("soon")
-def test_one_datapoint_that_the_api_fails_at_is_dropped_alone(
-    sessions_api: SessionsAPI, records: list[logging.LogRecord]
+def test_datapoints_wait_where_something_else_than_the_api_answers(sessions_api: SessionsAPI) -> None:
+    """A page, as of a proxy that asks for a login, has stored nothing."""
+    pages = iter([b"<html>Please log in</html>"] * 2)
+
+    def answer(request: Request) -> Answer:
+        page = next(pages, None)
+        return create_sessions_and_logs(request) if page is None else Answer(200, page)
+
+    sessions_api.answer = answer
+    manager = SessionManager(sessions_api.base_url, project="p", retries=0)
+    manager.log(source="answer")
+    assert manager.flush(PATIENCE)
+    assert len(sessions_api.requests) == 3
+    manager.close()
+
+
+def test_an_end_that_is_too_large_drops_no_others(
+    make_logging_manager: Callable[..., SessionManager], stored: Stored, records: list[logging.LogRecord]
 ) -> None:
-    """An API that answers 500 because of it does not keep all others waiting for ever."""
+    """They would make room for it in vain."""
+    manager = make_logging_manager(queue_size=LIMIT)
+    with manager.datapoint(source="open") as opened:
+        manager.log(source="other")
+        opened.output = "x" * LIMIT
+    assert manager.flush(PATIENCE)
+    assert stored.by_source().keys() == {"open", "other"}
+    [record] = records
+    assert "queue_size" in record.getMessage()
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("status", [500, 400])
+def test_one_datapoint_that_the_api_fails_at_is_dropped_alone(
+    sessions_api: SessionsAPI, records: list[logging.LogRecord], status: int
+) -> None:
+    """An API that answers 500 or 400 because of it does not keep all others waiting for ever."""
 
     def answer(request: Request) -> Answer:
         if b"poison" in request.body:
-            return Answer(500, {"detail": "it broke"})
+            return Answer(status, {"detail": "it broke"})
         return create_sessions_and_logs(request)
 
     sessions_api.answer = answer
@@ -208,7 +240,7 @@ def test_one_datapoint_that_the_api_fails_at_is_dropped_alone(
         datapoint["source"] for datapoint in stored_logs(sessions_api) if datapoint["source"] != "poison"
     )
     assert set(sources) == {str(number) for number in range(20)} - {"7"}
-    assert any("500" in record.getMessage() for record in records if record.levelname == "WARNING")
+    assert any(str(status) in record.getMessage() for record in records if record.levelname == "WARNING")
     manager.close()
 
 
