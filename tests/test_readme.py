@@ -163,7 +163,7 @@ def test_what_the_api_got_is_what_it_gets(
     """The datapoints shown are of one session, and are those of the block but for IDs and times."""
     shown = re.search(r"```json\n(.*?)```", README, re.DOTALL)
     assert shown
-    datapoints = [json.loads(line) for line in shown[1].splitlines()]
+    datapoints = json.loads(shown[1])
     assert len({datapoint["session_id"] for datapoint in datapoints}) == 1
     api = SessionsAPI()
     api.answer = lambda request: (

@@ -17,7 +17,7 @@ class Text:
 TEXTS: Final = (
     Text(
         "Lazy creation",
-        "A session is created lazily: when something is first logged or reads its ID, not when the request"
+        "A session is created when something is first logged in it, or its ID is read, not when the request"
         " arrives. A request that logs nothing makes no call at all. The page of this demo asks for its list"
         " every second, and none of those requests became a session.",
     ),

@@ -115,7 +115,7 @@ class _KeyOption(click.Option):
     help="Write a line of JSON to the standard output for each request.",
 )
 def serve(**options: Any) -> None:
-    """Serve the v4 API, and the page, until interrupted; what has been taken is answered.
+    """Serve the v4 API, and the page, until interrupted. Requests under way are finished.
 
     A setting comes from its flag, else from its variable, else from the file of --config.
     """

@@ -1,6 +1,7 @@
 """The command ``hl-sessions tail``: datapoints as they come in."""
 
 import json
+import re
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -13,6 +14,7 @@ import requests
 
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.process.checks import checked_api_key, checked_base_url
+from hl_sessions.server.protocol.identifiers import SESSION, identifier_pattern
 
 _PAUSE: Final = 1.0
 """Seconds from an answer to the next question, and from a failure to the next attempt."""
@@ -39,6 +41,14 @@ def _checked_key(_context: click.Context, _parameter: click.Parameter, key: str 
         raise click.BadParameter(str(error)) from None
 
 
+def _checked_session(_context: click.Context, _parameter: click.Parameter, session: str | None) -> str | None:
+    if session is not None and not re.fullmatch(identifier_pattern(SESSION), session):
+        raise click.BadParameter(
+            f"{session!r} is not the ID of a session, such as sesh_Vb3q0WmUkX4n8RzTqFfJ2w"
+        )
+    return session
+
+
 @click.command()
 @click.option(
     "--url",
@@ -58,7 +68,9 @@ def _checked_key(_context: click.Context, _parameter: click.Parameter, key: str 
     help="The key of the API.",
 )
 @click.option("--project", metavar="NAME", help="Only the datapoints of this project.")
-@click.option("--session", metavar="ID", help="Only the datapoints of this session.")
+@click.option(
+    "--session", metavar="ID", callback=_checked_session, help="Only the datapoints of this session."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines: all of each datapoint.")
 @click.pass_context
 def tail(
@@ -72,7 +84,10 @@ def tail(
 ) -> None:
     """Print the datapoints that a server gets from now on, until Ctrl-C.
 
-    When the server is away, it is waited for.
+    Each is printed once. A `datapoint` that is still open is printed as it is known then, without output and
+    duration.
+
+    Waits for a server that goes away; one that is away at the start is an error.
     """
     wanted = {"project": project, "session_id": session}
     with requests.Session() as http:
@@ -86,7 +101,7 @@ def tail(
 
 
 class _Tail:
-    """Gives the datapoints that a server gets, each once, in the order of their arrival.
+    """Yields the datapoints that a server gets, each once, in the order of their arrival.
 
     Args:
         http: Makes the calls.
@@ -96,11 +111,12 @@ class _Tail:
 
     def __init__(self, http: requests.Session, url: str, wanted: Mapping[str, str]) -> None:
         self._http = http
-        self._url = f"{url}/arrivals"
+        self._url = url
         self._wanted = wanted
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         places = deque([self._begin()], _PLACES)
+        click.echo(f"Watching {self._url}", err=True)
         # In the order in which they were given.
         given: dict[str, None] = {}
         while True:
@@ -125,21 +141,28 @@ class _Tail:
     def _begin(self) -> str:
         try:
             answer = self._ask({})
+        except requests.JSONDecodeError:
+            raise click.ClickException(f"{self._url} is no API: does the URL end in /v4?") from None
         except requests.RequestException:
             raise click.ClickException(f"there is no answer from {self._url}") from None
         if answer is None:
-            raise click.ClickException(f"there is no {self._url}: an earlier version of the server has none")
+            raise click.ClickException(
+                f"{self._url} answers 404: does the URL end in /v4, and is the server new enough?"
+            )
         place: str = answer["next"]
         return place
 
     def _ask_until_answered(self, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
-        is_told = False
+        is_away = False
         while True:
             with suppress(requests.RequestException):
-                return self._ask(parameters)
-            if not is_told:
+                answer = self._ask(parameters)
+                if is_away:
+                    click.echo(f"Watching {self._url} again", err=True)
+                return answer
+            if not is_away:
                 click.echo(f"Waiting for {self._url}", err=True)
-            is_told = True
+            is_away = True
             sleep(_PAUSE)
 
     def _ask(self, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -149,23 +172,30 @@ class _Tail:
             requests.RequestException: When there is no answer, or the server cannot give one now.
             click.ClickException: When the server refuses to give one.
         """
-        answer = self._http.get(self._url, params={**self._wanted, **parameters}, timeout=_TIMEOUT)
+        answer = self._http.get(
+            f"{self._url}/arrivals", params={**self._wanted, **parameters}, timeout=_TIMEOUT
+        )
         if answer.status_code == HTTPStatus.NOT_FOUND:
             return None
         if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             answer.raise_for_status()
-        found = answer.json()
+        if answer.status_code == HTTPStatus.UNAUTHORIZED:
+            raise click.ClickException(
+                "the API key is missing or wrong: check --api-key or HL_SESSIONS_API_KEY"
+            )
+        found = dict(answer.json())
         if not answer.ok:
-            raise click.ClickException(f"the server refuses: {json.dumps(found.get('detail'))}")
-        return dict(found)
+            reason = found.get("detail")
+            told = f": {reason}" if isinstance(reason, str) else ""
+            raise click.ClickException(f"{self._url} answers {answer.status_code}{told}")
+        return found
 
 
 def _line(datapoint: Mapping[str, Any]) -> str:
-    """Describe a datapoint in a line of printable text."""
+    """Describe a datapoint in a line of printable text, with a dash for what it lacks."""
     parts = [datapoint["created_at"][:19].replace("T", " "), datapoint["project"]]
-    parts += [datapoint[name] for name in ("session_id", "source") if name in datapoint]
-    if "duration" in datapoint:
-        parts.append(f"{datapoint['duration']:.2f} s")
+    parts += [datapoint.get(name) or "-" for name in ("session_id", "source")]
+    parts.append(f"{datapoint['duration']:.2f} s" if "duration" in datapoint else "-")
     if "error" in datapoint:
         parts.append(f"error: {datapoint['error']}")
     else:

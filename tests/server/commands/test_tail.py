@@ -8,31 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 from click.testing import CliRunner
 
 from hl_sessions.server.commands.tail import tail
 from tests.server.conftest import Client
 from tests.servers import free_port, served, spawning
-from tests.waiting import PATIENCE, wait_until
+from tests.sessions_api import Answer, SessionsAPI
+from tests.waiting import PATIENCE
 
 Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts the command, and waits until it has asked the server where to begin."""
+    """Starts the command, and waits until it says that it watches the server."""
     with spawning("tail") as spawn:
 
         def start(base_url: str, *arguments: str) -> subprocess.Popen[str]:
-            def asked() -> float:
-                text = requests.get(f"{base_url.removesuffix('/v4')}/metrics", timeout=PATIENCE).text
-                lines = [line for line in text.splitlines() if 'route="/v4/arrivals"' in line]
-                return sum(float(line.split()[-1]) for line in lines if "requests_total" in line)
-
-            before = asked()
             process = spawn("--url", base_url, *arguments)
-            wait_until(lambda: asked() > before)
+            assert next_error(process) == f"Watching {base_url}\n"
             return process
 
         yield start
@@ -41,6 +35,11 @@ def start() -> Iterator[Start]:
 def next_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     return process.stdout.readline()
+
+
+def next_error(process: subprocess.Popen[str]) -> str:
+    assert process.stderr is not None
+    return process.stderr.readline()
 
 
 def end(process: subprocess.Popen[str]) -> tuple[int, str]:
@@ -63,7 +62,7 @@ def test_datapoints_are_printed_as_they_come_in(database: str, start: Start) -> 
         line = next_line(process)
         assert line.startswith(beginning)
         assert line.endswith("xxx...\n")
-        assert next_line(process).endswith("  p  error: no answer\n")
+        assert next_line(process).endswith("  p  -  -  -  error: no answer\n")
         assert end(process) == (130, "")
 
 
@@ -95,9 +94,9 @@ def test_none_is_missed_or_repeated_when_the_server_restarts(
     created = [client.log(project="p")["id"] for _ in range(3)]
     assert [json.loads(next_line(process))["id"] for _ in created] == created
     server.process.kill()
-    assert process.stderr is not None
-    assert process.stderr.readline() == f"Waiting for {server.base_url}/arrivals\n"
+    assert next_error(process) == f"Waiting for {server.base_url}\n"
     server = spawn(tmp_path, "--port", port)
+    assert next_error(process) == f"Watching {server.base_url} again\n"
     created = client.ok("POST", "/logs", json=[{"project": "p"}] * 250)
     assert [json.loads(next_line(process))["id"] for _ in created] == [log["id"] for log in created]
     assert client("DELETE", "/logs", params={"id": [log["id"] for log in created[-60:]]}).ok
@@ -128,10 +127,29 @@ def test_a_server_that_cannot_be_asked_is_one_clear_line(locked_base_url: str, a
         assert api_key not in result.output
         return result.output
 
-    assert run("--url", locked_base_url) == 'Error: the server refuses: "The API key is missing or wrong"\n'
-    assert "session_id" in run("--url", locked_base_url, "--api-key", api_key, "--session", "x")
-    assert "there is no http" in run("--url", f"{locked_base_url}/elsewhere", "--api-key", api_key)
+    wrong_key = "Error: the API key is missing or wrong: check --api-key or HL_SESSIONS_API_KEY\n"
+    assert run("--url", locked_base_url) == wrong_key
+    assert run("--url", locked_base_url, "--api-key", "hls_another") == wrong_key
+    elsewhere = locked_base_url.removesuffix("/v4")
+    assert f"{elsewhere} is no API: does the URL end in /v4?" in run("--url", elsewhere, "--api-key", api_key)
+    elsewhere = f"{locked_base_url}/elsewhere"
+    assert f"{elsewhere} answers 404: does the URL end in /v4" in run(
+        "--url", elsewhere, "--api-key", api_key
+    )
     nobody = f"http://127.0.0.1:{free_port()}/v4"
-    assert run("--url", nobody) == f"Error: there is no answer from {nobody}/arrivals\n"
+    assert run("--url", nobody) == f"Error: there is no answer from {nobody}\n"
+    assert "'--session': 'x' is not the ID of a session" in run("--session", "x")
     assert "not an http or https URL" in run("--url", "x")
     assert "value not shown" in run("--api-key", f"{api_key} ")
+
+
+@pytest.mark.parametrize(
+    ("detail", "told"), [("only this machine may call", ": only this machine may call"), ([{"loc": []}], "")]
+)
+def test_what_a_server_refuses_is_told_as_a_sentence(
+    sessions_api: SessionsAPI, detail: Any, told: str
+) -> None:
+    """Never as JSON."""
+    sessions_api.answer = lambda _: Answer(403, {"detail": detail})
+    result = CliRunner().invoke(tail, ["--url", sessions_api.base_url])
+    assert (result.exit_code, result.output) == (1, f"Error: {sessions_api.base_url} answers 403{told}\n")
