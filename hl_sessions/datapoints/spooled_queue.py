@@ -107,9 +107,10 @@ class SpooledQueue(Queue):
 
     def take(self, most_bytes: int, most_entries: int) -> list[Entry]:
         """Take the oldest entries out, to be given back or settled: at least one, if there is any."""
-        if self._spilled:
-            self._load(most_bytes, most_entries)
-        return super().take(most_bytes, most_entries)
+        with self._saving:  # else the oldest could go back to the spool alone right before they are taken
+            if self._spilled:
+                self._load(most_bytes, most_entries)
+            return super().take(most_bytes, most_entries)
 
     def give_back(self, entries: Sequence[Entry]) -> None:
         """Put entries back in front, as they could not be sent."""
