@@ -20,7 +20,7 @@ from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.sqlite_locks import while_locked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
 __all__ = ["BUSY_TIMEOUT", "MOST_BYTES", "Row", "Spool", "SpoolError"]
 
@@ -167,7 +167,7 @@ class Spool:
         with self._transaction() as connection:
             connection.executemany(_DELETE, ((number,) for number in numbers))
 
-    def read(self, before: int, most_rows: int) -> Iterator[Row]:
+    def read(self, before: int, most_rows: int) -> Generator[Row, None, None]:
         """Read own rows, the oldest first.
 
         Args:

@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from hl_sessions.datapoints.fields import check
@@ -240,13 +241,15 @@ class SpooledQueue(Queue):
             loaded: list[Entry] = []
             size = 0
             try:
-                for row in self._spool.read(before, most_entries + len(held)):
-                    if row.number in held:
-                        continue
-                    loaded.append(_entry(row))
-                    size += loaded[-1].size
-                    if size >= most_bytes or len(loaded) >= most_entries:
-                        break
+                # PyPy would end it later than the connection.
+                with closing(self._spool.read(before, most_entries + len(held))) as rows:
+                    for row in rows:
+                        if row.number in held:
+                            continue
+                        loaded.append(_entry(row))
+                        size += loaded[-1].size
+                        if size >= most_bytes or len(loaded) >= most_entries:
+                            break
             except SpoolError as error:
                 self._fail(error)
                 return
