@@ -27,6 +27,7 @@ def reached(proxy: CuttingProxy, goal: int) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(sys.implementation.name != "cpython", reason="the server runs on CPython")
 def test_nothing_is_lost_and_nothing_is_stored_twice(database: str, project: str) -> None:
     """20,000 datapoints in 2,000 sessions are there once, each in its session and under its parent."""
