@@ -2,6 +2,7 @@
 
 import array
 import asyncio
+import contextvars
 import logging
 import os
 import signal
@@ -440,6 +441,56 @@ def test_a_logging_handler_that_raises_stops_no_datapoints(
     logging_manager.log(source="next")
     assert logging_manager.flush(PATIENCE)
     assert stored.only()["source"] == "next"
+
+
+def test_what_is_nested_under_a_refused_datapoint_is_stored(
+    logging_manager: SessionManager, stored: Stored, records: list[Any]
+) -> None:
+    """Outside of it: better than not at all. Of the refused one nothing more is said at its end."""
+    with logging_manager.datapoint(source="refused", parent_id="data_of_nobody") as refused:
+        logging_manager.log(source="inside")
+        assert logging_manager.flush(PATIENCE)
+        refused.output = "42"
+    assert logging_manager.flush(PATIENCE)
+    assert list(stored.by_source()) == ["inside"]
+    assert "parent_id" not in stored.only()
+    [record] = records
+    assert "parent_id" in record.getMessage()
+
+
+def test_a_value_that_json_does_not_know_is_named_by_its_place(
+    logging_manager: SessionManager, stored: Stored, records: list[Any]
+) -> None:
+    logging_manager.log(source="answer", inputs={"scores": [0.5, float("nan")]}, output="42")
+    assert logging_manager.flush(PATIENCE)
+    assert stored.only()["inputs"] == {"scores": [0.5, None]}
+    wait_until(lambda: records)
+    assert "inputs.scores[1]" in records[0].getMessage()
+
+
+def test_a_datapoint_is_entered_once(logging_manager: SessionManager) -> None:
+    opened = logging_manager.datapoint(source="answer")
+    assert "answer" in repr(opened)
+    with opened, pytest.raises(RuntimeError, match="once"), opened:
+        pass
+
+
+def test_a_stream_may_be_closed_in_another_context(logging_manager: SessionManager, stored: Stored) -> None:
+    """As frameworks do that run its steps in threads; what comes afterwards is not nested under it."""
+
+    def stream() -> Generator[str, None, None]:
+        with logging_manager.datapoint(source="stream"):
+            yield "one"
+            yield "two"
+
+    steps = stream()
+    next(steps)
+    contextvars.copy_context().run(steps.close)
+    logging_manager.log(source="after")
+    assert logging_manager.flush(PATIENCE)
+    found = stored.by_source()
+    assert found["stream"]["duration"] >= 0
+    assert "parent_id" not in found["after"]
 
 
 def test_redact_sees_each_datapoint_before_it_is_queued(

@@ -61,6 +61,41 @@ def test_datapoints_wait_while_the_api_is_down(records: list[logging.LogRecord])
 
 
 @pytest.mark.usefixtures("soon")
+def test_datapoints_wait_where_their_api_is_not(
+    sessions_api: SessionsAPI, records: list[logging.LogRecord]
+) -> None:
+    """An address that answers 404 is a wrong one, and none of the datapoints is at fault."""
+    manager = SessionManager(sessions_api.base_url, project="p", retries=0)
+    for number in range(4):
+        manager.log(source=str(number))
+    wait_until(lambda: records)
+    assert "404" in records[0].getMessage()
+    sessions_api.requests.clear()
+    sessions_api.answer = create_sessions_and_logs
+    assert manager.flush(PATIENCE)
+    assert [datapoint["source"] for datapoint in stored_logs(sessions_api)[-4:]] == ["0", "1", "2", "3"]
+    manager.close()
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_datapoint_that_was_dropped_while_it_was_open_is_sent_when_it_ends() -> None:
+    """Whole, as nothing of it has been sent."""
+    port = free_port()
+    manager = SessionManager(f"http://127.0.0.1:{port}/v4", project="p", retries=0, queue_size=LIMIT)
+    with manager.datapoint(source="open", inputs={"question": "?"}) as opened:
+        for _ in range(1000):
+            manager.log(source="other", output="x" * 1000)
+        opened.output = "42"
+    api = SessionsAPI(port=port)
+    api.answer = create_sessions_and_logs
+    assert manager.flush(PATIENCE)
+    [whole] = [datapoint for datapoint in stored_logs(api) if datapoint["source"] == "open"]
+    assert (whole["inputs"], whole["output"]) == ({"question": "?"}, "42")
+    manager.close()
+    api.close()
+
+
+@pytest.mark.usefixtures("soon")
 def test_an_outage_costs_no_more_memory_than_the_queue_may_have(records: list[logging.LogRecord]) -> None:
     """Beyond it the oldest datapoints are dropped, and counted in the line that ends the outage."""
     port = free_port()
