@@ -14,6 +14,7 @@ from hl_sessions.datapoints.fixed import fix, fixed_fields
 from hl_sessions.datapoints.queue import Entry, Queue
 from hl_sessions.datapoints.spool import BUSY_TIMEOUT, Row, SpoolError
 from hl_sessions.datapoints.values import freeze
+from hl_sessions.process.alarm import Alarm
 from hl_sessions.process.fork import prepare_for_fork
 from hl_sessions.process.reentry import creating
 from hl_sessions.process.saying import show
@@ -336,8 +337,8 @@ class _Writer:
     def __init__(self, write: Callable[[], float]) -> None:
         self._write = write
         self._lock = threading.RLock()
-        self._wake = threading.Event()
-        self._hurry = threading.Event()
+        self._wake = Alarm()
+        self._hurry = Alarm()
         self._has_thread = False
         #: Whether the thread will write before it waits without an end.
         self._is_awake = False
@@ -346,15 +347,15 @@ class _Writer:
         """Note that there is something to write."""
         if not self._is_awake:
             self._awaken()
-        if is_urgent and not self._hurry.is_set():
-            self._hurry.set()
+        if is_urgent and not self._hurry.is_on():
+            self._hurry.set_off()
 
     def _awaken(self) -> None:
         with self._lock:
             if not self._is_awake:
                 self._is_awake = True
                 if self._has_thread:
-                    self._wake.set()
+                    self._wake.set_off()
                 else:
                     self._has_thread = start_thread(self._run, "hl-sessions-spool") is not None
                     self._is_awake = self._has_thread
@@ -362,7 +363,6 @@ class _Writer:
     def _run(self) -> None:
         while True:
             self._hurry.wait(INTERVAL)
-            self._hurry.clear()
             self._is_awake = False  # what comes from here on is for the next time
             try:
                 seconds = self._write()
@@ -374,7 +374,6 @@ class _Writer:
                     if not self._is_awake:
                         self._has_thread = False
                         return
-            self._wake.clear()
 
 
 def _number(entry: Entry) -> int:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Alarm"]
 
@@ -16,18 +20,33 @@ class Alarm:
     """
 
     def __init__(self) -> None:
-        self._silence = threading.Lock()
-        self._silence.acquire()
+        self._is_on = False
+        self._wake: Callable[[], object] | None = None
 
     def set_off(self) -> None:
         """Have the thread that waits, or the next one that does, go on."""
-        with suppress(RuntimeError):  # it is on already
-            self._silence.release()
+        self._is_on = True
+        wake = self._wake
+        if wake is not None:
+            with suppress(RuntimeError):  # it is awake already
+                wake()
 
     def is_on(self) -> bool:
         """Whether the next thread that waits goes on at once."""
-        return not self._silence.locked()
+        return self._is_on
 
     def wait(self, seconds: float) -> bool:
         """Wait until it is set off, or for so many seconds; whether it was. It is silent then."""
-        return self._silence.acquire(timeout=seconds)
+        if not self._is_on:
+            # Made here: gevent may have put its own in the place of locks since this object was made, and one
+            # of Python's would hold up all greenlets.
+            signal = threading.Lock()
+            signal.acquire()
+            self._wake = signal.release
+            if not self._is_on:  # looked at again, as it may have been set off before there was a signal
+                signal.acquire(timeout=seconds)
+            self._wake = None
+        was_on = self._is_on
+        if was_on:
+            self._is_on = False
+        return was_on

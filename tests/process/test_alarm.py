@@ -1,6 +1,7 @@
 """An alarm that wakes a thread."""
 
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -8,6 +9,7 @@ import time
 import pytest
 
 from hl_sessions.process.alarm import Alarm
+from tests.interpreters import is_installed
 from tests.waiting import PATIENCE, in_threads
 
 
@@ -51,3 +53,21 @@ def test_a_signal_handler_may_set_it_off_wherever_it_interrupts() -> None:
     finally:
         signal.signal(signal.SIGUSR1, former)
     assert alarm.is_on()
+
+
+@pytest.mark.skipif(not is_installed("gevent"), reason="needs gevent")
+def test_greenlets_run_while_one_waits() -> None:
+    """Also where it was made before gevent's patches, as ``gunicorn -k gevent --preload`` does."""
+    script = """
+from hl_sessions.process.alarm import Alarm
+alarm = Alarm()
+from gevent import monkey, spawn
+monkey.patch_all()
+waiting = spawn(alarm.wait, 100)
+spawn(alarm.set_off).join()
+print(waiting.get())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE / 2, check=True
+    )
+    assert done.stdout.split() == ["True"]
