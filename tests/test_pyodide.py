@@ -73,7 +73,7 @@ def check(ids: list[str | None], logged: list[str], sessions_api: SessionsAPI) -
         assert len(warnings) <= 1
 
 
-@pytest.mark.parametrize("prefetch", [0, 2])
+@pytest.mark.parametrize("prefetch", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_read_has_an_id_or_says_once_why_not(
     in_pyodide: InPyodide, sessions_api: SessionsAPI, prefetch: int
 ) -> None:
@@ -104,6 +104,7 @@ def test_a_read_in_a_task_has_an_id_or_says_once_why_not(
     check(ids, logged, sessions_api)
 
 
+@pytest.mark.slow
 def test_scopes_need_no_api(in_pyodide: InPyodide, sessions_api: SessionsAPI) -> None:
     """Functions of every kind are in the session that they should be in."""
     assert in_pyodide("""

@@ -89,7 +89,7 @@ def by_session(stored: Stored) -> list[list[dict[str, Any]]]:
     "arguments",
     [
         ["--worker-class=sync", "--workers=2"],
-        ["--worker-class=gthread", "--workers=2", "--threads=4"],
+        pytest.param(["--worker-class=gthread", "--workers=2", "--threads=4"], marks=pytest.mark.slow),
         ["--worker-class=gthread", "--workers=2", "--threads=4", "--preload"],
         pytest.param(
             ["--worker-class=gevent", "--workers=2"],

@@ -472,7 +472,7 @@ def test_whatever_is_logged_is_valid_json() -> None:
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
 
-    @settings(database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=40, database=None, deadline=None, suppress_health_check=list(HealthCheck))
     @given(fields)
     def check(given: dict[str, Any]) -> None:
         body, problems = freeze(given)

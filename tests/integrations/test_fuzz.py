@@ -20,6 +20,8 @@ from hl_sessions.integrations.asgi import SignedCookie, header, json_field, quer
 from hl_sessions.integrations.gateway import Request
 from hl_sessions.integrations.incoming import Incoming
 
+pytestmark = pytest.mark.slow
+
 INPUTS = 1_000_000
 INPUTS_OF_AN_EXAMPLE = 1_000
 SECRET = "a secret of many characters"
