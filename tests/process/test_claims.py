@@ -55,6 +55,7 @@ def test_a_number_is_claimed_once_in_a_process(path: Path) -> None:
     third.close()
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_has_none(path: Path) -> None:
     """Its parent keeps what it has, whatever the child does."""
