@@ -267,6 +267,7 @@ def test_an_outage_is_left_alone(
     assert settled(manager) >= 1
 
 
+@pytest.mark.slow
 def test_threads_end_when_idle(manager: SessionManager, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without reads the threads end; the next read starts one again."""
     monkeypatch.setattr(hl_sessions.availability.ready_sessions, "IDLE_TIME", 0.01)

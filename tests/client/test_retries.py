@@ -202,6 +202,7 @@ def a_date() -> tuple[str, float]:
         pytest.param(429, a_date, id="429-date"),
     ],
 )
+@pytest.mark.slow
 def test_retry_after_is_waited_for(
     sessions_api: SessionsAPI, status: int, header: Callable[[], tuple[str, float]]
 ) -> None:

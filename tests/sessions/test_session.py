@@ -700,6 +700,7 @@ class TestSize:
         each = self.traced(make, 2000)
         assert each - sys.getsizeof((None, None)) <= 200
 
+    @pytest.mark.slow
     def test_of_100_000_scopes(self, make_manager: Managers) -> None:
         """100,000 scopes, with and without a key, leave nothing behind."""
         manager = make_manager(idle_timeout=60)

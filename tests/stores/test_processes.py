@@ -126,6 +126,7 @@ def test_one_session_for_each_key(
 
 
 @pytest.mark.parametrize(("store", "kind"), [("sqlite", "sqlite"), ("valkey", "valkey")], indirect=["store"])
+@pytest.mark.slow
 def test_a_process_that_dies_while_creating(
     store: ConversationStore,
     kind: str,

@@ -49,6 +49,7 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, output + errors
 
 
+@pytest.mark.slow
 def test_datapoints_are_printed_as_they_come_in(database: str, start: Start) -> None:
     """A line each, on which a terminal does nothing; Ctrl-C ends it without a word."""
     with served(database) as base_url:

@@ -100,6 +100,7 @@ def test_without_an_age_a_server_deletes_nothing(database: str) -> None:
         assert requests.get(f"{url}/sessions/{created['id']}", timeout=PATIENCE).status_code == 200
 
 
+@pytest.mark.slow
 def test_idempotency_keys_are_deleted_after_a_day(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without an age for the rest, too; what they have made stays, and so do younger keys."""
     monkeypatch.setattr(retention_module, "_LOOK", 0.01)

@@ -204,6 +204,7 @@ def test_search_finds_what_an_id_or_reference_names(reader: Any, unique: str) ->
         assert [row["id"] for row in rows_of(reader.read(f"/?q={text}"))] == [created["session_id"]]
 
 
+@pytest.mark.slow
 def test_a_search_finds_sessions_however_old(reader: Any, unique: str) -> None:
     """All of them, the newest first, and no more."""
     created = reader.log(

@@ -169,6 +169,7 @@ def test_an_unsafe_request_id_is_replaced(server: Any, http: requests.Session, g
     assert logged(server, answer)["path"] == "/healthz"
 
 
+@pytest.mark.slow
 def test_workers_count_together_and_are_replaced(server: Any) -> None:
     """Killed until a replacement answers: one scrape is the sum of what all of them have counted."""
 
