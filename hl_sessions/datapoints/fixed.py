@@ -51,7 +51,10 @@ def _are_plain(values: Iterable[Any]) -> bool:
         if kind in _UNCHANGING:
             continue
         if kind is dict:
-            if not (_UNCHANGING.issuperset(map(type, value)) and _are_plain(value.values())):
+            for name in value:
+                if type(name) is not str:
+                    return False
+            if not _are_plain(value.values()):
                 return False
         elif not ((kind is list or kind is tuple) and _are_plain(value)):
             return False
