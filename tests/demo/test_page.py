@@ -12,6 +12,8 @@ from playwright.sync_api import Page, expect, sync_playwright
 import hl_sessions.demo
 from tests.waiting import PATIENCE
 
+pytestmark = pytest.mark.slow
+
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 FOLDER = Path(hl_sessions.demo.__file__).parent
 

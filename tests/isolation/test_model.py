@@ -741,7 +741,7 @@ settings.register_profile(
 )
 settings.register_profile("thorough", COMMON, max_examples=20_000, stateful_step_count=60)
 
-TestModel = Machine.TestCase
+TestModel = pytest.mark.slow(Machine.TestCase)
 TestModel.settings = settings.get_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 TestModel.__doc__ = (
     "In every interleaving each context sees the session that the model says, in the end none."
