@@ -137,8 +137,11 @@ class Sender:
         self._delivery.abort()
         self._hurry.set_off()
         self.retire()
-        unsent = self._queue.unsettled()
+        self._dropped += self._queue.take_dropped()
+        unsent, dropped = self._queue.unsettled(), self._dropped
         left = self._queue.drop_all()
+        self._queue.take_dropped()
+        self._dropped = 0
         if left:
             self._reports.add(
                 logging.WARNING,
@@ -147,6 +150,10 @@ class Sender:
             )
         if unsent > left:
             self._reports.add(logging.WARNING, "%d datapoints were not sent before the end", unsent - left)
+        if dropped:
+            self._reports.add(
+                logging.WARNING, "%d datapoints were dropped before, as there was no room for more", dropped
+            )
         self._reports.emit()
 
     def retire(self) -> None:
@@ -163,7 +170,7 @@ class Sender:
 
     def _end_at_last(self) -> None:
         self._end_with_process()
-        if self._queue.unsettled():
+        if self._queue.unsettled() or self._dropped:
             self.close(0.0)
         self._queue.save()
 

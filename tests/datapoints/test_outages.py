@@ -202,6 +202,21 @@ logging.manager = SessionManager("http://127.0.0.1:9/v4", project="p")
     subprocess.run([sys.executable, "-c", script], check=True, timeout=PATIENCE)
 
 
+def test_the_end_says_what_was_dropped_before(
+    serve: Callable[[Play], FaultServer], records: list[logging.LogRecord]
+) -> None:
+    """Where the outage has no end that could."""
+    manager = SessionManager(
+        serve(Wire.wait_until_closed).base_url, project="p", timeout=0.1, queue_size=LIMIT
+    )
+    for number in range(1000):
+        manager.log(source=str(number), output="x" * 1000)
+    manager.close()
+    said = [int(record.getMessage().split()[0]) for record in records if "were" in record.getMessage()]
+    assert len(said) == 2
+    assert sum(said) == 1000
+
+
 def test_the_end_waits_no_longer_than_the_timeout(serve: Callable[[Play], FaultServer]) -> None:
     """For an API that never answers; how many datapoints that costs is said."""
     server = serve(Wire.wait_until_closed)
