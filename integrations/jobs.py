@@ -36,9 +36,9 @@ def carried(session: Session) -> dict[str, str]:
 
     Returns:
         The ID, where ``session.log_params()`` gives it the reference ID, and the reference ID of the open
-        datapoint, which those of the job are nested under. It never raises: where the
-        session could not be created, the job is sent all the same, and logs by the reference ID as its
-        sender does from now on.
+        datapoint, which those of the job are nested under, unless it is too long. It never raises: where the
+        session could not be created, the job is sent all the same, and logs by the reference ID as its sender
+        does from now on.
     """
     try:
         session_id = session.peek() if session._logs_by_reference() else session.id
@@ -49,7 +49,9 @@ def carried(session: Session) -> dict[str, str]:
         params = {"session_id": session_id, **params}
     parent = open_datapoint(session)
     nested_under = session._nested_under if parent is None else parent._reference_id
-    return params if nested_under is None else {**params, _PARENT: nested_under}
+    if nested_under is not None and _is_reference_id(nested_under):
+        params = {**params, _PARENT: nested_under}
+    return params
 
 
 def carried_session(manager: SessionSource, carried: object) -> Session | None:

@@ -9,7 +9,7 @@ import pytest
 from hl_sessions import SessionManager
 from hl_sessions.integrations.jobs import carried, carried_session
 from hl_sessions.stores import MemoryStore
-from tests.sessions_api import SessionsAPI, fail
+from tests.sessions_api import SessionsAPI, create_sessions_and_logs, fail
 
 SESSION_ID = "sesh_0123-Az_"
 REFERENCE_ID = "0123456789abcdef"
@@ -24,6 +24,16 @@ def test_a_job_has_the_id_of_its_sender(manager: SessionManager, sessions_api: S
     assert handle.peek() == handle.id == session.peek()
     assert handle.log_params() == {"session_id": session.peek()}
     assert sessions_api.posts == 1
+
+
+def test_a_long_reference_id_of_a_datapoint_costs_no_job_its_session(
+    manager: SessionManager, sessions_api: SessionsAPI
+) -> None:
+    sessions_api.answer = create_sessions_and_logs
+    with manager.session() as session, manager.datapoint(project="p", reference_id="x" * 500):
+        handle = carried_session(manager, json.loads(json.dumps(carried(session))))
+    assert handle is not None
+    assert handle.peek() == session.peek()
 
 
 @pytest.mark.parametrize("on_error", ["warn", "raise"])
