@@ -203,7 +203,7 @@ class Datapoint:
         fields.setdefault("duration", time.perf_counter() - self._begun)
         if self._outputs:
             before = vars(self).get("output")
-            fields["output"] = "".join(self._outputs if before is None else [str(before), *self._outputs])
+            fields["output"] = "".join(self._outputs if before is None else [_text(before), *self._outputs])
         if error is not None and not isinstance(error, GeneratorExit):
             fields.setdefault("error", _described(error))
         if self._first_output_after is not None:

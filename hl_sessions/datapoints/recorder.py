@@ -152,7 +152,7 @@ class Recorder:
             fields: what the application has given.
             is_new: whether they are all of a datapoint, or only those that complete it.
         """
-        if is_new and not (fields.get("project") or fields.get("project_id")):
+        if is_new and _is_empty(fields.get("project")) and _is_empty(fields.get("project_id")):
             self._miss_project()
             return None
         if self._redact is not None:
@@ -216,3 +216,7 @@ class Recorder:
             self.warn(f"a datapoint is not logged, as redact= returned {type(kept).__name__}, not a dict")
             return None
         return kept
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value)  # an array has no truth value

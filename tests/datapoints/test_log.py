@@ -443,6 +443,19 @@ def test_a_logging_handler_that_raises_stops_no_datapoints(
     assert stored.only()["source"] == "next"
 
 
+def test_a_project_may_be_any_object(logging_manager: SessionManager, records: list[Any]) -> None:
+    """One that has no truth value raises nothing into the application; it is none, and that is said."""
+
+    class Doubtful:
+        def __bool__(self) -> bool:
+            raise ValueError
+
+    logging_manager.log(source="answer", project=Doubtful())  # type: ignore[arg-type]
+    assert logging_manager.flush(PATIENCE)
+    wait_until(lambda: records)
+    assert "project" in records[0].getMessage()
+
+
 def test_what_is_nested_under_a_refused_datapoint_is_stored(
     logging_manager: SessionManager, stored: Stored, records: list[Any]
 ) -> None:
