@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import select
 import socket
 import time
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run_together"]
 
-LONGEST_WAIT = 1.0  # seconds
+LONGEST_POLL = 60.0  # seconds: it cannot count without an end
 
 
 def run_together(coroutines: Iterable[Coroutine[Wait[Any], Any, None]], at_once: int) -> None:
@@ -87,14 +88,14 @@ class _Running:
             self.is_over = True
             return
         self.wait, self.is_ready = wait, False
-        self.end = time.monotonic() + (LONGEST_WAIT if wait.seconds is None else wait.seconds)
+        self.end = time.monotonic() + (math.inf if wait.seconds is None else wait.seconds)
         if wait.outcome is not None:
             wait.outcome.on_known(self._waker.wake)
 
 
 def _wait(running: list[_Running], waker: _Waker) -> None:
     """Wait until one of them may go on, and note which."""
-    seconds = max(0.0, min(one.end for one in running) - time.monotonic())
+    seconds = min(max(0.0, min(one.end for one in running) - time.monotonic()), LONGEST_POLL)
     readers = {sock.fileno(): one for one in running for sock in one.wait.reading}
     writers = {sock.fileno(): one for one in running for sock in one.wait.writing}
     wakes = waker.receiver.fileno()
