@@ -119,9 +119,9 @@ class HLSessionMiddleware(MiddlewareBase):
     It lasts as long as the application runs, streaming and background tasks of the framework included.
     Everything else passes through untouched, and so do all messages, but that a start-up (``lifespan``) fails
     where neither a manager nor ``configure`` replaces a wrong setting of the environment, and that a shutdown
-    waits some seconds until all datapoints are sent. Only another
-    such middleware around this one is joined, not what the context of the server holds: uvicorn may run a
-    request in a copy of the context of the one before it on the same connection.
+    waits some seconds until all datapoints are sent. Only another such middleware around this one is joined,
+    not what the context of the server holds: uvicorn may run a request in a copy of the context of the one
+    before it on the same connection.
 
     Args:
         app: the ASGI application.
