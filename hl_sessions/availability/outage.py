@@ -102,7 +102,11 @@ class Outage:
 
     def is_cooling_off(self) -> bool:
         """Whether it is too early for another trial."""
-        return time.monotonic() < self._next_trial
+        return self.seconds_to_trial() > 0.0
+
+    def seconds_to_trial(self) -> float:
+        """Return how long it is too early for another trial."""
+        return max(0.0, self._next_trial - time.monotonic())
 
     def begin_trial(self, seconds: float) -> None:
         """Let the caller try, and nobody else for ``seconds``: by then the trial has ended, or is lost."""

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING
 
 from hl_sessions.availability.outage import Outage
-from hl_sessions.process.alarm import Alarm
 from hl_sessions.process.ending import end_at_last
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.outcome import Outcome, popped
 from hl_sessions.process.reentry import creating
 from hl_sessions.process.saying import show
 from hl_sessions.process.seldom import Seldom
-from hl_sessions.process.threads import start_thread
+from hl_sessions.process.thread_on_demand import ThreadOnDemand
 
 if TYPE_CHECKING:
     from hl_sessions.availability.outage import Incident
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Sender", "aflush_all", "flush_all"]
 
 INTERVAL = 0.1  # seconds that a datapoint waits for others to travel with
-IDLE = 10.0  # seconds without a datapoint after which the thread ends
-LOOK_INTERVAL = 0.25  # seconds between two looks whether the API may be tried again
 MOST_BYTES = 1 << 20  # of a batch
 MOST_ENTRIES = 1000
 
@@ -78,7 +74,6 @@ class Sender:
         self._timeout = timeout
         #: Whether nothing is sent any more.
         self.is_closed = False
-        self._idle = IDLE
         self._warnings = Seldom()
         self._renew_after_fork()
         renew_after_fork(self)
@@ -88,24 +83,18 @@ class Sender:
             self.notice()
 
     def _renew_after_fork(self) -> None:
-        self._lock = threading.RLock()
-        self._wake = Alarm()
-        self._hurry = Alarm()
+        self._thread = ThreadOnDemand(self._work, "hl-sessions-datapoints", INTERVAL)
         self._flushes: deque[tuple[int, Outcome[None]]] = deque()
         self._outage = Outage(self._incident)
-        self._has_thread = False
-        #: Whether the thread will look into the queue before it waits without an end.
-        self._is_awake = False
         self._dropped = 0
         self._most_entries = MOST_ENTRIES
         self._waited_for = 0
 
     def notice(self) -> None:
         """Note that something was put into the queue."""
-        if not self._is_awake:
-            self._awaken()
-        elif self._queue.size > MOST_BYTES and not (self._hurry.is_on() or self._outage.is_on):
-            self._hurry.set_off()
+        self._thread.tell()
+        if self._queue.size > MOST_BYTES and not self._outage.is_on:
+            self._thread.hurry()
 
     def flush(self, timeout: float) -> bool:
         """Wait until all that was put by now is stored, refused or dropped; whether it is in time.
@@ -123,9 +112,8 @@ class Sender:
             return None
         done: Outcome[None] = Outcome()
         self._flushes.append((goal, done))
-        self._hurry.set_off()
-        self._awaken()
-        if not self._has_thread:
+        self._thread.hurry()
+        if not self._thread.is_there:
             with creating():
                 self._send_all()
         return done
@@ -135,7 +123,7 @@ class Sender:
         self.flush(timeout)
         self.is_closed = True
         self._delivery.abort()
-        self._hurry.set_off()
+        self._thread.hurry()
         self.retire()
         self._dropped += self._queue.take_dropped()
         unsent, dropped = self._queue.unsettled(), self._dropped
@@ -158,8 +146,7 @@ class Sender:
 
     def retire(self) -> None:
         """Keep no thread as soon as there is nothing left to send."""
-        self._idle = 0.0
-        self._wake.set_off()
+        self._thread.retire()
 
     def _end_with_process(self) -> None:
         # Threads of the application may go on and log after the main one. What was waited for in vain is not
@@ -174,51 +161,19 @@ class Sender:
             self.close(0.0)
         self._queue.save()
 
-    def _awaken(self) -> None:
-        with self._lock:
-            if not self._is_awake:
-                self._is_awake = True
-                if self._has_thread:
-                    self._wake.set_off()
-                else:
-                    self._has_thread = start_thread(self._run, "hl-sessions-datapoints") is not None
-                    self._is_awake = self._has_thread
-
-    def _run(self) -> None:
+    def _work(self) -> float | None:
+        # Reads answer at once in here, and the HTTP client logs nothing.
+        with creating():
+            self._send_all()
         try:
-            self._send_while_needed()
-        except BaseException:  # of whoever ends a thread: another one goes on
-            with self._lock:
-                self._has_thread = self._is_awake = False
-            if len(self._queue) or self._flushes:
-                self._awaken()
-            raise
-
-    def _send_while_needed(self) -> None:
-        while True:
-            self._wait_for_more()
-            # Reads answer at once in here, and the HTTP client logs nothing.
-            with creating():
-                self._send_all()
-            try:
-                self._reports.emit()
-            except Exception as error:  # noqa: BLE001 - of a logging handler of the application
-                show(error)
-            if self.is_closed:
-                self._queue.drop_all()
-            self._is_awake = False
-            if len(self._queue) or self._flushes:
-                self._is_awake = True
-            elif not self._wake.wait(self._idle):
-                with self._lock:
-                    if not self._is_awake:
-                        self._has_thread = False
-                        return
-
-    def _wait_for_more(self) -> None:
-        seconds = INTERVAL
-        while not self._hurry.wait(seconds) and self._outage.is_on and self._outage.is_cooling_off():
-            seconds = LOOK_INTERVAL
+            self._reports.emit()
+        except Exception as error:  # noqa: BLE001 - of a logging handler of the application
+            show(error)
+        if self.is_closed:
+            self._queue.drop_all()
+        if not len(self._queue) and not self._flushes:
+            return None
+        return self._outage.seconds_to_trial() if self._outage.is_on else 0.0
 
     def _send_all(self) -> None:
         failure = None

@@ -14,14 +14,12 @@ from hl_sessions.datapoints.fixed import fix, fixed_fields
 from hl_sessions.datapoints.queue import Entry, Queue
 from hl_sessions.datapoints.spool import BUSY_TIMEOUT, Row, SpoolError
 from hl_sessions.datapoints.values import freeze
-from hl_sessions.process.alarm import Alarm
 from hl_sessions.process.fork import prepare_for_fork
 from hl_sessions.process.reentry import creating
-from hl_sessions.process.saying import show
-from hl_sessions.process.threads import start_thread
+from hl_sessions.process.thread_on_demand import ThreadOnDemand
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from hl_sessions.availability.reports import Reports
     from hl_sessions.datapoints.spool import Spool
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["SpooledQueue"]
 
 INTERVAL = 0.05  # seconds that a datapoint waits for others to be written with
-IDLE = 10.0  # seconds without a change after which the thread ends
 ADOPTION_INTERVAL = 5.0  # seconds between two looks for what processes have left that are no more
 REST = 10.0  # seconds until a file that failed is written to again
 MOST_UNWRITTEN = 64 << 20  # bytes beyond the limit that may wait for a slow disk
@@ -62,7 +59,7 @@ class SpooledQueue(Queue):
 
     def _renew_after_fork(self) -> None:
         super()._renew_after_fork()
-        self._writer = _Writer(self._save_in_background)
+        self._writer = ThreadOnDemand(self._save_in_background, "hl-sessions-spool", INTERVAL)
         #: Held by the thread that uses the spool, while it waits for the disk.
         self._saving = threading.RLock()
         self._is_ready_for_fork = False
@@ -96,7 +93,9 @@ class SpooledQueue(Queue):
         with self._lock:
             self._unwritten[entry] = None
             super().put(entry)
-        self._writer.notice(is_urgent=self.size > self.limit)
+        self._writer.tell()
+        if self.size > self.limit:
+            self._writer.hurry()
 
     def amend(self, entry: Entry, part: bytes) -> bool:
         """Add to the fields of an entry that still waits in memory; ``False`` if it does not."""
@@ -104,7 +103,7 @@ class SpooledQueue(Queue):
             if entry.is_waiting:
                 self._unwritten[entry] = None
             is_amended = super().amend(entry, part)
-        self._writer.notice()
+        self._writer.tell()
         return is_amended
 
     def take(self, most_bytes: int, most_entries: int) -> list[Entry]:
@@ -118,7 +117,7 @@ class SpooledQueue(Queue):
         """Put entries back in front, as they could not be sent."""
         super().give_back(entries)
         if self.size > self.limit:
-            self._writer.notice(is_urgent=True)
+            self._writer.hurry()
 
     def settle(self, entries: Sequence[Entry]) -> None:
         """Forget entries that were taken out."""
@@ -127,7 +126,7 @@ class SpooledQueue(Queue):
             for entry in entries:
                 self._let_go(entry)
             self._settled += entries
-        self._writer.notice()
+        self._writer.tell()
 
     def drop_all(self) -> int:
         """Leave what waits to a later process, and drop what the spool does not have; how much is left."""
@@ -153,10 +152,10 @@ class SpooledQueue(Queue):
                 if not self._is_closed and self._tidy():
                     self._write()
 
-    def _save_in_background(self) -> float:
+    def _save_in_background(self) -> float | None:
         self.save()
         self._reports.emit()
-        return REST if self._has_failed and self._unwritten else 0.0
+        return REST if self._has_failed and self._unwritten else None
 
     def _changed(self) -> list[Entry]:
         with self._lock:
@@ -325,55 +324,6 @@ class SpooledQueue(Queue):
         self._unwritten.pop(entry, None)
         self._written.pop(entry, None)
         self._unnamed.pop(entry, None)
-
-
-class _Writer:
-    """A thread that is there while it is needed, and does something soon after it was told.
-
-    Args:
-        write: what it does; returns after how many seconds it has to do that again, 0: when it is told.
-    """
-
-    def __init__(self, write: Callable[[], float]) -> None:
-        self._write = write
-        self._lock = threading.RLock()
-        self._wake = Alarm()
-        self._hurry = Alarm()
-        self._has_thread = False
-        #: Whether the thread will write before it waits without an end.
-        self._is_awake = False
-
-    def notice(self, *, is_urgent: bool = False) -> None:
-        """Note that there is something to write."""
-        if not self._is_awake:
-            self._awaken()
-        if is_urgent and not self._hurry.is_on():
-            self._hurry.set_off()
-
-    def _awaken(self) -> None:
-        with self._lock:
-            if not self._is_awake:
-                self._is_awake = True
-                if self._has_thread:
-                    self._wake.set_off()
-                else:
-                    self._has_thread = start_thread(self._run, "hl-sessions-spool") is not None
-                    self._is_awake = self._has_thread
-
-    def _run(self) -> None:
-        while True:
-            self._hurry.wait(INTERVAL)
-            self._is_awake = False  # what comes from here on is for the next time
-            try:
-                seconds = self._write()
-            except Exception as error:  # noqa: BLE001 - a fault of ours must not end the thread
-                show(error)
-                seconds = 0.0
-            if not self._wake.wait(seconds or IDLE) and not seconds:
-                with self._lock:
-                    if not self._is_awake:
-                        self._has_thread = False
-                        return
 
 
 def _number(entry: Entry) -> int:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from hl_sessions import SessionManager
-from hl_sessions.datapoints import sender
 from tests.datapoints.conftest import Stored
 from tests.datapoints.cutting_proxy import CuttingProxy
 from tests.faults import FaultServer, Play, Wire
@@ -32,7 +31,6 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cool-off takes no longer than it has to."""
     monkeypatch.setattr("hl_sessions.availability.outage.FIRST_COOL_OFF", 0.05)
     monkeypatch.setattr("hl_sessions.availability.outage.LONGEST_COOL_OFF", 0.1)
-    monkeypatch.setattr(sender, "LOOK_INTERVAL", 0.01)
 
 
 @pytest.mark.usefixtures("soon")

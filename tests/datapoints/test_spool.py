@@ -248,7 +248,6 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing rests longer than it has to."""
     monkeypatch.setattr("hl_sessions.availability.outage.FIRST_COOL_OFF", 0.05)
     monkeypatch.setattr("hl_sessions.availability.outage.LONGEST_COOL_OFF", 0.1)
-    monkeypatch.setattr("hl_sessions.datapoints.sender.LOOK_INTERVAL", 0.01)
     monkeypatch.setattr(spooled_queue, "REST", 0.05)
 
 
