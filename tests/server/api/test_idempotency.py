@@ -2,11 +2,10 @@
 
 import itertools
 import socket
-import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -24,30 +23,12 @@ from hl_sessions.server.database import retrying, sqlite
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.database.tables import idempotency_keys, sessions
 from hl_sessions.server.records.keys import create_key
-from hl_sessions.server.settings import ServerSettings
 from tests.faults import FaultServer, Play, Wire
 from tests.server.conftest import Client
-from tests.servers import served
+from tests.servers import locked_file, opened_database, served
 from tests.waiting import PATIENCE, wait_until
 
 DAY = timedelta(hours=24)
-
-
-@contextmanager
-def closing_database(database: str) -> Iterator[Database]:
-    there = Database.open(ServerSettings(database=database).database_url)
-    try:
-        yield there
-    finally:
-        there.close()
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        yield
-        connection.execute("ROLLBACK")
 
 
 def make_older(there: Database, age: timedelta) -> None:
@@ -200,7 +181,7 @@ def test_calls_without_a_key_and_other_calls_are_made_each_time(client: Client, 
 
 def test_organisations_have_keys_of_their_own(database: str) -> None:
     """None gets the answer of another one."""
-    with closing_database(database) as there:
+    with opened_database(database) as there:
         keys = [there.write_now(partial(create_key, name=name, organisation=name)) for name in ("a", "b")]
     with served(database) as base_url:
         created = {
@@ -236,7 +217,7 @@ def test_a_key_is_free_again_after_a_day(database: str) -> None:
         session_id: str = answer.json()["id"]
         return session_id
 
-    with served(database) as base_url, closing_database(database) as there:
+    with served(database) as base_url, opened_database(database) as there:
         first = post()
         make_older(there, DAY - timedelta(minutes=5))
         assert post() == first
@@ -257,7 +238,7 @@ def test_what_the_server_could_not_do_is_done_by_the_next_attempt(
         def post() -> requests.Response:
             return client("POST", "/logs", json={"project": "p"}, headers=with_key("12345678"))
 
-        with monkeypatch.context() as impatient, locked(path):
+        with monkeypatch.context() as impatient, locked_file(path):
             for module in (retrying, sqlite):
                 impatient.setattr(module, "PATIENCE", 0.3)
             assert post().status_code == 503
@@ -278,7 +259,7 @@ def test_while_a_request_is_under_way_the_same_one_has_to_come_again(
                 f"{base_url}/logs", json={"project": "p"}, headers=with_key("12345678"), timeout=PATIENCE
             )
 
-        with locked(path):
+        with locked_file(path):
             waiting = {threads.submit(post) for _ in range(4)}
             while len(waiting) > 1:
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
@@ -396,7 +377,7 @@ def test_our_client_makes_one_session_though_the_answer_is_cut_off(
     database: str, serve: Callable[[Play], FaultServer]
 ) -> None:
     """The server had made it when the connection broke; another call makes another one."""
-    with served(database) as base_url, closing_database(database) as there:
+    with served(database) as base_url, opened_database(database) as there:
         answers: list[str] = []
 
         def cut_the_first_answer(wire: Wire) -> None:

@@ -1,12 +1,10 @@
 """A database that is full, locked or away is told in the wire format, and the server recovers by itself."""
 
 import resource
-import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from hl_sessions.server.database import retrying, sqlite
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
+from tests.servers import locked_file
 from tests.waiting import PATIENCE, wait_until
 
 PAYLOAD = "PAYLOAD of a datapoint"
@@ -87,21 +86,13 @@ def test_a_full_disk_refuses_writes_only(
     assert output + errors == ""
 
 
-@contextmanager
-def locked(database: Path) -> Iterator[None]:
-    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        yield
-        connection.execute("ROLLBACK")
-
-
 def test_a_locked_file_is_waited_for(tmp_path: Path, http: requests.Session) -> None:
     """A write waits for another process that writes, and reads do not."""
     database = tmp_path / "locked.sqlite3"
     settings = ServerSettings(port=0, database=str(database))
     with serving_in_background(settings) as base_url, ThreadPoolExecutor(1) as threads:
         log(http, base_url)
-        with locked(database), requests.Session() as other:
+        with locked_file(database), requests.Session() as other:
             writing = threads.submit(log, other, base_url)
             assert counted(http, base_url) == 1
             assert not writing.done()
@@ -114,7 +105,7 @@ def test_a_new_file_that_another_process_has_locked(tmp_path: Path) -> None:
     database = tmp_path / "new.sqlite3"
     url = ServerSettings(database=str(database)).database_url
     with ThreadPoolExecutor(1) as threads:
-        with locked(database):
+        with locked_file(database):
             opening = threads.submit(Database.open, url)
             assert not wait([opening], timeout=0.5).done
         opening.result(PATIENCE).close()
@@ -129,7 +120,7 @@ def test_a_file_that_stays_locked_is_unavailable(
     settings = ServerSettings(port=0, database=str(database))
     with serving_in_background(settings) as base_url:
         log(http, base_url)
-        with locked(database):
+        with locked_file(database):
             assert_unavailable(log(http, base_url))
             assert counted(http, base_url) == 1
         assert log(http, base_url).status_code == 200

@@ -1,9 +1,7 @@
 """Writes share transactions, and one that fails, waits or is refused costs the others nothing."""
 
 import asyncio
-import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,7 @@ from sqlalchemy import Connection, text
 from hl_sessions.server.database import group_commit, retrying
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.database.errors import DatabaseBusyError, DatabaseUnavailableError
-from hl_sessions.server.settings import ServerSettings
-from tests.servers import served
+from tests.servers import locked_file, opened_database, served
 from tests.waiting import PATIENCE, ends_within
 
 
@@ -26,17 +23,8 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def database(path: Path) -> Iterator[Database]:
-    database = Database.open(ServerSettings(database=str(path)).database_url)
-    yield database
-    database.close()
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        yield
-        connection.execute("ROLLBACK")
+    with opened_database(path) as database:
+        yield database
 
 
 def write(connection: Connection) -> str:
@@ -54,7 +42,7 @@ def test_each_write_waits_for_a_lock_no_longer_than_one_alone(
         writes = (database.write(write) for _ in range(4000))
         return await asyncio.gather(*writes, return_exceptions=True)
 
-    with locked(path), ends_within(3):
+    with locked_file(path), ends_within(3):
         outcomes = asyncio.run(write_many())
     assert {type(outcome) for outcome in outcomes} == {DatabaseUnavailableError}
 
@@ -65,7 +53,7 @@ def test_those_with_time_left_are_written_after_others_have_given_up(
     """One that has come earlier fails, and one that has come later goes on waiting."""
 
     async def write_both() -> str:
-        with locked(path):
+        with locked_file(path):
             monkeypatch.setattr(retrying, "PATIENCE", 0.5)
             early = asyncio.ensure_future(database.write(write))
             await asyncio.sleep(0)
@@ -87,7 +75,7 @@ def test_when_too_many_wait_the_next_one_is_refused_at_once(
     monkeypatch.setattr(group_commit, "MOST_WAITING", 10)
 
     async def write_too_many() -> list[Any]:
-        with locked(path):
+        with locked_file(path):
             writes = [asyncio.ensure_future(database.write(write)) for _ in range(12)]
             done, _ = await asyncio.wait(writes, return_when=asyncio.FIRST_COMPLETED)
             assert {type(one.exception()) for one in done} == {DatabaseBusyError}

@@ -3,8 +3,7 @@
 import logging
 import re
 import sqlite3
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
@@ -16,33 +15,22 @@ import requests
 from sqlalchemy import Connection, Table, func, insert, select, update
 
 from hl_sessions.server.commands.data import prune
-from hl_sessions.server.database.database import Database
 from hl_sessions.server.database.leases import hold_lease
 from hl_sessions.server.database.tables import idempotency_keys, leases, logs, organisations, sessions
 from hl_sessions.server.records import retention as retention_module
 from hl_sessions.server.records.pruning import Pruned
 from hl_sessions.server.records.retention import Retention
-from hl_sessions.server.settings import ServerSettings
-from tests.servers import served
+from tests.servers import opened_database, served
 from tests.waiting import PATIENCE, in_threads, wait_until
 
 HOUR = timedelta(hours=1)
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
 
-@contextmanager
-def opened(database: str) -> Iterator[Database]:
-    opened = Database.open(ServerSettings(database=database).database_url)
-    try:
-        yield opened
-    finally:
-        opened.close()
-
-
 def make_old(database: str) -> None:
     """Let all that is there be two hours old."""
     times = dict.fromkeys(("created_at", "updated_at"), datetime.now(timezone.utc) - 2 * HOUR)
-    with opened(database) as there:
+    with opened_database(database) as there:
         for table in (sessions, logs):
             there.write_now(partial(Connection.execute, statement=update(table).values(times)))
 
@@ -109,7 +97,7 @@ def test_idempotency_keys_are_deleted_after_a_day(database: str, monkeypatch: py
         headers = {"Idempotency-Key": key}
         requests.post(f"{base_url}/sessions", headers=headers, timeout=PATIENCE).raise_for_status()
 
-    with opened(database) as there:
+    with opened_database(database) as there:
 
         def count(table: Table) -> int:
             query = select(func.count()).select_from(table)
@@ -152,7 +140,7 @@ def test_of_workers_one_deletes(tmp_path: Path, spawn: Any) -> None:
 
 def test_who_is_told_to_end_leaves_the_rest_to_others(database: str) -> None:
     """At once, and not after the time in which one that stands still is waited for."""
-    with opened(database) as there, ExitStack() as running:
+    with opened_database(database) as there, ExitStack() as running:
         past = {"created_at": NOW, "updated_at": NOW}
         organisation = {"team_id": "t", "name": "o", "created_at": NOW}
         there.write_now(lambda connection: connection.execute(insert(organisations), organisation))
@@ -181,7 +169,7 @@ def test_who_is_told_to_end_leaves_the_rest_to_others(database: str) -> None:
 
 def test_what_another_one_is_at_is_left_to_it(database: str) -> None:
     """Until its lease expires."""
-    with opened(database) as there, ExitStack() as running:
+    with opened_database(database) as there, ExitStack() as running:
 
         def hold(duration: timedelta) -> bool:
             return there.write_now(
