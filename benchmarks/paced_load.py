@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import select
 import socket
 from collections import deque
 from contextlib import ExitStack, contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING
+
+from benchmarks.client_process import client_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,15 +39,8 @@ class PacedLoad:
 @contextmanager
 def paced_load(address: tuple[str, int], *, connections: int) -> Iterator[PacedLoad]:
     """Run a client that keeps so many connections open: as many requests are under way at the most."""
-    processes = multiprocessing.get_context("spawn")
-    pipe, of_client = processes.Pipe()
-    process = processes.Process(target=_run, args=(address, connections, of_client), daemon=True)
-    process.start()
-    try:
+    with client_process(_run, address, connections) as pipe:
         yield PacedLoad(pipe)
-    finally:
-        process.terminate()
-        process.join()
 
 
 def _run(address: tuple[str, int], connections: int, pipe: Connection) -> None:

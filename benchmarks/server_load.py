@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 from contextlib import contextmanager
 from itertools import cycle, islice
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import uvloop
+
+from benchmarks.client_process import client_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,15 +52,8 @@ class Load:
 @contextmanager
 def load(*addresses: tuple[str, int], connections: int) -> Iterator[Load]:
     """Run clients that keep as many connections open, to each address in turn."""
-    processes = multiprocessing.get_context("spawn")
-    pipe, of_clients = processes.Pipe()
-    process = processes.Process(target=_run, args=(addresses, connections, of_clients), daemon=True)
-    process.start()
-    try:
+    with client_process(_run, addresses, connections) as pipe:
         yield Load(pipe)
-    finally:
-        process.terminate()
-        process.join()
 
 
 def _run(addresses: Sequence[tuple[str, int]], connections: int, pipe: Connection) -> None:
