@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakValueDictionary
 
 from hl_sessions.conversations.episode import Episode
+from hl_sessions.process.alarm import Alarm
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.threads import start_thread
 from hl_sessions.stores.base import new_reference_id
@@ -63,7 +64,7 @@ class ConversationsInUse:
         self._sessions: dict[str, set[ConversationSession]] = {}
         self._is_keeping = False  # whether a thread tells the store what is in use
         self._is_closed = False
-        self._has_to_look = threading.Event()
+        self._has_to_look = Alarm()
 
     def max_idle(self, session: ConversationSession) -> float | None:
         """Return the seconds since its last use after which the conversation of a scope is over."""
@@ -88,7 +89,7 @@ class ConversationsInUse:
         """Note the end of a scope; from here on the conversation is idle if nobody else uses it."""
         with self._lock:
             if self._is_retired:
-                self._has_to_look.set()
+                self._has_to_look.set_off()
             if not session._is_counted:
                 return
             session._is_counted = False
@@ -136,19 +137,18 @@ class ConversationsInUse:
     def close(self) -> None:
         """End the thread that keeps conversations from growing idle."""
         self._is_closed = True
-        self._has_to_look.set()
+        self._has_to_look.set_off()
 
     def retire(self) -> None:
         """End that thread as soon as there is nothing left to keep."""
         self._is_retired = True
-        self._has_to_look.set()
+        self._has_to_look.set_off()
 
     def _keep(self) -> None:
         """Keep conversations from growing idle in the eyes of other processes while scopes are in them."""
         interval = (self._idle_timeout or 0) / 3
         while True:
             self._has_to_look.wait(interval)
-            self._has_to_look.clear()
             with self._lock:
                 # Each one once: who entered before another process ended the conversation has an old one.
                 in_use = {
