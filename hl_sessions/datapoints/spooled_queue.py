@@ -231,34 +231,33 @@ class SpooledQueue(Queue):
 
     def _load(self, most_bytes: int, most_entries: int) -> None:
         """Take rows back into memory that are older than what would be taken next."""
-        with self._saving:
-            if self._is_closed or not self._tidy():  # a row that was settled is not read again
-                return
-            with self._lock:
-                last = most_entries - 1
-                before = self._waiting[last].number if last < len(self._waiting) else 0
-                held = {entry.number for entry in list(self._written)}
-            loaded: list[Entry] = []
-            size = 0
-            try:
-                # PyPy would end it later than the connection.
-                with closing(self._spool.read(before, most_entries + len(held))) as rows:
-                    for row in rows:
-                        if row.number in held:
-                            continue
-                        loaded.append(_entry(row))
-                        size += loaded[-1].size
-                        if size >= most_bytes or len(loaded) >= most_entries:
-                            break
-            except SpoolError as error:
-                self._fail(error)
-                return
-            with self._lock:
-                self._put_in_place(loaded)
-                self.size += size
-                self._spilled -= len(loaded)
-                if not loaded and not held:  # somebody has deleted them
-                    self._give_up_spilled()
+        if self._is_closed or not self._tidy():  # a row that was settled is not read again
+            return
+        with self._lock:
+            last = most_entries - 1
+            before = self._waiting[last].number if last < len(self._waiting) else 0
+            held = {entry.number for entry in list(self._written)}
+        loaded: list[Entry] = []
+        size = 0
+        try:
+            # PyPy would end it later than the connection.
+            with closing(self._spool.read(before, most_entries + len(held))) as rows:
+                for row in rows:
+                    if row.number in held:
+                        continue
+                    loaded.append(_entry(row))
+                    size += loaded[-1].size
+                    if size >= most_bytes or len(loaded) >= most_entries:
+                        break
+        except SpoolError as error:
+            self._fail(error)
+            return
+        with self._lock:
+            self._put_in_place(loaded)
+            self.size += size
+            self._spilled -= len(loaded)
+            if not loaded and not held:  # somebody has deleted them
+                self._give_up_spilled()
 
     def _put_in_place(self, loaded: list[Entry]) -> None:
         older: list[Entry] = []
