@@ -123,7 +123,6 @@ class Sender:
         self.flush(timeout)
         self.is_closed = True
         self._delivery.abort()
-        self._thread.hurry()
         self.retire()
         self._dropped += self._queue.take_dropped()
         unsent, dropped = self._queue.unsettled(), self._dropped

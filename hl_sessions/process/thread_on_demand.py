@@ -62,8 +62,9 @@ class ThreadOnDemand:
         self.tell()
 
     def retire(self) -> None:
-        """Have it end as soon as it has nothing left to do."""
+        """Have it end as soon as it has nothing left to do, which it looks for at once."""
         self._idle = 0.0
+        self._hurry.set_off()
         self._wake.set_off()
 
     def _run(self) -> None:

@@ -657,3 +657,10 @@ def test_a_reference_id_is_returned_as_it_is_stored(
         "reference_id must be a text (str), not int",
         "reference_id must be a text (str), not object",
     ]
+
+
+def test_closing_a_manager_that_logged_nothing_starts_no_thread(logging_manager: SessionManager) -> None:
+    """There is nothing to send."""
+    others = set(threading.enumerate())
+    logging_manager.close()
+    assert "hl-sessions-datapoints" not in {thread.name for thread in set(threading.enumerate()) - others}
