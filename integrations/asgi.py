@@ -18,7 +18,15 @@ from hl_sessions.defaults import check_environment
 from hl_sessions.errors import ConfigurationError, HLSessionsError
 from hl_sessions.integrations.cookies import SignedCookie
 from hl_sessions.integrations.gateway import Request
-from hl_sessions.integrations.keys import django_path_param, header, json_field, path_param, query
+from hl_sessions.integrations.keys import (
+    baggage,
+    django_path_param,
+    first,
+    header,
+    json_field,
+    path_param,
+    query,
+)
 from hl_sessions.integrations.middleware import MiddlewareBase, missing_headers
 from hl_sessions.scopes.scope import open_session
 from hl_sessions.sessions.current import enter_session, leave_session
@@ -41,6 +49,8 @@ __all__ = [
     "UNANSWERED",
     "HLSessionMiddleware",
     "SignedCookie",
+    "baggage",
+    "first",
     "header",
     "json_field",
     "path_param",

@@ -46,7 +46,15 @@ from hl_sessions import (
 from hl_sessions.carrying import SharedSecret
 from hl_sessions.carrying.headers import encoded
 from hl_sessions.integrations import asgi, incoming, starlette, wsgi
-from hl_sessions.integrations.asgi import SignedCookie, header, json_field, path_param, query
+from hl_sessions.integrations.asgi import (
+    SignedCookie,
+    baggage,
+    first,
+    header,
+    json_field,
+    path_param,
+    query,
+)
 from hl_sessions.integrations.flask import HLSessions
 from hl_sessions.stores import MemoryStore
 from tests.interpreters import collects_at_once
@@ -201,6 +209,73 @@ class TestKeys:
         assert len({*map(session_of, answers)}) == 2
         got = answers[0].text.partition(" ")[2]
         assert json.loads(got or "null") == body
+
+    def test_dotted_json_field(self, framework: str, serve: Serve) -> None:
+        """A path through objects; a field that is named like all of it has precedence."""
+        send = serve(framework, key=json_field("params.message.contextId"))
+        bodies: list[Any] = [
+            {"params": {"message": {"contextId": "7"}}},
+            {"params": {"message": {"contextId": 7}}},
+            {"params.message.contextId": "7", "params": {"message": {"contextId": "8"}}},
+            {"params": {"message": {"contextId": "8"}}},
+            {"params": {"message": "contextId"}},
+            {"params": [{"message": {"contextId": "7"}}]},
+            {"params.message.contextId": None, "params": {"message": {"contextId": "7"}}},
+        ]
+        ids = [session_of(send(json=body)) for body in bodies]
+        assert ids[0] == ids[1] == ids[2]
+        assert len({*ids}) == 5
+
+    def test_baggage(self, framework: str, serve: Serve) -> None:
+        """A member of the baggage, decoded and without its properties; only one value counts."""
+        send = serve(framework, key=baggage("gen_ai.conversation.id"))
+        headers = [
+            "gen_ai.conversation.id=a%20%C3%A9%2C1",
+            "user.id=7 , gen_ai.conversation.id = a%20%c3%a9%2C1 ;p=1;q, x=y",
+            "gen_ai.conversation.id=a%20%C3%A9%2C1,gen_ai.conversation.id=a%20%C3%A9%2C1;p=2",
+            "gen_ai.conversation.id=b",
+            "gen_ai.conversation.id=b,gen_ai.conversation.id=c",
+            "gen_ai.conversation.id=%ff",
+            "gen_ai.conversation.id=",
+            "gen_ai.conversation.id",
+            "GEN_AI.conversation.id=b",
+            f"gen_ai.conversation.id=b,x={'y' * 8192}",
+        ]
+        ids = [session_of(send(headers={"baggage": each})) for each in headers]
+        assert ids[0] == ids[1] == ids[2]
+        assert len({*ids}) == 8
+        assert session_of(send(headers={"baggage": "gen_ai.conversation.id=b"})) == ids[3]
+
+    def test_the_first_that_has_one(self, framework: str, serve: Serve) -> None:
+        """Places are looked at in their order; what cannot be a key counts as none there, too."""
+        key = first(header("X-Chat-ID"), json_field("sessionId"), json_field("session.id"), query("chat"))
+        send = serve(framework, key=key)
+        requests: list[dict[str, Any]] = [
+            {"headers": {"X-Chat-ID": "1"}, "json": {"sessionId": "2"}},
+            {"json": {"sessionId": "1", "session": {"id": "2"}}},
+            {"json": {"sessionId": None, "session": {"id": "1"}}},
+            {"headers": {"X-Chat-ID": "k" * 257}, "json": {"sessionId": 1}},
+            {"path": "/chats/1?chat=1"},
+            {"json": {"session": {"id": "2"}}},
+            {},
+        ]
+        ids = [session_of(send(**request)) for request in requests]
+        assert len({*ids[:5]}) == 1
+        assert len({*ids}) == 3
+
+    def test_first_with_the_route(self, framework: str, serve: Serve) -> None:
+        """A parameter of the route is found where a header is missing."""
+        send = serve(framework, key=first(header("X-Chat-ID"), path_param("chat")))
+        one, again, other = (session_of(send(f"/chats/{chat}")) for chat in ("1", "1", "2"))
+        assert one == again != other
+        assert session_of(send("/chats/2", headers={"X-Chat-ID": "1"})) == one
+
+    def test_each_field_has_a_limit_of_its_own(self, framework: str, serve: Serve) -> None:
+        """A body that is too long for the first field is none for it, even if it is read for the second."""
+        send = serve(framework, key=first(json_field("a", max_body=40), json_field("b")))
+        bodies = [{"a": "1"}, {"a": "1", "b": "2"}, {"a": "1", "b": "2", "text": "x" * 40}, {"b": "2"}]
+        ids = [session_of(send(json=body)) for body in bodies]
+        assert ids[0] == ids[1] != ids[2] == ids[3]
 
     def test_function_of_the_request(self, framework: str, serve: Serve) -> None:
         """A function is given the framework's own request object when the ID is read."""
@@ -1191,6 +1266,9 @@ def test_wrong_option(options: dict[str, Any], message: str) -> None:
         (lambda: query(""), "name='' must be"),
         (lambda: path_param(7), "name=7 must be"),  # type: ignore[arg-type]
         (lambda: json_field("a", max_body=0), "max_body=0"),
+        (lambda: baggage("a b"), "name='a b' is not the name of a member of baggage"),
+        (first, "first() needs keys"),
+        (lambda: first(header("a"), str), "not type; one function"),  # type: ignore[arg-type]
         (lambda: SignedCookie("short"), "value not shown"),
         (lambda: SignedCookie([]), "without a secret"),
         (lambda: SignedCookie(SECRET, name="a;b"), "name='a;b'"),
@@ -1207,8 +1285,9 @@ def test_wrong_setting(make: Callable[[], object], message: str) -> None:
 
 def test_a_route_is_not_known_before_the_application_runs(manager: SessionManager) -> None:
     """eager=True creates the session before: a ConfigurationError."""
-    with pytest.raises(ConfigurationError, match="eager"):
-        asgi.HLSessionMiddleware(_app, manager, key=path_param("chat"), eager=True)
+    for key in (path_param("chat"), first(header("X-Chat-ID"), path_param("chat"))):
+        with pytest.raises(ConfigurationError, match=r"path_param\('chat'\).*eager"):
+            asgi.HLSessionMiddleware(_app, manager, key=key, eager=True)
 
 
 def test_settings_of_flask(sessions_api: SessionsAPI) -> None:
