@@ -68,6 +68,7 @@ _RESPONSE_STARTS = frozenset({"http.response.start", "websocket.accept", "websoc
 
 class _Request(Request):
     SCHEME = "scheme"
+    CAN_AWAIT = True
 
     @staticmethod
     def headers_in(scope: ASGIScope) -> ASGIScope:
@@ -139,7 +140,8 @@ class HLSessionMiddleware(MiddlewareBase):
         eager: create the session before the application runs, off the event loop, so that a plain
             ``current_session_id()`` in async code never blocks. Then each request makes a session.
         key: as ``cookie``, ``response_header``, ``trust`` and ``via_proxies``, see
-            :class:`~hl_sessions.integrations.middleware.MiddlewareBase`.
+            :class:`~hl_sessions.integrations.middleware.MiddlewareBase`. A coroutine function is awaited
+            before the application runs, whether the ID will be read or not, and before the route is known.
 
     Raises:
         ConfigurationError: an option is wrong.
@@ -270,6 +272,8 @@ class HLSessionMiddleware(MiddlewareBase):
             return incoming.session(manager, scope, body)
 
         session, is_joined = open_session(manager, make=make) if SESSION in scope else (make(), False)
+        if incoming.awaits_key and not is_joined:
+            await incoming.await_key(session, scope)
         return session, is_joined, receive
 
     async def _run_with_options(

@@ -24,6 +24,8 @@ class Request(ABC):
 
     #: What its gateway calls the scheme by which it came.
     SCHEME: ClassVar[str]
+    #: Whether what runs before the application can await.
+    CAN_AWAIT: ClassVar[bool] = False
 
     @staticmethod
     @abstractmethod

@@ -1,6 +1,7 @@
 """Which conversation, and whose session, a request belongs to; the same with every gateway and framework."""
 
 import asyncio
+import functools
 import gc
 import io
 import json
@@ -716,6 +717,136 @@ class TestCarelessCallables:
         assert "path_param('chat')" in caplog.text
 
 
+class TestAsyncKeys:
+    """A function that has to be awaited, as to ask a database, under ASGI."""
+
+    @pytest.mark.parametrize("kind", ["function", "partial", "object"])
+    @pytest.mark.parametrize("framework", ["starlette", "fastapi", "django asgi"])
+    def test_is_awaited_before_the_application(self, framework: str, kind: str, serve: Serve) -> None:
+        """The first read may be one of sync code, and finds the key."""
+
+        class Key:
+            async def __call__(self, request: Any) -> str | None:
+                await asyncio.sleep(0)
+                if isinstance(request, Request):
+                    return request.headers.get("x-chat-id")
+                return dict(request["headers"]).get(b"x-chat-id", b"").decode() or None
+
+        key: Any = Key()
+        if kind != "object":
+            key = functools.partial(Key.__call__, key) if kind == "partial" else key.__call__
+        send = serve(framework, key=key)
+        one, again, other = (session_of(send(headers={"x-chat-id": chat})) for chat in ("1", "1", "2"))
+        assert one == again != other
+        assert len({session_of(send()) for _ in range(2)} | {one, other}) == 4
+
+    def test_one_that_fails(self, serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+        """The request goes on without a key, and one warning names the function."""
+
+        async def broken_key(request: Request) -> str:
+            raise KeyError("+49 171 5555555")
+
+        send = serve("starlette", key=broken_key)
+        assert len({session_of(send()) for _ in range(2)}) == 2
+        (record,) = [record for record in caplog.records if record.name == "hl_sessions"]
+        assert "broken_key failed with a KeyError" in record.getMessage()
+
+    def test_what_cannot_be_a_key(self, serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+        """It counts as none, and is warned of."""
+
+        async def list_of_keys(request: Request) -> Any:
+            return ["1"]
+
+        send = serve("starlette", key=list_of_keys)
+        assert len({session_of(send()) for _ in range(2)}) == 2
+        assert "list_of_keys failed with a TypeError" in caplog.text
+
+    def test_runs_in_no_session(self, manager: SessionManager, sessions_api: SessionsAPI) -> None:
+        """What the server has left in the context is that of another request."""
+        seen: list[Any] = []
+
+        async def key(scope: Any) -> str:
+            seen.append(await acurrent_session_id())
+            return "1"
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            seen.append(current_session().key)  # type: ignore[union-attr]
+
+        async def serve() -> None:
+            with manager.session():
+                middleware: Any = asgi.HLSessionMiddleware(app, manager, key=key)
+                await middleware({"type": "http", "headers": []}, None, None)
+
+        asyncio.run(serve())
+        assert seen == [None, "1"]
+        assert sessions_api.requests == []
+
+    def test_with_eager(self, serve: Serve) -> None:
+        """The session that is created before the application runs is that of the conversation."""
+
+        async def key(request: Request) -> str:
+            return request.headers["x-chat-id"]
+
+        send = serve("starlette", key=key, eager=True)
+        one, again, other = (session_of(send(headers={"x-chat-id": chat})) for chat in ("1", "1", "2"))
+        assert one == again != other
+
+    def test_a_session_that_is_brought_along(self, serve: Serve) -> None:
+        """It has precedence, and nobody is asked for a key."""
+        asked: list[Any] = []
+
+        async def key(request: Request) -> str:
+            asked.append(request)
+            return "1"
+
+        secret = SharedSecret(SECRET)
+        send = serve("starlette", key=key, trust=secret)
+        signed = encoded(SESSION_ID, secret.sign(SESSION_ID))
+        assert session_of(send(headers={"x-session-id": signed})) == SESSION_ID
+        send = serve("starlette", key=key, trust=["127.0.0.1"])
+        assert session_of(send(headers={"x-session-id": SESSION_ID})) == SESSION_ID
+        assert asked == []
+        assert session_of(send()) == session_of(send())
+        assert len(asked) == 2
+
+    def test_one_around_decides(self, manager: SessionManager) -> None:
+        """The middleware inside of it does not ask."""
+
+        async def never(scope: Any) -> str:
+            raise AssertionError("nobody needs it")
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            assert current_session().key == "outer"  # type: ignore[union-attr]
+            await PlainTextResponse("ok")(scope, receive, send)
+
+        inner = asgi.HLSessionMiddleware(app, manager, key=never)
+        client = TestClient(asgi.HLSessionMiddleware(inner, manager, key=lambda scope: "outer"))
+        assert client.get("/").status_code == 200
+
+    def test_of_a_websocket(self, manager: SessionManager) -> None:
+        """It is given Starlette's HTTPConnection."""
+
+        async def key(connection: HTTPConnection) -> str:
+            assert type(connection) is HTTPConnection
+            return connection.query_params["chat"]
+
+        async def chat(socket: WebSocket) -> None:
+            await socket.accept()
+            await socket.send_text(str(await acurrent_session_id()))
+            await socket.close()
+
+        app = Starlette(
+            routes=[WebSocketRoute("/", chat)],
+            middleware=[Middleware(starlette.HLSessionMiddleware, manager, key=key)],
+        )
+        ids = []
+        with TestClient(app) as client:
+            for chat_id in ("a", "a", "b"):
+                with client.websocket_connect(f"/?chat={chat_id}") as socket:
+                    ids.append(socket.receive_text())
+        assert ids[0] == ids[1] != ids[2]
+
+
 def test_an_early_look_does_not_spoil_the_key(manager: SessionManager) -> None:
     """What looks for the key before the router has run finds none; whoever reads later finds it."""
 
@@ -1226,6 +1357,11 @@ async def _key(scope: Any) -> str:
     return ""
 
 
+class _AsyncKey:
+    async def __call__(self, scope: Any) -> str:
+        return ""
+
+
 async def _app(scope: Any, receive: Any, send: Any) -> None: ...
 
 
@@ -1233,7 +1369,6 @@ async def _app(scope: Any, receive: Any, send: Any) -> None: ...
     ("options", "message"),
     [
         ({"key": "chat"}, "key must be callable, not str"),
-        ({"key": _key}, "key must be a plain function"),
         ({"key": header("X-Chat-ID"), "cookie": SignedCookie(SECRET)}, "key and cookie exclude each other"),
         ({"cookie": SECRET}, "cookie must be a SignedCookie, not str"),
         ({"trust": SECRET}, "trust must be a list of networks"),
@@ -1257,6 +1392,15 @@ def test_wrong_option(options: dict[str, Any], message: str) -> None:
         assert message in str(caught.value)
     with pytest.raises(ConfigurationError):
         HLSessions(Flask(__name__), **options)
+
+
+def test_wsgi_cannot_await_a_key() -> None:
+    """An asynchronous function is a ConfigurationError there, which names a way out."""
+    for key in (_key, functools.partial(_key), _AsyncKey()):
+        with pytest.raises(ConfigurationError, match=r"key must be a plain function.*json_field"):
+            wsgi.HLSessionMiddleware(lambda *_: [], key=key)
+        with pytest.raises(ConfigurationError, match="key must be a plain function"):
+            HLSessions(Flask(__name__), key=key)
 
 
 @pytest.mark.parametrize(
