@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ class Request(ABC):
 
     #: What its gateway calls the scheme by which it came.
     SCHEME: ClassVar[str]
+    #: Whether what runs before the application can await.
+    CAN_AWAIT: ClassVar[bool] = False
 
     @staticmethod
     @abstractmethod
@@ -44,9 +47,12 @@ class Request(ABC):
         """The request object of the framework, which functions of the user are given."""
         return self._make_native(self._scope)
 
-    @property
-    def json(self) -> object:
-        """Its body, ``None`` if that is no JSON, or longer than the key allows."""
+    def json(self, max_body: int) -> object:
+        """Return what its body says, ``None`` if that is no JSON, or longer than so many bytes."""
+        return self._json if len(self._body) <= max_body else None
+
+    @cached_property
+    def _json(self) -> object:
         try:
             return json.loads(self._body)
         except (ValueError, RecursionError):

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from hl_sessions.integrations.cookies import SignedCookie
 from hl_sessions.integrations.gateway import Request
-from hl_sessions.integrations.keys import django_path_param, header, json_field, path_param, query
+from hl_sessions.integrations.keys import (
+    baggage,
+    django_path_param,
+    first,
+    header,
+    json_field,
+    path_param,
+    query,
+)
 from hl_sessions.integrations.middleware import MiddlewareBase, missing_headers
 from hl_sessions.scopes.scope import open_session
 from hl_sessions.sessions.current import enter_session, innermost_session, leave_session
@@ -32,6 +40,8 @@ if TYPE_CHECKING:
 __all__ = [
     "HLSessionMiddleware",
     "SignedCookie",
+    "baggage",
+    "first",
     "header",
     "json_field",
     "path_param",
