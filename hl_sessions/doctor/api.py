@@ -90,11 +90,16 @@ def _failure(client: SessionsClient, place: str, error: HLSessionsError) -> Find
         text = f"{place} refuses calls {_key(client)}: {_reason(error)}"
         return Finding(Mark.WRONG, text, "hl-sessions keys create makes a key, HL_SESSIONS_API_KEY sets it")
     if isinstance(error, (NotFoundError, InvalidResponseError)):
-        return Finding(Mark.WRONG, f"{place} is no API: {error}", "the URL ends with the version, as in /v4")
+        said, _, _ = str(error).partition(";")
+        return Finding(Mark.WRONG, f"{place} is no API: {said}", "the URL ends with the version, as in /v4")
     if isinstance(error, APIStatusError):
         return Finding(Mark.WRONG, f"{place} fails: {error}", "its log says more")
     reason = str(error).removeprefix(f"no answer from {client.base_url}: ")
-    return Finding(Mark.WRONG, f"{place} does not answer: {reason}", "hl-sessions serve starts a server")
+    return Finding(
+        Mark.WRONG,
+        f"{place} does not answer: {reason}",
+        "is the URL right? hl-sessions serve starts a server",
+    )
 
 
 def _reason(error: APIStatusError) -> str:

@@ -62,7 +62,7 @@ CROSSINGS: Final = (
     Crossing(
         "mcp",
         "mcp.server",
-        "over SSE and stateful HTTP all calls of a connection have the session of its first request",
+        "over SSE and stateful HTTP a server has one session for all calls of a connection",
         "hl_sessions.integrations.mcp.connect(server), stateless_http=True, or mcp 2",
         AGENTS,
         last=1,
@@ -72,7 +72,7 @@ CROSSINGS: Final = (
     Crossing(
         "fastmcp",
         "fastmcp",
-        "over SSE and stateful HTTP all calls of a connection have the session of its first request",
+        "over SSE and stateful HTTP a server has one session for all calls of a connection",
         "hl_sessions.integrations.mcp.connect(server), stateless_http=True, or fastmcp 4",
         AGENTS,
         first=2,
@@ -93,7 +93,7 @@ CROSSINGS: Final = (
         "autogen-core",
         "autogen_core",
         "handlers have no session, or that of the scope in which runtime.start() was called",
-        "start the runtime outside every scope, and hand handlers what they need",
+        "start the runtime outside every scope, and send the ID along in messages",
         AGENTS,
         is_foreign=True,
     ),
@@ -143,7 +143,7 @@ CROSSINGS: Final = (
         "litellm",
         "litellm",
         "success callbacks of completion(stream=True) have no session",
-        "hand the ID over in metadata=, or use acompletion()",
+        "use acompletion(), where they have it",
         AGENTS,
     ),
     Crossing(

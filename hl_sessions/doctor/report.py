@@ -20,6 +20,7 @@ __all__ = ["Report"]
 WIDTH: Final = 79
 _INDENT: Final = " " * 10
 _COLOURS: Final = {Mark.OK: 32, Mark.WARNING: 33, Mark.WRONG: 31}
+_LONGEST_TEXT: Final = 400  # characters
 _SHORTEST_SECRET: Final = 6  # characters; a shorter value would hide half of the page
 _NAME_OF_SECRET: Final = re.compile(r"KEY|SECRET|TOKEN|PASSWORD")
 _IN_URL: Final = re.compile(r"(?<=://)[^\s'\"]*@")
@@ -88,7 +89,8 @@ class Report:
             text = text.replace(secret, "***")
         text = _IN_QUERY.sub(r"\1***", _IN_URL.sub("***@", text))
         # A terminal acts on more characters than it shows.
-        return "".join(character if character.isprintable() else " " for character in text)
+        shown = "".join(character if character.isprintable() else " " for character in text)
+        return shown if len(shown) <= _LONGEST_TEXT else f"{shown[:_LONGEST_TEXT]}..."
 
 
 def _wrapped(text: str) -> list[str]:

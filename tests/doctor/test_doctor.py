@@ -123,7 +123,7 @@ def test_an_api_that_is_down_is_wrong(doctor: Doctor) -> None:
     url = f"http://127.0.0.1:{free_port()}/v4"
     result = doctor("shop:app", HL_SESSIONS_BASE_URL=url)
     assert f"wrong {url} (HL_SESSIONS_BASE_URL) does not answer: ConnectionRefusedError" in said(result)
-    assert "-> hl-sessions serve starts a server" in said(result)
+    assert "hl-sessions serve starts a server" in said(result)
     assert "1 wrong, 0 warnings." in result.stdout
     assert result.returncode == 1
 
