@@ -128,7 +128,7 @@ def test_all_managers_of_an_application_are_found(monkeypatch: pytest.MonkeyPatc
             "app = 1",
             "doctor_1 must be the name of a module and of the application in it: module:app",
         ),
-        ("doctor_2:app", "ap = 1", "AttributeError: module 'doctor_2' has no attribute 'app'"),
+        ("doctor_2:app", "other = 1", "AttributeError: module 'doctor_2' has no attribute 'app'"),
         ("doctor_3:app", "app = \n", "SyntaxError: invalid syntax (doctor_3.py, line 1)"),
         ("doctor_4:app", "import sys\nsys.exit('no')", "SystemExit: no (doctor_4.py, line 2)"),
         (
@@ -168,6 +168,31 @@ def test_an_answer_that_is_wrong_is_told(
     assert finding.mark is Mark.WRONG
     assert text in finding.text
     assert finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("answer", "mark", "text"),
+    [
+        (
+            Answer(500, {"detail": "Internal Server Error"}),
+            Mark.WRONG,
+            "POST /sessions fails: the sessions API",
+        ),
+        (Answer(201, {"id": "sesh_1"}), Mark.OK, "POST /sessions is allowed without a key; one was made"),
+    ],
+)
+def test_a_server_that_takes_a_malformed_idempotency_key_is_told(
+    answer: Answer,
+    mark: Mark,
+    text: str,
+    sessions_api: SessionsAPI,
+    make_manager: Callable[..., SessionManager],
+) -> None:
+    """It should have refused it; what came of it is said as it is."""
+    sessions_api.answer = lambda request: answer if request.method == "POST" else Answer(200, {})
+    _, _, finding, _ = examine_api(make_manager())
+    assert finding.mark is mark
+    assert finding.text.startswith(text)
 
 
 def test_an_api_that_does_not_answer_in_time_is_wrong(
