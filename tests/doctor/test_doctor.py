@@ -106,31 +106,11 @@ def test_a_key_that_may_only_read_is_wrong(doctor: Doctor, sessions_api: Session
     assert result.returncode == 1
 
 
-def test_no_session_is_made_on_a_server_of_others(doctor: Doctor, sessions_api: SessionsAPI) -> None:
-    """Where it cannot be told without making one, whether a key may make sessions is not tried."""
-    sessions_api.answer = lambda request: (
-        Answer(200, {"records": []})
-        if "/projects" in request.target
-        else Answer(404, {"detail": "Not Found"})
-    )
-    result = doctor(HL_SESSIONS_BASE_URL=sessions_api.base_url)
-    assert "- POST /sessions was not tried: this server would make a session" in said(result)
-    assert (result.returncode, sessions_api.posts) == (0, 0)
+def test_what_does_not_work_is_wrong(doctor: Doctor) -> None:
+    """An API that is down, in words; and an application that cannot be imported, by its error's last line.
 
-
-def test_an_api_that_is_down_is_wrong(doctor: Doctor) -> None:
-    """It is told in words, with the URL and what to do."""
-    url = f"http://127.0.0.1:{free_port()}/v4"
-    result = doctor("shop:app", HL_SESSIONS_BASE_URL=url)
-    assert f"wrong {url} (HL_SESSIONS_BASE_URL) does not answer: ConnectionRefusedError" in said(result)
-    assert "hl-sessions serve starts a server" in said(result)
-    assert "1 wrong, 0 warnings." in result.stdout
-    assert result.returncode == 1
-
-
-def test_an_application_that_cannot_be_imported_is_wrong(doctor: Doctor, sessions_api: SessionsAPI) -> None:
-    """The last line of its error is shown, and where that was, without passwords and without a traceback."""
-    sessions_api.answer = answer_reads
+    It has the place, and neither passwords nor a traceback.
+    """
     shop = """
 import os
 
@@ -139,12 +119,16 @@ def connect(url):
 
 connect("redis://shop:hunter2@cache/0?password=hunter3")
 """
-    result = doctor("shop:app", shop=shop, HL_SESSIONS_BASE_URL=sessions_api.base_url, SHOP_TOKEN="hunter-4")
+    url = f"http://127.0.0.1:{free_port()}/v4"
+    result = doctor("shop:app", shop=shop, HL_SESSIONS_BASE_URL=url, SHOP_TOKEN="hunter-4")
     assert (
         "wrong shop:app cannot be imported: ConnectionError: cannot reach"
         " redis://***@cache/0?password=*** with *** (shop.py, line 5)"
     ) in said(result)
+    assert f"wrong {url} (HL_SESSIONS_BASE_URL) does not answer: ConnectionRefusedError" in said(result)
+    assert "hl-sessions serve starts a server" in said(result)
     assert "Traceback" not in result.stdout
+    assert "2 wrong, 0 warnings." in result.stdout
     assert result.returncode == 1
 
 

@@ -170,6 +170,18 @@ def test_an_answer_that_is_wrong_is_told(
     assert finding.remedy
 
 
+def test_no_session_is_made_on_a_server_of_others(
+    sessions_api: SessionsAPI, make_manager: Callable[..., SessionManager]
+) -> None:
+    """Where it cannot be told without making one, whether a key may make sessions is not tried."""
+    sessions_api.answer = lambda request: (
+        Answer(200, {}) if "/projects" in request.target else Answer(404, {"detail": "Not Found"})
+    )
+    _, _, finding, _ = examine_api(make_manager())
+    assert finding == Finding(Mark.NOTE, "POST /sessions was not tried: this server would make a session")
+    assert sessions_api.posts == 0
+
+
 @pytest.mark.parametrize(
     ("answer", "mark", "text"),
     [
