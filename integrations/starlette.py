@@ -18,7 +18,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from hl_sessions.integrations import asgi
-from hl_sessions.integrations.asgi import SignedCookie, header, json_field, path_param, query
+from hl_sessions.integrations.asgi import SignedCookie, header, json_field, path_param, query, session_of
 from hl_sessions.sessions.current import current_session, enter_session, innermost_session, leave_session
 from hl_sessions.sessions.session import Session  # noqa: TC001 - FastAPI evaluates annotations
 
@@ -42,6 +42,7 @@ __all__ = [
     "json_field",
     "path_param",
     "query",
+    "session_of",
 ]
 
 
