@@ -65,7 +65,7 @@ def session_of(request: MutableMapping[str, Any] | HasEnvironment) -> Session | 
     return session
 
 
-class _Request(Request):
+class WSGIRequest(Request):
     SCHEME = "wsgi.url_scheme"
 
     @staticmethod
@@ -150,7 +150,7 @@ class HLSessionMiddleware(MiddlewareBase):
     """
 
     app: WSGIApplication
-    _request_type = _Request
+    _request_type = WSGIRequest
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Run the application in the scope of a session."""
@@ -164,7 +164,7 @@ class HLSessionMiddleware(MiddlewareBase):
         elif (shortcut := incoming.shortcut)[0] is manager and innermost_session() is None:
             session = shortcut[1]()
             session._scope = (
-                environ if incoming.needs_scope else _Request.headers_in(environ, incoming.fields)
+                environ if incoming.needs_scope else WSGIRequest.headers_in(environ, incoming.fields)
             )
             session._entered = monotonic()
             if incoming.scheme is not None:
@@ -194,7 +194,7 @@ class HLSessionMiddleware(MiddlewareBase):
         """Return the session, and the same once more if it was opened here."""
         body = b""
         if incoming.max_body:
-            body = _Request(environ, self._native_request).read_body(incoming.max_body)
+            body = WSGIRequest(environ, self._native_request).read_body(incoming.max_body)
         session, is_joined = open_session(manager, make=lambda: incoming.session(manager, environ, body))
         return session, None if is_joined else session
 

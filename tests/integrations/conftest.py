@@ -29,6 +29,16 @@ def nothing_stays_behind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     assert current_session() is None
 
 
+@pytest.fixture(scope="session")
+def django_project() -> None:
+    """Once in a process: tests set what else they need, the URLs among it, for their own time."""
+    import django  # type: ignore[import-untyped]
+    from django.conf import settings  # type: ignore[import-untyped]
+
+    settings.configure(ALLOWED_HOSTS=["*"], LOGGING_CONFIG=None, SECRET_KEY="of tests", USE_TZ=True)
+    django.setup()
+
+
 @pytest.fixture
 def manager(sessions_api: SessionsAPI) -> Iterator[SessionManager]:
     with SessionManager(sessions_api.base_url, retries=0) as manager:
