@@ -21,7 +21,8 @@ from hl_sessions.integrations.gateway import SESSION
 from hl_sessions.integrations.keys import django_path_param, header, json_field, path_param, query
 from hl_sessions.integrations.middleware import MiddlewareBase
 from hl_sessions.scopes.scope import open_session
-from hl_sessions.sessions.calls import continued
+from hl_sessions.sessions import context
+from hl_sessions.sessions.calls import Stay
 from hl_sessions.sessions.current import enter_session, innermost_session, leave_session
 
 try:
@@ -33,7 +34,7 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping, Sequence
 
     from django.http import HttpRequest  # type: ignore[import-untyped]
     from django.http.response import HttpResponseBase  # type: ignore[import-untyped]
@@ -241,13 +242,47 @@ def _json_body(request: HttpRequest, scope: dict[str, Any], limit: int) -> bytes
 
 
 def _continue_stream(response: HttpResponseBase, session: Session) -> None:
-    content = response.streaming_content
+    content, stay = response.streaming_content, Stay(context.current, session)
     file = getattr(response, "file_to_stream", None)
-    response.streaming_content = continued(
-        content if response.is_async else (part for part in content), session
-    )
+    response.streaming_content = (_AsyncSteps if response.is_async else _Steps)(content, stay)
     if file is not None:  # setting the content has forgotten it, and servers send files faster
         response.file_to_stream = file
+
+
+class _Steps:
+    """A stream, each step of which is in the session. Django closes what was streamed itself."""
+
+    def __init__(self, content: Iterator[bytes], stay: Stay) -> None:
+        self._content = content
+        self._stay = stay
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        self._stay.enter()
+        try:
+            return next(self._content)
+        finally:
+            self._stay.leave()
+
+
+class _AsyncSteps:
+    """The same of an asynchronous one."""
+
+    def __init__(self, content: AsyncIterator[bytes], stay: Stay) -> None:
+        self._content = content
+        self._stay = stay
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        self._stay.enter()
+        try:
+            return await anext(self._content)
+        finally:
+            self._stay.leave()
 
 
 class _Close:
