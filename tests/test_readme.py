@@ -1,4 +1,4 @@
-"""Every code block of the README and of the guide runs and does what the text says."""
+"""Every code block of the README and of the guide and its pages runs and does what the text says."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-GUIDE = (ROOT / "docs" / "guide.md").read_text()
+GUIDE = "\n".join((ROOT / "docs" / page).read_text() for page in ("guide.md", "web.md"))
 DOCUMENTED_URL = "http://127.0.0.1:8642/v4"
 DOCUMENTED_REDIS = "redis://127.0.0.1:6379"
 

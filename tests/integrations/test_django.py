@@ -2,9 +2,11 @@
 
 import asyncio
 import io
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -608,6 +610,28 @@ def test_a_wrong_setting_is_named_at_the_start(make: Callable[[], Any], options:
             make()
         assert str(caught.value).startswith(message)
         assert SECRET not in str(caught.value)
+
+
+@GATEWAYS
+def test_the_settings_of_the_guide(gateway: str, manager: SessionManager) -> None:
+    """They do what they say: a chat, by its route, is one session, which a header tells."""
+    page = (Path(__file__).parents[2] / "docs" / "web.md").read_text()
+    block = next(
+        block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "MIDDLEWARE" in block
+    )
+    project: dict[str, Any] = {}
+    exec(block, project)
+    settings = {name: value for name, value in project.items() if name.isupper()}
+    settings["HL_SESSIONS"]["manager"] = manager
+
+    def chat(request: HttpRequest, chat: str) -> HttpResponse:
+        return HttpResponse(read("view"))
+
+    with override_settings(**settings), urls(path("chats/<str:chat>", chat)):
+        answers = [get(f"chats/{chat}", gateway) for chat in (1, 1, 2)]
+    first, again, other = (answer.content.decode() for answer in answers)
+    assert first == again != other
+    assert [answer.headers[HEADER] for answer in answers] == [first, again, other]
 
 
 @contextmanager
