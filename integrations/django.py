@@ -200,13 +200,14 @@ class HLSessionMiddleware(MiddlewareBase):
                 response.headers.setdefault(name, value)
             elif opened is not None:  # else the middleware around tells it
                 response.cookies.load(value)
+        stay = Stay(context.current, session)
         if response.streaming:
-            _continue_stream(response, session)
+            _continue_stream(response, stay)
         elif opened is not None:
             # Its content is made. Others may answer something else in its place, and never close it.
             opened._leave()
             opened = None
-        response.close = _Close(response, session, opened)
+        response.close = _Close(response, stay, opened)
         return response
 
 
@@ -241,10 +242,10 @@ def _json_body(request: HttpRequest, scope: dict[str, Any], limit: int) -> bytes
     return body if len(body) <= limit else b""
 
 
-def _continue_stream(response: HttpResponseBase, session: Session) -> None:
-    content, stay = response.streaming_content, Stay(context.current, session)
+def _continue_stream(response: HttpResponseBase, stay: Stay) -> None:
     file = getattr(response, "file_to_stream", None)
-    response.streaming_content = (_AsyncSteps if response.is_async else _Steps)(content, stay)
+    steps = _AsyncSteps if response.is_async else _Steps
+    response.streaming_content = steps(response.streaming_content, stay)
     if file is not None:  # setting the content has forgotten it, and servers send files faster
         response.file_to_stream = file
 
@@ -288,23 +289,26 @@ class _AsyncSteps:
 class _Close:
     """Closes a response in its session, and leaves that if it was opened for the request."""
 
-    def __init__(self, response: HttpResponseBase, session: Session, opened: Session | None) -> None:
+    def __init__(self, response: HttpResponseBase, stay: Stay, opened: Session | None) -> None:
         self._response = response
         self._close = response.close
-        self._session = session
+        self._stay: Stay | None = stay
         self._opened = opened
 
     def __call__(self) -> None:
         if vars(self._response).get("close") is self:
             del self._response.close  # they hold each other
-        token = enter_session(self._session)
+        stay, self._stay = self._stay, None
+        if stay is None:  # what is closed, such as the stream of Django's test client, closes as well
+            self._close()
+            return
+        stay.enter()
         try:
             self._close()
         finally:
-            leave_session(token)
-            opened, self._opened = self._opened, None
-            if opened is not None:
-                opened._leave()
+            stay.leave()
+            if self._opened is not None:
+                self._opened._leave()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What a cache keeps of the response is closed as Django does it.

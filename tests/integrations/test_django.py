@@ -438,6 +438,37 @@ async def read_in_parts(in_use: dict[str, Any]) -> None:
     assert [part async for part in content]
 
 
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_a_scope_within_a_stream(manager: SessionManager, *, is_finished: bool) -> None:
+    """It is current in all steps of it, and what is closed afterwards is in that of the request."""
+
+    def chunks() -> Iterator[str]:
+        read("outside")
+        with manager.session(new=True):
+            try:
+                for _ in range(2):
+                    yield read("inside")
+            finally:
+                read("inside")
+        read("outside")
+
+    def view(request: HttpRequest) -> StreamingHttpResponse:
+        return closing(StreamingHttpResponse(chunks()))
+
+    with project(manager), urls(path("", view)):
+        response = Client().get("/")
+        content = iter(response)
+        assert next(content)
+        assert current_session() is None
+        if is_finished:
+            assert [*content]
+        else:
+            response.close()
+    ids = {reader: {session_id for name, session_id in seen if name == reader} for reader in dict(seen)}
+    assert [len(each) for each in ids.values()] == [1] * len(ids)
+    assert ids["outside"] == ids["closer"] == ids["finished"] != ids["inside"]
+
+
 def test_interleaved_streams_keep_apart(manager: SessionManager) -> None:
     """Each has the session of its request, and what consumes them is in none."""
 
