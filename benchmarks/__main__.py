@@ -11,6 +11,7 @@ from benchmarks.carried_sessions import carried_sessions_rows
 from benchmarks.conversations import conversation_rows
 from benchmarks.current_id import current_id_rows
 from benchmarks.decorator import decorator_rows
+from benchmarks.django_requests import django_rows
 from benchmarks.event_loop import event_loop_rows
 from benchmarks.first_read import first_read_rows
 from benchmarks.log_calls import log_call_rows
@@ -40,6 +41,7 @@ BENCHMARKS: tuple[Callable[[Effort], Iterator[Row]], ...] = (
     asgi_rows,
     wsgi_rows,
     whole_request_rows,
+    django_rows,
     current_id_rows,
     decorator_rows,
     first_read_rows,

@@ -10,14 +10,14 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from hl_sessions.client.client import DEFAULT_TIMEOUT
 from hl_sessions.datapoints.sender import aflush_all
 from hl_sessions.defaults import check_environment
 from hl_sessions.errors import ConfigurationError, HLSessionsError
 from hl_sessions.integrations.cookies import SignedCookie
-from hl_sessions.integrations.gateway import Request
+from hl_sessions.integrations.gateway import SESSION, Request
 from hl_sessions.integrations.keys import (
     baggage,
     django_path_param,
@@ -45,6 +45,14 @@ if TYPE_CHECKING:
     Send = Callable[[Message], Awaitable[None]]
     ASGIApplication = Callable[[ASGIScope, Receive, Send], Awaitable[None]]
 
+    class HasScope(Protocol):
+        """A request object with its ASGI scope, such as that of Starlette."""
+
+        @property
+        def scope(self) -> ASGIScope:
+            """What the gateway says of the request."""
+
+
 __all__ = [
     "SESSION",
     "UNANSWERED",
@@ -56,10 +64,9 @@ __all__ = [
     "json_field",
     "path_param",
     "query",
+    "session_of",
 ]
 
-#: The key of the session in the ASGI scope.
-SESSION = "hl_sessions.session"
 #: The key of the functions that add their header to the answer to an error; the framework will give it.
 UNANSWERED = "hl_sessions.unanswered"
 
@@ -68,12 +75,30 @@ _ENDS = frozenset({"lifespan.shutdown.complete", "lifespan.shutdown.failed"})
 _RESPONSE_STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 
 
+def session_of(request: ASGIScope | HasScope) -> Session | None:
+    """Return the session of a request, also where its context is lost: in a bare thread, or a task of others.
+
+    Args:
+        request: its ASGI scope, or an object that has it as ``scope``.
+
+    Returns:
+        The handle, ``None`` where no middleware is around the application.
+    """
+    scope: Any = getattr(request, "scope", request)
+    session: Session | None = scope.get(SESSION)
+    return session
+
+
 class _Request(Request):
     SCHEME = "scheme"
     CAN_AWAIT = True
 
     @staticmethod
-    def headers_in(scope: ASGIScope) -> ASGIScope:
+    def field(name: str) -> bytes:
+        return name.lower().encode("ascii")
+
+    @staticmethod
+    def headers_in(scope: ASGIScope, fields: Sequence[bytes]) -> ASGIScope:  # noqa: ARG004 - see the base
         return {"headers": scope["headers"]}
 
     @property
@@ -94,7 +119,7 @@ class _Request(Request):
         return {key.decode("latin-1").lower() for key, _ in self._scope["headers"]}
 
     def headers(self, name: str) -> list[str]:
-        field = name.lower().encode("ascii")
+        field = self.field(name)
         return [value.decode("latin-1") for key, value in self._scope["headers"] if key.lower() == field]
 
     def path_param(self, name: str) -> object:

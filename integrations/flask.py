@@ -23,6 +23,7 @@ from hl_sessions.integrations.wsgi import (
     json_field,
     path_param,
     query,
+    session_of,
 )
 from hl_sessions.manager import SessionManager, checked_manager
 
@@ -47,6 +48,7 @@ __all__ = [
     "json_field",
     "path_param",
     "query",
+    "session_of",
 ]
 
 _PREFIX = "HL_SESSIONS_"

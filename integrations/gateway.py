@@ -8,9 +8,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping
+    from collections.abc import Callable, MutableMapping, Sequence
 
-__all__ = ["Request"]
+__all__ = ["SESSION", "Request"]
+
+#: The key of the session in what a gateway says of a request.
+SESSION = "hl_sessions.session"
 
 
 class Request(ABC):
@@ -29,8 +32,18 @@ class Request(ABC):
 
     @staticmethod
     @abstractmethod
-    def headers_in(scope: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        """Return a scope for :meth:`headers`, and maybe nothing else, that does not hold the session."""
+    def field(name: str) -> Any:
+        """Return what its gateway calls a header."""
+
+    @staticmethod
+    @abstractmethod
+    def headers_in(scope: MutableMapping[str, Any], fields: Sequence[Any]) -> MutableMapping[str, Any]:
+        """Return a scope for :meth:`headers`, and maybe nothing else, that does not hold the session.
+
+        Args:
+            scope: what the gateway says of the request.
+            fields: what the gateway calls the headers that are asked for later.
+        """
 
     def __init__(
         self,

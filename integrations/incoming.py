@@ -97,6 +97,9 @@ class Incoming:
         self._trusts = None if trust is None or self._secret else _trust(trust, via_proxies or ())
         #: Whether more than the headers is looked at later on.
         self.needs_scope = key is not None and not self.awaits_key
+        names = [*(["Cookie"] if cookie else []), *([BAGGAGE_HEADER, PLAIN_HEADER] if self._secret else [])]
+        #: What the gateway calls the headers that are looked at later on.
+        self.fields = tuple(request_type.field(name) for name in names)
         self.has_conversations = key is not None or cookie is not None
         self.looks_for_ids = self._secret is not None
         self._failed: set[str] = set()
@@ -123,7 +126,7 @@ class Incoming:
             if trusted_id is None and not self.has_conversations:
                 return manager.new_session()
         session = self._session_type(manager)()
-        session._scope = scope if self.needs_scope else self._request_type.headers_in(scope)
+        session._scope = scope if self.needs_scope else self._request_type.headers_in(scope, self.fields)
         session._entered = monotonic()
         if body:
             session._body = body

@@ -26,6 +26,7 @@ from hl_sessions.integrations.asgi import (
     json_field,
     path_param,
     query,
+    session_of,
 )
 from hl_sessions.sessions.current import current_session, enter_session, innermost_session, leave_session
 from hl_sessions.sessions.session import Session  # noqa: TC001 - FastAPI evaluates annotations
@@ -52,6 +53,7 @@ __all__ = [
     "json_field",
     "path_param",
     "query",
+    "session_of",
 ]
 
 

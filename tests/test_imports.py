@@ -110,6 +110,8 @@ def test_importing_touches_no_network_and_starts_no_thread() -> None:
     [
         ("starlette", ["starlette"]),
         ("flask", ["flask"]),
+        ("django", ["django"]),
+        ("fastapi", ["fastapi"]),
         ("httpx", ["httpx", "httpx2"]),
         ("celery", ["celery"]),
         ("rq", ["rq"]),
