@@ -30,6 +30,13 @@ try:
 except ImportError as error:
     raise ImportError("hl_sessions.integrations.grpc needs gRPC: pip install 'hl-sessions[grpc]'") from error
 
+# In older ones interceptors run in a context that all calls share: it would keep the session of the first.
+if [int(part) for part in grpc.__version__.split(".")[:2] if part.isdigit()] < [1, 60]:
+    raise ImportError(
+        f"hl_sessions.integrations.grpc needs gRPC 1.60 or later, not {grpc.__version__}:"
+        " pip install -U 'hl-sessions[grpc]'"
+    )
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 

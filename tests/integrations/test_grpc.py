@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import logging
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -413,3 +415,11 @@ def test_wrong_options_are_refused() -> None:
         ClientInterceptor(carrier="metadata")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="secret"):
         aio_client_interceptors(secret="a secret of many characters")  # type: ignore[arg-type]
+
+
+def test_a_version_that_shares_contexts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its interceptors would leave the session of a call to the next one."""
+    monkeypatch.setattr(grpc, "__version__", "1.59.5")
+    monkeypatch.delitem(sys.modules, "hl_sessions.integrations.grpc")
+    with pytest.raises(ImportError, match=r"1\.60 or later, not 1\.59\.5"):
+        import_module("hl_sessions.integrations.grpc")
