@@ -113,6 +113,7 @@ def test_importing_touches_no_network_and_starts_no_thread() -> None:
         ("httpx", ["httpx", "httpx2"]),
         ("aiohttp", ["aiohttp"]),
         ("grpc", ["grpc"]),
+        ("sanic", ["sanic"]),
         ("celery", ["celery"]),
         ("rq", ["rq"]),
     ],
