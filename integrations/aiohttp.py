@@ -22,7 +22,7 @@ from hl_sessions.integrations.outbound import Carrier, Outbound
 from hl_sessions.process.once import Once
 from hl_sessions.process.saying import say
 from hl_sessions.scopes.scope import open_session
-from hl_sessions.sessions.current import current_session, enter_session
+from hl_sessions.sessions.current import current_session, enter_session, innermost_session
 
 try:
     import aiohttp
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, MutableMapping, Sequence
 
     from hl_sessions.carrying import SharedSecret
-    from hl_sessions.integrations.incoming import Key, Trust
+    from hl_sessions.integrations.incoming import Incoming, Key, Trust
     from hl_sessions.manager import SessionManager
     from hl_sessions.sessions.session import Session
 
@@ -145,24 +145,23 @@ class HLSessionMiddleware(MiddlewareBase):
             via_proxies=via_proxies,
         )
 
-    async def __call__(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Handle the request in the scope of a session."""
+    def __call__(self, request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
+        """Return what handles the request in the scope of a session."""
         manager = self._manager or self._find_manager()
         if manager is None:
-            return await handler(request)
-        if self._incoming is None and _SESSION not in request:
-            session, is_joined = manager.new_session(), False
+            return handler(request)
+        if self._incoming is not None:
+            return self._handle_in_its_session(manager, self._incoming, request, handler)
+        # What follows is on the path of every request, so this is no coroutine.
+        if innermost_session() is None or _SESSION not in request:
+            session = manager.new_session()
         else:
-            session, is_joined = await self._open(manager, request)
+            session = open_session(manager)[0]
         request[_SESSION] = session
-        # It is not left: the task is the request's own, and will finish the response as well.
-        enter_session(session)
-        if manager.conversations.become_idle and not is_joined:
-            task: Any = asyncio.current_task()
-            task.add_done_callback(lambda _: session._leave())
+        enter_session(session)  # and not left: the task is the request's own, and finishes the response, too
         if self._adds_headers:
             self._check_signal(request)
-        return await handler(request)
+        return handler(request)
 
     async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         """Add the headers that were asked for to a response: a receiver of ``on_response_prepare``."""
@@ -171,18 +170,27 @@ class HLSessionMiddleware(MiddlewareBase):
             for name, value in missing_headers(self._headers_of(session), response.headers.items()):
                 response.headers.add(name, value)
 
-    async def _open(self, manager: SessionManager, request: web.Request) -> tuple[Session, bool]:
-        """Return the session, and whether it is that of a middleware around, of the application above."""
-        incoming = self._incoming
-        if incoming is None:
-            return open_session(manager)
+    async def _handle_in_its_session(
+        self, manager: SessionManager, incoming: Incoming, request: web.Request, handler: Handler
+    ) -> web.StreamResponse:
         scope = {"request": request, "headers": request.headers, "scheme": request.scheme}
         body = b""
         if incoming.max_body:
             body = await _Request(scope, self._native_request).read_body(incoming.max_body)
-        if _SESSION not in request:
-            return incoming.session(manager, scope, body), False
-        return open_session(manager, make=lambda: incoming.session(manager, scope, body))
+
+        def make() -> Session:
+            return incoming.session(manager, scope, body)
+
+        # A middleware of the application above is joined, and not what the context of the server holds.
+        session, is_joined = open_session(manager, make=make) if _SESSION in request else (make(), False)
+        request[_SESSION] = session
+        enter_session(session)
+        if self._adds_headers:
+            self._check_signal(request)
+        if manager.conversations.become_idle and not is_joined:
+            task: Any = asyncio.current_task()
+            task.add_done_callback(lambda _: session._leave())
+        return await handler(request)
 
     def _native_request(self, scope: MutableMapping[str, Any]) -> web.Request:
         request: web.Request = scope["request"]
