@@ -129,15 +129,14 @@ class ServerInterceptor(_ServerSessions, grpc.ServerInterceptor):
         if manager is None:
             return continuation(handler_call_details)
         if self._incoming is None:
-            enter_session(
-                manager.new_session()
-            )  # gRPC runs this, and the method, in a context of the call's own
+            # gRPC runs this, and then the method, in a context that is the call's own.
+            enter_session(manager.new_session())
             return continuation(handler_call_details)
         return _in_session(continuation(handler_call_details), _opener(manager, self._incoming), stays=True)
 
 
 class AioServerInterceptor(_ServerSessions, grpc.aio.ServerInterceptor):
-    """The same for a ``grpc.aio.server(...)``, with the same arguments.
+    """Interceptor of a ``grpc.aio.server(...)``, with the arguments of :class:`ServerInterceptor`.
 
     Methods that are no coroutines run in threads, and in the session as well.
     """
@@ -164,9 +163,8 @@ def _opener(manager: SessionManager, incoming: Incoming) -> Callable[[Any], Sess
     """Return what makes the session of a call, given its ``ServicerContext``."""
 
     def open_session(context: Any) -> Session:
-        return incoming.session(
-            manager, {"context": context, "metadata": context.invocation_metadata() or ()}
-        )
+        scope = {"context": context, "metadata": context.invocation_metadata() or ()}
+        return incoming.session(manager, scope)
 
     return open_session
 
@@ -253,7 +251,7 @@ class ClientInterceptor(
 def aio_client_interceptors(
     *, carrier: Carrier = "baggage", secret: SharedSecret | None = None
 ) -> list[grpc.aio.ClientInterceptor]:
-    """Return the same for the channels of ``grpc.aio``, which want an interceptor for each kind of method.
+    """Return what :class:`ClientInterceptor` is, for channels of ``grpc.aio``: one for each kind of method.
 
     The ID is read as ``await session.aid()`` does.
 
