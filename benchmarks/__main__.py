@@ -14,6 +14,7 @@ from benchmarks.decorator import decorator_rows
 from benchmarks.django_requests import django_rows
 from benchmarks.event_loop import event_loop_rows
 from benchmarks.first_read import first_read_rows
+from benchmarks.framework_servers import framework_server_rows
 from benchmarks.log_calls import log_call_rows
 from benchmarks.log_sending import log_sending_rows
 from benchmarks.logging_requests import logging_request_rows
@@ -42,6 +43,7 @@ BENCHMARKS: tuple[Callable[[Effort], Iterator[Row]], ...] = (
     wsgi_rows,
     whole_request_rows,
     django_rows,
+    framework_server_rows,
     current_id_rows,
     decorator_rows,
     first_read_rows,
