@@ -38,7 +38,7 @@ class Fuzzed(Request):
     SCHEME = ""
 
     @staticmethod
-    def headers_in(scope: Any) -> Any:
+    def headers_in(scope: Any, fields: Any) -> Any:
         return scope
 
     def __init__(self, scope: Any, *_: object) -> None:
