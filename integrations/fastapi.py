@@ -77,8 +77,9 @@ def session_scope(
         async def chat(session: Annotated[Session, Depends(session_scope())]) -> Answer: ...
 
     The scope lasts as long as FastAPI keeps the dependency: with its own default, ``scope="request"``, until
-    the response is sent and background tasks have run. It begins with the dependency: those before it, and
-    middlewares, are outside. A middleware of ours around the application is joined.
+    the response is sent and background tasks have run; before FastAPI 0.118, to the end of the endpoint. It
+    begins with the dependency: those before it, and middlewares, are outside. A middleware of ours around
+    the application is joined.
 
     Args:
         manager: as ``key``, ``trust`` and ``via_proxies``, see

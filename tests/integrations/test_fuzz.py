@@ -38,10 +38,6 @@ class Fuzzed(Request):
     SCHEME = ""
 
     @staticmethod
-    def field(name: str) -> str:
-        return name
-
-    @staticmethod
     def headers_in(scope: Any, fields: Any) -> Any:
         return scope
 
