@@ -22,6 +22,7 @@ from hl_sessions.integrations.keys import django_path_param, header, json_field,
 from hl_sessions.integrations.middleware import MiddlewareBase, missing_headers
 from hl_sessions.scopes.scope import open_session
 from hl_sessions.sessions.current import enter_session, leave_session
+from hl_sessions.sessions.late_reads import note_end, note_start, references, watched
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
@@ -54,6 +55,33 @@ UNANSWERED = "hl_sessions.unanswered"
 
 _ENDS = frozenset({"lifespan.shutdown.complete", "lifespan.shutdown.failed"})
 _RESPONSE_STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+
+
+async def _count_references() -> int:
+    scope: dict[str, object] = {}
+    session = scope[SESSION] = object()
+    try:
+        await _return()
+    finally:
+        count = references(session)
+    return count
+
+
+async def _return() -> None:
+    pass
+
+
+def _own_references() -> int:
+    try:
+        _count_references().send(None)
+    except StopIteration as end:
+        count: int = end.value
+    return count
+
+
+# How many references to a handle there are in the middleware and the scope. If there are no others, nothing
+# that was started in a request can read its session any more.
+_OWN_REFERENCES = _own_references()
 
 
 class _Request(Request):
@@ -177,7 +205,10 @@ class HLSessionMiddleware(MiddlewareBase):
             await self._run_in_its_session(manager, self._incoming, scope, receive, send)
             return
         # What follows is on the path of every request: one object, one set and one reset.
-        session = scope[SESSION] = open_session(manager)[0] if SESSION in scope else manager.new_session()
+        is_inner = SESSION in scope
+        session = scope[SESSION] = open_session(manager)[0] if is_inner else manager.new_session()
+        if watched and not is_inner:
+            note_start(session)
         token = enter_session(session)
         try:
             if not self._has_options:
@@ -189,11 +220,14 @@ class HLSessionMiddleware(MiddlewareBase):
                 leave_session(token)
             except ValueError:
                 pass  # a request that nobody finished is closed in whatever context
+            if (watched or references(session) > _OWN_REFERENCES) and not is_inner:
+                note_end(session, scope.get("method", "WebSocket"), scope.get("path", ""))
 
     async def _run_in_its_session(
         self, manager: SessionManager, incoming: Incoming, scope: ASGIScope, receive: Receive, send: Send
     ) -> None:
-        if (shortcut := incoming.shortcut)[0] is manager and SESSION not in scope:
+        is_inner = SESSION in scope
+        if (shortcut := incoming.shortcut)[0] is manager and not is_inner:
             session, is_joined = shortcut[1](), False
             session._scope = scope if incoming.needs_scope else {"headers": scope["headers"]}
             session._entered = monotonic()
@@ -202,6 +236,8 @@ class HLSessionMiddleware(MiddlewareBase):
         else:
             session, is_joined, receive = await self._open(manager, incoming, scope, receive)
         scope[SESSION] = session
+        if watched and not is_inner:
+            note_start(session)
         token = enter_session(session)
         try:
             if not self._has_options:
@@ -213,6 +249,8 @@ class HLSessionMiddleware(MiddlewareBase):
                 leave_session(token)
             except ValueError:
                 pass  # as above
+            if (watched or references(session) > _OWN_REFERENCES) and not is_inner:
+                note_end(session, scope.get("method", "WebSocket"), scope.get("path", ""))
             if manager.conversations.become_idle and not is_joined:
                 session._leave()
 
