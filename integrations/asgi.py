@@ -220,7 +220,7 @@ class HLSessionMiddleware(MiddlewareBase):
                 leave_session(token)
             except ValueError:
                 pass  # a request that nobody finished is closed in whatever context
-            if (watched or references(session) > _OWN_REFERENCES) and not is_inner:
+            if references(session) > _OWN_REFERENCES and not is_inner:
                 note_end(session, scope.get("method", "WebSocket"), scope.get("path", ""))
 
     async def _run_in_its_session(
@@ -249,7 +249,7 @@ class HLSessionMiddleware(MiddlewareBase):
                 leave_session(token)
             except ValueError:
                 pass  # as above
-            if (watched or references(session) > _OWN_REFERENCES) and not is_inner:
+            if references(session) > _OWN_REFERENCES and not is_inner:
                 note_end(session, scope.get("method", "WebSocket"), scope.get("path", ""))
             if manager.conversations.become_idle and not is_joined:
                 session._leave()

@@ -169,8 +169,12 @@ class HLSessionMiddleware(MiddlewareBase):
             if is_finished:
                 if opened is not None:
                     opened._leave()
-                own = _OWN_REFERENCES + self._adds_headers  # a function holds it that adds them
-                if (watched or references(session) > own) and not is_inner:
+                if (
+                    references(session) > _OWN_REFERENCES
+                    and not is_inner
+                    # The function that adds headers has one more.
+                    and (not self._adds_headers or references(session) > _OWN_REFERENCES + 1)
+                ):
                     note_end(session, *_method_and_path(environ))
         if is_finished:
             return body
@@ -282,7 +286,7 @@ class _Body:
             session, environ, self._environ = self._session, self._environ, None
             # Those of this body are beside them.
             own = _OWN_REFERENCES + 1 + (self._current is session) + (self._opened is session)
-            if environ is not None and (watched or references(session) > own):
+            if references(session) > own and environ is not None:
                 note_end(session, *_method_and_path(environ))
 
 

@@ -54,7 +54,8 @@ _THREADS_INHERIT: bool = getattr(sys.flags, "thread_inherit_context", 0) == 1
 # Without such a function any request may be outlived by something.
 _counts: Iterator[int] = itertools.count()
 
-#: Return how many references there are to a handle. Contexts are among those that were copied in its request.
+#: Return how many references there are to a handle: also from contexts that were copied in its request, and
+#: from here once its start was noted.
 references: Callable[[object], int] = getattr(sys, "getrefcount", lambda _: next(_counts))
 
 #: Not empty while something reads late: then the gateways tell of requests that start.
@@ -245,8 +246,7 @@ def note_end(session: Session, method: str, path: str) -> None:
         method: its method.
         path: its path, without a query, which may hold what is secret.
     """
-    if watched:
-        _traffic.end(session)
+    _traffic.end(session)
     if not _once.said and not hasattr(session, "_ending"):
         session._ending = (f"{method} {path}"[:LONGEST_NAME], monotonic())
         session.__class__ = _ended_type(type(session))
