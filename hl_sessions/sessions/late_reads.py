@@ -45,6 +45,7 @@ IRREGULAR = 0.25  # the part of the time between two reads by which it has to di
 FALSE_ALARM = 1e-4  # how likely one is in the life of a process, at the most
 MOST_MISSES = 10  # reads while nobody was served, after which times say nothing any more
 MOST_ORPHANS = 10  # tasks without a parent, each with requests of others since the one before
+MOST_STAYS = 10  # reads of one task, too: it is no job of a timer
 LOOKING = 0.01  # the share of the time that looking for parents may take
 LONGEST_NAME = 200
 
@@ -97,10 +98,11 @@ class _Traffic:
         with self.lock:
             self.started = now = monotonic()
             self.is_busy(now)
-            for other, started in list(self._served.items()):
-                if started + SERVED > now:
+            while self._served:
+                oldest = next(iter(self._served))
+                if self._served[oldest] + SERVED > now:
                     break
-                del self._served[other]
+                del self._served[oldest]
             self._served[session] = now
             self._end = now + SERVED
 
@@ -135,12 +137,18 @@ class _Watch:
         self._task: weakref.ref[Task[Any]] | None = None
         self._orphans: int | None = None if _THREADS_INHERIT else 0  # None: there is, or may be, a parent
         self._started = 0.0
-        watched[weakref.ref(self, _forget)] = None
+        self._stays = 0  # how often the same task has read later on
+        self._reference = weakref.ref(self, _forget)
+        watched[self._reference] = None
 
     @property
     def is_over(self) -> bool:
         """Whether nothing can be found any more."""
         return self._misses >= MOST_MISSES and self._orphans is None
+
+    def end(self) -> None:
+        """Watch no longer."""
+        _forget(self._reference)
 
     def comes_with_requests(self, now: float) -> bool:
         """Note a read, and return whether it is certain that they come with the requests of others."""
@@ -152,7 +160,7 @@ class _Watch:
             return False
         if not is_busy:
             self._chance = 1.0
-            if self._was_busy or _traffic.started > self._last:  # else it is still the same pause
+            if self._was_busy or _traffic.started >= self._last:  # else it is still the same pause
                 self._misses += 1
                 _traffic.trials += 1
         # What reads by the clock may always do so just after what asks by the clock: that says nothing.
@@ -163,35 +171,34 @@ class _Watch:
 
     def comes_of_nothing(self, session: Session) -> bool:
         """Note a read, and return whether it is certain that tasks are started which have no parent."""
-        task = None if self._orphans is None else _current_task()
-        if task is None or self._orphans is None or (self._task is not None and self._task() is task):
+        if self._orphans is None:
             return False
-        begun = monotonic()
-        if begun < _traffic.look_again:
+        asyncio, begun = sys.modules.get("asyncio"), monotonic()
+        if asyncio is None or asyncio._get_running_loop() is None:
+            self._orphans = None  # the parent of a task may be this thread
+            return False
+        task: Task[Any] | None = asyncio.current_task()
+        if task is None or begun < _traffic.look_again:
+            return False
+        is_later, self._started = self._started != _traffic.started, _traffic.started
+        if self._task is not None and self._task() is task:
+            self._stays += is_later
+            if self._stays >= MOST_STAYS:
+                self._orphans = None
             return False
         if _read_late.get() is session or session._is_bound or not _is_alone(task, session):
             self._orphans = None
             return False
         now = monotonic()
         _traffic.look_again = now + (now - begun) / LOOKING
-        self._task = weakref.ref(task)
+        self._task, self._stays = weakref.ref(task), 0
         _read_late.set(session)
-        if self._started != _traffic.started:
-            self._started = _traffic.started
-            self._orphans += 1
+        self._orphans += is_later
         return self._orphans >= MOST_ORPHANS
 
 
 def _forget(watch: weakref.ref[_Watch]) -> None:
     watched.pop(watch, None)
-
-
-def _current_task() -> Task[Any] | None:
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is None or asyncio._get_running_loop() is None:
-        return None
-    task: Task[Any] | None = asyncio.current_task()
-    return task
 
 
 def _is_alone(task: Task[Any], session: Session) -> bool:
@@ -264,7 +271,7 @@ def _note_read(session: Any) -> None:
         _tell(*session._ending)
     if _once.said or watch.is_over:
         session.__class__ = session._kind
-        session.__dict__.pop("_watch", None)
+        watch.end()
 
 
 def _tell(request: str, ended: float) -> None:

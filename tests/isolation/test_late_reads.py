@@ -5,6 +5,7 @@ import contextvars
 import gc
 import logging
 import queue
+import sys
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
@@ -209,7 +210,11 @@ async def timers(service: Service) -> None:
     service.handlers |= {"/initialize": initialize, "/call": call}
 
 
-FOREIGN = [loop_of_tasks, consumer, thread_with_a_context, timers]
+WHERE_NO_THREAD_INHERITS = pytest.mark.skipif(
+    getattr(sys.flags, "thread_inherit_context", 0) == 1, reason="a thread may be the parent of a task"
+)
+STARTERS = [loop_of_tasks, consumer, thread_with_a_context, timers]
+FOREIGN = [*STARTERS[:-1], pytest.param(timers, marks=WHERE_NO_THREAD_INHERITS)]
 
 
 @pytest.mark.parametrize("start", FOREIGN)
@@ -241,7 +246,7 @@ def test_what_serves_others_in_the_session_of_a_request_is_told_of_once(
     assert all(way in line for way in ("unbound(...)", "mcp.connect", "gradio.connect", "guide"))
 
 
-@pytest.mark.parametrize("start", FOREIGN)
+@pytest.mark.parametrize("start", STARTERS)
 def test_started_by_unbound_it_has_no_session(
     start: Callable[[Service], Awaitable[None]], service: Service, records: list[logging.LogRecord]
 ) -> None:
@@ -561,3 +566,28 @@ def test_what_goes_on_for_its_own_request_is_not_told_of(
     assert len(service.seen) > 10
     assert len(set(service.seen)) == 1
     assert not told(records)
+
+
+@pytest.mark.parametrize("name", list(BACKGROUND))
+def test_a_background_task_is_soon_left_alone(name: str, service: Service) -> None:
+    """When it is clear that it is one, its reads and all requests take what they took before."""
+
+    async def main() -> None:
+        pace = Pace(service)
+
+        async def start() -> None:
+            await BACKGROUND[name](service, pace)
+
+        service.handlers["/start"] = start
+        await service.request("/start")
+        await pace.go_on()
+        assert late_reads.watched
+        for _ in range(REQUESTS):
+            await service.request("/other")
+            service.take(1)
+            await pace.go_on()
+        assert not late_reads.watched
+        await pace.go_on(goes_on=False)
+
+    asyncio.run(main())
+    assert len(service.seen) > REQUESTS
