@@ -7,6 +7,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from benchmarks.carried_sessions import carried_sessions_rows
 from benchmarks.conversations import conversation_rows
 from benchmarks.current_id import current_id_rows
 from benchmarks.decorator import decorator_rows
@@ -47,6 +48,7 @@ BENCHMARKS: tuple[Callable[[Effort], Iterator[Row]], ...] = (
     prefetching_rows,
     outage_rows,
     conversation_rows,
+    carried_sessions_rows,
     log_call_rows,
     log_sending_rows,
     logging_request_rows,
