@@ -113,6 +113,7 @@ def test_importing_touches_no_network_and_starts_no_thread() -> None:
         ("httpx", ["httpx", "httpx2"]),
         ("celery", ["celery"]),
         ("dramatiq", ["dramatiq"]),
+        ("huey", ["huey"]),
         ("rq", ["rq"]),
     ],
 )
