@@ -72,7 +72,7 @@ class SessionHuey(Huey):  # type: ignore[misc]  # huey has no types
     def deserialize_task(self, data: bytes) -> Task:
         """Deserialize a task, and keep its session beside its arguments."""
         task = super().deserialize_task(data)
-        setattr(task, CARRIED, task.kwargs.pop(CARRIED, {}))
+        setattr(task, CARRIED, task.kwargs.pop(CARRIED, None) or {})
         return task
 
     def read_periodic(self, timestamp: datetime | None) -> list[Task]:
