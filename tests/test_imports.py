@@ -114,6 +114,7 @@ def test_importing_touches_no_network_and_starts_no_thread() -> None:
         ("celery", ["celery"]),
         ("dramatiq", ["dramatiq"]),
         ("huey", ["huey"]),
+        ("procrastinate", ["procrastinate"]),
         ("rq", ["rq"]),
     ],
 )
