@@ -74,8 +74,14 @@ class _SessionJobManager(JobManager):
 
     async def run(self, call_next: AsyncCallNext, context: JobContext, _worker: object) -> Any:
         """Run a job in its session."""
-        with carried(context.job.task_kwargs.pop(CARRIED, None), self.sessions):
-            return await call_next()
+        arguments = context.job.task_kwargs
+        data = arguments.pop(CARRIED, None)
+        try:
+            with carried(data, self.sessions):
+                return await call_next()
+        finally:
+            if data is not None:  # for a retry, as the arguments of a job in memory are these
+                arguments[CARRIED] = data
 
 
 def _with(data: dict[str, str], jobs: list[Job]) -> list[Job]:

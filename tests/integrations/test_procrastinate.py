@@ -243,7 +243,7 @@ def test_middleware_of_the_application_runs_in_it(database_url: str, manager: Se
     seen: Seen = []
 
     async def middleware(call_next: Any, context: Any, _worker: Any) -> Any:
-        seen.append((current_session_id(), context.job.task_kwargs))
+        seen.append((current_session_id(), {**context.job.task_kwargs}))
         return await call_next()
 
     defaults: Any = {"worker_middleware": [middleware]}
@@ -259,14 +259,15 @@ def test_middleware_of_the_application_runs_in_it(database_url: str, manager: Se
 
 
 def test_jobs_that_wait_in_memory_have_it(seen: Seen, manager: SessionManager) -> None:
-    """As the tests of an application use."""
+    """As in the tests of an application; their retries, too."""
     app = make_app(InMemoryConnector(), seen)
     connect(app)
     with manager.session() as session:
-        defer(app, "read")
+        defer(app, "fail_twice")
+    work(app)
     defer(app, "read")
     work(app)
-    assert seen == [session.id, None]
+    assert seen == [session.id] * 3 + [None]
 
 
 def test_what_was_logged_is_sent_before_a_worker_ends(
