@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from dramatiq.broker import Broker, MessageProxy
     from dramatiq.message import Message
 
-    from hl_sessions.carrying.message import CarriedScope
     from hl_sessions.manager import SessionManager
 
 __all__ = ["SessionMiddleware"]
+
+#: The attribute of a message that is processed that holds the scope that it is in.
+_SCOPE = "_hl_sessions_scope"
 
 
 class SessionMiddleware(Middleware):
@@ -65,25 +67,22 @@ class SessionMiddleware(Middleware):
 
     def before_process_message(self, _broker: Broker, message: MessageProxy) -> None:
         """Enter the session of the message."""
-        self._thread.scope = carried(message.options.get(CARRIED), self._manager)
-        self._thread.scope.__enter__()
+        scope = carried(message.options.get(CARRIED), self._manager)
+        scope.__enter__()
+        setattr(message, _SCOPE, scope)
 
-    def before_ack(self, *_: object) -> None:
+    def before_ack(self, _broker: Broker, message: MessageProxy) -> None:
         """Leave it. Wherever this middleware stands, retries and callbacks have been sent by now."""
-        self._leave()
-
-    def before_nack(self, *_: object) -> None:
-        """Leave it, after a failure."""
-        self._leave()
-
-    def _leave(self) -> None:
-        scope, self._thread.scope = self._thread.scope, None
+        scope = vars(message).pop(_SCOPE, None)
         if scope is not None:
             scope.__exit__(None, None, None)
 
+    def before_nack(self, broker: Broker, message: MessageProxy) -> None:
+        """Leave it after a failure."""
+        self.before_ack(broker, message)
+
 
 class _Thread(threading.local):
-    """What a thread does."""
+    """What is known of a thread."""
 
     passes_on = False
-    scope: CarriedScope | None = None
