@@ -7,7 +7,7 @@ from typing import Any
 
 import dramatiq
 from dramatiq.brokers.redis import RedisBroker
-from dramatiq.middleware import AsyncIO, CurrentMessage, GroupCallbacks, Middleware
+from dramatiq.middleware import CurrentMessage, GroupCallbacks, Middleware
 from dramatiq.rate_limits.backends import RedisBackend as RateLimiterBackend
 from dramatiq.results import Results
 from dramatiq.results.backends import RedisBackend
@@ -65,7 +65,6 @@ ACTORS: list[Callable[..., Any]] = [
 def make_broker(url: str, *middleware: Middleware) -> RedisBroker:
     broker = RedisBroker(url=url)
     for each in (
-        AsyncIO(),
         CurrentMessage(),
         GroupCallbacks(RateLimiterBackend(url=url)),
         Results(backend=RedisBackend(url=url)),

@@ -12,9 +12,10 @@ import pytest
 pytest.importorskip("dramatiq")
 
 from dramatiq import Message, Worker, group, pipeline
+from dramatiq.asyncio import EventLoopThread, set_event_loop_thread
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.brokers.stub import StubBroker
-from dramatiq.middleware import Middleware
+from dramatiq.middleware import AsyncIO, Middleware
 
 from hl_sessions import ConfigurationError, Session, SessionManager, current_session
 from hl_sessions.integrations.dramatiq import SessionMiddleware
@@ -31,6 +32,15 @@ def worker_api() -> Iterator[SessionsAPI]:
     api = SessionsAPI()
     yield api
     api.close()
+
+
+class PatientAsyncIO(AsyncIO):
+    """Give the event loop more than the second in which it has to start, on a busy machine."""
+
+    def before_worker_boot(self, *_: object) -> None:
+        event_loop_thread = EventLoopThread(self.logger)
+        event_loop_thread.start(timeout=PATIENCE)
+        set_event_loop_thread(event_loop_thread)
 
 
 class Watching(Middleware):
@@ -55,7 +65,7 @@ def watching() -> Watching:
 def broker(redis_server: str, worker_api: SessionsAPI, watching: Watching) -> Iterator[RedisBroker]:
     """One on whose messages a thread of a worker waits, which was started in a scope of somebody."""
     with SessionManager(worker_api.base_url) as manager:
-        broker = make_broker(f"{redis_server}/8", SessionMiddleware(manager), watching)
+        broker = make_broker(f"{redis_server}/8", PatientAsyncIO(), SessionMiddleware(manager), watching)
         worker = Worker(broker, worker_threads=1, worker_timeout=10)
         with manager.session():
             worker.start()
