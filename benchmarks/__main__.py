@@ -12,6 +12,7 @@ from benchmarks.conversations import conversation_rows
 from benchmarks.current_id import current_id_rows
 from benchmarks.decorator import decorator_rows
 from benchmarks.django_requests import django_rows
+from benchmarks.dramatiq_jobs import dramatiq_job_rows
 from benchmarks.event_loop import event_loop_rows
 from benchmarks.first_read import first_read_rows
 from benchmarks.framework_servers import framework_server_rows
@@ -53,6 +54,7 @@ BENCHMARKS: tuple[Callable[[Effort], Iterator[Row]], ...] = (
     outage_rows,
     conversation_rows,
     carried_sessions_rows,
+    dramatiq_job_rows,
     log_call_rows,
     log_sending_rows,
     logging_request_rows,
