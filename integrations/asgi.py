@@ -45,6 +45,7 @@ __all__ = [
     "json_field",
     "path_param",
     "query",
+    "session_of",
 ]
 
 #: The key of the session in the ASGI scope.
@@ -54,6 +55,19 @@ UNANSWERED = "hl_sessions.unanswered"
 
 _ENDS = frozenset({"lifespan.shutdown.complete", "lifespan.shutdown.failed"})
 _RESPONSE_STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+
+
+def session_of(request: Any) -> Session | None:
+    """Return the session of a request, for code that keeps the request but has lost the context.
+
+    Args:
+        request: the ASGI scope, or an object that has it as ``scope``, such as Starlette's ``Request``.
+
+    Returns:
+        The session, ``None`` where no middleware is around the application.
+    """
+    session: Session | None = getattr(request, "scope", request).get(SESSION)
+    return session
 
 
 class _Request(Request):
