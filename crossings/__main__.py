@@ -63,7 +63,15 @@ class Crossing:
         output = subprocess.run(
             [
                 self.folder / "bin" / "python",
-                *("-m", "pytest", "--quiet", "-c", HERE / "pytest.ini", f"--junit-xml={report}"),
+                *(
+                    "-m",
+                    "pytest",
+                    "--quiet",
+                    "--tb=short",
+                    "-c",
+                    HERE / "pytest.ini",
+                    f"--junit-xml={report}",
+                ),
                 self.file,
             ],
             cwd=ROOT,
