@@ -17,7 +17,8 @@ from autogen_core import (
 )
 from autogen_core.tools import FunctionTool
 
-from hl_sessions import SessionManager, acurrent_session_id, bind, current_session_id, unbound
+from crossings.pages import run_block
+from hl_sessions import SessionManager, acurrent_session_id, bind, current_session_id
 
 
 @dataclass
@@ -59,10 +60,9 @@ def test_a_runtime_keeps_the_session_in_which_it_was_started(manager: SessionMan
 
 def test_started_in_none_it_has_none(manager: SessionManager) -> None:
     async def run() -> None:
-        runtime = SingleThreadedAgentRuntime()
-        await Agent.register(runtime, "agent", lambda: Agent("agent"))
         async with manager.session():
-            unbound(runtime.start)()
+            runtime = run_block("agents.md", "AutoGen")["start_runtime"]()
+            await Agent.register(runtime, "agent", lambda: Agent("agent"))
             assert await sent(runtime) == "None"
         await runtime.stop()
 

@@ -11,7 +11,8 @@ import dspy.utils.parallelizer
 import pytest
 from dspy.utils import DummyLM
 
-from hl_sessions import SessionManager, SessionThreadPoolExecutor, bind, current_session_id
+from crossings.pages import run_block
+from hl_sessions import SessionManager, bind, current_session_id
 
 
 class Reads(dspy.Module):
@@ -57,7 +58,8 @@ def test_they_have_it_bound_or_by_the_executor(
     module = Reads()
     with manager.session() as session:
         dspy.Parallel(num_threads=2)([(bind(module), each) for each in EXAMPLES])
-        monkeypatch.setattr(dspy.utils.parallelizer, "ThreadPoolExecutor", SessionThreadPoolExecutor)
+        monkeypatch.setattr(dspy.utils.parallelizer, "ThreadPoolExecutor", None)  # put back at the end
+        run_block("agents.md", "DSPy")
         module.batch(EXAMPLES, num_threads=2)
         dspy.Evaluate(devset=EXAMPLES, metric=lambda *_: True, num_threads=2)(module)
     assert module.seen == [session.id] * 6

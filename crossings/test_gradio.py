@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from gradio_client import Client
 from starlette.middleware import Middleware
 
+from crossings.pages import run_block
 from hl_sessions import SessionManager, acurrent_session_id, current_session_id, with_session
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.integrations.asgi import HLSessionMiddleware, session_of
@@ -213,3 +214,12 @@ def test_anything_else_is_refused() -> None:
         connect(object())
     with pytest.raises(ConfigurationError, match="manager must be a SessionManager"):
         connect(make_blocks(), object())
+
+
+def test_what_the_guide_shows(launch: Launch, manager: SessionManager) -> None:
+    for_message = run_block("chat-pages.md", "Gradio")["demo"]
+    for_page = run_block("chat-pages.md", "One session for each open page")["demo"]
+    for demo, is_of_page in ((for_message, False), (for_page, True)):
+        first, second = clients(launch(demo))
+        assert (ask(first, "chat") == ask(first, "chat")) == is_of_page
+        assert ask(first, "chat") != ask(second, "chat")

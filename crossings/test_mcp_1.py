@@ -21,6 +21,7 @@ from mcp.shared.memory import create_connected_server_and_client_session
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from crossings.pages import run_block
 from hl_sessions import SessionManager, acurrent_session_id, current_session_id, with_session
 from hl_sessions.carrying import SharedSecret
 from hl_sessions.integrations.asgi import HLSessionMiddleware
@@ -229,3 +230,13 @@ def test_a_client_sends_the_session_in_which_it_was_connected(serve: Serve, mana
 def test_another_server_is_refused() -> None:
     with pytest.raises(TypeError, match="not an MCP server of mcp or fastmcp: <object object"):
         connect(object())
+
+
+def test_what_the_guide_shows(serve: Serve, manager: SessionManager) -> None:
+    url = serve(run_block("agents.md", "MCP servers on mcp 1")["app"])
+
+    async def run() -> list[str]:
+        async with connected(f"{url}/mcp") as client:
+            return [await call(client, "search", question="Why?") for _ in range(2)]
+
+    assert len({*asyncio.run(run())}) == 2

@@ -15,6 +15,7 @@ from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.server.mcpserver import MCPServer
 
+from crossings.pages import run_block
 from hl_sessions import SessionManager, acurrent_session_id, current_session_id
 from hl_sessions.carrying import SharedSecret
 from hl_sessions.integrations.asgi import HLSessionMiddleware
@@ -91,3 +92,17 @@ def test_an_agent_and_its_server_have_one_session(
             asyncio.run(interactions())
     else:
         asyncio.run(interactions())
+
+
+def test_what_the_guide_shows(serve: Serve, manager: SessionManager) -> None:
+    block = run_block("agents.md", "An agent and its MCP server")
+    url = serve(block["app"])
+
+    async def run() -> None:
+        async with block["library"](f"{url}/mcp") as client:
+            for _ in range(2):
+                async with manager.session() as session:
+                    result = await client.call_tool("search", {"question": "Why?"})
+                    assert result.content[0].text == await session.aid()
+
+    asyncio.run(run())

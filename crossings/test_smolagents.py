@@ -6,9 +6,10 @@
 
 from typing import Any
 
-from smolagents import ChatMessage, CodeAgent, LocalPythonExecutor, MessageRole, ToolCallingAgent, tool
+from smolagents import ChatMessage, CodeAgent, MessageRole, ToolCallingAgent, tool
 from smolagents.models import ChatMessageToolCall, ChatMessageToolCallFunction, Model
 
+from crossings.pages import run_block
 from hl_sessions import SessionManager, bind, current_session_id
 
 
@@ -66,8 +67,8 @@ def test_they_have_it_without_a_time_limit_or_bound(manager: SessionManager) -> 
     seen: list[str | None] = []
     look_up = make_tool(seen)
     with manager.session() as session:
-        executor = LocalPythonExecutor([], timeout_seconds=None)
-        CodeAgent([make_tool(seen)], WritingModel(), executor=executor).run("Why?")
+        make_agent = run_block("agents.md", "smolagents")["make_agent"]
+        make_agent([make_tool(seen)], WritingModel()).run("Why?")
         look_up.forward = bind(look_up.forward)
         CodeAgent([look_up], WritingModel()).run("Why?")
     assert seen == [session.id] * 2
