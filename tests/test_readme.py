@@ -18,7 +18,7 @@ from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-GUIDE = (ROOT / "docs" / "guide.md").read_text()
+GUIDE = "\n".join((ROOT / "docs" / page).read_text() for page in ("guide.md", "bots.md"))
 DOCUMENTED_URL = "http://127.0.0.1:8642/v4"
 DOCUMENTED_REDIS = "redis://127.0.0.1:6379"
 
