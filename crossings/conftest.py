@@ -1,5 +1,6 @@
 """Real servers on the loopback, and managers of a sessions API that counts its calls."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,13 +11,16 @@ from hl_sessions import SessionManager
 from tests.sessions_api import SessionsAPI
 from tests.waiting import PATIENCE
 
+# Libraries look these up when they are imported: none is to call home.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HL_SESSIONS_BASE_URL", "HL_SESSIONS_API_KEY", "HUMANLOOP_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
 
 
 @pytest.fixture
