@@ -206,6 +206,20 @@ def test_what_comes_by_no_request_has_none_but_by_the_decorator(manager: Session
     asyncio.run(run())
 
 
+def test_a_handler_that_the_application_calls_has_the_session_of_its_caller(manager: SessionManager) -> None:
+    """Tests of servers do so."""
+    server = connect(make_server())._mcp_server
+    call_tool = server.request_handlers[types.CallToolRequest]
+    params = types.CallToolRequestParams(name="tool")
+
+    async def run() -> None:
+        async with manager.session() as session:
+            result = await call_tool(types.CallToolRequest(method="tools/call", params=params))
+            assert result.root.content[0].text == await session.aid()
+
+    asyncio.run(run())
+
+
 def test_a_client_sends_the_session_in_which_it_was_connected(serve: Serve, manager: SessionManager) -> None:
     """Whoever calls: an interaction needs a client of its own, or mcp 2."""
     secret = SharedSecret("a secret of many characters")

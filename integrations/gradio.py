@@ -14,7 +14,6 @@ from hl_sessions.defaults import default_manager
 from hl_sessions.integrations.asgi import SESSION, session_of
 from hl_sessions.manager import SessionManager, checked_manager
 from hl_sessions.sessions.binding import unbound
-from hl_sessions.sessions.current import enter_session, leave_session
 
 try:
     from gradio import Blocks
@@ -78,11 +77,9 @@ class _Events:
     async def process_api(
         self, block_fn: Any, inputs: Any, state: Any = None, request: Any = None, *args: Any, **options: Any
     ) -> dict[str, Any]:
-        token = enter_session(self._session(request))
-        try:
-            return await self._process_api(block_fn, inputs, state, request, *args, **options)
-        finally:
-            leave_session(token)
+        session = self._session(request)
+        run = unbound(self._process_api) if session is None else session.bind(self._process_api)
+        return await run(block_fn, inputs, state, request, *args, **options)
 
     def _session(self, request: Any) -> Session | None:
         if isinstance(request, list):  # of a batch

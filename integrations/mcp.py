@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hl_sessions.integrations.asgi import session_of
 from hl_sessions.sessions.binding import unbound
-from hl_sessions.sessions.current import enter_session, leave_session
 
 try:
     from mcp.server.lowlevel import Server
@@ -75,15 +74,15 @@ class _Handlers(dict[type, "Handler"]):
     def __setitem__(self, kind: type, handler: Handler) -> None:
         @functools.wraps(handler)
         async def answer(request: Any) -> Any:
-            try:
-                context = self._server.request_context
-            except LookupError:  # the application itself calls it
-                return await handler(request)
-            # On stdio there is no request.
-            token = enter_session(None if context.request is None else session_of(context.request))
-            try:
-                return await handler(request)
-            finally:
-                leave_session(token)
+            return await handler(request)
 
-        super().__setitem__(kind, answer)
+        @functools.wraps(handler)
+        async def answer_in_its_session(request: Any) -> Any:
+            try:
+                origin = self._server.request_context.request
+            except LookupError:  # the application itself calls it
+                origin = None
+            session = None if origin is None else session_of(origin)  # on stdio there is no request
+            return await (answer if session is None else session.bind(answer))(request)
+
+        super().__setitem__(kind, answer_in_its_session)
