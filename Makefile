@@ -6,6 +6,7 @@ EXTRAS := server,postgresql,starlette,fastapi,flask,httpx,signing,redis,celery,r
 # Of free-threaded Pythons and of PyPy, for which not all packages are made.
 CORE_EXTRAS := starlette,flask,httpx,signing,redis,celery,rq
 PYPY_EXTRAS := server,fastapi,$(CORE_EXTRAS)
+COMMA := ,
 # The tests start hundreds of interpreters, which would compile everything each time.
 unexport PYTHONDONTWRITEBYTECODE
 SIDE_BY_SIDE := --numprocesses=auto --dist=worksteal
@@ -98,11 +99,12 @@ docs-picture: .venv/test-is-ready ## Draw docs/rooms.svg from the import contrac
 screenshots: .venv/test-is-ready ## Take the pictures of the page and of the demo
 	.venv/bin/python docs/screenshots.py
 
-# The pins: what is newest now and works on every supported Python.
+# The pins: what is newest now and works on every supported Python. Extras that are tested in environments of their own
+# are pinned there: some keep others old.
 constraints: .venv/pip-is-ready ## Pin the newest version of every dependency
 	.venv/bin/pip install uv
 	.venv/bin/uv pip compile --universal --python-version 3.10 --upgrade --no-header --no-annotate \
-	  --all-extras --group test --group lint --group build --group benchmark pyproject.toml -o constraints.txt
+	  $(addprefix --extra ,$(subst $(COMMA), ,$(EXTRAS))) --group test --group lint --group build --group benchmark pyproject.toml -o constraints.txt
 
 clean: ## Remove what make has made
 	rm -rf .venv* .pythons build dist *.egg-info .coverage* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

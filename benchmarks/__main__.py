@@ -7,11 +7,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from benchmarks.carried_sessions import carried_sessions_rows
 from benchmarks.conversations import conversation_rows
 from benchmarks.current_id import current_id_rows
 from benchmarks.decorator import decorator_rows
+from benchmarks.django_requests import django_rows
 from benchmarks.event_loop import event_loop_rows
 from benchmarks.first_read import first_read_rows
+from benchmarks.framework_servers import framework_server_rows
 from benchmarks.log_calls import log_call_rows
 from benchmarks.log_sending import log_sending_rows
 from benchmarks.logging_requests import logging_request_rows
@@ -39,6 +42,8 @@ BENCHMARKS: tuple[Callable[[Effort], Iterator[Row]], ...] = (
     asgi_rows,
     wsgi_rows,
     whole_request_rows,
+    django_rows,
+    framework_server_rows,
     current_id_rows,
     decorator_rows,
     first_read_rows,
@@ -47,6 +52,7 @@ BENCHMARKS: tuple[Callable[[Effort], Iterator[Row]], ...] = (
     prefetching_rows,
     outage_rows,
     conversation_rows,
+    carried_sessions_rows,
     log_call_rows,
     log_sending_rows,
     logging_request_rows,

@@ -20,7 +20,17 @@ __all__ = ["markdown_page", "summary", "text_table"]
 
 WIDTH = 110
 _HEADINGS = ("", OURS, "times", "at most", "others")
-_MEASURED_WITH = ("requests", "urllib3", "wrapt", "starlette", "uvicorn", "uvloop")
+_MEASURED_WITH = (
+    "requests",
+    "urllib3",
+    "wrapt",
+    "starlette",
+    "django",
+    "uvicorn",
+    "uvloop",
+    "aiohttp",
+    "grpcio",
+)
 _PAGE = """\
 # Benchmarks
 
@@ -33,13 +43,16 @@ _PAGE = """\
 - *hand-written* sets one context variable, runs the same thing, and resets it, as a class or a `wrapt`
   decorator that does nothing else: what carries a session cannot do less. "At most" is what we promise.
 - Rows of middleware, of `with_session` and of `current_session_id()` are net: what the bare application,
-  the bare function or the empty loop takes is subtracted.
+  the bare function or the empty loop takes is subtracted. Those of Django are whole requests, through the
+  handlers of its test clients.
 - Every contender has its turn in each round, in changing order, so that what slows the machine slows all of
   them; ratios are taken within a round, and what is shown are medians over the rounds. The garbage collector
   runs as usual. All traffic is on the loopback, servers are processes of their own, and connections are kept
   open.
 - The others are measured as they are published, with their defaults; OpenTelemetry with its SDK, in
   middleware without an exporter. They do other work than we do, and what they do is in their figures.
+- Requests to aiohttp and calls to gRPC are made by their own clients, and the session is never read. *Empty
+  middleware* only calls the handler: what aiohttp needs for any middleware at all is in the figures of both.
 - Threads and tasks that read "at once" read one new session of an API that answers after 100 ms. Here
   *hand-written* creates once, and then sets an event for the threads and one for the tasks; *unguarded* asks
   "is there an ID yet?" and creates one if not, as is first written, its tasks with `asyncio.to_thread`.

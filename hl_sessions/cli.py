@@ -1,20 +1,23 @@
-"""The ``hl-sessions`` command. What it runs needs the extra ``server``."""
+"""The ``hl-sessions`` command. What it runs needs the extra ``server``, but for ``doctor``."""
 
 import os
 import sys
-from typing import Final
+from typing import Final, NoReturn
 
 _FOLDERS_OF_METRICS: Final = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")
 
 
 def main() -> None:
     """Run the command line; without the extra, exit with a message that names it."""
+    if sys.argv[1:2] == ["doctor"]:
+        _run_doctor()
     # Prometheus' client obeys these when it is loaded: they are meant for another program.
     for variable in _FOLDERS_OF_METRICS:
         os.environ.pop(variable, None)
     try:
         import click
 
+        from hl_sessions import doctor
         from hl_sessions.demo.command import demo
         from hl_sessions.server.commands.data import db, export_data, import_data, prune
         from hl_sessions.server.commands.keys import keys
@@ -27,6 +30,16 @@ def main() -> None:
     except KeyboardInterrupt:
         # Loading takes a moment, and somebody may have thought better of it.
         sys.exit(130)
-    commands = [serve, demo, tail, keys, db, export_data, import_data, prune]
+    listed_only = click.Command("doctor", short_help=doctor.SUMMARY)  # it was run above
+    commands = [serve, demo, tail, keys, db, export_data, import_data, prune, listed_only]
     group = click.Group("hl-sessions", commands=commands, help="A server of the v4 API, and a demo.")
     click.version_option(package_name="hl-sessions")(group)()
+
+
+def _run_doctor() -> NoReturn:
+    from hl_sessions.doctor.command import doctor
+
+    try:
+        sys.exit(doctor(sys.argv[2:]))
+    except KeyboardInterrupt:
+        sys.exit(130)

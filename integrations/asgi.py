@@ -10,16 +10,25 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from hl_sessions.client.client import DEFAULT_TIMEOUT
 from hl_sessions.datapoints.sender import aflush_all
 from hl_sessions.defaults import check_environment
 from hl_sessions.errors import ConfigurationError, HLSessionsError
 from hl_sessions.integrations.cookies import SignedCookie
-from hl_sessions.integrations.gateway import Request
-from hl_sessions.integrations.keys import django_path_param, header, json_field, path_param, query
+from hl_sessions.integrations.gateway import SESSION, Request
+from hl_sessions.integrations.keys import (
+    baggage,
+    django_path_param,
+    first,
+    header,
+    json_field,
+    path_param,
+    query,
+)
 from hl_sessions.integrations.middleware import MiddlewareBase, missing_headers
+from hl_sessions.integrations.websocket import MessageScopes
 from hl_sessions.scopes.scope import open_session
 from hl_sessions.sessions.current import enter_session, leave_session
 
@@ -36,11 +45,21 @@ if TYPE_CHECKING:
     Send = Callable[[Message], Awaitable[None]]
     ASGIApplication = Callable[[ASGIScope, Receive, Send], Awaitable[None]]
 
+    class HasScope(Protocol):
+        """A request object with its ASGI scope, such as that of Starlette."""
+
+        @property
+        def scope(self) -> ASGIScope:
+            """What the gateway says of the request."""
+
+
 __all__ = [
     "SESSION",
     "UNANSWERED",
     "HLSessionMiddleware",
     "SignedCookie",
+    "baggage",
+    "first",
     "header",
     "json_field",
     "path_param",
@@ -48,33 +67,38 @@ __all__ = [
     "session_of",
 ]
 
-#: The key of the session in the ASGI scope.
-SESSION = "hl_sessions.session"
 #: The key of the functions that add their header to the answer to an error; the framework will give it.
 UNANSWERED = "hl_sessions.unanswered"
 
+_WEBSOCKET = ("connection", "message")
 _ENDS = frozenset({"lifespan.shutdown.complete", "lifespan.shutdown.failed"})
 _RESPONSE_STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 
 
-def session_of(request: Any) -> Session | None:
-    """Return the session of a request, for code that keeps the request but has lost the context.
+def session_of(request: ASGIScope | HasScope) -> Session | None:
+    """Return the session of a request, also where its context is lost: in a bare thread, or a task of others.
 
     Args:
-        request: the ASGI scope, or an object that has it as ``scope``, such as Starlette's ``Request``.
+        request: its ASGI scope, or an object that has it as ``scope``.
 
     Returns:
-        The session, ``None`` where no middleware is around the application.
+        The handle, ``None`` where no middleware is around the application.
     """
-    session: Session | None = getattr(request, "scope", request).get(SESSION)
+    scope: Any = getattr(request, "scope", request)
+    session: Session | None = scope.get(SESSION)
     return session
 
 
 class _Request(Request):
     SCHEME = "scheme"
+    CAN_AWAIT = True
 
     @staticmethod
-    def headers_in(scope: ASGIScope) -> ASGIScope:
+    def field(name: str) -> bytes:
+        return name.lower().encode("ascii")
+
+    @staticmethod
+    def headers_in(scope: ASGIScope, fields: Sequence[bytes]) -> ASGIScope:  # noqa: ARG004 - see the base
         return {"headers": scope["headers"]}
 
     @property
@@ -95,7 +119,7 @@ class _Request(Request):
         return {key.decode("latin-1").lower() for key, _ in self._scope["headers"]}
 
     def headers(self, name: str) -> list[str]:
-        field = name.lower().encode("ascii")
+        field = self.field(name)
         return [value.decode("latin-1") for key, value in self._scope["headers"] if key.lower() == field]
 
     def path_param(self, name: str) -> object:
@@ -142,8 +166,14 @@ class HLSessionMiddleware(MiddlewareBase):
         manager: opens the sessions; ``None``: the one of :func:`hl_sessions.configure`.
         eager: create the session before the application runs, off the event loop, so that a plain
             ``current_session_id()`` in async code never blocks. Then each request makes a session.
+        websocket: ``"connection"``: all messages of a WebSocket are one session. ``"message"``: each has one
+            of its own until the next ``receive()``, or with ``key`` or ``cookie`` a scope of its own in the
+            conversation of the connection. It is current in the task that awaits ``receive()`` and in those
+            that are started for the message; elsewhere, and at connect and disconnect, the session is that
+            of the connection. A scope that the application has opened around ``receive()`` is left alone.
         key: as ``cookie``, ``response_header``, ``trust`` and ``via_proxies``, see
-            :class:`~hl_sessions.integrations.middleware.MiddlewareBase`.
+            :class:`~hl_sessions.integrations.middleware.MiddlewareBase`. A coroutine function is awaited
+            before the application runs, whether the ID will be read or not, and before the route is known.
 
     Raises:
         ConfigurationError: an option is wrong.
@@ -163,6 +193,7 @@ class HLSessionMiddleware(MiddlewareBase):
         trust: Trust | None = None,
         via_proxies: Sequence[str] | None = None,
         eager: bool = False,
+        websocket: Literal["connection", "message"] = "connection",
     ) -> None:
         super().__init__(
             app,
@@ -176,7 +207,13 @@ class HLSessionMiddleware(MiddlewareBase):
         self._eager = eager
         if eager and self._incoming is not None and self._incoming.needs_route:
             raise ConfigurationError(f"key={key!r} is not known yet when eager=True creates the session")
-        self._has_options = eager or self._adds_headers
+        if websocket not in _WEBSOCKET:
+            raise ConfigurationError(
+                f"websocket={websocket!r} must be 'connection' for one session for all messages of a"
+                " connection, or 'message' for one for each"
+            )
+        self._is_by_message = websocket == "message"
+        self._has_options = eager or self._adds_headers or self._is_by_message
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         """Run the application in the scope of a session."""
@@ -197,7 +234,7 @@ class HLSessionMiddleware(MiddlewareBase):
             if not self._has_options:
                 await self.app(scope, receive, send)
             else:
-                await self._run_with_options(scope, receive, send, session)
+                await self._run_with_options(manager, scope, receive, send, session)
         finally:
             try:
                 leave_session(token)
@@ -221,7 +258,7 @@ class HLSessionMiddleware(MiddlewareBase):
             if not self._has_options:
                 await self.app(scope, receive, send)
             else:
-                await self._run_with_options(scope, receive, send, session)
+                await self._run_with_options(manager, scope, receive, send, session)
         finally:
             try:
                 leave_session(token)
@@ -274,14 +311,28 @@ class HLSessionMiddleware(MiddlewareBase):
             return incoming.session(manager, scope, body)
 
         session, is_joined = open_session(manager, make=make) if SESSION in scope else (make(), False)
+        if incoming.awaits_key and not is_joined:
+            await incoming.await_key(session, scope)
         return session, is_joined, receive
 
     async def _run_with_options(
-        self, scope: ASGIScope, receive: Receive, send: Send, session: Session
+        self, manager: SessionManager, scope: ASGIScope, receive: Receive, send: Send, session: Session
     ) -> None:
         if self._eager:
             with suppress(HLSessionsError):  # the application meets it when it reads
                 await session.aid()
+        if not (self._is_by_message and scope["type"] == "websocket"):
+            await self._run_adding_headers(scope, receive, send, session)
+            return
+        messages = MessageScopes(session, manager, receive, eager=self._eager)
+        try:
+            await self._run_adding_headers(scope, messages.receive, send, session)
+        finally:
+            messages.leave()
+
+    async def _run_adding_headers(
+        self, scope: ASGIScope, receive: Receive, send: Send, session: Session
+    ) -> None:
         if not self._adds_headers:
             await self.app(scope, receive, send)
             return

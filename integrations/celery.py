@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hl_sessions.defaults import default_manager
-from hl_sessions.integrations.jobs import CARRIED, carried, carried_session, send_datapoints
+from hl_sessions.carrying.message import CARRIED, carried, carry
+from hl_sessions.client.client import DEFAULT_TIMEOUT
+from hl_sessions.datapoints.sender import flush_all
 from hl_sessions.manager import SessionManager, checked_manager
-from hl_sessions.sessions.current import current_session, enter_session, leave_session
 
 try:
     from celery import signals
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["connect", "disconnect"]
 
-#: The attribute of a task's request that holds what leaves its session.
-_ENTERED = "_hl_sessions_entered"
+#: The attribute of a task's request that holds the scope that it runs in.
+_SCOPE = "_hl_sessions_scope"
 
 
 class _Connection:
@@ -39,26 +39,26 @@ class _Connection:
 
     def before_publish(self, *, headers: MutableMapping[str, Any], **_: Any) -> None:
         """Take the session along; a retry has that of the first attempt already, or none."""
-        session = current_session()
-        if session is not None and not headers.get("retries"):
-            headers[CARRIED] = carried(session)
+        if not headers.get("retries") and (data := carry()):
+            headers[CARRIED] = data
 
     def before_run(self, *, task: Any, **_: Any) -> None:
         """Enter the session of the task."""
         # What is called in place of being sent runs in the session of its caller anyway.
         if not task.request.is_eager:
-            session = carried_session(self.manager or default_manager(), task.request.get(CARRIED))
-            setattr(task.request, _ENTERED, enter_session(session))
+            scope = carried(task.request.get(CARRIED), self.manager)
+            scope.__enter__()
+            setattr(task.request, _SCOPE, scope)
 
     def after_run(self, *, task: Any, **_: Any) -> None:
         """Leave it."""
-        token = vars(task.request).pop(_ENTERED, None)
-        if token is not None:
-            leave_session(token)
+        scope = vars(task.request).pop(_SCOPE, None)
+        if scope is not None:
+            scope.__exit__(None, None, None)
 
     def before_end(self, **_: Any) -> None:
-        """Send what the tasks of this process have logged."""
-        send_datapoints()
+        """Send what the tasks of this process have logged: it ends without Python's own end."""
+        flush_all(DEFAULT_TIMEOUT)
 
 
 _connection = _Connection()

@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.integrations import wsgi
-from hl_sessions.integrations.wsgi import SignedCookie, header, json_field, path_param, query
+from hl_sessions.integrations.wsgi import (
+    SignedCookie,
+    baggage,
+    first,
+    header,
+    json_field,
+    path_param,
+    query,
+    session_of,
+)
 from hl_sessions.manager import SessionManager, checked_manager
 
 try:
@@ -30,7 +39,17 @@ if TYPE_CHECKING:
 
     from hl_sessions.integrations.incoming import Key, Trust
 
-__all__ = ["HLSessions", "SignedCookie", "header", "json_field", "path_param", "query"]
+__all__ = [
+    "HLSessions",
+    "SignedCookie",
+    "baggage",
+    "first",
+    "header",
+    "json_field",
+    "path_param",
+    "query",
+    "session_of",
+]
 
 _PREFIX = "HL_SESSIONS_"
 _MANAGER_SETTINGS = frozenset(

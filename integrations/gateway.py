@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping
+    from collections.abc import Callable, MutableMapping, Sequence
 
-__all__ = ["Request"]
+__all__ = ["SESSION", "Request"]
+
+#: The key of the session in what a gateway says of a request.
+SESSION = "hl_sessions.session"
 
 
 class Request(ABC):
@@ -23,11 +27,23 @@ class Request(ABC):
 
     #: What its gateway calls the scheme by which it came.
     SCHEME: ClassVar[str]
+    #: Whether what runs before the application can await.
+    CAN_AWAIT: ClassVar[bool] = False
+
+    @staticmethod
+    def field(name: str) -> Any:
+        """Return what its gateway calls a header."""
+        return name
 
     @staticmethod
     @abstractmethod
-    def headers_in(scope: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        """Return a scope for :meth:`headers`, and maybe nothing else, that does not hold the session."""
+    def headers_in(scope: MutableMapping[str, Any], fields: Sequence[Any]) -> MutableMapping[str, Any]:
+        """Return a scope for :meth:`headers`, and maybe nothing else, that does not hold the session.
+
+        Args:
+            scope: what the gateway says of the request.
+            fields: what the gateway calls the headers that are asked for later.
+        """
 
     def __init__(
         self,
@@ -44,9 +60,12 @@ class Request(ABC):
         """The request object of the framework, which functions of the user are given."""
         return self._make_native(self._scope)
 
-    @property
-    def json(self) -> object:
-        """Its body, ``None`` if that is no JSON, or longer than the key allows."""
+    def json(self, max_body: int) -> object:
+        """Return what its body says, ``None`` if that is no JSON, or longer than so many bytes."""
+        return self._json if len(self._body) <= max_body else None
+
+    @cached_property
+    def _json(self) -> object:
         try:
             return json.loads(self._body)
         except (ValueError, RecursionError):

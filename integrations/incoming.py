@@ -16,6 +16,7 @@ from hl_sessions.errors import ConfigurationError
 from hl_sessions.integrations.cookies import BrowserSession, SignedCookie
 from hl_sessions.integrations.keys import RequestKey
 from hl_sessions.process.saying import say
+from hl_sessions.sessions.binding import unbound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping, Sequence
@@ -50,7 +51,8 @@ class Incoming:
     """Opens the session that a request belongs to: one it brings along, that of a conversation, or its own.
 
     The key, the cookie and a signed ID are looked for when the session is first read: most are never read.
-    Networks and functions in ``trust`` are asked at once, as later something else may stand for the peer.
+    Networks and functions in ``trust`` are asked at once, as later something else may stand for the peer. A
+    coroutine function is awaited before the application runs: the first read may be one that cannot await.
 
     Args:
         request_type: wraps what the gateway says of a request.
@@ -78,11 +80,14 @@ class Incoming:
             raise ConfigurationError("key and cookie exclude each other: a request has one conversation")
         if cookie is not None and not isinstance(cookie, SignedCookie):
             raise ConfigurationError(f"cookie must be a SignedCookie, not {type(cookie).__name__}")
-        if key is not None and not isinstance(key, RequestKey):
+        #: Whether :meth:`await_key` has to be awaited before the application runs.
+        self.awaits_key = request_type.CAN_AWAIT and _is_async(key)
+        if key is not None and not self.awaits_key and not isinstance(key, RequestKey):
             _check_function("key", key, "json_field(...) reads a body")
         self._request_type = request_type
         self._make_native = make_native
-        self._key = key
+        # In no session: the server may have left that of another request in the context.
+        self._key: Any = unbound(key) if self.awaits_key else key
         self._cookie = cookie
         #: What the scope calls the scheme, if that is needed.
         self.scheme = None if cookie is None else request_type.SCHEME
@@ -91,7 +96,10 @@ class Incoming:
         self._secret = trust if isinstance(trust, SharedSecret) else None
         self._trusts = None if trust is None or self._secret else _trust(trust, via_proxies or ())
         #: Whether more than the headers is looked at later on.
-        self.needs_scope = key is not None
+        self.needs_scope = key is not None and not self.awaits_key
+        names = [*(["Cookie"] if cookie else []), *([BAGGAGE_HEADER, PLAIN_HEADER] if self._secret else [])]
+        #: What the gateway calls the headers that are looked at later on.
+        self.fields = tuple(request_type.field(name) for name in names)
         self.has_conversations = key is not None or cookie is not None
         self.looks_for_ids = self._secret is not None
         self._failed: set[str] = set()
@@ -118,7 +126,7 @@ class Incoming:
             if trusted_id is None and not self.has_conversations:
                 return manager.new_session()
         session = self._session_type(manager)()
-        session._scope = scope if self.needs_scope else self._request_type.headers_in(scope)
+        session._scope = scope if self.needs_scope else self._request_type.headers_in(scope, self.fields)
         session._entered = monotonic()
         if body:
             session._body = body
@@ -127,6 +135,16 @@ class Incoming:
         if trusted_id is not None:
             session._join(trusted_id)
         return session
+
+    async def await_key(self, session: Session, scope: MutableMapping[str, Any]) -> None:
+        """Have an asynchronous function find the key of a request, unless it brings its session along."""
+        if not isinstance(session, RequestSession) or session.peek() is not None:
+            return
+        try:
+            key = await self._key(self._request_type(scope, self._make_native).native)
+            session._awaited_key = _checked(key)
+        except Exception as error:  # noqa: BLE001 - the user's function must not break the request
+            self._warn("key", self._key, error)
 
     def named_id(self, session: RequestSession, scope: Any) -> str | None:
         """Return the session ID that a request names with a signature of ours, ``None`` if there is none."""
@@ -142,14 +160,13 @@ class Incoming:
         if isinstance(session, BrowserSession):
             return session._cookie.key(request.headers("Cookie")) or session.made_key()
         key = self._key
-        if key is None:
-            return None
+        if key is None or self.awaits_key:
+            return session._awaited_key
         try:
             if isinstance(key, RequestKey):
                 return key.find(request)
-            value = _plain(key(request.native))
-            return None if value is None else checked_key(value, "what it gives")
-        except Exception as error:  # noqa: BLE001 - the user's function must not break the request
+            return _checked(_plain(key(request.native)))
+        except Exception as error:  # noqa: BLE001 - as above
             self._warn("key", key, error)
             return None
 
@@ -175,7 +192,7 @@ class Incoming:
             else:
                 made = request_session_type(BrowserSession, manager, self, _cookie=self._cookie)
             self._last_type = manager, made
-            if self._trusts is None and not self.max_body:
+            if self._trusts is None and not self.max_body and not self.awaits_key:
                 self.shortcut = self._last_type
         make: Callable[[], RequestSession] = made
         return make
@@ -197,12 +214,16 @@ class Incoming:
 def _check_function(name: str, value: object, way_out: str) -> None:
     if not callable(value):
         raise ConfigurationError(f"{name} must be callable, not {type(value).__name__}")
-    if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(
-        getattr(value, "__call__", None)  # noqa: B004 - it is looked at, not tested for
-    ):
+    if _is_async(value):
         raise ConfigurationError(
             f"{name} must be a plain function, as the ID may be read anywhere; {way_out}"
         )
+
+
+def _is_async(value: object) -> bool:
+    return inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(
+        getattr(value, "__call__", None)  # noqa: B004 - it is looked at, not tested for
+    )
 
 
 def _trust(trust: Any, via_proxies: Sequence[str]) -> Callable[[Request], object]:
@@ -225,6 +246,10 @@ def _trust(trust: Any, via_proxies: Sequence[str]) -> Callable[[Request], object
 
     trusts.__qualname__ = _name(trust)
     return trusts
+
+
+def _checked(value: object) -> str | None:
+    return None if value is None else checked_key(value, "what it gives")
 
 
 def _plain(value: Any) -> Any:

@@ -12,16 +12,26 @@ import uuid
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
+from hl_sessions.carrying.headers import BAGGAGE_HEADER, baggage_value
 from hl_sessions.conversations.key import checked_key
 from hl_sessions.errors import ConfigurationError
-from hl_sessions.process.checks import checked_count, checked_header_name
+from hl_sessions.process.checks import checked_count, checked_header_name, checked_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hl_sessions.integrations.gateway import Request
 
-__all__ = ["RequestKey", "django_path_param", "header", "json_field", "path_param", "query"]
+__all__ = [
+    "RequestKey",
+    "baggage",
+    "django_path_param",
+    "first",
+    "header",
+    "json_field",
+    "path_param",
+    "query",
+]
 
 MAX_BODY = 1_048_576  # bytes
 MAX_QUERY_FIELDS = 1_000
@@ -78,6 +88,29 @@ def header(name: str) -> RequestKey:
     return RequestKey(f"header({name!r})", find)
 
 
+def baggage(name: str) -> RequestKey:
+    """Take the conversation key from a member of the W3C ``baggage`` header, percent-decoded.
+
+    Its properties do not count. Several members of that name with different values count as none.
+
+    .. code-block:: python
+
+        app = HLSessionMiddleware(app, key=baggage("gen_ai.conversation.id"))
+
+    Raises:
+        ConfigurationError: ``name`` is not the name of a member.
+    """
+    checked_token("name", name, "a member of baggage, like 'gen_ai.conversation.id'")
+
+    def find(request: Request) -> str | None:
+        try:
+            return baggage_value(request.headers(BAGGAGE_HEADER), name)
+        except ValueError:
+            return None
+
+    return RequestKey(f"baggage({name!r})", find)
+
+
 def query(name: str) -> RequestKey:
     """Take the conversation key from the query of the URL; several values count as none.
 
@@ -118,8 +151,13 @@ def json_field(name: str, *, max_body: int = MAX_BODY) -> RequestKey:
 
     The body is read before the application runs, which then reads it as if nobody had.
 
+    .. code-block:: python
+
+        app = HLSessionMiddleware(app, key=json_field("params.message.contextId"))
+
     Args:
-        name: of a field of the outermost object.
+        name: of a field of the outermost object, or, where that has no field of this name, the names of
+            nested objects and of a field in the innermost one, with dots between them.
         max_body: bytes; a longer body counts as none.
 
     Raises:
@@ -129,10 +167,39 @@ def json_field(name: str, *, max_body: int = MAX_BODY) -> RequestKey:
     checked_count("max_body", max_body, minimum=1)
 
     def find(request: Request) -> object:
-        body = request.json
-        return body.get(name) if isinstance(body, dict) else None
+        return _field(request.json(max_body), name)
 
     return RequestKey(f"json_field({name!r})", find, max_body=max_body)
+
+
+def first(*keys: RequestKey) -> RequestKey:
+    """Take the conversation key from the first of several places that has one.
+
+    .. code-block:: python
+
+        app = HLSessionMiddleware(app, key=first(header("X-Chat-ID"), json_field("chat")))
+
+    Raises:
+        ConfigurationError: there are no ``keys``, or one of them is something else, such as a function.
+    """
+    if not keys:
+        raise ConfigurationError("first() needs keys, like first(header('X-Chat-ID'), json_field('chat'))")
+    for key in keys:
+        if not isinstance(key, RequestKey):
+            raise ConfigurationError(
+                f"first() takes header(...) and the like, not {type(key).__name__}; one function can look"
+                " at several places"
+            )
+
+    def find(request: Request) -> str | None:
+        return next((found for key in keys if (found := key.find(request)) is not None), None)
+
+    return RequestKey(
+        f"first({', '.join(map(repr, keys))})",
+        find,
+        max_body=max(key.max_body for key in keys),
+        needs_route=any(key.needs_route for key in keys),
+    )
 
 
 def django_path_param(path: str, name: str) -> object:
@@ -149,6 +216,16 @@ def django_path_param(path: str, name: str) -> object:
         return resolve(path).kwargs.get(name)
     except Http404:
         return None
+
+
+def _field(body: object, name: str) -> object:
+    if isinstance(body, dict) and name in body:
+        return body[name]
+    for part in name.split("."):
+        if not isinstance(body, dict):
+            return None
+        body = body.get(part)
+    return body
 
 
 def _fields(request: Request) -> dict[bytes, list[bytes]]:

@@ -36,9 +36,10 @@ class MiddlewareBase:
         app: the application.
         manager: opens the sessions; ``None``: the one of :func:`hl_sessions.configure`.
         key: where the conversation key of a request is: ``header(...)``, ``path_param(...)``, ``query(...)``,
-            ``json_field(...)``, or a function of the request that returns it, called at the first read;
-            ``None``: each request has a session of its own. The request is that of the framework: the ASGI
-            scope, the WSGI environment, or the request object of Starlette or Flask.
+            ``json_field(...)``, ``baggage(...)``, the ``first(...)`` of several that has one, or a function
+            of the request that returns it, called at the first read; ``None``: each request has a session
+            of its own. The request is that of the framework: the ASGI scope, the WSGI environment, or the
+            request object of Starlette or Flask.
         cookie: carries the conversation of a browser, instead of ``key``.
         response_header: the name of a header that tells the client the session ID, if there is one when
             the response starts or the WebSocket is accepted; ``None``: no header.

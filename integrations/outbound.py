@@ -12,7 +12,7 @@ from hl_sessions.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["Carrier", "Outbound"]
+__all__ = ["Carrier", "Outbound", "OutboundHeader"]
 
 Carrier = Literal["baggage", "header"]
 
@@ -22,12 +22,10 @@ MAX_PORT = 65535
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-class Outbound:
-    """The calls that carry the session.
+class OutboundHeader:
+    """The header, or the metadata of a call, that carries the session.
 
     Args:
-        hosts: the names of the hosts whose calls carry the session, each with an optional port:
-            ``"retrieval.internal"``, ``"localhost:9000"``; without one, all ports.
         carrier: ``"baggage"``: as a member of the W3C ``baggage`` header, merged with one of your own;
             ``"header"``: as ``X-Session-ID``.
         secret: signs the ID, for services that have the same secret; ``None``: no signature.
@@ -36,7 +34,7 @@ class Outbound:
         ConfigurationError: one of them is wrong.
     """
 
-    def __init__(self, hosts: Collection[str], carrier: Carrier, secret: SharedSecret | None) -> None:
+    def __init__(self, carrier: Carrier, secret: SharedSecret | None) -> None:
         if carrier not in ("baggage", "header"):  # a tuple: what is given may not be hashable
             raise ConfigurationError(f"carrier={carrier!r} must be 'baggage' or 'header'")
         if secret is not None and not isinstance(secret, SharedSecret):
@@ -44,17 +42,9 @@ class Outbound:
                 f"secret must be a SharedSecret, not {type(secret).__name__} (value not shown):"
                 " hl_sessions.carrying.SharedSecret('...')"
             )
-        self._hosts = _checked_hosts(hosts)
         self._secret = secret
         #: The name of the header that carries the session.
         self.header = _HEADERS[carrier]
-
-    def covers(self, scheme: str, host: str | None, port: int | None) -> bool:
-        """Whether calls to this host, on this port or the default one of the scheme, carry the session."""
-        if not host:
-            return False
-        host = host.lower().removesuffix(".")
-        return (host, None) in self._hosts or (host, port or _DEFAULT_PORTS.get(scheme)) in self._hosts
 
     def has_session(self, own: str | None) -> bool:
         """Whether :attr:`header`, as it is without us, names a session already, which is left as it is."""
@@ -69,6 +59,31 @@ class Outbound:
             return value
         others = f"{own}," if own and not own.isspace() else ""
         return f"{others}{BAGGAGE_KEY}={value}"
+
+
+class Outbound(OutboundHeader):
+    """The calls that carry the session.
+
+    Args:
+        hosts: the names of the hosts whose calls carry the session, each with an optional port:
+            ``"retrieval.internal"``, ``"localhost:9000"``; without one, all ports.
+        carrier: as ``secret``, see :class:`OutboundHeader`.
+        secret: signs the ID.
+
+    Raises:
+        ConfigurationError: one of them is wrong.
+    """
+
+    def __init__(self, hosts: Collection[str], carrier: Carrier, secret: SharedSecret | None) -> None:
+        super().__init__(carrier, secret)
+        self._hosts = _checked_hosts(hosts)
+
+    def covers(self, scheme: str, host: str | None, port: int | None) -> bool:
+        """Whether calls to this host, on this port or the default one of the scheme, carry the session."""
+        if not host:
+            return False
+        host = host.lower().removesuffix(".")
+        return (host, None) in self._hosts or (host, port or _DEFAULT_PORTS.get(scheme)) in self._hosts
 
 
 def _checked_hosts(hosts: object) -> frozenset[tuple[str, int | None]]:

@@ -12,9 +12,9 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from hl_sessions.defaults import default_manager
-from hl_sessions.integrations.jobs import CARRIED, carried, carried_session, send_datapoints
-from hl_sessions.sessions.current import current_session, enter_session, leave_session
+from hl_sessions.carrying.message import CARRIED, carried, carry
+from hl_sessions.client.client import DEFAULT_TIMEOUT
+from hl_sessions.datapoints.sender import flush_all
 
 try:
     from rq.job import Job
@@ -22,8 +22,8 @@ except ImportError as error:
     raise ImportError("hl_sessions.integrations.rq needs RQ: pip install 'hl-sessions[rq]'") from error
 
 if TYPE_CHECKING:
+    from hl_sessions.carrying.message import CarriedScope
     from hl_sessions.manager import SessionManager
-    from hl_sessions.sessions.session import Session
 
 __all__ = ["SessionJob"]
 
@@ -59,19 +59,17 @@ class SessionJob(Job):
     def create(cls, *args: Any, **kwargs: Any) -> Job:
         """Create a job with the session of the caller."""
         job = super().create(*args, **kwargs)
-        session = current_session()
-        if session is not None:
-            job.meta = {**job.meta, CARRIED: carried(session)}
+        if data := carry():
+            job.meta = {**job.meta, CARRIED: data}
         return job
 
     def perform(self) -> Any:
         """Perform the job in its session."""
-        token = enter_session(self._session)
         try:
-            return super().perform()
+            with self._scope:
+                return super().perform()
         finally:
-            leave_session(token)
-            send_datapoints()
+            _send_datapoints()
 
     @property
     def success_callback(self) -> Any:
@@ -89,8 +87,8 @@ class SessionJob(Job):
         return self._in_session(super().stopped_callback)
 
     @functools.cached_property
-    def _session(self) -> Session | None:
-        return carried_session(self.manager or default_manager(), self.meta.get(CARRIED))
+    def _scope(self) -> CarriedScope:
+        return carried(self.meta.get(CARRIED), self.manager)
 
     def _in_session(self, callback: Any) -> Any:
         if callback is None:
@@ -99,8 +97,14 @@ class SessionJob(Job):
         @functools.wraps(callback)
         def call(*args: Any, **kwargs: Any) -> Any:
             try:
-                return callback(*args, **kwargs)
+                with self._scope:
+                    return callback(*args, **kwargs)
             finally:
-                send_datapoints()
+                _send_datapoints()
 
-        return call if self._session is None else self._session.bind(call)
+        return call
+
+
+def _send_datapoints() -> None:
+    # The process of a job ends without Python's own end.
+    flush_all(DEFAULT_TIMEOUT)

@@ -18,7 +18,16 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from hl_sessions.integrations import asgi
-from hl_sessions.integrations.asgi import SignedCookie, header, json_field, path_param, query
+from hl_sessions.integrations.asgi import (
+    SignedCookie,
+    baggage,
+    first,
+    header,
+    json_field,
+    path_param,
+    query,
+    session_of,
+)
 from hl_sessions.sessions.current import current_session, enter_session, innermost_session, leave_session
 from hl_sessions.sessions.session import Session  # noqa: TC001 - FastAPI evaluates annotations
 
@@ -37,11 +46,14 @@ if TYPE_CHECKING:
 __all__ = [
     "HLSessionMiddleware",
     "SignedCookie",
+    "baggage",
+    "first",
     "get_session",
     "header",
     "json_field",
     "path_param",
     "query",
+    "session_of",
 ]
 
 

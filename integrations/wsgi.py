@@ -11,17 +11,25 @@ import io
 import sys
 from time import monotonic
 from types import FrameType, FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hl_sessions.integrations.cookies import SignedCookie
-from hl_sessions.integrations.gateway import Request
-from hl_sessions.integrations.keys import django_path_param, header, json_field, path_param, query
+from hl_sessions.integrations.gateway import SESSION, Request
+from hl_sessions.integrations.keys import (
+    baggage,
+    django_path_param,
+    first,
+    header,
+    json_field,
+    path_param,
+    query,
+)
 from hl_sessions.integrations.middleware import MiddlewareBase, missing_headers
 from hl_sessions.scopes.scope import open_session
 from hl_sessions.sessions.current import enter_session, innermost_session, leave_session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, MutableMapping
+    from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -29,25 +37,58 @@ if TYPE_CHECKING:
     from hl_sessions.manager import SessionManager
     from hl_sessions.sessions.session import Session
 
+    class HasEnvironment(Protocol):
+        """A request object with its WSGI environment, such as that of Flask."""
+
+        @property
+        def environ(self) -> MutableMapping[str, Any]:
+            """What the gateway says of the request."""
+
+
 __all__ = [
     "HLSessionMiddleware",
     "SignedCookie",
+    "baggage",
+    "first",
     "header",
     "json_field",
     "path_param",
     "query",
+    "session_of",
 ]
 
 #: Bodies of which no part is made while they are sent, and which servers treat specially.
 _FINISHED = frozenset({list, tuple, io.BufferedRandom, io.BufferedReader, io.BytesIO, io.FileIO})
 
 
-class _Request(Request):
+def session_of(request: MutableMapping[str, Any] | HasEnvironment) -> Session | None:
+    """Return the session of a request, also where its context is lost: in a bare thread, or a pool of others.
+
+    Args:
+        request: its WSGI environment, or an object that has it as ``environ``.
+
+    Returns:
+        The handle, ``None`` where no middleware is around the application.
+    """
+    environ: Any = getattr(request, "environ", request)
+    session: Session | None = environ.get(SESSION)
+    return session
+
+
+class WSGIRequest(Request):
     SCHEME = "wsgi.url_scheme"
 
     @staticmethod
-    def headers_in(scope: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        return scope
+    def field(name: str) -> str:
+        return "HTTP_" + name.upper().replace("-", "_")
+
+    @staticmethod
+    def headers_in(scope: MutableMapping[str, Any], fields: Sequence[str]) -> MutableMapping[str, Any]:
+        headers = {}
+        for field in fields:
+            if field in scope:
+                headers[field] = scope[field]
+        return headers
 
     @property
     def content_type(self) -> str:
@@ -69,7 +110,7 @@ class _Request(Request):
         return {field.removeprefix("HTTP_").replace("_", "-").lower() for field in fields}
 
     def headers(self, name: str) -> list[str]:
-        value = self._scope.get("HTTP_" + name.upper().replace("-", "_"))
+        value = self._scope.get(self.field(name))
         return [] if value is None else [value]
 
     def path_param(self, name: str) -> object:
@@ -119,7 +160,7 @@ class HLSessionMiddleware(MiddlewareBase):
     """
 
     app: WSGIApplication
-    _request_type = _Request
+    _request_type = WSGIRequest
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Run the application in the scope of a session."""
@@ -132,12 +173,16 @@ class HLSessionMiddleware(MiddlewareBase):
             session = manager.new_session() if innermost_session() is None else open_session(manager)[0]
         elif (shortcut := incoming.shortcut)[0] is manager and innermost_session() is None:
             session = shortcut[1]()
-            session._scope, session._entered = environ, monotonic()
+            session._scope = (
+                environ if incoming.needs_scope else WSGIRequest.headers_in(environ, incoming.fields)
+            )
+            session._entered = monotonic()
             if incoming.scheme is not None:
                 session._scheme = environ.get(incoming.scheme)
             opened = session if manager.conversations.become_idle else None
         else:
             session, opened = self._open(manager, incoming, environ)
+        environ[SESSION] = session
         if self._adds_headers:
             start_response = self._with_headers(start_response, session)
         token = enter_session(session)
@@ -159,7 +204,7 @@ class HLSessionMiddleware(MiddlewareBase):
         """Return the session, and the same once more if it was opened here."""
         body = b""
         if incoming.max_body:
-            body = _Request(environ, self._native_request).read_body(incoming.max_body)
+            body = WSGIRequest(environ, self._native_request).read_body(incoming.max_body)
         session, is_joined = open_session(manager, make=lambda: incoming.session(manager, environ, body))
         return session, None if is_joined else session
 

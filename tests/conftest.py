@@ -1,6 +1,7 @@
 """What all tests share: an environment without surprises, servers to talk to, managers and what they log."""
 
 import logging
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ from tests.faults import FaultServer, Play, Resolver
 from tests.servers import PostgreSQL, valkey_server
 from tests.sessions_api import Gate, SessionsAPI
 from tests.waiting import PATIENCE
+
+# A shell starts what runs in the background, and so what that starts, without Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

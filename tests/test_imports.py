@@ -110,7 +110,12 @@ def test_importing_touches_no_network_and_starts_no_thread() -> None:
     [
         ("starlette", ["starlette"]),
         ("flask", ["flask"]),
+        ("django", ["django"]),
+        ("fastapi", ["fastapi"]),
         ("httpx", ["httpx", "httpx2"]),
+        ("aiohttp", ["aiohttp"]),
+        ("grpc", ["grpc"]),
+        ("sanic", ["sanic"]),
         ("celery", ["celery"]),
         ("rq", ["rq"]),
         ("mcp", ["mcp"]),

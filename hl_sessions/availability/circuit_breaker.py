@@ -31,7 +31,8 @@ class CircuitBreaker:
     """Tries what fails only now and then, and one caller at a time, until it works again.
 
     After :data:`FAILURES_TO_OPEN` failures in a row the calls under way are given up, and nothing is tried
-    until a cool-off has passed, then by one caller only.
+    until a cool-off has passed, then by one caller only. Where one of the failures said when to come again
+    (``Retry-After``), it does not pass before, for up to five minutes.
 
     Time-outs of calls that spent half their time queueing do not count as failures, nor does it when this
     process may open no more connections.
@@ -189,9 +190,10 @@ class CircuitBreaker:
                 "no session could be created, and none will be until the sessions API is back: %s",
                 self._last_error,
             )
+            self._outage.note_request(getattr(error, "retry_after", None) or 0.0)
             is_opened = self._failures == FAILURES_TO_OPEN
             if is_opened or is_trial:
-                self._outage.cool_off(getattr(error, "retry_after", None) or 0.0)
+                self._outage.cool_off()
         if is_opened:
             for deadline in self._under_way.copy():
                 deadline.abort()
@@ -199,5 +201,6 @@ class CircuitBreaker:
     def _succeeded(self, *, is_trial: bool) -> None:
         with self._lock:
             self._failures = 0
+            self._outage.asked_until = 0.0
             if self._outage.is_on and (is_trial or self._outage.is_calm()):
                 self._outage.end(f"{self._sessions_without_id} sessions went without an ID")

@@ -79,6 +79,8 @@ class Outage:
         self._last_failure = 0.0
         #: Seconds that the next cool-off takes at the most.
         self.pause = FIRST_COOL_OFF
+        #: Until when, of ``time.monotonic()``, the other side has asked to be left alone.
+        self.asked_until = 0.0
         self._next_trial = 0.0
 
     def failed(self, message: str, *arguments: object) -> None:
@@ -87,17 +89,20 @@ class Outage:
         if not self.is_on:
             self.is_on = True
             self.pause = FIRST_COOL_OFF
+            self.asked_until = 0.0
             self._incident.begin(self, message, *arguments)
 
-    def cool_off(self, at_least: float = 0.0) -> None:
+    def note_request(self, seconds: float) -> None:
+        """Note how long the last failure asked to wait; :data:`LONGEST_ASKED_FOR` of it counts."""
+        self.asked_until = max(self.asked_until, self._last_failure + min(seconds, LONGEST_ASKED_FOR))
+
+    def cool_off(self) -> None:
         """Begin a pause after the last failure, twice as long as the one before, without any trial.
 
-        Args:
-            at_least: seconds that the other side has asked for; :data:`LONGEST_ASKED_FOR` of them count.
+        It is longer where any failure since the last success asked to wait for longer.
         """
         jitter = random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret
-        pause = max(self.pause * jitter, min(at_least, LONGEST_ASKED_FOR))
-        self._next_trial = self._last_failure + pause
+        self._next_trial = max(self._last_failure + self.pause * jitter, self.asked_until)
         self.pause = min(2 * self.pause, LONGEST_COOL_OFF)
 
     def is_cooling_off(self) -> bool:

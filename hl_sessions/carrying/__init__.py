@@ -1,5 +1,6 @@
 """A session on its way to another process."""
 
+from hl_sessions.carrying.message import acarry, carried, carry
 from hl_sessions.carrying.secret import SharedSecret
 
-__all__ = ["SharedSecret"]
+__all__ = ["SharedSecret", "acarry", "carried", "carry"]

@@ -13,9 +13,17 @@ from urllib.parse import unquote
 from hl_sessions.client.answers import is_session_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["BAGGAGE_HEADER", "BAGGAGE_KEY", "PLAIN_HEADER", "baggage_keys", "encoded", "session_ids"]
+__all__ = [
+    "BAGGAGE_HEADER",
+    "BAGGAGE_KEY",
+    "PLAIN_HEADER",
+    "baggage_keys",
+    "baggage_value",
+    "encoded",
+    "session_ids",
+]
 
 BAGGAGE_HEADER = "baggage"
 BAGGAGE_KEY = "session.id"
@@ -35,6 +43,20 @@ def encoded(session_id: str, signature: str | None = None) -> str:
 def baggage_keys(header: str) -> Iterator[str]:
     """Yield the keys of a ``baggage`` header."""
     return (key for key, _ in _members(header))
+
+
+def baggage_value(headers: Sequence[str], name: str) -> str | None:
+    """Return the value that the ``baggage`` headers of a call have for a key, without its properties.
+
+    ``None``: there is none, or more than one, or the headers are too long.
+
+    Raises:
+        UnicodeDecodeError: it is no text once its percent signs are decoded.
+    """
+    if sum(map(len, headers)) > MAX_HEADER_LENGTH:
+        return None
+    values = {value.partition(";")[0] for header in headers for key, value in _members(header) if key == name}
+    return unquote(values.pop().strip(_SPACE), errors="strict") if len(values) == 1 else None
 
 
 def session_ids(

@@ -229,6 +229,8 @@ class RequestSession(ConversationSession):
     _scope: Any  # what the gateway says of the request; given up, as it may hold this, once all is found
     _body = b""
     _scheme: str | None
+    #: The conversation key that an asynchronous function has found, before the application ran.
+    _awaited_key: str | None = None
     #: The session ID that the request names; empty if there is none, ``None`` as long as nobody has looked.
     _named: str | None
     _is_key_found: bool

@@ -192,7 +192,8 @@ class Sender:
             # It may be that there is too much in one batch, or one datapoint that the API fails at.
             self._most_entries = max(1, size // 2)
             self._outage.failed("datapoints wait until the sessions API is back: %s", _described(failure))
-            self._outage.cool_off(getattr(failure, "retry_after", None) or 0.0)
+            self._outage.note_request(getattr(failure, "retry_after", None) or 0.0)
+            self._outage.cool_off()
             return
         self._most_entries = min(2 * self._most_entries, MOST_ENTRIES)
         if self._outage.is_on:

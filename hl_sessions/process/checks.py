@@ -16,9 +16,10 @@ __all__ = [
     "checked_header_name",
     "checked_seconds",
     "checked_share",
+    "checked_token",
 ]
 
-_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.1
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 
 
 def checked_base_url(name: str, value: object) -> str:
@@ -82,6 +83,11 @@ def checked_share(name: str, value: Any) -> float:
 
 def checked_header_name(name: str, value: object) -> str:
     """The name of a header field."""
-    if not isinstance(value, str) or not _FIELD_NAME.fullmatch(value):
-        raise ConfigurationError(f"{name}={value!r} is not the name of a header, like 'X-Session-ID'")
+    return checked_token(name, value, "a header, like 'X-Session-ID'")
+
+
+def checked_token(name: str, value: object, of: str) -> str:
+    """The name of what HTTP names by a token: ``of`` says what that is, and has an example."""
+    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
+        raise ConfigurationError(f"{name}={value!r} is not the name of {of}")
     return value

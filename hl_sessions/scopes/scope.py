@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
     from hl_sessions.sessions.session import Session
 
-__all__ = ["Scope", "open_session"]
+__all__ = ["Entered", "Scope", "open_session"]
 
 
 # What may stand between a scope and the code that entered it.
 _BETWEEN = frozenset({"hl_sessions", "contextlib"})
 
 # The session of a scope that was entered, whether it is the surrounding one, and what puts that one back.
-_Entry = tuple["Session", bool, "Token[Session | None]"]
+_Entry = tuple["Session | None", bool, "Token[Session | None]"]
 
 
 def _is_joined(session: Session, key: str | None, make: Callable[[], Session] | None) -> bool:
@@ -113,26 +113,17 @@ def _warn_of_no_effect() -> None:
     )
 
 
-class Scope:
-    """What ``manager.session()`` gives: ``with`` and ``async with`` enter it, as often as you like.
+class Entered:
+    """What can be entered, as often as you like: remembers what was current, and puts it back.
 
     A generator that holds a scope may be left in another context than it was started in, scopes of
     interleaved generators are not left in reverse order, and several tasks may be in one scope object.
     So a token of the context variable serves only to tell whether this is the context that was entered.
     """
 
-    __slots__ = ("_entries", "_key", "_manager", "_new")
+    __slots__ = ("_entries",)
 
-    def __init__(self, manager: ConversationSource, key: str | None, *, new: bool) -> None:
-        self._manager = manager
-        self._key = key
-        self._new = new
-        self._entries: list[_Entry] = []
-
-    def __enter__(self) -> Session:
-        session, is_joined = open_session(self._manager, self._key, new=self._new)
-        self._entries.append((session, is_joined, enter_session(session)))
-        return session
+    _entries: list[_Entry]
 
     def __exit__(
         self,
@@ -148,7 +139,7 @@ class Scope:
         if not is_last:
             session, is_joined, _ = entry = self._entry_left(is_closed=exc_type is GeneratorExit)
         self._entries.remove(entry)
-        if not is_joined:
+        if session is not None and not is_joined:
             session._leave()
 
     def _entry_left(self, *, is_closed: bool) -> _Entry:
@@ -172,7 +163,7 @@ class Scope:
         previous = None if token.old_value is token.MISSING else not_left(token.old_value)
         if session is current:
             enter_session(previous)  # in a copy of the context that was entered
-        if not is_joined:
+        if session is not None and not is_joined:
             session._left_for = previous
             strays[:] = [True]
         return entry
@@ -185,9 +176,6 @@ class Scope:
                 return entry
         return None
 
-    async def __aenter__(self) -> Session:
-        return self.__enter__()
-
     async def __aexit__(
         self,
         exc_type: type[BaseException] | None,
@@ -195,3 +183,23 @@ class Scope:
         traceback: TracebackType | None,
     ) -> None:
         self.__exit__(exc_type, exc_value, traceback)
+
+
+class Scope(Entered):
+    """What ``manager.session()`` returns: ``with`` and ``async with`` enter it."""
+
+    __slots__ = ("_key", "_manager", "_new")
+
+    def __init__(self, manager: ConversationSource, key: str | None, *, new: bool) -> None:
+        self._manager = manager
+        self._key = key
+        self._new = new
+        self._entries = []
+
+    def __enter__(self) -> Session:
+        session, is_joined = open_session(self._manager, self._key, new=self._new)
+        self._entries.append((session, is_joined, enter_session(session)))
+        return session
+
+    async def __aenter__(self) -> Session:
+        return self.__enter__()

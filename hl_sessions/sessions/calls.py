@@ -173,7 +173,7 @@ def _call(open_call: OpenCall) -> Call:
 def _async_call(open_call: OpenCall) -> Call:
     async def call(wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         session, is_joined = open_call(wrapped, args, kwargs)
-        if session is context.innermost():
+        if is_joined and session is context.innermost():
             return await wrapped(*args, **kwargs)  # as in _run_in
         token = context.enter(session)
         try:

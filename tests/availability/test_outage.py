@@ -69,6 +69,38 @@ def test_waits_as_long_as_the_api_asks(
         assert read(manager)
 
 
+def test_waits_as_long_as_any_failure_asks(
+    manager: SessionManager, sessions_api: SessionsAPI, clock: StillClock
+) -> None:
+    """What the first failure asks for is not forgotten when the next ones come without a word."""
+    sessions_api.answer = asking_to_wait(503, "120")
+    assert read(manager) is None
+    clock.offset += 10
+    sessions_api.answer = fail(500)
+    assert read(manager) is read(manager) is None
+    posts = sessions_api.posts
+    clock.offset += 109
+    assert read(manager) is None
+    assert sessions_api.posts == posts
+    sessions_api.answer = create_sessions
+    clock.offset += 2
+    assert read(manager)
+
+
+def test_a_success_says_that_the_wait_is_over(
+    manager: SessionManager, sessions_api: SessionsAPI, clock: StillClock
+) -> None:
+    """Failures after it are tried again as soon as any."""
+    sessions_api.answer = asking_to_wait(429, "120")
+    assert read(manager) is None
+    sessions_api.answer = create_sessions
+    assert read(manager)
+    fall(manager, sessions_api)
+    sessions_api.answer = create_sessions
+    clock.offset += FIRST_COOL_OFF
+    assert read(manager)
+
+
 def test_only_in_a_row(manager: SessionManager, sessions_api: SessionsAPI, clock: StillClock) -> None:
     """Failures with successes between them are no outage."""
     for _ in range(5):

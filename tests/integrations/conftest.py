@@ -4,10 +4,12 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import uvicorn
+import waitress.server  # type: ignore[import-untyped]
 
 import hl_sessions.defaults
 from hl_sessions import SessionManager, current_session
@@ -27,6 +29,16 @@ def nothing_stays_behind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     assert current_session() is None
     yield
     assert current_session() is None
+
+
+@pytest.fixture(scope="session")
+def django_project() -> None:
+    """Once in a process: tests set what else they need, the URLs among it, for their own time."""
+    import django  # type: ignore[import-untyped]
+    from django.conf import settings  # type: ignore[import-untyped]
+
+    settings.configure(ALLOWED_HOSTS=["*"], LOGGING_CONFIG=None, SECRET_KEY="of tests", USE_TZ=True)
+    django.setup()
 
 
 @pytest.fixture
@@ -73,6 +85,31 @@ def serve_asgi() -> Iterator[ServeASGI]:
     for _, thread, listener in running:
         thread.join(PATIENCE)
         listener.close()
+
+
+@contextmanager
+def running_in_thread(serve: Callable[[], Any], stop: Callable[[], Any]) -> Iterator[None]:
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop()
+        thread.join(PATIENCE)
+
+
+@contextmanager
+def running_waitress(app: Any, threads: int = 2) -> Iterator[Address]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    connections: dict[int, Any] = {}
+    server = waitress.server.create_server(app, map=connections, sockets=[listener], threads=threads)
+
+    def stop() -> None:
+        server.trigger.pull_trigger(lambda: waitress.wasyncore.close_all(connections))
+        server.task_dispatcher.shutdown()
+
+    with running_in_thread(server.run, stop):
+        yield listener.getsockname()
 
 
 def send_raw(address: Address, request: str) -> bytes:

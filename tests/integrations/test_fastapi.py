@@ -8,13 +8,30 @@ import pytest
 
 pytest.importorskip("fastapi")
 
-from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request, WebSocket
+from fastapi import BackgroundTasks, Body, Depends, FastAPI, HTTPException, Request, WebSocket
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.testclient import TestClient
 
 import hl_sessions.scopes.scope
-from hl_sessions import Session, SessionManager, acurrent_session_id, current_session, current_session_id
-from hl_sessions.integrations.starlette import HLSessionMiddleware, get_session
+from hl_sessions import (
+    ConfigurationError,
+    Session,
+    SessionManager,
+    acurrent_session_id,
+    current_session,
+    current_session_id,
+)
+from hl_sessions.carrying import SharedSecret
+from hl_sessions.carrying.headers import encoded
+from hl_sessions.integrations.fastapi import (
+    HLSessionMiddleware,
+    get_session,
+    header,
+    json_field,
+    path_param,
+    session_of,
+    session_scope,
+)
 from tests.integrations.conftest import SESSION_ID
 from tests.sessions_api import SessionsAPI
 
@@ -287,3 +304,153 @@ def test_a_scope_in_a_sync_dependency_is_told_of(
         assert client.get("/sync").json() is True
     (record,) = records
     assert f"the scope at {__file__}:" in record.getMessage()
+
+
+# session_scope
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("path", ["/sync", "/async"])
+def test_a_dependency_opens_the_scope(
+    path: str, backend: str, manager: SessionManager, sessions_api: SessionsAPI
+) -> None:
+    """Dependencies after it, the endpoint, its stream and its background tasks share one session."""
+    reads = Reads()
+    handles: list[Session | None] = []
+    app = FastAPI()
+    scope = session_scope(manager)
+
+    def note(request: Request, session: Annotated[Session, Depends(scope)], tasks: BackgroundTasks) -> None:
+        handles.extend((session, current_session(), session_of(request)))
+        tasks.add_task(reads.sync)
+        tasks.add_task(reads.coroutine)
+
+    later = [Depends(each) for each in (note, reads.sync, reads.coroutine, reads.steps, reads.asteps)]
+
+    @app.get("/sync", dependencies=[Depends(scope), *later])
+    def endpoint() -> StreamingResponse:
+        reads.sync()
+        return StreamingResponse(reads.steps())
+
+    @app.get("/async", dependencies=[Depends(scope), *later])
+    async def aendpoint() -> StreamingResponse:
+        await reads.coroutine()
+        return StreamingResponse(reads.asteps())
+
+    @app.get("/outside")
+    async def outside() -> bool:
+        return current_session() is None
+
+    with client_of(app, backend) as client:
+        for number in (1, 2):
+            assert client.get(path).text == "x"
+            assert len(reads.seen) == 11
+            assert {*reads.seen} == {each.peek() for each in handles if each is not None}
+            assert len({*handles}) == 1
+            assert sessions_api.posts == number
+            reads.seen.clear()
+            handles.clear()
+        assert client.get("/outside").json() is True
+
+
+def test_a_web_socket_has_the_scope_of_its_dependency(manager: SessionManager) -> None:
+    app = FastAPI()
+
+    @app.websocket("/")
+    async def endpoint(
+        websocket: WebSocket, session: Annotated[Session, Depends(session_scope(manager))]
+    ) -> None:
+        await websocket.accept()
+        await websocket.send_json(current_session() is session is session_of(websocket))
+        await websocket.close()
+
+    with client_of(app).websocket_connect("/") as websocket:
+        assert websocket.receive_json() is True
+
+
+@pytest.mark.parametrize(
+    "key",
+    [header("X-Chat"), path_param("chat"), json_field("chat"), lambda request: request.headers["X-Chat"]],
+)
+def test_a_dependency_finds_the_conversation(
+    key: Any, manager: SessionManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the keys of the middleware; the scope is left once, and the body is there for the endpoint."""
+    leaves: list[Any] = []
+    monkeypatch.setattr(manager.conversations, "become_idle", True)
+    monkeypatch.setattr(manager.conversations, "leave", leaves.append)
+    app = FastAPI()
+    scope = [Depends(session_scope(manager, key=key))]
+
+    @app.post("/parsed/{chat}", dependencies=scope)
+    def parsed(chat: str, body: Annotated[dict[str, str], Body()]) -> list[str | None]:
+        return [body["text"], current_session_id()]
+
+    @app.post("/raw/{chat}", dependencies=scope)
+    async def raw(chat: str, request: Request) -> list[str | None]:
+        return [(await request.json())["text"], await acurrent_session_id()]
+
+    def post(place: str, chat: str) -> str:
+        headers, body = {"X-Chat": chat}, {"text": "Why?", "chat": chat}
+        text, session_id = client.post(f"/{place}/{chat}", headers=headers, json=body).json()
+        assert text == "Why?"
+        return str(session_id)
+
+    client = client_of(app)
+    assert post("parsed", "1") == post("raw", "1") != post("parsed", "2")
+    assert len(leaves) == 3
+
+
+def test_a_dependency_joins_a_trusted_caller(manager: SessionManager) -> None:
+    """As the middleware does."""
+    secret = SharedSecret("a secret of many characters")
+    app = FastAPI()
+
+    @app.get("/", dependencies=[Depends(session_scope(manager, trust=secret))])
+    def endpoint() -> str | None:
+        return current_session_id()
+
+    session_id = "sesh_0123456789abcdefghij"
+    headers = {HEADER: encoded(session_id, secret.sign(session_id))}
+    assert client_of(app).get("/", headers=headers).json() == session_id
+    assert client_of(app).get("/", headers={HEADER: session_id}).json() != session_id
+
+
+def test_a_dependency_joins_the_middleware(app: FastAPI, manager: SessionManager) -> None:
+    """And so does a second one."""
+    handles: list[Session] = []
+
+    def note(session: TheSession, scope: Annotated[Session, Depends(session_scope(manager))]) -> None:
+        handles.extend((session, scope))
+
+    @app.get("/", dependencies=[Depends(session_scope(manager)), Depends(note)])
+    def endpoint() -> str | None:
+        return current_session_id()
+
+    response = client_of(app).get("/")
+    assert response.json() == response.headers[HEADER] == handles[0].id
+    assert handles[0] is handles[1]
+
+
+def test_a_dependency_joins_nothing_else(manager: SessionManager) -> None:
+    """A server may have left the session of another request in the context."""
+    app = FastAPI()
+
+    async def with_what_is_left(scope: Any, receive: Any, send: Any) -> None:
+        with manager.session() as session:
+            scope["left"] = session
+            await app(scope, receive, send)
+
+    @app.get("/")
+    def endpoint(request: Request, session: Annotated[Session, Depends(session_scope(manager))]) -> bool:
+        return session is not request.scope["left"]
+
+    assert TestClient(with_what_is_left).get("/").json() is True
+
+
+def test_a_wrong_option_of_the_dependency_is_named() -> None:
+    """When it is made."""
+    wrong: dict[str, Any] = {"manager": "x", "key": "chat", "trust": [], "via_proxies": ["10.0.0.1"]}
+    for name, value in wrong.items():
+        with pytest.raises(ConfigurationError, match=f"^{name}"):
+            session_scope(**{name: value})

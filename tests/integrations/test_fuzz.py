@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hl_sessions import SessionManager
 from hl_sessions.carrying import SharedSecret
 from hl_sessions.carrying.headers import encoded, session_ids
-from hl_sessions.integrations.asgi import SignedCookie, header, json_field, query
+from hl_sessions.integrations.asgi import SignedCookie, baggage, header, json_field, query
 from hl_sessions.integrations.gateway import Request
 from hl_sessions.integrations.incoming import Incoming
 
@@ -38,7 +38,7 @@ class Fuzzed(Request):
     SCHEME = ""
 
     @staticmethod
-    def headers_in(scope: Any) -> Any:
+    def headers_in(scope: Any, fields: Any) -> Any:
         return scope
 
     def __init__(self, scope: Any, *_: object) -> None:
@@ -127,6 +127,8 @@ READERS: dict[str, Read] = {
 KEYS = {
     "header": (header("X-Chat-ID"), "chat 42"),
     "query": (query("chat"), "a=b&chat=chat%2042"),
+    "baggage": (baggage("chat"), "a=b,chat=chat%2042;p=1"),
+    "dotted json_field": (json_field("chat.id"), '{"chat": {"id": "chat 42"}}'),
     "json_field": (json_field("chat"), '{"chat": "chat 42", "text": "[[[]]] \\u0000 1e999"}'),
 }
 fuzzing = settings(

@@ -1,6 +1,7 @@
 """Which conversation, and whose session, a request belongs to; the same with every gateway and framework."""
 
 import asyncio
+import functools
 import gc
 import io
 import json
@@ -12,13 +13,16 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any
 from wsgiref.util import setup_testing_defaults
 
-import django  # type: ignore[import-untyped]
 import httpx2
 import pytest
-from django.conf import settings as django_settings  # type: ignore[import-untyped]
 from django.core.asgi import get_asgi_application  # type: ignore[import-untyped]
 from django.core.wsgi import get_wsgi_application  # type: ignore[import-untyped]
-from django.http import HttpResponse, StreamingHttpResponse  # type: ignore[import-untyped]
+from django.http import (  # type: ignore[import-untyped]
+    HttpRequest,
+    HttpResponse,
+    StreamingHttpResponse,
+)
+from django.test import override_settings  # type: ignore[import-untyped]
 from django.urls import path as django_path  # type: ignore[import-untyped]
 
 pytest.importorskip("fastapi")
@@ -46,7 +50,15 @@ from hl_sessions import (
 from hl_sessions.carrying import SharedSecret
 from hl_sessions.carrying.headers import encoded
 from hl_sessions.integrations import asgi, incoming, starlette, wsgi
-from hl_sessions.integrations.asgi import SignedCookie, header, json_field, path_param, query
+from hl_sessions.integrations.asgi import (
+    SignedCookie,
+    baggage,
+    first,
+    header,
+    json_field,
+    path_param,
+    query,
+)
 from hl_sessions.integrations.flask import HLSessions
 from hl_sessions.stores import MemoryStore
 from tests.interpreters import collects_at_once
@@ -56,7 +68,15 @@ from tests.waiting import PATIENCE, StillClock, wait_until
 SECRET = "a secret of many characters"
 OTHER_SECRET = "another secret of many characters"
 SESSION_ID = "sesh_0123456789abcdefghij"
-FRAMEWORKS = ["starlette", "fastapi", "flask", "django wsgi", "django asgi"]
+FRAMEWORKS = [
+    "starlette",
+    "fastapi",
+    "flask",
+    "django wsgi",
+    "django asgi",
+    "django line wsgi",
+    "django line asgi",
+]
 
 # Sends a request to /chats/{chat} of an application and gives the answer.
 Send = Callable[..., httpx2.Response]
@@ -77,11 +97,10 @@ def django_stream(request: Any) -> StreamingHttpResponse:
 urlpatterns = [django_path("chats/<str:chat>", django_chat), django_path("stream", django_stream)]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def django_project() -> None:
-    """Once in a process: where files are run side by side, those of another may come in between."""
-    django_settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], LOGGING_CONFIG=None)
-    django.setup()
+@pytest.fixture(autouse=True)
+def django_urls(django_project: None) -> Iterator[None]:
+    with override_settings(ROOT_URLCONF=__name__):
+        yield
 
 
 def make_app(framework: str, manager: SessionManager, options: dict[str, Any]) -> Any:
@@ -114,6 +133,11 @@ def make_app(framework: str, manager: SessionManager, options: dict[str, Any]) -
             return f"{current_session_id()} {flask_request.get_data(as_text=True)}"
 
         return app
+    if framework.startswith("django line"):
+        make = get_wsgi_application if framework.endswith("wsgi") else get_asgi_application
+        middleware = ["hl_sessions.integrations.django.HLSessionMiddleware"]
+        with override_settings(MIDDLEWARE=middleware, HL_SESSIONS={"manager": manager, **options}):
+            return make()
     if framework == "django wsgi":
         return wsgi.HLSessionMiddleware(get_wsgi_application(), manager, **options)
     return asgi.HLSessionMiddleware(get_asgi_application(), manager, **options)
@@ -125,7 +149,7 @@ def serve(manager: SessionManager) -> Iterator[Serve]:
 
     def serve(framework: str, base_url: str = "http://testserver", **options: Any) -> Send:
         app = make_app(framework, manager, options)
-        if framework in ("flask", "django wsgi"):
+        if framework == "flask" or framework.endswith("wsgi"):
             client = httpx2.Client(transport=httpx2.WSGITransport(app), base_url=base_url)
         else:
             client = TestClient(app, base_url=base_url, client=("127.0.0.1", 50000))
@@ -149,6 +173,11 @@ def session_of(answer: httpx2.Response) -> str:
     session_id, _, _ = answer.text.partition(" ")
     assert session_id.startswith("sesh_")
     return session_id
+
+
+def attributes_of(set_cookie: str) -> set[str]:
+    """Those of a cookie, in whatever order."""
+    return set(set_cookie.split("; ")[1:])
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
@@ -202,6 +231,73 @@ class TestKeys:
         got = answers[0].text.partition(" ")[2]
         assert json.loads(got or "null") == body
 
+    def test_dotted_json_field(self, framework: str, serve: Serve) -> None:
+        """A path through objects; a field that is named like all of it has precedence."""
+        send = serve(framework, key=json_field("params.message.contextId"))
+        bodies: list[Any] = [
+            {"params": {"message": {"contextId": "7"}}},
+            {"params": {"message": {"contextId": 7}}},
+            {"params.message.contextId": "7", "params": {"message": {"contextId": "8"}}},
+            {"params": {"message": {"contextId": "8"}}},
+            {"params": {"message": "contextId"}},
+            {"params": [{"message": {"contextId": "7"}}]},
+            {"params.message.contextId": None, "params": {"message": {"contextId": "7"}}},
+        ]
+        ids = [session_of(send(json=body)) for body in bodies]
+        assert ids[0] == ids[1] == ids[2]
+        assert len({*ids}) == 5
+
+    def test_baggage(self, framework: str, serve: Serve) -> None:
+        """A member of the baggage, decoded and without its properties; only one value counts."""
+        send = serve(framework, key=baggage("gen_ai.conversation.id"))
+        headers = [
+            "gen_ai.conversation.id=a%20%C3%A9%2C1",
+            "user.id=7 , gen_ai.conversation.id = a%20%c3%a9%2C1 ;p=1;q, x=y",
+            "gen_ai.conversation.id=a%20%C3%A9%2C1,gen_ai.conversation.id=a%20%C3%A9%2C1;p=2",
+            "gen_ai.conversation.id=b",
+            "gen_ai.conversation.id=b,gen_ai.conversation.id=c",
+            "gen_ai.conversation.id=%ff",
+            "gen_ai.conversation.id=",
+            "gen_ai.conversation.id",
+            "GEN_AI.conversation.id=b",
+            f"gen_ai.conversation.id=b,x={'y' * 8192}",
+        ]
+        ids = [session_of(send(headers={"baggage": each})) for each in headers]
+        assert ids[0] == ids[1] == ids[2]
+        assert len({*ids}) == 8
+        assert session_of(send(headers={"baggage": "gen_ai.conversation.id=b"})) == ids[3]
+
+    def test_the_first_that_has_one(self, framework: str, serve: Serve) -> None:
+        """Places are looked at in their order; what cannot be a key counts as none there, too."""
+        key = first(header("X-Chat-ID"), json_field("sessionId"), json_field("session.id"), query("chat"))
+        send = serve(framework, key=key)
+        requests: list[dict[str, Any]] = [
+            {"headers": {"X-Chat-ID": "1"}, "json": {"sessionId": "2"}},
+            {"json": {"sessionId": "1", "session": {"id": "2"}}},
+            {"json": {"sessionId": None, "session": {"id": "1"}}},
+            {"headers": {"X-Chat-ID": "k" * 257}, "json": {"sessionId": 1}},
+            {"path": "/chats/1?chat=1"},
+            {"json": {"session": {"id": "2"}}},
+            {},
+        ]
+        ids = [session_of(send(**request)) for request in requests]
+        assert len({*ids[:5]}) == 1
+        assert len({*ids}) == 3
+
+    def test_first_with_the_route(self, framework: str, serve: Serve) -> None:
+        """A parameter of the route is found where a header is missing."""
+        send = serve(framework, key=first(header("X-Chat-ID"), path_param("chat")))
+        one, again, other = (session_of(send(f"/chats/{chat}")) for chat in ("1", "1", "2"))
+        assert one == again != other
+        assert session_of(send("/chats/2", headers={"X-Chat-ID": "1"})) == one
+
+    def test_each_field_has_a_limit_of_its_own(self, framework: str, serve: Serve) -> None:
+        """A body that is too long for the first field is none for it, even if it is read for the second."""
+        send = serve(framework, key=first(json_field("a", max_body=40), json_field("b")))
+        bodies = [{"a": "1"}, {"a": "1", "b": "2"}, {"a": "1", "b": "2", "text": "x" * 40}, {"b": "2"}]
+        ids = [session_of(send(json=body)) for body in bodies]
+        assert ids[0] == ids[1] != ids[2] == ids[3]
+
     def test_function_of_the_request(self, framework: str, serve: Serve) -> None:
         """A function is given the framework's own request object when the ID is read."""
         seen: list[Any] = []
@@ -212,6 +308,8 @@ class TestKeys:
                 return request.path_params["chat"]
             if isinstance(request, dict):
                 return (request.get("path") or request["PATH_INFO"]).rpartition("/")[2]
+            if isinstance(request, HttpRequest):
+                return request.resolver_match.kwargs["chat"]
             return request.view_args["chat"]
 
         send = serve(framework, key=chat_of)
@@ -281,7 +379,7 @@ class TestKeys:
             ]
         else:
             inner = make_app(framework, manager, {"key": header("inner")})
-            module = wsgi if framework == "django wsgi" else asgi
+            module = wsgi if framework.endswith("wsgi") else asgi
             outer_app = module.HLSessionMiddleware(inner, manager, **options)
             client: httpx2.Client = TestClient(outer_app)
             if module is wsgi:
@@ -303,10 +401,9 @@ class TestCookie:
         """The cookie that the first answer sets leads the next requests into the same session."""
         send = serve(framework, cookie=SignedCookie(SECRET))
         first = send()
-        value = first.headers["set-cookie"]
+        value = first.headers["set-cookie"].strip()
         assert value.startswith("hl_session=")
-        assert "; Max-Age=2592000; Path=/; HttpOnly; SameSite=Lax" in value
-        assert "Secure" not in value
+        assert attributes_of(value) == {"Max-Age=2592000", "Path=/", "HttpOnly", "SameSite=Lax"}
         assert session_of(first) not in value
         pair = value.partition(";")[0]
         for cookie in (pair, f"a=b; {pair}; c=d", f"hl_session=forged; {pair}"):
@@ -318,7 +415,7 @@ class TestCookie:
     def test_is_secure_under_https(self, framework: str, serve: Serve) -> None:
         """Over HTTPS the cookie stays on HTTPS."""
         send = serve(framework, base_url="https://testserver", cookie=SignedCookie(SECRET, name="chat"))
-        assert send().headers["set-cookie"].endswith("; HttpOnly; SameSite=Lax; Secure")
+        assert {"HttpOnly", "SameSite=Lax", "Secure"} < attributes_of(send().headers["set-cookie"])
 
     def test_what_is_not_ours_is_replaced(
         self,
@@ -349,7 +446,7 @@ class TestCookie:
         ids = {session_of(send(headers={"cookie": f"hl_session={good}"}))}
         for value in values:
             answer = send(headers={"cookie": f"hl_session={value}"})
-            assert answer.headers["set-cookie"].startswith("hl_session="), value[:100]
+            assert answer.headers["set-cookie"].strip().startswith("hl_session="), value[:100]
             ids.add(session_of(answer))
         assert len(ids) == len(values) + 1
         assert good not in caplog.text
@@ -639,6 +736,136 @@ class TestCarelessCallables:
 
         call_wsgi(wsgi.HLSessionMiddleware(app, manager, key=path_param("chat")), PATH_INFO="/chats/1")
         assert "path_param('chat')" in caplog.text
+
+
+class TestAsyncKeys:
+    """A function that has to be awaited, as to ask a database, under ASGI."""
+
+    @pytest.mark.parametrize("kind", ["function", "partial", "object"])
+    @pytest.mark.parametrize("framework", ["starlette", "fastapi", "django asgi"])
+    def test_is_awaited_before_the_application(self, framework: str, kind: str, serve: Serve) -> None:
+        """The first read may be one of sync code, and finds the key."""
+
+        class Key:
+            async def __call__(self, request: Any) -> str | None:
+                await asyncio.sleep(0)
+                if isinstance(request, Request):
+                    return request.headers.get("x-chat-id")
+                return dict(request["headers"]).get(b"x-chat-id", b"").decode() or None
+
+        key: Any = Key()
+        if kind != "object":
+            key = functools.partial(Key.__call__, key) if kind == "partial" else key.__call__
+        send = serve(framework, key=key)
+        one, again, other = (session_of(send(headers={"x-chat-id": chat})) for chat in ("1", "1", "2"))
+        assert one == again != other
+        assert len({session_of(send()) for _ in range(2)} | {one, other}) == 4
+
+    def test_one_that_fails(self, serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+        """The request goes on without a key, and one warning names the function."""
+
+        async def broken_key(request: Request) -> str:
+            raise KeyError("+49 171 5555555")
+
+        send = serve("starlette", key=broken_key)
+        assert len({session_of(send()) for _ in range(2)}) == 2
+        (record,) = [record for record in caplog.records if record.name == "hl_sessions"]
+        assert "broken_key failed with a KeyError" in record.getMessage()
+
+    def test_what_cannot_be_a_key(self, serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+        """It counts as none, and is warned of."""
+
+        async def list_of_keys(request: Request) -> Any:
+            return ["1"]
+
+        send = serve("starlette", key=list_of_keys)
+        assert len({session_of(send()) for _ in range(2)}) == 2
+        assert "list_of_keys failed with a TypeError" in caplog.text
+
+    def test_runs_in_no_session(self, manager: SessionManager, sessions_api: SessionsAPI) -> None:
+        """What the server has left in the context is that of another request."""
+        seen: list[Any] = []
+
+        async def key(scope: Any) -> str:
+            seen.append(await acurrent_session_id())
+            return "1"
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            seen.append(current_session().key)  # type: ignore[union-attr]
+
+        async def serve() -> None:
+            with manager.session():
+                middleware: Any = asgi.HLSessionMiddleware(app, manager, key=key)
+                await middleware({"type": "http", "headers": []}, None, None)
+
+        asyncio.run(serve())
+        assert seen == [None, "1"]
+        assert sessions_api.requests == []
+
+    def test_with_eager(self, serve: Serve) -> None:
+        """The session that is created before the application runs is that of the conversation."""
+
+        async def key(request: Request) -> str:
+            return request.headers["x-chat-id"]
+
+        send = serve("starlette", key=key, eager=True)
+        one, again, other = (session_of(send(headers={"x-chat-id": chat})) for chat in ("1", "1", "2"))
+        assert one == again != other
+
+    def test_a_session_that_is_brought_along(self, serve: Serve) -> None:
+        """It has precedence, and nobody is asked for a key."""
+        asked: list[Any] = []
+
+        async def key(request: Request) -> str:
+            asked.append(request)
+            return "1"
+
+        secret = SharedSecret(SECRET)
+        send = serve("starlette", key=key, trust=secret)
+        signed = encoded(SESSION_ID, secret.sign(SESSION_ID))
+        assert session_of(send(headers={"x-session-id": signed})) == SESSION_ID
+        send = serve("starlette", key=key, trust=["127.0.0.1"])
+        assert session_of(send(headers={"x-session-id": SESSION_ID})) == SESSION_ID
+        assert asked == []
+        assert session_of(send()) == session_of(send())
+        assert len(asked) == 2
+
+    def test_one_around_decides(self, manager: SessionManager) -> None:
+        """The middleware inside of it does not ask."""
+
+        async def never(scope: Any) -> str:
+            raise AssertionError("nobody needs it")
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            assert current_session().key == "outer"  # type: ignore[union-attr]
+            await PlainTextResponse("ok")(scope, receive, send)
+
+        inner = asgi.HLSessionMiddleware(app, manager, key=never)
+        client = TestClient(asgi.HLSessionMiddleware(inner, manager, key=lambda scope: "outer"))
+        assert client.get("/").status_code == 200
+
+    def test_of_a_websocket(self, manager: SessionManager) -> None:
+        """It is given Starlette's HTTPConnection."""
+
+        async def key(connection: HTTPConnection) -> str:
+            assert type(connection) is HTTPConnection
+            return connection.query_params["chat"]
+
+        async def chat(socket: WebSocket) -> None:
+            await socket.accept()
+            await socket.send_text(str(await acurrent_session_id()))
+            await socket.close()
+
+        app = Starlette(
+            routes=[WebSocketRoute("/", chat)],
+            middleware=[Middleware(starlette.HLSessionMiddleware, manager, key=key)],
+        )
+        ids = []
+        with TestClient(app) as client:
+            for chat_id in ("a", "a", "b"):
+                with client.websocket_connect(f"/?chat={chat_id}") as socket:
+                    ids.append(socket.receive_text())
+        assert ids[0] == ids[1] != ids[2]
 
 
 def test_an_early_look_does_not_spoil_the_key(manager: SessionManager) -> None:
@@ -1151,6 +1378,11 @@ async def _key(scope: Any) -> str:
     return ""
 
 
+class _AsyncKey:
+    async def __call__(self, scope: Any) -> str:
+        return ""
+
+
 async def _app(scope: Any, receive: Any, send: Any) -> None: ...
 
 
@@ -1158,7 +1390,6 @@ async def _app(scope: Any, receive: Any, send: Any) -> None: ...
     ("options", "message"),
     [
         ({"key": "chat"}, "key must be callable, not str"),
-        ({"key": _key}, "key must be a plain function"),
         ({"key": header("X-Chat-ID"), "cookie": SignedCookie(SECRET)}, "key and cookie exclude each other"),
         ({"cookie": SECRET}, "cookie must be a SignedCookie, not str"),
         ({"trust": SECRET}, "trust must be a list of networks"),
@@ -1184,6 +1415,15 @@ def test_wrong_option(options: dict[str, Any], message: str) -> None:
         HLSessions(Flask(__name__), **options)
 
 
+def test_wsgi_cannot_await_a_key() -> None:
+    """An asynchronous function is a ConfigurationError there, which names a way out."""
+    for key in (_key, functools.partial(_key), _AsyncKey()):
+        with pytest.raises(ConfigurationError, match=r"key must be a plain function.*json_field"):
+            wsgi.HLSessionMiddleware(lambda *_: [], key=key)
+        with pytest.raises(ConfigurationError, match="key must be a plain function"):
+            HLSessions(Flask(__name__), key=key)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -1191,6 +1431,9 @@ def test_wrong_option(options: dict[str, Any], message: str) -> None:
         (lambda: query(""), "name='' must be"),
         (lambda: path_param(7), "name=7 must be"),  # type: ignore[arg-type]
         (lambda: json_field("a", max_body=0), "max_body=0"),
+        (lambda: baggage("a b"), "name='a b' is not the name of a member of baggage"),
+        (first, "first() needs keys"),
+        (lambda: first(header("a"), str), "not type; one function"),  # type: ignore[arg-type]
         (lambda: SignedCookie("short"), "value not shown"),
         (lambda: SignedCookie([]), "without a secret"),
         (lambda: SignedCookie(SECRET, name="a;b"), "name='a;b'"),
@@ -1207,8 +1450,9 @@ def test_wrong_setting(make: Callable[[], object], message: str) -> None:
 
 def test_a_route_is_not_known_before_the_application_runs(manager: SessionManager) -> None:
     """eager=True creates the session before: a ConfigurationError."""
-    with pytest.raises(ConfigurationError, match="eager"):
-        asgi.HLSessionMiddleware(_app, manager, key=path_param("chat"), eager=True)
+    for key in (path_param("chat"), first(header("X-Chat-ID"), path_param("chat"))):
+        with pytest.raises(ConfigurationError, match=r"path_param\('chat'\).*eager"):
+            asgi.HLSessionMiddleware(_app, manager, key=key, eager=True)
 
 
 def test_settings_of_flask(sessions_api: SessionsAPI) -> None:

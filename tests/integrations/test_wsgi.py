@@ -11,6 +11,7 @@ from wsgiref.validate import validator
 import pytest
 
 from hl_sessions import ConfigurationError, SessionManager, configure, current_session, current_session_id
+from hl_sessions.integrations.gateway import SESSION
 from hl_sessions.integrations.wsgi import HLSessionMiddleware
 from tests.integrations.conftest import SESSION_ID
 from tests.sessions_api import SessionsAPI
@@ -391,7 +392,7 @@ def test_start_response_is_the_servers_own_without_a_header(manager: SessionMana
     HLSessionMiddleware(app, manager)(environ, start_response)
     assert seen[0] is environ
     assert seen[1] is start_response
-    assert environ == {}
+    assert list(environ) == [SESSION]
 
 
 def test_header_is_added_in_the_first_step_of_a_generator(manager: SessionManager) -> None:

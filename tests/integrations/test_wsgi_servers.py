@@ -1,9 +1,7 @@
 """The WSGI middleware under the servers that run it."""
 
 import re
-import socket
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -12,16 +10,14 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 import pytest
-import waitress.server  # type: ignore[import-untyped]
 from werkzeug.serving import make_server
 
 from hl_sessions import configure
 from tests import gunicorn_server
-from tests.integrations import wsgi_application
-from tests.integrations.conftest import SESSION_ID, Address, get_raw, headers_named
+from tests.integrations import conftest, wsgi_application
+from tests.integrations.conftest import SESSION_ID, Address, get_raw, headers_named, running_in_thread
 from tests.interpreters import needs
 from tests.sessions_api import SessionsAPI
-from tests.waiting import PATIENCE
 
 HERE = Path(__file__).parent
 KINDS = ["list", "lists", "sized", "generator", "closing", "file", "write", "empty", "error"]
@@ -45,30 +41,9 @@ class _ThreadingServer(ThreadingMixIn, WSGIServer):
 
 
 @contextmanager
-def running_in_thread(serve: Callable[[], Any], stop: Callable[[], Any]) -> Iterator[None]:
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop()
-        thread.join(PATIENCE)
-
-
-@contextmanager
 def running_waitress(base_url: str) -> Iterator[Address]:
-    listener = socket.create_server(("127.0.0.1", 0))
-    connections: dict[int, Any] = {}
-    server = waitress.server.create_server(
-        wsgi_application.application, map=connections, sockets=[listener], threads=2
-    )
-
-    def stop() -> None:
-        server.trigger.pull_trigger(lambda: waitress.wasyncore.close_all(connections))
-        server.task_dispatcher.shutdown()
-
-    with configure(base_url), running_in_thread(server.run, stop):
-        yield listener.getsockname()
+    with configure(base_url), conftest.running_waitress(wsgi_application.application) as address:
+        yield address
 
 
 @contextmanager

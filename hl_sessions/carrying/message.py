@@ -1,0 +1,144 @@
+"""A session on its way in a message to another process, as a job of a queue is.
+
+.. code-block:: python
+
+    queue.send({"text": text, "session": carry()})
+
+    with carried(message["session"]):  # in the worker
+        ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import hl_sessions.client.transport  # noqa: F401 - loaded here, and not anew in each process that is forked for a job
+from hl_sessions.client.answers import is_session_id
+from hl_sessions.datapoints.recorder import open_datapoint
+from hl_sessions.defaults import default_manager
+from hl_sessions.errors import HLSessionsError
+from hl_sessions.manager import checked_manager
+from hl_sessions.scopes.scope import Entered
+from hl_sessions.sessions.creation import agreement
+from hl_sessions.sessions.current import current_session, enter_session
+
+if TYPE_CHECKING:
+    from hl_sessions.manager import SessionManager
+    from hl_sessions.sessions.session import Session
+
+__all__ = ["CARRIED", "CarriedScope", "acarry", "carried", "carry"]
+
+#: The name under which a message of a queue holds what :func:`carry` returns.
+CARRIED = "hl_sessions"
+
+_ID = "session_id"
+_REFERENCE = "session_reference_id"
+_PARENT = "parent_reference_id"
+
+MAX_REFERENCE_LENGTH = 256  # characters, more than any of ours has
+
+
+def carry() -> dict[str, str]:
+    """Return what names the current session, small and fit for JSON, headers and the metadata of messages.
+
+    Reads the ID as ``session.id`` does, but never raises: a message whose session could not be created goes
+    out, too, and names the reference ID by which its sender logs from now on.
+
+    Returns:
+        ``session_id``, ``session_reference_id`` if the sender logs by that, and ``parent_reference_id`` if a
+        datapoint is open, which those of the receiver are nested under. Empty outside every scope.
+    """
+    session = current_session()
+    if session is None:
+        return {}
+    try:
+        session_id = session.peek() if session._logs_by_reference() else session.id
+    except HLSessionsError:
+        session_id = None
+    return _named(session, session_id)
+
+
+async def acarry() -> dict[str, str]:
+    """Return what :func:`carry` returns, while the event loop (asyncio or trio) keeps running."""
+    session = current_session()
+    if session is None:
+        return {}
+    try:
+        session_id = session.peek() if session._logs_by_reference() else await session.aid()
+    except HLSessionsError:
+        session_id = None
+    if session_id is None or session._logs_by_reference():
+        await session._alearn_reference_id()
+    return _named(session, session_id)
+
+
+def carried(data: object, manager: SessionManager | None = None) -> CarriedScope:
+    """Return a scope in the session that a message has taken along.
+
+    Args:
+        data: what :func:`carry` returned. Other names beside its own are ignored.
+        manager: the manager of the session; ``None``: the one of :func:`hl_sessions.configure`.
+
+    Returns:
+        A scope for ``with`` and ``async with``, of a handle that has the ID, and whose ``log_params()`` name
+        the reference ID where those of the sender do. If ``data`` is empty, malformed or too long, it is
+        ``None``: the receiver runs outside every scope, whatever was current before.
+
+    Raises:
+        ConfigurationError: ``manager`` is not a manager.
+    """
+    return CarriedScope(_session(data, checked_manager(manager)))
+
+
+class CarriedScope(Entered):
+    """What :func:`carried` returns; it is entered as often as you like."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: Session | None) -> None:
+        self._entries = []
+        self._session = session
+
+    def __enter__(self) -> Session | None:
+        session = self._session
+        self._entries.append((session, False, enter_session(session)))
+        return session
+
+    async def __aenter__(self) -> Session | None:
+        return self.__enter__()
+
+
+def _named(session: Session, session_id: str | None) -> dict[str, str]:
+    params = session._log_params(session_id)
+    if session_id is not None:
+        params = {_ID: session_id, **params}
+    parent = open_datapoint(session)
+    nested_under = session._nested_under if parent is None else parent._reference_id
+    if nested_under is not None and _is_reference_id(nested_under):
+        params[_PARENT] = nested_under
+    return params
+
+
+def _session(data: object, manager: SessionManager | None) -> Session | None:
+    if not isinstance(data, Mapping) or not data:
+        return None
+    session_id, reference_id, parent = data.get(_ID), data.get(_REFERENCE), data.get(_PARENT)
+    if session_id is None and reference_id is None:
+        return None
+    references = [each for each in (reference_id, parent) if each is not None]
+    if not (session_id is None or is_session_id(session_id)) or not all(map(_is_reference_id, references)):
+        return None
+    session = (manager or default_manager()).new_session()
+    with agreement.lock:
+        if session_id is not None:
+            session._keep(session_id)
+        if reference_id is not None:
+            session._ensure_details().reference_id = reference_id
+            session._log_by_reference()
+        session._nested_under = parent
+    return session
+
+
+def _is_reference_id(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_REFERENCE_LENGTH

@@ -1,0 +1,5 @@
+"""``hl-sessions doctor``: what may be wrong with an application, its API and its libraries."""
+
+from typing import Final
+
+SUMMARY: Final = "Say what is wrong with the API, an application or its libraries."

@@ -1,0 +1,99 @@
+"""Which integrations there are for what is installed, and what the libraries do to the session."""
+
+from __future__ import annotations
+
+import pkgutil
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any, Final
+
+import hl_sessions.integrations
+from hl_sessions.doctor.crossings import CROSSINGS, Crossing
+from hl_sessions.doctor.findings import Finding, Mark
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["examine_integrations", "examine_libraries"]
+
+#: What integrations need that do not have the name of their library; the others do.
+_LIBRARIES: Final = {
+    "asgi": (),
+    "grpc": ("grpcio",),
+    "httpx": ("httpx", "httpx2"),
+    "logging": (),
+    "opentelemetry": ("opentelemetry-api",),
+    "sentry": ("sentry-sdk",),
+    "wsgi": (),
+}
+_INTEGRATIONS: Final = hl_sessions.integrations.__name__
+
+
+def examine_integrations(name: str | None) -> Iterator[Finding]:
+    """Tell which integrations have their library, and which the application has loaded.
+
+    Args:
+        name: of the application; ``None`` if none was given.
+    """
+    usable = [integration for integration in _integrations() if _has_library(integration)]
+    loaded = [integration for integration in usable if _is_loaded(integration)]
+    if name is not None:
+        yield Finding(Mark.OK if loaded else Mark.NOTE, f"loaded by {name}: {', '.join(loaded) or 'none'}")
+    others = [integration for integration in usable if integration not in loaded]
+    yield Finding(Mark.NOTE, f"{'also ' if loaded else ''}usable here: {', '.join(others)}")
+
+
+def examine_libraries(name: str | None) -> Iterator[Finding]:
+    """Tell what the libraries do to the session: those that the application has loaded, else all.
+
+    Args:
+        name: of the application; ``None`` if none was given.
+    """
+    concerned = [
+        (crossing, installed)
+        for crossing in CROSSINGS
+        if (installed := _version(crossing.distribution)) is not None and crossing.concerns(installed)
+    ]
+    if name is not None:
+        concerned = [
+            (crossing, installed)
+            for crossing, installed in concerned
+            if crossing.module in sys.modules and not _is_mended(crossing)
+        ]
+    for crossing, installed in concerned:
+        # What is installed need not be used, and is worth a warning if it is the worst.
+        mark = Mark.NOTE if name is None and not crossing.is_foreign else Mark.WARNING
+        text = f"{crossing.distribution} {installed}: {crossing.happens}"
+        yield Finding(mark, text, f"{crossing.remedy} ({crossing.page})")
+    if not concerned:
+        yield Finding(
+            Mark.OK, f"none that is {'loaded' if name else 'installed'} is known to lose the session"
+        )
+
+
+def _integrations() -> Iterator[str]:
+    for module in pkgutil.iter_modules(hl_sessions.integrations.__path__):
+        yield module.name
+
+
+def _has_library(integration: str) -> bool:
+    libraries = _LIBRARIES.get(integration, (integration,))
+    return not libraries or any(_version(library) is not None for library in libraries)
+
+
+def _is_loaded(integration: str) -> bool:
+    return f"{_INTEGRATIONS}.{integration}" in sys.modules
+
+
+def _is_mended(crossing: Crossing) -> bool:
+    if crossing.distribution == "gevent":
+        monkey: Any = sys.modules.get("gevent.monkey")
+        return monkey is not None and bool(monkey.is_module_patched("socket"))
+    return bool(crossing.mended_by) and _is_loaded(crossing.mended_by)
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None

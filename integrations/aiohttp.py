@@ -1,0 +1,271 @@
+"""A session for each request of an aiohttp server, and on calls that are made with aiohttp's client.
+
+.. code-block:: python
+
+    app = web.Application(middlewares=[HLSessionMiddleware()])
+
+    http = propagate(aiohttp.ClientSession(), hosts=["retrieval.internal"])
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from hl_sessions.errors import ConfigurationError
+from hl_sessions.integrations.cookies import SignedCookie
+from hl_sessions.integrations.gateway import Request
+from hl_sessions.integrations.keys import baggage, first, header, json_field, path_param, query
+from hl_sessions.integrations.middleware import MiddlewareBase, missing_headers
+from hl_sessions.integrations.outbound import Carrier, Outbound
+from hl_sessions.process.once import Once
+from hl_sessions.process.saying import say
+from hl_sessions.scopes.scope import open_session
+from hl_sessions.sessions.current import current_session, enter_session, innermost_session
+
+try:
+    import aiohttp
+    from aiohttp import web
+except ImportError as error:
+    raise ImportError(
+        "hl_sessions.integrations.aiohttp needs aiohttp: pip install 'hl-sessions[aiohttp]'"
+    ) from error
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, MutableMapping, Sequence
+
+    from hl_sessions.carrying import SharedSecret
+    from hl_sessions.integrations.incoming import Incoming, Key, Trust
+    from hl_sessions.manager import SessionManager
+    from hl_sessions.sessions.session import Session
+
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ClientHandler = Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]]
+
+__all__ = [
+    "HLSessionMiddleware",
+    "SignedCookie",
+    "baggage",
+    "first",
+    "header",
+    "json_field",
+    "path_param",
+    "propagate",
+    "query",
+    "session_of",
+]
+
+_NAME = "hl_sessions.session"
+# aiohttp 3.14 warns of keys that are strings; those before have no others.
+_SESSION: Any = web.RequestKey(_NAME, object) if hasattr(web, "RequestKey") else _NAME
+
+_once = Once()
+
+
+class _Request(Request):
+    SCHEME = "scheme"
+    CAN_AWAIT = True
+
+    @staticmethod
+    def headers_in(
+        scope: MutableMapping[str, Any],
+        fields: Sequence[str],  # noqa: ARG004 - see the base
+    ) -> MutableMapping[str, Any]:
+        return {"headers": scope["headers"]}
+
+    @property
+    def content_type(self) -> str:
+        return ",".join(self.headers("Content-Type"))
+
+    @property
+    def peer(self) -> str:
+        return self._scope["request"].remote or ""
+
+    @property
+    def query_string(self) -> bytes:
+        query_string: str = self._scope["request"].rel_url.raw_query_string
+        return query_string.encode()
+
+    def header_names(self) -> set[str]:
+        return {name.lower() for name in self._scope["headers"]}
+
+    def headers(self, name: str) -> list[str]:
+        values: list[str] = self._scope["headers"].getall(name, [])
+        return values
+
+    def path_param(self, name: str) -> object:
+        return self._scope["request"].match_info.get(name)
+
+    async def read_body(self, limit: int) -> bytes:
+        """Read and return the body of JSON, which ``request.read()`` and ``request.json()`` return again.
+
+        The body is empty where it is not JSON, has no length, or is longer than ``limit`` bytes.
+        """
+        request: web.Request = self._scope["request"]
+        if not self.is_json() or not 0 < (request.content_length or 0) <= min(limit, request.client_max_size):
+            return b""
+        return await request.read()
+
+
+@web.middleware
+class HLSessionMiddleware(MiddlewareBase):
+    """A middleware of aiohttp's server that makes each request the scope of a session.
+
+    The scope lasts until aiohttp has finished the request: a body that is made while it is sent, the signal
+    ``on_response_prepare``, answers to errors and the access log are in it, and a WebSocket as long as it is
+    open. It should be the first of ``middlewares``.
+
+    With ``response_header`` or ``cookie``, aiohttp has to ask for the headers:
+
+    .. code-block:: python
+
+        sessions = HLSessionMiddleware(response_header="X-Session-ID")
+        app = web.Application(middlewares=[sessions])
+        app.on_response_prepare.append(sessions.add_headers)
+
+    Its arguments are those of :class:`~hl_sessions.integrations.middleware.MiddlewareBase`; functions for
+    ``key`` and ``trust`` are given the ``web.Request``. A body that ``json_field(...)`` has read is not in
+    ``request.content`` any more.
+    """
+
+    _request_type = _Request
+
+    def __init__(
+        self,
+        manager: SessionManager | None = None,
+        *,
+        key: Key | None = None,
+        cookie: SignedCookie | None = None,
+        response_header: str | None = None,
+        trust: Trust | None = None,
+        via_proxies: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(
+            None,
+            manager,
+            key=key,
+            cookie=cookie,
+            response_header=response_header,
+            trust=trust,
+            via_proxies=via_proxies,
+        )
+
+    def __call__(self, request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
+        """Return what handles the request in the scope of a session."""
+        manager = self._manager or self._find_manager()
+        if manager is None:
+            return handler(request)
+        if self._incoming is not None:
+            return self._handle_in_its_session(manager, self._incoming, request, handler)
+        # What follows is on the path of every request, so this is no coroutine.
+        if innermost_session() is None or _SESSION not in request:
+            session = manager.new_session()
+        else:
+            session = open_session(manager)[0]
+        request[_SESSION] = session
+        enter_session(session)  # and not left: the task is the request's own, and finishes the response, too
+        if self._adds_headers:
+            self._check_signal(request)
+        return handler(request)
+
+    async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Add the headers that were asked for to a response: a receiver of ``on_response_prepare``."""
+        session = session_of(request)
+        if session is not None:
+            for name, value in missing_headers(self._headers_of(session), response.headers.items()):
+                response.headers.add(name, value)
+
+    async def _handle_in_its_session(
+        self, manager: SessionManager, incoming: Incoming, request: web.Request, handler: Handler
+    ) -> web.StreamResponse:
+        scope = {"request": request, "headers": request.headers, "scheme": request.scheme}
+        body = b""
+        if incoming.max_body:
+            body = await _Request(scope, self._native_request).read_body(incoming.max_body)
+
+        def make() -> Session:
+            return incoming.session(manager, scope, body)
+
+        # A middleware of the application above is joined, and not what the context of the server holds.
+        session, is_joined = open_session(manager, make=make) if _SESSION in request else (make(), False)
+        if incoming.awaits_key and not is_joined:
+            await incoming.await_key(session, scope)
+        request[_SESSION] = session
+        enter_session(session)
+        if self._adds_headers:
+            self._check_signal(request)
+        if manager.conversations.become_idle and not is_joined:
+            task: Any = asyncio.current_task()
+            task.add_done_callback(lambda _: session._leave())
+        return await handler(request)
+
+    def _native_request(self, scope: MutableMapping[str, Any]) -> web.Request:
+        request: web.Request = scope["request"]
+        return request
+
+    def _check_signal(self, request: web.Request) -> None:
+        is_asked = any(self.add_headers in app.on_response_prepare for app in request.match_info.apps)
+        if not is_asked and _once.is_first():
+            say(
+                logging.WARNING,
+                "response_header and cookie have no effect without"
+                " app.on_response_prepare.append(middleware.add_headers) (said once per process)",
+            )
+
+
+def session_of(request: web.BaseRequest) -> Session | None:
+    """Return the session of a request, in whatever task or thread; ``None`` if it has none."""
+    session: Session | None = request.get(_SESSION)
+    return session
+
+
+def propagate(
+    client: aiohttp.ClientSession,
+    *,
+    hosts: Collection[str],
+    carrier: Carrier = "baggage",
+    secret: SharedSecret | None = None,
+) -> aiohttp.ClientSession:
+    """Let the calls of ``client`` to the listed hosts carry the session of the scope they are made in.
+
+    Such a call reads the ID as ``await session.aid()`` does. Without an ID, and outside every scope, it goes
+    as it is; so do calls to other hosts, redirected ones too, and those with a session of your own in the
+    header. It is done by a client middleware, so a call with ``middlewares=`` of its own carries nothing. The
+    last call of this counts.
+
+    Args:
+        client: the :class:`aiohttp.ClientSession`.
+        hosts: as ``carrier`` and ``secret``, see :class:`~hl_sessions.integrations.outbound.Outbound`.
+
+    Returns:
+        ``client``.
+
+    Raises:
+        ConfigurationError: an argument is wrong.
+    """
+    if not isinstance(client, aiohttp.ClientSession):
+        raise ConfigurationError(f"client must be an aiohttp.ClientSession, not {type(client).__name__}")
+    ours = _ClientMiddleware(Outbound(hosts, carrier, secret))
+    others = [each for each in client._middlewares if not isinstance(each, _ClientMiddleware)]
+    client._middlewares = (*others, ours)  # there is no public way but for a client that is still to be made
+    return client
+
+
+class _ClientMiddleware:
+    """Adds the session to a request; aiohttp makes redirected ones from the call, not from this one."""
+
+    def __init__(self, outbound: Outbound) -> None:
+        self._outbound = outbound
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: ClientHandler
+    ) -> aiohttp.ClientResponse:
+        url, outbound, session = request.url, self._outbound, current_session()
+        if session is not None and outbound.covers(url.scheme, url.raw_host, url.port):
+            own = ",".join(request.headers.getall(outbound.header, [])) or None
+            if not outbound.has_session(own):
+                session_id = await session.aid()
+                if session_id is not None:
+                    request.headers[outbound.header] = outbound.with_session(own, session_id)
+        return await handler(request)

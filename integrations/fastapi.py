@@ -1,0 +1,127 @@
+"""A session for each request of a FastAPI application, or of those routes that ask for one.
+
+.. code-block:: python
+
+    app.add_middleware(HLSessionMiddleware)  # all requests
+
+    @app.post("/chats/{chat}", dependencies=[Depends(session_scope(key=path_param("chat")))])  # these
+
+Functions for ``key`` and ``trust`` are given the ``Request``, or the ``WebSocket``'s ``HTTPConnection``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hl_sessions.defaults import default_manager
+from hl_sessions.integrations.gateway import SESSION
+from hl_sessions.scopes.scope import open_session
+from hl_sessions.sessions.current import enter_session, leave_session
+from hl_sessions.sessions.session import Session  # noqa: TC001 - FastAPI evaluates annotations
+
+try:
+    import fastapi  # noqa: F401 - only here does its absence get a clear message
+    from starlette.requests import HTTPConnection  # noqa: TC002 - as above
+except ImportError as error:
+    raise ImportError(
+        "hl_sessions.integrations.fastapi needs FastAPI: pip install 'hl-sessions[fastapi]'"
+    ) from error
+
+from hl_sessions.integrations.starlette import (
+    HLSessionMiddleware,
+    SignedCookie,
+    baggage,
+    first,
+    get_session,
+    header,
+    json_field,
+    path_param,
+    query,
+    session_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from hl_sessions.integrations.asgi import ASGIScope, Message, Receive, Send
+    from hl_sessions.integrations.incoming import Key, Trust
+    from hl_sessions.manager import SessionManager
+
+__all__ = [
+    "HLSessionMiddleware",
+    "SignedCookie",
+    "baggage",
+    "first",
+    "get_session",
+    "header",
+    "json_field",
+    "path_param",
+    "query",
+    "session_of",
+    "session_scope",
+]
+
+
+def session_scope(
+    manager: SessionManager | None = None,
+    *,
+    key: Key | None = None,
+    trust: Trust | None = None,
+    via_proxies: Sequence[str] | None = None,
+) -> Callable[[HTTPConnection], AsyncIterator[Session]]:
+    """Return a dependency that makes a request the scope of a session, and gives that.
+
+    .. code-block:: python
+
+        @app.post("/chat")
+        async def chat(session: Annotated[Session, Depends(session_scope())]) -> Answer: ...
+
+    The scope lasts as long as FastAPI keeps the dependency: with its own default, ``scope="request"``, until
+    the response is sent and background tasks have run; before FastAPI 0.118, to the end of the endpoint. It
+    begins with the dependency: those before it, and middlewares, are outside. A middleware of ours around
+    the application is joined.
+
+    Args:
+        manager: as ``key``, ``trust`` and ``via_proxies``, see
+            :class:`~hl_sessions.integrations.middleware.MiddlewareBase`. The headers of a response may be
+            sent by then: for ``cookie`` and ``response_header`` there is the middleware.
+
+    Raises:
+        ConfigurationError: an option is wrong.
+    """
+    # It checks options, and opens sessions, as it does around an application.
+    middleware = HLSessionMiddleware(_nothing, manager, key=key, trust=trust, via_proxies=via_proxies)
+
+    async def scope(connection: HTTPConnection) -> AsyncIterator[Session]:
+        session, is_joined = await _open(middleware, connection)
+        connection.scope[SESSION] = session
+        token = enter_session(session)
+        try:
+            yield session
+        finally:
+            try:
+                leave_session(token)
+            except ValueError:
+                pass  # a request that nobody finished is closed in whatever context
+            if not is_joined:
+                session._leave()
+
+    return scope
+
+
+async def _nothing(scope: ASGIScope, receive: Receive, send: Send) -> None:
+    pass
+
+
+async def _open(middleware: HLSessionMiddleware, connection: Any) -> tuple[Session, bool]:
+    """Return the session of a request, and whether it is that of a scope around."""
+    manager = middleware._manager or default_manager()
+    incoming = middleware._incoming
+    if incoming is None:
+        return open_session(manager) if SESSION in connection.scope else (manager.new_session(), False)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": await connection.body()}  # FastAPI may have read it
+
+    session, is_joined, _ = await middleware._open(manager, incoming, connection.scope, receive)
+    return session, is_joined

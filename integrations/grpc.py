@@ -1,0 +1,326 @@
+"""A session for each call to a gRPC server, and on calls to other services.
+
+.. code-block:: python
+
+    server = grpc.server(ThreadPoolExecutor(), interceptors=[ServerInterceptor()])
+    server = grpc.aio.server(interceptors=[AioServerInterceptor()])
+
+    channel = grpc.intercept_channel(grpc.insecure_channel("retrieval:50051"), ClientInterceptor())
+    channel = grpc.aio.insecure_channel("retrieval:50051", interceptors=aio_client_interceptors())
+"""
+
+from __future__ import annotations
+
+import inspect
+from copy import copy
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from hl_sessions.integrations.gateway import Request
+from hl_sessions.integrations.keys import baggage, first, header
+from hl_sessions.integrations.middleware import MiddlewareBase
+from hl_sessions.integrations.outbound import Carrier, OutboundHeader
+from hl_sessions.sessions.calls import call_in
+from hl_sessions.sessions.current import current_session, enter_session
+from hl_sessions.sessions.wrapping import wrap
+
+try:
+    import grpc
+    import grpc.aio
+except ImportError as error:
+    raise ImportError("hl_sessions.integrations.grpc needs gRPC: pip install 'hl-sessions[grpc]'") from error
+
+# In older ones interceptors run in a context that all calls share: it would keep the session of the first.
+if [int(part) for part in grpc.__version__.split(".")[:2] if part.isdigit()] < [1, 60]:
+    raise ImportError(
+        f"hl_sessions.integrations.grpc needs gRPC 1.60 or later, not {grpc.__version__}:"
+        " pip install -U 'hl-sessions[grpc]'"
+    )
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping, Sequence
+
+    from hl_sessions.carrying import SharedSecret
+    from hl_sessions.integrations.incoming import Incoming, Key, Trust
+    from hl_sessions.manager import SessionManager
+    from hl_sessions.sessions.session import Session
+
+__all__ = [
+    "AioServerInterceptor",
+    "ClientInterceptor",
+    "ServerInterceptor",
+    "aio_client_interceptors",
+    "baggage",
+    "first",
+    "header",
+]
+
+# By whether requests and responses are streams: where a handler has its method, and what makes a handler.
+_KINDS: dict[tuple[bool, bool], tuple[str, Callable[..., Any]]] = {
+    (False, False): ("unary_unary", grpc.unary_unary_rpc_method_handler),
+    (False, True): ("unary_stream", grpc.unary_stream_rpc_method_handler),
+    (True, False): ("stream_unary", grpc.stream_unary_rpc_method_handler),
+    (True, True): ("stream_stream", grpc.stream_stream_rpc_method_handler),
+}
+
+
+class _Request(Request):
+    """A call, whose headers are its metadata."""
+
+    SCHEME = "scheme"
+    content_type = ""
+    query_string = b""
+
+    @staticmethod
+    def headers_in(
+        scope: MutableMapping[str, Any],
+        fields: Sequence[str],  # noqa: ARG004 - see the base
+    ) -> MutableMapping[str, Any]:
+        return {"metadata": scope["metadata"]}
+
+    @property
+    def peer(self) -> str:
+        # Such as ipv4:127.0.0.1:50051, ipv6:%5B::1%5D:50051 or unix:/run/socket.
+        kind, _, address = self._scope["context"].peer().partition(":")
+        return unquote(address).rpartition(":")[0].strip("[]") if kind in {"ipv4", "ipv6"} else ""
+
+    def header_names(self) -> set[str]:
+        return {name for name, _ in self._scope["metadata"]}
+
+    def headers(self, name: str) -> list[str]:
+        name = name.lower()
+        return [value for key, value in self._scope["metadata"] if key == name and isinstance(value, str)]
+
+    def path_param(self, name: str) -> None:
+        """There are none."""
+
+
+class _ServerSessions(MiddlewareBase):
+    """What the interceptors of both kinds of server have in common."""
+
+    _request_type = _Request
+
+    def __init__(
+        self, manager: SessionManager | None = None, *, key: Key | None = None, trust: Trust | None = None
+    ) -> None:
+        super().__init__(None, manager, key=key, trust=trust)
+
+    def _native_request(self, scope: MutableMapping[str, Any]) -> Any:
+        return scope["context"]
+
+
+class ServerInterceptor(_ServerSessions, grpc.ServerInterceptor):
+    """Interceptor of a ``grpc.server(...)`` that makes each call the scope of a session.
+
+    In it are methods of all four kinds, their streams, and what gRPC logs of their errors; not so callbacks
+    (``context.add_callback``), for which there is :func:`hl_sessions.bind`. It should be the first of
+    ``interceptors``.
+
+    Args:
+        manager: opens the sessions; ``None``: the one of :func:`hl_sessions.configure`.
+        key: where the conversation key of a call is: ``header(...)`` finds it in the metadata, or a function
+            of the ``ServicerContext`` that returns it; ``None``: each call has a session of its own.
+        trust: whose session IDs in the metadata (``baggage`` or ``x-session-id``) are joined: networks of
+            direct peers, a :class:`~hl_sessions.carrying.SharedSecret`, or a function of the
+            ``ServicerContext``; ``None``: nobody's.
+
+    Raises:
+        ConfigurationError: an option is wrong.
+    """
+
+    def intercept_service(self, continuation: Callable[[Any], Any], handler_call_details: Any) -> Any:
+        """Return the handler of a call, which runs in the scope of a session."""
+        manager = self._manager or self._find_manager()
+        if manager is None:
+            return continuation(handler_call_details)
+        if self._incoming is None:
+            # gRPC runs this, and then the method, in a context that is the call's own.
+            enter_session(manager.new_session())
+            return continuation(handler_call_details)
+        return _in_session(continuation(handler_call_details), _opener(manager, self._incoming), stays=True)
+
+
+class AioServerInterceptor(_ServerSessions, grpc.aio.ServerInterceptor):
+    """Interceptor of a ``grpc.aio.server(...)``, with the arguments of :class:`ServerInterceptor`.
+
+    Methods that are no coroutines run in threads, and in the session as well.
+    """
+
+    async def intercept_service(
+        self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any
+    ) -> Any:
+        """Return the handler of a call, which runs in the scope of a session."""
+        manager = self._manager or self._find_manager()
+        if manager is None:
+            return await continuation(handler_call_details)
+        if self._incoming is None:
+            session = manager.new_session()
+            enter_session(session)  # this, and a coroutine, runs in the task of the call
+            handler = await continuation(handler_call_details)
+            if _is_async(handler):
+                return handler
+            return _in_session(handler, lambda _: session, stays=False)
+        handler = await continuation(handler_call_details)
+        return _in_session(handler, _opener(manager, self._incoming), stays=_is_async(handler))
+
+
+def _opener(manager: SessionManager, incoming: Incoming) -> Callable[[Any], Session]:
+    """Return what makes the session of a call, given its ``ServicerContext``."""
+
+    def open_session(context: Any) -> Session:
+        scope = {"context": context, "metadata": context.invocation_metadata() or ()}
+        return incoming.session(manager, scope)
+
+    return open_session
+
+
+def _in_session(handler: Any, open_session: Callable[[Any], Session], *, stays: bool) -> Any:
+    """Return a handler like the one given, whose method runs in the session of the call.
+
+    Args:
+        handler: the handler; ``None``: there is no such method.
+        open_session: makes the session, given the ``ServicerContext``.
+        stays: whether the context that the method is called in is the call's own; its session is current to
+            the end of the call then, so that it is for what gRPC does afterwards.
+    """
+    if handler is None:
+        return None
+
+    def open_call(_: Any, arguments: tuple[Any, ...], __: dict[str, Any]) -> tuple[Session, bool]:
+        session = open_session(arguments[1])
+        if stays:
+            enter_session(session)
+        return session, False
+
+    name, make_handler = _KINDS[handler.request_streaming, handler.response_streaming]
+    method = getattr(handler, name)
+    if handler.response_streaming and not stays:
+        method = _generating(method)
+    method = wrap(method, lambda function: call_in(function, open_call))
+    return make_handler(method, handler.request_deserializer, handler.response_serializer)
+
+
+def _generating(method: Callable[..., Iterable[Any]]) -> Callable[..., Iterator[Any]]:
+    """Return a generator function for one that may return other iterators, whose steps nothing surrounds."""
+
+    def generate(request: Any, context: Any) -> Iterator[Any]:
+        yield from method(request, context)
+
+    return generate
+
+
+def _is_async(handler: Any) -> bool:
+    if handler is None:
+        return True
+    method = getattr(handler, _KINDS[handler.request_streaming, handler.response_streaming][0])
+    return inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
+
+
+class ClientInterceptor(
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+    grpc.StreamUnaryClientInterceptor,
+    grpc.StreamStreamClientInterceptor,
+):
+    """Interceptor for ``grpc.intercept_channel(...)``: calls carry the session of the scope they are made in.
+
+    Such a call reads the ID as ``session.id`` does. Without an ID, outside every scope, and with a session of
+    your own in its metadata, it goes as it is.
+
+    Args:
+        carrier: as ``secret``, see :class:`~hl_sessions.integrations.outbound.OutboundHeader`.
+        secret: signs the ID, for a service that has the same secret.
+
+    Raises:
+        ConfigurationError: an argument is wrong.
+    """
+
+    def __init__(self, *, carrier: Carrier = "baggage", secret: SharedSecret | None = None) -> None:
+        self._outbound = OutboundHeader(carrier, secret)
+
+    def intercept_unary_unary(
+        self, continuation: Callable[[Any, Any], Any], client_call_details: Any, request: Any
+    ) -> Any:
+        """Make the call with the session in its metadata."""
+        session = _session_for(client_call_details, self._outbound)
+        session_id = None if session is None else session.id
+        if session_id is not None:
+            client_call_details = _with_session(client_call_details, self._outbound, session_id)
+        return continuation(client_call_details, request)
+
+    intercept_unary_stream = intercept_unary_unary
+    intercept_stream_unary = intercept_unary_unary
+    intercept_stream_stream = intercept_unary_unary
+
+
+def aio_client_interceptors(
+    *, carrier: Carrier = "baggage", secret: SharedSecret | None = None
+) -> list[grpc.aio.ClientInterceptor]:
+    """Return what :class:`ClientInterceptor` is, for channels of ``grpc.aio``: one for each kind of method.
+
+    The ID is read as ``await session.aid()`` does.
+
+    Args:
+        carrier: as ``secret``, see :class:`ClientInterceptor`.
+        secret: signs the ID.
+
+    Raises:
+        ConfigurationError: an argument is wrong.
+    """
+    outbound = OutboundHeader(carrier, secret)
+    return [kind(outbound) for kind in (_AioUnaryUnary, _AioUnaryStream, _AioStreamUnary, _AioStreamStream)]
+
+
+class _AioClient:
+    def __init__(self, outbound: OutboundHeader) -> None:
+        self._outbound = outbound
+
+    async def _call(
+        self, continuation: Callable[[Any, Any], Awaitable[Any]], client_call_details: Any, request: Any
+    ) -> Any:
+        session = _session_for(client_call_details, self._outbound)
+        session_id = None if session is None else await session.aid()
+        if session_id is not None:
+            client_call_details = _with_session(client_call_details, self._outbound, session_id)
+        return await continuation(client_call_details, request)
+
+
+class _AioUnaryUnary(_AioClient, grpc.aio.UnaryUnaryClientInterceptor):
+    intercept_unary_unary = _AioClient._call
+
+
+class _AioUnaryStream(_AioClient, grpc.aio.UnaryStreamClientInterceptor):
+    intercept_unary_stream = _AioClient._call
+
+
+class _AioStreamUnary(_AioClient, grpc.aio.StreamUnaryClientInterceptor):
+    intercept_stream_unary = _AioClient._call
+
+
+class _AioStreamStream(_AioClient, grpc.aio.StreamStreamClientInterceptor):
+    intercept_stream_stream = _AioClient._call
+
+
+def _session_for(details: Any, outbound: OutboundHeader) -> Session | None:
+    """Return the session that a call is to carry, ``None`` if it has one already."""
+    session = current_session()
+    return None if session is None or outbound.has_session(_own(details, outbound)) else session
+
+
+def _with_session(details: Any, outbound: OutboundHeader, session_id: str) -> Any:
+    """Return the details of a call with the session in its metadata."""
+    name = outbound.header.lower()
+    others = [(key, value) for key, value in details.metadata or () if key != name]
+    metadata: Any = (*others, (name, outbound.with_session(_own(details, outbound), session_id)))
+    if isinstance(details.metadata, grpc.aio.Metadata):
+        metadata = grpc.aio.Metadata(*metadata)
+    if hasattr(details, "_replace"):
+        return details._replace(metadata=metadata)
+    details = copy(details)  # of another interceptor, which need not have made a tuple
+    details.metadata = metadata
+    return details
+
+
+def _own(details: Any, outbound: OutboundHeader) -> str | None:
+    name = outbound.header.lower()
+    return ",".join(value for key, value in details.metadata or () if key == name) or None

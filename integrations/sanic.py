@@ -1,0 +1,205 @@
+"""A session for each request of a Sanic application on Sanic's own server.
+
+.. code-block:: python
+
+    app = SessionSanic("shop")  # in place of Sanic("shop")
+
+On an ASGI server, wrap a plain ``Sanic`` with :class:`hl_sessions.integrations.asgi.HLSessionMiddleware`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from hl_sessions.client.client import DEFAULT_TIMEOUT
+from hl_sessions.datapoints.sender import aflush_all
+from hl_sessions.integrations.cookies import SignedCookie
+from hl_sessions.integrations.gateway import Request
+from hl_sessions.integrations.keys import baggage, first, header, json_field, path_param, query
+from hl_sessions.integrations.middleware import MiddlewareBase, missing_headers
+from hl_sessions.sessions.current import enter_session, leave_session
+
+try:
+    import sanic
+except ImportError as error:
+    raise ImportError(
+        "hl_sessions.integrations.sanic needs Sanic: pip install 'hl-sessions[sanic]'"
+    ) from error
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping, Sequence
+
+    from hl_sessions.integrations.incoming import Key, Trust
+    from hl_sessions.manager import SessionManager
+    from hl_sessions.sessions.session import Session
+
+__all__ = [
+    "SessionSanic",
+    "SignedCookie",
+    "baggage",
+    "first",
+    "header",
+    "json_field",
+    "path_param",
+    "query",
+    "session_of",
+]
+
+
+class _Request(Request):
+    SCHEME = "scheme"
+
+    @staticmethod
+    def headers_in(
+        scope: MutableMapping[str, Any],
+        fields: Sequence[str],  # noqa: ARG004 - see the base
+    ) -> MutableMapping[str, Any]:
+        return {"headers": scope["headers"]}
+
+    def json(self, max_body: int) -> object:
+        # Sanic has read it before any code of the application runs, but where a handler wants it in parts.
+        body = self._scope["request"].body or b""
+        if not self.is_json() or len(body) > max_body:
+            return None
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError):
+            return None
+
+    @property
+    def content_type(self) -> str:
+        return ",".join(self.headers("Content-Type"))
+
+    @property
+    def peer(self) -> str:
+        peer: str = self._scope["request"].ip
+        return peer
+
+    @property
+    def query_string(self) -> bytes:
+        query_string: str = self._scope["request"].query_string
+        return query_string.encode()
+
+    def header_names(self) -> set[str]:
+        return {name.lower() for name in self._scope["headers"]}
+
+    def headers(self, name: str) -> list[str]:
+        values: list[str] = self._scope["headers"].getall(name, [])
+        return values
+
+    def path_param(self, name: str) -> object:
+        return self._scope["request"].match_info.get(name)
+
+
+class _Sessions(MiddlewareBase):
+    _request_type = _Request
+
+    def open(self, request: sanic.Request) -> Session | None:
+        """Return the session of a request, ``None`` where the environment holds a wrong setting."""
+        manager = self._manager or self._find_manager()
+        if manager is None or self._incoming is None:
+            return None if manager is None else manager.new_session()
+        scope = {"request": request, "headers": request.headers, "scheme": request.scheme}
+        return self._incoming.session(manager, scope)
+
+    async def add_headers(self, request: sanic.Request, response: sanic.response.BaseHTTPResponse) -> None:
+        """Add the headers that were asked for to a response."""
+        session = session_of(request)
+        if session is not None:
+            present = [(name, str(value)) for name, value in response.headers.items()]
+            for name, value in missing_headers(self._headers_of(session), present):
+                response.headers.add(name, value)
+
+    @property
+    def adds_headers(self) -> bool:
+        """Whether a header was asked for."""
+        return self._adds_headers
+
+    def _native_request(self, scope: MutableMapping[str, Any]) -> sanic.Request[Any, Any]:
+        request: sanic.Request[Any, Any] = scope["request"]
+        return request
+
+
+class SessionSanic(sanic.Sanic[Any, Any]):
+    """A ``Sanic`` that makes each request the scope of a session.
+
+    Handlers, middlewares, streams, answers to errors and what ``add_task`` runs are in it, and a WebSocket as
+    long as it is open. Datapoints are sent before a server process ends.
+
+    Args:
+        name: the name of the application.
+        manager: as ``key``, ``cookie``, ``response_header``, ``trust`` and ``via_proxies``, see
+            :class:`~hl_sessions.integrations.middleware.MiddlewareBase`; functions for ``key`` and ``trust``
+            are given Sanic's request.
+        settings: what else ``Sanic`` takes.
+
+    Raises:
+        ConfigurationError: an option is wrong.
+    """
+
+    __slots__ = ("_sessions",)
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        manager: SessionManager | None = None,
+        key: Key | None = None,
+        cookie: SignedCookie | None = None,
+        response_header: str | None = None,
+        trust: Trust | None = None,
+        via_proxies: Sequence[str] | None = None,
+        **settings: Any,
+    ) -> None:
+        self._sessions = _Sessions(
+            None,
+            manager,
+            key=key,
+            cookie=cookie,
+            response_header=response_header,
+            trust=trust,
+            via_proxies=via_proxies,
+        )
+        super().__init__(name, **settings)
+        if self._sessions.adds_headers:
+            self.register_middleware(self._sessions.add_headers, "response")
+        self.register_listener(_flush, "after_server_stop")
+
+    async def handle_request(self, request: sanic.Request) -> None:
+        """Handle a request in the scope of a session."""
+        session = request.ctx.hl_session = self._sessions.open(request)
+        token = enter_session(session)
+        try:
+            await super().handle_request(request)
+        finally:
+            try:
+                leave_session(token)
+            except ValueError:
+                pass  # a request that nobody finished is closed in whatever context
+            if session is not None:
+                session._leave()
+
+    async def handle_exception(
+        self,
+        request: sanic.Request,
+        exception: BaseException,
+        run_middleware: bool = True,  # noqa: FBT001, FBT002 - as in Sanic
+    ) -> None:
+        """Answer to an error, also to one that has ended :meth:`handle_request`, such as a time-out."""
+        token = enter_session(session_of(request))
+        try:
+            await super().handle_exception(request, exception, run_middleware)
+        finally:
+            leave_session(token)
+
+
+def session_of(request: sanic.Request) -> Session | None:
+    """Return the session of a request, in whatever task or thread; ``None`` if it has none."""
+    session: Session | None = getattr(request.ctx, "hl_session", None)
+    return session
+
+
+async def _flush(_: object) -> None:
+    # Workers that were forked end without Python's own end.
+    await aflush_all(DEFAULT_TIMEOUT)

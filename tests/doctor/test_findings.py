@@ -1,0 +1,259 @@
+"""What the doctor finds in applications, libraries and answers of all sorts."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from hl_sessions import SessionManager, configure
+from hl_sessions.doctor import api, libraries
+from hl_sessions.doctor.api import base_url_of, examine_api
+from hl_sessions.doctor.application import Application, ApplicationError, load
+from hl_sessions.doctor.crossings import CROSSINGS, Crossing
+from hl_sessions.doctor.findings import Finding, Mark
+from hl_sessions.doctor.libraries import examine_libraries
+from hl_sessions.integrations import asgi, wsgi
+from tests.sessions_api import Answer, SessionsAPI
+from tests.waiting import PATIENCE
+
+
+class Wrapper:
+    """A middleware of somebody else."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    def __call__(self, *_: Any) -> Any:
+        """Do nothing."""
+
+
+def plain(*_: Any) -> Any:
+    """An application without a framework."""
+
+
+def starlette(*, ours_last: bool) -> Any:
+    from starlette.applications import Starlette
+    from starlette.middleware.gzip import GZipMiddleware
+
+    from hl_sessions.integrations.starlette import HLSessionMiddleware
+
+    app = Starlette()
+    middlewares: list[Any] = [GZipMiddleware, HLSessionMiddleware]
+    for middleware in middlewares if ours_last else reversed(middlewares):
+        app.add_middleware(middleware)
+    return app
+
+
+def flask(*, ours_last: bool) -> Any:
+    from flask import Flask
+
+    from hl_sessions.integrations.flask import HLSessions
+
+    app: Any = Flask("shop")
+    if not ours_last:
+        HLSessions(app)
+    app.wsgi_app = Wrapper(app.wsgi_app)
+    if ours_last:
+        HLSessions(app)
+    return app
+
+
+def aiohttp(*, ours_first: bool) -> Any:
+    web: Any = pytest.importorskip("aiohttp.web")
+
+    other = Wrapper(plain)
+    ours: Any = asgi.HLSessionMiddleware(plain)
+    return web.Application(middlewares=[ours, other] if ours_first else [other, ours])
+
+
+@pytest.mark.parametrize(
+    ("make", "around"),
+    [
+        (lambda: asgi.HLSessionMiddleware(plain), ""),
+        (lambda: asgi.HLSessionMiddleware(Wrapper(plain)), ""),
+        (lambda: Wrapper(Wrapper(wsgi.HLSessionMiddleware(plain))), "Wrapper, Wrapper"),
+        (lambda: starlette(ours_last=True), ""),
+        (lambda: starlette(ours_last=False), "GZipMiddleware"),
+        (lambda: asgi.HLSessionMiddleware(starlette(ours_last=False)), ""),
+        (lambda: flask(ours_last=True), ""),
+        (lambda: flask(ours_last=False), "Wrapper"),
+        (lambda: aiohttp(ours_first=True), ""),
+        (lambda: aiohttp(ours_first=False), "Wrapper"),
+    ],
+)
+def test_what_stands_around_the_middleware_is_named(make: Callable[[], Any], around: str) -> None:
+    """In lists and layers of frameworks, and in wrappers of all sorts."""
+    (finding,) = Application(ModuleType("shop"), make()).examine()
+    if around:
+        assert finding.mark is Mark.WRONG
+        assert finding.text.startswith(f"around HLSessionMiddleware stands {around}: ")
+    else:
+        assert finding == Finding(Mark.OK, "HLSessionMiddleware stands outermost")
+
+
+def test_an_adapter_that_passes_the_session_on_may_stand_around() -> None:
+    """That of a2wsgi does, in both directions."""
+    a2wsgi = pytest.importorskip("a2wsgi")
+    app = a2wsgi.WSGIMiddleware(wsgi.HLSessionMiddleware(plain))
+    (finding,) = Application(ModuleType("shop"), app).examine()
+    assert finding.mark is Mark.OK
+
+
+@pytest.mark.parametrize(("application", "mark"), [(plain, Mark.WARNING), (object(), Mark.NOTE)])
+def test_an_application_without_a_middleware_is_no_error(application: Any, mark: Mark) -> None:
+    """Decorators may open its scopes, and there are others than of ASGI and WSGI."""
+    assert [finding.mark for finding in Application(ModuleType("shop"), application).examine()] == [mark]
+
+
+def test_all_managers_of_an_application_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of its middleware, of its module, and of ``configure``, each once."""
+    monkeypatch.setattr("hl_sessions.defaults._default.manager", None)
+    first, second, third = (SessionManager(f"http://127.0.0.1:{port}/v4") for port in (1, 2, 3))
+    module: Any = ModuleType("shop")
+    module.one, module.other = first, second
+    application = Application(module, asgi.HLSessionMiddleware(plain, third))
+    configure("http://127.0.0.1:4/v4")
+    urls = [base_url_of(manager) for manager in application.managers()]
+    assert urls == [f"http://127.0.0.1:{port}/v4" for port in (3, 1, 2, 4)]
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "problem"),
+    [
+        (
+            "doctor_1",
+            "app = 1",
+            "doctor_1 must be the name of a module and of the application in it: module:app",
+        ),
+        ("doctor_2:app", "other = 1", "AttributeError: module 'doctor_2' has no attribute 'app'"),
+        ("doctor_3:app", "app = \n", "SyntaxError: invalid syntax (doctor_3.py, line 1)"),
+        ("doctor_4:app", "import sys\nsys.exit('no')", "SystemExit: no (doctor_4.py, line 2)"),
+        (
+            "doctor_5:app",
+            "import nowhere",
+            "ModuleNotFoundError: No module named 'nowhere' (doctor_5.py, line 1)",
+        ),
+    ],
+)
+def test_why_an_application_cannot_be_imported_is_one_line(
+    name: str, code: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the place in its own code, if it is there."""
+    (tmp_path / f"{name.partition(':')[0]}.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)  # which takes back what is added
+    with pytest.raises(ApplicationError) as caught:
+        load(name)
+    assert str(caught.value).endswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (Answer(404, {"detail": "Not Found"}), "is no API: the sessions API answered 404"),
+        (Answer(200, b"<html>"), "is no API: the sessions API answered 200 with a body that is not JSON"),
+        (Answer(500, {"detail": "Internal Server Error"}), "fails: the sessions API answered 500"),
+        (Answer(403, {"detail": "This call has a header"}), "refuses calls without a key: 403 This call has"),
+    ],
+)
+def test_an_answer_that_is_wrong_is_told(
+    answer: Answer, text: str, sessions_api: SessionsAPI, make_manager: Callable[..., SessionManager]
+) -> None:
+    """Each in its own words, and with something to do."""
+    sessions_api.answer = lambda _: answer
+    finding = next(examine_api(make_manager()))
+    assert finding.mark is Mark.WRONG
+    assert text in finding.text
+    assert finding.remedy
+
+
+def test_no_session_is_made_on_a_server_of_others(
+    sessions_api: SessionsAPI, make_manager: Callable[..., SessionManager]
+) -> None:
+    """Where it cannot be told without making one, whether a key may make sessions is not tried."""
+    sessions_api.answer = lambda request: (
+        Answer(200, {}) if "/projects" in request.target else Answer(404, {"detail": "Not Found"})
+    )
+    _, _, finding, _ = examine_api(make_manager())
+    assert finding == Finding(Mark.NOTE, "POST /sessions was not tried: this server would make a session")
+    assert sessions_api.posts == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "mark", "text"),
+    [
+        (
+            Answer(500, {"detail": "Internal Server Error"}),
+            Mark.WRONG,
+            "POST /sessions fails: the sessions API",
+        ),
+        (Answer(201, {"id": "sesh_1"}), Mark.OK, "POST /sessions is allowed without a key; one was made"),
+    ],
+)
+def test_a_server_that_takes_a_malformed_idempotency_key_is_told(
+    answer: Answer,
+    mark: Mark,
+    text: str,
+    sessions_api: SessionsAPI,
+    make_manager: Callable[..., SessionManager],
+) -> None:
+    """It should have refused it; what came of it is said as it is."""
+    sessions_api.answer = lambda request: answer if request.method == "POST" else Answer(200, {})
+    _, _, finding, _ = examine_api(make_manager())
+    assert finding.mark is mark
+    assert finding.text.startswith(text)
+
+
+def test_an_api_that_does_not_answer_in_time_is_wrong(
+    sessions_api: SessionsAPI, make_manager: Callable[..., SessionManager], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wait is one for all calls."""
+    over = threading.Event()
+    sessions_api.answer = lambda _: Answer(200 if over.wait(PATIENCE) else 500)
+    monkeypatch.setattr(api, "TIMEOUT", 0.1)
+    finding = next(examine_api(make_manager()))
+    over.set()
+    assert finding.mark is Mark.WRONG
+    assert "does not answer: " in finding.text
+
+
+@pytest.mark.parametrize(
+    ("version", "concerned"),
+    [
+        ("1.30.0", False),
+        ("2.14.7", True),
+        ("3.4.11", True),
+        ("4.2.3", False),
+        ("4", False),
+        ("unknown", True),
+    ],
+)
+def test_a_crossing_is_one_of_certain_versions(version: str, *, concerned: bool) -> None:
+    """From one major version to another."""
+    crossing = Crossing("library", "library", "", "", "", first=2, last=3)
+    assert crossing.concerns(version) is concerned
+
+
+def test_without_an_application_what_is_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It need not be used, so only a session that is somebody else's is worth a warning."""
+    versions = {"mcp": "1.30.0", "apscheduler": "3.11.3", "dspy": "3.4.1", "fastmcp": "4.2.3"}
+    monkeypatch.setattr(libraries, "_version", versions.get)
+    found = [(finding.mark, finding.text.partition(":")[0]) for finding in examine_libraries(None)]
+    assert found == [
+        (Mark.WARNING, "mcp 1.30.0"),
+        (Mark.WARNING, "apscheduler 3.11.3"),
+        (Mark.NOTE, "dspy 3.4.1"),
+    ]
+    monkeypatch.setattr(libraries, "_version", {}.get)
+    assert [finding.mark for finding in examine_libraries(None)] == [Mark.OK]
+
+
+def test_the_table_reads_well() -> None:
+    """What happens and what to do are parts of a line, which ends with a page of the documentation."""
+    for crossing in CROSSINGS:
+        assert crossing.page.startswith("docs/")
+        assert not {crossing.happens[-1], crossing.remedy[-1]} & set(".!")
+        assert crossing.last is None or crossing.first <= crossing.last
