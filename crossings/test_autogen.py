@@ -81,3 +81,20 @@ def test_tools(manager: SessionManager) -> None:
             ]
 
     asyncio.run(run())
+
+
+def test_messages_that_carry_it(manager: SessionManager) -> None:
+    block = run_block("agents.md", "Messages that carry the session")
+
+    async def run() -> None:
+        runtime = SingleThreadedAgentRuntime()
+        await block["Agent"].register(runtime, "agent", lambda: block["Agent"]("agent"))
+        runtime.start()
+        for _ in range(2):
+            async with manager.session() as session:
+                question = block["Question"]("Why?", await block["acarry"]())
+                answer = await runtime.send_message(question, AgentId("agent", "default"))
+                assert answer.text == await session.aid()
+        await runtime.stop()
+
+    asyncio.run(run())
