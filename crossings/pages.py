@@ -7,21 +7,22 @@ from typing import Any
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 
-def blocks(page: str) -> dict[str, str]:
-    """The Python blocks of a page, by the heading above."""
-    found: dict[str, str] = {}
-    title = ""
-    text = (DOCS / page).read_text()
-    for heading, code in re.findall(r"^##+ (.*?)$|^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
-        title = heading or title
-        if code:
-            assert title not in found, f"{page} has two blocks below {title!r}: a heading each"
-            found[title] = code
-    return found
-
-
 def run_block(page: str, heading: str) -> dict[str, Any]:
-    """The names that a block defines."""
+    """The names that a block defines: the only one below a heading."""
+    code = _block(page, heading)
     namespace: dict[str, Any] = {"__name__": "block"}
-    exec(compile(blocks(page)[heading], f"{page}: {heading}", "exec"), namespace)
+    exec(compile(code, f"{page}: {heading}", "exec"), namespace)
     return namespace
+
+
+def _block(page: str, heading: str) -> str:
+    text = (DOCS / page).read_text()
+    title, found = "", []
+    for heading_above, code in re.findall(
+        r"^##+ (.*?)$|^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE
+    ):
+        title = heading_above or title
+        if code and title == heading:
+            found.append(code)
+    (code,) = found
+    return code
