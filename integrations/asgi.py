@@ -31,6 +31,7 @@ from hl_sessions.integrations.middleware import MiddlewareBase, missing_headers
 from hl_sessions.integrations.websocket import MessageScopes
 from hl_sessions.scopes.scope import open_session
 from hl_sessions.sessions.current import enter_session, leave_session
+from hl_sessions.sessions.late_reads import note_end, note_start, references, watched
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
@@ -87,6 +88,33 @@ def session_of(request: ASGIScope | HasScope) -> Session | None:
     scope: Any = getattr(request, "scope", request)
     session: Session | None = scope.get(SESSION)
     return session
+
+
+async def _count_references() -> int:
+    scope: dict[str, object] = {}
+    session = scope[SESSION] = object()
+    try:
+        await _return()
+    finally:
+        count = references(session)
+    return count
+
+
+async def _return() -> None:
+    pass
+
+
+def _own_references() -> int:
+    try:
+        _count_references().send(None)
+    except StopIteration as end:
+        count: int = end.value
+    return count
+
+
+# How many references to a handle there are in the middleware and the scope. If there are no others, nothing
+# that was started in a request can read its session any more.
+_OWN_REFERENCES = _own_references()
 
 
 class _Request(Request):
@@ -228,7 +256,10 @@ class HLSessionMiddleware(MiddlewareBase):
             await self._run_in_its_session(manager, self._incoming, scope, receive, send)
             return
         # What follows is on the path of every request: one object, one set and one reset.
-        session = scope[SESSION] = open_session(manager)[0] if SESSION in scope else manager.new_session()
+        is_inner = SESSION in scope
+        session = scope[SESSION] = open_session(manager)[0] if is_inner else manager.new_session()
+        if watched and not is_inner:
+            note_start(session)
         token = enter_session(session)
         try:
             if not self._has_options:
@@ -240,11 +271,14 @@ class HLSessionMiddleware(MiddlewareBase):
                 leave_session(token)
             except ValueError:
                 pass  # a request that nobody finished is closed in whatever context
+            if references(session) > _OWN_REFERENCES and not is_inner:
+                note_end(session, scope.get("method", "WebSocket"), scope.get("path", ""))
 
     async def _run_in_its_session(
         self, manager: SessionManager, incoming: Incoming, scope: ASGIScope, receive: Receive, send: Send
     ) -> None:
-        if (shortcut := incoming.shortcut)[0] is manager and SESSION not in scope:
+        is_inner = SESSION in scope
+        if (shortcut := incoming.shortcut)[0] is manager and not is_inner:
             session, is_joined = shortcut[1](), False
             session._scope = scope if incoming.needs_scope else {"headers": scope["headers"]}
             session._entered = monotonic()
@@ -253,6 +287,8 @@ class HLSessionMiddleware(MiddlewareBase):
         else:
             session, is_joined, receive = await self._open(manager, incoming, scope, receive)
         scope[SESSION] = session
+        if watched and not is_inner:
+            note_start(session)
         token = enter_session(session)
         try:
             if not self._has_options:
@@ -264,6 +300,8 @@ class HLSessionMiddleware(MiddlewareBase):
                 leave_session(token)
             except ValueError:
                 pass  # as above
+            if references(session) > _OWN_REFERENCES and not is_inner:
+                note_end(session, scope.get("method", "WebSocket"), scope.get("path", ""))
             if manager.conversations.become_idle and not is_joined:
                 session._leave()
 

@@ -27,6 +27,7 @@ from hl_sessions.integrations.keys import (
 from hl_sessions.integrations.middleware import MiddlewareBase, missing_headers
 from hl_sessions.scopes.scope import open_session
 from hl_sessions.sessions.current import enter_session, innermost_session, leave_session
+from hl_sessions.sessions.late_reads import note_end, note_start, references, watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, MutableMapping, Sequence
@@ -73,6 +74,20 @@ def session_of(request: MutableMapping[str, Any] | HasEnvironment) -> Session | 
     environ: Any = getattr(request, "environ", request)
     session: Session | None = environ.get(SESSION)
     return session
+
+
+def _own_references() -> int:
+    environ: dict[str, object] = {}
+    session = environ[SESSION] = object()
+    try:
+        pass
+    finally:
+        count = references(session)
+    return count
+
+
+# As in the ASGI middleware.
+_OWN_REFERENCES = _own_references()
 
 
 class WSGIRequest(Request):
@@ -162,16 +177,19 @@ class HLSessionMiddleware(MiddlewareBase):
     app: WSGIApplication
     _request_type = WSGIRequest
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def __call__(  # noqa: C901 - on the path of every request, where a further call takes long
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
         """Run the application in the scope of a session."""
         manager = self._manager or self._find_manager()
         if manager is None:
             return self.app(environ, start_response)
         opened: Session | None = None
         incoming = self._incoming
+        is_inner = innermost_session() is not None
         if incoming is None:
-            session = manager.new_session() if innermost_session() is None else open_session(manager)[0]
-        elif (shortcut := incoming.shortcut)[0] is manager and innermost_session() is None:
+            session = open_session(manager)[0] if is_inner else manager.new_session()
+        elif (shortcut := incoming.shortcut)[0] is manager and not is_inner:
             session = shortcut[1]()
             session._scope = (
                 environ if incoming.needs_scope else WSGIRequest.headers_in(environ, incoming.fields)
@@ -185,6 +203,8 @@ class HLSessionMiddleware(MiddlewareBase):
         environ[SESSION] = session
         if self._adds_headers:
             start_response = self._with_headers(start_response, session)
+        if watched and not is_inner:
+            note_start(session)
         token = enter_session(session)
         is_finished = True
         try:
@@ -192,11 +212,20 @@ class HLSessionMiddleware(MiddlewareBase):
             is_finished = type(body) in _FINISHED or _is_file_wrapper(body, environ)
         finally:
             leave_session(token)
-            if is_finished and opened is not None:
-                opened._leave()
+            if is_finished:
+                if opened is not None:
+                    opened._leave()
+                if (
+                    references(session) > _OWN_REFERENCES
+                    and not is_inner
+                    # The function that adds headers has one more.
+                    and (not self._adds_headers or references(session) > _OWN_REFERENCES + 1)
+                ):
+                    note_end(session, *_method_and_path(environ))
         if is_finished:
             return body
-        return (_SizedBody if hasattr(body, "__len__") else _Body)(body, session, opened)
+        request = None if is_inner else environ
+        return (_SizedBody if hasattr(body, "__len__") else _Body)(body, session, opened, request)
 
     def _open(
         self, manager: SessionManager, incoming: Incoming, environ: WSGIEnvironment
@@ -238,17 +267,37 @@ class _Chained(io.RawIOBase):
         return len(chunk)
 
 
+def _method_and_path(environ: WSGIEnvironment) -> tuple[str, str]:
+    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+    return environ.get("REQUEST_METHOD", ""), path.encode("latin-1", "replace").decode("utf-8", "replace")
+
+
 def _is_file_wrapper(body: object, environ: WSGIEnvironment) -> bool:
     file_wrapper = environ.get("wsgi.file_wrapper")
     return isinstance(file_wrapper, type) and isinstance(body, file_wrapper)
 
 
 class _Body:
-    """A response body, each step of which runs in the scope of its session."""
+    """A response body, each step of which runs in the scope of its session.
 
-    def __init__(self, body: Iterable[bytes], session: Session, opened: Session | None) -> None:
+    Args:
+        body: the body of the application.
+        session: the session.
+        opened: the same, if something is to be done at its end.
+        environ: the request, unless it is one inside of another.
+    """
+
+    def __init__(
+        self,
+        body: Iterable[bytes],
+        session: Session,
+        opened: Session | None,
+        environ: WSGIEnvironment | None,
+    ) -> None:
         self._body = body
         self._opened = opened
+        self._environ = environ
+        self._session = session
         self._current: Session | None = session  # in a scope that the body has entered itself: that one's
         self._iterator: Iterator[bytes] | None = None
         self._is_closed = False
@@ -280,6 +329,11 @@ class _Body:
             leave_session(token)
             if self._opened is not None:
                 self._opened._leave()
+            session, environ, self._environ = self._session, self._environ, None
+            # Those of this body are beside them.
+            own = _OWN_REFERENCES + 1 + (self._current is session) + (self._opened is session)
+            if references(session) > own and environ is not None:
+                note_end(session, *_method_and_path(environ))
 
 
 def _iterator(body: Iterable[bytes], caller: FrameType | None) -> Iterator[bytes]:

@@ -46,7 +46,7 @@ def unbound(function: Function) -> Function:
 
     .. code-block:: python
 
-        scheduler.add_job(unbound(refresh_index), "interval", minutes=5)
+        unbound(scheduler.add_job)(refresh_index, "interval", minutes=5)
 
     Args:
         function: as for :func:`bind`.

@@ -11,6 +11,9 @@ __all__ = ["Current", "along", "current", "enter", "innermost", "leave"]
 class Current(Protocol):
     """What can be current."""
 
+    #: Whether a function was bound to it.
+    _is_bound: bool
+
     def _leave(self) -> None:
         """Note that the scope which opened it is left."""
 

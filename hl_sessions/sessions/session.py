@@ -112,6 +112,11 @@ class Session:
     _nested_under: str | None = None
     #: What was current before, set once a scope was not left in order.
     _left_for: Session | None
+    #: Whether a function was bound to it, which runs where nobody sees what has started it.
+    _is_bound = False
+    #: Its request and when that has ended, set once it has, and the class that a handle has from then on.
+    _ending: tuple[str, float]
+    _ended_type: type[Session]
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._id or 'not created'}>"

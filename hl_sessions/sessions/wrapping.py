@@ -59,6 +59,8 @@ def bound(function: Any, session: Current | None) -> Any:
     Raises:
         TypeError: it cannot be called.
     """
+    if session is not None:
+        session._is_bound = True
     callee = functools.partial(function) if inspect.isclass(function) else function
     companion = along.get()
     return wrap(callee, lambda called: _bound_call(called, session, companion))

@@ -1,0 +1,593 @@
+"""What is started in a request and serves others in its session is told of, its background tasks are not."""
+
+import asyncio
+import contextvars
+import gc
+import logging
+import queue
+import sys
+import threading
+import weakref
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future
+from random import Random
+from typing import Any
+
+import pytest
+
+from hl_sessions import (
+    Session,
+    SessionManager,
+    acurrent_session_id,
+    bind,
+    current_session,
+    current_session_id,
+    unbound,
+)
+from hl_sessions.integrations import asgi, wsgi
+from hl_sessions.process.once import Once
+from hl_sessions.sessions import late_reads
+from tests.interpreters import collects_at_once
+from tests.isolation.conftest import CountingClient
+from tests.sessions_api import SessionsAPI, create_sessions_and_logs
+from tests.waiting import PATIENCE, StillClock
+
+REQUESTS = 60
+Handler = Callable[[], Awaitable[object]]
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> StillClock:
+    """Time that only passes where a test says so, in a process in which nothing was told yet."""
+    clock = StillClock()
+    monkeypatch.setattr(late_reads, "monotonic", clock.monotonic)
+    monkeypatch.setattr(late_reads, "_traffic", late_reads._Traffic())
+    monkeypatch.setattr(late_reads, "_once", Once())
+    late_reads.watched.clear()
+    return clock
+
+
+@pytest.fixture
+def manager() -> Iterator[SessionManager]:
+    with SessionManager(client=CountingClient()) as manager:
+        yield manager
+
+
+class Service:
+    """An application, some of whose requests take a while.
+
+    Attributes:
+        handlers: what is done for a path.
+        seen: the IDs that were read late.
+        is_over: whether what was started is to end.
+    """
+
+    def __init__(self, manager: SessionManager, clock: StillClock, **options: Any) -> None:
+        self.clock = clock
+        self.handlers: dict[str, Handler] = {"/other": self._other}
+        self.seen: list[str | None] = []
+        self.is_over = False
+        self._app: Any = asgi.HLSessionMiddleware(self._run, manager, **options)
+        self._random = Random(1)
+        self._kept: list[Any] = []
+
+    async def _run(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.handlers[scope["path"]]()
+
+    async def _other(self) -> None:
+        self.take(0.02)
+        await turns()
+
+    def take(self, seconds: float) -> None:
+        """Let some time pass, about so much."""
+        self.clock.offset += seconds * (0.5 + self._random.random())
+
+    def keep(self, task: Any) -> None:
+        """Keep a task until the end, as an application does."""
+        self._kept.append(task)
+
+    async def request(self, path: str, **more: Any) -> None:
+        """Be asked for a path."""
+        scope = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b"key=s3cret"}
+        await self._app(scope | more, None, None)
+
+    async def requests(self, path: str, *, apart: float = 1.0) -> None:
+        """Be asked again and again, with time between."""
+        for _ in range(REQUESTS):
+            self.take(apart)
+            await self.request(path)
+            await turns()
+        self.is_over = True
+        await turns()
+
+    def read(self) -> None:
+        """Read the ID of the session."""
+        self.seen.append(current_session_id())
+
+
+@pytest.fixture
+def service(manager: SessionManager, clock: StillClock) -> Service:
+    return Service(manager, clock)
+
+
+async def turns() -> None:
+    """Let everything that is ready run, and what becomes ready by that."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def told(records: list[logging.LogRecord]) -> list[str]:
+    return [record.getMessage() for record in records if "what was started in it" in record.getMessage()]
+
+
+async def loop_of_tasks(service: Service) -> None:
+    """As of an MCP server of version 1, or gradio: a task for each message that a request hands over."""
+    messages: asyncio.Queue[asyncio.Future[None]] = asyncio.Queue()
+
+    async def handle(message: asyncio.Future[None]) -> None:
+        service.take(0.01)
+        service.read()
+        message.set_result(None)
+
+    async def serve() -> None:
+        while True:
+            service.keep(asyncio.create_task(handle(await messages.get())))
+
+    async def initialize() -> None:
+        service.keep(asyncio.create_task(serve()))
+
+    async def call() -> None:
+        message = asyncio.get_running_loop().create_future()
+        messages.put_nowait(message)
+        await message
+
+    service.handlers |= {"/initialize": initialize, "/call": call}
+
+
+async def consumer(service: Service) -> None:
+    """As of a runtime of agents, which is handed a message by a request that does not wait for it."""
+    messages: asyncio.Queue[int] = asyncio.Queue()
+
+    async def consume() -> None:
+        while True:
+            await messages.get()
+            service.read()
+
+    async def initialize() -> None:
+        service.keep(asyncio.create_task(consume()))
+
+    async def call() -> None:
+        messages.put_nowait(1)
+
+    service.handlers |= {"/initialize": initialize, "/call": call}
+
+
+async def thread_with_a_context(service: Service) -> None:
+    """As of a thread that inherits the context, or was given a copy."""
+    messages: queue.Queue[Future[None]] = queue.Queue()
+
+    def consume() -> None:
+        while True:
+            message = messages.get()
+            service.read()
+            message.set_result(None)
+
+    async def initialize() -> None:
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(consume,), daemon=True).start()
+
+    async def call() -> None:
+        message: Future[None] = Future()
+        messages.put(message)
+        await asyncio.wait_for(asyncio.wrap_future(message), PATIENCE)
+
+    service.handlers |= {"/initialize": initialize, "/call": call}
+
+
+async def timers(service: Service) -> None:
+    """As of a scheduler, which is woken by whoever adds a job, and wakes itself from then on."""
+    loop = asyncio.get_running_loop()
+
+    done: asyncio.Queue[None] = asyncio.Queue()
+
+    async def job() -> None:
+        service.read()
+        done.put_nowait(None)
+
+    def run_jobs() -> None:
+        if not service.is_over:
+            service.keep(loop.create_task(job()))
+            loop.call_later(1e-6, run_jobs)
+
+    async def initialize() -> None:
+        loop.call_soon_threadsafe(run_jobs)
+
+    async def call() -> None:
+        service.take(0.01)
+        for _ in range(3):
+            await asyncio.wait_for(done.get(), PATIENCE)
+
+    service.handlers |= {"/initialize": initialize, "/call": call}
+
+
+WHERE_NO_THREAD_INHERITS = pytest.mark.skipif(
+    getattr(sys.flags, "thread_inherit_context", 0) == 1, reason="a thread may be the parent of a task"
+)
+STARTERS = [loop_of_tasks, consumer, thread_with_a_context, timers]
+FOREIGN = [*STARTERS[:-1], pytest.param(timers, marks=WHERE_NO_THREAD_INHERITS)]
+
+
+@pytest.mark.parametrize("start", FOREIGN)
+@pytest.mark.parametrize("options", [{}, {"key": asgi.header("X-Chat-ID")}], ids=["plain", "keyed"])
+def test_what_serves_others_in_the_session_of_a_request_is_told_of_once(
+    start: Callable[[Service], Awaitable[None]],
+    options: dict[str, Any],
+    manager: SessionManager,
+    clock: StillClock,
+    records: list[logging.LogRecord],
+) -> None:
+    """One line has the request, without its query, how long ago it ended, and the ways out."""
+    service = Service(manager, clock, **options)
+
+    async def main() -> None:
+        await start(service)
+        await service.request("/initialize", headers=[(b"x-chat-id", b"1")])
+        await service.requests("/call")
+
+    asyncio.run(main())
+    assert len(set(service.seen)) == 1  # what is read stays what it was
+    assert None not in service.seen
+    assert len(told(records)) == 1
+    line = told(records)[0]
+    assert "'POST /initialize'" in line
+    assert "s3cret" not in line
+    seconds = int(line.split(" seconds ago")[0].split()[-1])
+    assert 0 < seconds < clock.offset
+    assert all(way in line for way in ("unbound(...)", "mcp.connect", "gradio.connect", "guide"))
+
+
+@pytest.mark.parametrize("start", STARTERS)
+def test_started_by_unbound_it_has_no_session(
+    start: Callable[[Service], Awaitable[None]], service: Service, records: list[logging.LogRecord]
+) -> None:
+    """The way out that the line names is one."""
+
+    async def main() -> None:
+        await start(service)
+        service.handlers["/initialize"] = unbound(service.handlers["/initialize"])
+        await service.request("/initialize")
+        await service.requests("/call")
+
+    asyncio.run(main())
+    assert set(service.seen) == {None}
+    assert not told(records)
+
+
+def test_datapoints_are_reads(
+    make_manager: Callable[..., SessionManager],
+    sessions_api: SessionsAPI,
+    clock: StillClock,
+    records: list[logging.LogRecord],
+) -> None:
+    """What only logs in the session of a request that has ended is found, too."""
+    sessions_api.answer = create_sessions_and_logs
+    manager = make_manager(project="support")
+    service = Service(manager, clock)
+    service.read = lambda: service.seen.append(  # type: ignore[method-assign]
+        manager.log(source="answer", output="fine")
+    )
+
+    async def main() -> None:
+        await loop_of_tasks(service)
+        initialize = service.handlers["/initialize"]
+
+        async def read_and_initialize() -> None:
+            await acurrent_session_id()
+            await initialize()
+
+        service.handlers["/initialize"] = read_and_initialize
+        await service.request("/initialize")
+        await service.requests("/call")
+
+    asyncio.run(main())
+    assert len(told(records)) == 1
+
+
+@collects_at_once
+def test_nothing_stays_behind(service: Service, manager: SessionManager) -> None:
+    """Requests whose tasks have read late are gone with these, and no longer watched."""
+    handles: list[weakref.ref[Any]] = []
+
+    async def start() -> None:
+        handles.append(weakref.ref(current_session()))
+
+        async def work() -> None:
+            for _ in range(3):
+                await asyncio.sleep(0)
+                service.read()
+
+        asyncio.create_task(work())  # noqa: RUF006 - it is gone when it has ended
+
+    async def main() -> None:
+        service.handlers["/start"] = start
+        for _ in range(REQUESTS):
+            await service.request("/start")
+            service.take(20)
+        await turns()
+        await service.request("/other")
+
+    asyncio.run(main())
+    gc.collect()
+    assert len(set(service.seen)) == REQUESTS
+    assert not late_reads.watched
+    assert [handle for handle in handles if handle() is not None] == []
+
+
+def test_a_handle_that_somebody_holds_means_what_it_says(
+    service: Service, records: list[logging.LogRecord]
+) -> None:
+    """Reading a handle that was kept, in the requests of others, is nothing to be told of."""
+    handles: list[Session | None] = []
+
+    async def start() -> None:
+        handles.append(current_session())
+        service.keep(contextvars.copy_context())
+        await acurrent_session_id()
+
+    async def read() -> None:
+        assert handles[0] is not None
+        service.take(0.01)
+        service.seen.append(handles[0].id)
+
+    service.handlers |= {"/start": start, "/read": read}
+
+    async def main() -> None:
+        await service.request("/start")
+        await service.requests("/read")
+
+    asyncio.run(main())
+    assert len(set(service.seen)) == 1
+    assert not told(records)
+
+
+def test_a_thread_is_found_behind_wsgi(
+    manager: SessionManager, clock: StillClock, records: list[logging.LogRecord]
+) -> None:
+    """So it is behind the other gateway, whose bodies end when they are closed."""
+    messages: queue.Queue[Future[None]] = queue.Queue()
+    random = Random(1)
+
+    def consume() -> None:
+        while True:
+            message = messages.get()
+            current_session_id()
+            message.set_result(None)
+
+    def application(environ: Any, start_response: Any) -> Iterator[bytes]:
+        if environ["PATH_INFO"] == "/start":
+            context = contextvars.copy_context()
+            threading.Thread(target=context.run, args=(consume,), daemon=True).start()
+        yield b"begun"
+        message: Future[None] = Future()
+        messages.put(message)
+        message.result(PATIENCE)
+
+    app = wsgi.HLSessionMiddleware(application, manager)
+    for number in range(REQUESTS):
+        path = "/called" if number else "/start"
+        environ = {
+            "REQUEST_METHOD": "PUT",
+            "SCRIPT_NAME": "/api",
+            "PATH_INFO": path,
+            "QUERY_STRING": "s3cret",
+        }
+        body: Any = app(environ, lambda *_: lambda _: None)
+        clock.offset += 0.01
+        assert list(body) == [b"begun"]
+        body.close()
+        clock.offset += 0.5 + random.random()
+    assert len(told(records)) == 1
+    assert "'PUT /api/start'" in told(records)[0]
+
+
+# What goes on for its own request
+
+
+class Pace:
+    """Lets a background task go on at times that have nothing to do with requests, or all with the clock."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self._next: asyncio.Future[asyncio.Future[bool]] = asyncio.get_running_loop().create_future()
+
+    async def wait(self) -> bool:
+        """Wait for the next time, and return whether there is one."""
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._next.set_result(future)
+        return await future
+
+    async def go_on(self, *, goes_on: bool = True) -> None:
+        """Let it go on once, and come back, unless it is to end."""
+        future = await asyncio.wait_for(self._next, PATIENCE)
+        self._next = asyncio.get_running_loop().create_future()
+        future.set_result(goes_on)
+        if goes_on:
+            await asyncio.wait_for(asyncio.shield(self._next), PATIENCE)
+
+
+BACKGROUND: dict[str, Callable[[Service, Pace], Awaitable[object]]] = {}
+
+
+def background(function: Callable[[Service, Pace], Awaitable[object]]) -> Any:
+    BACKGROUND[function.__name__] = function
+    return function
+
+
+@background
+async def a_task(service: Service, pace: Pace) -> None:
+    async def work() -> None:
+        while await pace.wait():
+            service.read()
+
+    service.keep(asyncio.create_task(work()))
+
+
+@background
+async def a_task_with_subtasks(service: Service, pace: Pace) -> None:
+    async def read() -> None:
+        await asyncio.sleep(0)
+        service.read()
+
+    async def work() -> None:
+        while await pace.wait():
+            await asyncio.gather(read(), asyncio.to_thread(service.read), read())
+
+    service.keep(asyncio.create_task(work()))
+
+
+@background
+async def a_task_that_starts_the_next(service: Service, pace: Pace) -> None:
+    async def work() -> None:
+        if await pace.wait():
+            service.read()
+            loop = asyncio.get_running_loop()
+            loop.call_soon(lambda: service.keep(loop.create_task(work())))
+
+    service.keep(asyncio.create_task(work()))
+
+
+@background
+async def a_bound_thread(service: Service, pace: Pace) -> None:
+    loop = asyncio.get_running_loop()
+
+    async def read() -> None:
+        service.read()
+
+    def work() -> None:
+        while asyncio.run_coroutine_threadsafe(pace.wait(), loop).result():
+            asyncio.run_coroutine_threadsafe(read(), loop).result()
+
+    threading.Thread(target=bind(work)).start()
+
+
+async def at_any_time(service: Service, pace: Pace) -> None:
+    """Requests now and then, and reads now and then: some of them come together."""
+    random = Random(2)
+    for _ in range(REQUESTS):
+        request = asyncio.ensure_future(service.request("/other"))
+        if random.random() < 0.5:
+            await turns()
+        await pace.go_on()
+        await request
+        service.take(random.choice([0.01, 1]))
+        for _ in range(random.randrange(3)):
+            await pace.go_on()
+            service.take(1)
+
+
+async def by_the_clock(service: Service, pace: Pace) -> None:
+    """A probe asks once in ten seconds, and as often something reads, always just after it."""
+    random = Random(3)
+
+    async def probed() -> None:
+        service.clock.offset += 0.005 + random.random() * 1e-3
+        await pace.go_on()
+
+    service.handlers["/probe"] = probed
+    begun = service.clock.offset
+    for number in range(REQUESTS):
+        service.clock.offset = begun + 10.0 * number
+        await service.request("/probe")
+
+
+async def on_a_busy_server(service: Service, pace: Pace) -> None:
+    """There is no time at which no request is served."""
+    go_on = asyncio.Event()
+
+    async def long() -> None:
+        await go_on.wait()
+
+    service.handlers["/long"] = long
+    for _ in range(REQUESTS):
+        former, go_on = go_on, asyncio.Event()
+        service.keep(asyncio.ensure_future(service.request("/long")))
+        await turns()
+        service.take(0.5)
+        former.set()
+        await pace.go_on()
+        service.take(0.5)
+    go_on.set()
+    await turns()
+
+
+async def beside_a_websocket(service: Service, pace: Pace) -> None:
+    """A connection is open all the time."""
+    ended = asyncio.Event()
+
+    async def chat() -> None:
+        await ended.wait()
+
+    service.handlers["/chat"] = chat
+    connection = asyncio.ensure_future(service.request("/chat", type="websocket"))
+    await turns()
+    for _ in range(REQUESTS):
+        await pace.go_on()
+        service.take(1)
+    ended.set()
+    await connection
+
+
+TRAFFIC = [at_any_time, by_the_clock, on_a_busy_server, beside_a_websocket]
+
+
+@pytest.mark.parametrize("traffic", TRAFFIC)
+@pytest.mark.parametrize("name", list(BACKGROUND))
+def test_what_goes_on_for_its_own_request_is_not_told_of(
+    name: str,
+    traffic: Callable[[Service, Pace], Awaitable[None]],
+    service: Service,
+    records: list[logging.LogRecord],
+) -> None:
+    """However long and often a background task reads, and whatever else is served meanwhile."""
+
+    async def main() -> None:
+        pace = Pace(service)
+
+        async def start() -> None:
+            await BACKGROUND[name](service, pace)
+
+        service.handlers["/start"] = start
+        await service.request("/start")
+        await turns()
+        await traffic(service, pace)
+        await pace.go_on(goes_on=False)
+
+    asyncio.run(main())
+    assert len(service.seen) > 10
+    assert len(set(service.seen)) == 1
+    assert not told(records)
+
+
+@pytest.mark.parametrize("name", list(BACKGROUND))
+def test_a_background_task_is_soon_left_alone(name: str, service: Service) -> None:
+    """When it is clear that it is one, its reads and all requests take what they took before."""
+
+    async def main() -> None:
+        pace = Pace(service)
+
+        async def start() -> None:
+            await BACKGROUND[name](service, pace)
+
+        service.handlers["/start"] = start
+        await service.request("/start")
+        await pace.go_on()
+        assert late_reads.watched
+        for _ in range(REQUESTS):
+            await service.request("/other")
+            service.take(1)
+            await pace.go_on()
+        assert not late_reads.watched
+        await pace.go_on(goes_on=False)
+
+    asyncio.run(main())
+    assert len(service.seen) > REQUESTS
