@@ -14,10 +14,10 @@ SIDE_BY_SIDE := --numprocesses=auto --dist=worksteal
 VERSIONS := 3.10 3.11 3.12 3.13 3.13t 3.14 3.14t 3.15 3.15t pypy3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-all test-core test-stress pythons free-threaded coverage wheel lint types bench docs-picture screenshots constraints clean .venv-wheel
+.PHONY: help demo test test-slow test-all test-core test-stress test-crossings crossings-newest pythons free-threaded coverage wheel lint types bench docs-picture screenshots constraints clean .venv-wheel
 
 help: ## Show these lines
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/demo-is-ready ## Set up, and run the demo
 	.venv/bin/hl-sessions demo
@@ -43,6 +43,13 @@ test-all: .venv/test-is-ready ## Run the tests on every supported Python that is
 
 test-core: .venv/test-is-ready ## Run the core's tests on every supported Python that is found
 	@set -e; for version in $(VERSIONS); do .ci/test-on $$version core; done
+
+# Each file of crossings/ in an environment of its own, in .venv-crossings/.
+test-crossings: .venv/test-is-ready ## Run what the guide says of other libraries, on pinned releases; or FILES="mcp_1 ..."
+	.venv/bin/python -m crossings $(FILES)
+
+crossings-newest: .venv/test-is-ready ## Run it on the newest releases, and print what has changed
+	.venv/bin/python -m crossings --newest $(FILES)
 
 pythons: .pythons/debian/is-ready .pythons/pyodide/is-ready ## Build 3.14, 3.15, PyPy and Pyodide, in .pythons/
 

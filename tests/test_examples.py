@@ -1,16 +1,20 @@
 """The examples run and do what they say."""
 
+import asyncio
 import os
 import re
 import runpy
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+import uvicorn
 from starlette.testclient import TestClient
 
 from hl_sessions import configure, flush
@@ -130,3 +134,28 @@ def test_celery_logs_a_chain_of_tasks_under_the_session_of_who_sent_it(
     logged = datapoints(api_url, "celery-jobs")
     assert sorted(record["source"] for record in logged) == ["answer", "moderation", "search"]
     assert len({record["session_id"] for record in logged}) == 1
+
+
+def test_an_agent_and_its_mcp_server_log_each_question_under_one_session(
+    api_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where two questions are asked at once, by one connection."""
+    pytest.importorskip("mcp.server.mcpserver")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setenv("MCP_URL", f"http://127.0.0.1:{listener.getsockname()[1]}/mcp")
+        example = runpy.run_path(str(EXAMPLES / "mcp_agent.py"))
+        server = uvicorn.Server(uvicorn.Config(example["app"], log_config=None))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        asyncio.run(example["main"]())
+        server.should_exit = True
+        thread.join(PATIENCE)
+    assert capsys.readouterr().out == "What is the answer? 42!\nWho asks? a mouse!\n"
+    logged = datapoints(api_url, "mcp-agent")
+    assert sorted(record["source"] for record in logged) == ["answer", "answer", "search", "search"]
+    sessions = [
+        {record["session_id"] for record in logged if record["output"] == found}
+        for found in ("42", "a mouse")
+    ]
+    assert [len(each) for each in sessions] == [1, 1]
+    assert sessions[0] != sessions[1]

@@ -121,6 +121,8 @@ def test_importing_touches_no_network_and_starts_no_thread() -> None:
         ("huey", ["huey"]),
         ("procrastinate", ["procrastinate"]),
         ("rq", ["rq"]),
+        ("mcp", ["mcp"]),
+        ("gradio", ["gradio"]),
     ],
 )
 def test_missing_framework_is_told_with_the_command_that_installs_it(

@@ -20,7 +20,14 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket
 
-from hl_sessions import Session, SessionManager, acurrent_session_id, current_session, current_session_id
+from hl_sessions import (
+    Session,
+    SessionManager,
+    acurrent_session_id,
+    current_session,
+    current_session_id,
+    unbound,
+)
 from hl_sessions.integrations import asgi
 from hl_sessions.integrations.starlette import HLSessionMiddleware
 from tests.integrations.conftest import SESSION_ID, ServeASGI, get_raw, headers_named
@@ -587,3 +594,20 @@ def test_error_handler_that_fails_is_the_servers_to_answer(
     response = get_raw(serve_asgi(HLSessionMiddleware(app, manager, response_header=HEADER)))
     assert response.startswith(b"HTTP/1.1 500 ")
     assert SESSION_ID.fullmatch(headers_named(HEADER, response)[0])
+
+
+def test_a_request_tells_its_session_where_the_context_is_lost(manager: SessionManager) -> None:
+    """The request itself, and its scope; without the middleware there is none."""
+
+    def read(request: Request) -> PlainTextResponse:
+        known = unbound(
+            lambda: [asgi.session_of(request), asgi.session_of(request.scope), current_session()]
+        )()
+        assert known == [current_session()] * 2 + [None]
+        return PlainTextResponse(str(current_session_id()))
+
+    routes = [Route("/", read)]
+    assert SESSION_ID.fullmatch(
+        client_of(Starlette(routes=routes, middleware=[scoped(manager)])).get("/").text
+    )
+    assert client_of(Starlette(routes=routes)).get("/").text == "None"

@@ -1,0 +1,71 @@
+"""Real servers on the loopback, and managers of a sessions API that counts its calls."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from hl_sessions import SessionManager
+from tests.sessions_api import SessionsAPI
+from tests.waiting import PATIENCE
+
+# Libraries look these up when they are imported: none is to call home.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HL_SESSIONS_BASE_URL", "HL_SESSIONS_API_KEY", "HUMANLOOP_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NO_PROXY", "*")
+
+
+@pytest.fixture
+def sessions_api() -> Iterator[SessionsAPI]:
+    api = SessionsAPI()
+    yield api
+    api.close()
+
+
+@pytest.fixture
+def manager(sessions_api: SessionsAPI, monkeypatch: pytest.MonkeyPatch) -> Iterator[SessionManager]:
+    """The default manager."""
+    with SessionManager(sessions_api.base_url, timeout=PATIENCE) as manager:
+        monkeypatch.setattr("hl_sessions.defaults._default.manager", manager)
+        yield manager
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Any], str]]:
+    """Serves applications with uvicorn, each from a thread, and returns the URL; until the test ends."""
+    import socket
+
+    import uvicorn
+
+    running: list[tuple[uvicorn.Server, threading.Thread, socket.socket]] = []
+
+    def start(app: Any) -> str:
+        is_up = threading.Event()
+
+        class Server(uvicorn.Server):
+            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+                await super().startup(sockets)
+                is_up.set()
+
+        server = Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1))
+        listener = socket.create_server(("127.0.0.1", 0))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        running.append((server, thread, listener))
+        assert is_up.wait(PATIENCE)
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    yield start
+    for server, _, _ in running:
+        server.should_exit = True
+    for _, thread, listener in running:
+        thread.join(PATIENCE)
+        listener.close()
