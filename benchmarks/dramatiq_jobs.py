@@ -16,7 +16,7 @@ from benchmarks.measure import Effort, compare, own, paired_medians
 from benchmarks.redis_server import redis_url
 from benchmarks.row import OURS, Row, limited
 from hl_sessions import SessionManager
-from hl_sessions.integrations.dramatiq import HLSessionMiddleware
+from hl_sessions.integrations.dramatiq import SessionMiddleware
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +40,7 @@ def dramatiq_job_rows(effort: Effort) -> Iterator[Row]:
     ):
         if session.id is None:
             raise RuntimeError("the session could not be created")
-        runs = {BARE: _run(url, BARE), OURS: _run(url, OURS, HLSessionMiddleware(manager))}
+        runs = {BARE: _run(url, BARE), OURS: _run(url, OURS, SessionMiddleware(manager))}
         figures = paired_medians(compare(runs, effort), BARE)
     title = "dramatiq: an empty job, enqueue to end, the session known"
     yield limited(title, figures, times=1.05, reference=BARE)

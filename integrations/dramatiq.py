@@ -3,7 +3,7 @@
 .. code-block:: python
 
     broker = RedisBroker()
-    broker.add_middleware(HLSessionMiddleware())  # in the module that senders and workers import
+    broker.add_middleware(SessionMiddleware())  # in the module that senders and workers import
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
     from hl_sessions.manager import SessionManager
 
-__all__ = ["HLSessionMiddleware"]
+__all__ = ["SessionMiddleware"]
 
 #: The attribute of a message that is processed that holds the scope that it is in.
 _SCOPE = "_hl_sessions_scope"
 
 
-class HLSessionMiddleware(Middleware):
+class SessionMiddleware(Middleware):
     """Let each message be processed in the session of its sender, by sync and async actors.
 
     For ``broker.add_middleware``, both where messages are sent and in the workers. Sending a message in a

@@ -18,7 +18,7 @@ from dramatiq.brokers.stub import StubBroker
 from dramatiq.middleware import AsyncIO, Middleware
 
 from hl_sessions import ConfigurationError, Session, SessionManager, current_session
-from hl_sessions.integrations.dramatiq import HLSessionMiddleware
+from hl_sessions.integrations.dramatiq import SessionMiddleware
 from tests.integrations.dramatiq_actors import make_broker
 from tests.sessions_api import Answer, SessionsAPI, create_sessions_and_logs, stored_logs
 from tests.waiting import PATIENCE, wait_until
@@ -65,7 +65,7 @@ def watching() -> Watching:
 def broker(redis_server: str, worker_api: SessionsAPI, watching: Watching) -> Iterator[RedisBroker]:
     """One on whose messages a thread of a worker waits, which was started in a scope of somebody."""
     with SessionManager(worker_api.base_url) as manager:
-        broker = make_broker(f"{redis_server}/8", PatientAsyncIO(), HLSessionMiddleware(manager), watching)
+        broker = make_broker(f"{redis_server}/8", PatientAsyncIO(), SessionMiddleware(manager), watching)
         worker = Worker(broker, worker_threads=1, worker_timeout=10)
         with manager.session():
             worker.start()
@@ -198,7 +198,7 @@ def test_a_message_that_is_sent_twice_has_the_session_of_each_sender(
     broker: RedisBroker, manager: SessionManager
 ) -> None:
     """With any broker: that of Redis sends a copy, others the message itself."""
-    in_memory = StubBroker(middleware=[HLSessionMiddleware()])
+    in_memory = StubBroker(middleware=[SessionMiddleware()])
     in_memory.declare_queue("default")
     message: Message[Any] = Message("default", "read", (), {}, {})
     carried = []
@@ -237,7 +237,7 @@ def test_what_was_logged_is_sent_before_a_worker_ends(
         cwd=Path(__file__).parent,
         stderr=subprocess.DEVNULL,
     )
-    broker = make_broker(url, HLSessionMiddleware())
+    broker = make_broker(url, SessionMiddleware())
     with manager.session() as session:
         send(broker, "log_and_end")
     broker.close()
@@ -249,4 +249,4 @@ def test_what_is_no_manager_is_refused() -> None:
     """At once, where it is given."""
     wrong: Any = "manager"
     with pytest.raises(ConfigurationError, match=r"^manager must be a SessionManager, not str$"):
-        HLSessionMiddleware(wrong)
+        SessionMiddleware(wrong)
