@@ -112,6 +112,7 @@ def test_importing_touches_no_network_and_starts_no_thread() -> None:
         ("flask", ["flask"]),
         ("httpx", ["httpx", "httpx2"]),
         ("celery", ["celery"]),
+        ("faststream", ["faststream"]),
         ("saq", ["saq"]),
         ("taskiq", ["taskiq"]),
         ("rq", ["rq"]),
