@@ -111,6 +111,7 @@ def test_importing_touches_no_network_and_starts_no_thread() -> None:
         ("starlette", ["starlette"]),
         ("flask", ["flask"]),
         ("httpx", ["httpx", "httpx2"]),
+        ("arq", ["arq", "arq.connections"]),
         ("celery", ["celery"]),
         ("faststream", ["faststream"]),
         ("saq", ["saq"]),
