@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -121,9 +123,8 @@ async def working(redis: ArqRedis, manager: SessionManager | None, **settings: A
     try:
         yield worker
     finally:
-        running.cancel()
-        await asyncio.wait([running])
-        await asyncio.gather(*worker.tasks.values())
+        worker.burst = True  # it ends with the last job
+        await running
         await worker.close()
 
 
@@ -353,6 +354,31 @@ def test_the_manager_of_a_job_is_the_default_one_unless_one_is_given(
             assert await result(redis, "describe") == repr(manager)
 
     run(test)
+
+
+def test_the_lines_of_the_guide_run(redis_server: str, sessions_api: SessionsAPI) -> None:
+    """They send a job that has the session of its sender."""
+    page = (Path(__file__).parent.parent.parent / "docs" / "jobs.md").read_text()
+    found = re.search(r"^## arq$.*?^```python$(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    assert found
+    code = found[1].replace("redis://127.0.0.1:6379", f"{redis_server}/11")
+    names: dict[str, Any] = {}
+    exec(code.replace("http://127.0.0.1:8642/v4", sessions_api.base_url), names)
+    settings = names["WorkerSettings"]
+    seen: list[str | None] = []
+
+    async def note(_: Context) -> None:
+        seen.append(current_session_id())
+
+    async def work() -> None:
+        settings.on_job_end, settings.burst, settings.handle_signals = note, True, False
+        worker = create_worker(settings)
+        await worker.async_run()
+        await worker.close()
+
+    asyncio.run(work())
+    assert [session_id is not None for session_id in seen] == [True]
+    assert sessions_api.posts == 1
 
 
 def test_what_is_no_manager_is_refused() -> None:
