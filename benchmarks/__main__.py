@@ -31,6 +31,7 @@ from benchmarks.server_processes import server_processes_rows
 from benchmarks.server_size import server_size_rows
 from benchmarks.simultaneous import simultaneous_rows
 from benchmarks.stored_datapoints import stored_datapoints_rows
+from benchmarks.taskiq_jobs import taskiq_rows
 from benchmarks.whole_request import whole_request_rows
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ BENCHMARKS: tuple[Callable[[Effort], Iterator[Row]], ...] = (
     conversation_rows,
     carried_sessions_rows,
     dramatiq_job_rows,
+    taskiq_rows,
     log_call_rows,
     log_sending_rows,
     logging_request_rows,

@@ -1,6 +1,7 @@
 """Run each test file of this folder in an environment of its own, with the libraries that it names.
 
 A file begins with the metadata of scripts, on one line: ``# dependencies = ["mcp<2,==1.30.0", "uvicorn"]``.
+A line ``# tests = "tests/..."`` names a file of the ordinary tests that is run in its place.
 With ``--newest``, what is pinned by ``==`` is the newest release that the rest allows.
 """
 
@@ -28,6 +29,7 @@ ENVIRONMENTS = ROOT / ".venv-crossings"
 ALWAYS = ["--editable", ".[httpx,signing]", "pytest", "pytest-timeout"]
 
 _DEPENDENCIES = re.compile(r"^# dependencies = (\[.*\])$", re.MULTILINE)
+_TESTS = re.compile(r'^# tests = "(.*)"$', re.MULTILINE)
 _PIN = re.compile(r",?==[^,;]+")
 
 
@@ -35,11 +37,13 @@ class Crossing:
     """One test file, and its environment."""
 
     def __init__(self, file: Path, *, is_newest: bool) -> None:
-        self.file = file
+        text = file.read_text()
+        elsewhere = _TESTS.search(text)
+        self.file = file if elsewhere is None else ROOT / elsewhere[1]
         self.name = file.stem.removeprefix("test_")
         self.is_newest = is_newest
         self.folder = ENVIRONMENTS / (f"{self.name}-newest" if is_newest else self.name)
-        found = _DEPENDENCIES.search(file.read_text())
+        found = _DEPENDENCIES.search(text)
         if found is None:
             raise SystemExit(f"{file.name} names no dependencies")
         self.pinned: list[str] = json.loads(found[1])

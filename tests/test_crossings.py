@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CROSSINGS = {path.name: path.read_text() for path in (ROOT / "crossings").glob("test_*.py")}
 AGENTS = (ROOT / "docs" / "agents.md").read_text()
-CHAT_PAGES = (ROOT / "docs" / "chat-pages.md").read_text()
+PAGES = "".join((ROOT / "docs" / page).read_text() for page in ("agents.md", "chat-pages.md", "jobs.md"))
 
 
 def test_every_block_about_agents_is_run() -> None:
@@ -29,4 +29,4 @@ def test_the_versions_are_those_that_are_tested(name: str) -> None:
     assert dependencies
     pins = [each.partition("==")[2] for each in json.loads(dependencies[1]) if "==" in each]
     assert pins
-    assert [version for version in pins if version not in AGENTS + CHAT_PAGES] == []
+    assert [version for version in pins if version not in PAGES] == []

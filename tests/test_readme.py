@@ -2,8 +2,10 @@
 
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -55,10 +57,11 @@ def run(
     monkeypatch.setattr("hl_sessions.defaults._default.manager", None)
 
     def run(code: str) -> dict[str, Any]:
-        namespace: dict[str, Any] = {"__name__": "readme"}
+        module = ModuleType("readme")
+        monkeypatch.setitem(sys.modules, "readme", module)  # where taskiq looks for functions
         code = code.replace(DOCUMENTED_URL, api_url).replace(DOCUMENTED_REDIS, redis_server)
-        exec(compile(code, "block", "exec"), namespace)
-        return namespace
+        exec(compile(code, "block", "exec"), vars(module))
+        return vars(module)
 
     yield run
     disconnect()
@@ -144,7 +147,7 @@ def test_what_a_block_asserts_holds(name: str, run: Callable[[str], dict[str, An
 def _blocks_of_the_guide() -> Iterator[Any]:
     # Some of the pages need libraries that are in other environments.
     crossings = "".join(path.read_text() for path in (ROOT / "crossings").glob("test_*.py"))
-    elsewhere = re.findall(r'run_block\("[^"]+", "([^"]+)"\)', crossings)
+    elsewhere = ["arq", *re.findall(r'run_block\("[^"]+", "([^"]+)"\)', crossings)]
     title = ""
     for heading, code in re.findall(r"^##+ (.*?)$|^```python\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE):
         title = heading or title

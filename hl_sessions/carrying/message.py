@@ -20,7 +20,6 @@ from hl_sessions.defaults import default_manager
 from hl_sessions.errors import HLSessionsError
 from hl_sessions.manager import checked_manager
 from hl_sessions.scopes.scope import Entered
-from hl_sessions.sessions.creation import agreement
 from hl_sessions.sessions.current import current_session, enter_session
 
 if TYPE_CHECKING:
@@ -52,10 +51,12 @@ def carry() -> dict[str, str]:
     session = current_session()
     if session is None:
         return {}
-    try:
-        session_id = session.peek() if session._logs_by_reference() else session.id
-    except HLSessionsError:
-        session_id = None
+    session_id = session.peek()
+    if session_id is None and not session._logs_by_reference():
+        try:
+            session_id = session.id
+        except HLSessionsError:
+            pass
     return _named(session, session_id)
 
 
@@ -64,10 +65,12 @@ async def acarry() -> dict[str, str]:
     session = current_session()
     if session is None:
         return {}
-    try:
-        session_id = session.peek() if session._logs_by_reference() else await session.aid()
-    except HLSessionsError:
-        session_id = None
+    session_id = session.peek()
+    if session_id is None and not session._logs_by_reference():
+        try:
+            session_id = await session.aid()
+        except HLSessionsError:
+            pass
     if session_id is None or session._logs_by_reference():
         await session._alearn_reference_id()
     return _named(session, session_id)
@@ -112,7 +115,7 @@ class CarriedScope(Entered):
 def _named(session: Session, session_id: str | None) -> dict[str, str]:
     params = session._log_params(session_id)
     if session_id is not None:
-        params = {_ID: session_id, **params}
+        params[_ID] = session_id
     parent = open_datapoint(session)
     nested_under = session._nested_under if parent is None else parent._reference_id
     if nested_under is not None and _is_reference_id(nested_under):
@@ -126,16 +129,19 @@ def _session(data: object, manager: SessionManager | None) -> Session | None:
     session_id, reference_id, parent = data.get(_ID), data.get(_REFERENCE), data.get(_PARENT)
     if session_id is None and reference_id is None:
         return None
-    references = [each for each in (reference_id, parent) if each is not None]
-    if not (session_id is None or is_session_id(session_id)) or not all(map(_is_reference_id, references)):
+    if not (
+        (session_id is None or is_session_id(session_id))
+        and (reference_id is None or _is_reference_id(reference_id))
+        and (parent is None or _is_reference_id(parent))
+    ):
         return None
-    session = (manager or default_manager()).new_session()
-    with agreement.lock:
-        if session_id is not None:
-            session._keep(session_id)
-        if reference_id is not None:
-            session._ensure_details().reference_id = reference_id
-            session._log_by_reference()
+    session = (manager or default_manager()).new_session()  # nobody else has it yet: it needs no lock
+    if session_id is not None:
+        session._keep(session_id)
+    if reference_id is not None:
+        session._ensure_details().reference_id = reference_id
+        session._log_by_reference()
+    if parent is not None:
         session._nested_under = parent
     return session
 

@@ -1,0 +1,102 @@
+"""The session of whoever enqueued a job, in the arq worker that runs it.
+
+.. code-block:: python
+
+    redis = connect(await create_pool(RedisSettings()))
+
+    @connect
+    class WorkerSettings:
+        functions = [answer]
+"""
+
+from __future__ import annotations
+
+import functools
+import pickle
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hl_sessions.carrying.message import CARRIED, acarry, carried, carry
+from hl_sessions.manager import checked_manager
+
+try:
+    from arq.connections import ArqRedis
+except ImportError as error:
+    raise ImportError("hl_sessions.integrations.arq needs arq: pip install 'hl-sessions[arq]'") from error
+
+if TYPE_CHECKING:
+    from hl_sessions.manager import SessionManager
+
+__all__ = ["connect"]
+
+RedisOrSettings = TypeVar("RedisOrSettings")
+
+# What the job of this task has taken along.
+_received: ContextVar[object] = ContextVar("hl_sessions_arq_received", default=None)
+
+
+def connect(target: RedisOrSettings, manager: SessionManager | None = None) -> RedisOrSettings:
+    """Let each job run in the session of whoever enqueued it, its retries too.
+
+    To be called with the pool by which jobs are enqueued, and with the settings of the worker, whose own pool
+    is connected as well. Enqueuing a job in a scope reads the ID as ``await session.aid()`` does; where the
+    session cannot be created the job is enqueued all the same. A job that is enqueued outside every scope has
+    no session, nor has a cron job. What a job takes along is beside its arguments, as ``"hl_sessions"``;
+    workers that are not connected ignore it.
+
+    Args:
+        target: what ``arq.create_pool`` returns, a class ``WorkerSettings``, or an ``arq.Worker`` that does
+            not run yet. Serializers and hooks that are there already are called, too.
+        manager: the manager of the sessions in the worker; ``None``: the one of
+            :func:`hl_sessions.configure`.
+
+    Returns:
+        What was given.
+
+    Raises:
+        ConfigurationError: ``manager`` is not a manager.
+    """
+    checked_manager(manager)
+    if isinstance(target, ArqRedis):
+        _connect_redis(target)
+    else:
+        _connect_worker(target, manager)
+    return target
+
+
+def _connect_redis(redis: Any) -> None:
+    enqueue_job, serialize = redis.enqueue_job, redis.job_serializer or pickle.dumps
+
+    @functools.wraps(enqueue_job)
+    async def enqueue_job_with_session(*args: Any, **kwargs: Any) -> Any:
+        await acarry()  # creates the session, so that the serializer need not do it, on the event loop
+        return await enqueue_job(*args, **kwargs)
+
+    def job_serializer(job: dict[str, Any]) -> Any:
+        return serialize({**job, CARRIED: data} if (data := carry()) else job)
+
+    redis.enqueue_job, redis.job_serializer = enqueue_job_with_session, job_serializer
+
+
+def _connect_worker(worker: Any, manager: SessionManager | None) -> None:
+    deserialize = getattr(worker, "job_deserializer", None) or pickle.loads
+    startup, job_start = (getattr(worker, name, None) for name in ("on_startup", "on_job_start"))
+
+    def job_deserializer(data: bytes) -> Any:
+        job = deserialize(data)
+        _received.set(job.get(CARRIED))
+        return job
+
+    async def on_startup(context: dict[Any, Any]) -> None:
+        carried(None).__enter__()  # for the task of the worker, which may have been started in a scope
+        connect(context["redis"])
+        if startup is not None:
+            await startup(context)
+
+    async def on_job_start(context: dict[Any, Any]) -> None:
+        carried(_received.get(), manager).__enter__()  # for the task of the job, and so never left
+        if job_start is not None:
+            await job_start(context)
+
+    worker.job_deserializer = job_deserializer
+    worker.on_startup, worker.on_job_start = on_startup, on_job_start

@@ -1,0 +1,80 @@
+"""The session of the publisher of a message, in the FastStream subscriber that handles it.
+
+.. code-block:: python
+
+    broker = RedisBroker("redis://localhost", middlewares=[SessionMiddleware()])
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hl_sessions.carrying.message import acarry, carried
+from hl_sessions.integrations.carried_fields import as_fields, from_fields
+from hl_sessions.manager import checked_manager
+
+try:
+    from faststream import BaseMiddleware
+except ImportError as error:
+    raise ImportError(
+        "hl_sessions.integrations.faststream needs FastStream: pip install 'hl-sessions[faststream]'"
+    ) from error
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from faststream import ContextRepo, PublishCommand, StreamMessage
+
+    from hl_sessions.manager import SessionManager
+
+__all__ = ["SessionMiddleware"]
+
+
+class SessionMiddleware:
+    """Let each message be handled in the session of its publisher, what handlers publish included.
+
+    For the ``middlewares`` of any broker or router, where messages are published and where they are handled.
+    Publishing in a scope reads the ID as ``await session.aid()`` does; where the session cannot be created
+    the message is published all the same. A message that is published outside every scope has no session, nor
+    has a batch of messages from several. What a message takes along is among its headers, under names that
+    begin with ``hl_sessions_``.
+
+    Args:
+        manager: the manager of the sessions in handlers; ``None``: the one of :func:`hl_sessions.configure`.
+
+    Raises:
+        ConfigurationError: ``manager`` is not a manager.
+    """
+
+    def __init__(self, manager: SessionManager | None = None) -> None:
+        self._manager = checked_manager(manager)
+
+    def __call__(self, msg: Any, /, *, context: ContextRepo) -> BaseMiddleware[Any, Any]:
+        """Return the middleware of one message."""
+        return _MessageMiddleware(msg, context=context, manager=self._manager)
+
+
+class _MessageMiddleware(BaseMiddleware[Any, Any]):
+    def __init__(self, msg: Any, /, *, context: ContextRepo, manager: SessionManager | None) -> None:
+        super().__init__(msg, context=context)
+        self._manager = manager
+        self._received: dict[str, str] = {}
+
+    async def consume_scope(
+        self, call_next: Callable[[StreamMessage[Any]], Awaitable[Any]], msg: StreamMessage[Any]
+    ) -> Any:
+        data, *others = map(from_fields, msg.batch_headers or [msg.headers])
+        common = {
+            name: value for name, value in data.items() if all(each.get(name) == value for each in others)
+        }
+        async with carried(common, self._manager) as session:
+            self._received = {} if session is None else common
+            return await call_next(msg)
+
+    async def publish_scope(
+        self, call_next: Callable[[PublishCommand], Awaitable[Any]], cmd: PublishCommand
+    ) -> Any:
+        # What a handler returns is published once its scope has been left, by the middleware of its message.
+        if data := await acarry() if self.msg is None else self._received:
+            cmd.headers = {**cmd.headers, **as_fields(data)}
+        return await call_next(cmd)

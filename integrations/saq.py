@@ -1,0 +1,102 @@
+"""The session of whoever enqueued a job, in the SAQ worker that processes it.
+
+.. code-block:: python
+
+    queue = connect(Queue.from_url("redis://localhost"))
+    settings = connect({"queue": queue, "functions": [answer]})  # of the worker
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hl_sessions.carrying.message import CARRIED, acarry, carried
+from hl_sessions.client.client import DEFAULT_TIMEOUT
+from hl_sessions.datapoints.sender import aflush_all
+from hl_sessions.manager import checked_manager
+
+try:
+    from saq import Queue
+except ImportError as error:
+    raise ImportError("hl_sessions.integrations.saq needs SAQ: pip install 'hl-sessions[saq]'") from error
+
+if TYPE_CHECKING:
+    from saq import Job
+    from saq.types import SettingsDict
+
+    from hl_sessions.manager import SessionManager
+
+__all__ = ["connect"]
+
+QueueOrSettings = TypeVar("QueueOrSettings", bound="Queue | dict[str, Any] | SettingsDict[Any]")
+
+
+def connect(target: QueueOrSettings, manager: SessionManager | None = None) -> QueueOrSettings:
+    """Let each job run in the session of whoever enqueued it, its retries too.
+
+    To be called with the queue where jobs are enqueued, and with the settings of the worker, which connects
+    the queue of the worker as well. Enqueuing a job in a scope reads the ID as ``await session.aid()`` does;
+    where the session cannot be created the job is enqueued all the same. A job that is enqueued outside every
+    scope has no session, nor has a cron job. What a job takes along is in its ``meta``, as ``"hl_sessions"``.
+
+    Args:
+        target: the queue, or the settings of a worker, which are those of ``saq module.settings`` and the
+            arguments of ``saq.Worker``. Hooks that are there already are called in the session, too.
+        manager: the manager of the sessions in the worker; ``None``: the one of
+            :func:`hl_sessions.configure`.
+
+    Returns:
+        What was given.
+
+    Raises:
+        ConfigurationError: ``manager`` is not a manager.
+    """
+    checked_manager(manager)
+    if isinstance(target, Queue):
+        target.register_before_enqueue(_before_enqueue)
+        return target
+
+    async def before_process(context: dict[str, Any]) -> None:
+        scope = context[CARRIED] = carried(context["job"].meta.get(CARRIED), manager)
+        scope.__enter__()
+
+    settings: Any = target
+    settings["startup"] = [_startup, *_hooks(settings, "startup")]
+    settings["before_process"] = [before_process, *_hooks(settings, "before_process")]
+    settings["after_process"] = [*_hooks(settings, "after_process"), _after_process]
+    settings["shutdown"] = [*_hooks(settings, "shutdown"), _shutdown]
+    return target
+
+
+def _hooks(settings: dict[str, Any], name: str) -> list[Any]:
+    hooks = settings.get(name) or []
+    return [hooks] if callable(hooks) else list(hooks)
+
+
+# SAQ runs hooks that are no coroutine functions in threads.
+
+
+async def _before_enqueue(job: Job) -> None:
+    meta = {name: value for name, value in job.meta.items() if name != CARRIED}
+    job.meta = {**meta, CARRIED: data} if (data := await acarry()) else meta
+
+
+async def _startup(context: dict[str, Any]) -> None:
+    worker = context["worker"]
+    connect(worker.queue)
+    schedule = worker.schedule
+
+    async def schedule_outside_scopes(*args: Any) -> None:
+        with carried(None):  # the worker may have been started in one
+            await schedule(*args)
+
+    worker.schedule = schedule_outside_scopes
+
+
+async def _after_process(context: dict[str, Any]) -> None:
+    context[CARRIED].__exit__(None, None, None)
+
+
+async def _shutdown(_: dict[str, Any]) -> None:
+    # Processes of "saq --workers" end without Python's own end.
+    await aflush_all(DEFAULT_TIMEOUT)
