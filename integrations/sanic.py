@@ -10,6 +10,8 @@ On an ASGI server, wrap a plain ``Sanic`` with :class:`hl_sessions.integrations.
 from __future__ import annotations
 
 import json
+import sys
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from hl_sessions.client.client import DEFAULT_TIMEOUT
@@ -103,13 +105,24 @@ class _Sessions(MiddlewareBase):
         scope = {"request": request, "headers": request.headers, "scheme": request.scheme}
         return self._incoming.session(manager, scope)
 
-    async def add_headers(self, request: sanic.Request, response: sanic.response.BaseHTTPResponse) -> None:
-        """Add the headers that were asked for to a response."""
+    async def add_headers(self, request: sanic.Request, response: Any) -> sanic.HTTPResponse | None:
+        """Return a response with the headers that were asked for, ``None`` if it has all of them."""
         session = session_of(request)
-        if session is not None:
-            present = [(name, str(value)) for name, value in response.headers.items()]
-            for name, value in missing_headers(self._headers_of(session), present):
-                response.headers.add(name, value)
+        if session is None:
+            return None
+        present = [(name, str(value)) for name, value in response.headers.items()]
+        missing = missing_headers(self._headers_of(session), present)
+        if not missing:
+            return None
+        if isinstance(response, sanic.response.BaseHTTPResponse):
+            # The application may answer others with the same response.
+            response = copy(response)
+            response.headers = response.headers.copy()
+            response._cookies = None  # which wrote to the headers before
+        for name, value in missing:
+            response.headers.add(name, value)
+        answered: sanic.HTTPResponse = response
+        return answered
 
     @property
     def adds_headers(self) -> bool:
@@ -163,7 +176,8 @@ class SessionSanic(sanic.Sanic[Any, Any]):
         )
         super().__init__(name, **settings)
         if self._sessions.adds_headers:
-            self.register_middleware(self._sessions.add_headers, "response")
+            # The last: Sanic asks no other after one that returns a response.
+            self.register_middleware(self._sessions.add_headers, "response", priority=sys.maxsize)
         self.register_listener(_flush, "after_server_stop")
 
     async def handle_request(self, request: sanic.Request) -> None:

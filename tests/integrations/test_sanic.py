@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -341,6 +341,36 @@ def test_a_browser_keeps_its_conversation(server: Server, manager: SessionManage
         first, second = (browser.get(url(address, "/greet"), timeout=PATIENCE) for _ in range(2))
     assert first.text == second.text
     assert second.headers["Set-Cookie"].startswith("own=")
+
+
+@pytest.mark.parametrize("make_response", [response.text, response.json])
+@pytest.mark.parametrize(
+    "option", [{"response_header": "X-Session-ID"}, {"cookie": SignedCookie("a secret of many characters")}]
+)
+def test_a_response_that_many_are_answered_with_tells_each_of_its_own_session(
+    make_response: Callable[..., Any], option: Any, server: Server, manager: SessionManager
+) -> None:
+    """Nobody gets the session of another one, nor the conversation of another browser."""
+    app = application(manager, **option)
+    shared: sanic.HTTPResponse = make_response("pong", headers={"X-Own": "1"})
+    shared.add_cookie("own", "1")
+
+    @app.get("/ping")
+    async def ping(_: sanic.Request) -> sanic.HTTPResponse:
+        await acurrent_session_id()
+        return shared
+
+    @app.on_response(priority=1)
+    async def add(_: sanic.Request, answered: sanic.HTTPResponse) -> None:
+        answered.headers["X-Another"] = "1"
+
+    address = server.serve(app)
+    answers = [get(address, "/ping") for _ in range(2)]
+    told = [answer.headers.get("X-Session-ID") or answer.cookies["hl_session"] for answer in answers]
+    assert len(set(told)) == 2
+    for answer in answers:
+        assert "pong" in answer.text
+        assert answer.headers["X-Own"] == answer.headers["X-Another"] == answer.cookies["own"] == "1"
 
 
 @pytest.mark.parametrize(
