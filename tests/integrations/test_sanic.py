@@ -13,7 +13,7 @@ from websockets.sync.client import connect
 
 from hl_sessions import ConfigurationError, SessionManager, acurrent_session_id, current_session_id, log
 from hl_sessions.carrying import SharedSecret
-from tests.integrations.conftest import SESSION_ID, Address, get_raw, headers_named, send_raw
+from tests.integrations.conftest import SESSION_ID, Address, ServeASGI, get_raw, headers_named, send_raw
 from tests.sessions_api import SessionsAPI, create_sessions_and_logs, stored_logs
 from tests.waiting import PATIENCE, wait_until
 
@@ -24,6 +24,7 @@ from sanic import response
 from sanic.application.constants import ServerStage
 from sanic.application.state import ApplicationServerInfo
 
+from hl_sessions.integrations import asgi
 from hl_sessions.integrations.sanic import (
     SessionSanic,
     SignedCookie,
@@ -388,6 +389,20 @@ def test_session_of_a_caller(server: Server, manager: SessionManager, trust: Any
     address = server.serve(application(manager, trust=trust))
     headers = {"baggage": f"session.id={SESSION}", "X-Caller": "front"}
     assert [get(address, headers=headers).text].count(SESSION) == joined
+
+
+@pytest.mark.parametrize("options", [{}, {"key": header("X-Chat-ID")}])
+def test_a_middleware_around_the_application_is_joined(
+    options: dict[str, Any], serve_asgi: ServeASGI, manager: SessionManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On an ASGI server, where there may be one."""
+    monkeypatch.setattr(sanic.Sanic, "test_mode", True)
+    app = application(manager, **options)
+    around = asgi.HLSessionMiddleware(app, manager, response_header="X-Session-ID", **options)
+    address = serve_asgi(around, lifespan="on")
+    answers = [get(address, headers={"X-Chat-ID": "7"}) for _ in range(2)]
+    assert all(answer.headers["X-Session-ID"] == answer.text for answer in answers)
+    assert len({answer.text for answer in answers}) == (1 if options else 2)
 
 
 def test_a_peer_behind_a_forwarding_header_is_not_the_peer(server: Server, manager: SessionManager) -> None:
