@@ -12,6 +12,7 @@ Functions for ``key`` and ``trust`` are given the ``HttpRequest``.
 from __future__ import annotations
 
 import re
+from http.cookies import SimpleCookie
 from typing import TYPE_CHECKING, Any
 
 from hl_sessions.errors import ConfigurationError
@@ -205,7 +206,10 @@ class HLSessionMiddleware(MiddlewareBase):
         self, response: HttpResponseBase, session: Session, opened: Session | None
     ) -> HttpResponseBase:
         """Tell the client of the session, and have what is left to do of the response done in it."""
-        for name, value in self._headers_of(session):
+        headers = self._headers_of(session)
+        if headers and not response.streaming:
+            response = _copy(response)
+        for name, value in headers:
             if name != "Set-Cookie":
                 response.headers.setdefault(name, value)
             elif opened is not None:  # else the middleware around tells it
@@ -250,6 +254,15 @@ def _json_body(request: HttpRequest, scope: dict[str, Any], limit: int) -> bytes
     except Exception:  # noqa: BLE001 - the view meets it when it reads
         return b""
     return body if len(body) <= limit else b""
+
+
+def _copy(response: HttpResponseBase) -> HttpResponseBase:
+    """Return a copy with headers of its own: the project may answer others with the same response."""
+    copied = response.__class__.__new__(response.__class__)
+    vars(copied).update(vars(response))
+    copied.headers = response.headers.__class__(response.headers)
+    copied.cookies = SimpleCookie(response.cookies)
+    return copied
 
 
 def _continue_stream(response: HttpResponseBase, stay: Stay) -> None:

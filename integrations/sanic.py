@@ -10,14 +10,17 @@ On an ASGI server, wrap a plain ``Sanic`` with :class:`hl_sessions.integrations.
 from __future__ import annotations
 
 import json
+import sys
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from hl_sessions.client.client import DEFAULT_TIMEOUT
 from hl_sessions.datapoints.sender import aflush_all
 from hl_sessions.integrations.cookies import SignedCookie
-from hl_sessions.integrations.gateway import Request
+from hl_sessions.integrations.gateway import SESSION, Request
 from hl_sessions.integrations.keys import baggage, first, header, json_field, path_param, query
 from hl_sessions.integrations.middleware import MiddlewareBase, missing_headers
+from hl_sessions.scopes.scope import open_session
 from hl_sessions.sessions.current import enter_session, leave_session
 
 try:
@@ -95,21 +98,43 @@ class _Request(Request):
 class _Sessions(MiddlewareBase):
     _request_type = _Request
 
-    def open(self, request: sanic.Request) -> Session | None:
-        """Return the session of a request, ``None`` where the environment holds a wrong setting."""
-        manager = self._manager or self._find_manager()
-        if manager is None or self._incoming is None:
-            return None if manager is None else manager.new_session()
-        scope = {"request": request, "headers": request.headers, "scheme": request.scheme}
-        return self._incoming.session(manager, scope)
+    def open(self, request: sanic.Request) -> tuple[Session | None, bool]:
+        """Return the session of a request, and whether it is that of a middleware around.
 
-    async def add_headers(self, request: sanic.Request, response: sanic.response.BaseHTTPResponse) -> None:
-        """Add the headers that were asked for to a response."""
+        It is ``None`` where the environment holds a wrong setting.
+        """
+        manager = self._manager or self._find_manager()
+        if manager is None:
+            return None, False
+        is_inside = request.app.asgi and SESSION in request.scope
+        incoming = self._incoming
+        if incoming is None:
+            return open_session(manager) if is_inside else (manager.new_session(), False)
+        scope = {"request": request, "headers": request.headers, "scheme": request.scheme}
+
+        def make() -> Session:
+            return incoming.session(manager, scope)
+
+        return open_session(manager, make=make) if is_inside else (make(), False)
+
+    async def add_headers(self, request: sanic.Request, response: Any) -> sanic.HTTPResponse | None:
+        """Return a response with the headers that were asked for, ``None`` if it has all of them."""
         session = session_of(request)
-        if session is not None:
-            present = [(name, str(value)) for name, value in response.headers.items()]
-            for name, value in missing_headers(self._headers_of(session), present):
-                response.headers.add(name, value)
+        if session is None:
+            return None
+        present = [(name, str(value)) for name, value in response.headers.items()]
+        missing = missing_headers(self._headers_of(session), present)
+        if not missing:
+            return None
+        if isinstance(response, sanic.response.BaseHTTPResponse):
+            # The application may answer others with the same response.
+            response = copy(response)
+            response.headers = response.headers.copy()
+            response._cookies = None  # which wrote to the headers before
+        for name, value in missing:
+            response.headers.add(name, value)
+        answered: sanic.HTTPResponse = response
+        return answered
 
     @property
     def adds_headers(self) -> bool:
@@ -125,7 +150,8 @@ class SessionSanic(sanic.Sanic[Any, Any]):
     """A ``Sanic`` that makes each request the scope of a session.
 
     Handlers, middlewares, streams, answers to errors and what ``add_task`` runs are in it, and a WebSocket as
-    long as it is open. Datapoints are sent before a server process ends.
+    long as it is open. Datapoints are sent before a server process ends. On an ASGI server, a middleware of
+    ours around the application is joined.
 
     Args:
         name: the name of the application.
@@ -163,12 +189,14 @@ class SessionSanic(sanic.Sanic[Any, Any]):
         )
         super().__init__(name, **settings)
         if self._sessions.adds_headers:
-            self.register_middleware(self._sessions.add_headers, "response")
+            # The last: Sanic asks no other after one that returns a response.
+            self.register_middleware(self._sessions.add_headers, "response", priority=sys.maxsize)
         self.register_listener(_flush, "after_server_stop")
 
     async def handle_request(self, request: sanic.Request) -> None:
         """Handle a request in the scope of a session."""
-        session = request.ctx.hl_session = self._sessions.open(request)
+        session, is_joined = self._sessions.open(request)
+        request.ctx.hl_session = session
         token = enter_session(session)
         try:
             await super().handle_request(request)
@@ -177,7 +205,7 @@ class SessionSanic(sanic.Sanic[Any, Any]):
                 leave_session(token)
             except ValueError:
                 pass  # a request that nobody finished is closed in whatever context
-            if session is not None:
+            if session is not None and not is_joined:
                 session._leave()
 
     async def handle_exception(

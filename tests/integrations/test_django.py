@@ -590,6 +590,26 @@ def test_a_header_of_the_project_stays(gateway: str, manager: SessionManager) ->
         assert get("", gateway).headers[HEADER] == "mine"
 
 
+@pytest.mark.parametrize("option", [{"response_header": HEADER}, {"cookie": SignedCookie(SECRET)}])
+@GATEWAYS
+def test_a_response_that_many_are_answered_with_tells_each_of_its_own_session(
+    gateway: str, option: Any, manager: SessionManager
+) -> None:
+    """Nobody gets the session of another one, nor the conversation of another browser."""
+    shared = HttpResponse("pong", headers={"X-Own": "1"})
+    shared.set_cookie("own", "1")
+
+    def ping(request: HttpRequest) -> HttpResponse:
+        read("view")
+        return shared
+
+    with project(manager, **option), urls(path("", ping)):
+        answers = [get("", gateway) for _ in range(2)]
+    told = [answer.headers.get(HEADER) or answer.cookies["hl_session"].value for answer in answers]
+    assert len(set(told)) == 2
+    assert all(answer.headers["X-Own"] == answer.cookies["own"].value == "1" for answer in answers)
+
+
 @GATEWAYS
 def test_settings_of_the_environment(
     gateway: str, sessions_api: SessionsAPI, monkeypatch: pytest.MonkeyPatch

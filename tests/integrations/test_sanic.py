@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from websockets.sync.client import connect
 
 from hl_sessions import ConfigurationError, SessionManager, acurrent_session_id, current_session_id, log
 from hl_sessions.carrying import SharedSecret
-from tests.integrations.conftest import SESSION_ID, Address, get_raw, headers_named, send_raw
+from tests.integrations.conftest import SESSION_ID, Address, ServeASGI, get_raw, headers_named, send_raw
 from tests.sessions_api import SessionsAPI, create_sessions_and_logs, stored_logs
 from tests.waiting import PATIENCE, wait_until
 
@@ -24,6 +24,7 @@ from sanic import response
 from sanic.application.constants import ServerStage
 from sanic.application.state import ApplicationServerInfo
 
+from hl_sessions.integrations import asgi
 from hl_sessions.integrations.sanic import (
     SessionSanic,
     SignedCookie,
@@ -343,6 +344,36 @@ def test_a_browser_keeps_its_conversation(server: Server, manager: SessionManage
     assert second.headers["Set-Cookie"].startswith("own=")
 
 
+@pytest.mark.parametrize("make_response", [response.text, response.json])
+@pytest.mark.parametrize(
+    "option", [{"response_header": "X-Session-ID"}, {"cookie": SignedCookie("a secret of many characters")}]
+)
+def test_a_response_that_many_are_answered_with_tells_each_of_its_own_session(
+    make_response: Callable[..., Any], option: Any, server: Server, manager: SessionManager
+) -> None:
+    """Nobody gets the session of another one, nor the conversation of another browser."""
+    app = application(manager, **option)
+    shared: sanic.HTTPResponse = make_response("pong", headers={"X-Own": "1"})
+    shared.add_cookie("own", "1")
+
+    @app.get("/ping")
+    async def ping(_: sanic.Request) -> sanic.HTTPResponse:
+        await acurrent_session_id()
+        return shared
+
+    @app.on_response(priority=1)
+    async def add(_: sanic.Request, answered: sanic.HTTPResponse) -> None:
+        answered.headers["X-Another"] = "1"
+
+    address = server.serve(app)
+    answers = [get(address, "/ping") for _ in range(2)]
+    told = [answer.headers.get("X-Session-ID") or answer.cookies["hl_session"] for answer in answers]
+    assert len(set(told)) == 2
+    for answer in answers:
+        assert "pong" in answer.text
+        assert answer.headers["X-Own"] == answer.headers["X-Another"] == answer.cookies["own"] == "1"
+
+
 @pytest.mark.parametrize(
     ("trust", "joined"),
     [
@@ -358,6 +389,20 @@ def test_session_of_a_caller(server: Server, manager: SessionManager, trust: Any
     address = server.serve(application(manager, trust=trust))
     headers = {"baggage": f"session.id={SESSION}", "X-Caller": "front"}
     assert [get(address, headers=headers).text].count(SESSION) == joined
+
+
+@pytest.mark.parametrize("options", [{}, {"key": header("X-Chat-ID")}])
+def test_a_middleware_around_the_application_is_joined(
+    options: dict[str, Any], serve_asgi: ServeASGI, manager: SessionManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On an ASGI server, where there may be one."""
+    monkeypatch.setattr(sanic.Sanic, "test_mode", True)
+    app = application(manager, **options)
+    around = asgi.HLSessionMiddleware(app, manager, response_header="X-Session-ID", **options)
+    address = serve_asgi(around, lifespan="on")
+    answers = [get(address, headers={"X-Chat-ID": "7"}) for _ in range(2)]
+    assert all(answer.headers["X-Session-ID"] == answer.text for answer in answers)
+    assert len({answer.text for answer in answers}) == (1 if options else 2)
 
 
 def test_a_peer_behind_a_forwarding_header_is_not_the_peer(server: Server, manager: SessionManager) -> None:
