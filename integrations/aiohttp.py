@@ -100,10 +100,14 @@ class _Request(Request):
     async def read_body(self, limit: int) -> bytes:
         """Read and return the body of JSON, which ``request.read()`` and ``request.json()`` return again.
 
-        The body is empty where it is not JSON, has no length, or is longer than ``limit`` bytes.
+        The body is empty where it is not JSON, has no length, or is compressed or longer than ``limit`` bytes.
         """
         request: web.Request = self._scope["request"]
-        if not self.is_json() or not 0 < (request.content_length or 0) <= min(limit, request.client_max_size):
+        if request.client_max_size:  # 0: there is no maximum
+            limit = min(limit, request.client_max_size)
+        if not self.is_json() or not 0 < (request.content_length or 0) <= limit:
+            return b""
+        if "Content-Encoding" in request.headers:  # nothing says how long it is
             return b""
         return await request.read()
 

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from copy import copy
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -38,7 +39,7 @@ if [int(part) for part in grpc.__version__.split(".")[:2] if part.isdigit()] < [
     )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 
     from hl_sessions.carrying import SharedSecret
     from hl_sessions.integrations.incoming import Incoming, Key, Trust
@@ -242,6 +243,7 @@ class ClientInterceptor(
         self, continuation: Callable[[Any, Any], Any], client_call_details: Any, request: Any
     ) -> Any:
         """Make the call with the session in its metadata."""
+        client_call_details = _readable(client_call_details)
         session = _session_for(client_call_details, self._outbound)
         session_id = None if session is None else session.id
         if session_id is not None:
@@ -278,6 +280,7 @@ class _AioClient:
     async def _call(
         self, continuation: Callable[[Any, Any], Awaitable[Any]], client_call_details: Any, request: Any
     ) -> Any:
+        client_call_details = _readable(client_call_details)
         session = _session_for(client_call_details, self._outbound)
         session_id = None if session is None else await session.aid()
         if session_id is not None:
@@ -314,13 +317,29 @@ def _with_session(details: Any, outbound: OutboundHeader, session_id: str) -> An
     metadata: Any = (*others, (name, outbound.with_session(_own(details, outbound), session_id)))
     if isinstance(details.metadata, grpc.aio.Metadata):
         metadata = grpc.aio.Metadata(*metadata)
+    return _with_metadata(details, metadata)
+
+
+def _readable(details: Any) -> Any:
+    """Return the details of a call with metadata that can be read more than once."""
+    is_read_once = isinstance(details.metadata, Iterator)
+    return _with_metadata(details, tuple(details.metadata)) if is_read_once else details
+
+
+def _with_metadata(details: Any, metadata: Any) -> Any:
     if hasattr(details, "_replace"):
         return details._replace(metadata=metadata)
-    details = copy(details)  # of another interceptor, which need not have made a tuple
-    details.metadata = metadata
-    return details
+    changed = copy(details)  # of another interceptor, which need not have made a tuple
+    try:
+        changed.metadata = metadata
+    except AttributeError:  # nor anything that can be changed
+        return grpc.aio.ClientCallDetails(
+            details.method, details.timeout, metadata, details.credentials, details.wait_for_ready
+        )
+    return changed
 
 
 def _own(details: Any, outbound: OutboundHeader) -> str | None:
     name = outbound.header.lower()
-    return ",".join(value for key, value in details.metadata or () if key == name) or None
+    values = [value for key, value in details.metadata or () if key == name]
+    return ",".join(value if isinstance(value, str) else value.decode("latin-1") for value in values) or None

@@ -147,4 +147,5 @@ def _session(data: object, manager: SessionManager | None) -> Session | None:
 
 
 def _is_reference_id(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= MAX_REFERENCE_LENGTH
+    # Half of a surrogate pair, and the zero character, are nothing that can be logged or kept.
+    return isinstance(value, str) and 0 < len(value) <= MAX_REFERENCE_LENGTH and value.isprintable()

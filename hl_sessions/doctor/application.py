@@ -6,7 +6,7 @@ import importlib
 import inspect
 import sys
 import traceback
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -151,12 +151,14 @@ def _listed(application: Any) -> list[_Layer] | None:
     kind = type(application)
     if "user_middleware" in getattr(application, "__dict__", {}):  # Starlette and FastAPI
         return [
-            _layer(middleware.cls, middleware.kwargs.get("manager"))
+            _layer(middleware.cls, (*middleware.args, middleware.kwargs.get("manager"))[0])
             for middleware in application.user_middleware
         ]
     if kind.__module__.startswith("django.core.handlers"):
         django: Any = sys.modules["django.conf"]
-        return [_Layer(path, path.startswith(_OWN), None) for path in django.settings.MIDDLEWARE]
+        options = getattr(django.settings, "HL_SESSIONS", None)
+        manager = options.get("manager") if isinstance(options, dict) else None
+        return [_Layer(path, path.startswith(_OWN), manager) for path in django.settings.MIDDLEWARE]
     if kind.__module__.startswith("aiohttp.web"):
         return [_layer(middleware) for middleware in application.middlewares]
     if kind.__module__.startswith("a2wsgi"):  # passes everything on, the session too
@@ -171,7 +173,8 @@ def _layer(layer: Any, manager: SessionManager | None = None) -> _Layer:
     classes = kind.__mro__ if isinstance(kind, type) else (kind,)
     own = [one for one in classes if str(one.__module__).startswith(_OWN)]
     public = next((one for one in own if not one.__qualname__.startswith("_")), kind)
-    found = manager or getattr(layer, "_manager", None)
+    sessions = getattr(layer, "_sessions", layer) if own else layer  # Sanic has an attribute of that name
+    found = manager or getattr(sessions, "_manager", None)
     return _Layer(
         public.__qualname__, bool(own), found if own and isinstance(found, SessionManager) else None
     )
@@ -180,12 +183,16 @@ def _layer(layer: Any, manager: SessionManager | None = None) -> _Layer:
 def _vain_dependencies(application: Any) -> Iterator[Any]:
     """Yield the sync generator dependencies of FastAPI that use a manager."""
     seen: set[int] = set()
-    waiting = [route.dependant for route in getattr(application, "routes", ()) if hasattr(route, "dependant")]
+    routes = getattr(application, "routes", ())
+    routes = routes if isinstance(routes, list) else ()  # others have a method of that name
+    waiting = [route.dependant for route in routes if hasattr(route, "dependant")]
     while waiting:
         dependencies = waiting.pop().dependencies
         waiting += dependencies
         for dependency in dependencies:
             function = dependency.call
+            while isinstance(function, partial):
+                function = function.func
             if inspect.isgeneratorfunction(function) and id(function) not in seen:
                 seen.add(id(function))
                 used = inspect.getclosurevars(function)

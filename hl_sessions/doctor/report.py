@@ -27,6 +27,11 @@ _IN_URL: Final = re.compile(r"(?<=://)[^\s'\"]*@")
 _IN_QUERY: Final = re.compile(
     r"([?&][^=\s&]*(?:password|secret|token|key)[^=\s&]*=)[^&\s'\"]+", re.IGNORECASE
 )
+# As in what a library says of how it connects to a database.
+_ASSIGNED: Final = re.compile(
+    r"((?:password|passwd|pwd|secret|token|api_?key)\s*=\s*)(?:'[^']*'|\"[^\"]*\"|[^&\s'\",;)]+)",
+    re.IGNORECASE,
+)
 
 
 class Report:
@@ -87,7 +92,7 @@ class Report:
     def _shown(self, text: str) -> str:
         for secret in sorted(self._secrets, key=len, reverse=True):
             text = text.replace(secret, "***")
-        text = _IN_QUERY.sub(r"\1***", _IN_URL.sub("***@", text))
+        text = _ASSIGNED.sub(r"\1***", _IN_QUERY.sub(r"\1***", _IN_URL.sub("***@", text)))
         # A terminal acts on more characters than it shows.
         shown = "".join(character if character.isprintable() else " " for character in text)
         return shown if len(shown) <= _LONGEST_TEXT else f"{shown[:_LONGEST_TEXT]}..."

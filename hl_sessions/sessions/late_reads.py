@@ -228,13 +228,13 @@ def _ended_type(kind: type[Session]) -> type[Session]:
                 unknown: str | None = super(ended, session)._id
                 return unknown
             if current_session() is session and not is_creating():  # else the handle itself is used
-                _note_read(session)
+                _note_read(session, kind)
             return known
 
         def keep(session: Any, session_id: str | None) -> None:
             session.__dict__["_id"] = session_id
 
-        attributes = {"__doc__": kind.__doc__, "_id": property(read, keep), "_kind": kind}
+        attributes = {"__doc__": kind.__doc__, "_id": property(read, keep)}
         ended = kind._ended_type = type(kind.__name__, (kind,), attributes)
     result: type[Session] = ended
     return result
@@ -259,7 +259,7 @@ def note_end(session: Session, method: str, path: str) -> None:
         session.__class__ = _ended_type(type(session))
 
 
-def _note_read(session: Any) -> None:
+def _note_read(session: Any, kind: type[Session]) -> None:
     now = monotonic()
     with _traffic.lock:
         watch: _Watch | None = session.__dict__.get("_watch")
@@ -270,7 +270,7 @@ def _note_read(session: Any) -> None:
         watched.clear()
         _tell(*session._ending)
     if _once.said or watch.is_over:
-        session.__class__ = session._kind
+        session.__class__ = kind  # another thread may have done so meanwhile
         watch.end()
 
 

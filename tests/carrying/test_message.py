@@ -126,10 +126,13 @@ def test_a_handle_belongs_to_the_manager_it_was_made_for(
         {"session_reference_id": ""},
         {"session_reference_id": 1},
         {"session_reference_id": "a" * 257},
+        {"session_reference_id": "a\0b"},
+        {"session_reference_id": "\ud800"},
         {"session_id": SESSION_ID, "session_reference_id": ""},
         {"session_id": "../etc", "session_reference_id": "a"},
         {"session_id": SESSION_ID, "parent_reference_id": 1},
         {"session_id": SESSION_ID, "parent_reference_id": "a" * 257},
+        {"session_id": SESSION_ID, "parent_reference_id": "\ud800"},
         {"other": SESSION_ID},
     ],
 )

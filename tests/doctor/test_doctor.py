@@ -115,7 +115,7 @@ def test_what_does_not_work_is_wrong(doctor: Doctor) -> None:
 import os
 
 def connect(url):
-    raise ConnectionError(f"cannot reach {url} with " + os.environ["SHOP_TOKEN"])
+    raise ConnectionError(f"cannot reach {url} with " + os.environ["SHOP_TOKEN"] + " or password='hunter 5'")
 
 connect("redis://shop:hunter2@cache/0?password=hunter3")
 """
@@ -123,7 +123,7 @@ connect("redis://shop:hunter2@cache/0?password=hunter3")
     result = doctor("shop:app", shop=shop, HL_SESSIONS_BASE_URL=url, SHOP_TOKEN="hunter-4")
     assert (
         "wrong shop:app cannot be imported: ConnectionError: cannot reach"
-        " redis://***@cache/0?password=*** with *** (shop.py, line 5)"
+        " redis://***@cache/0?password=*** with *** or password=*** (shop.py, line 5)"
     ) in said(result)
     assert f"wrong {url} (HL_SESSIONS_BASE_URL) does not answer: ConnectionRefusedError" in said(result)
     assert "hl-sessions serve starts a server" in said(result)
@@ -178,16 +178,22 @@ def test_the_middlewares_of_django_are_those_of_its_settings(
     pytest.importorskip("django")
     sessions_api.answer = answer_reads
     shop = """
+import os
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
+from hl_sessions import SessionManager
 
-ours = "hl_sessions.integrations.wsgi.HLSessionMiddleware"
-settings.configure(MIDDLEWARE=["django.middleware.common.CommonMiddleware", ours])
+ours = "hl_sessions.integrations.django.HLSessionMiddleware"
+settings.configure(
+    MIDDLEWARE=["django.middleware.common.CommonMiddleware", ours],
+    HL_SESSIONS={"manager": SessionManager(os.environ.pop("SHOP_URL"))},
+)
 app = get_wsgi_application()
 """
-    result = doctor("shop:app", shop=shop, HL_SESSIONS_BASE_URL=sessions_api.base_url)
+    result = doctor("shop:app", shop=shop, SHOP_URL=sessions_api.base_url)
     around = "stands django.middleware.common.CommonMiddleware:"
-    assert f"wrong around hl_sessions.integrations.wsgi.HLSessionMiddleware {around}" in said(result)
+    assert f"wrong around hl_sessions.integrations.django.HLSessionMiddleware {around}" in said(result)
+    assert f"ok {sessions_api.base_url} (set by the application) answers" in said(result)
 
 
 def test_what_the_loaded_libraries_do_is_a_warning(doctor: Doctor, sessions_api: SessionsAPI) -> None:

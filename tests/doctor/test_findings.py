@@ -1,7 +1,8 @@
 """What the doctor finds in applications, libraries and answers of all sorts."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -106,6 +107,53 @@ def test_an_adapter_that_passes_the_session_on_may_stand_around() -> None:
 def test_an_application_without_a_middleware_is_no_error(application: Any, mark: Mark) -> None:
     """Decorators may open its scopes, and there are others than of ASGI and WSGI."""
     assert [finding.mark for finding in Application(ModuleType("shop"), application).examine()] == [mark]
+
+
+def test_an_application_may_have_a_method_for_its_routes() -> None:
+    """Only those of FastAPI have dependencies."""
+
+    class Routed(Wrapper):
+        def routes(self) -> list[str]:
+            return ["/"]
+
+    (finding,) = Application(ModuleType("shop"), Routed(wsgi.HLSessionMiddleware(plain))).examine()
+    assert finding.mark is Mark.WRONG
+
+
+def test_a_dependency_may_have_been_given_arguments() -> None:
+    """It is told of by the name of its function."""
+    fastapi: Any = pytest.importorskip("fastapi")
+    manager = SessionManager("http://127.0.0.1:1/v4")
+
+    def session(key: str) -> Iterator[object]:
+        with manager.session(key=key) as session:
+            yield session
+
+    app = fastapi.FastAPI(dependencies=[fastapi.Depends(partial(session, "chat-42"))])
+    app.get("/")(plain)
+    _, finding = Application(ModuleType("shop"), app).examine()
+    assert "the dependency session() opens its scope in a worker thread" in finding.text
+
+
+def test_the_manager_of_a_middleware_of_starlette_may_have_no_name() -> None:
+    """It is the first argument."""
+    starlette: Any = pytest.importorskip("starlette.applications")
+    from hl_sessions.integrations.starlette import HLSessionMiddleware
+
+    app = starlette.Starlette()
+    manager = SessionManager("http://127.0.0.1:1/v4")
+    app.add_middleware(HLSessionMiddleware, manager)
+    assert manager in Application(ModuleType("shop"), app).managers()
+
+
+def test_the_manager_of_sanic_is_found() -> None:
+    """Sanic has an attribute of the name that middlewares have it under."""
+    pytest.importorskip("sanic")
+    from hl_sessions.integrations.sanic import SessionSanic
+
+    manager = SessionManager("http://127.0.0.1:1/v4")
+    application = Application(ModuleType("shop"), SessionSanic("doctor", manager=manager))
+    assert manager in application.managers()
 
 
 def test_all_managers_of_an_application_are_found(monkeypatch: pytest.MonkeyPatch) -> None:

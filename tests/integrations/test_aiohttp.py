@@ -1,6 +1,7 @@
 """aiohttp's server and its client."""
 
 import asyncio
+import gzip
 import json
 import logging
 import socket
@@ -340,6 +341,32 @@ def test_key_from_a_json_body(serve: Serve, manager: SessionManager, size: int) 
         for _ in range(2)
     ]
     assert len(set(answers)) == (1 if size == 0 else 2)
+
+
+def test_an_application_without_a_maximum_for_bodies_has_keys(serve: Serve, manager: SessionManager) -> None:
+    """For aiohttp that is a maximum of 0."""
+    sessions = HLSessionMiddleware(manager, key=json_field("chat"))
+    address = serve(application(sessions, client_max_size=0))
+    first, again = (requests.post(url(address), json={"chat": "7"}, timeout=PATIENCE).text for _ in range(2))
+    assert first == again
+
+
+def test_a_compressed_body_is_left_to_the_handler(serve: Serve, manager: SessionManager) -> None:
+    """It may become longer than the server reads at once, and the handler reads it in parts."""
+
+    async def count(request: web.Request) -> web.Response:
+        return web.Response(text=str(sum([len(part) async for part in request.content.iter_any()])))
+
+    sessions = HLSessionMiddleware(manager, key=json_field("chat"))
+    address = serve(application(sessions, web.post("/count", count), client_max_size=1_000))
+    body = json.dumps({"chat": "7", "text": "x" * 10_000}).encode()
+    answer = requests.post(
+        url(address, "/count"),
+        data=gzip.compress(body),
+        headers={"Content-Type": "application/json", "Content-Encoding": "gzip"},
+        timeout=PATIENCE,
+    )
+    assert answer.text == str(len(body))
 
 
 def test_a_chunked_json_body_has_no_key(serve: Serve, manager: SessionManager) -> None:

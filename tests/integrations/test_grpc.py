@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -387,6 +388,70 @@ def test_metadata_of_ones_own_stays(
         (got,) = servers.call(port, "metadata", metadata=own, interceptors=interceptors)
         assert f"('baggage', 'session.id={SESSION}')" in got
         assert named not in got
+
+
+@pytest.mark.parametrize(
+    ("make_own", "seen"),
+    [
+        (lambda: [("user", "1"), ("baggage", b"a=1")], "('user', '1'), ('baggage', 'a=1,{named}')"),
+        (lambda: iter([("user", "1"), ("baggage", "a=1")]), "('user', '1'), ('baggage', 'a=1,{named}')"),
+    ],
+    ids=["bytes", "an iterator"],
+)
+def test_metadata_that_grpc_takes_may_be_given(
+    make_own: Callable[[], Any],
+    seen: str,
+    loop: asyncio.AbstractEventLoop,
+    manager: SessionManager,
+    sessions_api: SessionsAPI,
+) -> None:
+    """Values of bytes, and what can be read but once; within a scope and outside."""
+    with contextlib.ExitStack() as running:
+        servers = Servers("sync", loop, running)
+        port = servers.serve()
+        with manager.session() as session:
+            (got,) = servers.call(port, "metadata", metadata=make_own(), interceptors=[ClientInterceptor()])
+            assert seen.format(named=f"session.id={session.id}") in got
+        (got,) = servers.call(port, "metadata", metadata=make_own(), interceptors=[ClientInterceptor()])
+        assert "('user', '1'), ('baggage', 'a=1')" in got
+
+
+@dataclass(frozen=True)
+class _FrozenDetails(grpc.ClientCallDetails):
+    """The details of a call that nobody can change."""
+
+    method: str
+    timeout: Any
+    metadata: Any
+    credentials: Any
+    wait_for_ready: Any
+
+
+class _AioAnother(grpc.aio.UnaryUnaryClientInterceptor):
+    async def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        frozen = _FrozenDetails(
+            details.method, details.timeout, details.metadata, details.credentials, details.wait_for_ready
+        )
+        return await continuation(frozen, request)
+
+
+def test_another_aio_interceptor_may_make_details_of_its_own(
+    loop: asyncio.AbstractEventLoop, manager: SessionManager
+) -> None:
+    """Such that have no way to change them."""
+
+    async def call(port: int) -> None:
+        interceptors = [_AioAnother(), *aio_client_interceptors()]
+        async with (
+            grpc.aio.insecure_channel(f"127.0.0.1:{port}", interceptors=interceptors) as channel,
+            manager.session() as session,
+        ):
+            answer = await channel.unary_unary("/test/unary_unary")(b"1", timeout=PATIENCE)
+            assert answer.decode() == await session.aid()
+
+    with contextlib.ExitStack() as running:
+        port = Servers("aio", loop, running).serve(AioServerInterceptor(manager, trust=["127.0.0.1"]))
+        asyncio.run_coroutine_threadsafe(call(port), loop).result(PATIENCE)
 
 
 def test_callbacks_need_bind(loop: asyncio.AbstractEventLoop, manager: SessionManager) -> None:

@@ -591,3 +591,22 @@ def test_a_background_task_is_soon_left_alone(name: str, service: Service) -> No
 
     asyncio.run(main())
     assert len(service.seen) > REQUESTS
+
+
+def test_threads_that_read_at_the_same_time_get_their_answers(
+    manager: SessionManager, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with manager.session() as session:
+        session_id = session.id
+        late_reads.note_end(session, "GET", "/")
+        late_reads._once.is_first()
+        read_in_a_thread = threading.Thread(target=bind(current_session_id))
+
+        def monotonic() -> float:
+            if read_in_a_thread.ident is None:  # the first reader is overtaken here
+                read_in_a_thread.start()
+                read_in_a_thread.join(PATIENCE)
+            return clock.monotonic()
+
+        monkeypatch.setattr(late_reads, "monotonic", monotonic)
+        assert current_session_id() == session_id
