@@ -222,6 +222,25 @@ def test_an_application_that_patches_everything_works(doctor: Doctor, sessions_a
     assert result.returncode == 0
 
 
+def test_a_closed_pipe_ends_it_without_a_word(sessions_api: SessionsAPI) -> None:
+    """As that of ``head`` is when it has read enough."""
+    sessions_api.answer = answer_reads
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = subprocess.run(
+        [HL_SESSIONS, "doctor"],
+        env=os.environ | {"HL_SESSIONS_BASE_URL": sessions_api.base_url},
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    os.close(writer)
+    assert result.stderr == ""
+    assert result.returncode == 1
+
+
 def test_no_extra_is_needed(sessions_api: SessionsAPI) -> None:
     """Neither what the server needs nor a framework is loaded."""
     sessions_api.answer = answer_reads
