@@ -182,17 +182,22 @@ import os
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 from hl_sessions import SessionManager
+from hl_sessions.integrations.django import header
 
 ours = "hl_sessions.integrations.django.HLSessionMiddleware"
 settings.configure(
     MIDDLEWARE=["django.middleware.common.CommonMiddleware", ours],
-    HL_SESSIONS={"manager": SessionManager(os.environ.pop("SHOP_URL"))},
+    HL_SESSIONS={"manager": SessionManager(os.environ.pop("SHOP_URL")), "key": header("X-Chat-ID")},
 )
 app = get_wsgi_application()
 """
     result = doctor("shop:app", shop=shop, SHOP_URL=sessions_api.base_url)
     around = "stands django.middleware.common.CommonMiddleware:"
     assert f"wrong around hl_sessions.integrations.django.HLSessionMiddleware {around}" in said(result)
+    assert "-> make it the first of MIDDLEWARE" in said(result)
+    assert "conversations are kept in MemoryStore(maxsize=100000) - each process has conversations" in said(
+        result
+    )
     assert f"ok {sessions_api.base_url} (set by the application) answers" in said(result)
 
 
