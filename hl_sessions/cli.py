@@ -43,3 +43,7 @@ def _run_doctor() -> NoReturn:
         sys.exit(doctor(sys.argv[2:]))
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:
+        # Nobody reads on. As click ends the other commands; the interpreter writes what is left at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

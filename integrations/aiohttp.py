@@ -100,7 +100,7 @@ class _Request(Request):
     async def read_body(self, limit: int) -> bytes:
         """Read and return the body of JSON, which ``request.read()`` and ``request.json()`` return again.
 
-        It is empty where it is not JSON, has no length, or is compressed or longer than ``limit`` bytes.
+        The body is empty where it is not JSON, has no length, is compressed or longer than ``limit`` bytes.
         """
         request: web.Request = self._scope["request"]
         if request.client_max_size:  # 0: there is no maximum
@@ -112,7 +112,15 @@ class _Request(Request):
         return await request.read()
 
 
-@web.middleware
+class _Version:
+    """The version of a middleware, for which aiohttp asks when a server starts: a class is none."""
+
+    def __get__(self, middleware: object, kind: type) -> int:
+        if middleware is None:
+            raise ConfigurationError(f"middlewares takes {kind.__name__}(), not {kind.__name__} itself")
+        return 1
+
+
 class HLSessionMiddleware(MiddlewareBase):
     """A middleware of aiohttp's server that makes each request the scope of a session.
 
@@ -133,6 +141,7 @@ class HLSessionMiddleware(MiddlewareBase):
     ``request.content`` any more.
     """
 
+    __middleware_version__ = _Version()
     _request_type = _Request
 
     def __init__(

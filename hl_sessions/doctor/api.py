@@ -17,6 +17,7 @@ from hl_sessions.errors import (
 )
 from hl_sessions.manager import DEFAULT_BASE_URL
 from hl_sessions.process.waits import run_blocking
+from hl_sessions.stores import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +34,13 @@ _MALFORMED_KEY: Final = "doctor"
 """An idempotency key that is too short: a server that knows such keys refuses it, and makes no session."""
 
 
-def examine_api(manager: SessionManager) -> Iterator[Finding]:
-    """Ask the API of a manager what it allows, and make no session."""
+def examine_api(manager: SessionManager, *, has_conversations: bool = False) -> Iterator[Finding]:
+    """Ask the API of a manager what it allows, and make no session.
+
+    Args:
+        manager: the manager.
+        has_conversations: whether a middleware finds conversations that it keeps.
+    """
     client, deadline = manager._client, Deadline(TIMEOUT)
     place = f"{client.base_url} ({_origin_of_url(client.base_url)})"
     try:
@@ -46,6 +52,12 @@ def examine_api(manager: SessionManager) -> Iterator[Finding]:
         yield Finding(Mark.OK, f"GET /projects is allowed {_key(client)}")
         yield _creation(client, deadline)
     yield Finding(Mark.OK, f"conversations are kept in {manager._store!r}")
+    if has_conversations and isinstance(manager._store, MemoryStore):
+        yield Finding(
+            Mark.NOTE,
+            "each process has conversations of its own",
+            "for several workers SessionManager(store=SQLiteStore(...)), or RedisStore(...)",
+        )
 
 
 def base_url_of(manager: SessionManager) -> str:

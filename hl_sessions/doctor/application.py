@@ -1,17 +1,22 @@
-"""What stands around an application, and which managers it uses."""
+"""An application: what stands around it, and which managers it uses."""
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import inspect
 import sys
 import traceback
-from functools import partial, reduce
+from functools import reduce
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from hl_sessions.defaults import _default, default_manager
+from hl_sessions.doctor.dependencies import is_in_vain, routes_of, scope_of
 from hl_sessions.doctor.findings import Finding, Mark
+from hl_sessions.doctor.frameworks import AIOHTTP, OTHER, examine_aiohttp, framework_of
+from hl_sessions.doctor.layers import layers_in, nested
 from hl_sessions.manager import SessionManager
 
 if TYPE_CHECKING:
@@ -20,31 +25,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Application", "ApplicationError", "load"]
 
-_OWN: Final = "hl_sessions.integrations."
-#: The attributes in which frameworks and middlewares keep what they pass requests on to.
-_INNER: Final = ("wsgi_app", "asgi_app", "app", "application", "wsgi_application", "other_asgi_app")
-
 
 class ApplicationError(Exception):
     """The application cannot be imported; the message says why, in one line."""
 
 
-class _Layer(NamedTuple):
-    """What a request meets on its way in.
-
-    Attributes:
-        name: of its class or function.
-        is_own: whether it is a middleware of this package.
-        manager: what opens its sessions; ``None``: the default manager, or it is not ours.
-    """
-
-    name: str
-    is_own: bool
-    manager: SessionManager | None
-
-
 class Application:
-    """An application of ASGI or WSGI that has been imported.
+    """An application, of ASGI, WSGI or a server of its own, that has been imported.
 
     Args:
         module: where it is.
@@ -54,55 +41,93 @@ class Application:
     def __init__(self, module: ModuleType, application: Any) -> None:
         self._module = module
         self._application = application
-        self._layers = list(_layers(application))
+        self._framework = framework_of(application)
+        parts = list(nested(application))
+        self._layers = [layer for part in parts for layer in layers_in(part)]
+        self._routes = [route for part in parts for route in routes_of(part)]
 
     def examine(self) -> Iterator[Finding]:
         """Tell where the middleware stands, and which dependencies open scopes in vain."""
-        names = [layer.name for layer in self._layers]
-        own = next((place for place, layer in enumerate(self._layers) if layer.is_own), None)
-        if own == 0:
-            yield Finding(Mark.OK, f"{names[0]} stands outermost")
-        elif own is not None:
-            yield Finding(
-                Mark.WRONG,
-                f"around {names[own]} stands {', '.join(names[:own])}: what is done there, and requests that"
-                " are answered there, have no session",
-                "make the middleware of hl_sessions the last one that is added, or the first of a list",
-            )
-        elif callable(self._application):
+        if _is_factory(self._application):
+            name = self._application.__name__
             yield Finding(
                 Mark.WARNING,
-                "no middleware of hl_sessions stands around it: a request has no session, but where"
-                " with_session or a manager opens one",
-                "HLSessionMiddleware, or HLSessions(app) for Flask",
+                f"{name}() takes no arguments, so it is no application, and may make one",
+                f"hl-sessions doctor '{self._module.__name__}:{name}()'",
             )
-        else:
-            yield Finding(Mark.NOTE, "it is no application of ASGI or WSGI: nothing to wrap")
-        for function in _vain_dependencies(self._application):
-            yield Finding(
-                Mark.WARNING,
-                f"the dependency {function.__name__}() opens its scope in a worker thread, so the endpoint is"
-                " outside of it",
-                "make it an async def",
-            )
+            return
+        yield from self._examine_middleware()
+        for function in dict.fromkeys(chain.from_iterable(self._routes)):
+            if is_in_vain(function):
+                yield Finding(
+                    Mark.WARNING,
+                    f"the dependency {function.__name__}() opens its scope in a worker thread, so the"
+                    " endpoint is outside of it",
+                    "make it an async def",
+                )
 
-    def managers(self) -> list[SessionManager]:
+    def managers(self) -> dict[SessionManager, bool]:
         """Return the managers that it uses: of its middleware, of its module, and of ``configure``.
+
+        Returns:
+            Each with whether a middleware finds the conversations that it keeps.
 
         Raises:
             ConfigurationError: the middleware takes the default manager, and the environment is wrong.
         """
-        found = [layer.manager or default_manager() for layer in self._layers if layer.is_own]
-        found += [value for value in vars(self._module).values() if isinstance(value, SessionManager)]
-        found += [] if _default.manager is None else [_default.manager]
-        return list(dict.fromkeys(found))
+        own = [layer for layer in self._layers if layer.is_own]
+        own += [layer for layer in map(scope_of, chain.from_iterable(self._routes)) if layer is not None]
+        found: dict[SessionManager, bool] = {}
+        for layer in own:
+            manager = layer.manager or default_manager()
+            found[manager] = layer.has_conversations or found.get(manager, False)
+        others = [value for value in vars(self._module).values() if isinstance(value, SessionManager)]
+        others += [] if _default.manager is None else [_default.manager]
+        return found | {manager: False for manager in others if manager not in found}
+
+    def _examine_middleware(self) -> Iterator[Finding]:
+        names = [layer.name for layer in self._layers]
+        own = next((place for place, layer in enumerate(self._layers) if layer.is_own), None)
+        scoped = sum(any(scope_of(function) for function in route) for route in self._routes)
+        problems = list(examine_aiohttp(self._application)) if self._framework is AIOHTTP else []
+        yield from problems
+        if own is not None and own > 0:
+            yield Finding(
+                Mark.WRONG,
+                f"around {names[own]} stands {', '.join(names[:own])}: what is done there, and requests that"
+                " are answered there, have no session",
+                self._framework.first,
+            )
+        elif own is not None:
+            if not problems:
+                yield Finding(Mark.OK, f"{names[own]} stands outermost")
+        elif scoped:
+            yield Finding(
+                Mark.OK, f"session_scope() opens a scope for {scoped} of {len(self._routes)} routes"
+            )
+        elif not self._framework.is_readable:
+            yield Finding(
+                Mark.NOTE,
+                "what stands around it does not show: look whether this line made it",
+                self._framework.line,
+            )
+        elif callable(self._application) or self._framework is not OTHER:
+            yield Finding(
+                Mark.WARNING,
+                "nothing of hl_sessions stands around it: a request has no session, but where with_session or"
+                " a manager opens one",
+                self._framework.line,
+            )
+        else:
+            yield Finding(Mark.NOTE, "it is no application of ASGI or WSGI: nothing to wrap")
 
 
 def load(name: str) -> Application:
     """Import an application by its name, as servers do.
 
     Args:
-        name: such as ``shop.main:app``; the current folder is importable.
+        name: such as ``shop.main:app``, or ``shop.main:create_app()`` for what that returns; the current
+            folder is importable.
 
     Raises:
         ApplicationError: it cannot be imported.
@@ -115,7 +140,12 @@ def load(name: str) -> Application:
     sys.path.insert(0, str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
-        return Application(module, reduce(getattr, attribute.split("."), module))
+        application: Any = reduce(getattr, attribute.removesuffix("()").split("."), module)
+        if attribute.endswith("()"):
+            application = application()
+            if inspect.iscoroutine(application):  # as aiohttp's servers take it
+                application = asyncio.run(application)
+        return Application(module, application)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the application does
         raise ApplicationError(f"{name} cannot be imported: {_last_line(error)}") from None
 
@@ -135,67 +165,15 @@ def _place(filename: str | None, line: int | None) -> str:
     return f"{Path(filename or '').name}, line {line}"
 
 
-def _layers(application: Any) -> Iterator[_Layer]:
-    """Yield the middlewares around an application as far as they show, the outermost first."""
-    seen: set[int] = set()
-    while application is not None and id(application) not in seen:
-        seen.add(id(application))
-        listed = _listed(application)
-        yield from listed if listed is not None else [_layer(application)]
-        attributes = getattr(application, "__dict__", {})
-        application = next((attributes[name] for name in _INNER if name in attributes), None)
-
-
-def _listed(application: Any) -> list[_Layer] | None:
-    """Return the middlewares that a framework keeps in a list; ``None``: it is no such framework."""
-    kind = type(application)
-    if "user_middleware" in getattr(application, "__dict__", {}):  # Starlette and FastAPI
-        return [
-            _layer(middleware.cls, (*middleware.args, middleware.kwargs.get("manager"))[0])
-            for middleware in application.user_middleware
-        ]
-    if kind.__module__.startswith("django.core.handlers"):
-        django: Any = sys.modules["django.conf"]
-        options = getattr(django.settings, "HL_SESSIONS", None)
-        manager = options.get("manager") if isinstance(options, dict) else None
-        return [_Layer(path, path.startswith(_OWN), manager) for path in django.settings.MIDDLEWARE]
-    if kind.__module__.startswith("aiohttp.web"):
-        return [_layer(middleware) for middleware in application.middlewares]
-    if kind.__module__.startswith("a2wsgi"):  # passes everything on, the session too
-        return []
-    # Flask and Quart have a method of this name, and in its place what wraps it.
-    return [] if any(hasattr(kind, name) for name in ("wsgi_app", "asgi_app")) else None
-
-
-def _layer(layer: Any, manager: SessionManager | None = None) -> _Layer:
-    is_named = isinstance(layer, type) or inspect.isroutine(layer)
-    kind = layer if is_named else type(layer)
-    classes = kind.__mro__ if isinstance(kind, type) else (kind,)
-    own = [one for one in classes if str(one.__module__).startswith(_OWN)]
-    public = next((one for one in own if not one.__qualname__.startswith("_")), kind)
-    sessions = getattr(layer, "_sessions", layer) if own else layer  # Sanic has an attribute of that name
-    found = manager or getattr(sessions, "_manager", None)
-    return _Layer(
-        public.__qualname__, bool(own), found if own and isinstance(found, SessionManager) else None
+def _is_factory(application: Any) -> bool:
+    """Whether it is a function that can be called without arguments."""
+    if not inspect.isroutine(application):
+        return False
+    try:
+        parameters = inspect.signature(application).parameters.values()
+    except ValueError:  # some that are written in C do not say
+        return False
+    return all(
+        parameter.default is not parameter.empty or parameter.kind is parameter.VAR_KEYWORD
+        for parameter in parameters
     )
-
-
-def _vain_dependencies(application: Any) -> Iterator[Any]:
-    """Yield the sync generator dependencies of FastAPI that use a manager."""
-    seen: set[int] = set()
-    routes = getattr(application, "routes", ())
-    routes = routes if isinstance(routes, list) else ()  # others have a method of that name
-    waiting = [route.dependant for route in routes if hasattr(route, "dependant")]
-    while waiting:
-        dependencies = waiting.pop().dependencies
-        waiting += dependencies
-        for dependency in dependencies:
-            function = dependency.call
-            while isinstance(function, partial):
-                function = function.func
-            if inspect.isgeneratorfunction(function) and id(function) not in seen:
-                seen.add(id(function))
-                used = inspect.getclosurevars(function)
-                values = [*used.globals.values(), *used.nonlocals.values()]
-                if any(isinstance(value, SessionManager) for value in values):
-                    yield function

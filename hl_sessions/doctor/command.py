@@ -59,17 +59,18 @@ def doctor(arguments: Sequence[str]) -> int:
         "name",
         nargs="?",
         metavar="module:app",
-        help="an application, as a server is told it; the current folder is importable",
+        help="an application, as a server is told it, or module:create_app() for what makes one; the current"
+        " folder is importable",
     )
     name: str | None = parser.parse_args(arguments).name
     report = Report(is_coloured=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
     python = f"{platform.python_implementation()} {platform.python_version()}"
     report.write(f"hl-sessions {version('hl-sessions')}, {python}")
     application = None if name is None else _examine_application(report, name)
-    for manager in _managers(report, application):
+    for manager, has_conversations in _managers(report, application).items():
         report.hide(api_key_of(manager))
         with _telling(f"waiting for {base_url_of(manager)}, {TIMEOUT:.0f} seconds at most ..."):
-            findings = list(examine_api(manager))
+            findings = list(examine_api(manager, has_conversations=has_conversations))
         report.add("API", findings)
     if name is None or application is not None:
         report.add("Integrations", examine_integrations(name))
@@ -88,14 +89,14 @@ def _examine_application(report: Report, name: str) -> Application | None:
     return application
 
 
-def _managers(report: Report, application: Application | None) -> list[SessionManager]:
-    """Return the managers of the application, or the default one."""
-    managers = [] if application is None else application.managers()
+def _managers(report: Report, application: Application | None) -> dict[SessionManager, bool]:
+    """Return the managers of the application, or the default one, and whether they have conversations."""
     try:
-        return managers or [default_manager()]
+        managers = {} if application is None else application.managers()
+        return managers or {default_manager(): False}
     except ConfigurationError as error:
         report.add("API", [Finding(Mark.WRONG, str(error))])
-        return []
+        return {}
 
 
 @contextmanager

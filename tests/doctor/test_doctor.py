@@ -182,17 +182,22 @@ import os
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 from hl_sessions import SessionManager
+from hl_sessions.integrations.django import header
 
 ours = "hl_sessions.integrations.django.HLSessionMiddleware"
 settings.configure(
     MIDDLEWARE=["django.middleware.common.CommonMiddleware", ours],
-    HL_SESSIONS={"manager": SessionManager(os.environ.pop("SHOP_URL"))},
+    HL_SESSIONS={"manager": SessionManager(os.environ.pop("SHOP_URL")), "key": header("X-Chat-ID")},
 )
 app = get_wsgi_application()
 """
     result = doctor("shop:app", shop=shop, SHOP_URL=sessions_api.base_url)
     around = "stands django.middleware.common.CommonMiddleware:"
     assert f"wrong around hl_sessions.integrations.django.HLSessionMiddleware {around}" in said(result)
+    assert "-> make it the first of MIDDLEWARE" in said(result)
+    assert "conversations are kept in MemoryStore(maxsize=100000) - each process has conversations" in said(
+        result
+    )
     assert f"ok {sessions_api.base_url} (set by the application) answers" in said(result)
 
 
@@ -220,6 +225,25 @@ def test_an_application_that_patches_everything_works(doctor: Doctor, sessions_a
     result = doctor("shop:app", shop=shop, HL_SESSIONS_BASE_URL=sessions_api.base_url)
     assert said(result).endswith("All is well.")
     assert result.returncode == 0
+
+
+def test_a_closed_pipe_ends_it_without_a_word(sessions_api: SessionsAPI) -> None:
+    """As that of ``head`` is when it has read enough."""
+    sessions_api.answer = answer_reads
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = subprocess.run(
+        [HL_SESSIONS, "doctor"],
+        env=os.environ | {"HL_SESSIONS_BASE_URL": sessions_api.base_url},
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    os.close(writer)
+    assert result.stderr == ""
+    assert result.returncode == 1
 
 
 def test_no_extra_is_needed(sessions_api: SessionsAPI) -> None:

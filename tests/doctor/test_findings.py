@@ -13,10 +13,12 @@ from hl_sessions import SessionManager, configure
 from hl_sessions.doctor import api, libraries
 from hl_sessions.doctor.api import base_url_of, examine_api
 from hl_sessions.doctor.application import Application, ApplicationError, load
+from hl_sessions.doctor.command import doctor
 from hl_sessions.doctor.crossings import CROSSINGS, Crossing
 from hl_sessions.doctor.findings import Finding, Mark
 from hl_sessions.doctor.libraries import examine_libraries
 from hl_sessions.integrations import asgi, wsgi
+from hl_sessions.stores import SQLiteStore
 from tests.sessions_api import Answer, SessionsAPI
 from tests.waiting import PATIENCE
 
@@ -65,8 +67,9 @@ def flask(*, ours_last: bool) -> Any:
 def aiohttp(*, ours_first: bool) -> Any:
     web: Any = pytest.importorskip("aiohttp.web")
 
-    other = Wrapper(plain)
-    ours: Any = asgi.HLSessionMiddleware(plain)
+    from hl_sessions.integrations.aiohttp import HLSessionMiddleware
+
+    other, ours = Wrapper(plain), HLSessionMiddleware()
     return web.Application(middlewares=[ours, other] if ours_first else [other, ours])
 
 
@@ -196,6 +199,69 @@ def test_why_an_application_cannot_be_imported_is_one_line(
     with pytest.raises(ApplicationError) as caught:
         load(name)
     assert str(caught.value).endswith(problem)
+
+
+def test_a_wrong_environment_is_found_also_where_an_application_starts_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A middleware of ASGI looks at it when the server starts, and the doctor starts none."""
+    code = "from hl_sessions.integrations.asgi import HLSessionMiddleware\napp = HLSessionMiddleware(print)"
+    (tmp_path / "doctor_7.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("hl_sessions.defaults._default.manager", None)
+    monkeypatch.setenv("HL_SESSIONS_BASE_URL", "ftp://127.0.0.1")
+    assert doctor(["doctor_7:app"]) == 1
+    assert "wrong   HL_SESSIONS_BASE_URL='ftp://127.0.0.1' is not an http" in capsys.readouterr().out
+
+
+FACTORIES = """
+def plain(environ, start_response): ...
+
+def create_app(config=None, **settings):
+    from hl_sessions.integrations.wsgi import HLSessionMiddleware
+    return HLSessionMiddleware(plain)
+
+async def acreate_app():
+    return create_app()
+
+def broken():
+    raise ValueError("no")
+"""
+
+
+def test_what_makes_an_application_is_called_where_it_has_parentheses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by gunicorn; without them, as for uvicorn, the doctor says how to write it."""
+    (tmp_path / "doctor_6.py").write_text(FACTORIES)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("create_app", "acreate_app"):
+        assert list(load(f"doctor_6:{name}()").examine()) == [
+            Finding(Mark.OK, "HLSessionMiddleware stands outermost")
+        ]
+        (found,) = load(f"doctor_6:{name}").examine()
+        assert found.text.startswith(f"{name}() takes no arguments")
+        assert found.remedy == f"hl-sessions doctor 'doctor_6:{name}()'"
+    (found,) = load("doctor_6:plain").examine()
+    assert "nothing of hl_sessions stands around it" in found.text
+    with pytest.raises(ApplicationError, match=r"ValueError: no \(doctor_6.py, line 12\)"):
+        load("doctor_6:broken()")
+
+
+def test_conversations_of_one_process_are_told_of(
+    sessions_api: SessionsAPI, make_manager: Callable[..., SessionManager], tmp_path: Path
+) -> None:
+    """Where a middleware finds conversations, and each process has a store of its own."""
+    sessions_api.answer = lambda _: Answer(200, {})
+    *_, note = examine_api(make_manager(), has_conversations=True)
+    assert note.mark is Mark.NOTE
+    assert "SQLiteStore" in note.remedy
+    assert "RedisStore" in note.remedy
+    shared = make_manager(store=SQLiteStore(tmp_path / "chats.sqlite3"))
+    *_, kept = examine_api(shared, has_conversations=True)
+    assert kept.text.startswith("conversations are kept in SQLiteStore(")
 
 
 @pytest.mark.parametrize(

@@ -541,6 +541,18 @@ def call(serve: Serve, loop: asyncio.AbstractEventLoop, manager: SessionManager)
     return call
 
 
+def test_a_class_without_its_parentheses_is_refused_when_the_server_starts(serve: Serve) -> None:
+    """Rather than answered with 500 at each request."""
+
+    class Sessions(HLSessionMiddleware):
+        """One of the application's own."""
+
+    for kind in (HLSessionMiddleware, Sessions):
+        app = web.Application(middlewares=[kind])  # type: ignore[list-item] # the mistake
+        with pytest.raises(ConfigurationError, match=rf"takes {kind.__name__}\(\), not {kind.__name__}"):
+            serve(app)
+
+
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_call_carries_the_session(call: Callable[..., Any], times: int) -> None:
     """In baggage, beside what is there, or in a header of its own; signed with a secret."""

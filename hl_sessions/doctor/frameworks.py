@@ -1,0 +1,117 @@
+"""What each framework wants to be told: a table, and what only aiohttp gets wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from hl_sessions.doctor.findings import Finding, Mark
+from hl_sessions.doctor.layers import layer_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["AIOHTTP", "OTHER", "Framework", "examine_aiohttp", "framework_of"]
+
+
+class Framework(NamedTuple):
+    """How a session gets around the requests of a framework.
+
+    Attributes:
+        module: where the class of its applications is.
+        line: what to write.
+        first: how to make it outermost.
+        is_readable: whether an application shows what stands around it.
+    """
+
+    module: str
+    line: str
+    first: str
+    is_readable: bool = True
+
+
+_OF_STARLETTE: Final = "add the middleware of hl_sessions last, or make it the first of middleware=[...]"
+_AROUND: Final = "put the middleware of hl_sessions around all of them"
+
+AIOHTTP: Final = Framework(
+    "aiohttp.web_app",
+    "web.Application(middlewares=[HLSessionMiddleware()])",
+    "make it the first of middlewares",
+)
+#: One that is built on another stands before that.
+FRAMEWORKS: Final = (
+    Framework(
+        "fastapi.applications",
+        "app.add_middleware(HLSessionMiddleware), or for some routes Depends(session_scope())",
+        _OF_STARLETTE,
+    ),
+    Framework("starlette.applications", "app.add_middleware(HLSessionMiddleware)", _OF_STARLETTE),
+    Framework(
+        "quart.app",
+        "app.asgi_app = HLSessionMiddleware(app.asgi_app)",
+        "wrap app.asgi_app in it after everything else",
+    ),
+    Framework("flask.app", "HLSessions(app)", "call HLSessions(app) after whatever else wraps app.wsgi_app"),
+    Framework(
+        "django.core.handlers",
+        '"hl_sessions.integrations.django.HLSessionMiddleware", the first of MIDDLEWARE',
+        "make it the first of MIDDLEWARE",
+    ),
+    AIOHTTP,
+    Framework(
+        "sanic.app",
+        'SessionSanic("name") in place of Sanic("name"), or on an ASGI server HLSessionMiddleware(app)',
+        _AROUND,
+    ),
+    Framework(
+        "grpc.aio._server",
+        "grpc.aio.server(interceptors=[AioServerInterceptor()])",
+        "make it the first of interceptors",
+        is_readable=False,
+    ),
+    Framework(
+        "grpc._server",
+        "grpc.server(..., interceptors=[ServerInterceptor()])",
+        "make it the first of interceptors",
+    ),
+)
+OTHER: Final = Framework(
+    "",
+    "HLSessionMiddleware(app), of hl_sessions.integrations.asgi or .wsgi",
+    _AROUND,
+)
+
+
+def framework_of(application: Any) -> Framework:
+    """Return the framework that an application is of, ``OTHER`` where something stands around it."""
+    modules = [f"{kind.__module__}." for kind in type(application).__mro__]
+    return next(
+        (
+            framework
+            for framework in FRAMEWORKS
+            if any(module.startswith(f"{framework.module}.") for module in modules)
+        ),
+        OTHER,
+    )
+
+
+def examine_aiohttp(application: Any) -> Iterator[Finding]:
+    """Tell what else is missing around an application of aiohttp."""
+    for middleware in application.middlewares:
+        layer = layer_of(middleware)
+        if not layer.is_own:
+            continue
+        if isinstance(middleware, type):
+            yield Finding(
+                Mark.WRONG,
+                f"{layer.name} stands in middlewares without its parentheses: no server starts with it",
+                f"middlewares=[{layer.name}()]",
+            )
+        elif (
+            getattr(middleware, "_adds_headers", False)
+            and getattr(middleware, "add_headers", None) not in application.on_response_prepare
+        ):
+            yield Finding(
+                Mark.WRONG,
+                "response_header and cookie have no effect: aiohttp does not ask for the headers",
+                "app.on_response_prepare.append(middleware.add_headers)",
+            )
