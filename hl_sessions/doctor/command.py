@@ -90,8 +90,8 @@ def _examine_application(report: Report, name: str) -> Application | None:
 
 def _managers(report: Report, application: Application | None) -> list[SessionManager]:
     """Return the managers of the application, or the default one."""
-    managers = [] if application is None else application.managers()
     try:
+        managers = [] if application is None else application.managers()
         return managers or [default_manager()]
     except ConfigurationError as error:
         report.add("API", [Finding(Mark.WRONG, str(error))])
