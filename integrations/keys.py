@@ -210,7 +210,9 @@ def django_path_param(path: str, name: str) -> object:
     from django.http import Http404  # type: ignore[import-untyped]
     from django.urls import resolve  # type: ignore[import-untyped]
 
-    if not settings.configured:
+    if not settings.configured or not hasattr(
+        settings, "ROOT_URLCONF"
+    ):  # used for its models only, it may be
         return None
     try:
         return resolve(path).kwargs.get(name)

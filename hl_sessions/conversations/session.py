@@ -199,6 +199,8 @@ class RequestReader(Protocol):
     has_conversations: bool
     #: Whether a session ID that a request names is looked for later on, and not where the handle is made.
     looks_for_ids: bool
+    #: Whether the conversation key may be another one once the application has found the route.
+    needs_route: bool
 
     def named_id(self, session: RequestSession, scope: Any) -> str | None:
         """Return the session ID that the request names, ``None`` if there is none, or it is not believed."""
@@ -243,6 +245,10 @@ class RequestSession(ConversationSession):
     def _decides(self) -> bool:
         return self._reader.has_conversations or self._named_id() is not None
 
+    def _is_over(self) -> bool:
+        self._found_key(is_final=True)
+        return super()._is_over()
+
     def _join(self, session_id: str) -> None:
         """Be the session that the request names; then it has no conversation."""
         self._named = session_id
@@ -279,7 +285,9 @@ class RequestSession(ConversationSession):
             with creating():
                 key = None if self._named_id() is not None else self._reader.conversation_key(self, scope)
             with agreement.lock:
-                if not self._is_key_found and (is_final or key is not None):
+                if not self._is_key_found:
+                    if not is_final and (key is None or self._reader.needs_route):
+                        return key  # to look decides nothing yet
                     self._key, self._is_key_found, self._scope = key or "", True, None
         return self._key or None
 

@@ -20,6 +20,7 @@ __all__ = [
 ]
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+_IN_URL = re.compile(r"(?<=[?#]).+", re.DOTALL)
 
 
 def checked_base_url(name: str, value: object) -> str:
@@ -27,21 +28,25 @@ def checked_base_url(name: str, value: object) -> str:
     hint = "give the URL of the API up to its version, like 'http://127.0.0.1:8642/v4'"
     if not isinstance(value, str):
         raise ConfigurationError(f"{name} must be a str, not {type(value).__name__}; {hint}")
+    # A password may stand before an @ also where that makes no URL, and a key in a query.
+    may_show = "@" not in value
+    shown = f"{name}={_IN_URL.sub('...', value)!r}" if may_show else f"{name} (value not shown)"
     try:
         parts = urlsplit(value)
         has_password, _ = parts.username is not None, parts.port
     except ValueError as error:
-        raise ConfigurationError(f"{name} is not a URL ({error}); {hint}") from None
+        reason = f" ({error})" if may_show else ""
+        raise ConfigurationError(f"{name} is not a URL{reason}; {hint}") from None
     if has_password:
         raise ConfigurationError(f"{name} must not hold a user name or password; use api_key")
     if parts.scheme not in {"http", "https"} or not parts.hostname or not value.isprintable() or " " in value:
-        raise ConfigurationError(f"{name}={value!r} is not an http or https URL; {hint}")
+        raise ConfigurationError(f"{shown} is not an http or https URL; {hint}")
     if "?" in value or "#" in value or "\\" in value:
-        raise ConfigurationError(f"{name}={value!r} must not have a query, a fragment or a backslash; {hint}")
+        raise ConfigurationError(f"{shown} must not have a query, a fragment or a backslash; {hint}")
     try:
         parts.hostname.encode("idna")
     except UnicodeError as error:
-        raise ConfigurationError(f"{name}={value!r} does not name a host ({error}); {hint}") from None
+        raise ConfigurationError(f"{shown} does not name a host ({error}); {hint}") from None
     return value.rstrip("/")
 
 

@@ -132,6 +132,21 @@ connect("redis://shop:hunter2@cache/0?password=hunter3")
     assert result.returncode == 1
 
 
+def test_a_wrong_setting_of_the_application_is_told(doctor: Doctor) -> None:
+    """Its middleware takes the default manager, and nothing was asked for that yet."""
+    shop = """
+from hl_sessions.integrations.asgi import HLSessionMiddleware
+
+async def serve(scope, receive, send): ...
+
+app = HLSessionMiddleware(serve)
+"""
+    result = doctor("shop:app", shop=shop, HL_SESSIONS_BASE_URL="http://127.0.0.1/v4?key=hunter2")
+    assert "wrong HL_SESSIONS_BASE_URL='http://127.0.0.1/v4?...' must not have a query" in said(result)
+    assert "hunter2" not in result.stdout
+    assert result.returncode == 1
+
+
 def test_a_middleware_that_is_not_outermost_is_wrong(doctor: Doctor, tmp_path: Path) -> None:
     """So is told what stands around it; a dependency that opens a scope in vain is a warning."""
     pytest.importorskip("fastapi")

@@ -15,6 +15,7 @@ from wsgiref.util import setup_testing_defaults
 
 import httpx2
 import pytest
+from django.conf import settings  # type: ignore[import-untyped]
 from django.core.asgi import get_asgi_application  # type: ignore[import-untyped]
 from django.core.wsgi import get_wsgi_application  # type: ignore[import-untyped]
 from django.http import (  # type: ignore[import-untyped]
@@ -736,6 +737,21 @@ class TestCarelessCallables:
 
         call_wsgi(wsgi.HLSessionMiddleware(app, manager, key=path_param("chat")), PATH_INFO="/chats/1")
         assert "path_param('chat')" in caplog.text
+
+    def test_a_django_without_urls(self, manager: SessionManager, caplog: pytest.LogCaptureFixture) -> None:
+        """An application of another framework may use nothing but its models."""
+        keys = []
+
+        def app(environ: Any, start_response: Any) -> list[bytes]:
+            keys.append(current_session().key)  # type: ignore[union-attr]
+            return []
+
+        key = first(path_param("chat"), header("X-Chat-ID"))
+        with override_settings():
+            del settings.ROOT_URLCONF
+            call_wsgi(wsgi.HLSessionMiddleware(app, manager, key=key), HTTP_X_CHAT_ID="7")
+        assert keys == ["7"]
+        assert not caplog.text
 
 
 class TestAsyncKeys:

@@ -29,7 +29,7 @@ from hl_sessions import (
     unbound,
 )
 from hl_sessions.integrations import asgi
-from hl_sessions.integrations.starlette import HLSessionMiddleware
+from hl_sessions.integrations.starlette import HLSessionMiddleware, first, header, path_param
 from tests.integrations.conftest import SESSION_ID, ServeASGI, get_raw, headers_named
 from tests.sessions_api import SessionsAPI
 from tests.waiting import PATIENCE
@@ -611,3 +611,26 @@ def test_a_request_tells_its_session_where_the_context_is_lost(manager: SessionM
         client_of(Starlette(routes=routes, middleware=[scoped(manager)])).get("/").text
     )
     assert client_of(Starlette(routes=routes)).get("/").text == "None"
+
+
+def test_a_look_at_the_key_before_the_route_is_known_decides_nothing(manager: SessionManager) -> None:
+    """Later the parameter of the route comes first, as it is written."""
+
+    async def dispatch(request: Request, call_next: Callable[[Request], Any]) -> Any:
+        session = current_session()
+        assert session is not None
+        assert session.key == "other"
+        return await call_next(request)
+
+    async def chat(request: Request) -> Response:
+        session = current_session()
+        assert session is not None
+        return PlainTextResponse(f"{session.key} {await session.aid()} {session.key}")
+
+    key = first(path_param("chat"), header("X-Chat-ID"))
+    middleware = [scoped(manager, key=key), Middleware(BaseHTTPMiddleware, dispatch=dispatch)]
+    client = client_of(Starlette(routes=[Route("/{chat}", chat)], middleware=middleware))
+    answers = [client.get("/7", headers={"X-Chat-ID": "other"}).text for _ in range(2)]
+    assert answers[0] == answers[1]
+    assert answers[0].startswith("7 ")
+    assert answers[0].endswith(" 7")
