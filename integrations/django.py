@@ -4,7 +4,7 @@
 
     MIDDLEWARE = ["hl_sessions.integrations.django.HLSessionMiddleware", ...]  # the first
 
-    HL_SESSIONS = {"key": path_param("chat")}  # where there are options
+    HL_SESSIONS = {"key": path_param("chat")}  # the options, if any
 
 Functions for ``key`` and ``trust`` are given the ``HttpRequest``.
 """

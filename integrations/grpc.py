@@ -112,17 +112,17 @@ class _ServerSessions(MiddlewareBase):
 class ServerInterceptor(_ServerSessions, grpc.ServerInterceptor):
     """Interceptor of a ``grpc.server(...)`` that makes each call the scope of a session.
 
-    In it are methods of all four kinds, their streams, and what gRPC logs of their errors; not so callbacks
-    (``context.add_callback``), for which there is :func:`hl_sessions.bind`. It should be the first of
-    ``interceptors``.
+    Methods of all four kinds, their streams, and the log lines of gRPC about their errors are in the scope.
+    Callbacks (``context.add_callback``) are not: use :func:`hl_sessions.bind`. The interceptor should be the
+    first of ``interceptors``.
 
     Args:
         manager: opens the sessions; ``None``: the one of :func:`hl_sessions.configure`.
         key: where the conversation key of a call is: ``header(...)`` finds it in the metadata, or a function
             of the ``ServicerContext`` that returns it; ``None``: each call has a session of its own.
-        trust: whose session IDs in the metadata (``baggage`` or ``x-session-id``) are joined: networks of
-            direct peers, a :class:`~hl_sessions.carrying.SharedSecret`, or a function of the
-            ``ServicerContext``; ``None``: nobody's.
+        trust: the callers whose session IDs in the metadata (``baggage`` or ``x-session-id``) are joined:
+            networks of direct peers, a :class:`~hl_sessions.carrying.SharedSecret`, or a function of the
+            ``ServicerContext``; ``None``: none.
 
     Raises:
         ConfigurationError: an option is wrong.

@@ -1,4 +1,4 @@
-"""What stands around an application, and which managers it uses."""
+"""Examine an application: the middlewares around it, and the managers that it uses."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class ApplicationError(Exception):
 
 
 class _Layer(NamedTuple):
-    """What a request meets on its way in.
+    """A middleware or application that a request passes on its way in.
 
     Attributes:
         name: of its class or function.
         is_own: whether it is a middleware of this package.
-        manager: what opens its sessions; ``None``: the default manager, or it is not ours.
+        manager: opens its sessions; ``None``: the default manager, or it is not ours.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Application:
     """An application of ASGI or WSGI that has been imported.
 
     Args:
-        module: where it is.
+        module: the module that holds it.
         application: the application.
     """
 
