@@ -68,7 +68,7 @@ _OPTIONS = frozenset({"manager", "key", "cookie", "response_header", "trust", "v
 
 
 def session_of(request: HttpRequest) -> Session | None:
-    """Return the session of a request, also where its context is lost: in a bare thread, or a pool of others.
+    """Return the session of a request, also where its context is lost, as in a bare thread.
 
     Args:
         request: the request that views are given.
