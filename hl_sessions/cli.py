@@ -32,7 +32,8 @@ def main() -> None:
         sys.exit(130)
     listed_only = click.Command("doctor", short_help=doctor.SUMMARY)  # it was run above
     commands = [serve, demo, tail, keys, db, export_data, import_data, prune, listed_only]
-    group = click.Group("hl-sessions", commands=commands, help="A server of the v4 API, and a demo.")
+    purpose = "Run and administer a server of the v4 API, and examine applications that use it."
+    group = click.Group("hl-sessions", commands=commands, help=purpose)
     click.version_option(package_name="hl-sessions")(group)()
 
 

@@ -1,4 +1,4 @@
-"""The session of whoever enqueued a job, in the arq worker that runs it.
+"""The session of the sender of a job, in the arq worker that runs it.
 
 .. code-block:: python
 
@@ -36,11 +36,11 @@ _received: ContextVar[object] = ContextVar("hl_sessions_arq_received", default=N
 
 
 def connect(target: RedisOrSettings, manager: SessionManager | None = None) -> RedisOrSettings:
-    """Let each job run in the session of whoever enqueued it, its retries too.
+    """Let each job run in the session of its sender, its retries too.
 
-    To be called with the pool by which jobs are enqueued, and with the settings of the worker, whose own pool
+    Call this with the pool by which jobs are enqueued, and with the settings of the worker, whose own pool
     is connected as well. Enqueuing a job in a scope reads the ID as ``await session.aid()`` does; where the
-    session cannot be created the job is enqueued all the same. A job that is enqueued outside every scope has
+    session cannot be created the job is enqueued anyway. A job that is enqueued outside every scope has
     no session, nor has a cron job. What a job takes along is beside its arguments, as ``"hl_sessions"``;
     workers that are not connected ignore it.
 

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
         @property
         def scope(self) -> ASGIScope:
-            """What the gateway says of the request."""
+            """The scope or environment of the request, as the gateway made it."""
 
 
 __all__ = [
@@ -77,7 +77,7 @@ _RESPONSE_STARTS = frozenset({"http.response.start", "websocket.accept", "websoc
 
 
 def session_of(request: ASGIScope | HasScope) -> Session | None:
-    """Return the session of a request, also where its context is lost: in a bare thread, or a task of others.
+    """Return the session of a request, also where its context is lost, as in a bare thread.
 
     Args:
         request: its ASGI scope, or an object that has it as ``scope``.
@@ -201,7 +201,7 @@ class HLSessionMiddleware(MiddlewareBase):
             of the connection. A scope that the application has opened around ``receive()`` is left alone.
         key: as ``cookie``, ``response_header``, ``trust`` and ``via_proxies``, see
             :class:`~hl_sessions.integrations.middleware.MiddlewareBase`. A coroutine function is awaited
-            before the application runs, whether the ID will be read or not, and before the route is known.
+            before the application runs, even if the ID is never read, and before the route is known.
 
     Raises:
         ConfigurationError: an option is wrong.

@@ -1,4 +1,4 @@
-"""What a message takes along of its session, in fields of their own: many brokers keep only texts."""
+"""The session that a message takes along, as one text field for each value: many brokers keep only texts."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _PREFIX = f"{CARRIED}_"
 
 
 def as_fields(data: Mapping[str, str]) -> dict[str, str]:
-    """Return the fields for what :func:`hl_sessions.carrying.carry` has returned."""
+    """Return the fields for the result of :func:`hl_sessions.carrying.carry`."""
     return {_PREFIX + name: value for name, value in data.items()}
 
 
 def from_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what :func:`as_fields` was given, from among all fields of a message."""
+    """Return the argument of :func:`as_fields`, found among all fields of a message."""
     return {name.removeprefix(_PREFIX): value for name, value in fields.items() if name.startswith(_PREFIX)}

@@ -1,4 +1,4 @@
-"""The session of whoever sent a task, in the worker that runs it.
+"""The session of the sender of a task, in the worker that runs it.
 
 .. code-block:: python
 
@@ -71,13 +71,13 @@ _RECEIVERS: list[tuple[Any, Callable[..., None]]] = [
 
 
 def connect(manager: SessionManager | None = None) -> None:
-    """Let each task run in the session of whoever sent it, in this process from now on.
+    """Let each task run in the session of its sender, in this process from now on.
 
-    To be called both where tasks are sent and in the workers. Sending a task in a scope reads the ID as
-    ``session.id`` does; where the session cannot be created the task is sent all the same. Retries, and the
-    tasks of chains, groups and chords, have the session too; not so an error callback of a task whose process
-    was killed, as by a hard time limit. A task that is sent outside every scope has none. Calling this again
-    replaces the manager.
+    Call this both where tasks are sent and in the workers. Sending a task in a scope reads the ID as
+    ``session.id`` does; where the session cannot be created the task is sent anyway. Retries, and the
+    tasks of chains, groups and chords, have the session, too. An error callback of a task whose process was
+    killed, as by a hard time limit, has none. A task that is sent outside every scope has none.
+    Calling this again replaces the manager.
 
     Args:
         manager: the manager of the sessions in workers; ``None``: the one of :func:`hl_sessions.configure`.

@@ -4,7 +4,7 @@
 
     MIDDLEWARE = ["hl_sessions.integrations.django.HLSessionMiddleware", ...]  # the first
 
-    HL_SESSIONS = {"key": path_param("chat")}  # where there are options
+    HL_SESSIONS = {"key": path_param("chat")}  # the options, if any
 
 Functions for ``key`` and ``trust`` are given the ``HttpRequest``.
 """
@@ -69,7 +69,7 @@ _OPTIONS = frozenset({"manager", "key", "cookie", "response_header", "trust", "v
 
 
 def session_of(request: HttpRequest) -> Session | None:
-    """Return the session of a request, also where its context is lost: in a bare thread, or a pool of others.
+    """Return the session of a request, also where its context is lost, as in a bare thread.
 
     Args:
         request: the request that views are given.

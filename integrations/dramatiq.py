@@ -57,7 +57,7 @@ class SessionMiddleware(Middleware):
         self._thread.passes_on = True
 
     def before_enqueue(self, _broker: Broker, message: Message[Any], *_: object) -> None:
-        """Take the session along; a message that is sent once more may be in another one by now."""
+        """Take the session along; a message that is sent again may be in another session by now."""
         if self._thread.passes_on:
             return
         if data := carry():
@@ -83,6 +83,6 @@ class SessionMiddleware(Middleware):
 
 
 class _Thread(threading.local):
-    """What is known of a thread."""
+    """Whether a thread only passes messages on."""
 
     passes_on = False

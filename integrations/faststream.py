@@ -35,7 +35,7 @@ class SessionMiddleware:
 
     For the ``middlewares`` of any broker or router, where messages are published and where they are handled.
     Publishing in a scope reads the ID as ``await session.aid()`` does; where the session cannot be created
-    the message is published all the same. A message that is published outside every scope has no session, nor
+    the message is published anyway. A message that is published outside every scope has no session, nor
     has a batch of messages from several. What a message takes along is among its headers, under names that
     begin with ``hl_sessions_``.
 

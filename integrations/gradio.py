@@ -41,7 +41,7 @@ def connect(blocks: AnyBlocks, manager: SessionManager | None = None) -> AnyBloc
     requests has none. Calling this again replaces the manager.
 
     Args:
-        blocks: the application, as it is launched or mounted: of several within one another the outermost.
+        blocks: the application that is launched or mounted; of nested ones the outermost.
         manager: opens the sessions of events without one; ``None``: the one of :func:`hl_sessions.configure`.
 
     Returns:
@@ -66,7 +66,7 @@ def connect(blocks: AnyBlocks, manager: SessionManager | None = None) -> AnyBloc
 
 
 class _Events:
-    """What runs the events of an application, one step of a generator each time."""
+    """Runs the events of an application, one step of a generator each time."""
 
     def __init__(
         self, process_api: Callable[..., Awaitable[dict[str, Any]]], manager: SessionManager | None

@@ -97,7 +97,7 @@ class _Request(Request):
 
 
 class _ServerSessions(MiddlewareBase):
-    """What the interceptors of both kinds of server have in common."""
+    """The base of the interceptors for both kinds of server."""
 
     _request_type = _Request
 
@@ -113,17 +113,17 @@ class _ServerSessions(MiddlewareBase):
 class ServerInterceptor(_ServerSessions, grpc.ServerInterceptor):
     """Interceptor of a ``grpc.server(...)`` that makes each call the scope of a session.
 
-    In it are methods of all four kinds, their streams, and what gRPC logs of their errors; not so callbacks
-    (``context.add_callback``), for which there is :func:`hl_sessions.bind`. It should be the first of
-    ``interceptors``.
+    Methods of all four kinds, their streams, and the log lines of gRPC about their errors are in the scope.
+    Callbacks (``context.add_callback``) are not: use :func:`hl_sessions.bind`. The interceptor should be the
+    first of ``interceptors``.
 
     Args:
         manager: opens the sessions; ``None``: the one of :func:`hl_sessions.configure`.
         key: where the conversation key of a call is: ``header(...)`` finds it in the metadata, or a function
             of the ``ServicerContext`` that returns it; ``None``: each call has a session of its own.
-        trust: whose session IDs in the metadata (``baggage`` or ``x-session-id``) are joined: networks of
-            direct peers, a :class:`~hl_sessions.carrying.SharedSecret`, or a function of the
-            ``ServicerContext``; ``None``: nobody's.
+        trust: the callers whose session IDs in the metadata (``baggage`` or ``x-session-id``) are joined:
+            networks of direct peers, a :class:`~hl_sessions.carrying.SharedSecret`, or a function of the
+            ``ServicerContext``; ``None``: none.
 
     Raises:
         ConfigurationError: an option is wrong.
@@ -166,7 +166,7 @@ class AioServerInterceptor(_ServerSessions, grpc.aio.ServerInterceptor):
 
 
 def _opener(manager: SessionManager, incoming: Incoming) -> Callable[[Any], Session]:
-    """Return what makes the session of a call, given its ``ServicerContext``."""
+    """Return a function that makes the session of a call, given its ``ServicerContext``."""
 
     def open_session(context: Any) -> Session:
         scope = {"context": context, "metadata": context.invocation_metadata() or ()}
@@ -182,7 +182,7 @@ def _in_session(handler: Any, open_session: Callable[[Any], Session], *, stays: 
         handler: the handler; ``None``: there is no such method.
         open_session: makes the session, given the ``ServicerContext``.
         stays: whether the context that the method is called in is the call's own; its session is current to
-            the end of the call then, so that it is for what gRPC does afterwards.
+            the end of the call then, also for the work of gRPC after the method.
     """
     if handler is None:
         return None
@@ -202,7 +202,7 @@ def _in_session(handler: Any, open_session: Callable[[Any], Session], *, stays: 
 
 
 def _generating(method: Callable[..., Iterable[Any]]) -> Callable[..., Iterator[Any]]:
-    """Return a generator function for one that may return other iterators, whose steps nothing surrounds."""
+    """Return a generator function for a method that may return any iterator: its steps can be wrapped."""
 
     def generate(request: Any, context: Any) -> Iterator[Any]:
         yield from method(request, context)
@@ -258,7 +258,9 @@ class ClientInterceptor(
 def aio_client_interceptors(
     *, carrier: Carrier = "baggage", secret: SharedSecret | None = None
 ) -> list[grpc.aio.ClientInterceptor]:
-    """Return what :class:`ClientInterceptor` is, for channels of ``grpc.aio``: one for each kind of method.
+    """Return the interceptors for channels of ``grpc.aio``, one for each kind of method.
+
+    They do what :class:`ClientInterceptor` does.
 
     The ID is read as ``await session.aid()`` does.
 

@@ -59,8 +59,8 @@ class Incoming:
         make_native: makes the request object of the framework from it.
         key: finds the conversation key.
         cookie: carries the conversation key of a browser.
-        trust: whose session IDs are believed.
-        via_proxies: whose ``X-Forwarded-For`` is believed.
+        trust: the callers whose session IDs are believed.
+        via_proxies: the proxies whose ``X-Forwarded-For`` is believed.
 
     Raises:
         ConfigurationError: a setting is wrong, or ``key`` and ``cookie`` were both given.
@@ -270,7 +270,7 @@ def _peer(request: Request, proxies: list[IPv4Network | IPv6Network]) -> str:
     """Return the address of the direct peer, or what a proxy says of it; empty if nobody can tell.
 
     A server may have put what the request says of its origin in place of the peer, as uvicorn does by default
-    for peers on the same machine. So a forwarding header takes the peer away, whoever has sent it.
+    for peers on the same machine. So a forwarding header takes the peer away, whichever peer has sent it.
     """
     names = request.header_names()
     if not any(name in _FORWARDING_HEADERS or name.startswith("x-forwarded") for name in names):

@@ -35,10 +35,10 @@ def connect(server: AnyServer) -> AnyServer:
 
     mcp 1.x, and with it fastmcp 2 and 3, serves all requests of an MCP session, and all messages of an SSE
     connection, from one task. That task keeps the session of the request that started it, and would serve
-    everybody with it. What runs there but is of no request has no session: the ``lifespan``, notifications,
-    and all of a server on stdio.
+    everybody with it. Code that belongs to no request has no session: the ``lifespan``, notifications, and
+    all of a server on stdio.
 
-    mcp 2 and fastmcp 4 do that by themselves: there nothing is changed, nor when this is called again.
+    mcp 2 and fastmcp 4 do that by themselves: there this changes nothing. A second call changes nothing, too.
 
     Args:
         server: of mcp ``FastMCP``, ``MCPServer`` or the low-level ``Server``, of fastmcp ``FastMCP``.

@@ -33,8 +33,8 @@ __all__ = ["connect"]
 def connect(app: App, manager: SessionManager | None = None) -> None:
     """Let each job of an application run in the session of its sender.
 
-    To be called both where jobs are deferred and in the workers, where the application is made; in Django it
-    is a value for ``PROCRASTINATE_ON_APP_READY``. Deferring a job in a scope reads the ID as ``session.id``
+    Call this where the application is made, both where jobs are deferred and in the workers; in Django it is
+    a value for ``PROCRASTINATE_ON_APP_READY``. Deferring a job in a scope reads the ID as ``session.id``
     does, or as ``await session.aid()`` in coroutines; where the session cannot be created the job is deferred
     anyway. Retries have the session, too. A job that is deferred outside every scope has none, and
     neither has a periodic one. Calling this again replaces the manager.

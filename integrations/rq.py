@@ -1,4 +1,4 @@
-"""The session of whoever enqueued a job, in the RQ worker that performs it.
+"""The session of the sender of a job, in the RQ worker that performs it.
 
 .. code-block:: python
 
@@ -29,11 +29,11 @@ __all__ = ["SessionJob"]
 
 
 class SessionJob(Job):
-    """A job that is performed in the session of whoever enqueued it, its callbacks and retries too.
+    """A job that is performed in the session of its sender, its callbacks and retries too.
 
     For ``Queue(job_class=...)`` where jobs are enqueued and ``rq worker --job-class`` where they are
     performed. Enqueuing a job in a scope reads the ID as ``session.id`` does; where the session cannot be
-    created the job is enqueued all the same. A job that is enqueued outside every scope has no session. What
+    created the job is enqueued anyway. A job that is enqueued outside every scope has no session. What
     it takes along is in its ``meta``, as ``"hl_sessions"``.
 
     Attributes:

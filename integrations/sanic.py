@@ -149,7 +149,7 @@ class _Sessions(MiddlewareBase):
 class SessionSanic(sanic.Sanic[Any, Any]):
     """A ``Sanic`` that makes each request the scope of a session.
 
-    Handlers, middlewares, streams, answers to errors and what ``add_task`` runs are in it, and a WebSocket as
+    Handlers, middlewares, streams, answers to errors and tasks of ``add_task`` are in it, and a WebSocket as
     long as it is open. Datapoints are sent before a server process ends. On an ASGI server, a middleware of
     ours around the application is joined.
 
@@ -158,7 +158,7 @@ class SessionSanic(sanic.Sanic[Any, Any]):
         manager: as ``key``, ``cookie``, ``response_header``, ``trust`` and ``via_proxies``, see
             :class:`~hl_sessions.integrations.middleware.MiddlewareBase`; functions for ``key`` and ``trust``
             are given Sanic's request.
-        settings: what else ``Sanic`` takes.
+        settings: the other arguments of ``Sanic``.
 
     Raises:
         ConfigurationError: an option is wrong.

@@ -1,4 +1,4 @@
-"""The session of whoever enqueued a job, in the SAQ worker that processes it.
+"""The session of the sender of a job, in the SAQ worker that processes it.
 
 .. code-block:: python
 
@@ -32,11 +32,11 @@ QueueOrSettings = TypeVar("QueueOrSettings", bound="Queue | dict[str, Any] | Set
 
 
 def connect(target: QueueOrSettings, manager: SessionManager | None = None) -> QueueOrSettings:
-    """Let each job run in the session of whoever enqueued it, its retries too.
+    """Let each job run in the session of its sender, its retries too.
 
-    To be called with the queue where jobs are enqueued, and with the settings of the worker, which connects
+    Call this with the queue where jobs are enqueued, and with the settings of the worker, which connects
     the queue of the worker as well. Enqueuing a job in a scope reads the ID as ``await session.aid()`` does;
-    where the session cannot be created the job is enqueued all the same. A job that is enqueued outside every
+    where the session cannot be created the job is enqueued anyway. A job that is enqueued outside every
     scope has no session, nor has a cron job. What a job takes along is in its ``meta``, as ``"hl_sessions"``.
 
     Args:

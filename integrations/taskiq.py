@@ -38,7 +38,7 @@ class SessionMiddleware(TaskiqMiddleware):
     """Let each task be executed in the session of its sender, its retries too.
 
     For the broker that clients and workers import. Sending a task in a scope reads the ID as
-    ``await session.aid()`` does; where the session cannot be created the task is sent all the same. A task
+    ``await session.aid()`` does; where the session cannot be created the task is sent anyway. A task
     that is sent outside every scope has no session. What a task takes along is among its labels, under names
     that begin with ``hl_sessions_``.
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
         @property
         def environ(self) -> MutableMapping[str, Any]:
-            """What the gateway says of the request."""
+            """The scope or environment of the request, as the gateway made it."""
 
 
 __all__ = [
@@ -63,7 +63,7 @@ _FINISHED = frozenset({list, tuple, io.BufferedRandom, io.BufferedReader, io.Byt
 
 
 def session_of(request: MutableMapping[str, Any] | HasEnvironment) -> Session | None:
-    """Return the session of a request, also where its context is lost: in a bare thread, or a pool of others.
+    """Return the session of a request, also where its context is lost, as in a bare thread.
 
     Args:
         request: its WSGI environment, or an object that has it as ``environ``.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CARRIED", "CarriedScope", "acarry", "carried", "carry"]
 
-#: The name under which a message of a queue holds what :func:`carry` returns.
+#: The name under which a message of a queue holds the result of :func:`carry`.
 CARRIED = "hl_sessions"
 
 _ID = "session_id"
@@ -41,12 +41,12 @@ MAX_REFERENCE_LENGTH = 256  # characters, more than any of ours has
 def carry() -> dict[str, str]:
     """Return what names the current session, small and fit for JSON, headers and the metadata of messages.
 
-    Reads the ID as ``session.id`` does, but never raises: a message whose session could not be created goes
-    out, too, and names the reference ID by which its sender logs from now on.
+    Reads the ID as ``session.id`` does, but never raises. If the session cannot be created, the message names
+    the reference ID by which its sender logs from now on.
 
     Returns:
         ``session_id``, ``session_reference_id`` if the sender logs by that, and ``parent_reference_id`` if a
-        datapoint is open, which those of the receiver are nested under. Empty outside every scope.
+        datapoint is open: the datapoints of the receiver are nested under it. Empty outside every scope.
     """
     session = current_session()
     if session is None:
@@ -79,14 +79,17 @@ async def acarry() -> dict[str, str]:
 def carried(data: object, manager: SessionManager | None = None) -> CarriedScope:
     """Return a scope in the session that a message has taken along.
 
+    The data is not signed: any sender can choose the session. So the queue has to be as trusted as the
+    database.
+
     Args:
-        data: what :func:`carry` returned. Other names beside its own are ignored.
+        data: the result of :func:`carry`. Other names beside its own are ignored.
         manager: the manager of the session; ``None``: the one of :func:`hl_sessions.configure`.
 
     Returns:
-        A scope for ``with`` and ``async with``, of a handle that has the ID, and whose ``log_params()`` name
-        the reference ID where those of the sender do. If ``data`` is empty, malformed or too long, it is
-        ``None``: the receiver runs outside every scope, whatever was current before.
+        A scope for ``with`` and ``async with``. It yields a handle that has the ID; its ``log_params()`` name
+        the reference ID where those of the sender do. If ``data`` is empty, malformed or too long, the scope
+        yields ``None``: the receiver runs outside every scope, whatever was current before.
 
     Raises:
         ConfigurationError: ``manager`` is not a manager.
@@ -95,7 +98,7 @@ def carried(data: object, manager: SessionManager | None = None) -> CarriedScope
 
 
 class CarriedScope(Entered):
-    """What :func:`carried` returns; it is entered as often as you like."""
+    """The scope that :func:`carried` returns; it may be entered more than once."""
 
     __slots__ = ("_session",)
 

@@ -132,14 +132,18 @@ class Sender:
         if left:
             self._reports.add(
                 logging.WARNING,
-                "%d datapoints were not sent before the end, and stay in the spool for another process",
+                "datapoints that were not sent before the end, and stay in the spool for another process: %d",
                 left,
             )
         if unsent > left:
-            self._reports.add(logging.WARNING, "%d datapoints were not sent before the end", unsent - left)
+            self._reports.add(
+                logging.WARNING, "datapoints that were not sent before the end: %d", unsent - left
+            )
         if dropped:
             self._reports.add(
-                logging.WARNING, "%d datapoints were dropped before, as there was no room for more", dropped
+                logging.WARNING,
+                "datapoints that were dropped before, as there was no room for more: %d",
+                dropped,
             )
         self._reports.emit()
 
@@ -197,13 +201,13 @@ class Sender:
             return
         self._most_entries = min(2 * self._most_entries, MOST_ENTRIES)
         if self._outage.is_on:
-            self._outage.end(f"{self._dropped} datapoints were dropped", is_loss=self._dropped > 0)
+            self._outage.end(f"datapoints that were dropped: {self._dropped}", is_loss=self._dropped > 0)
             self._dropped = 0
         elif self._dropped and self._warnings.is_due("dropped"):
             self._reports.add(
                 logging.WARNING,
-                "%d datapoints were dropped, as more come than can be sent; queue_size says how many bytes"
-                " may wait",
+                "datapoints that were dropped, as more come than can be sent: %d; queue_size says how many"
+                " bytes may wait",
                 self._dropped,
             )
             self._dropped = 0

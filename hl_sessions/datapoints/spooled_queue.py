@@ -272,7 +272,7 @@ class SpooledQueue(Queue):
         """Begin anew in another file: all that is in memory is to be written."""
         self._reports.add(
             logging.WARNING,
-            "the spool %s was removed or replaced: %d datapoints that were only there are lost",
+            "the spool %s was removed or replaced; datapoints that were only there, and are lost: %d",
             self._spool.path,
             self._spilled,
         )

@@ -1,4 +1,4 @@
-"""``hl-sessions doctor``: what may be wrong with an application, its API and its libraries."""
+"""The command ``hl-sessions doctor``, which examines an application, its API and its libraries."""
 
 from typing import Final
 

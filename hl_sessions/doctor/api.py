@@ -1,4 +1,4 @@
-"""Whether the API answers, and what it lets the key do."""
+"""Examine the API: whether it answers, and which calls it allows with the key."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MALFORMED_KEY: Final = "doctor"
 
 
 def examine_api(manager: SessionManager, *, has_conversations: bool = False) -> Iterator[Finding]:
-    """Ask the API of a manager what it allows, and make no session.
+    """Ask the API of a manager which calls it allows, and make no session.
 
     Args:
         manager: the manager.
@@ -61,12 +61,12 @@ def examine_api(manager: SessionManager, *, has_conversations: bool = False) -> 
 
 
 def base_url_of(manager: SessionManager) -> str:
-    """Return where the API of a manager is."""
+    """Return the base URL of the API of a manager."""
     return manager._client.base_url
 
 
 def api_key_of(manager: SessionManager) -> str:
-    """Return what a manager sends as its key, empty if nothing."""
+    """Return the API key that a manager sends, empty if it sends none."""
     return str(manager._client._create_request.prepared.headers.get("X-API-KEY", ""))
 
 

@@ -1,4 +1,4 @@
-"""An application: what stands around it, and which managers it uses."""
+"""Examine an application: the middlewares around it, and the managers that it uses."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Application:
     """An application, of ASGI, WSGI or a server of its own, that has been imported.
 
     Args:
-        module: where it is.
+        module: the module that holds it.
         application: the application.
     """
 

@@ -28,11 +28,11 @@ __all__ = ["doctor"]
 
 _DESCRIPTION: Final = f"""{SUMMARY}
 
-Asks the API what the key may do, without making a session, and tells which
-integrations there are for what is installed. With the name of an application
-it imports that, looks whether the middleware of hl_sessions stands outermost,
-and tells what the libraries do to the session that the application has loaded;
-without one, those that are installed.
+Asks the API which calls it allows with the key, without making a session, and
+lists the integrations for the installed libraries. With the name of an
+application, it imports the application, checks that the middleware of
+hl_sessions stands outermost, and names the loaded libraries that lose the
+session. Without one, it names the installed ones.
 
 Keys and passwords are never shown."""
 

@@ -1,4 +1,4 @@
-"""What libraries do to the session, found by running them: a table."""
+"""A table of the libraries that lose the session, found by running them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Crossing(NamedTuple):
     """A place in a library where the session gets lost, or is somebody else's.
 
     Attributes:
-        distribution: what is installed.
-        module: what a program has loaded that may come there.
+        distribution: the name of the installed package.
+        module: the module that a program loads before this can happen.
         happens: what becomes of the session.
-        remedy: what to do.
-        page: where the documentation has more of it.
+        remedy: what to do about it.
+        page: the page of the documentation that says more.
         first: the first major version concerned.
         last: the last one, ``None`` if it is the newest.
         mended_by: the integration that makes it right once it is loaded; empty if there is none.

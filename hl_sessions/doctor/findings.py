@@ -1,4 +1,4 @@
-"""What the doctor finds, and how bad it is."""
+"""The findings of the doctor, and how bad they are."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Mark(Enum):
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
         mark: how bad it is.

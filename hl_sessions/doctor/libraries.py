@@ -1,4 +1,4 @@
-"""Which integrations there are for what is installed, and what the libraries do to the session."""
+"""Examine the installed libraries: their integrations, and whether they lose the session."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["examine_integrations", "examine_libraries"]
 
-#: What integrations need that do not have the name of their library; the others do.
+#: The libraries of integrations that have another name than their library.
 _LIBRARIES: Final = {
     "asgi": (),
     "grpc": ("grpcio",),
@@ -44,7 +44,7 @@ def examine_integrations(name: str | None) -> Iterator[Finding]:
 
 
 def examine_libraries(name: str | None) -> Iterator[Finding]:
-    """Tell what the libraries do to the session: those that the application has loaded, else all.
+    """Name the libraries that lose the session, of those that the application has loaded, else of all.
 
     Args:
         name: of the application; ``None`` if none was given.
@@ -61,7 +61,7 @@ def examine_libraries(name: str | None) -> Iterator[Finding]:
             if crossing.module in sys.modules and not _is_mended(crossing)
         ]
     for crossing, installed in concerned:
-        # What is installed need not be used, and is worth a warning if it is the worst.
+        # An installed library need not be used: only a foreign session is worth a warning then.
         mark = Mark.NOTE if name is None and not crossing.is_foreign else Mark.WARNING
         text = f"{crossing.distribution} {installed}: {crossing.happens}"
         yield Finding(mark, text, f"{crossing.remedy} ({crossing.page})")

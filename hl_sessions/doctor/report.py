@@ -71,7 +71,7 @@ class Report:
                 self.write(line)
 
     def end(self) -> int:
-        """Print what it comes to, and return the exit code."""
+        """Print the sum, and return the exit code."""
         wrong, warnings = (self._counts[mark] for mark in (Mark.WRONG, Mark.WARNING))
         if wrong or warnings:
             self.write(f"\n{wrong} wrong, {warnings} {'warning' if warnings == 1 else 'warnings'}.")

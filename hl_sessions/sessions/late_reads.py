@@ -1,13 +1,14 @@
-"""Reads of the session of a request that has ended: what was started in it may serve others by now.
+"""Reads of the session of a request that has ended, by a loop or timer that may serve other requests by now.
 
-A background task of the request reads late as well, and is right; by its context it looks the same. Two
-things tell them apart:
+A background task of the request reads late as well, and is right. Its context looks the same. Two rules tell
+them apart:
 
-- What serves others reads while their requests are served, and never else. For what reads at times of its own
-  the share of the time in which requests are served is how likely that is. Only where the product of these
-  shares becomes tiny it is no coincidence; a read while nobody is served begins the product anew.
-- A chain of timers starts a task for each of its jobs, and no other task of the request is there any more.
-  The tasks of a background task have a living parent, or descend from one that has read before.
+- A loop that serves others reads only while their requests are served. A background task reads at times of
+  its own: the share of the time in which requests are served is the probability that it reads during one of
+  them. If the product of these shares becomes tiny, it is no coincidence. A read while no request is served
+  begins the product anew.
+- A chain of timers starts a task for each of its jobs, and no other task of the request is left. The tasks of
+  a background task have a living parent, or descend from a task that has read before.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ _once = Once()
 
 
 class _Traffic:
-    """In how much of the time requests are served.
+    """Measures the share of the time in which requests are served.
 
     Attributes:
         busy: seconds in which they were.
@@ -120,7 +121,7 @@ _traffic = _Traffic()
 
 
 class _Watch:
-    """What has read a session since its request has ended.
+    """The reads of a session since its request has ended.
 
     Args:
         now: when it was first read so.
@@ -143,7 +144,7 @@ class _Watch:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing can be found any more."""
+        """Whether no further read can settle it."""
         return self._misses >= MOST_MISSES and self._orphans is None
 
     def end(self) -> None:
@@ -170,7 +171,7 @@ class _Watch:
         return self._chance < FALSE_ALARM / (_traffic.trials * (_traffic.trials + 1))
 
     def comes_of_nothing(self, session: Session) -> bool:
-        """Note a read, and return whether it is certain that tasks are started which have no parent."""
+        """Note a read, and return whether it is certain that its tasks are started without a parent."""
         if self._orphans is None:
             return False
         asyncio, begun = sys.modules.get("asyncio"), monotonic()
@@ -217,7 +218,7 @@ def _is_in(task: Task[Any], session: Session) -> bool:
 def _ended_type(kind: type[Session]) -> type[Session]:
     """Return the class that a handle of class ``kind`` has from the end of its request on.
 
-    So it is only then that it takes any time to note who reads.
+    So noting reads takes no time before.
     """
     ended: Any = kind.__dict__.get("_ended_type")
     if ended is None:
@@ -246,12 +247,12 @@ def note_start(session: Session) -> None:
 
 
 def note_end(session: Session, method: str, path: str) -> None:
-    """Note that a request was served, which something may outlive.
+    """Note that a request was served; what it has started may go on.
 
     Args:
         session: its session.
         method: its method.
-        path: its path, without a query, which may hold what is secret.
+        path: its path, without the query, which may hold secrets.
     """
     _traffic.end(session)
     if not _once.said and not hasattr(session, "_ending"):

@@ -277,7 +277,7 @@ def test_single_failures_do_not_fill_the_log(
     assert read(manager)
     assert read(manager)
     assert [record.levelname for record in records] == ["WARNING", "INFO"]
-    assert "20 sessions went without an ID" in records[1].getMessage()
+    assert "sessions that went without an ID: 20" in records[1].getMessage()
 
 
 @pytest.mark.parametrize("key", [None, "chat"])
@@ -299,4 +299,4 @@ def test_a_scope_is_counted_once(
         assert session.id is not None
         assert session.log_params() == trio.run(session.alog_params) == reference
     assert reference == {"session_reference_id": session.reference_id}
-    assert "; 1 sessions went without an ID" in records[-1].getMessage()
+    assert "; sessions that went without an ID: 1" in records[-1].getMessage()

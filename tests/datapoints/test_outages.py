@@ -53,7 +53,7 @@ def test_datapoints_wait_while_the_api_is_down(records: list[logging.LogRecord])
         session.peek() for session in sessions
     ]
     assert [record.levelname for record in records] == ["WARNING", "INFO"]
-    assert "0 datapoints were dropped" in records[1].getMessage()
+    assert "datapoints that were dropped: 0" in records[1].getMessage()
     manager.close()
     api.close()
 
@@ -110,7 +110,7 @@ def test_an_outage_costs_no_more_memory_than_the_queue_may_have(records: list[lo
     sent = [int(datapoint["source"]) for datapoint in stored_logs(api)]
     assert 100 < len(sent) < 200
     assert sent == list(range(1000 - len(sent), 1000))
-    assert f"{1000 - len(sent)} datapoints were dropped" in records[1].getMessage()
+    assert f"datapoints that were dropped: {1000 - len(sent)}" in records[1].getMessage()
     assert records[1].levelname == "WARNING"  # what is lost is seen without any setting of logs
     manager.close()
     api.close()
@@ -210,7 +210,7 @@ def test_the_end_says_what_was_dropped_before(
     for number in range(1000):
         manager.log(source=str(number), output="x" * 1000)
     manager.close()
-    said = [int(record.getMessage().split()[0]) for record in records if "were" in record.getMessage()]
+    said = [int(record.getMessage().split()[-1]) for record in records if "were" in record.getMessage()]
     assert len(said) == 2
     assert sum(said) == 1000
 
@@ -233,7 +233,7 @@ manager.log(source="answer")
             capture_output=True,
             text=True,
         )
-    assert "1 datapoints were not sent" in done.stderr
+    assert "datapoints that were not sent before the end: 1" in done.stderr
 
 
 @pytest.mark.usefixtures("soon")

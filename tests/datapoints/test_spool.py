@@ -320,7 +320,7 @@ def test_the_file_is_for_its_owner_and_holds_no_secret(path: Path) -> None:
 
 def test_the_end_says_what_stays_in_the_spool(path: Path, stored: Stored) -> None:
     said = run('manager.log(source="answer")', path, unreachable(), stored.project)
-    assert "1 datapoints were not sent before the end, and stay in the spool" in said
+    assert "and stay in the spool for another process: 1" in said
     assert rows(path) == 1
 
 

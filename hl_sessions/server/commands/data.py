@@ -101,10 +101,7 @@ def prune(database: str, age: timedelta) -> None:
             pruned += step
         for _ in give_back(opened):
             pass
-    click.echo(
-        f"Deleted {pruned.sessions:,} sessions and {pruned.datapoints:,} datapoints "
-        f"without a change since {before:%Y-%m-%d %H:%M} UTC"
-    )
+    click.echo(f"Deleted {pruned} without a change since {before:%Y-%m-%d %H:%M} UTC")
 
 
 def _write(connection: Connection, file: BinaryIO) -> None:

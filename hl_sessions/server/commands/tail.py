@@ -44,7 +44,7 @@ def _checked_key(_context: click.Context, _parameter: click.Parameter, key: str 
 def _checked_session(_context: click.Context, _parameter: click.Parameter, session: str | None) -> str | None:
     if session is not None and not re.fullmatch(identifier_pattern(SESSION), session):
         raise click.BadParameter(
-            f"{session!r} is not the ID of a session, such as sesh_Vb3q0WmUkX4n8RzTqFfJ2w"
+            f"{session!r} is not the ID of a session, such as sesh_-OkI6lKaVb3q0WmUkX4n8RzT"
         )
     return session
 

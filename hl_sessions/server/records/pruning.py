@@ -77,6 +77,12 @@ class Pruned:
         """Give both together."""
         return Pruned(self.sessions + other.sessions, self.datapoints + other.datapoints)
 
+    def __str__(self) -> str:
+        """Return both numbers, as in ``1 session and 3 datapoints``."""
+        sessions = "session" if self.sessions == 1 else "sessions"
+        datapoints = "datapoint" if self.datapoints == 1 else "datapoints"
+        return f"{self.sessions:,} {sessions} and {self.datapoints:,} {datapoints}"
+
 
 def prune(database: Database, before: datetime) -> Iterator[Pruned]:
     """Delete sessions with their datapoints, and datapoints without a session, that have not changed since.

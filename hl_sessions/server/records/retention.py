@@ -136,9 +136,8 @@ class Retention:
             if pruned != Pruned():
                 # A warning, as these reach the standard error output without any set-up.
                 _logger.warning(
-                    "deleted %s sessions and %s datapoints without a change since %s UTC",
-                    f"{pruned.sessions:,}",
-                    f"{pruned.datapoints:,}",
+                    "deleted %s without a change since %s UTC",
+                    pruned,
                     f"{before:%Y-%m-%d %H:%M}",
                 )
 

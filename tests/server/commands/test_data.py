@@ -377,7 +377,7 @@ def test_prune_waits_for_nobody(own_postgresql: Any) -> None:
         for log in created[2:]:
             using.execute("SELECT FROM logs WHERE id = %s FOR NO KEY UPDATE", [log["id"]])
         result = done(prune, "--db", database, "--older-than", "1h")
-        assert result.stdout.startswith("Deleted 1 sessions and 1 datapoints")
+        assert result.stdout.startswith("Deleted 1 session and 1 datapoint ")
     assert done(prune, "--db", database, "--older-than", "1h").stdout.startswith("Deleted 2 sessions and 3")
     assert own_postgresql.errors() == []
 
