@@ -89,6 +89,7 @@ def test_a_read_has_an_id_or_says_once_why_not(
     check(ids, logged, sessions_api)
 
 
+@pytest.mark.slow
 def test_a_read_in_a_task_has_an_id_or_says_once_why_not(
     in_pyodide: InPyodide, sessions_api: SessionsAPI
 ) -> None:

@@ -26,7 +26,11 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     return lambda *arguments: CliRunner().invoke(command.demo, arguments)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)],
+    ids=lambda number: number.name,
+)
 def test_the_demo_ends_at_once_when_told_to(start_demo: Any, number: signal.Signals) -> None:
     """In the middle of a reply, which is then said to its end, it leaves no word, process or file."""
     demo = start_demo("--port", "0", "--api-port", "0")
@@ -72,6 +76,7 @@ def test_two_demos_run_side_by_side(start_demo: Any) -> None:
     demos[0].end()
 
 
+@pytest.mark.slow
 def test_a_file_keeps_the_sessions(run: Run, start_demo: Any, tmp_path: Path) -> None:
     """The next demo with the same --db lists what the one before has made."""
     database = str(tmp_path / "demo.sqlite3")

@@ -224,6 +224,7 @@ def test_a_session_that_could_not_be_created_goes_by_its_reference(
             assert params == [{"session_reference_id": session.reference_id}] * 2
 
 
+@pytest.mark.slow
 def test_what_was_logged_is_sent_before_a_worker_ends(
     redis_server: str, manager: SessionManager, worker_api: SessionsAPI
 ) -> None:

@@ -270,6 +270,7 @@ def test_jobs_that_wait_in_memory_have_it(seen: Seen, manager: SessionManager) -
     assert seen == [session.id] * 3 + [None]
 
 
+@pytest.mark.slow
 def test_what_was_logged_is_sent_before_a_worker_ends(
     app: App, database_url: str, manager: SessionManager, sessions_api: SessionsAPI
 ) -> None:

@@ -114,7 +114,9 @@ class Process:
         self._process.communicate()  # the end of what it is told is the end of it
 
 
-@pytest.mark.parametrize("key", ["alice@example.com", "b\0b@example.com"])
+@pytest.mark.parametrize(
+    "key", ["alice@example.com", pytest.param("b\0b@example.com", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("hash_keys", [False, True])
 @pytest.mark.parametrize("kind", ["sqlite", "valkey"])
 def test_an_outage(kind: str, key: str, redis_server: str, tmp_path: Path, *, hash_keys: bool) -> None:

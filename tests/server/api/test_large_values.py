@@ -150,6 +150,7 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells 
 
 
 @on_linux
+@pytest.mark.slow
 def test_large_datapoints_take_no_memory_once_they_are_stored(
     spawn: Callable[..., Any], tmp_path: Path
 ) -> None:

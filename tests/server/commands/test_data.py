@@ -191,6 +191,7 @@ def test_what_is_nested_as_deep_as_can_be_is_imported(tmp_path: Path) -> None:
     assert done(export_data, "--db", other).stdout == lines
 
 
+@pytest.mark.slow
 def test_an_export_that_breaks_off_says_so(postgresql: Any) -> None:
     """It exits with 1, and has written nothing twice: what is written already cannot be taken back."""
     database = postgresql.new_database()

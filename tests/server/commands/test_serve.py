@@ -47,6 +47,7 @@ def test_serve_ends_when_told_to(tmp_path: Path, spawn: RunningServer, number: s
     assert [path.name for path in tmp_path.iterdir()] == ["hl-sessions.sqlite3"]
 
 
+@pytest.mark.slow
 def test_serve_may_be_told_to_end_at_once(tmp_path: Path, spawn: RunningServer) -> None:
     """From its greeting on it ends in order, also before it has begun to serve."""
     server = spawn(tmp_path)
@@ -56,7 +57,7 @@ def test_serve_may_be_told_to_end_at_once(tmp_path: Path, spawn: RunningServer) 
     assert [path.name for path in tmp_path.iterdir()] == ["hl-sessions.sqlite3"]
 
 
-@pytest.mark.parametrize("way", ["option", "variable"])
+@pytest.mark.parametrize("way", ["option", pytest.param("variable", marks=pytest.mark.slow)])
 def test_serve_takes_a_key_and_never_prints_it(tmp_path: Path, spawn: RunningServer, way: str) -> None:
     """The key comes from the option or the environment, and shows up in no output."""
     if way == "option":
@@ -78,6 +79,7 @@ def test_serve_listens_on_ipv6(tmp_path: Path, spawn: RunningServer) -> None:
     assert requests.post(f"{server.base_url}/sessions", timeout=PATIENCE).status_code == 201
 
 
+@pytest.mark.slow
 def test_every_address_is_one_of_ipv4_too(tmp_path: Path, spawn: RunningServer) -> None:
     """What listens on ``::`` is reached by both."""
     server = spawn(tmp_path, "--host", "::", "--api-key", KEY)
@@ -202,7 +204,10 @@ def test_a_database_that_does_not_answer_is_told_without_its_password(place: str
     assert "hidden" not in result.output
 
 
-@pytest.mark.parametrize("module", ["click", "uvicorn", "fastapi", "sqlalchemy"])
+@pytest.mark.parametrize(
+    "module",
+    ["click", *(pytest.param(each, marks=pytest.mark.slow) for each in ("uvicorn", "fastapi", "sqlalchemy"))],
+)
 def test_without_the_extra_the_command_names_it(module: str) -> None:
     """Whatever is missing, the message says what to install."""
     code = f"import sys; sys.modules[{module!r}] = None; from hl_sessions.cli import main; main()"

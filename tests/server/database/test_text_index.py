@@ -205,7 +205,8 @@ def random_part(draw: random.Random, text: str) -> str:
     return draw.choice([part, part.upper(), part.lower(), part.swapcase()]) or "a"
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
 def test_the_index_finds_what_reading_finds(server: Server, seed: int) -> None:
     """Any part of any text, in any script and case, in the same order."""
     draw = random.Random(seed)
@@ -336,6 +337,7 @@ def test_the_index_of_what_was_deleted_goes_too(server: Server) -> None:
     assert server.search(created[0]["project_id"], search="word100") == [created[100]["id"]]
 
 
+@pytest.mark.slow
 def test_several_processes_index_one_database(open_server: Callable[[], Server]) -> None:
     """At the same time, while others write; each datapoint is in one segment."""
     servers = [open_server() for _ in range(3)]

@@ -91,6 +91,7 @@ def peak_of_memory(process_id: int) -> int:
     return int(kibibytes) * 1024
 
 
+@pytest.mark.slow
 def test_bodies_of_strangers_take_no_memory(tmp_path: Path, spawn: Callable[..., Any]) -> None:
     """However long they are, and although all of them are sent to their ends but one byte, and stay there."""
     if not Path("/proc/self/status").exists():

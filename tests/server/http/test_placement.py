@@ -59,7 +59,11 @@ def test_a_whole_url_needs_no_other_host_and_the_key(locked_base_url: str, api_k
 
 @pytest.mark.parametrize(
     ("way", "prefix"),
-    [("root path", "/sessions"), ("root path with a slash", "/team-a/log_1.x"), ("header", "/projects")],
+    [
+        pytest.param("root path", "/sessions", marks=pytest.mark.slow),
+        ("root path with a slash", "/team-a/log_1.x"),
+        ("header", "/projects"),
+    ],
 )
 @pytest.mark.parametrize("is_passed_on", [True, False], ids=["passed on", "taken off"])
 def test_everything_leads_below_the_prefix(

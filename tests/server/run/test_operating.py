@@ -299,7 +299,9 @@ def test_a_database_that_is_silent_makes_the_server_unready(postgresql: Any) -> 
         eventually(lambda: requests.get(ready, timeout=PATIENCE).status_code == 200)
 
 
-@pytest.mark.parametrize(("workers", "number"), [("1", signal.SIGTERM), ("2", signal.SIGINT)])
+@pytest.mark.parametrize(
+    ("workers", "number"), [("1", signal.SIGTERM), pytest.param("2", signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_what_was_taken_is_answered_before_the_end(
     tmp_path: Path, spawn: Spawn, workers: str, number: signal.Signals
 ) -> None:
@@ -331,6 +333,7 @@ def test_what_was_taken_is_answered_before_the_end(
     assert (output, errors, server.process.returncode) == ("", "", 0)
 
 
+@pytest.mark.slow
 def test_who_insists_does_not_wait_for_what_runs_in_the_background(tmp_path: Path, spawn: Spawn) -> None:
     """A second Ctrl-C ends the process at once, also where it keeps deleting and indexing."""
     server = spawn(tmp_path, "--keep", "90d")
