@@ -30,6 +30,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def no_default_manager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test configures is not there for the next one."""
+    monkeypatch.setattr("hl_sessions.defaults._default.manager", None)
+
+
+@pytest.fixture(autouse=True)
 def patient_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     """However busy the machine is, no time limit passes but one that a test sets."""
     monkeypatch.setattr(hl_sessions.manager, "DEFAULT_TIMEOUT", PATIENCE)
