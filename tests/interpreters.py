@@ -9,11 +9,17 @@ import pytest
 
 import hl_sessions
 
-__all__ = ["collects_at_once", "is_installed", "needs", "traced_bytes", "traces_of_memory"]
+__all__ = ["bare_threads", "collects_at_once", "is_installed", "needs", "traced_bytes", "traces_of_memory"]
 
 #: Skips what is only seen where an object ends with its last reference, or with the next ``gc.collect()``.
 collects_at_once = pytest.mark.skipif(
     sys.implementation.name != "cpython", reason="objects end when the garbage collector gets to them"
+)
+
+
+#: Skips what is only so where a thread begins with an empty context.
+bare_threads = pytest.mark.skipif(
+    getattr(sys.flags, "thread_inherit_context", 0) == 1, reason="a thread inherits the context of its start"
 )
 
 

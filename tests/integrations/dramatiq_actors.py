@@ -1,5 +1,6 @@
 """Dramatiq actors that tell what session they run in."""
 
+import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -39,7 +40,10 @@ def log_datapoint() -> str:
 def log_and_end() -> None:
     """Log a datapoint in a worker process, and tell its parent to end."""
     log_datapoint()
-    os.kill(os.getppid(), signal.SIGTERM)
+    parent = multiprocessing.parent_process()  # that of the process itself may be a server of forks
+    assert parent is not None
+    assert parent.pid is not None
+    os.kill(parent.pid, signal.SIGTERM)
 
 
 def fail_twice() -> list[str | None]:

@@ -1,6 +1,7 @@
 """aiohttp's server and its client."""
 
 import asyncio
+import contextvars
 import gzip
 import json
 import logging
@@ -482,8 +483,7 @@ def test_session_of_a_request(serve: Serve, manager: SessionManager, loop: async
 
     async def ask(request: web.Request) -> web.Response:
         loop = asyncio.get_running_loop()
-        assert await loop.run_in_executor(None, current_session_id) is None
-        session = await loop.run_in_executor(None, session_of, request)
+        session = await loop.run_in_executor(None, contextvars.Context().run, session_of, request)
         found = None if session is None else await session.aid()
         return web.json_response([found, await acurrent_session_id()])
 

@@ -20,6 +20,7 @@ from dramatiq.middleware import AsyncIO, Middleware
 from hl_sessions import ConfigurationError, Session, SessionManager, current_session
 from hl_sessions.integrations.dramatiq import SessionMiddleware
 from tests.integrations.dramatiq_actors import make_broker
+from tests.interpreters import bare_threads
 from tests.sessions_api import Answer, SessionsAPI, create_sessions_and_logs, stored_logs
 from tests.waiting import PATIENCE, wait_until
 
@@ -135,6 +136,7 @@ def test_a_message_that_was_sent_outside_every_scope_has_no_session(
     assert sessions_api.posts == 1
 
 
+@bare_threads
 @pytest.mark.parametrize("name", ["read", "fail"])
 def test_nothing_is_left_in_the_thread_of_a_worker(
     broker: RedisBroker, watching: Watching, manager: SessionManager, name: str

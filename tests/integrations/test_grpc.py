@@ -23,6 +23,7 @@ from hl_sessions import (
 )
 from hl_sessions.carrying import SharedSecret
 from tests.integrations.conftest import SESSION_ID
+from tests.interpreters import bare_threads
 from tests.sessions_api import SessionsAPI
 from tests.waiting import PATIENCE, wait_until
 
@@ -258,6 +259,7 @@ def test_a_server_started_in_a_scope_serves_nobody_with_its_session(
         assert servers.call(port) != [session.id]
 
 
+@bare_threads
 @pytest.mark.parametrize("options", OPTIONS)
 def test_threads_keep_no_session(servers: Servers, manager: SessionManager, options: Any) -> None:
     """What else the pool of the server does has none."""

@@ -1,6 +1,7 @@
 """Sanic on its own server."""
 
 import asyncio
+import contextvars
 import socket
 import threading
 import uuid
@@ -438,8 +439,7 @@ def test_session_of_a_request(server: Server, manager: SessionManager) -> None:
 
     async def ask(request: sanic.Request) -> sanic.HTTPResponse:
         loop = asyncio.get_running_loop()
-        assert await loop.run_in_executor(None, current_session_id) is None
-        session = await loop.run_in_executor(None, session_of, request)
+        session = await loop.run_in_executor(None, contextvars.Context().run, session_of, request)
         found = None if session is None else await session.aid()
         return response.json([found, await acurrent_session_id()])
 

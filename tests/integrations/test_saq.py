@@ -27,8 +27,11 @@ from hl_sessions.integrations.saq import connect
 from tests.sessions_api import Gate, SessionsAPI, create_sessions_and_logs, fail, stored_logs
 from tests.waiting import PATIENCE
 
-# SAQ calls what redis has deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
+# SAQ calls what redis and Python have deprecated.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:'asyncio.iscoroutinefunction' is deprecated:DeprecationWarning"),
+]
 
 Context = dict[str, Any]
 Run = Callable[[Callable[[RedisQueue], Coroutine[Any, Any, None]]], None]

@@ -1,6 +1,7 @@
 """The session of a request, from the request itself."""
 
 import asyncio
+import contextvars
 import gc
 import threading
 import weakref
@@ -40,7 +41,8 @@ def in_a_bare_thread(function: Callable[[], Session | None]) -> Session | None:
         assert current_session() is None
         found.append(function())
 
-    thread = threading.Thread(target=run)
+    # An empty one is asked for, as there are Pythons whose threads inherit the context.
+    thread = threading.Thread(target=contextvars.Context().run, args=(run,))
     thread.start()
     thread.join(PATIENCE)
     return found[0]
