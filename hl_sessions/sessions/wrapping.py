@@ -78,8 +78,24 @@ def _spread(call: Call, wrapped: Any, /, *args: Any, **kwargs: Any) -> Any:
     return call(wrapped, args, kwargs)
 
 
+class _Annotations(dict[str, Any]):
+    """The annotations of what is wrapped, and none of the class.
+
+    Before Python 3.14, a class without an entry gets a plain dictionary when somebody looks at its
+    annotations, as libraries do that inspect a callable object. That would hide those of what is wrapped.
+    """
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else instance.__wrapped__.__annotations__
+
+    def __set__(self, instance: Any, annotations: Any) -> None:
+        instance.__wrapped__.__annotations__ = annotations
+
+
 class _Function(wrapt.ObjectProxy[Any]):
     """A function, or a method once it is looked up on an instance or a class."""
+
+    __annotations__ = _Annotations()
 
     def __init__(self, wrapped: Any, call: Call) -> None:
         super().__init__(wrapped)
@@ -122,6 +138,8 @@ class _Function(wrapt.ObjectProxy[Any]):
 
 class _CallableObject(wrapt.ObjectProxy[Any]):
     """An object whose ``__call__``, too, looks like what it was: frameworks ask whether that is async."""
+
+    __annotations__ = _Annotations()
 
     def __init__(self, wrapped: Any, call: _Function) -> None:
         super().__init__(wrapped)

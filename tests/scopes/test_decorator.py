@@ -383,6 +383,17 @@ class TestLooks:
             assert getattr(decorated, name) == getattr(plain, name)
         assert "__signature__" not in vars(plain)
 
+    def test_who_looks_at_the_class_hides_no_annotations(self) -> None:
+        """As libraries do that inspect a callable object; before Python 3.14 that changes a plain class."""
+
+        def function(number: int) -> None: ...
+
+        for plain in (function, functools.partial(function)):
+            decorated: Any = with_session(plain)
+            assert type(decorated).__annotations__ == {}
+            assert inspect.get_annotations(type(decorated)) == {}
+            assert getattr(decorated, "__annotations__", None) == getattr(plain, "__annotations__", None)
+
     def test_methods_unchanged(self) -> None:
         """Methods of every kind keep their looks, on the class and on the instance."""
         chat = Chat()
