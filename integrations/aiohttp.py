@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.integrations.cookies import SignedCookie
-from hl_sessions.integrations.gateway import Request
+from hl_sessions.integrations.gateway import FrameworkRequest
 from hl_sessions.integrations.keys import baggage, first, header, json_field, path_param, query
 from hl_sessions.integrations.middleware import MiddlewareBase, missing_headers
 from hl_sessions.integrations.outbound import Carrier, Outbound
@@ -63,20 +63,8 @@ _SESSION: Any = web.RequestKey(_NAME, object) if hasattr(web, "RequestKey") else
 _once = Once()
 
 
-class _Request(Request):
-    SCHEME = "scheme"
+class _Request(FrameworkRequest):
     CAN_AWAIT = True
-
-    @staticmethod
-    def headers_in(
-        scope: MutableMapping[str, Any],
-        fields: Sequence[str],  # noqa: ARG004 - see the base
-    ) -> MutableMapping[str, Any]:
-        return {"headers": scope["headers"]}
-
-    @property
-    def content_type(self) -> str:
-        return ",".join(self.headers("Content-Type"))
 
     @property
     def peer(self) -> str:
@@ -86,16 +74,6 @@ class _Request(Request):
     def query_string(self) -> bytes:
         query_string: str = self._scope["request"].rel_url.raw_query_string
         return query_string.encode()
-
-    def header_names(self) -> set[str]:
-        return {name.lower() for name in self._scope["headers"]}
-
-    def headers(self, name: str) -> list[str]:
-        values: list[str] = self._scope["headers"].getall(name, [])
-        return values
-
-    def path_param(self, name: str) -> object:
-        return self._scope["request"].match_info.get(name)
 
     async def read_body(self, limit: int) -> bytes:
         """Read and return the body of JSON, which ``request.read()`` and ``request.json()`` return again.

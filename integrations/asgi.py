@@ -130,10 +130,6 @@ class _Request(Request):
         return {"headers": scope["headers"]}
 
     @property
-    def content_type(self) -> str:
-        return ",".join(self.headers("Content-Type"))
-
-    @property
     def peer(self) -> str:
         client = self._scope.get("client")
         return client[0] if client else ""

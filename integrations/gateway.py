@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping, Sequence
 
-__all__ = ["SESSION", "Request"]
+__all__ = ["SESSION", "FrameworkRequest", "Request"]
 
 #: The key of the session in what a gateway says of a request.
 SESSION = "hl_sessions.session"
@@ -60,14 +60,19 @@ class Request(ABC):
         """The request object of the framework, which functions of the user are given."""
         return self._make_native(self._scope)
 
+    @property
+    def body(self) -> bytes:
+        """Its body, if that was read."""
+        return self._body
+
     def json(self, max_body: int) -> object:
         """Return what its body says, ``None`` if that is no JSON, or longer than so many bytes."""
-        return self._json if len(self._body) <= max_body else None
+        return self._json if len(self.body) <= max_body else None
 
     @cached_property
     def _json(self) -> object:
         try:
-            return json.loads(self._body)
+            return json.loads(self.body)
         except (ValueError, RecursionError):
             return None
 
@@ -77,9 +82,9 @@ class Request(ABC):
         return media_type == "application/json" or media_type.endswith("+json")
 
     @property
-    @abstractmethod
     def content_type(self) -> str:
         """What it says its body is, empty if nothing."""
+        return ",".join(self.headers("Content-Type"))
 
     @property
     @abstractmethod
@@ -102,3 +107,33 @@ class Request(ABC):
     @abstractmethod
     def path_param(self, name: str) -> object:
         """A parameter of the route, once the application has found the route."""
+
+
+class FrameworkRequest(Request):
+    """A request of a framework with a server of its own, such as aiohttp and Sanic.
+
+    Its scope is a dictionary of the request of the framework, its headers and its scheme.
+    """
+
+    SCHEME = "scheme"
+
+    @staticmethod
+    def headers_in(
+        scope: MutableMapping[str, Any],
+        fields: Sequence[str],  # noqa: ARG004 - see the base
+    ) -> MutableMapping[str, Any]:
+        """Return a scope without the request, which holds the session."""
+        return {"headers": scope["headers"]}
+
+    def header_names(self) -> set[str]:
+        """The names of its headers, in lower case."""
+        return {name.lower() for name in self._scope["headers"]}
+
+    def headers(self, name: str) -> list[str]:
+        """The values of all headers of a name."""
+        values: list[str] = self._scope["headers"].getall(name, [])
+        return values
+
+    def path_param(self, name: str) -> object:
+        """The value of a parameter of the route."""
+        return self._scope["request"].match_info.get(name)

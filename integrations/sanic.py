@@ -9,7 +9,6 @@ On an ASGI server, wrap a plain ``Sanic`` with :class:`hl_sessions.integrations.
 
 from __future__ import annotations
 
-import json
 import sys
 from copy import copy
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from hl_sessions.client.client import DEFAULT_TIMEOUT
 from hl_sessions.datapoints.sender import aflush_all
 from hl_sessions.integrations.cookies import SignedCookie
-from hl_sessions.integrations.gateway import SESSION, Request
+from hl_sessions.integrations.gateway import SESSION, FrameworkRequest
 from hl_sessions.integrations.keys import baggage, first, header, json_field, path_param, query
 from hl_sessions.integrations.middleware import MiddlewareBase, missing_headers
 from hl_sessions.scopes.scope import open_session
@@ -50,29 +49,11 @@ __all__ = [
 ]
 
 
-class _Request(Request):
-    SCHEME = "scheme"
-
-    @staticmethod
-    def headers_in(
-        scope: MutableMapping[str, Any],
-        fields: Sequence[str],  # noqa: ARG004 - see the base
-    ) -> MutableMapping[str, Any]:
-        return {"headers": scope["headers"]}
-
-    def json(self, max_body: int) -> object:
-        # Sanic has read it before any code of the application runs, but where a handler wants it in parts.
-        body = self._scope["request"].body or b""
-        if not self.is_json() or len(body) > max_body:
-            return None
-        try:
-            return json.loads(body)
-        except (ValueError, RecursionError):
-            return None
-
+class _Request(FrameworkRequest):
     @property
-    def content_type(self) -> str:
-        return ",".join(self.headers("Content-Type"))
+    def body(self) -> bytes:
+        # Sanic has read it before any code of the application runs, but where a handler wants it in parts.
+        return self._scope["request"].body or b"" if self.is_json() else b""
 
     @property
     def peer(self) -> str:
@@ -83,16 +64,6 @@ class _Request(Request):
     def query_string(self) -> bytes:
         query_string: str = self._scope["request"].query_string
         return query_string.encode()
-
-    def header_names(self) -> set[str]:
-        return {name.lower() for name in self._scope["headers"]}
-
-    def headers(self, name: str) -> list[str]:
-        values: list[str] = self._scope["headers"].getall(name, [])
-        return values
-
-    def path_param(self, name: str) -> object:
-        return self._scope["request"].match_info.get(name)
 
 
 class _Sessions(MiddlewareBase):
