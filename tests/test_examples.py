@@ -35,7 +35,6 @@ def api_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def _default_manager(api_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("HL_SESSIONS_BASE_URL", api_url)
-    monkeypatch.setattr("hl_sessions.defaults._default.manager", None)
     configure(api_url)
     yield
     default_manager().close()

@@ -34,8 +34,7 @@ KEY = "hl_sk_secret"
 
 
 @pytest.fixture(autouse=True)
-def no_default(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(_default, "manager", None)
+def closed_default() -> Iterator[None]:
     yield
     if _default.manager is not None:
         _default.manager.close()

@@ -54,7 +54,6 @@ def run(
 ) -> Iterator[Callable[[str], dict[str, Any]]]:
     """Runs a block as a user would, but against servers of the test."""
     monkeypatch.setenv("HL_SESSIONS_BASE_URL", api_url)
-    monkeypatch.setattr("hl_sessions.defaults._default.manager", None)
 
     def run(code: str) -> dict[str, Any]:
         module = ModuleType("readme")

@@ -159,9 +159,8 @@ def test_the_manager_of_sanic_is_found() -> None:
     assert manager in application.managers()
 
 
-def test_all_managers_of_an_application_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_managers_of_an_application_are_found() -> None:
     """Those of its middleware, of its module, and of ``configure``, each once."""
-    monkeypatch.setattr("hl_sessions.defaults._default.manager", None)
     first, second, third = (SessionManager(f"http://127.0.0.1:{port}/v4") for port in (1, 2, 3))
     module: Any = ModuleType("shop")
     module.one, module.other = first, second
@@ -209,7 +208,6 @@ def test_a_wrong_environment_is_found_also_where_an_application_starts_with_it(
     (tmp_path / "doctor_7.py").write_text(code)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("hl_sessions.defaults._default.manager", None)
     monkeypatch.setenv("HL_SESSIONS_BASE_URL", "ftp://127.0.0.1")
     assert doctor(["doctor_7:app"]) == 1
     assert "wrong   HL_SESSIONS_BASE_URL='ftp://127.0.0.1' is not an http" in capsys.readouterr().out

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import requests
 
-import hl_sessions.defaults
 from hl_sessions.defaults import default_manager
 from tests.examples.bots import Bot, DiscordBot, SlackAsyncBot, SlackBot, TelegramBot
 from tests.examples.chat_cloud import ChatCloud
@@ -93,7 +92,6 @@ def start(
     """Starts the example, anew with nothing but the file that the one before has left."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HL_SESSIONS_BASE_URL", api.base_url)
-    monkeypatch.setattr(hl_sessions.defaults._default, "manager", None)
     request.param.connect(cloud, monkeypatch)
     with ExitStack() as running:
 

@@ -11,7 +11,6 @@ import pytest
 import uvicorn
 import waitress.server  # type: ignore[import-untyped]
 
-import hl_sessions.defaults
 from hl_sessions import SessionManager, current_session
 from tests.sessions_api import SessionsAPI
 from tests.waiting import PATIENCE
@@ -23,9 +22,8 @@ SESSION_ID = re.compile(r"sesh_[0-9a-f]{32}")
 
 
 @pytest.fixture(autouse=True)
-def nothing_stays_behind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No test leaves a session or a default manager to the next one."""
-    monkeypatch.setattr(hl_sessions.defaults._default, "manager", None)
+def nothing_stays_behind() -> Iterator[None]:
+    """No test leaves a session to the next one."""
     assert current_session() is None
     yield
     assert current_session() is None

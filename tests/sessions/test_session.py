@@ -617,7 +617,6 @@ class TestFork:
         from hl_sessions.sessions.creation import agreement
 
         monkeypatch.setenv("HL_SESSIONS_BASE_URL", sessions_api.base_url)
-        monkeypatch.setattr(_default, "manager", None)
         manager = make_manager(idle_timeout=60)
         store: Any = manager._store
         locks = [
