@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hl_sessions.errors import ConfigurationError
@@ -23,6 +24,7 @@ from hl_sessions.process.once import Once
 from hl_sessions.process.saying import say
 from hl_sessions.scopes.scope import open_session
 from hl_sessions.sessions.current import current_session, enter_session, innermost_session
+from hl_sessions.sessions.late_reads import note_end, note_start, watched
 
 try:
     import aiohttp
@@ -152,6 +154,7 @@ class HLSessionMiddleware(MiddlewareBase):
         # What follows is on the path of every request, so this is no coroutine.
         if innermost_session() is None or _SESSION not in request:
             session = manager.new_session()
+            _note_request(session, request)
         else:
             session = open_session(manager)[0]
         request[_SESSION] = session
@@ -186,9 +189,8 @@ class HLSessionMiddleware(MiddlewareBase):
         enter_session(session)
         if self._adds_headers:
             self._check_signal(request)
-        if manager.conversations.become_idle and not is_joined:
-            task: Any = asyncio.current_task()
-            task.add_done_callback(lambda _: session._leave())
+        if not is_joined:
+            _note_request(session, request)
         return await handler(request)
 
     def _native_request(self, scope: MutableMapping[str, Any]) -> web.Request:
@@ -203,6 +205,19 @@ class HLSessionMiddleware(MiddlewareBase):
                 "response_header and cookie have no effect without"
                 " app.on_response_prepare.append(middleware.add_headers) (said once per process)",
             )
+
+
+def _note_request(session: Session, request: web.Request) -> None:
+    """Note that a request is being served, until its task is done."""
+    if watched:
+        note_start(session)
+    task: Any = asyncio.current_task()
+    task.add_done_callback(partial(_end, session, request))
+
+
+def _end(session: Session, request: web.Request, _: object) -> None:
+    session._leave()
+    note_end(session, request.method, request.path)
 
 
 def session_of(request: web.BaseRequest) -> Session | None:

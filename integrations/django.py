@@ -33,6 +33,7 @@ from hl_sessions.scopes.scope import open_session
 from hl_sessions.sessions import context
 from hl_sessions.sessions.calls import Stay
 from hl_sessions.sessions.current import enter_session, innermost_session, leave_session
+from hl_sessions.sessions.late_reads import note_end, note_start, watched
 
 try:
     from asgiref.sync import iscoroutinefunction, markcoroutinefunction
@@ -159,6 +160,8 @@ class HLSessionMiddleware(MiddlewareBase):
         session, is_joined = self._open(manager, request)
         request.hl_session = session
         opened = None if is_joined else session
+        if watched and opened is not None:
+            note_start(opened)
         return (self._aanswer if self._is_async else self._answer)(request, session, opened)
 
     def _answer(self, request: HttpRequest, session: Session, opened: Session | None) -> HttpResponseBase:
@@ -170,7 +173,8 @@ class HLSessionMiddleware(MiddlewareBase):
             leave_session(token)
             if response is None and opened is not None:
                 opened._leave()
-        return self._continued(response, session, opened)
+                _note_end(opened, request)
+        return self._continued(request, response, session, opened)
 
     async def _aanswer(
         self, request: HttpRequest, session: Session, opened: Session | None
@@ -186,7 +190,8 @@ class HLSessionMiddleware(MiddlewareBase):
                 pass  # a request that nobody finished is closed in whatever context
             if response is None and opened is not None:
                 opened._leave()
-        return self._continued(response, session, opened)
+                _note_end(opened, request)
+        return self._continued(request, response, session, opened)
 
     def _open(self, manager: SessionManager, request: HttpRequest) -> tuple[Session, bool]:
         """Return the session of a request, and whether it is that of a middleware around."""
@@ -203,7 +208,7 @@ class HLSessionMiddleware(MiddlewareBase):
         return open_session(manager, make=make) if is_inside else (make(), False)
 
     def _continued(
-        self, response: HttpResponseBase, session: Session, opened: Session | None
+        self, request: HttpRequest, response: HttpResponseBase, session: Session, opened: Session | None
     ) -> HttpResponseBase:
         """Tell the client of the session, and have what is left to do of the response done in it."""
         headers = self._headers_of(session)
@@ -220,8 +225,7 @@ class HLSessionMiddleware(MiddlewareBase):
         elif opened is not None:
             # Its content is made. Others may answer something else in its place, and never close it.
             opened._leave()
-            opened = None
-        response.close = _Close(response, stay, opened)
+        response.close = _Close(request, response, stay, opened)
         return response
 
 
@@ -273,6 +277,10 @@ def _continue_stream(response: HttpResponseBase, stay: Stay) -> None:
         response.file_to_stream = file
 
 
+def _note_end(session: Session, request: HttpRequest) -> None:
+    note_end(session, request.method or "", request.path)
+
+
 class _Steps:
     """A stream, each step of which is in the session. Django closes what was streamed itself."""
 
@@ -310,9 +318,12 @@ class _AsyncSteps:
 
 
 class _Close:
-    """Closes a response in its session, and leaves that if it was opened for the request."""
+    """Closes a response in its session, and ends that if it was opened for the request."""
 
-    def __init__(self, response: HttpResponseBase, stay: Stay, opened: Session | None) -> None:
+    def __init__(
+        self, request: HttpRequest, response: HttpResponseBase, stay: Stay, opened: Session | None
+    ) -> None:
+        self._request = request
         self._response = response
         self._close = response.close
         self._stay: Stay | None = stay
@@ -331,7 +342,9 @@ class _Close:
         finally:
             stay.leave()
             if self._opened is not None:
-                self._opened._leave()
+                if self._response.streaming:
+                    self._opened._leave()
+                _note_end(self._opened, self._request)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What a cache keeps of the response is closed as Django does it.

@@ -21,6 +21,7 @@ from hl_sessions.integrations.keys import baggage, first, header, json_field, pa
 from hl_sessions.integrations.middleware import MiddlewareBase, missing_headers
 from hl_sessions.scopes.scope import open_session
 from hl_sessions.sessions.current import enter_session, leave_session
+from hl_sessions.sessions.late_reads import note_end, note_start, watched
 
 try:
     import sanic
@@ -168,6 +169,9 @@ class SessionSanic(sanic.Sanic[Any, Any]):
         """Handle a request in the scope of a session."""
         session, is_joined = self._sessions.open(request)
         request.ctx.hl_session = session
+        opened = None if is_joined else session
+        if watched and opened is not None:
+            note_start(opened)
         token = enter_session(session)
         try:
             await super().handle_request(request)
@@ -176,8 +180,9 @@ class SessionSanic(sanic.Sanic[Any, Any]):
                 leave_session(token)
             except ValueError:
                 pass  # a request that nobody finished is closed in whatever context
-            if session is not None and not is_joined:
-                session._leave()
+            if opened is not None:
+                opened._leave()
+                note_end(opened, request.method, request.path)
 
     async def handle_exception(
         self,
