@@ -59,8 +59,9 @@ seen: list[Read] = []  # who has read in the project below, and what
 
 
 def read(reader: str, *_: Any, **__: Any) -> str:
-    seen.append((reader, current_session_id()))
-    return str(seen[-1][1])
+    session_id = current_session_id()
+    seen.append((reader, session_id))
+    return str(session_id)
 
 
 def closing(response: Any) -> Any:
