@@ -24,7 +24,8 @@ from hl_sessions.process.once import Once
 from hl_sessions.process.saying import say
 from hl_sessions.scopes.scope import open_session
 from hl_sessions.sessions.current import current_session, enter_session, innermost_session
-from hl_sessions.sessions.late_reads import note_end, note_start, watched
+from hl_sessions.sessions.late_reads import note_end
+from hl_sessions.sessions.opened import note_request, request_observers
 
 try:
     import aiohttp
@@ -209,8 +210,8 @@ class HLSessionMiddleware(MiddlewareBase):
 
 def _note_request(session: Session, request: web.Request) -> None:
     """Note that a request is being served, until its task is done."""
-    if watched:
-        note_start(session)
+    if request_observers:
+        note_request(session)
     task: Any = asyncio.current_task()
     task.add_done_callback(partial(_end, session, request))
 

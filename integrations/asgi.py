@@ -31,7 +31,8 @@ from hl_sessions.integrations.middleware import MiddlewareBase, missing_headers
 from hl_sessions.integrations.websocket import MessageScopes
 from hl_sessions.scopes.scope import open_session
 from hl_sessions.sessions.current import enter_session, leave_session
-from hl_sessions.sessions.late_reads import note_end, note_start, references, watched
+from hl_sessions.sessions.late_reads import note_end, references
+from hl_sessions.sessions.opened import note_request, request_observers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
@@ -254,8 +255,8 @@ class HLSessionMiddleware(MiddlewareBase):
         # What follows is on the path of every request: one object, one set and one reset.
         is_inner = SESSION in scope
         session = scope[SESSION] = open_session(manager)[0] if is_inner else manager.new_session()
-        if watched and not is_inner:
-            note_start(session)
+        if request_observers and not is_inner:
+            note_request(session)
         token = enter_session(session)
         try:
             if not self._has_options:
@@ -283,8 +284,8 @@ class HLSessionMiddleware(MiddlewareBase):
         else:
             session, is_joined, receive = await self._open(manager, incoming, scope, receive)
         scope[SESSION] = session
-        if watched and not is_inner:
-            note_start(session)
+        if request_observers and not is_inner:
+            note_request(session)
         token = enter_session(session)
         try:
             if not self._has_options:

@@ -33,7 +33,8 @@ from hl_sessions.scopes.scope import open_session
 from hl_sessions.sessions import context
 from hl_sessions.sessions.calls import Stay
 from hl_sessions.sessions.current import enter_session, innermost_session, leave_session
-from hl_sessions.sessions.late_reads import note_end, note_start, watched
+from hl_sessions.sessions.late_reads import note_end
+from hl_sessions.sessions.opened import note_request, request_observers
 
 try:
     from asgiref.sync import iscoroutinefunction, markcoroutinefunction
@@ -160,8 +161,8 @@ class HLSessionMiddleware(MiddlewareBase):
         session, is_joined = self._open(manager, request)
         request.hl_session = session
         opened = None if is_joined else session
-        if watched and opened is not None:
-            note_start(opened)
+        if request_observers and opened is not None:
+            note_request(opened)
         return (self._aanswer if self._is_async else self._answer)(request, session, opened)
 
     def _answer(self, request: HttpRequest, session: Session, opened: Session | None) -> HttpResponseBase:

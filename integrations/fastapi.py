@@ -17,6 +17,7 @@ from hl_sessions.defaults import default_manager
 from hl_sessions.integrations.gateway import SESSION
 from hl_sessions.scopes.scope import open_session
 from hl_sessions.sessions.current import enter_session, leave_session
+from hl_sessions.sessions.opened import note_scope, scope_observers
 from hl_sessions.sessions.session import Session  # noqa: TC001 - FastAPI evaluates annotations
 
 try:
@@ -95,6 +96,8 @@ def session_scope(
     async def scope(connection: HTTPConnection) -> AsyncIterator[Session]:
         session, is_joined = await _open(middleware, connection)
         connection.scope[SESSION] = session
+        if scope_observers and not is_joined:
+            note_scope(session)
         token = enter_session(session)
         try:
             yield session

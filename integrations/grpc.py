@@ -23,6 +23,7 @@ from hl_sessions.integrations.middleware import MiddlewareBase
 from hl_sessions.integrations.outbound import Carrier, OutboundHeader
 from hl_sessions.sessions.calls import call_in
 from hl_sessions.sessions.current import current_session, enter_session
+from hl_sessions.sessions.opened import note_scope, scope_observers
 from hl_sessions.sessions.wrapping import wrap
 
 try:
@@ -136,7 +137,10 @@ class ServerInterceptor(_ServerSessions, grpc.ServerInterceptor):
             return continuation(handler_call_details)
         if self._incoming is None:
             # gRPC runs this, and then the method, in a context that is the call's own.
-            enter_session(manager.new_session())
+            session = manager.new_session()
+            if scope_observers:
+                note_scope(session)
+            enter_session(session)
             return continuation(handler_call_details)
         return _in_session(continuation(handler_call_details), _opener(manager, self._incoming), stays=True)
 
@@ -156,6 +160,8 @@ class AioServerInterceptor(_ServerSessions, grpc.aio.ServerInterceptor):
             return await continuation(handler_call_details)
         if self._incoming is None:
             session = manager.new_session()
+            if scope_observers:
+                note_scope(session)
             enter_session(session)  # this, and a coroutine, runs in the task of the call
             handler = await continuation(handler_call_details)
             if _is_async(handler):
@@ -170,7 +176,10 @@ def _opener(manager: SessionManager, incoming: Incoming) -> Callable[[Any], Sess
 
     def open_session(context: Any) -> Session:
         scope = {"context": context, "metadata": context.invocation_metadata() or ()}
-        return incoming.session(manager, scope)
+        session = incoming.session(manager, scope)
+        if scope_observers:
+            note_scope(session)
+        return session
 
     return open_session
 

@@ -21,7 +21,8 @@ from hl_sessions.integrations.keys import baggage, first, header, json_field, pa
 from hl_sessions.integrations.middleware import MiddlewareBase, missing_headers
 from hl_sessions.scopes.scope import open_session
 from hl_sessions.sessions.current import enter_session, leave_session
-from hl_sessions.sessions.late_reads import note_end, note_start, watched
+from hl_sessions.sessions.late_reads import note_end
+from hl_sessions.sessions.opened import note_request, request_observers
 
 try:
     import sanic
@@ -170,8 +171,8 @@ class SessionSanic(sanic.Sanic[Any, Any]):
         session, is_joined = self._sessions.open(request)
         request.ctx.hl_session = session
         opened = None if is_joined else session
-        if watched and opened is not None:
-            note_start(opened)
+        if request_observers and opened is not None:
+            note_request(opened)
         token = enter_session(session)
         try:
             await super().handle_request(request)

@@ -9,6 +9,7 @@ from hl_sessions.conversations.session import RequestSession
 from hl_sessions.errors import HLSessionsError
 from hl_sessions.scopes.scope import open_session
 from hl_sessions.sessions.current import current_session, enter_session
+from hl_sessions.sessions.opened import note_scope, scope_observers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -77,6 +78,8 @@ class MessageScopes:
         if isinstance(connection, RequestSession) and connection._named_id() is not None:
             return connection
         session, _ = open_session(self._manager, connection.key, new=True)
+        if scope_observers:
+            note_scope(session)
         self._sessions.add(session)
         self._opened = session
         return session

@@ -27,7 +27,8 @@ from hl_sessions.integrations.keys import (
 from hl_sessions.integrations.middleware import MiddlewareBase, missing_headers
 from hl_sessions.scopes.scope import open_session
 from hl_sessions.sessions.current import enter_session, innermost_session, leave_session
-from hl_sessions.sessions.late_reads import note_end, note_start, references, watched
+from hl_sessions.sessions.late_reads import note_end, references
+from hl_sessions.sessions.opened import note_request, request_observers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, MutableMapping, Sequence
@@ -203,8 +204,8 @@ class HLSessionMiddleware(MiddlewareBase):
         environ[SESSION] = session
         if self._adds_headers:
             start_response = self._with_headers(start_response, session)
-        if watched and not is_inner:
-            note_start(session)
+        if request_observers and not is_inner:
+            note_request(session)
         token = enter_session(session)
         is_finished = True
         try:

@@ -21,6 +21,7 @@ from hl_sessions.errors import HLSessionsError
 from hl_sessions.manager import checked_manager
 from hl_sessions.scopes.scope import Entered
 from hl_sessions.sessions.current import current_session, enter_session
+from hl_sessions.sessions.opened import note_scope, scope_observers
 
 if TYPE_CHECKING:
     from hl_sessions.manager import SessionManager
@@ -108,6 +109,8 @@ class CarriedScope(Entered):
 
     def __enter__(self) -> Session | None:
         session = self._session
+        if scope_observers and session is not None:
+            note_scope(session)
         self._entries.append((session, False, enter_session(session)))
         return session
 

@@ -13,6 +13,7 @@ from hl_sessions.process.late_imports import late_import
 from hl_sessions.scopes.scope import open_session
 from hl_sessions.sessions.calls import RUNS_LATER, Call, OpenCall, call_in, continued, is_coroutine_function
 from hl_sessions.sessions.current import enter_session, innermost_session, leave_session
+from hl_sessions.sessions.opened import note_scope, scope_observers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,6 +80,8 @@ def _joining_call(get_manager: Callable[[], ConversationSource]) -> Call:
             # Nothing is put back: the scope around may be that of a generator which ends inside the call.
             result = wrapped(*args, **kwargs)
         else:
+            if scope_observers:
+                note_scope(session)
             token = enter_session(session)
             try:
                 result = wrapped(*args, **kwargs)
@@ -96,6 +99,8 @@ def _joining_async_call(get_manager: Callable[[], ConversationSource]) -> Call:
         session = manager.new_session() if innermost is None else open_session(manager)[0]
         if session is innermost:
             return await wrapped(*args, **kwargs)  # as above
+        if scope_observers:
+            note_scope(session)
         token = enter_session(session)
         try:
             return await wrapped(*args, **kwargs)
@@ -113,7 +118,10 @@ def _opener(
 ) -> OpenCall:
     def open_call(wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Session, bool]:
         key = None if find_key is None else find_key(wrapped, args, kwargs)
-        return open_session(get_manager(), key, new=new)
+        session, is_joined = open_session(get_manager(), key, new=new)
+        if scope_observers and not is_joined:
+            note_scope(session)
+        return session, is_joined
 
     return open_call
 

@@ -17,6 +17,7 @@ from hl_sessions.sessions.current import (
     not_left,
     strays,
 )
+from hl_sessions.sessions.opened import note_scope, scope_observers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -198,6 +199,8 @@ class Scope(Entered):
 
     def __enter__(self) -> Session:
         session, is_joined = open_session(self._manager, self._key, new=self._new)
+        if scope_observers and not is_joined:
+            note_scope(session)
         self._entries.append((session, is_joined, enter_session(session)))
         return session
 

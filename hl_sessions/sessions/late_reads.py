@@ -29,6 +29,7 @@ from hl_sessions.process.reentry import creating, is_creating
 from hl_sessions.process.saying import say
 from hl_sessions.sessions import context
 from hl_sessions.sessions.current import current_session
+from hl_sessions.sessions.opened import observe_requests, unobserve
 
 if TYPE_CHECKING:
     from asyncio import Task
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from hl_sessions.sessions.session import Session
 
-__all__ = ["note_end", "note_start", "references", "watched"]
+__all__ = ["note_end", "references"]
 
 SERVED = 10.0  # seconds that a request counts as being served at the most: WebSockets stay for hours
 AFTERWARDS = 0.01  # seconds after its end in which what it has handed on may still be read
@@ -60,8 +61,8 @@ _counts: Iterator[int] = itertools.count()
 #: from here once its start was noted.
 references: Callable[[object], int] = getattr(sys, "getrefcount", lambda _: next(_counts))
 
-#: Not empty while something reads late: then the gateways tell of requests that start.
-watched: dict[weakref.ref[_Watch], None] = {}
+# Not empty while something reads late: then it matters which requests start.
+_watched: dict[weakref.ref[_Watch], None] = {}
 
 # The session that was read late in this context, or in the one that it is a copy of.
 _read_late: ContextVar[Session | None] = ContextVar("hl_sessions.read_late", default=None)
@@ -140,7 +141,8 @@ class _Watch:
         self._started = 0.0
         self._stays = 0  # how often the same task has read later on
         self._reference = weakref.ref(self, _forget)
-        watched[self._reference] = None
+        _watched[self._reference] = None
+        observe_requests(_note_start)
 
     @property
     def is_over(self) -> bool:
@@ -199,7 +201,9 @@ class _Watch:
 
 
 def _forget(watch: weakref.ref[_Watch]) -> None:
-    watched.pop(watch, None)
+    _watched.pop(watch, None)
+    if not _watched:
+        unobserve(_note_start)
 
 
 def _is_alone(task: Task[Any], session: Session) -> bool:
@@ -241,8 +245,7 @@ def _ended_type(kind: type[Session]) -> type[Session]:
     return result
 
 
-def note_start(session: Session) -> None:
-    """Note that a request is being served, if any session is :data:`watched`."""
+def _note_start(session: Session) -> None:
     _traffic.start(session)
 
 
@@ -268,7 +271,8 @@ def _note_read(session: Any, kind: type[Session]) -> None:
             watch = session._watch = _Watch(now)
         is_of_others = watch.comes_with_requests(now)
     if (is_of_others or watch.comes_of_nothing(session)) and _once.is_first():
-        watched.clear()
+        _watched.clear()
+        unobserve(_note_start)
         _tell(*session._ending)
     if _once.said or watch.is_over:
         session.__class__ = kind  # another thread may have done so meanwhile

@@ -28,9 +28,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[StillClock]:
     monkeypatch.setattr(late_reads, "monotonic", clock.monotonic)
     monkeypatch.setattr(late_reads, "_traffic", late_reads._Traffic())
     monkeypatch.setattr(late_reads, "_once", Once())
-    late_reads.watched.clear()
+    late_reads._watched.clear()
     yield clock
-    late_reads.watched.clear()
+    late_reads._watched.clear()
 
 
 @asynccontextmanager

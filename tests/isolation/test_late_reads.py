@@ -43,7 +43,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> StillClock:
     monkeypatch.setattr(late_reads, "monotonic", clock.monotonic)
     monkeypatch.setattr(late_reads, "_traffic", late_reads._Traffic())
     monkeypatch.setattr(late_reads, "_once", Once())
-    late_reads.watched.clear()
+    late_reads._watched.clear()
     return clock
 
 
@@ -319,7 +319,7 @@ def test_nothing_stays_behind(service: Service, manager: SessionManager) -> None
     asyncio.run(main())
     gc.collect()
     assert len(set(service.seen)) == REQUESTS
-    assert not late_reads.watched
+    assert not late_reads._watched
     assert [handle for handle in handles if handle() is not None] == []
 
 
@@ -581,12 +581,12 @@ def test_a_background_task_is_soon_left_alone(name: str, service: Service) -> No
         service.handlers["/start"] = start
         await service.request("/start")
         await pace.go_on()
-        assert late_reads.watched
+        assert late_reads._watched
         for _ in range(REQUESTS):
             await service.request("/other")
             service.take(1)
             await pace.go_on()
-        assert not late_reads.watched
+        assert not late_reads._watched
         await pace.go_on(goes_on=False)
 
     asyncio.run(main())
