@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from http.cookies import SimpleCookie
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from hl_sessions.errors import ConfigurationError
@@ -33,7 +34,7 @@ from hl_sessions.scopes.scope import open_session
 from hl_sessions.sessions import context
 from hl_sessions.sessions.calls import Stay
 from hl_sessions.sessions.current import enter_session, innermost_session, leave_session
-from hl_sessions.sessions.late_reads import note_end
+from hl_sessions.sessions.late_reads import note_end, references
 from hl_sessions.sessions.opened import note_request, request_observers
 
 try:
@@ -331,7 +332,7 @@ class _Close:
         self._opened = opened
 
     def __call__(self) -> None:
-        if vars(self._response).get("close") is self:
+        if self._response.close is self:
             del self._response.close  # they hold each other
         stay, self._stay = self._stay, None
         if stay is None:  # what is closed, such as the stream of Django's test client, closes as well
@@ -345,8 +346,23 @@ class _Close:
             if self._opened is not None:
                 if self._response.streaming:
                     self._opened._leave()
-                _note_end(self._opened, self._request)
+                if self._references() > _OWN_REFERENCES:
+                    _note_end(self._opened, self._request)
+
+    def _references(self) -> int:
+        return references(self._opened)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What a cache keeps of the response is closed as Django does it.
         return getattr, (self._response, "close")
+
+
+def _own_references() -> int:
+    request: Any = SimpleNamespace(hl_session=object())
+    stay = Stay(context.current, request.hl_session)
+    return _Close(request, SimpleNamespace(close=None), stay, request.hl_session)._references()
+
+
+# How many references to a handle there are in the request and here. If there are no others, nothing that was
+# started in the request can read its session any more.
+_OWN_REFERENCES = _own_references()

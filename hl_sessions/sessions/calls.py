@@ -79,8 +79,10 @@ class Stay:
     def leave(self) -> None:
         """Stop for now."""
         self._value = self._variable.get()
-        with suppress(ValueError):  # a coroutine that nobody finished is closed in whatever context
+        try:  # which takes less time than suppress()
             self._variable.reset(self._token)
+        except ValueError:
+            pass  # a coroutine that nobody finished is closed in whatever context
 
     def has_yielded(self, item: Any) -> None:
         """Note an item."""

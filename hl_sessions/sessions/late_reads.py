@@ -110,6 +110,8 @@ class _Traffic:
 
     def end(self, session: Session) -> None:
         """Note the end of a request."""
+        if session not in self._served:
+            return  # its start was not noted, as nothing was watched: most of them
         with self.lock:
             if self._served.pop(session, None) is not None:
                 now = monotonic()
