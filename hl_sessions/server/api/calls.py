@@ -1,7 +1,9 @@
 """What the calls of the API have in common: parameters, bodies, and the way to the database."""
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from time import monotonic
 from typing import Annotated, Any, Concatenate, Final, ParamSpec, TypeVar
 
 from fastapi import HTTPException, Query, Request, Response
@@ -93,6 +95,29 @@ async def write_together_for(
     key = await idempotency_key_of(request)
     write = database_of(request).write_together
     return await _alone(request, key, lambda: write(changes, (key, argument), size))
+
+
+async def delete_in_steps(
+    request: Request, delete_some: Callable[[Connection, int, str], bool | None], identifier: str
+) -> Response:
+    """Delete a record with what belongs to it, in steps, so that nobody waits for all of them.
+
+    Args:
+        request: The call.
+        delete_some: Takes a step, and returns whether that was the last one; ``None``: there is none.
+        identifier: The ID of the record.
+    """
+    is_gone: bool | None = False
+    is_there = False
+    while is_gone is False:
+        started = monotonic()
+        is_gone = await write_for(request, delete_some, identifier)
+        if is_gone is None and not is_there:
+            raise not_found()
+        is_there = True
+        # Half of the time belongs to the others, those of other processes too.
+        await asyncio.sleep(0 if is_gone else monotonic() - started)
+    return Response(status_code=204)
 
 
 def found(record: Mapping[str, Any] | None) -> Response:

@@ -13,11 +13,13 @@ from hl_sessions.server.http.placement import prefix_of
 from hl_sessions.server.protocol.answers import FieldProblems, Problem
 from hl_sessions.server.protocol.requests import (
     CreateProjectRequest,
+    CreateSessionRequest,
     FeedbackRequest,
     LogRequest,
     UpdateLogEntry,
     UpdateLogRequest,
     UpdateProjectRequest,
+    UpdateSessionRequest,
 )
 
 NOT_FOUND: Final[Mapping[int | str, dict[str, Any]]] = {
@@ -50,26 +52,31 @@ IDEMPOTENCY_KEY: Final[dict[str, Any]] = {
 _REFERENCE: Final = "#/components/schemas/{model}"
 _REQUESTS: Final[tuple[type[Any], ...]] = (
     CreateProjectRequest,
+    CreateSessionRequest,
     FeedbackRequest,
     LogRequest,
     UpdateLogEntry,
     UpdateLogRequest,
     UpdateProjectRequest,
+    UpdateSessionRequest,
 )
 
 
-def body_of(model: type[Any], *, or_list_of: type[Any] | None = None) -> dict[str, Any]:
+def body_of(
+    model: type[Any], *, or_list_of: type[Any] | None = None, is_required: bool = True
+) -> dict[str, Any]:
     """Describe the body that a call reads by itself.
 
     Args:
         model: The JSON object that it reads.
         or_list_of: The objects of the list that it takes, too, if it takes one.
+        is_required: Whether it may not be empty.
     """
     schema: dict[str, Any] = {"$ref": _REFERENCE.format(model=model.__name__)}
     if or_list_of is not None:
         entry = {"$ref": _REFERENCE.format(model=or_list_of.__name__)}
         schema = {"anyOf": [schema, {"type": "array", "items": entry, "maxItems": 10_000}]}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    return {"requestBody": {"required": is_required, "content": {"application/json": {"schema": schema}}}}
 
 
 def add_openapi(application: FastAPI, prefix: str) -> None:

@@ -1,7 +1,5 @@
 """The calls about projects."""
 
-import asyncio
-from time import monotonic
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
@@ -11,8 +9,8 @@ from hl_sessions.server.api.calls import (
     PageNumberOrZero,
     PageSize,
     SearchText,
+    delete_in_steps,
     found,
-    not_found,
     read_object,
     refuse_other_filters,
     write_for,
@@ -99,17 +97,7 @@ async def patch_project(request: Request, project_id: ProjectId) -> Response:
 @router.delete("/projects/{project_id}", status_code=204, responses={**NOT_FOUND})
 async def delete_one_project(request: Request, project_id: ProjectId) -> Response:
     """Delete a project with its datapoints, in steps, so that nobody waits for all of them; sessions stay."""
-    is_gone: bool | None = False
-    is_there = False
-    while is_gone is False:
-        started = monotonic()
-        is_gone = await write_for(request, delete_some_of_project, project_id)
-        if is_gone is None and not is_there:
-            raise not_found()
-        is_there = True
-        # Half of the time belongs to the others, those of other processes too.
-        await asyncio.sleep(0 if is_gone else monotonic() - started)
-    return Response(status_code=204)
+    return await delete_in_steps(request, delete_some_of_project, project_id)
 
 
 def _taken() -> InvalidRequestError:

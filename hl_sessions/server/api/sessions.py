@@ -1,31 +1,58 @@
 """The calls about sessions."""
 
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 
-from hl_sessions.server.api.calls import PageNumber, PageSize, found_parts, write_together_for
-from hl_sessions.server.api.openapi import NOT_FOUND
+from hl_sessions.server.api.calls import (
+    PageNumber,
+    PageSize,
+    delete_in_steps,
+    found_parts,
+    read_object,
+    write_for,
+    write_together_for,
+)
+from hl_sessions.server.api.openapi import NOT_FOUND, body_of
 from hl_sessions.server.http.access import organisation_of
+from hl_sessions.server.http.body_limit import body_of as body_of_request
 from hl_sessions.server.http.exchange import exchange_of
 from hl_sessions.server.http.json_body import json_response
 from hl_sessions.server.http.reading import read_for, scan_for
 from hl_sessions.server.protocol.answers import CreatedSession, SessionAnswer, SessionPage
 from hl_sessions.server.protocol.paging import Page
+from hl_sessions.server.protocol.requests import CreateSessionRequest, UpdateSessionRequest
 from hl_sessions.server.protocol.values import ProjectId, SessionId
+from hl_sessions.server.records.deleting import delete_some_of_session
 from hl_sessions.server.records.idempotency import make_once
-from hl_sessions.server.records.sessions import create_sessions, get_session, list_sessions
+from hl_sessions.server.records.sessions import (
+    NewSession,
+    create_sessions,
+    get_session,
+    list_all_sessions,
+    list_sessions,
+    update_session,
+)
 
 _CREATE_SESSIONS: Final = partial(make_once, create_sessions)
 
 router: Final = APIRouter(tags=["Sessions"])
 
 
-@router.post("/sessions", status_code=201, responses={201: {"model": CreatedSession}})
+@router.post(
+    "/sessions",
+    status_code=201,
+    responses={201: {"model": CreatedSession}},
+    openapi_extra=body_of(CreateSessionRequest, is_required=False),
+)
 async def post_session(request: Request) -> Response:
-    """Make a session."""
-    session_id = await write_together_for(request, _CREATE_SESSIONS, organisation_of(request))
+    """Make a session.
+
+    If there is one already with the ``reference_id``, its ID is answered, and it stays as it is.
+    """
+    new = NewSession(organisation_of(request), await _told(request))
+    session_id = await write_together_for(request, _CREATE_SESSIONS, new)
     exchange_of(request.scope).session_id = session_id
     return json_response({"id": session_id}, 201)
 
@@ -36,10 +63,38 @@ async def get_one_session(request: Request, session_id: SessionId) -> Response:
     return found_parts(request, await read_for(request, get_session, session_id))
 
 
+@router.patch(
+    "/sessions/{session_id}",
+    responses={200: {"model": SessionAnswer}, **NOT_FOUND},
+    openapi_extra=body_of(UpdateSessionRequest),
+)
+async def patch_session(request: Request, session_id: SessionId) -> Response:
+    """Change what is told about a session."""
+    told = (await read_object(request, UpdateSessionRequest)).model_dump(exclude_none=True)
+    return found_parts(request, await write_for(request, update_session, session_id, told))
+
+
+@router.delete("/sessions/{session_id}", status_code=204, responses={**NOT_FOUND})
+async def delete_one_session(request: Request, session_id: SessionId) -> Response:
+    """Delete a session with its datapoints, in steps, so that nobody waits for all of them."""
+    return await delete_in_steps(request, delete_some_of_session, session_id)
+
+
 @router.get("/sessions", responses={200: {"model": SessionPage}, **NOT_FOUND})
 async def get_sessions(
-    request: Request, project_id: ProjectId, page: PageNumber = 1, size: PageSize = 10
+    request: Request, project_id: ProjectId | None = None, page: PageNumber = 1, size: PageSize = 10
 ) -> Response:
-    """Answer a page of the sessions that hold a datapoint of the project, newest first."""
+    """Answer a page of the sessions that hold a datapoint of the project, or of all, newest first.
+
+    All of them are counted to a bound, which ``total`` is then.
+    """
     wanted = Page(page, size)
+    if project_id is None:
+        return found_parts(request, await scan_for(request, list_all_sessions, wanted))
     return found_parts(request, await scan_for(request, list_sessions, project_id, wanted))
+
+
+async def _told(request: Request) -> dict[str, Any]:
+    if not body_of_request(request.scope):  # as the vendor's clients send it
+        return {}
+    return (await read_object(request, CreateSessionRequest)).model_dump(exclude_none=True)

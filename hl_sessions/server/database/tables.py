@@ -153,6 +153,11 @@ sessions = Table(
     Column("reference_id", String),
     Column("created_at", UTCDateTime, nullable=False),
     Column("updated_at", UTCDateTime, nullable=False),
+    # What callers tell of it.
+    Column("name", Text),
+    Column("user", Text),
+    _json("metadata"),
+    Column("ended_at", UTCDateTime),
     UniqueConstraint("organisation_id", "reference_id", name="session_references"),
     Index("sessions_of_organisation", "organisation_id", "created_at", "sequence"),
 )

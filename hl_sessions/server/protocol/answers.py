@@ -52,8 +52,12 @@ class SessionAnswer(TypedDict):
     datapoints_count: int
     first_inputs: NotRequired[dict[str, Any]]
     last_output: NotRequired[str]
+    name: NotRequired[str]
+    user: NotRequired[str]
+    metadata: NotRequired[dict[str, Any]]
     created_at: datetime
     updated_at: datetime
+    ended_at: NotRequired[datetime]
 
 
 class SessionPage(TypedDict):

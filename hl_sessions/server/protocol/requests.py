@@ -135,6 +135,24 @@ def _check_references(given: LogRequest) -> LogRequest:
 ConsistentLogRequest = Annotated[LogRequest, AfterValidator(_check_references)]
 
 
+class UpdateSessionRequest(WireModel):
+    """What may be told about a session after it was made; ``metadata`` takes the place of what was there."""
+
+    name: str | None = None
+    user: str | None = None
+    metadata: JSONObject | None = None
+    ended_at: Timestamp | None = None
+
+
+class CreateSessionRequest(WireModel):
+    """What may be told about a new session; ``reference_id`` is the caller's own ID for it."""
+
+    reference_id: Reference | None = None
+    name: str | None = None
+    user: str | None = None
+    metadata: JSONObject | None = None
+
+
 class CreateProjectRequest(WireModel):
     """A new project."""
 

@@ -21,6 +21,12 @@ _LOGS_OF_PROJECT: Final = (
     .where(logs.c.project_id == bindparam("project_id"))
     .with_for_update(of=logs, skip_locked=True)
 )
+_LOGS_OF_SESSION: Final = (
+    select(logs.c.sequence, logs.c.project_id, sessions.c.sequence)
+    .join(sessions, sessions.c.id == logs.c.session_id)
+    .where(sessions.c.id == bindparam("session_id"))
+    .with_for_update(of=logs, skip_locked=True)
+)
 _DELETE: Final = delete(logs).where(logs.c.sequence.in_(bindparam("sequences", expanding=True)))
 
 
@@ -63,4 +69,21 @@ def delete_some_of_project(connection: Connection, organisation_id: int, project
     if are_all:
         connection.execute(delete(project_sessions).where(project_sessions.c.project_id == project_id))
         connection.execute(delete(projects).where(projects.c.id == project_id))
+    return are_all
+
+
+def delete_some_of_session(connection: Connection, organisation_id: int, session_id: str) -> bool | None:
+    """Delete some of the datapoints of a session, and with the last of them the session.
+
+    Returns:
+        Whether the session is gone; ``None`` when there was none.
+    """
+    this = (sessions.c.id == session_id, sessions.c.organisation_id == organisation_id)
+    if connection.scalar(select(sessions.c.sequence).where(*this)) is None:
+        return None
+    places, are_all = delete_some_logs(connection, _LOGS_OF_SESSION, session_id=session_id)
+    if places:
+        count_deleted(connection, places)
+    if are_all:
+        connection.execute(delete(sessions).where(*this))
     return are_all

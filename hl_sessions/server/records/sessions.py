@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 from sqlalchemy import (
@@ -33,7 +33,8 @@ from hl_sessions.server.records.projects import project_exists
 _LONG: Final = 16 * 1024
 """From which length on, in bytes, the inputs or the output of a session are not read with it."""
 
-_SHORT: Final = ("id", "reference_id", "datapoints_count", "created_at", "updated_at")
+_TOLD: Final = ("name", "user", "metadata", "ended_at")
+_SHORT: Final = ("id", "reference_id", "datapoints_count", "created_at", "updated_at", *_TOLD)
 
 _IS_WANTED: Final = sessions.c.id.in_(bindparam("wanted", expanding=True))
 _SEQUENCES: Final = select(sessions.c.id, sessions.c.sequence).where(_IS_WANTED)
@@ -41,23 +42,67 @@ _SEQUENCES: Final = select(sessions.c.id, sessions.c.sequence).where(_IS_WANTED)
 _LOCKED: Final = (
     select(sessions.c.id).where(_IS_WANTED).order_by(sessions.c.id).with_for_update(key_share=True)
 )
+_BY_REFERENCE: Final = select(sessions.c.organisation_id, sessions.c.reference_id, sessions.c.id).where(
+    sessions.c.reference_id.in_(bindparam("references", expanding=True))
+)
 _TOUCH: Final = update(sessions).where(sessions.c.id.in_(_LOCKED)).values(updated_at=bindparam("now"))
 
 
-def create_sessions(connection: Connection, organisation_ids: Sequence[int]) -> list[str]:
-    """Make a session for each of these organisations, and answer their IDs."""
+class NewSession(NamedTuple):
+    """A session that is to be made.
+
+    Args:
+        organisation_id: Whose it is.
+        told: What the caller tells of it, with the names of the columns.
+    """
+
+    organisation_id: int
+    told: Mapping[str, Any]
+
+
+def create_sessions(connection: Connection, wanted: Sequence[NewSession]) -> list[str]:
+    """Make sessions, and answer their IDs; of one with a known reference ID, the ID that it has already."""
     now = datetime.now(timezone.utc)
-    session_ids = new_identifiers(SESSION, len(organisation_ids))
-    times = {"created_at": now, "updated_at": now}
-    insert_rows(
-        connection,
-        sessions,
-        [
-            {"id": session_id, "organisation_id": organisation_id, **times}
-            for session_id, organisation_id in zip(session_ids, organisation_ids, strict=True)
-        ],
-    )
+    session_ids = new_identifiers(SESSION, len(wanted))
+    by_reference = _find_by_reference(connection, wanted)
+    rows = []
+    for place, (organisation_id, told) in enumerate(wanted):
+        reference_id = told.get("reference_id")
+        if reference_id is not None:
+            name = (organisation_id, reference_id)
+            known = by_reference.setdefault(name, session_ids[place])
+            if known != session_ids[place]:
+                session_ids[place] = known
+                continue
+        row = {"id": session_ids[place], "organisation_id": organisation_id, **told}
+        rows.append({**row, "created_at": now, "updated_at": now})
+    if rows:
+        insert_rows(connection, sessions, rows)
     return session_ids
+
+
+def update_session(
+    connection: Connection, organisation_id: int, session_id: str, told: Mapping[str, Any]
+) -> list[Part] | None:
+    """Change what is told of a session, and answer the session in parts; ``None``: there is none."""
+    changed = update(sessions).where(
+        sessions.c.id == session_id, sessions.c.organisation_id == organisation_id
+    )
+    found = connection.execute(changed.values(**told, updated_at=datetime.now(timezone.utc)))
+    return get_session(connection, organisation_id, session_id) if found.rowcount else None
+
+
+def _find_by_reference(connection: Connection, wanted: Sequence[NewSession]) -> dict[tuple[int, str], str]:
+    """Look up the IDs of those sessions that are there, by organisation and reference ID."""
+    names = {
+        (organisation_id, told["reference_id"]) for organisation_id, told in wanted if "reference_id" in told
+    }
+    found: dict[tuple[int, str], str] = {}
+    for references in in_parts(sorted({reference_id for _, reference_id in names})):
+        for row in connection.execute(_BY_REFERENCE, {"references": references}):
+            if (row.organisation_id, row.reference_id) in names:
+                found[row.organisation_id, row.reference_id] = row.id
+    return found
 
 
 def find_sequences(connection: Connection, session_ids: Sequence[str]) -> Iterator[tuple[str, int]]:
@@ -79,6 +124,25 @@ def get_session(connection: Connection, organisation_id: int, session_id: str) -
         sessions.c.id == session_id, sessions.c.organisation_id == organisation_id
     )
     return read_on(connection, _read(connection, query)) or None
+
+
+def list_all_sessions(connection: Connection, organisation_id: int, page: Page) -> list[Part]:
+    """Answer one page of all sessions of the organisation, also those without a datapoint, newest first.
+
+    They are counted to a bound: see ``Page.counting``.
+    """
+    newest_first = select(sessions.c.sequence).where(sessions.c.organisation_id == organisation_id)
+    newest_first = newest_first.order_by(sessions.c.created_at.desc(), sessions.c.sequence.desc())
+    found = connection.scalars(page.of(newest_first)).all()
+    total = page.count_at_end(found)
+    if total is None:
+        total = connection.scalar(page.counting(newest_first)) or 0
+    query = (
+        _described_sessions()
+        .where(sessions.c.sequence.in_(found))
+        .order_by(sessions.c.created_at.desc(), sessions.c.sequence.desc())
+    )
+    return read_on(connection, parts_of_page(page, _read(connection, query), total))
 
 
 def list_sessions(
@@ -156,6 +220,7 @@ def _described_sessions() -> Select[Any]:
         of_last_log(case((_is_long(logs.c.output), logs.c.sequence))).label("log_of_output"),
         sessions.c.created_at,
         sessions.c.updated_at,
+        *(sessions.c[name] for name in _TOLD),
     )
 
 

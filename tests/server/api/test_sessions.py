@@ -1,8 +1,12 @@
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from typing import Any
 
 import pytest
+import requests
+
+from tests.waiting import PATIENCE
 
 
 def test_a_new_session_has_an_unguessable_id_and_nothing_else(client: Any) -> None:
@@ -115,7 +119,6 @@ def test_a_page_that_cannot_be_is_refused(client: Any, parameters: dict[str, Any
         ("/sessions/sesh_%00", 422),
         ("/sessions/sesh_%0A", 422),
         ("/sessions?project_id=1", 422),
-        ("/sessions", 422),
     ],
 )
 def test_an_unknown_id_is_not_found_and_a_malformed_one_invalid(client: Any, path: str, status: int) -> None:
@@ -123,3 +126,109 @@ def test_an_unknown_id_is_not_found_and_a_malformed_one_invalid(client: Any, pat
     response = client("GET", path)
     assert response.status_code == status
     assert response.json().keys() == {"detail"}
+
+
+def test_a_caller_tells_of_a_new_session(client: Any, unique: str) -> None:
+    """What was told is answered; old clients, which tell nothing, see nothing of it."""
+    told = {
+        "reference_id": unique,
+        "name": "Shoes",
+        "user": "alice",
+        "metadata": {"customer": "acme", "n": 1},
+    }
+    session_id = client.ok("POST", "/sessions", json=told)["id"]
+    session = client.ok("GET", f"/sessions/{session_id}")
+    assert {name: session[name] for name in told} == told
+    assert client.log(project=unique, session_reference_id=unique)["session_id"] == session_id
+
+
+def test_a_known_reference_id_makes_no_second_session(client: Any, unique: str) -> None:
+    """Whether a datapoint or a call has named it first; what is told again changes nothing."""
+    by_log = client.log(project=unique, session_reference_id=unique)["session_id"]
+    again = {"reference_id": unique, "name": "other"}
+    assert client.ok("POST", "/sessions", json=again)["id"] == by_log
+    assert "name" not in client.ok("GET", f"/sessions/{by_log}")
+
+
+def test_simultaneous_sessions_of_a_reference_id_are_one(client: Any, base_url: str, unique: str) -> None:
+    """Who comes first makes it, the others get its ID."""
+
+    def create(_: int) -> Any:
+        response = requests.post(f"{base_url}/sessions", json={"reference_id": unique}, timeout=PATIENCE)
+        assert response.status_code == 201
+        return response.json()["id"]
+
+    with ThreadPoolExecutor(8) as threads:
+        assert len(set(threads.map(create, range(32)))) == 1
+
+
+def test_a_session_is_changed(client: Any) -> None:
+    """What is not told stays; metadata is replaced as a whole; the session counts as changed."""
+    session_id = client.ok("POST", "/sessions", json={"user": "alice", "metadata": {"a": 1}})["id"]
+    before = client.ok("GET", f"/sessions/{session_id}")
+    changes = {"name": "Shoes", "metadata": {"b": [2, None]}, "ended_at": "2026-01-02T03:04:05+02:00"}
+    session = client.ok("PATCH", f"/sessions/{session_id}", json=changes)
+    assert session == client.ok("GET", f"/sessions/{session_id}")
+    assert session["user"] == "alice"
+    assert (session["name"], session["metadata"]) == ("Shoes", {"b": [2, None]})
+    assert session["ended_at"] == "2026-01-02T01:04:05Z"
+    assert session["updated_at"] > before["updated_at"]
+    assert client.ok("PATCH", f"/sessions/{session_id}", json={})["name"] == "Shoes"
+
+
+def test_a_session_is_deleted_with_its_datapoints(client: Any, unique: str) -> None:
+    """Others stay, and are counted as before."""
+    session_id, other = client.new_session(), client.new_session()
+    logs = [{"project": unique, "session_id": session_id} for _ in range(150)]
+    created = client.ok("POST", "/logs", json=[*logs, {"project": unique, "session_id": other}])
+    assert client("DELETE", f"/sessions/{session_id}").status_code == 204
+    for method in ("GET", "DELETE"):
+        assert client(method, f"/sessions/{session_id}").status_code == 404
+    assert client("PATCH", f"/sessions/{session_id}", json={"name": "x"}).status_code == 404
+    assert client("GET", f"/logs/{created[0]['id']}").status_code == 404
+    assert client("GET", f"/logs/{created[-1]['id']}").status_code == 200
+    project_id = created[0]["project_id"]
+    assert client.ok("GET", f"/projects/{project_id}")["data_count"] == 1
+    page = client.ok("GET", "/sessions", params={"project_id": project_id})
+    assert ([record["id"] for record in page["records"]], page["total"]) == ([other], 1)
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        (b"{", ["body"]),
+        (b"[]", ["body"]),
+        (b'{"reference_id": ""}', ["body", "reference_id"]),
+        (b'{"user": 1}', ["body", "user"]),
+        (b'{"metadata": []}', ["body", "metadata"]),
+    ],
+)
+def test_what_is_told_is_checked(client: Any, body: bytes, place: list[str]) -> None:
+    """An error names the field."""
+    response = client("POST", "/sessions", data=body)
+    assert response.status_code == 422
+    assert response.json()["detail"][0]["loc"] == place
+
+
+def test_a_moment_of_the_end_is_checked(client: Any) -> None:
+    """As all moments are."""
+    response = client("PATCH", f"/sessions/{client.new_session()}", json={"ended_at": "yesterday"})
+    assert response.status_code == 422
+    assert response.json()["detail"][0]["loc"] == ["body", "ended_at"]
+
+
+def test_fields_that_a_session_has_not_are_named(client: Any) -> None:
+    """They are not kept, and a header says so."""
+    response = client("POST", "/sessions", json={"user": "alice", "color": "red"})
+    assert response.status_code == 201
+    assert response.headers["X-Ignored-Fields"] == "color"
+
+
+def test_all_sessions_are_listed_newest_first(client: Any) -> None:
+    """Also those without a datapoint; those of other organisations are not."""
+    made = [client.new_session() for _ in range(3)]
+    page = client.ok("GET", "/sessions", params={"size": 2})
+    assert [record["id"] for record in page["records"]] == made[:0:-1]
+    assert page["total"] >= 3
+    rest = client.ok("GET", "/sessions", params={"size": 2, "page": 2})
+    assert rest["records"][0]["id"] == made[0]
