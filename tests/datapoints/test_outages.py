@@ -33,6 +33,12 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hl_sessions.availability.outage.LONGEST_COOL_OFF", 0.1)
 
 
+@pytest.fixture
+def only_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is sent before somebody asks for it: what is on its way is not dropped for what is newer."""
+    monkeypatch.setattr("hl_sessions.datapoints.sender.INTERVAL", PATIENCE)
+
+
 @pytest.mark.usefixtures("soon")
 def test_datapoints_wait_while_the_api_is_down(records: list[logging.LogRecord]) -> None:
     """Every call returns; one warning begins the outage and one line ends it."""
@@ -75,7 +81,7 @@ def test_datapoints_wait_where_their_api_is_not(
     manager.close()
 
 
-@pytest.mark.usefixtures("soon")
+@pytest.mark.usefixtures("soon", "only_asked")
 def test_a_datapoint_that_was_dropped_while_it_was_open_is_sent_when_it_ends() -> None:
     """Whole, as nothing of it has been sent."""
     port = free_port()
@@ -93,7 +99,7 @@ def test_a_datapoint_that_was_dropped_while_it_was_open_is_sent_when_it_ends() -
     api.close()
 
 
-@pytest.mark.usefixtures("soon")
+@pytest.mark.usefixtures("soon", "only_asked")
 def test_an_outage_costs_no_more_memory_than_the_queue_may_have(records: list[logging.LogRecord]) -> None:
     """Beyond it the oldest datapoints are dropped, and counted in the line that ends the outage."""
     port = free_port()
@@ -102,6 +108,7 @@ def test_an_outage_costs_no_more_memory_than_the_queue_may_have(records: list[lo
     for number in range(1000):
         manager.log(source=str(number), output="x" * 1000)
         assert queue.size <= LIMIT
+    assert not manager.flush(0.001)
     wait_until(lambda: records)
     api = SessionsAPI(port=port)
     api.answer = create_sessions_and_logs

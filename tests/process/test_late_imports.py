@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from tests.waiting import PATIENCE
+
 CODE = """
 import os, sys, threading
 import hl_sessions as hl
@@ -21,7 +23,7 @@ begun, go_on = threading.Event(), threading.Event()
 sys.meta_path.insert(0, Finder())
 thread = threading.Thread(target=lambda: {use})
 thread.start()
-assert begun.wait(30)
+assert begun.wait({patience})
 child = os.fork()
 if child == 0:
     {use}
@@ -42,8 +44,12 @@ print(status)
 )
 def test_a_child_can_use_what_another_thread_was_importing(module: str, use: str) -> None:
     """It has the whole module, and need not wait for a thread that it does not have."""
-    code = CODE.format(module=module, use=use)
+    code = CODE.format(module=module, use=use, patience=PATIENCE)
     process = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     assert (process.stdout, process.stderr) == ("0\n", "")
