@@ -81,9 +81,8 @@ class Lines:
 
     def wait_for(self, ending: str) -> str:
         """Return the one that ends so, once it is there, without that."""
-        found: list[str] = []
-        wait_until(lambda: found or found.extend(self._ending_with(ending)))
-        return found[0].removesuffix(ending)
+        wait_until(lambda: self._ending_with(ending))
+        return self._ending_with(ending)[0].removesuffix(ending)
 
     def _ending_with(self, ending: str) -> list[str]:
         lines = self._path.read_text().splitlines() if self._path.exists() else []
