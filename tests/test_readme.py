@@ -66,6 +66,8 @@ def run(
     yield run
     disconnect()
     uninstall()
+    if sentry := sys.modules.get("hl_sessions.integrations.sentry"):
+        sentry.disconnect()
     if structlog := sys.modules.get("structlog"):
         structlog.reset_defaults()
     if loguru := sys.modules.get("loguru"):
