@@ -115,7 +115,7 @@ def _isolation_scope() -> Scope | None:
     later has nothing to do with the session that is opened now.
     """
     isolation_scope = sentry_sdk.get_isolation_scope()
-    return None if isolation_scope._name is None else isolation_scope
+    return None if getattr(isolation_scope, "_name", None) is None else isolation_scope
 
 
 def _conversation_id(key: str) -> str:
