@@ -8,6 +8,7 @@ import queue
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from typing import Any
 
 import pytest
@@ -134,6 +135,18 @@ def test_a_function_that_finds_the_key_may_log(manager: SessionManager, app: log
     middleware: Any = HLSessionMiddleware(application, manager, key=key)
     middleware({"CHAT": "42", "REQUEST_METHOD": "GET"}, None)
     assert lines() == ["- looking", "42 found"]
+
+
+def test_a_scope_that_was_left_elsewhere_is_not_logged(manager: SessionManager, app: logging.Logger) -> None:
+    """As when another task closes a generator: the context keeps a session that is not current any more."""
+    install()
+    lines = lines_of(app, "%(session_id)s")
+    scope = manager.session()
+    session_id = scope.__enter__().id
+    say("inside")
+    copy_context().run(scope.__exit__, None, None, None)
+    say("left")
+    assert lines() == [session_id, "-"]
 
 
 class OwnRecord(logging.LogRecord):
