@@ -21,17 +21,27 @@ PAGE = Path(__file__).parent.parent.parent / "docs" / "logs-and-traces.md"
 
 ASGI_APPLICATION = """
 import logging
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
 from hl_sessions import acurrent_session_id
-from hl_sessions.integrations.asgi import HLSessionMiddleware
+from hl_sessions.integrations.starlette import HLSessionMiddleware
 
-async def application(scope, receive, send):
-    if scope["path"] == "/read":
-        await acurrent_session_id()
-        logging.getLogger("shop").info("read")
-    await send({"type": "http.response.start", "status": 200})
-    await send({"type": "http.response.body"})
+async def read(request):
+    await acurrent_session_id()
+    logging.getLogger("shop").info("read")
+    return Response()
 
-app = HLSessionMiddleware(application)
+async def unread(request):
+    return Response()
+
+async def failing(request):
+    await acurrent_session_id()
+    logging.getLogger("shop").info("failing")
+    raise ValueError
+
+app = Starlette(routes=[Route("/read", read), Route("/unread", unread), Route("/failing", failing)])
+app.add_middleware(HLSessionMiddleware)
 """
 
 DJANGO_PROJECT = """
@@ -111,15 +121,15 @@ def test_the_access_line_of_uvicorn_has_the_id(uvicorn_lines: Lines, sessions_ap
     said, _, url = started.rpartition(" ")
     assert said == "- Uvicorn running on"
     address = (str(urlsplit(url).hostname), int(urlsplit(url).port or 0))
-    get_raw(address, "/unread")
-    get_raw(address, "/read")
-    session_id = uvicorn_lines.wait_for(" read")
-    assert session_id.startswith("sesh_")
-    assert re.fullmatch(
-        rf"{session_id} 127\.0\.0\.1:\d+", uvicorn_lines.wait_for(' "GET /read HTTP/1.1" 200 OK')
-    )
+    for path in ("/unread", "/read", "/failing"):
+        get_raw(address, path)
+    for path, status in (("/read", "200 OK"), ("/failing", "500 Internal Server Error")):
+        session_id = uvicorn_lines.wait_for(f" {path[1:]}")
+        assert session_id.startswith("sesh_")
+        line = uvicorn_lines.wait_for(f' "GET {path} HTTP/1.1" {status}')
+        assert re.fullmatch(rf"{session_id} 127\.0\.0\.1:\d+", line)
     assert uvicorn_lines.wait_for(' "GET /unread HTTP/1.1" 200 OK').startswith("- 127.0.0.1:")
-    assert sessions_api.posts == 1
+    assert sessions_api.posts == 2
 
 
 def test_django_and_the_access_log_of_gunicorn_have_the_id(tmp_path: Path, sessions_api: SessionsAPI) -> None:
