@@ -17,6 +17,7 @@ from benchmarks.event_loop import event_loop_rows
 from benchmarks.first_read import first_read_rows
 from benchmarks.framework_servers import framework_server_rows
 from benchmarks.log_calls import log_call_rows
+from benchmarks.log_records import log_record_rows
 from benchmarks.log_sending import log_sending_rows
 from benchmarks.logging_requests import logging_request_rows
 from benchmarks.measure import FULL, QUICK, Effort
@@ -60,6 +61,7 @@ BENCHMARKS: tuple[Callable[[Effort], Iterator[Row]], ...] = (
     log_call_rows,
     log_sending_rows,
     logging_request_rows,
+    log_record_rows,
     server_rows,
     server_processes_rows,
     stored_datapoints_rows,

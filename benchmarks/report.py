@@ -69,6 +69,7 @@ _PAGE = """\
   costs them nothing. At saturation more is logged than can be sent, so all but `requests.post` drop some. The
   application answers `requests.post` from Starlette's threads, as it would stop the event loop. At a load
   are only those that can answer it.
+- Log records go to a null handler, which asks no filter: that of asgi-correlation-id is on the logger.
 - Jobs are sent and executed by one process, in one event loop: from the call that sends one to its end.
 - What waits is measured beside the JSON of its fields, as `json.dumps()` writes them.
 - A datapoint counts as stored when its row is in the SQLite file of the server. The others are sent it as a

@@ -69,6 +69,7 @@ def is_unlisted(module: str) -> bool:
         ("hl_sessions.integrations.asgi", {"hl_sessions", "requests"}),
         ("hl_sessions.integrations.wsgi", {"hl_sessions", "requests"}),
         ("hl_sessions.integrations.requests", {"hl_sessions", "requests"}),
+        ("hl_sessions.integrations.logging", {"hl_sessions"}),
     ],
 )
 def test_no_framework_and_no_server_is_loaded(module: str, needed: set[str]) -> None:
@@ -127,6 +128,9 @@ def test_importing_touches_no_network_and_starts_no_thread() -> None:
         ("rq", ["rq"]),
         ("mcp", ["mcp"]),
         ("gradio", ["gradio"]),
+        ("structlog", ["structlog"]),
+        ("loguru", ["loguru"]),
+        ("sentry", ["sentry_sdk"]),
     ],
 )
 def test_missing_framework_is_told_with_the_command_that_installs_it(

@@ -14,13 +14,14 @@ from starlette.testclient import TestClient
 
 from hl_sessions import flush
 from hl_sessions.integrations.celery import disconnect
+from hl_sessions.integrations.logging import uninstall
 from tests.servers import served
 from tests.sessions_api import Answer, SessionsAPI, create_sessions
 from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-PAGES = ("guide.md", "web.md", "jobs.md", "chat-pages.md", "bots.md")
+PAGES = ("guide.md", "web.md", "jobs.md", "chat-pages.md", "bots.md", "logs-and-traces.md")
 GUIDE = "\n".join((ROOT / "docs" / page).read_text() for page in PAGES)
 DOCUMENTED_URL = "http://127.0.0.1:8642/v4"
 DOCUMENTED_REDIS = "redis://127.0.0.1:6379"
@@ -64,6 +65,14 @@ def run(
 
     yield run
     disconnect()
+    uninstall()
+    if sentry := sys.modules.get("hl_sessions.integrations.sentry"):
+        sentry.disconnect()
+    if structlog := sys.modules.get("structlog"):
+        structlog.reset_defaults()
+    if loguru := sys.modules.get("loguru"):
+        loguru.logger.remove()
+        loguru.logger.configure(patcher=lambda _: None)
 
 
 def datapoints_of(api_url: str, project: str) -> list[dict[str, Any]]:

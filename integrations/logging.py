@@ -1,0 +1,140 @@
+"""The current session on the log records of the standard library.
+
+.. code-block:: python
+
+    install()
+    logging.basicConfig(format="%(session_id)s %(message)s")
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from hl_sessions.errors import ConfigurationError
+from hl_sessions.integrations.session_fields import SessionFields
+from hl_sessions.sessions.current import innermost_session, not_left, strays
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hl_sessions.integrations.session_fields import Fields
+
+__all__ = ["SessionFilter", "install", "uninstall"]
+
+#: What ``logging`` itself keeps on a record.
+_TAKEN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+
+class _Installation:
+    """A record factory of ours around the one that was there before."""
+
+    def __init__(self, fields: SessionFields | None, default: object) -> None:
+        self._previous: Callable[..., logging.LogRecord] = logging.getLogRecordFactory()
+        self._factory = self._adding_id(default) if fields is None else self._adding(fields, default)
+        self._is_installed = True
+        logging.setLogRecordFactory(self._factory)
+
+    def remove(self) -> None:
+        """Put back what was there; where somebody has built upon ours since, it adds nothing from now on."""
+        self._is_installed = False
+        if logging.getLogRecordFactory() is self._factory:
+            logging.setLogRecordFactory(self._previous)
+
+    def _adding_id(self, default: object) -> Callable[..., logging.LogRecord]:
+        previous = self._previous
+
+        # On the path of every log line: what the other one does, with no further call.
+        def factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
+            record = previous(*args, **kwargs) if kwargs else previous(*args)
+            if self._is_installed:
+                session = innermost_session()
+                if strays:
+                    session = not_left(session)
+                record.session_id = default if session is None else session._id or default
+            return record
+
+        return factory
+
+    def _adding(self, fields: SessionFields, default: object) -> Callable[..., logging.LogRecord]:
+        def factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
+            record = self._previous(*args, **kwargs)
+            if self._is_installed:
+                for name, value in fields.read().items():
+                    setattr(record, name, value or default)
+            return record
+
+        return factory
+
+
+_installation: _Installation | None = None
+
+
+def install(*, fields: Fields | None = None, default: object = "-") -> None:
+    """Put the ID of the current session on each log record that is made in this process from now on.
+
+    The ID is looked up where the record is made, so all loggers and handlers have it, those behind a queue,
+    too. A record never creates a session: before the ID is known, and outside every scope, it has
+    ``default``. The record factory that was there before makes the records as it did. Calling this again
+    replaces the settings. ``dictConfig`` calls it for ``"filters": {"session": {"()":
+    "hl_sessions.integrations.logging.install"}}``.
+
+    ``logging`` refuses a call that has an attribute of the same name in ``extra=``: choose another name then.
+
+    Args:
+        fields: the attributes of a record, with what each of them holds: ``"id"``, that of the session, or
+            ``"key"``, that of the conversation; ``None``: the ID as ``session_id``.
+        default: what they hold where there is nothing.
+
+    Raises:
+        ConfigurationError: ``fields`` is something else, or names an attribute that ``logging`` itself sets.
+    """
+    global _installation  # noqa: PLW0603 - as the record factory is one of the process
+    checked = None if fields is None else _checked(fields)
+    uninstall()
+    _installation = _Installation(checked, default)
+
+
+def uninstall() -> None:
+    """Undo :func:`install`.
+
+    If another record factory was built upon ours since, that one stays, and ours adds nothing any more.
+    """
+    global _installation  # noqa: PLW0603 - as above
+    if _installation is not None:
+        _installation.remove()
+        _installation = None
+
+
+class SessionFilter(logging.Filter):
+    """Puts on the records that pass by what :func:`install` puts on all.
+
+    It belongs to a handler: the filters of a logger are not asked for the records of the loggers below it.
+    Behind a queue it comes too late. What is on a record already stays, such as an attribute of ``extra=``.
+
+    Args:
+        fields: as ``default``, see :func:`install`.
+        default: what the fields hold where there is nothing.
+
+    Raises:
+        ConfigurationError: as for :func:`install`.
+    """
+
+    def __init__(self, *, fields: Fields | None = None, default: object = "-") -> None:
+        super().__init__()
+        self._fields = _checked(fields)
+        self._default = default
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass."""
+        for name, value in self._fields.read().items():
+            vars(record).setdefault(name, value or self._default)
+        return True
+
+
+def _checked(fields: Fields | None) -> SessionFields:
+    checked = SessionFields(fields)
+    for name in checked.names:
+        if name in _TAKEN:
+            raise ConfigurationError(f"fields={{{name!r}: ...}}: logging itself sets this attribute")
+    return checked

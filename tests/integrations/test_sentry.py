@@ -1,0 +1,187 @@
+"""Errors and transactions that go to Sentry have the session, whenever Sentry captures them."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("sentry_sdk")
+pytest.importorskip("fastapi")
+
+import sentry_sdk
+from sentry_sdk.envelope import Envelope
+from sentry_sdk.transport import Transport
+
+from hl_sessions import SessionManager
+from hl_sessions.integrations.sentry import connect, disconnect
+from tests.sessions_api import SessionsAPI
+from tests.waiting import PATIENCE
+
+WEB = ["fastapi", "flask", "django"]
+ROOT = Path(__file__).parent.parent.parent
+
+
+class Sent:
+    """What an application has sent to Sentry, and the session IDs that it has read meanwhile."""
+
+    def __init__(self, read: dict[str, str], sent: list[dict[str, Any]]) -> None:
+        self.read = read
+        self.events = [each for each in sent if "event_id" in each]
+        self.spans = {span["name"]: span for each in sent for span in each.get("items", ())}
+
+    def of(self, case: str) -> dict[str, Any]:
+        """The events of a case: by their type, or by their message."""
+        events = [event for event in self.events if event.get("tags", {}).get("case") == case]
+        by_kind = {event.get("message") or event.get("type", "error"): event for event in events}
+        assert len(by_kind) == len(events)
+        return by_kind
+
+    def conversation(self, name: str) -> str | None:
+        attribute = self.spans[name]["attributes"].get("gen_ai.conversation.id")
+        return attribute and str(attribute["value"])
+
+
+@pytest.fixture(scope="module")
+def sent() -> Sent:
+    api = SessionsAPI()
+    application = Path(__file__).with_name("sentry_application.py")
+    done = subprocess.run(
+        [sys.executable, application, api.base_url],
+        env={**os.environ, "NO_PROXY": "*", "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    api.close()
+    return Sent(**json.loads(done.stdout))
+
+
+def assert_has(event: dict[str, Any], session_id: str | None) -> None:
+    assert event["tags"].get("session.id") == session_id
+    assert event["contexts"].get("session") == (session_id and {"id": session_id})
+
+
+@pytest.mark.parametrize("framework", [*WEB, "celery"])
+def test_errors_and_transactions_have_the_session(framework: str, sent: Sent) -> None:
+    """Most of them are captured when the scope has been left; without tracing, too."""
+    kinds = {"answering": {"transaction"}, "failing": {"transaction", "error"}, "untraced": {"error"}}
+    for what, expected in kinds.items():
+        case = f"{framework} {what}"
+        events = sent.of(case)
+        assert events.keys() == expected
+        for event in events.values():
+            assert_has(event, sent.read[case])
+
+
+@pytest.mark.parametrize("framework", [*WEB, "celery"])
+def test_what_is_captured_in_an_inner_scope_has_its_session(framework: str, sent: Sent) -> None:
+    """The transaction has that of the request, or of the job."""
+    case = f"{framework} nested"
+    events = sent.of(case)
+    assert_has(events.pop("inner"), sent.read["inner"])
+    assert_has(events.pop("transaction"), sent.read[case])
+    assert not events
+
+
+@pytest.mark.parametrize("framework", WEB)
+def test_a_request_in_which_nobody_reads_has_nothing(framework: str, sent: Sent) -> None:
+    """No event creates a session. (Sending a task does.)"""
+    (transaction,) = sent.of(f"{framework} unread").values()
+    assert_has(transaction, None)
+
+
+def test_nothing_stays_behind(sent: Sent) -> None:
+    """What is captured outside of requests and jobs has no session."""
+    (event,) = [event for event in sent.events if event.get("message") == "afterwards"]
+    assert "tags" not in event
+    assert "session" not in event["contexts"]
+
+
+def test_calls_of_models_have_their_conversation(sent: Sent) -> None:
+    """A hash of the key, if there is one, also of one that is known only once there is a route."""
+    chat, inner = (hashlib.sha256(key).hexdigest() for key in (b"chat-42", b"inner"))
+    for what in ("answering", "failing", "unread", "nested"):
+        assert sent.conversation(f"fastapi {what}") == chat
+        assert sent.conversation(f"flask {what}") is None
+    for framework in [*WEB, "celery"]:
+        assert sent.conversation(f"{framework} inner") == inner
+
+
+class Collecting(Transport):
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[Any] = []
+
+    def capture_envelope(self, envelope: Envelope) -> None:
+        self.events.append(envelope.get_event())
+
+
+@pytest.fixture
+def events() -> Iterator[list[Any]]:
+    """What goes to Sentry from this process, without any integration."""
+    transport = Collecting()
+    sentry_sdk.init("http://public@127.0.0.1:1/1", default_integrations=False, transport=transport)
+    yield transport.events
+    disconnect()
+    sentry_sdk.get_global_scope().set_client(None)
+
+
+def test_a_script_has_the_session_inside_its_scopes_only(
+    manager: SessionManager, sessions_api: SessionsAPI, events: list[Any]
+) -> None:
+    """It has one isolation scope for all it does, in which nothing may stay."""
+    connect()
+    with manager.session(key="chat") as session:
+        sentry_sdk.capture_message("unread")
+        assert sessions_api.posts == 0
+        session_id = session.id
+        sentry_sdk.capture_message("read")
+    sentry_sdk.capture_message("after")
+    assert [event.get("tags", {}).get("session.id") for event in events] == [None, session_id, None]
+    assert [event["contexts"].get("session") for event in events] == [None, {"id": session_id}, None]
+
+
+def test_the_key_is_there_only_if_asked_for(manager: SessionManager, events: list[Any]) -> None:
+    """It may be personal; a scope without a key has none to show."""
+    connect()
+    connect(key=True)
+    with manager.session(key="chat") as session:
+        session_id = session.id
+        sentry_sdk.capture_message("with a key")
+    with manager.session() as session:
+        other_id = session.id
+        sentry_sdk.capture_message("without")
+    connect()
+    with manager.session(key="chat") as session:
+        assert session.id == session_id
+        sentry_sdk.capture_message("not shown")
+    assert [event["contexts"]["session"] for event in events] == [
+        {"id": session_id, "key": "chat"},
+        {"id": other_id},
+        {"id": session_id},
+    ]
+
+
+def test_a_tag_and_a_context_of_your_own_stay(manager: SessionManager, events: list[Any]) -> None:
+    """And after disconnecting there is nothing else."""
+    connect()
+    with manager.session() as session, sentry_sdk.new_scope() as scope:
+        assert session.id is not None
+        scope.set_tag("session.id", "mine")
+        scope.set_context("session", {"mine": True})
+        sentry_sdk.capture_message("mine")
+    disconnect()
+    with manager.session() as session:
+        assert session.id is not None
+        sentry_sdk.capture_message("disconnected")
+    mine, disconnected = events
+    assert (mine["tags"], mine["contexts"]["session"]) == ({"session.id": "mine"}, {"mine": True})
+    assert "tags" not in disconnected
+    assert "session" not in disconnected["contexts"]
