@@ -168,10 +168,7 @@ class Sender:
         # Reads answer at once in here, and the HTTP client logs nothing.
         with creating():
             self._send_all()
-        try:
-            self._reports.emit()
-        except Exception as error:  # noqa: BLE001 - of a logging handler of the application
-            show(error)
+        self._tell()
         if self.is_closed:
             self._queue.drop_all()
         if not len(self._queue) and not self._flushes:
@@ -187,8 +184,16 @@ class Sender:
         ):
             failure = self._delivery.deliver(batch)
             self._note(failure, len(batch))
+            if self._flushes:  # by the time that a caller goes on, it knows what was refused
+                self._tell()
             self._answer_flushes()
         self._answer_flushes()
+
+    def _tell(self) -> None:
+        try:
+            self._reports.emit()
+        except Exception as error:  # noqa: BLE001 - of a logging handler of the application
+            show(error)
 
     def _note(self, failure: Exception | None, size: int) -> None:
         self._dropped += self._queue.take_dropped()
