@@ -96,6 +96,9 @@ class SessionManager:
         ConfigurationError: a setting is wrong, whatever ``on_error`` says.
     """
 
+    #: What is called with each session that was created; ``None``: nothing.
+    on_created: Callable[[Session], object] | None = None
+
     def __init__(
         self,
         base_url: str | None = None,
@@ -129,11 +132,11 @@ class SessionManager:
         prefetch = checked_count("prefetch", prefetch)
         queue_size = checked_count("queue_size", queue_size, 1)
         sample = checked_share("sample", sample)
-        if project is not None and (not isinstance(project, str) or not project):
-            raise ConfigurationError(f"project={project!r} must be the name of a project")
+        _check_project(project)
         if redact is not None and not callable(redact):
             raise ConfigurationError(f"redact must be a function, not {type(redact).__name__}")
-        self.on_created = None if on_created is None else checked_function("on_created", on_created)
+        if on_created is not None:
+            self.on_created = checked_function("on_created", on_created)
         self._owns_client = client is None
         if client is None:
             client = _make_client(base_url, api_key, timeout, retries)
@@ -339,6 +342,11 @@ def checked_manager(manager: object) -> SessionManager | None:
     if manager is not None and not isinstance(manager, SessionManager):
         raise ConfigurationError(f"manager must be a SessionManager, not {type(manager).__name__}")
     return manager
+
+
+def _check_project(project: object) -> None:
+    if project is not None and (not isinstance(project, str) or not project):
+        raise ConfigurationError(f"project={project!r} must be the name of a project")
 
 
 def _kept(session_id: str) -> str:
