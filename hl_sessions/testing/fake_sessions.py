@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 import time
+import uuid
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -13,14 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 
+from hl_sessions.availability import ready_sessions
+from hl_sessions.availability.circuit_breaker import CircuitBreaker
 from hl_sessions.client.transport import Transport
 from hl_sessions.datapoints import sender
 from hl_sessions.defaults import _default, default_manager
 from hl_sessions.errors import APIConnectionError
 from hl_sessions.manager import SessionManager
-from hl_sessions.process import thread_on_demand
+from hl_sessions.process import ending, thread_on_demand
 from hl_sessions.process.reentry import is_creating
 from hl_sessions.sessions.session import Session
+from hl_sessions.stores.base import ConversationStore
 from hl_sessions.testing.logged_datapoint import LoggedDatapoint
 
 if TYPE_CHECKING:
@@ -85,9 +89,11 @@ class _Answer(NamedTuple):
 class FakeSessions:
     """The sessions API in memory, in a ``with``: no manager of the process then reaches any network.
 
-    What is logged is sent when a test looks at it, from the thread of the test: none is started for it.
+    What is logged is sent when a test looks at it, from the thread of the test: none is started for it. No
+    session is created ahead of the reads, and no conversation goes on from before, whatever its store.
+
     Within the ``with`` there is a new default manager. It has ``project``, ``idle_timeout``, ``on_error``,
-    ``redact`` and ``on_created`` of the one before, and conversations of its own, in memory.
+    ``redact`` and ``on_created`` of the one before.
     """
 
     def __init__(self) -> None:
@@ -105,13 +111,16 @@ class FakeSessions:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.enter_context(patch.object(Transport, "exchange", self._exchange_for()))
-            stack.enter_context(patch.object(thread_on_demand, "start_thread", _no_thread))
+            for module in (thread_on_demand, ready_sessions):
+                stack.enter_context(patch.object(module, "start_thread", _no_thread))
             stack.enter_context(patch.object(SessionManager, "on_created", staticmethod(_ignore)))
             stack.enter_context(patch.object(Session, "_tell_created", self._tell_for()))
+            stack.enter_context(patch.object(ConversationStore, "entry_key", _own_entry_key()))
             manager = stack.enter_context(_manager_like(_default.manager))
             stack.enter_context(patch.object(_default, "manager", manager))
             stack.callback(self._leave)
             self._stack = stack.pop_all()
+        _end_outages()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -149,10 +158,7 @@ class FakeSessions:
 
     @contextmanager
     def failing(self, status: int | None = None) -> Iterator[None]:
-        """Have each call of the API fail, in a ``with``.
-
-        What is logged meanwhile waits. After several failures in a row managers leave the API alone, as they
-        do in production, for about a second more.
+        """Have each call of the API fail, in a ``with``. What is logged meanwhile waits.
 
         Args:
             status: the HTTP status of each answer; ``None``: there is none, as if nothing listened.
@@ -163,6 +169,7 @@ class FakeSessions:
             yield
         finally:
             self._is_failing = False
+            _end_outages()
 
     def _leave(self) -> None:
         self._flush()
@@ -245,6 +252,22 @@ def _manager_like(manager: SessionManager | None) -> SessionManager:
 
 def _answer(status: int, body: object = None) -> _Answer:
     return _Answer(status, HTTPStatus(status).phrase, {}, b"" if body is None else json.dumps(body).encode())
+
+
+def _own_entry_key() -> Callable[..., str]:
+    entry_key, test = ConversationStore.entry_key, uuid.uuid4().hex
+
+    def own_entry_key(store: ConversationStore, base_url: str, conversation_key: str) -> str:
+        return entry_key(store, f"{base_url}/{test}", conversation_key)
+
+    return own_entry_key
+
+
+def _end_outages() -> None:
+    """Have all managers call the API again, which they leave alone for a while once it has failed."""
+    for endable in tuple(ending._endables):
+        if isinstance(endable, CircuitBreaker):
+            endable._succeeded(is_trial=True)
 
 
 def _ignore(_: Session) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,9 +26,9 @@ from hl_sessions import (
     log,
     with_session,
 )
-from hl_sessions.stores import MemoryStore
+from hl_sessions.stores import SQLiteStore
 from hl_sessions.testing import FakeSessions
-from tests.sessions_api import SessionsAPI, create_sessions_and_logs
+from tests.sessions_api import SessionsAPI, create_sessions_and_logs, fail
 from tests.waiting import PATIENCE, in_threads
 
 FIRST, SECOND = "sesh_test000000000000000001", "sesh_test000000000000000002"
@@ -143,12 +144,24 @@ def test_threads(hl_sessions: FakeSessions) -> None:
 def test_an_api_that_fails(hl_sessions: FakeSessions) -> None:
     """The application goes on, and what it has logged arrives afterwards."""
     with hl_sessions.failing():
-        assert read() is None
+        assert [read() for _ in range(5)] == [None] * 5
         answer("chat-1", "Why?")
         assert hl_sessions.datapoints == []
         assert hl_sessions.created == 0
+    assert read() == FIRST  # at once
     assert [each.source for each in hl_sessions.datapoints] == ["answer", "moderation"]
-    assert hl_sessions.created == 1
+    assert hl_sessions.created == 2
+
+
+def test_an_api_that_has_failed_before(sessions_api: SessionsAPI) -> None:
+    """A manager that leaves the API alone, as it fails outside of the test, calls that of the test."""
+    sessions_api.answer = fail()
+    with SessionManager(sessions_api.base_url, retries=0) as manager:
+        for _ in range(5):
+            with manager.session() as session:
+                assert session.id is None
+        with FakeSessions(), manager.session() as session:
+            assert session.id == FIRST
 
 
 def test_an_api_that_fails_with_a_status(hl_sessions: FakeSessions) -> None:
@@ -206,14 +219,20 @@ def test_everything_is_put_back(configured: SessionManager, sessions_api: Sessio
         assert sessions_api.posts == 2
 
 
-def test_conversations_of_a_test_are_its_own(configured: SessionManager) -> None:
-    for _ in range(2):
-        with FakeSessions() as fake:
-            answer("chat-1", "Why?")
-            answer("chat-1", "And?")
-            assert fake.created == 1
-    assert configured.flush(PATIENCE)
-    assert isinstance(configured._store, MemoryStore)
+def test_conversations_of_a_test_are_its_own(tmp_path: Path) -> None:
+    """Also those of a manager, and of a store, that outlive it."""
+    with (
+        SQLiteStore(tmp_path / "conversations.db") as store,
+        SessionManager("http://127.0.0.1:1/v4", store=store) as manager,
+    ):
+        for _ in range(2):
+            with FakeSessions() as fake:
+                for _ in range(2):
+                    with manager.session(key="chat") as session:
+                        assert session.id == FIRST
+                answer("chat", "Why?")
+                answer("chat", "And?")
+                assert fake.created == 2
 
 
 class _Blocked(socket.socket):
@@ -230,7 +249,7 @@ def test_blocked_sockets(hl_sessions: FakeSessions, monkeypatch: pytest.MonkeyPa
     assert hl_sessions.created == 2
 
 
-def test_doubles_of_http(hl_sessions: FakeSessions, tmp_path: Any) -> None:
+def test_doubles_of_http(hl_sessions: FakeSessions, tmp_path: Path) -> None:
     """Cassettes that may not grow, and doubles that know no call, see none."""
     vcr = pytest.importorskip("vcr", reason="is not made for this interpreter")
     with requests_mock.Mocker() as mocker:
