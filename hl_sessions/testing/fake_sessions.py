@@ -98,12 +98,13 @@ class FakeSessions:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._directory = Path.cwd()
         self._ids = 0
         self._sessions: list[tuple[str, str | None, str | None]] = []
         self._datapoints: list[LoggedDatapoint] = []
         self._by_reference_id: dict[str, LoggedDatapoint] = {}
         self._is_failing = False
-        self._status: int | None = None
+        self._status: HTTPStatus | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
@@ -164,7 +165,8 @@ class FakeSessions:
             status: the HTTP status of each answer; ``None``: there is none, as if nothing listened.
         """
         self._flush()
-        self._is_failing, self._status = True, status
+        self._status = None if status is None else HTTPStatus(status)
+        self._is_failing = True
         try:
             yield
         finally:
@@ -229,11 +231,23 @@ class FakeSessions:
 
         def tell_created(session: Session, *, in_thread: bool = False) -> None:
             with self._lock:
-                self._sessions.append((session.peek() or "", session.key, _reader()))
+                self._sessions.append((session.peek() or "", session.key, self._reader()))
             if "on_created" in vars(session.manager):
                 tell(session, in_thread=in_thread)
 
         return tell_created
+
+    def _reader(self) -> str | None:
+        """Return the file and line that reads an ID, ``None`` if it is created for what was logged."""
+        if is_creating():
+            return None
+        frame = sys._getframe()
+        while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("hl_sessions."):
+            frame = frame.f_back
+        path = Path(frame.f_code.co_filename)
+        if path.is_relative_to(self._directory):
+            path = path.relative_to(self._directory)
+        return f"{path}:{frame.f_lineno}"
 
 
 def _manager_like(manager: SessionManager | None) -> SessionManager:
@@ -250,8 +264,8 @@ def _manager_like(manager: SessionManager | None) -> SessionManager:
     )
 
 
-def _answer(status: int, body: object = None) -> _Answer:
-    return _Answer(status, HTTPStatus(status).phrase, {}, b"" if body is None else json.dumps(body).encode())
+def _answer(status: HTTPStatus, body: object = None) -> _Answer:
+    return _Answer(status, status.phrase, {}, b"" if body is None else json.dumps(body).encode())
 
 
 def _own_entry_key() -> Callable[..., str]:
@@ -276,16 +290,3 @@ def _ignore(_: Session) -> None:
 
 def _no_thread(*_: object) -> None:
     """Start none, as where none can be started."""
-
-
-def _reader() -> str | None:
-    """Return the file and line that reads an ID, ``None`` if it is created for what was logged."""
-    if is_creating():
-        return None
-    frame = sys._getframe()
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("hl_sessions."):
-        frame = frame.f_back
-    path = Path(frame.f_code.co_filename)
-    if path.is_relative_to(Path.cwd()):
-        path = path.relative_to(Path.cwd())
-    return f"{path}:{frame.f_lineno}"

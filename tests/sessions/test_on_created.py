@@ -69,6 +69,36 @@ def test_a_task_calls_it(run: Callable[[Any], Any], make_manager: Managers) -> N
 
 
 @LOOPS
+def test_a_task_that_creates_more(run: Callable[[Any], Any], make_manager: Managers) -> None:
+    """On the event loop, too, it can read the ID of another scope, while others are created there."""
+    ids: list[str | None] = []
+
+    def on_created(_: Session) -> None:
+        if not ids:
+            ids.append(None)
+            with manager.session(new=True) as another:
+                ids.append(another.id)
+
+    manager = make_manager(on_created=on_created)
+
+    async def read() -> None:
+        async with manager.session(new=True) as session:
+            ids.append(await session.aid())
+
+    async def on_asyncio() -> None:
+        await asyncio.gather(*(read() for _ in range(5)))
+
+    async def on_trio() -> None:
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(read)
+
+    trio.run(on_trio) if run is trio.run else asyncio.run(on_asyncio())
+    assert len({*ids}) == 7
+    assert ids.count(None) == 1
+
+
+@LOOPS
 def test_simultaneous_readers(run: Callable[[Any], Any], make_manager: Managers, gate: Gate) -> None:
     """Of threads and tasks that wait for one creation, one calls it."""
     created = Created()
