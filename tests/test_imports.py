@@ -69,6 +69,7 @@ def is_unlisted(module: str) -> bool:
         ("hl_sessions.integrations.asgi", {"hl_sessions", "requests"}),
         ("hl_sessions.integrations.wsgi", {"hl_sessions", "requests"}),
         ("hl_sessions.integrations.requests", {"hl_sessions", "requests"}),
+        ("hl_sessions.testing", {"hl_sessions", "requests"}),
     ],
 )
 def test_no_framework_and_no_server_is_loaded(module: str, needed: set[str]) -> None:
