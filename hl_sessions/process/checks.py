@@ -92,8 +92,7 @@ def checked_function(name: str, value: Any) -> Any:
     """A function that is done when it returns."""
     if not callable(value):
         raise ConfigurationError(f"{name} must be a function, not {type(value).__name__}")
-    call = getattr(value, "__call__", None)  # noqa: B004 - of an object that is called like a function
-    if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(call):
+    if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(type(value).__call__):
         raise ConfigurationError(
             f"{name} must be a plain function, not a coroutine function: it is not awaited"
         )

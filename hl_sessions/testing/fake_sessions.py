@@ -89,8 +89,9 @@ class _Answer(NamedTuple):
 class FakeSessions:
     """The sessions API in memory, in a ``with``: no manager of the process then reaches any network.
 
-    What is logged is sent when a test looks at it, from the thread of the test: none is started for it. No
-    session is created ahead of the reads, and no conversation goes on from before, whatever its store.
+    What is logged is sent when a test looks at it, from the thread of the test: none is started for it. What
+    was logged before, and waits, is dropped. No session is created ahead of the reads, and no conversation
+    goes on from before, whatever its store.
 
     Within the ``with`` there is a new default manager. It has ``project``, ``idle_timeout``, ``on_error``,
     ``redact`` and ``on_created`` of the one before.
@@ -121,6 +122,7 @@ class FakeSessions:
             stack.enter_context(patch.object(_default, "manager", manager))
             stack.callback(self._leave)
             self._stack = stack.pop_all()
+        _drop_waiting()
         _end_outages()
         return self
 
@@ -175,8 +177,7 @@ class FakeSessions:
 
     def _leave(self) -> None:
         self._flush()
-        for each in list(sender._senders):
-            each._queue.drop_all()  # what nobody will look at, and nobody may send
+        _drop_waiting()  # what nobody will look at, and nobody may send
         if _default.manager is not None:
             _default.manager.close()
 
@@ -212,7 +213,7 @@ class FakeSessions:
                 return _answer(HTTPStatus.OK, [])
             if call == ("PATCH", "logs"):
                 for fields in json.loads(request.body):
-                    self._by_reference_id[fields["reference_id"]].fields.update(fields)
+                    self._complete(fields)
                 return _answer(HTTPStatus.OK, [])
         raise NotImplementedError(
             f"the fake sessions API creates sessions and takes datapoints: {method} {url}"
@@ -226,12 +227,18 @@ class FakeSessions:
         self._datapoints.append(datapoint)
         self._by_reference_id[fields["reference_id"]] = datapoint
 
+    def _complete(self, fields: dict[str, Any]) -> None:
+        datapoint = self._by_reference_id.get(fields["reference_id"])
+        if datapoint is not None:  # else it began before the test
+            datapoint.fields.update(fields)
+
     def _tell_for(self) -> Callable[..., None]:
         tell = Session._tell_created
 
         def tell_created(session: Session, *, in_thread: bool = False) -> None:
+            told = session.peek() or "", session.key, self._reader()
             with self._lock:
-                self._sessions.append((session.peek() or "", session.key, self._reader()))
+                self._sessions.append(told)
             if "on_created" in vars(session.manager):
                 tell(session, in_thread=in_thread)
 
@@ -275,6 +282,11 @@ def _own_entry_key() -> Callable[..., str]:
         return entry_key(store, f"{base_url}/{test}", conversation_key)
 
     return own_entry_key
+
+
+def _drop_waiting() -> None:
+    for each in list(sender._senders):
+        each._queue.drop_all()
 
 
 def _end_outages() -> None:

@@ -1,6 +1,7 @@
 """The fixture ``hl_sessions``, as the tests of an application use it."""
 
 import asyncio
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -28,8 +29,8 @@ from hl_sessions import (
 )
 from hl_sessions.stores import SQLiteStore
 from hl_sessions.testing import FakeSessions
-from tests.sessions_api import SessionsAPI, create_sessions_and_logs, fail
-from tests.waiting import PATIENCE, in_threads
+from tests.sessions_api import Answer, SessionsAPI, create_sessions_and_logs, fail
+from tests.waiting import PATIENCE, in_threads, wait_until
 
 FIRST, SECOND = "sesh_test000000000000000001", "sesh_test000000000000000002"
 LOOPS = pytest.mark.parametrize("run", [asyncio.run, trio.run], ids=["asyncio", "trio"])
@@ -151,6 +152,23 @@ def test_an_api_that_fails(hl_sessions: FakeSessions) -> None:
     assert read() == FIRST  # at once
     assert [each.source for each in hl_sessions.datapoints] == ["answer", "moderation"]
     assert hl_sessions.created == 2
+
+
+def test_what_was_logged_before(sessions_api: SessionsAPI, records: list[logging.LogRecord]) -> None:
+    """It is none of the test's, whether it waits or is open."""
+    sessions_api.answer = create_sessions_and_logs
+    with SessionManager(sessions_api.base_url, project="p", retries=0) as manager:
+        opened = manager.datapoint(source="open")
+        opened.__enter__()
+        assert manager.flush(PATIENCE)
+        sessions_api.answer = lambda _: Answer(503, headers={"Retry-After": "300"})
+        manager.log(source="waiting")
+        assert not manager.flush(0.01)
+        wait_until(lambda: [record for record in records if "datapoints wait" in record.getMessage()])
+        with FakeSessions() as fake:
+            opened.__exit__(None, None, None)
+            manager.log(source="test")
+            assert [each.source for each in fake.datapoints] == ["test"]
 
 
 def test_an_api_that_has_failed_before(sessions_api: SessionsAPI) -> None:
