@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
@@ -18,11 +19,14 @@ from hl_sessions.process.checks import (
     checked_api_key,
     checked_base_url,
     checked_count,
+    checked_function,
     checked_seconds,
     checked_share,
 )
 from hl_sessions.process.late_imports import late_import
 from hl_sessions.process.reentry import creating
+from hl_sessions.process.saying import say
+from hl_sessions.process.seldom import Seldom
 from hl_sessions.process.waits import run_blocking
 from hl_sessions.process.worker_threads import WorkerThreads
 from hl_sessions.scopes.decorator import KeySource, check_key_or_new, session_decorator
@@ -82,10 +86,18 @@ class SessionManager:
         redact: called with the fields of each datapoint, as JSON has them, before they are kept; returns the
             fields to keep, or ``None`` for none. One that raises drops the datapoint. What becomes known of a
             datapoint after its beginning comes in a call of its own.
+        on_created: called with the handle of each session that this manager has created, once, when its ID is
+            known: by the first reader, in its thread and context, before its read returns. If something was
+            logged and nobody reads, or the reader is cancelled, a thread in the background calls it. Sessions
+            that are found cause no call: that of a conversation which goes on, or one that was carried here.
+            What it raises is logged, and goes no further.
 
     Raises:
         ConfigurationError: a setting is wrong, whatever ``on_error`` says.
     """
+
+    #: What is called with each session that was created; ``None``: nothing.
+    on_created: Callable[[Session], object] | None = None
 
     def __init__(
         self,
@@ -104,6 +116,7 @@ class SessionManager:
         spool: str | os.PathLike[str] | None = None,
         sample: float = 1.0,
         redact: Redact | None = None,
+        on_created: Callable[[Session], object] | None = None,
     ) -> None:
         if on_error not in ("warn", "raise"):  # a tuple: what is given may not be hashable
             raise ConfigurationError(f"on_error={on_error!r} must be 'warn' or 'raise'")
@@ -119,10 +132,11 @@ class SessionManager:
         prefetch = checked_count("prefetch", prefetch)
         queue_size = checked_count("queue_size", queue_size, 1)
         sample = checked_share("sample", sample)
-        if project is not None and (not isinstance(project, str) or not project):
-            raise ConfigurationError(f"project={project!r} must be the name of a project")
+        _check_project(project)
         if redact is not None and not callable(redact):
             raise ConfigurationError(f"redact must be a function, not {type(redact).__name__}")
+        if on_created is not None:
+            self.on_created = checked_function("on_created", on_created)
         self._owns_client = client is None
         if client is None:
             client = _make_client(base_url, api_key, timeout, retries)
@@ -136,6 +150,7 @@ class SessionManager:
             from hl_sessions.datapoints.sender import Sender
         self.raises_errors = on_error == "raise"
         self.workers = WorkerThreads()
+        self._warnings = Seldom()
         self._client = client
         self._owns_store = store is None
         self._store = MemoryStore() if store is None else store
@@ -308,6 +323,15 @@ class SessionManager:
         """Log what happened since the last report; handles call it when no reader waits any more."""
         self._reports.emit()
 
+    def tell_created(self, session: Session) -> None:
+        """Call ``on_created``, and log what it raises, the same kind of error once a minute."""
+        try:
+            if self.on_created is not None:
+                self.on_created(session)
+        except Exception as error:  # noqa: BLE001 - it must not break the application
+            if self._warnings.is_due(type(error)):
+                say(logging.ERROR, "on_created raised %s", type(error).__name__, about=error)
+
 
 def checked_manager(manager: object) -> SessionManager | None:
     """Give what an integration was given as its ``manager``; ``None`` stands for the default manager.
@@ -318,6 +342,11 @@ def checked_manager(manager: object) -> SessionManager | None:
     if manager is not None and not isinstance(manager, SessionManager):
         raise ConfigurationError(f"manager must be a SessionManager, not {type(manager).__name__}")
     return manager
+
+
+def _check_project(project: object) -> None:
+    if project is not None and (not isinstance(project, str) or not project):
+        raise ConfigurationError(f"project={project!r} must be the name of a project")
 
 
 def _kept(session_id: str) -> str:

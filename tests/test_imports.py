@@ -70,6 +70,7 @@ def is_unlisted(module: str) -> bool:
         ("hl_sessions.integrations.wsgi", {"hl_sessions", "requests"}),
         ("hl_sessions.integrations.requests", {"hl_sessions", "requests"}),
         ("hl_sessions.integrations.logging", {"hl_sessions"}),
+        ("hl_sessions.testing", {"hl_sessions", "requests"}),
     ],
 )
 def test_no_framework_and_no_server_is_loaded(module: str, needed: set[str]) -> None:

@@ -27,8 +27,9 @@ def read_settings() -> dict[str, Any]:
 
 
 def source_files() -> dict[str, Path]:
-    """Where each file of the two source folders belongs in a wheel."""
-    return {
+    """Where each file of the two source folders, and the plugin for pytest, belongs in a wheel."""
+    modules = {"pytest_hl_sessions.py": ROOT / "pytest_hl_sessions.py"}
+    return modules | {
         prefix + path.relative_to(folder).as_posix(): path
         for folder, prefix in [
             (ROOT / "hl_sessions", "hl_sessions/"),
@@ -99,7 +100,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_wheel_holds_every_source_file_and_nothing_else(wheel: Path) -> None:
-    """Modules, ``py.typed``, pages: the same bytes as in the tree, all of them under ``hl_sessions``."""
+    """Modules, ``py.typed``, pages: the same bytes as in the tree."""
     with zipfile.ZipFile(wheel) as archive:
         shipped = {name: archive.read(name) for name in archive.namelist()}
     metadata = {name for name in shipped if name.partition("/")[0].endswith(".dist-info")}

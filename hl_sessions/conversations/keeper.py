@@ -20,7 +20,7 @@ from hl_sessions.process.outcome import Outcome
 from hl_sessions.process.reentry import creating, is_creating
 from hl_sessions.process.threads import start_thread
 from hl_sessions.process.waits import Blocking, Known
-from hl_sessions.sessions.creation import LONGEST_DELAY, LOOK_INTERVAL, agreement
+from hl_sessions.sessions.creation import LONGEST_DELAY, LOOK_INTERVAL, Obtained, agreement
 from hl_sessions.stores.base import Conversation
 from hl_sessions.stores.memory import MemoryStore
 
@@ -49,6 +49,7 @@ class _Found(NamedTuple):
 
     conversation: Conversation
     is_kept: bool  # in the store: others find the same
+    is_created: bool  # by this search
 
 
 class _Search(Outcome["_Found | None"]):
@@ -140,7 +141,7 @@ class Keeper:
             self._in_use.count(session)
         return conversation
 
-    async def obtain_id(self, session: ConversationSession, deadline: Deadline) -> str:
+    async def obtain_id(self, session: ConversationSession, deadline: Deadline) -> Obtained:
         """Return the ID of a conversation, of a session created for it where there is none.
 
         Simultaneous callers with the same key get the same.
@@ -158,7 +159,7 @@ class Keeper:
                 continue
             found = search.get()
             if found is not None:
-                return self._accept(session, found)
+                return Obtained(self._accept(session, found), is_created=False)
         try:
             found = await self._find_or_create(key, mine, session, deadline)
         except BaseException as error:
@@ -171,7 +172,7 @@ class Keeper:
         session_id = self._accept(session, found)
         self._forget(key, mine)
         mine.set(found)
-        return session_id
+        return Obtained(session_id, found.is_created)
 
     async def _wait_for(self, search: _Search, seconds: float) -> None:
         """Return when the search of another reader is over, or after so many seconds."""
@@ -253,7 +254,7 @@ class Keeper:
             return self._own(session, await self.create(deadline))
         self._rest.end()
         if isinstance(found, Conversation):
-            return _Found(found, is_kept=True)
+            return _Found(found, is_kept=True, is_created=False)
         try:
             session_id = await self._create_while_renewing(key, claimant, deadline)
         except GeneratorExit:  # nothing can be waited for: the claim ends by itself
@@ -268,7 +269,8 @@ class Keeper:
             await self._ask(partial(self._release, key, claimant))
             return self._own(session, session_id)
         # None: the conversation was ended meanwhile.
-        return _Found(conversation or Conversation(session_id, None, found), is_kept=True)
+        conversation = conversation or Conversation(session_id, None, found)
+        return _Found(conversation, is_kept=True, is_created=conversation.session_id == session_id)
 
     async def _ask(self, ask: Callable[[], Result]) -> Result:
         """Return what the store says, without blocking an event loop."""
@@ -311,7 +313,7 @@ class Keeper:
 
     def _own(self, session: ConversationSession, session_id: str) -> _Found:
         reference_id = self._reference_id_without_store(session)
-        return _Found(Conversation(session_id, None, reference_id), is_kept=False)
+        return _Found(Conversation(session_id, None, reference_id), is_kept=False, is_created=True)
 
     def _reference_id_without_store(self, session: ConversationSession) -> str:
         reference_id = self._in_use.reference_id_after_end(session._key)

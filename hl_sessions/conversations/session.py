@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hl_sessions.client.deadline import Deadline
     from hl_sessions.conversations.episode import Episode
     from hl_sessions.errors import HLSessionsError
+    from hl_sessions.sessions.creation import Obtained
     from hl_sessions.stores.base import Conversation
 
 __all__ = [
@@ -40,7 +41,7 @@ class Conversations(Protocol):
     def known(self, session: ConversationSession) -> Conversation | None:
         """Return what the store keeps of the conversation, ``None`` if it has nothing, or is left alone."""
 
-    async def obtain_id(self, session: ConversationSession, deadline: Deadline) -> str:
+    async def obtain_id(self, session: ConversationSession, deadline: Deadline) -> Obtained:
         """Return the ID of the conversation, of a session created for it where there is none."""
 
     def reference_id(self, session: ConversationSession) -> str:
@@ -186,7 +187,7 @@ class ConversationSession(Session):
             return None  # the store may know
         return super()._refusal()
 
-    async def _create_id(self, deadline: Deadline) -> str:
+    async def _create_id(self, deadline: Deadline) -> Obtained:
         if not self._key or self._ended:
             return await super()._create_id(deadline)
         return await self._conversations.obtain_id(self, deadline)
@@ -268,7 +269,7 @@ class RequestSession(ConversationSession):
             return super()._ready_id(may_wait=may_wait)
         ready_sessions = self.manager.ready_sessions
         is_free = self._is_key_found and (self._details is None or self._details.creation is None)
-        return ready_sessions.take(self._keep) if is_free and ready_sessions is not None else None
+        return ready_sessions.take(self._keep_ready) if is_free and ready_sessions is not None else None
 
     def _keep(self, session_id: str) -> str:
         # In one step, as readers that take what is ready hold no lock.

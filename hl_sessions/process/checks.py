@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import threading
 from typing import Any
@@ -13,6 +14,7 @@ __all__ = [
     "checked_api_key",
     "checked_base_url",
     "checked_count",
+    "checked_function",
     "checked_header_name",
     "checked_seconds",
     "checked_share",
@@ -84,6 +86,17 @@ def checked_share(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
         raise ConfigurationError(f"{name}={value!r} must be a number from 0 to 1")
     return float(value)
+
+
+def checked_function(name: str, value: Any) -> Any:
+    """A function that is done when it returns."""
+    if not callable(value):
+        raise ConfigurationError(f"{name} must be a function, not {type(value).__name__}")
+    if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(type(value).__call__):
+        raise ConfigurationError(
+            f"{name} must be a plain function, not a coroutine function: it is not awaited"
+        )
+    return value
 
 
 def checked_header_name(name: str, value: object) -> str:

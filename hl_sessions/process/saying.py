@@ -13,10 +13,16 @@ __all__ = ["say", "show"]
 logger = logging.getLogger("hl_sessions")
 
 
-def say(level: int, message: str, *arguments: object) -> None:
-    """Log a record, with the arguments of ``Logger.log``; what a handler raises is shown instead."""
+def say(level: int, message: str, *arguments: object, about: Exception | None = None) -> None:
+    """Log a record, with the arguments of ``Logger.log``; what a handler raises is shown instead.
+
+    Args:
+        level: that of the record.
+        message: as are the arguments, that of ``Logger.log``.
+        about: an error whose traceback belongs to the record.
+    """
     try:
-        logger.log(level, message, *arguments, stacklevel=2)
+        logger.log(level, message, *arguments, exc_info=about, stacklevel=2)
     except Exception as error:
         if is_interruption(error):
             raise

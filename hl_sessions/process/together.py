@@ -43,14 +43,20 @@ def run_together(coroutines: Iterable[Coroutine[Wait[Any], Any, None]], at_once:
 class _Waker:
     """Wakes the thread that waits for sockets, from whatever thread an outcome becomes known in."""
 
-    def __init__(self) -> None:
-        self.receiver, self._sender = socket.socketpair()
-        self.receiver.settimeout(0)
-        self._sender.settimeout(0)
+    receiver: socket.socket
+    _sender: socket.socket
+
+    def open(self) -> None:
+        """Have sockets of its own, before the first wait: most batches need none."""
+        if "receiver" not in vars(self):
+            self.receiver, self._sender = socket.socketpair()
+            self.receiver.settimeout(0)
+            self._sender.settimeout(0)
 
     def close(self) -> None:
-        self.receiver.close()
-        self._sender.close()
+        if "receiver" in vars(self):
+            self.receiver.close()
+            self._sender.close()
 
     def wake(self) -> None:
         with suppress(OSError):  # it is awake already, or has ended
@@ -87,6 +93,7 @@ class _Running:
         if wait is None:
             self.is_over = True
             return
+        self._waker.open()
         self.wait, self.is_ready = wait, False
         self.end = time.monotonic() + (math.inf if wait.seconds is None else wait.seconds)
         if wait.outcome is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.outcome import Outcome
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hl_sessions.process.runs import Run
     from hl_sessions.process.worker_threads import WorkerThreads
 
-__all__ = ["LONGEST_DELAY", "LOOK_INTERVAL", "Abandoned", "Creation", "agreement"]
+__all__ = ["LONGEST_DELAY", "LOOK_INTERVAL", "Abandoned", "Creation", "Obtained", "agreement"]
 
 LOOK_INTERVAL = 0.2  # seconds after which a reader that waits looks whether the event loop has ended
 LONGEST_DELAY = 10.0  # seconds that a creation may go on beyond its deadline, on a machine that is busy
@@ -25,15 +25,29 @@ class Abandoned(Exception):  # noqa: N818 - not an error
     """The creator was interrupted; another reader goes on."""
 
 
+class Obtained(NamedTuple):
+    """An ID that a handle got.
+
+    Attributes:
+        session_id: the ID.
+        is_created: whether its session was created for this handle, and not found.
+    """
+
+    session_id: str
+    is_created: bool
+
+
 class Creation(Outcome[str]):
     """The attempt, and its outcome."""
 
-    __slots__ = ("deadline", "process", "run")
+    __slots__ = ("deadline", "is_untold", "process", "run")
 
     def __init__(self, deadline: Deadline) -> None:
         super().__init__()
         self.deadline = deadline
         self.process = os.getpid()
+        #: Whether it has created a session that the application is still to be told of.
+        self.is_untold = False
         #: Where it is carried out on an event loop.
         self.run: Run | None = None
 

@@ -6,6 +6,7 @@ import functools
 import logging
 import os
 import uuid
+from contextvars import copy_context
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
@@ -23,6 +24,7 @@ from hl_sessions.sessions.creation import (
     LOOK_INTERVAL,
     Abandoned,
     Creation,
+    Obtained,
     agreement,
 )
 
@@ -46,6 +48,7 @@ class SessionSource(Protocol):
     ready_sessions: ReadySessions | None
     raises_errors: bool
     workers: WorkerThreads
+    on_created: Callable[[Session], object] | None
 
     def deadline(self, begun: float | None = None) -> Deadline:
         """The deadline of a read that began then, of ``time.monotonic()``; ``None``: now."""
@@ -61,6 +64,9 @@ class SessionSource(Protocol):
 
     def report(self) -> None:
         """Log what happened since the last report."""
+
+    def tell_created(self, session: Session) -> None:
+        """Call ``on_created``, and log what it raises."""
 
 
 class _Details:
@@ -264,6 +270,7 @@ class Session:
                 self._settle(creation, Abandoned())  # its reader was interrupted before it could say so
             if not isinstance(creation.error, Abandoned):
                 warn_that_a_read_blocked()
+                self._tell_if_created(creation)
                 return self._outcome(creation)
         return self._id
 
@@ -277,7 +284,7 @@ class Session:
             creation, is_mine = joined
             if is_mine:
                 self._begin(creation, loop)
-                await creation.wait_in_task()
+                await self._wait_for_own(creation)
             else:
                 await creation.wait_for_task(
                     creation.deadline.remaining() + LONGEST_DELAY, self.manager.workers
@@ -285,8 +292,18 @@ class Session:
             if not creation.is_known:  # its event loop ended before it could say so
                 self._settle(creation, Abandoned())
             if not isinstance(creation.error, Abandoned):
+                self._tell_if_created(creation)
                 return self._outcome(creation)
         return self._id
+
+    async def _wait_for_own(self, creation: Creation) -> None:
+        try:
+            await creation.wait_in_task()
+        except BaseException:  # it is cancelled, and the creation goes on
+            if self.manager.on_created is not None:
+                tell = functools.partial(self._tell_if_created, creation, in_thread=True)
+                creation.on_known(functools.partial(copy_context().run, tell))
+            raise
 
     async def obtain_log_params(self) -> dict[str, str]:
         """Return what :meth:`log_params` returns; a coroutine that awaits nothing but waits.
@@ -308,12 +325,13 @@ class Session:
 
     async def _create_for_nobody(self, creation: Creation) -> None:
         try:
-            session_id = await self._create_id(creation.deadline)
+            obtained = await self._create_id(creation.deadline)
         except BaseException:
             self._settle(creation, Abandoned())  # a reader that has come meanwhile tries by itself
             raise
         else:
-            self._settle(creation, session_id)
+            self._settle(creation, obtained)
+            self._tell_if_created(creation)
         finally:
             self.manager.report()
 
@@ -333,12 +351,38 @@ class Session:
             self._id = session_id
         return self._id
 
+    def _keep_ready(self, session_id: str) -> str:
+        """Keep the ID of a session that was ready, as :meth:`_keep` does, and tell the application."""
+        kept = self._keep(session_id)
+        if kept is session_id and self.manager.on_created is not None:
+            self._tell_created()
+        return kept
+
+    def _tell_if_created(self, creation: Creation, *, in_thread: bool = False) -> None:
+        """Tell the application of the session that a creation has made, unless another reader has."""
+        if creation.is_untold:
+            with agreement.lock:
+                is_first, creation.is_untold = creation.is_untold, False
+            if is_first:
+                self._tell_created(in_thread=in_thread)
+
+    def _tell_created(self, *, in_thread: bool = False) -> None:
+        tell = functools.partial(self.manager.tell_created, self)
+        if in_thread or is_creating():  # this one has others to wake or to serve, and reads get nothing in it
+            context = copy_context()
+            try:
+                self.manager.workers.submit(context.run, tell)
+            except RuntimeError:  # there is no thread
+                context.run(tell)
+        else:
+            tell()
+
     def _refusal(self) -> HLSessionsError | None:
         """The error with which :meth:`_create_id` would fail without waiting, ``None`` if it would wait."""
         return self.manager.refusal()
 
-    async def _create_id(self, deadline: Deadline) -> str:
-        return await self.manager.create_session_id(deadline)
+    async def _create_id(self, deadline: Deadline) -> Obtained:
+        return Obtained(await self.manager.create_session_id(deadline), is_created=True)
 
     def _ensure_details(self) -> _Details:
         if self._details is None:
@@ -364,7 +408,7 @@ class Session:
     def _carry_out(self, creation: Creation, *, is_of_reader: bool = True) -> None:
         try:
             with creating():
-                session_id = run_blocking(self._create_id(creation.deadline))
+                obtained = run_blocking(self._create_id(creation.deadline))
         except BaseException as error:
             if isinstance(error, Exception) and not (is_of_reader and is_interruption(error)):
                 self._settle(creation, error)  # every reader is told
@@ -372,13 +416,13 @@ class Session:
                 self._settle(creation, Abandoned())
                 raise
         else:
-            self._settle(creation, session_id)
+            self._settle(creation, obtained)
         finally:
             self.manager.report()  # by now: a handler may hold its lock and wait for this creation
 
     async def _carry_out_on_loop(self, creation: Creation) -> None:
         try:
-            session_id = await self._create_id(creation.deadline)
+            obtained = await self._create_id(creation.deadline)
         except BaseException as error:
             if isinstance(error, Exception):
                 self._settle(creation, error)
@@ -386,7 +430,7 @@ class Session:
                 self._settle(creation, Abandoned())
                 raise
         else:
-            self._settle(creation, session_id)
+            self._settle(creation, obtained)
         finally:
             self.manager.report()  # by now: a handler may hold its lock and wait for this creation
 
@@ -409,18 +453,20 @@ class Session:
             self._settle(creation, APIConnectionError(f"no thread to create a session in: {error}"))
             self.manager.report()
 
-    def _settle(self, creation: Creation, outcome: str | Exception) -> None:
+    def _settle(self, creation: Creation, outcome: Obtained | Exception) -> None:
         with agreement.lock:
             details = self._ensure_details()
             if details.creation is creation:
                 details.creation = None
-            if isinstance(outcome, str):
-                outcome = self._keep(outcome)
+            if isinstance(outcome, Obtained):
+                kept = self._keep(outcome.session_id)
+                is_created = outcome.is_created and kept is outcome.session_id
+                creation.is_untold = is_created and self.manager.on_created is not None
             elif not (details.went_without_id or isinstance(outcome, Abandoned)):
                 details.went_without_id = True
                 self.manager.count_session_without_id()
-        if isinstance(outcome, str):
-            creation.set(outcome)
+        if isinstance(outcome, Obtained):
+            creation.set(kept)
         else:
             creation.set_error(outcome)
 
@@ -451,13 +497,15 @@ class _ReadySession(Session):
             kept: str = self.__dict__.setdefault("_id", taken[0])  # in one step, as here is no lock
             if kept is not taken[0]:
                 ready_sessions.ready.appendleft(taken)  # another reader was faster
+            elif self.manager.on_created is not None:
+                self._tell_created()
             return kept
-        return ready_sessions.take_with_care(taken, self._keep) or self._read()
+        return ready_sessions.take_with_care(taken, self._keep_ready) or self._read()
 
     def _ready_id(self) -> str | None:
         if self._details is not None and self._details.creation is not None:
             return None
-        return self._ready_sessions.take(self._keep)
+        return self._ready_sessions.take(self._keep_ready)
 
     def _keep(self, session_id: str) -> str:
         # In one step, as readers that take what is ready hold no lock.

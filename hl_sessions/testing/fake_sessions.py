@@ -1,0 +1,304 @@
+"""The sessions API in memory, for the tests of applications."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+import uuid
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from unittest.mock import patch
+
+from hl_sessions.availability import ready_sessions
+from hl_sessions.availability.circuit_breaker import CircuitBreaker
+from hl_sessions.client.transport import Transport
+from hl_sessions.datapoints import sender
+from hl_sessions.defaults import _default, default_manager
+from hl_sessions.errors import APIConnectionError
+from hl_sessions.manager import SessionManager
+from hl_sessions.process import ending, thread_on_demand
+from hl_sessions.process.reentry import is_creating
+from hl_sessions.sessions.session import Session
+from hl_sessions.stores.base import ConversationStore
+from hl_sessions.testing.logged_datapoint import LoggedDatapoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from typing_extensions import Self
+
+    from hl_sessions.client.transport import Request
+
+__all__ = ["Created", "CreatedSession", "FakeSessions"]
+
+PATIENCE = 5.0  # seconds until what waits is left waiting, as after an outage
+PAUSE = 0.01  # seconds between attempts to send it
+BASE_URL = "http://sessions.test/v4"  # which no network knows
+
+
+@dataclass(frozen=True)
+class CreatedSession:
+    """A session that was created in a test.
+
+    Attributes:
+        id: its ID.
+        key: the conversation key of the scope that it was created for.
+        read_in: the file and line that read the ID first; ``None``: nobody did, and something was logged.
+        datapoints: what was logged into it, in order.
+    """
+
+    id: str
+    key: str | None
+    read_in: str | None
+    datapoints: list[LoggedDatapoint]
+
+    def __str__(self) -> str:
+        of = "" if self.key is None else f" of the conversation {self.key!r}"
+        how = "created for what was logged" if self.read_in is None else f"first read in {self.read_in}"
+        return f"{self.id}{of}, {how}"
+
+
+class Created(int):
+    """How many sessions were created; a failed assertion about it says which.
+
+    Attributes:
+        sessions: those.
+    """
+
+    sessions: list[CreatedSession]
+
+    def __new__(cls, sessions: list[CreatedSession]) -> Self:
+        """Count sessions."""
+        self = super().__new__(cls, len(sessions))
+        self.sessions = sessions
+        return self
+
+
+class _Answer(NamedTuple):
+    status_code: int
+    reason: str
+    headers: Mapping[str, str]
+    content: bytes
+
+
+class FakeSessions:
+    """The sessions API in memory, in a ``with``: no manager of the process then reaches any network.
+
+    What is logged is sent when a test looks at it, from the thread of the test: none is started for it. What
+    was logged before, and waits, is dropped. No session is created ahead of the reads, and no conversation
+    goes on from before, whatever its store.
+
+    Within the ``with`` there is a new default manager. It has ``project``, ``idle_timeout``, ``on_error``,
+    ``redact`` and ``on_created`` of the one before.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._directory = Path.cwd()
+        self._ids = 0
+        self._sessions: list[tuple[str, str | None, str | None]] = []
+        self._datapoints: list[LoggedDatapoint] = []
+        self._by_reference_id: dict[str, LoggedDatapoint] = {}
+        self._is_failing = False
+        self._status: HTTPStatus | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.enter_context(patch.object(Transport, "exchange", self._exchange_for()))
+            for module in (thread_on_demand, ready_sessions):
+                stack.enter_context(patch.object(module, "start_thread", _no_thread))
+            stack.enter_context(patch.object(SessionManager, "on_created", staticmethod(_ignore)))
+            stack.enter_context(patch.object(Session, "_tell_created", self._tell_for()))
+            stack.enter_context(patch.object(ConversationStore, "entry_key", _own_entry_key()))
+            manager = stack.enter_context(_manager_like(_default.manager))
+            stack.enter_context(patch.object(_default, "manager", manager))
+            stack.callback(self._leave)
+            self._stack = stack.pop_all()
+        _drop_waiting()
+        _end_outages()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def manager(self) -> SessionManager:
+        """The default manager: the one of this test, or the one that the test has configured."""
+        return default_manager()
+
+    @property
+    def created(self) -> Created:
+        """How many sessions were created, for whoever has read their IDs or logged into them."""
+        return Created(self.sessions)
+
+    @property
+    def sessions(self) -> list[CreatedSession]:
+        """The sessions that were created, in order."""
+        self._flush()
+        with self._lock:
+            return [
+                CreatedSession(
+                    *session,
+                    [datapoint for datapoint in self._datapoints if datapoint.session_id == session[0]],
+                )
+                for session in self._sessions
+            ]
+
+    @property
+    def datapoints(self) -> list[LoggedDatapoint]:
+        """What was logged, in order; a datapoint comes before those that are nested under it."""
+        self._flush()
+        with self._lock:
+            return self._datapoints.copy()
+
+    @contextmanager
+    def failing(self, status: int | None = None) -> Iterator[None]:
+        """Have each call of the API fail, in a ``with``. What is logged meanwhile waits.
+
+        Args:
+            status: the HTTP status of each answer; ``None``: there is none, as if nothing listened.
+        """
+        self._flush()
+        self._status = None if status is None else HTTPStatus(status)
+        self._is_failing = True
+        try:
+            yield
+        finally:
+            self._is_failing = False
+            _end_outages()
+
+    def _leave(self) -> None:
+        self._flush()
+        _drop_waiting()  # what nobody will look at, and nobody may send
+        if _default.manager is not None:
+            _default.manager.close()
+
+    def _flush(self) -> None:
+        end = time.monotonic() + PATIENCE
+        for each in [] if self._is_failing else list(sender._senders):
+            while (flush := each.begin_flush()) is not None and not flush.wait(PAUSE):
+                if time.monotonic() > end:
+                    break
+
+    def _exchange_for(self) -> Callable[..., Any]:
+        async def exchange(transport: Transport, request: Request, *_: object, **__: object) -> _Answer:
+            if transport._closed:
+                raise APIConnectionError("the client is closed; make a new one")
+            if self._is_failing and self._status is None:
+                raise APIConnectionError("the fake sessions API is failing")
+            return self._answer(request)
+
+        return exchange
+
+    def _answer(self, request: Request) -> _Answer:
+        if self._is_failing and self._status is not None:
+            return _answer(self._status)
+        method, url = request.prepared.method, request.prepared.url or ""
+        call = method, url.rpartition("/")[2]
+        with self._lock:
+            if call == ("POST", "sessions"):
+                self._ids += 1
+                return _answer(HTTPStatus.CREATED, {"id": f"sesh_test{self._ids:018}"})
+            if call == ("POST", "logs"):
+                for fields in json.loads(request.body):
+                    self._add(fields)
+                return _answer(HTTPStatus.OK, [])
+            if call == ("PATCH", "logs"):
+                for fields in json.loads(request.body):
+                    self._complete(fields)
+                return _answer(HTTPStatus.OK, [])
+        raise NotImplementedError(
+            f"the fake sessions API creates sessions and takes datapoints: {method} {url}"
+        )
+
+    def _add(self, fields: dict[str, Any]) -> None:
+        parent = self._by_reference_id.get(fields.get("parent_reference_id", ""))
+        datapoint = LoggedDatapoint(fields, parent)
+        if parent is not None:
+            parent.children.append(datapoint)
+        self._datapoints.append(datapoint)
+        self._by_reference_id[fields["reference_id"]] = datapoint
+
+    def _complete(self, fields: dict[str, Any]) -> None:
+        datapoint = self._by_reference_id.get(fields["reference_id"])
+        if datapoint is not None:  # else it began before the test
+            datapoint.fields.update(fields)
+
+    def _tell_for(self) -> Callable[..., None]:
+        tell = Session._tell_created
+
+        def tell_created(session: Session, *, in_thread: bool = False) -> None:
+            told = session.peek() or "", session.key, self._reader()
+            with self._lock:
+                self._sessions.append(told)
+            if "on_created" in vars(session.manager):
+                tell(session, in_thread=in_thread)
+
+        return tell_created
+
+    def _reader(self) -> str | None:
+        """Return the file and line that reads an ID, ``None`` if it is created for what was logged."""
+        if is_creating():
+            return None
+        frame = sys._getframe()
+        while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("hl_sessions."):
+            frame = frame.f_back
+        path = Path(frame.f_code.co_filename)
+        if path.is_relative_to(self._directory):
+            path = path.relative_to(self._directory)
+        return f"{path}:{frame.f_lineno}"
+
+
+def _manager_like(manager: SessionManager | None) -> SessionManager:
+    if manager is None:
+        return SessionManager(BASE_URL, "test")
+    return SessionManager(
+        BASE_URL,
+        "test",
+        project=manager.recorder._project,
+        redact=manager.recorder._redact,
+        idle_timeout=manager.conversations._idle_timeout,
+        on_error="raise" if manager.raises_errors else "warn",
+        on_created=vars(manager).get("on_created"),
+    )
+
+
+def _answer(status: HTTPStatus, body: object = None) -> _Answer:
+    return _Answer(status, status.phrase, {}, b"" if body is None else json.dumps(body).encode())
+
+
+def _own_entry_key() -> Callable[..., str]:
+    entry_key, test = ConversationStore.entry_key, uuid.uuid4().hex
+
+    def own_entry_key(store: ConversationStore, base_url: str, conversation_key: str) -> str:
+        return entry_key(store, f"{base_url}/{test}", conversation_key)
+
+    return own_entry_key
+
+
+def _drop_waiting() -> None:
+    for each in list(sender._senders):
+        each._queue.drop_all()
+
+
+def _end_outages() -> None:
+    """Have all managers call the API again, which they leave alone for a while once it has failed."""
+    for endable in tuple(ending._endables):
+        if isinstance(endable, CircuitBreaker):
+            endable._succeeded(is_trial=True)
+
+
+def _ignore(_: Session) -> None:
+    """Make every manager tell of the sessions that it has created."""
+
+
+def _no_thread(*_: object) -> None:
+    """Start none, as where none can be started."""

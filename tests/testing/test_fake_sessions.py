@@ -1,0 +1,288 @@
+"""The fixture ``hl_sessions``, as the tests of an application use it."""
+
+import asyncio
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests_mock
+import trio
+
+import hl_sessions as package
+from hl_sessions import (
+    NotFoundError,
+    RateLimitError,
+    Session,
+    SessionManager,
+    SessionsClient,
+    configure,
+    current_session,
+    current_session_id,
+    datapoint,
+    flush,
+    log,
+    with_session,
+)
+from hl_sessions.stores import SQLiteStore
+from hl_sessions.testing import FakeSessions
+from tests.sessions_api import Answer, SessionsAPI, create_sessions_and_logs, fail
+from tests.waiting import PATIENCE, in_threads, wait_until
+
+FIRST, SECOND = "sesh_test000000000000000001", "sesh_test000000000000000002"
+LOOPS = pytest.mark.parametrize("run", [asyncio.run, trio.run], ids=["asyncio", "trio"])
+
+
+@with_session
+def read() -> str | None:
+    return current_session_id()
+
+
+@with_session(key="chat")
+def answer(chat: str, question: str) -> str:
+    with datapoint(project="support", source="answer", inputs={"question": question}) as answer:
+        log(project="support", source="moderation", output="fine")
+        answer.output = "42"
+    return "42"
+
+
+def test_ids_are_the_same_in_each_run(hl_sessions: FakeSessions) -> None:
+    assert hl_sessions.created == 0
+    assert [read(), read()] == [FIRST, SECOND]
+    assert hl_sessions.created == 2
+    assert [session.id for session in hl_sessions.sessions] == [FIRST, SECOND]
+
+
+def test_what_was_logged(hl_sessions: FakeSessions) -> None:
+    """Each datapoint has its fields as attributes, and those around and inside it."""
+    answer("chat-1", "Why?")
+    outer, inner = hl_sessions.datapoints
+    assert (outer.project, outer.source, outer.inputs) == ("support", "answer", {"question": "Why?"})
+    assert (outer.output, outer.error, outer.parent, outer.session_id) == ("42", None, None, FIRST)
+    assert outer.duration >= 0
+    assert (inner.parent, outer.children, inner.session_id) == (outer, [inner], FIRST)
+    assert repr(inner) == "LoggedDatapoint(project='support', source='moderation', output='fine')"
+    with pytest.raises(AttributeError, match="no field 'outputs'"):
+        inner.outputs  # noqa: B018
+    [session] = hl_sessions.sessions
+    assert (session.key, session.datapoints) == ("chat-1", [outer, inner])
+
+
+def test_a_datapoint_that_is_open(hl_sessions: FakeSessions) -> None:
+    """A test may look at it before it has ended, and again afterwards."""
+    unknown: Any = {"unknown": 1}
+    with datapoint(project="p", source="stream", **unknown) as open_datapoint:
+        [seen] = hl_sessions.datapoints
+        assert (seen.output, seen.unknown) == (None, 1)
+        open_datapoint.output = "all of it"
+    assert hl_sessions.datapoints == [seen]
+    assert (seen.output, seen.session_id) == ("all of it", None)
+
+
+def test_where_sessions_were_read_first(hl_sessions: FakeSessions) -> None:
+    read()
+    answer("chat-1", "Why?")
+    first, second = map(str, hl_sessions.sessions)
+    assert first.startswith(f"{FIRST}, first read in ")
+    assert f"test_fake_sessions.py:{read.__code__.co_firstlineno + 2}" in first
+    assert second == f"{SECOND} of the conversation 'chat-1', created for what was logged"
+
+
+@LOOPS
+def test_async_code(run: Callable[[Any], Any], hl_sessions: FakeSessions) -> None:
+    async def main() -> None:
+        async with hl_sessions.manager.session() as session:
+            assert await session.aid() == FIRST
+            hl_sessions.manager.log(project="p", output="x")
+            assert [each.session_id for each in hl_sessions.datapoints] == [FIRST]
+
+    run(main) if run is trio.run else run(main())
+    [session] = hl_sessions.sessions
+    assert "test_fake_sessions.py" in str(session.read_in)
+
+
+def test_every_manager_answers_from_memory(hl_sessions: FakeSessions) -> None:
+    """Whether it was made before the test or in it, and whatever its URL."""
+    told: list[Session] = []
+    with SessionManager("http://127.0.0.1:1/v4", on_error="raise", on_created=told.append) as manager:
+        with manager.session(key="chat") as session:
+            assert session.id == FIRST
+            manager.log(project="p", output="x")
+        assert told == [session]
+        assert len(hl_sessions.datapoints) == 1
+        assert hl_sessions.created == 1
+    with SessionManager("http://127.0.0.1:1/v4", prefetch=2) as manager, manager.session() as session:
+        assert session.id
+    assert hl_sessions.created == 2
+
+
+def test_a_client_by_hand(hl_sessions: FakeSessions) -> None:
+    """It creates sessions; what the fake does not know it says."""
+    with SessionsClient("http://127.0.0.1:1/v4") as client:
+        assert client.create().body == {"id": FIRST}
+        with pytest.raises(NotImplementedError, match=r"GET .*/v4/sessions/x"):
+            client.get("x")
+        with hl_sessions.failing(404), pytest.raises(NotFoundError):
+            client.create()
+
+
+def test_threads(hl_sessions: FakeSessions) -> None:
+    """Readers at once get one session; no thread is left, or was ever there."""
+    before = {*threading.enumerate()}
+    with hl_sessions.manager.session() as session:
+        futures = in_threads(lambda: session.id, 20)
+        assert {future.result(PATIENCE) for future in futures} == {FIRST}
+        log(project="p", output="x")
+        assert flush(PATIENCE)
+    assert len(hl_sessions.datapoints) == 1
+    assert hl_sessions.created == 1
+    assert not [each for each in {*threading.enumerate()} - before if "hl-sessions" in each.name]
+
+
+def test_an_api_that_fails(hl_sessions: FakeSessions) -> None:
+    """The application goes on, and what it has logged arrives afterwards."""
+    with hl_sessions.failing():
+        assert [read() for _ in range(5)] == [None] * 5
+        answer("chat-1", "Why?")
+        assert hl_sessions.datapoints == []
+        assert hl_sessions.created == 0
+    assert read() == FIRST  # at once
+    assert [each.source for each in hl_sessions.datapoints] == ["answer", "moderation"]
+    assert hl_sessions.created == 2
+
+
+def test_what_was_logged_before(sessions_api: SessionsAPI, records: list[logging.LogRecord]) -> None:
+    """It is none of the test's, whether it waits or is open."""
+    sessions_api.answer = create_sessions_and_logs
+    with SessionManager(sessions_api.base_url, project="p", retries=0) as manager:
+        opened = manager.datapoint(source="open")
+        opened.__enter__()
+        assert manager.flush(PATIENCE)
+        sessions_api.answer = lambda _: Answer(503, headers={"Retry-After": "300"})
+        manager.log(source="waiting")
+        assert not manager.flush(0.01)
+        wait_until(lambda: [record for record in records if "datapoints wait" in record.getMessage()])
+        with FakeSessions() as fake:
+            opened.__exit__(None, None, None)
+            manager.log(source="test")
+            assert [each.source for each in fake.datapoints] == ["test"]
+
+
+def test_an_api_that_has_failed_before(sessions_api: SessionsAPI) -> None:
+    """A manager that leaves the API alone, as it fails outside of the test, calls that of the test."""
+    sessions_api.answer = fail()
+    with SessionManager(sessions_api.base_url, retries=0) as manager:
+        for _ in range(5):
+            with manager.session() as session:
+                assert session.id is None
+        with FakeSessions(), manager.session() as session:
+            assert session.id == FIRST
+
+
+def test_an_api_that_fails_with_a_status(hl_sessions: FakeSessions) -> None:
+    configure(on_error="raise")
+    with hl_sessions.failing(429), pytest.raises(RateLimitError):
+        read()
+    assert read() == FIRST
+
+
+@pytest.fixture
+def configured() -> Iterator[SessionManager]:
+    """A default manager as an application sets one, before the fixture is asked for."""
+
+    def redact(fields: dict[str, Any]) -> dict[str, Any]:
+        return {**fields, "inputs": None}
+
+    told.clear()
+    manager = configure(
+        "http://127.0.0.1:1/v4", project="support", on_error="raise", redact=redact, on_created=told.append
+    )
+    yield manager
+    manager.close()
+
+
+told: list[Session] = []
+
+
+def test_settings_of_the_application_hold(configured: SessionManager, hl_sessions: FakeSessions) -> None:
+    assert hl_sessions.manager is not configured
+    with hl_sessions.manager.session() as session:
+        log(inputs={"secret": 1}, output="x")
+    [logged] = hl_sessions.datapoints
+    assert (logged.project, logged.inputs, logged.output) == ("support", None, "x")
+    assert told == [session]
+    with hl_sessions.failing(), pytest.raises(package.APIConnectionError):
+        read()
+
+
+def test_everything_is_put_back(configured: SessionManager, sessions_api: SessionsAPI) -> None:
+    """What is left of a test reaches nobody, and managers make their calls again."""
+    sessions_api.answer = create_sessions_and_logs
+    with SessionManager(sessions_api.base_url, project="p") as manager:
+        with FakeSessions() as fake:
+            assert configure() is fake.manager is not configured
+            with fake.failing(), manager.session():
+                manager.log(output="lost")
+                current_session_id()
+        assert package.defaults.default_manager() is configured
+        assert manager.flush(PATIENCE)
+        assert sessions_api.requests == []
+        with manager.session() as session:
+            assert session.id not in {None, FIRST}
+            manager.log(output="sent")
+        assert manager.flush(PATIENCE)
+        assert sessions_api.posts == 2
+
+
+def test_conversations_of_a_test_are_its_own(tmp_path: Path) -> None:
+    """Also those of a manager, and of a store, that outlive it."""
+    with (
+        SQLiteStore(tmp_path / "conversations.db") as store,
+        SessionManager("http://127.0.0.1:1/v4", store=store) as manager,
+    ):
+        for _ in range(2):
+            with FakeSessions() as fake:
+                for _ in range(2):
+                    with manager.session(key="chat") as session:
+                        assert session.id == FIRST
+                answer("chat", "Why?")
+                answer("chat", "And?")
+                assert fake.created == 2
+
+
+class _Blocked(socket.socket):
+    def __init__(self, *_: Any, **__: Any) -> None:
+        raise RuntimeError("a test should not use socket.socket")
+
+
+def test_blocked_sockets(hl_sessions: FakeSessions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As pytest-socket blocks them: not even a pair of them is made."""
+    monkeypatch.setattr(socket, "socket", _Blocked)
+    read()
+    answer("chat-1", "Why?")
+    assert len(hl_sessions.datapoints) == 2
+    assert hl_sessions.created == 2
+
+
+def test_doubles_of_http(hl_sessions: FakeSessions, tmp_path: Path) -> None:
+    """Cassettes that may not grow, and doubles that know no call, see none."""
+    vcr = pytest.importorskip("vcr", reason="is not made for this interpreter")
+    with requests_mock.Mocker() as mocker:
+        read()
+        answer("chat-1", "Why?")
+        assert hl_sessions.created == 2
+        assert mocker.request_history == []
+    with vcr.use_cassette(str(tmp_path / "cassette.yaml"), record_mode="none") as cassette:
+        read()
+        answer("chat-2", "Why?")
+        assert hl_sessions.created == 4
+        assert cassette.play_count == 0
+
+
+def test_without_a_scope(hl_sessions: FakeSessions) -> None:
+    assert current_session() is None
+    assert current_session_id() is None
+    assert hl_sessions.created == 0
