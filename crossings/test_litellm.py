@@ -10,8 +10,8 @@ import litellm
 import pytest
 from litellm.litellm_core_utils import thread_pool_executor
 
-from crossings.pages import run_block
 from hl_sessions import SessionManager, current_session_id
+from tests.pages import run_block
 from tests.waiting import wait_until
 
 QUESTION = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Why?"}], "mock_response": "because"}

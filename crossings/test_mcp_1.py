@@ -21,12 +21,12 @@ from mcp.shared.memory import create_connected_server_and_client_session
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from crossings.pages import run_block
 from hl_sessions import SessionManager, acurrent_session_id, current_session_id, with_session
 from hl_sessions.carrying import SharedSecret
 from hl_sessions.integrations.asgi import HLSessionMiddleware
 from hl_sessions.integrations.httpx import propagate
 from hl_sessions.integrations.mcp import connect
+from tests.pages import run_block
 from tests.sessions_api import SessionsAPI
 from tests.waiting import PATIENCE
 
