@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hl_sessions import SessionManager
+from hl_sessions import SessionManager, current_session_id
 from hl_sessions.process.event_loop import is_event_loop_running
 from hl_sessions.stores import SQLiteStore
 from tests.pages import run_block
@@ -20,7 +20,6 @@ pytest.importorskip("anthropic")
 import anthropic
 import openai
 
-PAGE = "logs-and-traces.md"
 RESPONSE = {
     "id": "resp_1",
     "object": "response",
@@ -75,14 +74,14 @@ def models() -> Iterator[Models]:
 def answer(models: Models, question: str) -> str:
     """What the block asks OpenAI."""
     with openai.OpenAI(api_key="x", base_url=models.url) as client:
-        text: str = run_block(PAGE, "OpenAI")["answer"](client, question)
+        text: str = run_block("logs-and-traces.md", "OpenAI")["answer"](client, question)
         return text
 
 
 async def aanswer(models: Models, question: str) -> str:
     """What the async one asks."""
     async with openai.AsyncOpenAI(api_key="x", base_url=models.url) as client:
-        text: str = await run_block(PAGE, "OpenAI in async code")["answer"](client, question)
+        text: str = await run_block("logs-and-traces.md", "OpenAI in async code")["answer"](client, question)
         return text
 
 
@@ -176,7 +175,7 @@ def test_the_store_never_blocks_the_event_loop(
 
 
 def test_anthropic_is_told_the_session(manager: SessionManager, models: Models) -> None:
-    block = run_block(PAGE, "Anthropic")
+    block = run_block("logs-and-traces.md", "Anthropic")
     with anthropic.Anthropic(api_key="x", base_url=models.url) as client:
         ids = []
         for question in "ab":
@@ -185,3 +184,12 @@ def test_anthropic_is_told_the_session(manager: SessionManager, models: Models) 
                 ids.append(session.id)
         assert block["answer"](client, "c") == "because"
     assert [models.asked()[question]["metadata"]["user_id"] for question in "abc"] == [*ids, None]
+
+
+def test_the_proxy_of_litellm_is_told_the_session(manager: SessionManager, models: Models) -> None:
+    """By the line that the page has for a client of OpenAI."""
+    with openai.OpenAI(api_key="x", base_url=models.url) as client, manager.session() as session:
+        client.responses.create(
+            model="gpt-6-astra", input="a", extra_body={"litellm_session_id": current_session_id()}
+        )
+    assert models.asked()["a"]["litellm_session_id"] == session.id
