@@ -12,7 +12,7 @@ from langchain.agents import create_agent
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
-from langchain_core.runnables import RunnableLambda, RunnableParallel
+from langchain_core.runnables import RunnableConfig, RunnableLambda, RunnableParallel
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint, task
@@ -154,12 +154,18 @@ def test_a_stream_runs_where_it_is_consumed(manager: SessionManager) -> None:
 def test_a_conversation_is_a_thread(manager: SessionManager, sessions_api: SessionsAPI) -> None:
     """A new one begins after its end, nobody shares one, and the API may be down."""
     sessions_api.answer = fail()
-    graph = graph_of(lambda state: {"seen": ["answer"]}, checkpointer=InMemorySaver())
+
+    def thread(state: State, config: RunnableConfig) -> dict[str, Any]:
+        return {"seen": [config["metadata"]["thread_id"]]}  # whence LangSmith has it
+
+    graph = graph_of(thread, checkpointer=InMemorySaver())
     answer = run_block("logs-and-traces.md", "LangGraph")["answer"]
 
     def remembered(key: str | None) -> int:
-        with manager.session(key=key):
-            return len(answer(graph, {"seen": []})["seen"])
+        with manager.session(key=key) as session:
+            seen = answer(graph, {"seen": []})["seen"]
+            assert {*seen} == {session.reference_id}
+            return len(seen)
 
     assert [remembered(key) for key in ("a", "a", "b", None, None)] == [1, 2, 1, 1, 1]
     assert [len(answer(graph, {"seen": []})["seen"]) for _ in range(2)] == [1, 1]
