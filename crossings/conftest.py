@@ -1,19 +1,31 @@
 """Real servers on the loopback, and managers of a sessions API that counts its calls."""
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from hl_sessions import SessionManager
-from tests.sessions_api import SessionsAPI
-from tests.waiting import PATIENCE
+
+# Ours, which is a folder only, would give way to a package of that name that some library has installed.
+sys.modules["tests"] = ModuleType("tests")
+sys.modules["tests"].__path__ = [str(Path(__file__).parent.parent / "tests")]
+
+from tests.sessions_api import SessionsAPI  # noqa: E402 - see above
+from tests.waiting import PATIENCE  # noqa: E402 - see above
 
 # Libraries look these up when they are imported: none is to call home.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["OPIK_ANALYTICS_ENABLE"] = "false"
+os.environ["OPIK_SENTRY_ENABLE"] = "false"
+os.environ["WANDB_ERROR_REPORTING"] = "false"
 
 
 @pytest.fixture(autouse=True)

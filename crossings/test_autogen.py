@@ -17,8 +17,8 @@ from autogen_core import (
 )
 from autogen_core.tools import FunctionTool
 
-from crossings.pages import run_block
 from hl_sessions import SessionManager, acurrent_session_id, bind, current_session_id
+from tests.pages import run_block
 
 
 @dataclass

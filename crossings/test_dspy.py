@@ -11,8 +11,8 @@ import dspy.utils.parallelizer
 import pytest
 from dspy.utils import DummyLM
 
-from crossings.pages import run_block
 from hl_sessions import SessionManager, bind, current_session_id
+from tests.pages import run_block
 
 
 class Reads(dspy.Module):

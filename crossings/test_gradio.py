@@ -16,11 +16,11 @@ from fastapi import FastAPI
 from gradio_client import Client
 from starlette.middleware import Middleware
 
-from crossings.pages import run_block
 from hl_sessions import SessionManager, acurrent_session_id, current_session_id, with_session
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.integrations.asgi import HLSessionMiddleware, session_of
 from hl_sessions.integrations.gradio import connect
+from tests.pages import run_block
 from tests.sessions_api import SessionsAPI
 from tests.waiting import PATIENCE, wait_until
 

@@ -12,13 +12,15 @@ from langchain.agents import create_agent
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
-from langchain_core.runnables import RunnableLambda, RunnableParallel
+from langchain_core.runnables import RunnableConfig, RunnableLambda, RunnableParallel
 from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint, task
 from langgraph.graph import END, START, StateGraph
 
 from hl_sessions import SessionManager, acurrent_session_id, current_session_id
-from tests.sessions_api import SessionsAPI
+from tests.pages import run_block
+from tests.sessions_api import SessionsAPI, fail
 
 
 def read(_: Any = None) -> str | None:
@@ -98,13 +100,13 @@ class State(TypedDict):
     seen: Annotated[list[str | None], operator.add]
 
 
-def graph_of(*nodes: Any) -> Any:
+def graph_of(*nodes: Any, checkpointer: Any = None) -> Any:
     graph = StateGraph(State)
     for number, node in enumerate(nodes):
         graph.add_node(str(number), node)
         graph.add_edge(START, str(number))
         graph.add_edge(str(number), END)
-    return graph.compile()
+    return graph.compile(checkpointer=checkpointer)
 
 
 def node(_: State) -> dict[str, Any]:
@@ -147,3 +149,25 @@ def test_a_stream_runs_where_it_is_consumed(manager: SessionManager) -> None:
     with manager.session():
         stream = graph_of(node).stream({"seen": []})
     assert next(stream) == {"0": {"seen": [None]}}
+
+
+def test_a_conversation_is_a_thread(manager: SessionManager, sessions_api: SessionsAPI) -> None:
+    """A new one begins after its end, nobody shares one, and the API may be down."""
+    sessions_api.answer = fail()
+
+    def thread(state: State, config: RunnableConfig) -> dict[str, Any]:
+        return {"seen": [config["metadata"]["thread_id"]]}  # whence LangSmith has it
+
+    graph = graph_of(thread, checkpointer=InMemorySaver())
+    answer = run_block("logs-and-traces.md", "LangGraph")["answer"]
+
+    def remembered(key: str | None) -> int:
+        with manager.session(key=key) as session:
+            seen = answer(graph, {"seen": []})["seen"]
+            assert {*seen} == {session.reference_id}
+            return len(seen)
+
+    assert [remembered(key) for key in ("a", "a", "b", None, None)] == [1, 2, 1, 1, 1]
+    assert [len(answer(graph, {"seen": []})["seen"]) for _ in range(2)] == [1, 1]
+    manager.end("a")
+    assert remembered("a") == 1

@@ -4,14 +4,16 @@
 # dependencies = ["litellm==1.110.2"]
 # ///
 
+from functools import partial
 from typing import Any
 
 import litellm
 import pytest
 from litellm.litellm_core_utils import thread_pool_executor
 
-from crossings.pages import run_block
+from crossings.at_once import answered_at_once
 from hl_sessions import SessionManager, current_session_id
+from tests.pages import run_block
 from tests.waiting import wait_until
 
 QUESTION = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Why?"}], "mock_response": "because"}
@@ -51,3 +53,22 @@ def test_that_of_a_stream_has_none_unless_the_executor_binds(
         run_block("agents.md", "LiteLLM")
         list(litellm.completion(**QUESTION, stream=True))
         wait_until(lambda: session.id in seen)
+
+
+def test_the_session_is_the_trace_of_a_completion(
+    manager: SessionManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged = []
+
+    def on_success(kwargs: Any, response: Any, start: Any, end: Any) -> None:
+        logged.append((kwargs["messages"][0]["content"], kwargs["standard_logging_object"]["trace_id"]))
+
+    monkeypatch.setattr(litellm, "success_callback", [on_success])
+    monkeypatch.setattr(litellm, "completion", partial(litellm.completion, mock_response="because"))
+    answer = run_block("logs-and-traces.md", "LiteLLM")["answer"]
+    ids = answered_at_once(manager, answer)
+    assert answer("c") == "because"
+    wait_until(lambda: len(logged) == 3)
+    traces = dict(logged)
+    assert {question: traces[question] for question in ids} == ids
+    assert traces["c"] not in ids.values()

@@ -21,12 +21,12 @@ from mcp.shared.memory import create_connected_server_and_client_session
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from crossings.pages import run_block
 from hl_sessions import SessionManager, acurrent_session_id, current_session_id, with_session
 from hl_sessions.carrying import SharedSecret
-from hl_sessions.integrations.asgi import HLSessionMiddleware
+from hl_sessions.integrations.asgi import HLSessionMiddleware, header
 from hl_sessions.integrations.httpx import propagate
 from hl_sessions.integrations.mcp import connect
+from tests.pages import run_block
 from tests.sessions_api import SessionsAPI
 from tests.waiting import PATIENCE
 
@@ -184,6 +184,14 @@ def test_two_callers_of_one_mcp_session_are_joined_each(serve: Serve, manager: S
             with manager.session(new=True) as session:
                 answer = post("tools/call", {"name": "tool", "arguments": {}}, id=number).json()
                 assert answer["result"]["content"][0]["text"] == session.id
+
+
+def test_an_mcp_session_is_a_conversation_by_its_header(serve: Serve, manager: SessionManager) -> None:
+    server = connect(make_server())
+    url = serve(HLSessionMiddleware(server.streamable_http_app(), manager, key=header("Mcp-Session-Id")))
+    one, other = ({*asyncio.run(everything_read(f"{url}/mcp"))} for _ in range(2))
+    assert len(one) == len(other) == 1
+    assert one != other
 
 
 def test_what_comes_by_no_request_has_none_but_by_the_decorator(manager: SessionManager) -> None:

@@ -15,12 +15,12 @@ from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.server.mcpserver import MCPServer
 
-from crossings.pages import run_block
 from hl_sessions import SessionManager, acurrent_session_id, current_session_id
 from hl_sessions.carrying import SharedSecret
 from hl_sessions.integrations.asgi import HLSessionMiddleware
 from hl_sessions.integrations.httpx import propagate
 from hl_sessions.integrations.mcp import connect
+from tests.pages import run_block
 from tests.sessions_api import SessionsAPI
 from tests.waiting import PATIENCE
 

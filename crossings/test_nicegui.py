@@ -8,8 +8,8 @@ import asyncio
 
 from nicegui import run
 
-from crossings.pages import run_block
 from hl_sessions import SessionManager, current_session_id
+from tests.pages import run_block
 
 
 def test_a_function_in_a_thread_has_none_unless_it_is_bound(manager: SessionManager) -> None:

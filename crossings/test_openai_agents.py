@@ -31,6 +31,7 @@ from openai.types.responses import (
 )
 
 from hl_sessions import SessionManager, acurrent_session_id, current_session_id
+from tests.pages import run_block
 from tests.sessions_api import SessionsAPI
 
 Seen = list[str | None]
@@ -81,9 +82,11 @@ class FakeModel(Model):
 class Processor(TracingProcessor):
     def __init__(self) -> None:
         self.seen: Seen = []
+        self.groups: Seen = []
 
     def on_trace_start(self, trace: Any) -> None:
         self.seen.append(current_session_id())
+        self.groups.append(trace.export()["group_id"])
 
     def on_trace_end(self, trace: Any) -> None:
         self.seen.append(current_session_id())
@@ -162,3 +165,21 @@ def test_a_streamed_run_keeps_the_session_in_which_it_began(
 
     session_id = asyncio.run(run())
     assert seen == [session_id] * 7
+
+
+def test_the_session_is_the_group_of_the_traces(manager: SessionManager, processor: Processor) -> None:
+    answer = run_block("logs-and-traces.md", "OpenAI Agents SDK")["answer"]
+
+    async def ask() -> str | None:
+        async with manager.session() as session:
+            assert await answer(make_agent([]), "Why?") == "done"
+            return await session.aid()
+
+    async def main() -> Seen:
+        ids = await asyncio.gather(ask(), ask())
+        await answer(make_agent([]), "Why?")
+        return [*ids, None]
+
+    ids = asyncio.run(main())
+    assert len(processor.groups) == 3
+    assert {*processor.groups} == {*ids}

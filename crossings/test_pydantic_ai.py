@@ -1,15 +1,21 @@
 """Pydantic AI."""
 
 # /// script
-# dependencies = ["pydantic-ai-slim==2.68.0"]
+# dependencies = ["pydantic-ai-slim==2.68.0", "opentelemetry-sdk"]
 # ///
 
 import asyncio
 
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pydantic_ai import Agent
+from pydantic_ai.capabilities import Instrumentation
+from pydantic_ai.models.instrumented import InstrumentationSettings
 from pydantic_ai.models.test import TestModel
 
 from hl_sessions import SessionManager, acurrent_session_id, current_session_id
+from tests.pages import run_block
 from tests.sessions_api import SessionsAPI
 
 
@@ -63,3 +69,28 @@ def test_two_runs_in_two_scopes(manager: SessionManager) -> None:
             agent.run_sync("Why?")
             ids.append(session.id)
     assert list(dict.fromkeys(seen)) == ids
+
+
+def test_the_session_is_the_conversation_of_a_run(manager: SessionManager) -> None:
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    traced = Instrumentation(InstrumentationSettings(tracer_provider=provider))
+    answer = run_block("logs-and-traces.md", "Pydantic AI")["answer"]
+
+    async def ask(name: str) -> str | None:
+        async with manager.session() as session:
+            await answer(Agent(TestModel(), name=name, capabilities=[traced]), "Why?")
+            return await session.aid()
+
+    async def main() -> list[str | None]:
+        ids = await asyncio.gather(ask("a"), ask("b"))
+        assert await answer(Agent(TestModel()), "Why?")
+        return [*ids]
+
+    ids = asyncio.run(main())
+    conversations = {
+        span.attributes["gen_ai.agent.name"]: span.attributes["gen_ai.conversation.id"]
+        for span in exporter.get_finished_spans()
+        if span.attributes and span.name.startswith("invoke_agent")
+    }
+    assert [conversations["a"], conversations["b"]] == ids

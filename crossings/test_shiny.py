@@ -8,8 +8,8 @@ import asyncio
 
 from shiny import reactive
 
-from crossings.pages import run_block
 from hl_sessions import SessionManager, current_session_id
+from tests.pages import run_block
 
 
 def test_an_effect_runs_in_the_session_of_who_sets_the_value_unless_it_is_bound(

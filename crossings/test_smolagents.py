@@ -9,8 +9,8 @@ from typing import Any
 from smolagents import ChatMessage, CodeAgent, MessageRole, ToolCallingAgent, tool
 from smolagents.models import ChatMessageToolCall, ChatMessageToolCallFunction, Model
 
-from crossings.pages import run_block
 from hl_sessions import SessionManager, bind, current_session_id
+from tests.pages import run_block
 
 
 def make_tool(seen: list[str | None]) -> Any:

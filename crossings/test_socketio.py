@@ -14,10 +14,10 @@ from flask import Flask
 from flask_socketio import SocketIO
 from werkzeug.serving import make_server
 
-from crossings.pages import run_block
 from hl_sessions import SessionManager, acurrent_session_id, current_session_id
 from hl_sessions.integrations.asgi import HLSessionMiddleware
 from hl_sessions.integrations.flask import HLSessions
+from tests.pages import run_block
 from tests.waiting import PATIENCE
 
 Serve = Callable[[Any], str]

@@ -13,8 +13,8 @@ from tests.waiting import PATIENCE
 def script() -> None:
     import streamlit as st
 
-    from crossings.pages import run_block
     from hl_sessions import current_session_id
+    from tests.pages import run_block
 
     st.text(str(current_session_id()))
     st.text(run_block("chat-pages.md", "Streamlit")["answer"]("Hello"))

@@ -8,18 +8,27 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CROSSINGS = {path.name: path.read_text() for path in (ROOT / "crossings").glob("test_*.py")}
-AGENTS = (ROOT / "docs" / "agents.md").read_text()
-PAGES = "".join((ROOT / "docs" / page).read_text() for page in ("agents.md", "chat-pages.md", "jobs.md"))
+CLIENTS = (ROOT / "tests" / "integrations" / "test_model_clients.py").read_text()
+NAMES = ("agents.md", "chat-pages.md", "jobs.md", "logs-and-traces.md")
+PAGES = "".join((ROOT / "docs" / name).read_text() for name in NAMES)
 
 
-def test_every_block_about_agents_is_run() -> None:
-    """A new block needs a test in ``crossings/``, which names the heading above it."""
-    tests = "".join(CROSSINGS.values())
-    heading = ""
-    for found, is_block in re.findall(r"^##+ (.*?)$|^(```python)$", AGENTS, re.MULTILINE):
+@pytest.mark.parametrize(
+    ("page", "chapter"), [("agents.md", ""), ("logs-and-traces.md", "Model clients and frameworks")]
+)
+def test_every_block_about_agents_and_models_is_run(page: str, chapter: str) -> None:
+    """A new block needs a test, most of them in ``crossings/``, which names the heading above it."""
+    tests = "".join([*CROSSINGS.values(), CLIENTS])
+    text = (ROOT / "docs" / page).read_text()
+    if chapter:
+        text = text.partition(f"\n## {chapter}\n")[2].partition("\n## ")[0]
+    heading, count = "", 0
+    for found, is_block in re.findall(r"^##+ (.*?)$|^(```python)$", text, re.MULTILINE):
         heading = found or heading
         if is_block:
-            assert f'run_block("agents.md", "{heading}")' in tests
+            count += 1
+            assert f'run_block("{page}", "{heading}")' in tests
+    assert count
 
 
 @pytest.mark.parametrize("name", CROSSINGS)

@@ -17,7 +17,7 @@ def run_block(page: str, heading: str) -> dict[str, Any]:
 
 def _block(page: str, heading: str) -> str:
     text = (DOCS / page).read_text()
-    title, found = "", []
+    title, found = "", list[str]()
     for heading_above, code in re.findall(
         r"^##+ (.*?)$|^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE
     ):
