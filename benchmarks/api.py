@@ -52,7 +52,7 @@ def sessions_api(latency: float = 0.0) -> Iterator[SessionsAPI]:
 
 
 def listening_socket() -> socket.socket:
-    """Give a socket for a server process; connections to it wait until that process is ready."""
+    """Return a socket for a server process; connections to it wait until that process is ready."""
     return socket.create_server(("127.0.0.1", 0), backlog=512)
 
 

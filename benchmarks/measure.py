@@ -48,7 +48,7 @@ class Effort:
     scopes: int
 
     def within(self, seconds: float) -> Effort:
-        """Give as many rounds as one contender has time for."""
+        """Return as many rounds as one contender has time for."""
         return replace(self, rounds=max(1, min(self.rounds, int(seconds / max(self.turn, 1e-3)))))
 
 
@@ -57,7 +57,7 @@ QUICK = Effort(rounds=1, turn=0.0, scopes=1_000)
 
 
 def own(function: Function) -> Function:
-    """Give a copy with code of its own.
+    """Return a copy with code of its own.
 
     The interpreter adapts code to what it meets there: contenders that shared some would slow each other.
     """
@@ -73,7 +73,7 @@ def own(function: Function) -> Function:
 
 
 def calls(function: Callable[[], object]) -> Run:
-    """Give a run that calls ``function``."""
+    """Return a run that calls ``function``."""
 
     def run(number: int) -> float:
         started = perf_counter()
@@ -85,7 +85,7 @@ def calls(function: Callable[[], object]) -> Run:
 
 
 def awaits(function: Callable[[], Awaitable[object]]) -> Run:
-    """Give a run that awaits what ``function`` gives, in one task of an event loop."""
+    """Return a run that awaits what ``function`` gives, in one task of an event loop."""
 
     async def run(number: int) -> float:
         started = perf_counter()
@@ -106,7 +106,7 @@ def empty_loop(number: int) -> float:
 
 
 def compare(runs: Mapping[str, Run], effort: Effort) -> dict[str, list[float]]:
-    """Give the seconds of each contender for doing it once, a number for each round."""
+    """Return the seconds of each contender for doing it once, a number for each round."""
     names, shuffle = list(runs), Random(0).shuffle
     numbers = {name: _number_for(run, effort.turn) for name, run in runs.items()}
     seconds: dict[str, list[float]] = {name: [] for name in names}
@@ -118,7 +118,7 @@ def compare(runs: Mapping[str, Run], effort: Effort) -> dict[str, list[float]]:
 
 
 def _number_for(run: Run, turn: float) -> int:
-    """Give how often it can be done in ``turn`` seconds; finding that out warms up as well."""
+    """Return how often it can be done in ``turn`` seconds; finding that out warms up as well."""
     number = 1
     while (seconds := run(number)) < turn / 4:
         number *= 2
@@ -126,7 +126,7 @@ def _number_for(run: Run, turn: float) -> int:
 
 
 def paired_medians(seconds: Mapping[str, list[float]], reference: str) -> dict[str, float]:
-    """Give the median of the reference, times the median of what multiple of it each one takes."""
+    """Return the median of the reference, times the median of what multiple of it each one takes."""
     ordinary = median(seconds[reference])
     return {
         name: ordinary * median(one / other for one, other in zip(rounds, seconds[reference], strict=True))
@@ -135,7 +135,7 @@ def paired_medians(seconds: Mapping[str, list[float]], reference: str) -> dict[s
 
 
 def net_costs(seconds: Mapping[str, list[float]], bare: str) -> dict[str, float]:
-    """Give the median of what each contender takes longer than the bare one of the same round.
+    """Return the median of what each contender takes longer than the bare one of the same round.
 
     It is a nanosecond at the least: less is noise, of which nothing is a multiple.
     """

@@ -56,7 +56,7 @@ def memory_rows(effort: Effort) -> Iterator[Row]:
 
 
 def _growth(memory: Callable[[], int], action: Callable[[], object]) -> int:
-    """Give how much more memory there is after ``action``, while what it gives is kept."""
+    """Return how much more memory there is after ``action``, while what it gives is kept."""
     gc.collect()
     before = memory()
     kept = action()
@@ -67,7 +67,7 @@ def _growth(memory: Callable[[], int], action: Callable[[], object]) -> int:
 
 
 def traced_growth(action: Callable[[], object]) -> int:
-    """Give how many bytes there are more after ``action``, while what it gives is kept."""
+    """Return how many bytes there are more after ``action``, while what it gives is kept."""
     tracemalloc.start()
     try:
         return _growth(_traced, action)

@@ -47,7 +47,7 @@ def outage_rows(effort: Effort) -> Iterator[Row]:
 
 
 def _waits(manager: SessionManager) -> list[float]:
-    """Give how long reads wait that begin evenly over the time-out of the first."""
+    """Return how long reads wait that begin evenly over the time-out of the first."""
     waits: list[float] = []
 
     def read(delay: float) -> None:

@@ -46,7 +46,7 @@ def prefetching_rows(effort: Effort) -> Iterator[Row]:
 
 
 def _first_reads(base_url: str, prefetch: int, number: int) -> list[float]:
-    """Give how long the first read takes in each of so many requests to a Flask application."""
+    """Return how long the first read takes in each of so many requests to a Flask application."""
     with SessionManager(base_url, prefetch=prefetch) as manager:
         return _serve(manager, number)
 

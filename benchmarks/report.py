@@ -82,14 +82,14 @@ _PAGE = """\
 
 
 def summary(row: Row) -> str:
-    """Give a row as one line."""
+    """Return a row as one line."""
     times = "" if row.ratio is None else f" = {row.ratio:.3g} {TIMES} {row.reference}"
     verdict = "" if row.is_within_reach else "  MISSED"
     return f"{row.title}: {formatted(row.ours, row.unit)}{times} (at most {row.at_most_text}){verdict}"
 
 
 def text_table(rows: Iterable[Row]) -> str:
-    """Give the rows as a table for a terminal."""
+    """Return the rows as a table for a terminal."""
     lines = [_HEADINGS, *map(_cells, rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADINGS) - 1)]
     return "\n".join(
@@ -101,7 +101,7 @@ def text_table(rows: Iterable[Row]) -> str:
 
 
 def markdown_page(rows: Sequence[Row]) -> str:
-    """Give the page of the documentation."""
+    """Return the page of the documentation."""
     lines = [_HEADINGS, ["---"] * len(_HEADINGS), *map(_cells, rows)]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     machine = f"{platform.system()}, {platform.machine()}, {os.cpu_count()} CPUs"

@@ -59,17 +59,17 @@ class Row:
 
 
 def limited(title: str, figures: Mapping[str, float], times: float, reference: str = LIMIT) -> Row:
-    """Give a row of seconds, in which ours may be so many times the reference."""
+    """Return a row of seconds, in which ours may be so many times the reference."""
     return Row(title, SECONDS, figures, times * figures[reference], reference)
 
 
 def within(title: str, unit: str, figures: Mapping[str, float], at_most: float) -> Row:
-    """Give a row in which ours has an absolute bound."""
+    """Return a row in which ours has an absolute bound."""
     return Row(title, unit, figures, at_most, None)
 
 
 def formatted(figure: float, unit: str) -> str:
-    """Give a figure with its unit, as it is written."""
+    """Return a figure with its unit, as it is written."""
     if unit != SECONDS:
         return f"{figure:,.0f} {unit}".rstrip()
     unit, size = next((one for one in _SECOND_UNITS if abs(figure) >= one[1]), _SECOND_UNITS[-1])

@@ -32,7 +32,7 @@ class Load:
         self.latencies: list[float] = []
 
     def requests(self, method: str, path: str, body: bytes = b"") -> Run:
-        """Give a run that sends this request so often, from all clients together."""
+        """Return a run that sends this request so often, from all clients together."""
         head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
         request = head.encode() + body
         return lambda number: self.send([request] * number)

@@ -56,7 +56,7 @@ class ServerProcess:
         requests.get(self.url, timeout=60)
 
     def resident(self) -> int:
-        """Give the memory that it has, in bytes; only Linux tells."""
+        """Return the memory that it has, in bytes; only Linux tells."""
         pages = int(Path(f"/proc/{self.process_id}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 

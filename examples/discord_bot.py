@@ -20,7 +20,7 @@ configure(project="discord-bot", store=store)
 
 
 def conversation(source: discord.Message | commands.Context[commands.Bot]) -> str:
-    """Give the key of a message or command: its channel, which a thread is, too."""
+    """Return the key of a message or command: its channel, which a thread is, too."""
     return f"discord:{source.channel.id}"
 
 

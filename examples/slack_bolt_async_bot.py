@@ -21,7 +21,7 @@ manager = configure(project="slack-bolt-async-bot", store=store)
 
 
 def conversation(event: dict[str, Any], **_: Any) -> str:
-    """Give the key of a message: its channel, or its thread. Bolt passes what a listener names."""
+    """Return the key of a message: its channel, or its thread. Bolt passes what a listener names."""
     thread = f":{event['thread_ts']}" if "thread_ts" in event else ""
     return f"slack:{event['channel']}{thread}"
 

@@ -18,7 +18,7 @@ configure(project="telegram-bot", store=store)
 
 
 def conversation(update: Update, _context: ContextTypes.DEFAULT_TYPE) -> str | None:
-    """Give the key of an update: its chat."""
+    """Return the key of an update: its chat."""
     chat = update.effective_chat
     return None if chat is None else f"telegram:{chat.id}"
 

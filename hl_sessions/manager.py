@@ -183,7 +183,7 @@ class SessionManager:
         return f"{type(self).__name__}(base_url={self._client.base_url!r})"
 
     def session(self, *, key: ConversationKey | None = None, new: bool = False) -> Scope:
-        """Give a scope, for ``with`` and ``async with``; entering it gives its :class:`Session`.
+        """Return a scope, for ``with`` and ``async with``; entering it gives its :class:`Session`.
 
         A scope inside a scope of this manager is the same session, unless ``new`` or another ``key`` says
         otherwise. Entering and leaving touch no network.
@@ -334,7 +334,7 @@ class SessionManager:
 
 
 def checked_manager(manager: object) -> SessionManager | None:
-    """Give what an integration was given as its ``manager``; ``None`` stands for the default manager.
+    """Return what an integration was given as its ``manager``; ``None`` stands for the default manager.
 
     Raises:
         ConfigurationError: it is not a manager.

@@ -73,7 +73,7 @@ class SignedCookie:
         return f"{type(self).__name__}(name={self.name!r})"
 
     def key(self, cookie_headers: Iterable[str]) -> str | None:
-        """Give the conversation key of a browser, ``None`` if it brings none that is ours, or several."""
+        """Return the conversation key of a browser, ``None`` if it brings none that is ours, or several."""
         keys = set()
         for header in cookie_headers:
             for pair in header.split(";"):
@@ -85,7 +85,7 @@ class SignedCookie:
         return keys.pop() if len(keys) == 1 else None
 
     def header(self, key: str, *, is_secure: bool) -> str:
-        """Give the value of the ``Set-Cookie`` header that has a browser keep a conversation key."""
+        """Return the value of the ``Set-Cookie`` header that has a browser keep a conversation key."""
         value = self._signer.sign(key).decode("ascii")
         secure = "; Secure" if is_secure else ""
         return f"{self.name}={value}; Max-Age={self.max_age}; Path=/; HttpOnly; SameSite=Lax{secure}"

@@ -62,7 +62,7 @@ class RequestKey:
         return self._text
 
     def find(self, request: Request) -> str | None:
-        """Give the conversation key, ``None`` if there is none."""
+        """Return the conversation key, ``None`` if there is none."""
         key = self._find(request)
         try:
             return None if key is None else checked_key(key)
@@ -203,7 +203,7 @@ def first(*keys: RequestKey) -> RequestKey:
 
 
 def django_path_param(path: str, name: str) -> object:
-    """Give a parameter of the route that Django finds for a path, ``None`` outside of Django."""
+    """Return a parameter of the route that Django finds for a path, ``None`` outside of Django."""
     if "django.urls" not in sys.modules:
         return None
     from django.conf import settings  # type: ignore[import-untyped]

@@ -58,7 +58,7 @@ __all__ = [
 
 
 async def get_session() -> Session:
-    """Give the session of the request: a dependency for FastAPI.
+    """Return the session of the request: a dependency for FastAPI.
 
     .. code-block:: python
 

@@ -212,7 +212,7 @@ class DeadlineAdapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
-        """Give the pool of connections to the API, found once: it costs a tenth of a request."""
+        """Return the pool of connections to the API, found once: it costs a tenth of a request."""
         with self._lock:  # simultaneous first calls would make several, and close all but one
             if self._pool is None:
                 self._pool = super().get_connection_with_tls_context(*args, **kwargs)

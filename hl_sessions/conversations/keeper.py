@@ -119,7 +119,7 @@ class Keeper:
         self._has_warned = False  # of waiting in vain, since it last was not in vain
 
     def known(self, session: ConversationSession) -> Conversation | None:
-        """Give what the store keeps of a conversation, ``None`` if it has nothing, or is left alone."""
+        """Return what the store keeps of a conversation, ``None`` if it has nothing, or is left alone."""
         key = self._entry_key(session)
         if self._teller.is_behind(key):
             return None  # whoever looks for it next has to wait

@@ -29,7 +29,7 @@ class API:
         return self.base_url.removesuffix(BASE_PATH) + "/"
 
     def get(self, path: str, **parameters: str | int) -> Any:
-        """Give the JSON that a call answers.
+        """Return the JSON that a call answers.
 
         Raises:
             requests.RequestException: The API cannot be reached, or answers with an error.

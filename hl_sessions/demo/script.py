@@ -70,7 +70,7 @@ def converse(chat_url: str, echo: Callable[[str], object], is_ending: Callable[[
 
 
 def table(sessions: Iterable[ListedSession]) -> Iterator[str]:
-    """Give the lines of a table of sessions and their datapoints."""
+    """Return the lines of a table of sessions and their datapoints."""
     rows = [("SESSION", "DATAPOINT", "RAN IN", "OUTPUT")]
     for session in sessions:
         session_id = session["id"]

@@ -41,7 +41,7 @@ class SessionList:
         self._project_id: str | None = None
 
     def read(self) -> list[ListedSession]:
-        """Give the newest sessions, the latest one first.
+        """Return the newest sessions, the latest one first.
 
         Raises:
             requests.RequestException: The API cannot be reached, or answers with an error.
@@ -65,7 +65,7 @@ class SessionList:
         ]
 
     def _find_project(self) -> str | None:
-        """Give the ID of the project, which exists once a datapoint was logged."""
+        """Return the ID of the project, which exists once a datapoint was logged."""
         projects: list[dict[str, str]] = self._api.get("/projects", size=100)["records"]
         return next((project["id"] for project in projects if project["name"] == PROJECT), None)
 

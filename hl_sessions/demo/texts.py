@@ -75,12 +75,12 @@ _STOP_WORDS: Final = frozenset(
 
 
 def words_of(text: str) -> set[str]:
-    """Give the words of a text in lower case, without those that are in every text."""
+    """Return the words of a text in lower case, without those that are in every text."""
     return set(_split(text.lower())) - _STOP_WORDS
 
 
 def find_text(question: str) -> Text | None:
-    """Give the text that shares the most words with the question; rare words and titles count more."""
+    """Return the text that shares the most words with the question; rare words and titles count more."""
     asked = _stems_of(question)
     scores = [_score(asked, text) for text in TEXTS]
     best = max(scores)

@@ -53,7 +53,7 @@ class Outcome(Generic[Result]):
         self._become_known()
 
     def get(self) -> Result:
-        """Give the result that is known, or raise the error."""
+        """Return the result that is known, or raise the error."""
         if self._error is not None:
             raise self._error
         return self._result

@@ -42,7 +42,7 @@ def check_key_or_new(key: object, *, new: bool) -> None:
 def session_decorator(
     get_manager: Callable[[], ConversationSource], *, key: KeySource, new: bool
 ) -> Callable[[Function], Function]:
-    """Give a decorator that makes each call of a callable a scope.
+    """Return a decorator that makes each call of a callable a scope.
 
     Args:
         get_manager: gives the manager at the time of a call.

@@ -51,7 +51,7 @@ def open_session(
     new: bool = False,
     make: Callable[[], Session] | None = None,
 ) -> tuple[Session, bool]:
-    """Give the session of a scope that is entered here, and whether it is the surrounding one.
+    """Return the session of a scope that is entered here, and whether it is the surrounding one.
 
     Touches neither the network nor the store.
 

@@ -110,14 +110,14 @@ class ConversationStore(ABC):
         self._hash_keys = hash_keys
 
     def entry_key(self, base_url: str, conversation_key: str) -> str:
-        """Give the key under which a conversation with the API at ``base_url`` is kept."""
+        """Return the key under which a conversation with the API at ``base_url`` is kept."""
         # Neither a namespace nor a base URL has a "#": no two conversations get the same.
         key = f"{self._namespace}#{base_url}#{conversation_key}"
         return hashlib.sha256(key.encode()).hexdigest() if self._hash_keys else key
 
     @abstractmethod
     def get(self, key: str, *, max_idle: float | None) -> Conversation | None:
-        """Give what is kept of a conversation; ``None`` if there is none, or it is over.
+        """Return what is kept of a conversation; ``None`` if there is none, or it is over.
 
         With a ``max_idle`` a conversation that is found counts as used just now.
 

@@ -143,7 +143,7 @@ class Actor:
         raise NotImplementedError
 
     def do(self, action: Callable[[], Any]) -> Any:
-        """Give the result of an action done there."""
+        """Return the result of an action done there."""
         raise NotImplementedError
 
 
@@ -334,7 +334,7 @@ class Machine(RuleBasedStateMachine):
         return self.managers[manager].session(key=key, new=kind == "new")
 
     def open(self, stack: Stack, manager: int, kind: Kind, real: Session) -> tuple[Handle, bool]:
-        """Give the handle that a scope must have opened, checked against the one that it has."""
+        """Return the handle that a scope must have opened, checked against the one that it has."""
         joined = joinable(stack, manager, kind)
         if joined is not None:
             assert real is joined.real
@@ -575,7 +575,7 @@ class Machine(RuleBasedStateMachine):
         return value
 
     def pick(self, number: int, which: int, streams: list[Stream]) -> tuple[Any, Stream, Stack]:
-        """Give a generator, who is to step it, and the stack that its body runs in."""
+        """Return a generator, who is to step it, and the stack that its body runs in."""
         stream = streams[which % len(streams)]
         actors = [actor for actor in self.actors if actor.is_async or not stream.is_async]
         actor = actors[number % len(actors)]

@@ -140,7 +140,7 @@ def not_found() -> HTTPException:
 
 
 async def read_object(request: Request, model: type[Model]) -> Model:
-    """Give the object in the body.
+    """Return the object in the body.
 
     Raises:
         InvalidRequestError: When there is something else.
@@ -149,7 +149,7 @@ async def read_object(request: Request, model: type[Model]) -> Model:
 
 
 def checked_object(request: Request, model: type[Model], body: Any) -> Model:
-    """Give the object that the body is.
+    """Return the object that the body is.
 
     Raises:
         InvalidRequestError: When it is something else.
@@ -164,7 +164,7 @@ def checked_object(request: Request, model: type[Model], body: Any) -> Model:
 def checked_entries(
     request: Request, model: type[Entry], entries: TypeAdapter[list[Entry]], body: Any
 ) -> Sequence[Entry]:
-    """Give the one object that the body is, or those in the list that it is.
+    """Return the one object that the body is, or those in the list that it is.
 
     Raises:
         InvalidRequestError: When there is something else.

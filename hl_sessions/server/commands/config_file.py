@@ -57,7 +57,7 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _options(context: click.Context) -> Mapping[str, click.Option]:
-    """Give what may stand in the file, by the name of the flag with underscores."""
+    """Return what may stand in the file, by the name of the flag with underscores."""
     return {
         option.opts[0].removeprefix("--").replace("-", "_"): option
         for option in context.command.params

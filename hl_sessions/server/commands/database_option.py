@@ -45,7 +45,7 @@ def opened_database(database: str) -> Iterator[Database]:
 
 
 def url_of(database: str) -> URL:
-    """Give the SQLAlchemy URL of the database of the option.
+    """Return the SQLAlchemy URL of the database of the option.
 
     Raises:
         click.UsageError: When there can be no such database.

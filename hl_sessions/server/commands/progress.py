@@ -16,7 +16,7 @@ _STEP: Final = 10  # percent
 
 @contextmanager
 def progress(label: str, length: int) -> Iterator[Callable[[int], None]]:
-    """Give the function to call with the number of steps that have been done since the last call.
+    """Return the function to call with the number of steps that have been done since the last call.
 
     Args:
         label: What is being done.

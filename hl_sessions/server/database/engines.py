@@ -40,7 +40,7 @@ def open_engine(url: URL) -> Engine:
 
 
 def for_reading(engine: Engine, longest: float | None = None) -> Engine:
-    """Give the same engine with transactions whose statements all see the same state.
+    """Return the same engine with transactions whose statements all see the same state.
 
     Args:
         engine: The engine.
@@ -63,7 +63,7 @@ def interrupt(engine: Engine, driver_connection: Any) -> None:
 
 
 def for_writing(engine: Engine) -> Engine:
-    """Give the same engine with transactions that write.
+    """Return the same engine with transactions that write.
 
     Those on SQLite take turns among all processes; those on PostgreSQL run side by side.
     """
@@ -94,5 +94,5 @@ def give_back_space(connection: Connection) -> bool:
 
 
 def for_migrating(engine: Engine) -> Engine:
-    """Give the same engine with transactions that change tables, one at a time among all processes."""
+    """Return the same engine with transactions that change tables, one at a time among all processes."""
     return sqlite_for_writing(engine) if engine.name == "sqlite" else postgresql_for_migrating(engine)

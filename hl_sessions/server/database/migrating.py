@@ -58,7 +58,7 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
 
 
 def alembic_config(connection: Connection) -> Config:
-    """Give what alembic's commands want to know in order to work on this connection."""
+    """Return what alembic's commands want to know in order to work on this connection."""
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     return config

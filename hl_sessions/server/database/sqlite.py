@@ -51,7 +51,7 @@ def create_sqlite_engine(url: URL, connections: int) -> Engine:
 
 
 def sqlite_for_writing(engine: Engine) -> Engine:
-    """Give the same engine with transactions that take the write lock at their begin.
+    """Return the same engine with transactions that take the write lock at their begin.
 
     A transaction that reads first and asks for the lock only then fails at once when another process has
     written in between, whatever the busy timeout (https://www.sqlite.org/isolation.html).

@@ -47,7 +47,7 @@ class UTCDateTime(TypeDecorator[datetime]):
 
 
 def json_for_database(value: Any) -> str:
-    """Give the JSON that is stored: every letter as itself, so that a search finds it."""
+    """Return the JSON that is stored: every letter as itself, so that a search finds it."""
     return to_json(value).decode()
 
 
@@ -62,11 +62,11 @@ class ExactJSON(TypeDecorator[Any]):
     cache_ok = True
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any] | None:
-        """Give what makes a value of the column from JSON."""
+        """Return what makes a value of the column from JSON."""
         return _to_sqlite if dialect.name == "sqlite" else super().bind_processor(dialect)
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> Any | None:  # noqa: ARG002
-        """Give a number for what was one beyond a float in an earlier version: JSON has nothing infinite."""
+        """Return a number for one beyond a float of an earlier version: JSON has nothing infinite."""
         return copysign(float_info.max, value) if isinstance(value, float) and isinf(value) else value
 
 

@@ -43,7 +43,7 @@ class _OnSQLite(_Condition):
 
 
 def text_contains(column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
-    """Give the condition that a column of text holds ``text``, in upper or lower case."""
+    """Return the condition that a column of text holds ``text``, in upper or lower case."""
     like = _Like(column, literal(f"%{''.join(map(_escaped, text))}%"))
     if not text.isascii() and all(len(_set_of_cases(letter)) == 1 for letter in text):
         # Where letters have no cases, as in Chinese, what compares bytes takes half of the time.
@@ -64,7 +64,7 @@ def text_contains(column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
 
 
 def json_contains(column: Column[Any], text: str) -> ColumnElement[bool]:
-    """Give the condition that the keys and values of a column of JSON hold ``text``."""
+    """Return the condition that the keys and values of a column of JSON hold ``text``."""
     return text_contains(cast(column, Text), to_json(text).decode()[1:-1])
 
 

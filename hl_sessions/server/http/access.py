@@ -92,7 +92,7 @@ class LoopbackOnlyMiddleware:
 
 
 def organisation_of(connection: HTTPConnection) -> int:
-    """Give the ID of the organisation for which a call of the API was let in."""
+    """Return the ID of the organisation for which a call of the API was let in."""
     organisation_id: int = connection.scope["state"][_ORGANISATION]
     return organisation_id
 

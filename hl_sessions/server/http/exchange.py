@@ -62,7 +62,7 @@ def begin_exchange(scope: Scope, exchange: Exchange) -> None:
 
 
 def exchange_of(scope: Scope) -> Exchange:
-    """Give the exchange that a request of this application belongs to."""
+    """Return the exchange that a request of this application belongs to."""
     exchange: Exchange = scope["state"][_STATE]
     return exchange
 

@@ -67,7 +67,7 @@ def _parse_compressed(body: bytes, limit: int) -> tuple[Any, int]:
 
 
 def _parse(body: bytes) -> tuple[Any, int]:
-    """Give the value, and how many characters in it were replaced."""
+    """Return the value, and how many characters in it were replaced."""
     try:
         json, replaced_halves = in_utf_8(body)
         value, replaced = parse_storable(json)
@@ -96,7 +96,7 @@ def _clean(value: Any) -> bool:
 
 
 def _place_of_problem(value: Any) -> tuple[str | int, ...]:
-    """Give the entry and the field, but nothing further inside, where names are part of the payload."""
+    """Return the entry and the field, but nothing further inside, where names are part of the payload."""
     if isinstance(value, list):
         for index, entry in enumerate(value):
             if not _clean(entry):

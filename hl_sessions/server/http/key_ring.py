@@ -84,11 +84,11 @@ class KeyRing:
         return self._holder_by_hash.get(hash_of_key(key))
 
     def holder_with_id(self, key_id: str) -> KeyHolder | None:
-        """Give the holder of the key with this ID, or ``None`` when it is unknown or was revoked."""
+        """Return the holder of the key with this ID, or ``None`` when it is unknown or was revoked."""
         return next((holder for holder in self._holder_by_hash.values() if holder.key_id == key_id), None)
 
     def secret_with_id(self, key_id: str) -> str | None:
-        """Give a secret that follows from the key with this ID, or ``None`` when that is unknown or revoked.
+        """Return a secret that follows from the key with this ID, or ``None`` if that is unknown or revoked.
 
         All processes of the server have the same one, and it ends with the key.
         """

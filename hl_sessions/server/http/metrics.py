@@ -137,7 +137,7 @@ class Metrics:
         self._pruned_datapoints.inc(pruned.datapoints)
 
     def render(self) -> bytes:
-        """Give all metrics in the text format of Prometheus."""
+        """Return all metrics in the text format of Prometheus."""
         # While the folder is gone, as temporary ones are cleaned, a process tells of itself.
         directory = os.environ.get(SHARED_DIRECTORY)
         if directory is None or not Path(directory).is_dir():

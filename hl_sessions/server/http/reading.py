@@ -43,7 +43,7 @@ async def scan_for(
 
 
 def database_of(request: Request) -> Database:
-    """Give the database of the application that is called."""
+    """Return the database of the application that is called."""
     database: Database = request.app.state.database
     return database
 

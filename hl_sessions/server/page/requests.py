@@ -14,7 +14,7 @@ def is_from_script(request: Request) -> bool:
 
 
 def identifier_in(request: Request, name: str, prefix: str) -> str:
-    """Give an ID that is part of the path.
+    """Return an ID that is part of the path.
 
     Raises:
         HTTPException: When it cannot be one, which not every database would take as the text that it is.

@@ -75,7 +75,7 @@ class _Config(WireModel):
 
 @cache
 def _names_of(model: type[WireModel]) -> tuple[frozenset[str], frozenset[str]]:
-    """Give the names of the fields on the wire, and which of them are required."""
+    """Return the names of the fields on the wire, and which of them are required."""
     fields = {field.alias or name: field for name, field in model.model_fields.items()}
     return frozenset(fields), frozenset(name for name, field in fields.items() if field.is_required())
 
@@ -253,7 +253,7 @@ def _checked(json: bytes) -> _Checked:
 
 
 def described_config(config: Config | None, config_id: str) -> dict[str, Any]:
-    """Give the config as it is answered: with its ID and, but for models, a name and a status."""
+    """Return the config as it is answered: with its ID and, but for models, a name and a status."""
     if config is None:
         described: dict[str, Any] = {"type": "generic"}
     else:

@@ -49,5 +49,5 @@ def new_identifiers(prefix: str, count: int) -> list[str]:
 
 
 def identifier_pattern(prefix: str) -> str:
-    """Give the regular expression of the well-formed IDs with this prefix."""
+    """Return the regular expression of the well-formed IDs with this prefix."""
     return f"^{prefix}[A-Za-z0-9_-]{{1,64}}$"

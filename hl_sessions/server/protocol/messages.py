@@ -17,7 +17,7 @@ _DETAILS: Final = (None, "high", "low", "auto")
 
 
 def answered_message(message: dict[str, Any]) -> dict[str, Any]:
-    """Give a message as it is answered, without what is ``null``."""
+    """Return a message as it is answered, without what is ``null``."""
     answer = _without_nulls(message)
     original = {name: answer.pop(name) for name in _TEXTS if not isinstance(answer.get(name, ""), str)}
     role = answer.get("role")

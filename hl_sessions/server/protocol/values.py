@@ -20,7 +20,7 @@ def _require_date_and_time(value: object) -> object:
 
 
 def in_utc(value: datetime) -> datetime:
-    """Give the same point in time in UTC, which is also what a time without a time zone is taken for.
+    """Return the same point in time in UTC, which is also what a time without a time zone is taken for.
 
     Raises:
         ValueError: When it is before the year 1 or after the year 9999.

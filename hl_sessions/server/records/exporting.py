@@ -22,7 +22,7 @@ def count_rows(connection: Connection) -> int:
 
 
 def export_lines(connection: Connection) -> Iterator[bytes]:
-    """Give the lines of the whole database; what is written to it meanwhile is in none of them."""
+    """Yield the lines of the whole database; what is written to it meanwhile is in none of them."""
     names = {row.sequence: row.name for row in connection.execute(select(organisations))}
     for table in EXPORTED:
         for row in _rows(connection, table):

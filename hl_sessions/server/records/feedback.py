@@ -64,7 +64,7 @@ def add_feedback(
 
 
 def feedback_values(log_id: str, given: LogFeedback | FeedbackRequest, now: datetime) -> dict[str, Any]:
-    """Give the row of one new feedback."""
+    """Return the row of one new feedback."""
     return {
         "id": new_identifier(FEEDBACK),
         "log_id": log_id,

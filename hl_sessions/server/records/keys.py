@@ -13,7 +13,7 @@ from hl_sessions.server.records.organisations import find_or_create_organisation
 
 
 def hash_of_key(key: str) -> str:
-    """Give what the database keeps in place of a key.
+    """Return what the database keeps in place of a key.
 
     A fast hash without salt is right here: a key is 256 random bits, which no dictionary holds and nobody
     can try through, unlike the passwords that slow hashes are made for.

@@ -60,7 +60,7 @@ class LogFilter:
         return [text for text in (self.search, self.metadata_search) if text is not None]
 
     def conditions(self) -> Iterator[ColumnElement[bool]]:
-        """Give what has to be true of a row of the table of logs."""
+        """Return what has to be true of a row of the table of logs."""
         if self.search is not None:
             in_json = [json_contains(column, self.search) for column in _JSON_TO_SEARCH]
             yield or_(text_contains(logs.c.output, self.search), *in_json)

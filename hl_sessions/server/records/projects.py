@@ -29,7 +29,7 @@ class ProjectOrder:
     direction: Direction = "desc"
 
     def columns(self) -> list[ColumnElement[Any]]:
-        """Give what a query of projects is ordered by."""
+        """Return what a query of projects is ordered by."""
         columns = (projects.c[self.by], projects.c.sequence)
         return [column.asc() if self.direction == "asc" else column.desc() for column in columns]
 
@@ -61,7 +61,7 @@ def get_project(connection: Connection, organisation_id: int, project_id: str) -
 
 
 def rename_project(connection: Connection, organisation_id: int, project_id: str, name: str) -> bool:
-    """Give a project that is there another name; answers whether no other project has it."""
+    """Rename a project that is there; answers whether no other project has the name."""
     if _is_taken(connection, organisation_id, name, except_project=project_id):
         return False
     change = update(projects).where(

@@ -74,7 +74,7 @@ class Pruned:
     datapoints: int = 0
 
     def __add__(self, other: "Pruned") -> "Pruned":
-        """Give both together."""
+        """Return both together."""
         return Pruned(self.sessions + other.sessions, self.datapoints + other.datapoints)
 
     def __str__(self) -> str:

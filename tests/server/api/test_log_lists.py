@@ -32,7 +32,7 @@ def project_id(client: Any, unique: str) -> str:
 
 
 def found(client: Any, project_id: str, **parameters: Any) -> list[int]:
-    """Give which of the logs are found, the newest first."""
+    """Return which of the logs are found, the newest first."""
     page = client.ok("GET", "/logs", params={"project_id": project_id, **parameters})
     assert page["total"] == len(page["records"])
     days = {log["created_at"][:19]: number for number, log in enumerate(LOGS)}

@@ -403,7 +403,7 @@ def test_an_address_of_one_log_takes_no_list(client: Any, unique: str) -> None:
 
 
 def refused_logs(log: Any, session: str) -> dict[str, tuple[dict[str, Any], str | None]]:
-    """Give logs that break a rule, by the name of the rule, each with the field that is to blame."""
+    """Return logs that break a rule, by the name of the rule, each with the field that is to blame."""
     other_parent = log(project="refused", session_reference_id="another session")["id"]
     homeless_parent = log(project="refused")["id"]
     nobody = "A" * 24

@@ -69,7 +69,7 @@ def http() -> Iterator[requests.Session]:
 
 
 def known_values(http: requests.Session, server: str) -> dict[str, str]:
-    """Give parameters and fields that lead somewhere."""
+    """Return parameters and fields that lead somewhere."""
     log = {"project": "known", "session_reference_id": "known", "output": "known"}
     created = http.post(f"{server}/logs", json=log, timeout=PATIENCE).json()
     reference_ids = {"session_reference_id": "known", "parent_reference_id": "known"}

@@ -32,7 +32,7 @@ class Window:
     spans: int
 
     def begins(self, now: datetime) -> list[datetime]:
-        """Give when each span begins, and when the last one ends: at round times, the last one around now."""
+        """Return when each span begins, and the last one ends: at round times, the last around now."""
         seconds = self.span.total_seconds()
         epoch = datetime(1970, 1, 1, tzinfo=timezone.utc)
         end = epoch + timedelta(seconds=(now - epoch).total_seconds() // seconds * seconds) + self.span
@@ -149,5 +149,5 @@ def _durations(
 
 
 def _percentile(values: list[float], share: float) -> float | None:
-    """Give the smallest of the values that at least this share of them does not exceed."""
+    """Return the smallest of the values that at least this share of them does not exceed."""
     return sorted(values)[ceil(share * len(values)) - 1] if values else None

@@ -14,12 +14,12 @@ _FIRST_TEXT: Final = re.compile(r'\{\s*"(?:[^"\\]|\\.)*"\s*:\s*"((?:[^"\\]|\\u[0
 
 
 def preview_text(text: str) -> str:
-    """Give the beginning of a text as one line."""
+    """Return the beginning of a text as one line."""
     return " ".join(text[: 2 * LENGTH].split())[:LENGTH]
 
 
 def preview_inputs(text: str) -> str:
-    """Give the inputs of a datapoint as one line.
+    """Return the inputs of a datapoint as one line.
 
     Args:
         text: An object as JSON text, or no more than its beginning.
@@ -36,7 +36,7 @@ def preview_inputs(text: str) -> str:
 
 
 def preview_messages(text: str) -> str:
-    """Give the last thing that the user said in the messages of a datapoint as one line.
+    """Return the last thing that the user said in the messages of a datapoint as one line.
 
     Args:
         text: A list of messages as JSON text, or no more than its beginning.
@@ -50,7 +50,7 @@ def preview_messages(text: str) -> str:
 
 
 def _first_text(beginning: str) -> str:
-    """Give what is there of the first value of an object, if that is a text, and else all that is there."""
+    """Return what is there of the first value of an object, if that is a text, and else all that is there."""
     match = _FIRST_TEXT.match(beginning)
     if match is None:
         return beginning
@@ -60,7 +60,7 @@ def _first_text(beginning: str) -> str:
 
 
 def _text_of(content: Any) -> str:
-    """Give what is to be read in the content of a message, which may have several parts."""
+    """Return what is to be read in the content of a message, which may have several parts."""
     parts = content if isinstance(content, list) else ()
     texts = [part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)]
     return " ".join(texts) or _as_text(content)

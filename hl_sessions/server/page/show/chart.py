@@ -24,7 +24,7 @@ class Bar:
 
 
 def round_up(value: float) -> float:
-    """Give the next round number, so that the top of a chart is one: one digit and zeros."""
+    """Return the next round number, so that the top of a chart is one: one digit and zeros."""
     if value <= 0:
         return 1
     power = 10.0 ** floor(log10(value))

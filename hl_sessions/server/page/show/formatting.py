@@ -13,12 +13,12 @@ _NONSENSE: Final = 1e9
 
 
 def format_count(count: float) -> str:
-    """Give a whole number with its thousands set apart: ``12,345``."""
+    """Return a whole number with its thousands set apart: ``12,345``."""
     return f"{count:,.0f}"
 
 
 def format_seconds(seconds: float | None) -> str:
-    """Give a duration in the two largest units that say something: ``380 ms``, ``2.4 s``, ``3 min 20 s``.
+    """Return a duration in the two largest units that say something: ``380 ms``, ``2.4 s``, ``3 min 20 s``.
 
     Nothing is said of a duration that nobody measured.
     """
@@ -30,14 +30,14 @@ def format_seconds(seconds: float | None) -> str:
 
 
 def format_dollars(dollars: float) -> str:
-    """Give a cost in dollars, with as many digits as the small costs of single calls need."""
+    """Return a cost in dollars, with as many digits as the small costs of single calls need."""
     if dollars == 0 or abs(dollars) >= 1:
         return f"${dollars:,.2f}"
     return f"${dollars:.4f}" if abs(dollars) >= 0.0001 else "<$0.0001"  # noqa: PLR2004
 
 
 def format_bytes(size: int) -> str:
-    """Give a size: ``812 B``, ``24 kB``, ``3.1 MB``."""
+    """Return a size: ``812 B``, ``24 kB``, ``3.1 MB``."""
     if size < 1000:  # noqa: PLR2004
         return f"{size} B"
     if size < 999_500:  # noqa: PLR2004
@@ -62,7 +62,7 @@ def format_age(moment: datetime, now: datetime) -> str:
 
 
 def format_moment(moment: datetime) -> str:
-    """Give date and time to the second, in UTC."""
+    """Return date and time to the second, in UTC."""
     utc = moment.astimezone(timezone.utc)
     return f"{utc.day} {utc:%b} {utc.year}, {utc:%H:%M:%S} UTC"
 

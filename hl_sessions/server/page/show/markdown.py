@@ -45,6 +45,6 @@ _PARSER: Final[Any] = _parser()
 
 
 def render_markdown(text: str) -> Markup:
-    """Give the HTML of Markdown text; HTML in it is shown as the text that it is."""
+    """Return the HTML of Markdown text; HTML in it is shown as the text that it is."""
     # Safe by the parser's options, which the tests try with what browsers run.
     return Markup(_PARSER.render(text))  # noqa: S704
