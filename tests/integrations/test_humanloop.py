@@ -5,6 +5,7 @@ import inspect
 import json
 import logging
 import re
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic
@@ -237,6 +238,47 @@ def test_of_each_call(name: str, client: Any, manager: SessionManager, sessions_
     assert body["parent_reference_id"] == outer.reference_id
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_the_parent_is_stored_before_the_call_is_made(
+    name: str, client: Any, manager: SessionManager, sessions_api: SessionsAPI
+) -> None:
+    is_made, order = threading.Event(), []
+
+    def answer(request: Request) -> Answer:
+        if request.body.startswith(b"["):
+            is_made.wait(0.2)  # which it is not, however long that is waited for
+            order.append("parent")
+        elif request.body:
+            order.append("call")
+            is_made.set()
+        return answer_all(request)
+
+    sessions_api.answer = answer
+    instrument(client)
+    with manager.session(), manager.datapoint(project="support"):
+        call(client, name)
+        assert order == ["parent", "call"]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_nobody_waits_for_a_parent_that_is_not_named(
+    name: str, client: Any, manager: SessionManager, sessions_api: SessionsAPI
+) -> None:
+    go_on = threading.Event()
+
+    def answer(request: Request) -> Answer:
+        assert not request.body.startswith(b"[") or go_on.wait(PATIENCE)
+        return answer_all(request)
+
+    sessions_api.answer = answer
+    instrument(client)
+    with manager.session(), manager.datapoint(project="support"):
+        begun = monotonic()
+        call(client, name, parent_reference_id="own")
+        assert monotonic() - begun < PATIENCE
+        go_on.set()
+
+
 def test_that_of_another_process_too(
     api_url: str, served_client: Any, served_manager: SessionManager
 ) -> None:
@@ -261,7 +303,7 @@ def test_a_parent_of_the_callers_own_stays(
 
 
 def test_the_session_may_be_named_though_it_is_the_current_one(
-    api_url: str, served_client: Any, served_manager: SessionManager
+    api_url: str, served_client: Any, served_manager: SessionManager, records: list[logging.LogRecord]
 ) -> None:
     """As before the client was instrumented. In another session the datapoint would be no parent."""
     with served_manager.session(new=True) as other:
@@ -271,6 +313,7 @@ def test_the_session_may_be_named_though_it_is_the_current_one(
         elsewhere = call(served_client, "log", session_id=other.id)
     assert stored_parent(api_url, log)["reference_id"] == outer.reference_id
     assert "parent_id" not in stored(api_url, elsewhere)
+    assert [record for record in records if record.levelno >= logging.WARNING] == []
 
 
 @pytest.mark.parametrize("name", ["log", "alog"])
@@ -311,13 +354,14 @@ def test_a_session_of_another_server_is_left_out_and_reported_once(
     assert warning.startswith("the API refuses the session that was added to a call of the humanloop client;")
 
 
+@pytest.mark.parametrize(("status", "field"), [(422, "inputs"), (500, "session_id")])
 @pytest.mark.parametrize("name", KINDS)
-def test_what_is_refused_for_another_reason_is_not_tried_again(
-    name: str, client: Any, manager: SessionManager, sessions_api: SessionsAPI
+def test_what_fails_for_another_reason_is_not_tried_again(
+    name: str, status: int, field: str, *, client: Any, manager: SessionManager, sessions_api: SessionsAPI
 ) -> None:
-    detail = [{"loc": ["body", "inputs"], "msg": "not these", "type": "value_error"}]
+    detail = [{"loc": ["body", field], "msg": "not these", "type": "value_error"}]
     sessions_api.answer = lambda request: (
-        answer_all(request) if request.target.endswith("/sessions") else Answer(422, {"detail": detail})
+        answer_all(request) if request.target.endswith("/sessions") else Answer(status, {"detail": detail})
     )
     instrument(client)
     with manager.session(), pytest.raises(OpenApiException, match="not these"):
@@ -358,7 +402,7 @@ def test_what_is_undone_is_as_before(client: Any) -> None:
 
     before = attributes(), contents()
     signatures = [inspect.signature(getattr(client, name)) for name in CALLS]
-    instrument(client)
+    instrument(instrument(client))
     assert (attributes(), contents()) != before
     assert [inspect.signature(getattr(client, name)) for name in CALLS] == signatures
     assert uninstrument(client) is client
