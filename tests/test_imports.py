@@ -132,6 +132,7 @@ def test_importing_touches_no_network_and_starts_no_thread() -> None:
         ("structlog", ["structlog"]),
         ("loguru", ["loguru"]),
         ("sentry", ["sentry_sdk"]),
+        ("humanloop", ["humanloop"]),
     ],
 )
 def test_missing_framework_is_told_with_the_command_that_installs_it(

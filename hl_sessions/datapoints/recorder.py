@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from hl_sessions.datapoints.queue import Queue
     from hl_sessions.datapoints.sender import Sender
+    from hl_sessions.process.outcome import Outcome
     from hl_sessions.sessions.session import Session
 
     Redact = Callable[[dict[str, Any]], dict[str, Any] | None]
@@ -184,6 +185,10 @@ class Recorder:
         if not self._is_within_limit(entry.size + len(fixed), "the end of a datapoint"):
             return True  # it is sent as it is
         return self._queue.amend(entry, fixed)
+
+    def hurry(self) -> Outcome[None] | None:
+        """Have what waits sent now; return what becomes known once it is, ``None`` if nobody need wait."""
+        return None if self._sender.is_held_up else self._sender.begin_flush()
 
     def _is_within_limit(self, size: int, what: str = "a datapoint") -> bool:
         if size > self._queue.limit:

@@ -90,6 +90,11 @@ class Sender:
         self._most_entries = MOST_ENTRIES
         self._waited_for = 0
 
+    @property
+    def is_held_up(self) -> bool:
+        """Whether an outage keeps back what waits."""
+        return self._outage.is_on
+
     def notice(self) -> None:
         """Note that something was put into the queue."""
         self._thread.tell()

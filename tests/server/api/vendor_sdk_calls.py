@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from typing import Any
 from uuid import uuid4
 
-from humanloop import Humanloop  # type: ignore[import-not-found]
+from humanloop import Humanloop
 
 HAS_LISTS_OF_LOGS = find_spec("humanloop.paths.logs.get") is not None
 """Whether this is 0.7, which reads, lists and deletes logs, and checks answers when told to."""
