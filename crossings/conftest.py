@@ -15,6 +15,8 @@ from tests.waiting import PATIENCE
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,3 +71,27 @@ def serve() -> Iterator[Callable[[Any], str]]:
     for _, thread, listener in running:
         thread.join(PATIENCE)
         listener.close()
+
+
+@pytest.fixture
+def open_page() -> Iterator[Callable[[str], Any]]:
+    """Opens pages in a browser, each as a visitor of its own; for files that depend on Playwright."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+                "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # pages ask for fonts elsewhere
+            ],
+        )
+
+        def open_one(url: str) -> Any:
+            page = browser.new_context().new_page()
+            page.set_default_timeout(1000 * PATIENCE)
+            page.goto(url)
+            return page
+
+        yield open_one
+        browser.close()
