@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from crossings.openai_api import call_tools
 from hl_sessions import SessionManager
 from tests.sessions_api import SessionsAPI
 from tests.waiting import PATIENCE
 
 # Libraries look these up when they are imported: none is to call home.
+os.environ["CREWAI_DISABLE_TELEMETRY"] = "true"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
@@ -38,6 +40,15 @@ def manager(sessions_api: SessionsAPI, monkeypatch: pytest.MonkeyPatch) -> Itera
     with SessionManager(sessions_api.base_url, timeout=PATIENCE) as manager:
         monkeypatch.setattr("hl_sessions.defaults._default.manager", manager)
         yield manager
+
+
+@pytest.fixture
+def openai_url() -> Iterator[str]:
+    """The base URL of a model that calls its tools."""
+    api = SessionsAPI()
+    api.answer = call_tools
+    yield api.base_url
+    api.close()
 
 
 @pytest.fixture
