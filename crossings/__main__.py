@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -79,6 +80,7 @@ class Crossing:
                 self.file,
             ],
             cwd=ROOT,
+            env={**os.environ, "HOME": str(self.folder)},  # for what libraries keep there
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

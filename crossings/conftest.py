@@ -1,31 +1,27 @@
 """Real servers on the loopback, and managers of a sessions API that counts its calls."""
 
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
+from crossings.openai_api import call_tools
 from hl_sessions import SessionManager
-
-# Ours, which is a folder only, would give way to a package of that name that some library has installed.
-sys.modules["tests"] = ModuleType("tests")
-sys.modules["tests"].__path__ = [str(Path(__file__).parent.parent / "tests")]
-
-from tests.sessions_api import SessionsAPI  # noqa: E402 - see above
-from tests.waiting import PATIENCE  # noqa: E402 - see above
+from tests.sessions_api import SessionsAPI
+from tests.waiting import PATIENCE
 
 # Libraries look these up when they are imported: none is to call home.
+os.environ["CREWAI_DISABLE_TELEMETRY"] = "true"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["OPIK_ANALYTICS_ENABLE"] = "false"
 os.environ["OPIK_SENTRY_ENABLE"] = "false"
 os.environ["WANDB_ERROR_REPORTING"] = "false"
+
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +44,15 @@ def manager(sessions_api: SessionsAPI, monkeypatch: pytest.MonkeyPatch) -> Itera
     with SessionManager(sessions_api.base_url, timeout=PATIENCE) as manager:
         monkeypatch.setattr("hl_sessions.defaults._default.manager", manager)
         yield manager
+
+
+@pytest.fixture
+def openai_url() -> Iterator[str]:
+    """The base URL of a model that calls its tools."""
+    api = SessionsAPI()
+    api.answer = call_tools
+    yield api.base_url
+    api.close()
 
 
 @pytest.fixture
@@ -81,3 +86,27 @@ def serve() -> Iterator[Callable[[Any], str]]:
     for _, thread, listener in running:
         thread.join(PATIENCE)
         listener.close()
+
+
+@pytest.fixture
+def open_page() -> Iterator[Callable[[str], Any]]:
+    """Opens pages in a browser, each as a visitor of its own; for files that depend on Playwright."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+                "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # pages ask for fonts elsewhere
+            ],
+        )
+
+        def open_one(url: str) -> Any:
+            page = browser.new_context().new_page()
+            page.set_default_timeout(1000 * PATIENCE)
+            page.goto(url)
+            return page
+
+        yield open_one
+        browser.close()

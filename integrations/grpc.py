@@ -11,9 +11,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Iterator
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -23,7 +25,8 @@ from hl_sessions.integrations.middleware import MiddlewareBase
 from hl_sessions.integrations.outbound import Carrier, OutboundHeader
 from hl_sessions.sessions.calls import call_in
 from hl_sessions.sessions.current import current_session, enter_session
-from hl_sessions.sessions.opened import note_scope, scope_observers
+from hl_sessions.sessions.late_reads import note_end
+from hl_sessions.sessions.opened import note_request, note_scope, request_observers, scope_observers
 from hl_sessions.sessions.wrapping import wrap
 
 try:
@@ -142,7 +145,8 @@ class ServerInterceptor(_ServerSessions, grpc.ServerInterceptor):
                 note_scope(session)
             enter_session(session)
             return continuation(handler_call_details)
-        return _in_session(continuation(handler_call_details), _opener(manager, self._incoming), stays=True)
+        opener = _opener(manager, self._incoming, note_scope)
+        return _in_session(continuation(handler_call_details), opener, stays=True)
 
 
 class AioServerInterceptor(_ServerSessions, grpc.aio.ServerInterceptor):
@@ -158,27 +162,48 @@ class AioServerInterceptor(_ServerSessions, grpc.aio.ServerInterceptor):
         manager = self._manager or self._find_manager()
         if manager is None:
             return await continuation(handler_call_details)
+        opened: list[Session] = []
+        task: Any = asyncio.current_task()  # that of the call: this, and a coroutine, runs in it
+        task.add_done_callback(partial(_end, opened, handler_call_details.method))
         if self._incoming is None:
             session = manager.new_session()
-            if scope_observers:
-                note_scope(session)
-            enter_session(session)  # this, and a coroutine, runs in the task of the call
+            opened.append(session)
+            if request_observers:
+                note_request(session)
+            enter_session(session)
             handler = await continuation(handler_call_details)
             if _is_async(handler):
                 return handler
             return _in_session(handler, lambda _: session, stays=False)
+
+        def note(session: Session) -> None:
+            opened.append(session)
+            note_request(session)
+
         handler = await continuation(handler_call_details)
-        return _in_session(handler, _opener(manager, self._incoming), stays=_is_async(handler))
+        return _in_session(handler, _opener(manager, self._incoming, note), stays=_is_async(handler))
 
 
-def _opener(manager: SessionManager, incoming: Incoming) -> Callable[[Any], Session]:
-    """Return a function that makes the session of a call, given its ``ServicerContext``."""
+def _end(opened: list[Session], method: str, _: object) -> None:
+    for session in opened:
+        note_end(session, "gRPC", method)
+
+
+def _opener(
+    manager: SessionManager, incoming: Incoming, note: Callable[[Session], None]
+) -> Callable[[Any], Session]:
+    """Return a function that makes the session of a call, given its ``ServicerContext``.
+
+    Args:
+        manager: opens the session.
+        incoming: finds the key, or the session of a caller.
+        note: is told of the session.
+    """
 
     def open_session(context: Any) -> Session:
         scope = {"context": context, "metadata": context.invocation_metadata() or ()}
         session = incoming.session(manager, scope)
-        if scope_observers:
-            note_scope(session)
+        note(session)
         return session
 
     return open_session

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from random import Random
 from typing import Any
 from uuid import uuid4
@@ -103,8 +105,52 @@ async def with_django(manager: SessionManager, handlers: dict[str, Handler]) -> 
     yield ask
 
 
+@asynccontextmanager
+async def with_grpc(
+    manager: SessionManager, handlers: dict[str, Handler], **options: Any
+) -> AsyncIterator[Ask]:
+    pytest.importorskip("grpc")
+    import grpc
+    import grpc.aio
+
+    from hl_sessions.integrations.grpc import AioServerInterceptor
+
+    ended: asyncio.Queue[object] = asyncio.Queue()
+
+    def method(handler: Handler) -> grpc.RpcMethodHandler:
+        async def answer(request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+            context.add_done_callback(ended.put_nowait)
+            await handler()
+            return b""
+
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+    server = grpc.aio.server(interceptors=[AioServerInterceptor(manager, **options)])
+    methods = {path.strip("/"): method(handler) for path, handler in handlers.items()}
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("service", methods)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+
+        async def ask(path: str) -> None:
+            await channel.unary_unary(f"/service{path}")(b"")
+            await ended.get()  # the call ends after its answer is there
+
+        yield ask
+    await server.stop(None)
+
+
 @pytest.mark.usefixtures("django_project")
-@pytest.mark.parametrize("serve", [with_aiohttp, with_sanic, with_django])
+@pytest.mark.parametrize(
+    "serve",
+    [
+        with_aiohttp,
+        with_sanic,
+        with_django,
+        with_grpc,
+        pytest.param(partial(with_grpc, trust=["127.0.0.1"]), id="with_grpc_that_trusts"),
+    ],
+)
 def test_a_consumer_that_a_request_has_started_is_told_of(
     serve: Serve, manager: SessionManager, clock: StillClock, records: list[logging.LogRecord]
 ) -> None:
@@ -142,4 +188,4 @@ def test_a_consumer_that_a_request_has_started_is_told_of(
     assert len(set(seen)) == 1
     assert None not in seen
     (line,) = [record.getMessage() for record in records if "what was started in it" in record.getMessage()]
-    assert "'POST /initialize'" in line
+    assert re.search(r"'(POST |gRPC /service)/initialize'", line)
