@@ -204,6 +204,13 @@ class Session:
             await self._alearn_reference_id()
         return self._log_params(session_id)
 
+    def begin_creation(self) -> None:
+        """Let the ID be created in the background, for whoever reads it later; nobody waits."""
+        if self._id is None and not is_creating() and self._ready_id() is None:
+            joined = self._join_creation()
+            if joined is not None and joined[1]:
+                self._begin(joined[0], None)
+
     def end(self) -> None:
         """End the conversation: the next scope with the same key starts a new session.
 
