@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from hl_sessions.conversations.session import ConversationSession
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.sessions.current import current_session
 from hl_sessions.sessions.opened import observe_requests, observe_scopes, unobserve
@@ -47,7 +46,8 @@ SESSION_ID = "session.id"
 PREVIOUS_ID = "session.previous_id"
 CONVERSATION_ID = "gen_ai.conversation.id"
 
-MOST_RENEWED = 1000  # conversations that began anew, and are remembered as said
+_SERVER = SpanKind.SERVER  # members of enumerations are looked up slowly
+MOST_RENEWED = 1000  # sessions whose first span is remembered
 
 
 class SessionSpanProcessor(SpanProcessor):
@@ -62,7 +62,8 @@ class SessionSpanProcessor(SpanProcessor):
     began anew has ``session.previous_id``. An attribute that a span has already stays as it is.
 
     Nothing ever waits, and no span creates a session unless ``create=True``. The order of processors does not
-    matter. :meth:`shutdown`, which that of the provider calls, ends what is done for spans around scopes.
+    matter, but a ``ConcurrentMultiSpanProcessor`` runs them where no session is current. :meth:`shutdown`,
+    which that of the provider calls, ends what is done for spans around scopes.
 
     Args:
         names: further attributes that hold the ID, such as ``"langsmith.metadata.thread_id"``.
@@ -75,6 +76,9 @@ class SessionSpanProcessor(SpanProcessor):
 
     def __init__(self, *, names: Iterable[str] = (), create: bool = False) -> None:
         self._names = (SESSION_ID, *_checked_names(names))
+        # Not the key, which may name a person. Nor the reference ID: back ends make one name of this and of
+        # session.id, and a worker that is told the ID alone has to end up in the same conversation.
+        self._conversation_names = (*self._names, CONVERSATION_ID)
         self._creates = create
         self._renewed: dict[str, None] = {}
         self._open: WeakValueDictionary[int, _OpenSpan] = WeakValueDictionary()
@@ -85,17 +89,24 @@ class SessionSpanProcessor(SpanProcessor):
         """Put the session on a span that begins, if its ID is known."""
         session = current_session()
         if session is not None:
-            if self._creates:
-                session.begin_creation()
             session_id = session.peek()
+            if session_id is None and self._creates:
+                session.begin_creation()
+                session_id = session.peek()
             # Around a server span the session may be that of the request before on the same connection.
-            if session_id is not None and span.kind is not SpanKind.SERVER:
-                self._put(span, session, session_id)
+            if session_id is not None and span.kind is not _SERVER:
+                if session._key:
+                    begins_anew = session.previous_id is not None and session_id not in self._renewed
+                    is_put = not begins_anew and _put_at_start(span, self._conversation_names, session_id)
+                else:
+                    is_put = _put_at_start(span, self._names, session_id)
+                if not is_put:
+                    self.put_missing(span, session, session_id)
                 return
         parent = span.parent if session is None else None
         around = None if parent is None or parent.is_remote else self._open.get(parent.span_id)
         open_span = vars(span)["end"] = _OpenSpan(self, span, session, around)
-        if session is None or span.kind is SpanKind.SERVER:
+        if session is None or span.kind is _SERVER:
             self._open[span.get_span_context().span_id] = open_span
 
     def shutdown(self) -> None:
@@ -105,50 +116,21 @@ class SessionSpanProcessor(SpanProcessor):
 
     def put_missing(self, span: Span, session: Session, session_id: str) -> None:
         """Put the session on a span that is still open."""
-        attributes = dict.fromkeys(self._names, session_id)
-        if isinstance(session, ConversationSession) and session._key:
-            attributes |= self._conversation_attributes(session, session_id)
-        present = span.attributes or {}
-        span.set_attributes({name: value for name, value in attributes.items() if name not in present})
-
-    def _conversation_attributes(self, session: ConversationSession, session_id: str) -> dict[str, str]:
-        # Not the key, which may name a person. Nor the reference ID: back ends make one name of this and of
-        # session.id, and a worker that is told the ID alone has to end up in the same conversation.
-        attributes = {CONVERSATION_ID: session_id}
+        names = self._conversation_names if session._key else self._names
+        attributes = dict.fromkeys(names, session_id)
         previous_id = session.previous_id
         if previous_id is not None and self._is_first(session_id):
             attributes[PREVIOUS_ID] = previous_id
-        return attributes
-
-    def _put(self, span: Span, session: Session, session_id: str) -> None:
-        """Put the session on a span that has just begun.
-
-        Nobody else has it yet: to lock it, and to check what is put, would take longer than all the rest.
-        """
-        names = self._names
-        try:
-            bounded: Any = span._attributes
-            values: dict[str, Any] = bounded._dict
-            is_free = bounded.max_value_len is None and len(values) + len(names) + 2 <= bounded.maxlen
-        except (AttributeError, TypeError):  # it has no limit, or the SDK keeps attributes in another way
-            is_free = False
-        if not is_free:
-            self.put_missing(span, session, session_id)
-            return
-        for name in names:
-            if name not in values:
-                values[name] = session_id
-        if isinstance(session, ConversationSession) and session._key:
-            for name, value in self._conversation_attributes(session, session_id).items():
-                values.setdefault(name, value)
+        present = span.attributes or {}
+        span.set_attributes({name: value for name, value in attributes.items() if name not in present})
 
     def _is_first(self, session_id: str) -> bool:
         """Whether no span of this process has the session yet."""
         if session_id in self._renewed:
             return False
+        if len(self._renewed) >= MOST_RENEWED:
+            self._renewed.clear()  # in one step, as others may look into it
         self._renewed[session_id] = None
-        if len(self._renewed) > MOST_RENEWED:
-            self._renewed.pop(next(iter(self._renewed)), None)
         return True
 
     def _note_request(self, session: Session) -> None:
@@ -161,10 +143,10 @@ class SessionSpanProcessor(SpanProcessor):
         """Let the spans around a scope that is opened belong to its session."""
         # By its number, as what is current may be a wrapper of the SDK's span.
         span = self._open.get(get_current_span().get_span_context().span_id)
-        is_news = span is not None
+        is_traced = span is not None
         while span is not None and span.note(session, is_request=is_request):
             span = span.around
-        if is_news and self._creates:
+        if is_traced and self._creates:
             session.begin_creation()
 
 
@@ -213,7 +195,7 @@ class _OpenSpan:
             Whether it is one of the spans around, too.
         """
         if self._has_begun_in:
-            if is_request and not self._is_of_request and self._span.kind is SpanKind.SERVER:
+            if is_request and not self._is_of_request and self._span.kind is _SERVER:
                 self._session, self._is_of_request = session, True
             return False
         if session is self._session:
@@ -262,3 +244,21 @@ def _checked_names(names: Iterable[str]) -> tuple[str, ...]:
         if not isinstance(name, str) or not name or not name.isprintable() or " " in name:
             raise ConfigurationError(f"names has {name!r}, which is no name of an attribute")
     return checked
+
+
+def _put_at_start(span: Span, names: tuple[str, ...], session_id: str) -> bool:
+    """Put the ID on a span that has just begun, and return whether that could be done in the fast way.
+
+    Nobody else has the span yet: to lock it, and to check what is put, would take longer than all the rest.
+    """
+    try:
+        bounded: Any = span._attributes
+        values: dict[str, Any] = bounded._dict
+        if bounded.max_value_len is not None or len(values) + len(names) > bounded.maxlen:
+            return False
+    except (AttributeError, TypeError):  # there is no limit, or the SDK keeps attributes in another way
+        return False
+    for name in names:
+        if name not in values:
+            values[name] = session_id
+    return True

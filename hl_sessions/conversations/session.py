@@ -73,7 +73,6 @@ class ConversationSession(Session):
     manager: ConversationSource
     _conversations: Conversations
     _entered: float
-    _key = ""  # which none has
     _ended = False
     _left = False
     _is_counted = False

@@ -106,6 +106,8 @@ class Session:
     manager: SessionSource
     _id: str | None = None
     _details: _Details | None = None
+    #: The conversation key, empty where there is none, or it is not known yet.
+    _key = ""
     #: The session of another manager around this one.
     _outer: Session | None = None
     #: The reference ID of the datapoint, of another process, that those of this session are nested under.
