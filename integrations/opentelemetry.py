@@ -78,7 +78,7 @@ class SessionSpanProcessor(SpanProcessor):
         self._names = (SESSION_ID, *_checked_names(names))
         # Not the key, which may name a person. Nor the reference ID: back ends make one name of this and of
         # session.id, and a worker that is told the ID alone has to end up in the same conversation.
-        self._conversation_names = (*self._names, CONVERSATION_ID)
+        self._conversation_names = tuple(dict.fromkeys((*self._names, CONVERSATION_ID)))
         self._creates = create
         self._renewed: dict[str, None] = {}
         self._open: WeakValueDictionary[int, _OpenSpan] = WeakValueDictionary()

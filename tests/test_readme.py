@@ -20,7 +20,7 @@ from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-PAGES = ("guide.md", "web.md", "jobs.md", "chat-pages.md", "bots.md")
+PAGES = ("guide.md", "web.md", "jobs.md", "chat-pages.md", "bots.md", "logs-and-traces.md")
 GUIDE = "\n".join((ROOT / "docs" / page).read_text() for page in PAGES)
 DOCUMENTED_URL = "http://127.0.0.1:8642/v4"
 DOCUMENTED_REDIS = "redis://127.0.0.1:6379"
@@ -162,7 +162,9 @@ def test_a_block_of_the_guide_runs(
     for module in re.findall(r"^(?:from|import) (hl_sessions\.integrations\.\w+|\w+)", code, re.MULTILINE):
         pytest.importorskip(module, exc_type=ImportError)  # some libraries have no wheels for some Pythons
     monkeypatch.chdir(tmp_path)  # some make files
-    run(code)
+    namespace = run(code)
+    if "provider" in namespace:  # of OpenTelemetry
+        namespace["provider"].shutdown()
 
 
 def test_what_the_api_got_is_what_it_gets(

@@ -36,7 +36,8 @@ class Spans:
 
 @contextmanager
 def exporting_spans(limits: SpanLimits | None = None, **options: Any) -> Iterator[Spans]:
+    before = [*opened.request_observers], [*opened.scope_observers]
     spans = Spans(limits, **options)
     yield spans
     spans.provider.shutdown()
-    assert opened.request_observers == opened.scope_observers == []
+    assert ([*opened.request_observers], [*opened.scope_observers]) == before
