@@ -9,7 +9,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CROSSINGS = {path.name: path.read_text() for path in (ROOT / "crossings").glob("test_*.py")}
 AGENTS = (ROOT / "docs" / "agents.md").read_text()
-PAGES = "".join((ROOT / "docs" / page).read_text() for page in ("agents.md", "chat-pages.md", "jobs.md"))
+PAGES = "".join(
+    (ROOT / "docs" / page).read_text()
+    for page in ("agents.md", "chat-pages.md", "jobs.md", "logs-and-traces.md")
+)
 
 
 def test_every_block_about_agents_is_run() -> None:
