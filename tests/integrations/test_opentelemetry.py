@@ -16,7 +16,7 @@ from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanKind, StatusCode, Tracer
+from opentelemetry.trace import NonRecordingSpan, SpanKind, StatusCode, Tracer, use_span
 
 from hl_sessions import (
     ConfigurationError,
@@ -186,6 +186,17 @@ def test_a_span_around_one_scope_has_its_session(manager: SessionManager, spans:
     }
 
 
+def test_a_span_around_a_scope_has_its_session_though_a_wrapper_is_current(
+    manager: SessionManager, spans: Spans
+) -> None:
+    """As that of Logfire, which only hands on calls."""
+    span = spans.tracer.start_span("server", kind=SpanKind.SERVER)
+    with use_span(NonRecordingSpan(span.get_span_context())), manager.session() as session:
+        assert session.id
+    span.end()
+    assert spans.ids() == {"server": session.id}
+
+
 @pytest.mark.parametrize("kind", [SpanKind.INTERNAL, SpanKind.CONSUMER])
 def test_a_span_around_many_scopes_has_none(manager: SessionManager, spans: Spans, kind: SpanKind) -> None:
     sessions: list[Session] = []
@@ -255,6 +266,23 @@ def test_a_conversation_says_so_and_what_it_was_before(manager: SessionManager, 
         "same again": other,
         "same again, inner": other,
     }
+
+
+def test_of_more_conversations_than_are_remembered_each_says_that_it_began_anew(
+    manager: SessionManager, spans: Spans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hl_sessions.integrations.opentelemetry.MOST_RENEWED", 2)
+    for key in ("a", "b", "c"):
+        with manager.session(key=key) as first:
+            assert first.id
+            first.end()
+        with manager.session(key=key) as second:
+            assert second.id
+            for number in (1, 2):
+                with spans.tracer.start_as_current_span(f"{key}{number}"):
+                    pass
+    begun_anew = [name for name, each in spans.attributes().items() if "session.previous_id" in each]
+    assert begun_anew == ["a1", "b1", "c1"]
 
 
 def test_further_names_hold_the_id_too(manager: SessionManager, make_spans: Callable[..., Spans]) -> None:
