@@ -31,6 +31,7 @@ from benchmarks.server import server_rows
 from benchmarks.server_processes import server_processes_rows
 from benchmarks.server_size import server_size_rows
 from benchmarks.simultaneous import simultaneous_rows
+from benchmarks.spans import span_rows
 from benchmarks.stored_datapoints import stored_datapoints_rows
 from benchmarks.taskiq_jobs import taskiq_rows
 from benchmarks.whole_request import whole_request_rows
@@ -62,6 +63,7 @@ BENCHMARKS: tuple[Callable[[Effort], Iterator[Row]], ...] = (
     log_sending_rows,
     logging_request_rows,
     log_record_rows,
+    span_rows,
     server_rows,
     server_processes_rows,
     stored_datapoints_rows,

@@ -36,6 +36,8 @@ DISTRIBUTIONS = (
     "opentelemetry-exporter-otlp-proto-http",
     "opentelemetry-instrumentation-asgi",
     "opentelemetry-instrumentation-wsgi",
+    "opentelemetry-processor-baggage",
+    "opentelemetry-sdk",
     "openinference-instrumentation",
     "langfuse",
 )

@@ -119,6 +119,7 @@ def test_importing_touches_no_network_and_starts_no_thread() -> None:
         ("grpc", ["grpc"]),
         ("sanic", ["sanic"]),
         ("celery", ["celery"]),
+        ("opentelemetry", ["opentelemetry.sdk.trace"]),
         ("dramatiq", ["dramatiq"]),
         ("huey", ["huey"]),
         ("procrastinate", ["procrastinate"]),

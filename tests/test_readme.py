@@ -171,7 +171,9 @@ def test_a_block_of_the_guide_runs(
     for module in re.findall(r"^(?:from|import) (hl_sessions\.integrations\.\w+|\w+)", code, re.MULTILINE):
         pytest.importorskip(module, exc_type=ImportError)  # some libraries have no wheels for some Pythons
     monkeypatch.chdir(tmp_path)  # some make files
-    run(code)
+    namespace = run(code)
+    if "provider" in namespace:  # of OpenTelemetry
+        namespace["provider"].shutdown()
 
 
 def test_what_the_api_got_is_what_it_gets(

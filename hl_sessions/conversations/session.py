@@ -74,7 +74,6 @@ class ConversationSession(Session):
     manager: ConversationSource
     _conversations: Conversations
     _entered: float
-    _key = ""  # which none has
     _ended = False
     _left = False
     _is_counted = False
@@ -242,6 +241,11 @@ class RequestSession(ConversationSession):
     def key(self) -> str | None:
         """The conversation key, ``None`` where the request has none, or its route is not known yet."""
         return self._found_key(is_final=False)
+
+    def begin_creation(self) -> None:
+        """Let the ID be created in the background, unless the route still has to be found for it."""
+        if self._is_key_found or not self._reader.needs_route:
+            super().begin_creation()
 
     def _decides(self) -> bool:
         return self._reader.has_conversations or self._named_id() is not None

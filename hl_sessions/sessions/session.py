@@ -112,6 +112,8 @@ class Session:
     manager: SessionSource
     _id: str | None = None
     _details: _Details | None = None
+    #: The conversation key, empty where there is none, or it is not known yet.
+    _key = ""
     #: The session of another manager around this one.
     _outer: Session | None = None
     #: The reference ID of the datapoint, of another process, that those of this session are nested under.
@@ -209,6 +211,13 @@ class Session:
         if session_id is None or self._logs_by_reference():
             await self._alearn_reference_id()
         return self._log_params(session_id)
+
+    def begin_creation(self) -> None:
+        """Let the ID be created in the background, for whoever reads it later; nobody waits."""
+        if self._id is None and not is_creating() and self._ready_id() is None:
+            joined = self._join_creation()
+            if joined is not None and joined[1]:
+                self._begin(joined[0], None)
 
     def end(self) -> None:
         """End the conversation: the next scope with the same key starts a new session.

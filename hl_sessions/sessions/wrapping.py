@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from hl_sessions.sessions.calls import Call
     from hl_sessions.sessions.context import Current
 
+    _ObjectProxy = wrapt.ObjectProxy[Any]
+else:
+    _ObjectProxy = wrapt.ObjectProxy  # which takes no type before wrapt 2
+
 __all__ = ["bound", "wrap"]
 
 
@@ -92,7 +96,7 @@ class _Annotations(dict[str, Any]):
         instance.__wrapped__.__annotations__ = annotations
 
 
-class _Function(wrapt.ObjectProxy[Any]):
+class _Function(_ObjectProxy):
     """A function, or a method once it is looked up on an instance or a class."""
 
     __annotations__ = _Annotations()
@@ -136,7 +140,7 @@ class _Function(wrapt.ObjectProxy[Any]):
         return self
 
 
-class _CallableObject(wrapt.ObjectProxy[Any]):
+class _CallableObject(_ObjectProxy):
     """An object whose ``__call__``, too, looks like what it was: frameworks ask whether that is async."""
 
     __annotations__ = _Annotations()
