@@ -274,4 +274,6 @@ class _ClientMiddleware:
                 session_id = await session.aid()
                 if session_id is not None:
                     request.headers[outbound.header] = outbound.with_session(own, session_id)
+                    host = request.headers.get("Host") or url.raw_host
+                    request.headers.update(outbound.signature(session_id, host))
         return await handler(request)

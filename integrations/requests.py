@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -83,23 +84,29 @@ class _PropagatingAdapter(BaseAdapter):
         self.adapter.close()
 
     def _with_session(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        session = current_session()
-        if session is None or not self._is_covered(request.url):
+        session, outbound = current_session(), self._outbound
+        host = None if session is None else self._covered_host(request)
+        if session is None or host is None:
+            return request
+        own = _text(request.headers.get(outbound.header))
+        session_id = None if outbound.has_session(own) else session.id
+        if session_id is None:
             return request
         # A copy: Requests makes the redirected request, to whatever host, from this one.
-        request = request.copy()
-        own = request.headers.get(self._outbound.header)
-        if isinstance(own, bytes):
-            own = own.decode("latin-1")
-        if not self._outbound.has_session(own):
-            session_id = session.id
-            if session_id is not None:
-                request.headers[self._outbound.header] = self._outbound.with_session(own, session_id)
+        request = copy(request)
+        request.headers = request.headers.copy()
+        request.headers[outbound.header] = outbound.with_session(own, session_id)
+        request.headers.update(outbound.signature(session_id, _text(request.headers.get("Host")) or host))
         return request
 
-    def _is_covered(self, url: str | None) -> bool:
+    def _covered_host(self, request: requests.PreparedRequest) -> str | None:
+        """Return the host that a request goes to, ``None`` if its requests do not carry the session."""
         try:
-            parts = urlsplit(url or "")
-            return self._outbound.covers(parts.scheme, parts.hostname, parts.port)
+            parts = urlsplit(request.url or "")
+            return parts.hostname if self._outbound.covers(parts.scheme, parts.hostname, parts.port) else None
         except ValueError:  # the other adapter says what is wrong with the URL
-            return False
+            return None
+
+
+def _text(header: str | bytes | None) -> str | None:
+    return header.decode("latin-1") if isinstance(header, bytes) else header

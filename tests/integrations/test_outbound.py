@@ -17,7 +17,6 @@ from requests.auth import HTTPDigestAuth
 
 from hl_sessions import ConfigurationError, HLSessionsError, SessionManager, current_session_id
 from hl_sessions.carrying import SharedSecret
-from hl_sessions.carrying.headers import session_ids
 from hl_sessions.integrations import httpx as httpx_integration
 from hl_sessions.integrations import requests as requests_integration
 from tests.sessions_api import Answer, Request, SessionsAPI
@@ -133,15 +132,17 @@ def test_a_plain_header_carries_it(caller: Caller, manager: SessionManager, serv
 def test_a_secret_signs_it(
     caller: Caller, manager: SessionManager, service: SessionsAPI, carrier: str
 ) -> None:
-    """The receiver can tell that the ID comes from a service that has the same secret."""
+    """In a header of its own, for this host: the service can tell that another one with the secret calls."""
     caller.propagate(service, carrier=carrier, secret=SECRET)
     with manager.session() as session:
         caller.get(url_of(service), {"baggage": "a=1"})
+    session_id = session.peek()
+    assert session_id is not None
+    by_carrier = {"baggage": (f"a=1,session.id={session_id}", None), "header": ("a=1", session_id)}
     headers = service.last.headers
-    named = session_ids(headers.get_all("baggage", []), headers.get_all("X-Session-ID", []))
-    assert named is not None
-    assert named[0] == session.peek()
-    assert SECRET.verify(named[0], named[1] or "")
+    assert (headers["baggage"], headers["X-Session-ID"]) == by_carrier[carrier]
+    assert SECRET.verify(session_id, headers["X-Session-Signature"], "127.0.0.1")
+    assert not SECRET.verify(session_id, headers["X-Session-Signature"], "localhost")
 
 
 def test_nothing_is_added_outside_of_every_scope(
@@ -359,7 +360,8 @@ def test_a_client_of_requests_can_be_pickled(manager: SessionManager, service: S
         requests_integration.propagate(client, hosts=["127.0.0.1"], secret=SECRET)
         with pickle.loads(pickle.dumps(client)) as unpickled, manager.session() as session:
             assert unpickled.get(url_of(service)).ok
-    assert str(service.last.headers["baggage"]).startswith(f"session.id={session.id};signature=")
+    assert service.last.headers["baggage"] == f"session.id={session.id}"
+    assert SECRET.verify(str(session.id), service.last.headers["X-Session-Signature"], "127.0.0.1")
 
 
 def test_a_request_that_is_answered_with_a_challenge_has_it_both_times(
