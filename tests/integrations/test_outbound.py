@@ -2,9 +2,11 @@
 
 import asyncio
 import copy
+import gc
 import inspect
 import pickle
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,6 +21,7 @@ from hl_sessions import ConfigurationError, HLSessionsError, SessionManager, cur
 from hl_sessions.carrying import SharedSecret
 from hl_sessions.integrations import httpx as httpx_integration
 from hl_sessions.integrations import requests as requests_integration
+from tests.interpreters import collects_at_once
 from tests.sessions_api import Answer, Request, SessionsAPI
 from tests.waiting import PATIENCE
 
@@ -379,6 +382,60 @@ def test_a_request_that_is_answered_with_a_challenge_has_it_both_times(
     with manager.session() as session:
         assert caller.get(url_of(service)).status_code == 200
     assert carried(service) == [f"session.id={session.id}"] * 2
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2])
+def test_a_request_of_httpx_is_as_it_was_when_it_has_been_sent(manager: SessionManager, library: Any) -> None:
+    """A response and an error have the caller's own; a transport sees the session, and may add to both."""
+    seen: list[Any] = []
+
+    class Transport(library.MockTransport):  # type: ignore[misc] # whichever library
+        def handle_request(self, request: Any) -> Any:
+            request.headers["X-Transport"] = "1"
+            return super().handle_request(request)
+
+    def answer(request: Any) -> Any:
+        seen.append(request)
+        if request.url.path == "/down":
+            raise library.ConnectError("down")
+        return library.Response(200, content=request.read())
+
+    with library.Client(transport=Transport(answer)) as client, manager.session() as session:
+        httpx_integration.propagate(client, hosts=["a.internal"], secret=SECRET)
+        request = client.build_request("POST", "http://a.internal/", content=iter([b"body"]))
+        before = dict(request.headers)
+        response = client.send(request)
+        assert response.text == "body"
+        assert response.request is request
+        assert request.content == b"body"
+        failing = client.build_request("GET", "http://a.internal/down")
+        with pytest.raises(library.ConnectError) as caught:
+            client.send(failing)
+        assert caught.value.request is failing
+    assert dict(request.headers) == {**before, "x-transport": "1"}
+    assert not {"baggage", "x-session-signature"} & {*failing.headers}
+    assert [request.headers["baggage"] for request in seen] == [f"session.id={session.id}"] * 2
+    assert all(isinstance(request, library.Request) for request in seen)
+
+
+@collects_at_once
+@pytest.mark.parametrize("client_class", [httpx.Client, httpx2.Client])
+def test_a_client_of_httpx_that_is_not_needed_goes_at_once(
+    manager: SessionManager, client_class: Any
+) -> None:
+    """As it does without: some close their connections then."""
+    library: Any = httpx if client_class is httpx.Client else httpx2
+    gc.disable()
+    try:
+        client = client_class(transport=library.MockTransport(lambda _: library.Response(200)))
+        httpx_integration.propagate(client, hosts=["a.internal"])
+        reference = weakref.ref(client)
+        with manager.session():
+            client.get("http://a.internal/")
+        del client
+        assert reference() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("library", [httpx, httpx2])
