@@ -273,7 +273,5 @@ class _ClientMiddleware:
             if not outbound.has_session(own):
                 session_id = await session.aid()
                 if session_id is not None:
-                    request.headers[outbound.header] = outbound.with_session(own, session_id)
-                    host = request.headers.get("Host") or url.raw_host
-                    request.headers.update(outbound.signature(session_id, host))
+                    outbound.add_to(request.headers, own, session_id, url.raw_host)
         return await handler(request)

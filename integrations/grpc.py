@@ -324,9 +324,9 @@ def _session_for(details: Any, outbound: OutboundHeaders) -> Session | None:
 
 def _with_session(details: Any, outbound: OutboundHeaders, session_id: str) -> Any:
     """Return the details of a call with the session in its metadata."""
-    added = {outbound.header: outbound.with_session(_own(details, outbound), session_id)}
-    added.update(outbound.signature(session_id, _service(details.method)))
-    added = {name.lower(): value for name, value in added.items()}
+    headers: dict[str, str] = {}
+    outbound.add_to(headers, _own(details, outbound), session_id, _service(details.method))
+    added = {name.lower(): value for name, value in headers.items()}
     others = [(key, value) for key, value in details.metadata or () if key not in added]
     metadata: Any = (*others, *added.items())
     if isinstance(details.metadata, grpc.aio.Metadata):

@@ -15,7 +15,6 @@ from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from hl_sessions.carrying.headers import SIGNATURE_HEADER
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.integrations.outbound import Carrier, Outbound
 from hl_sessions.sessions.current import current_session
@@ -105,8 +104,7 @@ class _Transport:
         session_id = None if session is None else session.id
         if session_id is None:
             return self._transport.handle_request(request)
-        with _Addition(request, self._outbound, session_id) as sent:
-            return self._transport.handle_request(sent)
+        return self._transport.handle_request(_with_session(request, self._outbound, session_id))
 
 
 class _AsyncTransport:
@@ -121,8 +119,7 @@ class _AsyncTransport:
         session_id = None if session is None else await session.aid()
         if session_id is None:
             return await self._transport.handle_async_request(request)
-        with _Addition(request, self._outbound, session_id) as sent:
-            return await self._transport.handle_async_request(sent)
+        return await self._transport.handle_async_request(_with_session(request, self._outbound, session_id))
 
 
 def _session_for(request: Any, outbound: Outbound) -> Session | None:
@@ -132,64 +129,44 @@ def _session_for(request: Any, outbound: Outbound) -> Session | None:
     return session
 
 
-class _Addition:
-    """The session in the headers of a request, while that is sent.
+def _with_session(request: Any, outbound: Outbound, session_id: str) -> Any:
+    """Return a request with headers of its own, which have the session, and all else that the given one has.
 
-    The request itself is without it afterwards: HTTPX makes the redirected one, to whatever host, from it.
+    HTTPX makes the redirected request, to whatever host, from the given one.
+    """
+    kind: Any = type(request)
+    changed = object.__new__(_kind_with_session(kind))
+    changed.__dict__ = request.__dict__  # a body that is read is read for both
+    changed._addition = outbound, session_id, None
+    changed._headers = request.headers.copy()
+    return changed
+
+
+class _WithSession:
+    """A request that has the session in its headers, whoever writes them.
+
+    OpenTelemetry replaces them inside of the innermost transport, so nothing could come after it.
     """
 
-    def __init__(self, request: Any, outbound: Outbound, session_id: str) -> None:
-        self._request = request
-        self._outbound = outbound
-        self._session_id = session_id
-        self._value: str | None = None
-
-    def __enter__(self) -> Any:
-        kind: Any = type(self._request)
-        self._sent = object.__new__(_sent_kind(kind))
-        self._sent._addition = self
-        self._sent.__dict__ = self._request.__dict__  # what is done to one is done to the other
-        return self._sent
-
-    def __exit__(self, *_: object) -> None:
-        state = self._request.__dict__
-        self._sent.__dict__ = dict(state)  # as it was sent, for mocks that keep it
-        headers = state["headers"] = state["headers"].copy()
-        own = self._outbound.without_session(headers.pop(self._outbound.header, ""))
-        if own is not None:
-            headers[self._outbound.header] = own
-        headers.pop(SIGNATURE_HEADER, None)
-        del self._request, self._sent  # which holds this
-
-    def add_to(self, headers: Any) -> None:
-        """Add the session, unless it is there: the header may have been written anew."""
-        own = headers.get(self._outbound.header)
-        if self._value is None or own != self._value:
-            self._value = self._outbound.with_session(own, self._session_id)
-            headers[self._outbound.header] = self._value
-            headers.update(self._outbound.signature(self._session_id, headers.get("Host")))
-
-
-class _Sent:
-    """A request that is sent: whoever writes its headers, the session is in them.
-
-    OpenTelemetry replaces the header inside of the innermost transport, so nothing could come after it.
-    """
-
-    __slots__ = ("_addition",)
-    _addition: _Addition
+    __slots__ = ("_addition", "_headers")
+    _addition: tuple[Outbound, str, str | None]
+    _headers: Any
 
     @property
     def headers(self) -> Any:
-        headers = self.__dict__["headers"]
-        self._addition.add_to(headers)
+        headers = self._headers
+        outbound, session_id, sent = self._addition
+        value = headers.get(outbound.header)
+        if value is None or value != sent:
+            sent = outbound.add_to(headers, value, session_id, None)
+            self._addition = outbound, session_id, sent
         return headers
 
     @headers.setter
     def headers(self, headers: Any) -> None:
-        self.__dict__["headers"] = headers
+        self._headers = headers
 
 
 @cache
-def _sent_kind(kind: type) -> Any:
-    return type(kind.__name__, (_Sent, kind), {})
+def _kind_with_session(kind: type) -> Any:
+    return type(kind.__name__, (_WithSession, kind), {})

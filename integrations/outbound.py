@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Literal
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote_plus
 
 from hl_sessions.carrying import SharedSecret
@@ -14,9 +15,8 @@ from hl_sessions.carrying.headers import (
     SIGNATURE_HEADER,
     baggage_values,
     baggage_with,
-    baggage_without,
 )
-from hl_sessions.carrying.hosts import host_name, parsed_host
+from hl_sessions.carrying.hosts import parsed_host
 from hl_sessions.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -65,24 +65,21 @@ class OutboundHeaders:
         named = {unquote_plus(value) for value in baggage_values(own, BAGGAGE_KEY)}
         return bool(named) and named != {_sent_on_by_opentelemetry()}
 
-    def with_session(self, own: str | None, session_id: str) -> str:
-        """Return :attr:`header` with the session in it, given what it is without us."""
-        return session_id if self.header == PLAIN_HEADER else baggage_with(own or "", session_id)
-
-    def without_session(self, value: str) -> str | None:
-        """Return :attr:`header` without the session, ``None`` if nothing is left of it."""
-        return None if self.header == PLAIN_HEADER else baggage_without(value) or None
-
-    def signature(self, session_id: str, host: str | None) -> dict[str, str]:
-        """Return the header with the signature for a host, or no header.
+    def add_to(self, headers: Any, own: str | None, session_id: str, host: str | None) -> str:
+        """Add the session to the headers of a call, and return what :attr:`header` is now.
 
         Args:
+            headers: a mapping, whichever the client has.
+            own: what :attr:`header` is without us.
             session_id: the ID.
-            host: the header ``Host`` as the service sees it, or the name of the host that is called.
+            host: the name of the host that is called; a header ``Host`` tells what the service sees instead.
         """
-        if self._secret is None or host_name(host) is None:
-            return {}
-        return {SIGNATURE_HEADER: self._secret.sign(session_id, host or "")}
+        value = session_id if self.header == PLAIN_HEADER else baggage_with(own, session_id)
+        headers[self.header] = value
+        if self._secret is not None:
+            with suppress(ValueError):  # it is no host that could be reached: the client says so
+                headers[SIGNATURE_HEADER] = self._secret.sign(session_id, headers.get("Host", host))
+        return value
 
 
 class Outbound(OutboundHeaders):

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -93,11 +92,10 @@ class _PropagatingAdapter(BaseAdapter):
         if session_id is None:
             return request
         # A copy: Requests makes the redirected request, to whatever host, from this one.
-        request = copy(request)
-        request.headers = request.headers.copy()
-        request.headers[outbound.header] = outbound.with_session(own, session_id)
-        request.headers.update(outbound.signature(session_id, _text(request.headers.get("Host")) or host))
-        return request
+        changed = object.__new__(type(request))
+        changed.__dict__.update(request.__dict__, headers=request.headers.copy())
+        outbound.add_to(changed.headers, own, session_id, host)
+        return changed
 
     def _covered_host(self, request: requests.PreparedRequest) -> str | None:
         """Return the host that a request goes to, ``None`` if its requests do not carry the session."""

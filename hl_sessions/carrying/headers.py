@@ -24,7 +24,6 @@ __all__ = [
     "baggage_value",
     "baggage_values",
     "baggage_with",
-    "baggage_without",
     "named_session_id",
 ]
 
@@ -57,15 +56,12 @@ def baggage_value(headers: Sequence[str], name: str) -> str | None:
     return unquote(values.pop(), errors="strict") if len(values) == 1 else None
 
 
-def baggage_with(header: str, session_id: str) -> str:
-    """Return a ``baggage`` header that names this session and no other, and has its other members as well."""
-    others = baggage_without(header)
-    return f"{others},{BAGGAGE_KEY}={session_id}" if others.strip(_SPACE) else f"{BAGGAGE_KEY}={session_id}"
-
-
-def baggage_without(header: str) -> str:
-    """Return a ``baggage`` header that names no session, with its other members as they are."""
-    return ",".join(member for member in header.split(",") if _key(member) != BAGGAGE_KEY)
+def baggage_with(header: str | None, session_id: str) -> str:
+    """Return a ``baggage`` header that names this session and no other, beside its other members."""
+    if header is None:
+        return f"{BAGGAGE_KEY}={session_id}"
+    others = [member for member in header.split(",") if _key(member) not in {"", BAGGAGE_KEY}]
+    return ",".join([*others, f"{BAGGAGE_KEY}={session_id}"])
 
 
 def named_session_id(baggage_headers: Iterable[str], plain_headers: Iterable[str]) -> str | None:

@@ -29,5 +29,7 @@ def host_name(text: object) -> str | None:
 
     An address of IPv6 may stand without brackets, as it does in parts of a URL.
     """
-    parsed = parsed_host(text) or parsed_host(f"[{text}]")
+    parsed = parsed_host(text)
+    if parsed is None and isinstance(text, str):
+        parsed = parsed_host(f"[{text}]")
     return None if parsed is None else parsed[0]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
+import time
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from hl_sessions.carrying.hosts import host_name, parsed_host
@@ -13,10 +16,13 @@ from hl_sessions.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from itsdangerous import TimestampSigner
+
 __all__ = ["SharedSecret", "checked_secrets"]
 
 MIN_SECRET_LENGTH = 16  # characters
 MAX_AGE = 300  # seconds that a signature is good for
+REUSED_FOR = 60  # seconds in which the same call gets the same signature
 MAX_CLOCK_SKEW = 30  # seconds that the clock of another machine may be ahead
 
 # A time of 4 bytes, and 32 bytes in Base64: 43 characters, of whose last one two bits are unused and 0.
@@ -51,30 +57,21 @@ class SharedSecret:
                 "SharedSecret needs itsdangerous: pip install 'hl-sessions[signing]'"
             ) from error
         self._bad_signature = itsdangerous.BadSignature
-        self._signer = itsdangerous.TimestampSigner(
-            checked_secrets(secret),
-            salt=b"hl_sessions.propagation",
-            key_derivation="hmac",
-            digest_method=hashlib.sha256,
-        )
+        # Derived here, and not at each signature: that takes as long as the signature itself.
+        keys = [hmac.digest(each, b"hl_sessions.propagation", "sha256") for each in checked_secrets(secret)]
+        self._signer = itsdangerous.TimestampSigner(keys, key_derivation="none", digest_method=hashlib.sha256)
         self._hosts = None if hosts is None else _checked_names(hosts)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
 
     def sign(self, session_id: str, host: str) -> str:
-        """Return the signature of an ID for a host, made now.
+        """Return the signature of an ID for a host, made now or within the last minute.
 
         Raises:
             ValueError: ``session_id`` is not of the form of a session ID, or ``host`` not the name of a host.
         """
-        if not is_session_id(session_id):
-            raise ValueError("session_id must be of the form sesh_...")
-        name = host_name(host)
-        if name is None:
-            raise ValueError(f"host={host!r} is not the name of a host")
-        signed = _signed(session_id, name)
-        return self._signer.sign(signed).decode("ascii")[len(signed) + 1 :]
+        return _signature(self._signer, session_id, host, int(time.time()) // REUSED_FOR)
 
     def verify(self, session_id: str, signature: str, host: str, *, waited: float = 0.0) -> bool:
         """Whether ``signature`` was made for ``session_id`` with one of the secrets, within five minutes.
@@ -106,6 +103,17 @@ class SharedSecret:
             return False
         age = self._signer.get_timestamp() - waited - signed_at.timestamp()
         return -MAX_CLOCK_SKEW <= age <= MAX_AGE
+
+
+@lru_cache(maxsize=1024)  # most sessions call the same few services again and again
+def _signature(signer: TimestampSigner, session_id: str, host: str, _: int) -> str:
+    if not is_session_id(session_id):
+        raise ValueError("session_id must be of the form sesh_...")
+    name = host_name(host)
+    if name is None:
+        raise ValueError(f"host={host!r} is not the name of a host")
+    signed = _signed(session_id, name)
+    return signer.sign(signed).decode("ascii")[len(signed) + 1 :]
 
 
 def _signed(session_id: str, host: str) -> str:
