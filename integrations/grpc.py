@@ -240,7 +240,8 @@ class ClientInterceptor(
 
     Args:
         carrier: as ``secret``, see :class:`~hl_sessions.integrations.outbound.OutboundHeaders`.
-        secret: signs the ID, for a service that has the same secret.
+        secret: signs the ID, for a service that has the same secret. In place of the host it is the name of
+            the service, such as ``retrieval.Search``, that the signature is good for.
 
     Raises:
         ConfigurationError: an argument is wrong.
