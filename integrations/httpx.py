@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from hl_sessions.carrying import SharedSecret
-    from hl_sessions.sessions.session import Session
 
 if find_spec("httpx") is None and find_spec("httpx2") is None:
     raise ImportError("hl_sessions.integrations.httpx needs HTTPX: pip install 'hl-sessions[httpx]'")
@@ -100,11 +99,12 @@ class _Transport:
         self._outbound = outbound
 
     def handle_request(self, request: Any) -> Any:
-        session = _session_for(request, self._outbound)
-        session_id = None if session is None else session.id
-        if session_id is None:
-            return self._transport.handle_request(request)
-        return self._transport.handle_request(_with_session(request, self._outbound, session_id))
+        outbound, session = self._outbound, current_session()
+        own = request.headers.get(outbound.header)
+        session_id = None if session is None or outbound.has_session(own) else session.id
+        if session_id is not None:
+            request = _with_session(request, outbound, own, session_id)
+        return self._transport.handle_request(request)
 
 
 class _AsyncTransport:
@@ -115,21 +115,15 @@ class _AsyncTransport:
         self._outbound = outbound
 
     async def handle_async_request(self, request: Any) -> Any:
-        session = _session_for(request, self._outbound)
-        session_id = None if session is None else await session.aid()
-        if session_id is None:
-            return await self._transport.handle_async_request(request)
-        return await self._transport.handle_async_request(_with_session(request, self._outbound, session_id))
+        outbound, session = self._outbound, current_session()
+        own = request.headers.get(outbound.header)
+        session_id = None if session is None or outbound.has_session(own) else await session.aid()
+        if session_id is not None:
+            request = _with_session(request, outbound, own, session_id)
+        return await self._transport.handle_async_request(request)
 
 
-def _session_for(request: Any, outbound: Outbound) -> Session | None:
-    session = current_session()
-    if session is None or outbound.has_session(request.headers.get(outbound.header)):
-        return None
-    return session
-
-
-def _with_session(request: Any, outbound: Outbound, session_id: str) -> Any:
+def _with_session(request: Any, outbound: Outbound, own: str | None, session_id: str) -> Any:
     """Return a request with headers of its own, which have the session, and all else that the given one has.
 
     HTTPX makes the redirected request, to whatever host, from the given one.
@@ -137,8 +131,8 @@ def _with_session(request: Any, outbound: Outbound, session_id: str) -> Any:
     kind: Any = type(request)
     changed = object.__new__(_kind_with_session(kind))
     changed.__dict__ = request.__dict__  # a body that is read is read for both
-    changed._addition = outbound, session_id, None
-    changed._headers = request.headers.copy()
+    changed._headers = headers = request.headers.copy()
+    changed._added = outbound, session_id, outbound.add_to(headers, own, session_id, None)
     return changed
 
 
@@ -148,18 +142,17 @@ class _WithSession:
     OpenTelemetry replaces them inside of the innermost transport, so nothing could come after it.
     """
 
-    __slots__ = ("_addition", "_headers")
-    _addition: tuple[Outbound, str, str | None]
+    __slots__ = ("_added", "_headers")
+    _added: tuple[Outbound, str, str]
     _headers: Any
 
     @property
     def headers(self) -> Any:
         headers = self._headers
-        outbound, session_id, sent = self._addition
-        value = headers.get(outbound.header)
-        if value is None or value != sent:
-            sent = outbound.add_to(headers, value, session_id, None)
-            self._addition = outbound, session_id, sent
+        outbound, session_id, value = self._added
+        own = headers.get(outbound.header)
+        if own != value:
+            self._added = outbound, session_id, outbound.add_to(headers, own, session_id, None)
         return headers
 
     @headers.setter

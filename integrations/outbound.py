@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote_plus
 
@@ -77,8 +76,10 @@ class OutboundHeaders:
         value = session_id if self.header == PLAIN_HEADER else baggage_with(own, session_id)
         headers[self.header] = value
         if self._secret is not None:
-            with suppress(ValueError):  # it is no host that could be reached: the client says so
+            try:
                 headers[SIGNATURE_HEADER] = self._secret.sign(session_id, headers.get("Host", host))
+            except ValueError:  # it is no host that could be reached: the client says so
+                pass
         return value
 
 
