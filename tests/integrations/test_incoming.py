@@ -621,15 +621,17 @@ class TestTrust:
         secret = SharedSecret(SECRET)
         send = serve(framework, trust=secret)
         headers = {"host": HOST, **signed(secret)}
-        in_baggage = {"x-session-signature": headers["x-session-signature"], "host": f"{HOST}:8443"}
+        signature = headers["x-session-signature"]
+        in_baggage = {"x-session-signature": signature, "host": f"{HOST}:8443"}
         in_baggage["baggage"] = f"session.id={SESSION_ID}"
         assert session_of(send(headers=headers)) == session_of(send(headers=in_baggage)) == SESSION_ID
         others: list[dict[str, str]] = [
             {"x-session-signature": ""},
             {"x-session-signature": SharedSecret(OTHER_SECRET).sign(SESSION_ID, HOST)},
-            {"x-session-signature": headers["x-session-signature"][:-1]},
+            {"x-session-signature": signature[:-1]},
             {"x-session-id": SESSION_ID.replace("sesh_0", "sesh_1")},
-            {"x-session-id": f"{SESSION_ID};signature={headers['x-session-signature']}"},
+            {"x-session-id": f"{SESSION_ID};signature={signature}"},
+            {"x-session-signature": "", "baggage": f"session.id={SESSION_ID};signature={signature}"},
             {"host": "other.example"},
             {"host": "other.example", "x-forwarded-host": HOST},
         ]
