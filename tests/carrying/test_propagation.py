@@ -86,6 +86,17 @@ def test_a_signature_is_good_for_five_minutes(clock: Any, age: int, *, good: boo
     assert SharedSecret(SECRET).verify(SESSION_ID, signature, HOST) is good
 
 
+def test_calls_of_a_minute_have_the_same_signature(clock: Any) -> None:
+    """Those of the next one a new one, so that each is good for four minutes at the least."""
+    secret = SharedSecret(SECRET)
+    first = secret.sign(SESSION_ID, HOST)
+    clock(NOW + 59)
+    assert secret.sign(SESSION_ID, HOST) == first
+    assert secret.sign(OTHER_ID, HOST) != first != secret.sign(SESSION_ID, "other.internal")
+    clock(NOW + 60)
+    assert secret.sign(SESSION_ID, HOST) != first
+
+
 def test_secrets_rotate_without_a_gap() -> None:
     """Of a list the last one signs, and all verify, so that services may change one after the other."""
     services = [SharedSecret([NEW_SECRET, SECRET]), SharedSecret([SECRET, NEW_SECRET])]
