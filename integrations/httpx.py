@@ -159,6 +159,11 @@ class _WithSession:
     def headers(self, headers: Any) -> None:
         self._headers = headers
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy is an ordinary request, without the secret: caches keep requests on disk.
+        kind: Any = type(self).__mro__[2]
+        return object.__new__, (kind,), {**kind.__getstate__(self), "headers": self.headers}
+
 
 @cache
 def _kind_with_session(kind: type) -> Any:

@@ -64,6 +64,10 @@ class OutboundHeaders:
         named = {unquote_plus(value) for value in baggage_values(own, BAGGAGE_KEY)}
         return bool(named) and named != {_sent_on_by_opentelemetry()}
 
+    def with_session(self, own: str | None, session_id: str) -> str:
+        """Return :attr:`header` with the session in it, given what it is without us."""
+        return session_id if self.header == PLAIN_HEADER else baggage_with(own, session_id)
+
     def add_to(self, headers: Any, own: str | None, session_id: str, host: str | None) -> str:
         """Add the session to the headers of a call, and return what :attr:`header` is now.
 
@@ -73,8 +77,7 @@ class OutboundHeaders:
             session_id: the ID.
             host: the name of the host that is called; a header ``Host`` tells what the service sees instead.
         """
-        value = session_id if self.header == PLAIN_HEADER else baggage_with(own, session_id)
-        headers[self.header] = value
+        value = headers[self.header] = self.with_session(own, session_id)
         if self._secret is not None:
             try:
                 headers[SIGNATURE_HEADER] = self._secret.sign(session_id, headers.get("Host", host))

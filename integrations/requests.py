@@ -12,13 +12,14 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import BaseAdapter
+from requests.structures import CaseInsensitiveDict
 
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.integrations.outbound import Carrier, Outbound
 from hl_sessions.sessions.current import current_session
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from hl_sessions.carrying import SharedSecret
 
@@ -93,8 +94,9 @@ class _PropagatingAdapter(BaseAdapter):
             return request
         # A copy: Requests makes the redirected request, to whatever host, from this one.
         changed = object.__new__(type(request))
-        changed.__dict__.update(request.__dict__, headers=request.headers.copy())
-        outbound.add_to(changed.headers, own, session_id, host)
+        headers = _Headers(request.headers, outbound, session_id)
+        changed.__dict__.update(request.__dict__, headers=headers)
+        outbound.add_to(headers, own, session_id, host)
         return changed
 
     def _covered_host(self, request: requests.PreparedRequest) -> str | None:
@@ -104,6 +106,31 @@ class _PropagatingAdapter(BaseAdapter):
             return parts.hostname if self._outbound.covers(parts.scheme, parts.hostname, parts.port) else None
         except ValueError:  # the other adapter says what is wrong with the URL
             return None
+
+
+class _Headers(CaseInsensitiveDict[Any]):
+    """Headers that keep the session, whoever writes them.
+
+    OpenTelemetry's instrumentation of urllib3 does, below the adapters.
+    """
+
+    def __init__(self, headers: Mapping[str, Any], outbound: Outbound, session_id: str) -> None:
+        self._outbound = outbound
+        self._session_id = session_id
+        self._name = outbound.header.lower()
+        super().__init__(headers)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name.lower() == self._name:
+            value = self._outbound.with_session(_text(value), self._session_id)
+        super().__setitem__(name, value)
+
+    def copy(self) -> CaseInsensitiveDict[Any]:
+        return _Headers(self, self._outbound, self._session_id)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without the secret: caches keep responses on disk, with the requests that they answer.
+        return CaseInsensitiveDict, (dict(self),)
 
 
 def _text(header: str | bytes | None) -> str | None:

@@ -367,6 +367,38 @@ def test_a_client_of_requests_can_be_pickled(manager: SessionManager, service: S
     assert SECRET.verify(str(session.id), service.last.headers["X-Session-Signature"], "127.0.0.1")
 
 
+def test_a_kept_response_of_requests_holds_no_secret(manager: SessionManager, service: SessionsAPI) -> None:
+    """Nor anything else of ours: caches pickle responses, with their requests."""
+    with requests.Session() as client, manager.session() as session:
+        requests_integration.propagate(client, hosts=["127.0.0.1"], secret=SECRET)
+        kept = pickle.dumps(client.get(url_of(service)))
+    assert b"hl_sessions" not in kept
+    assert b"a secret of two services" not in kept
+    assert pickle.loads(kept).request.headers["Baggage"] == f"session.id={session.id}"
+
+
+@pytest.mark.parametrize("write", [lambda headers: headers, lambda headers: headers.copy()])
+def test_what_requests_sends_has_it_though_an_adapter_writes_the_header(
+    manager: SessionManager, service: SessionsAPI, write: Callable[[Any], Any]
+) -> None:
+    """As OpenTelemetry's instrumentation of urllib3 does, in a copy."""
+
+    class Adapter(HTTPAdapter):
+        def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+            headers = request.headers = write(request.headers)
+            headers["Baggage"] = "a=1"
+            headers["X-Mine"] = "1"
+            return super().send(request, *args, **kwargs)
+
+    with requests.Session() as client, manager.session() as session:
+        client.mount("http://", Adapter())
+        requests_integration.propagate(client, hosts=["127.0.0.1"], secret=SECRET)
+        assert client.get(url_of(service), headers={"baggage": "b=2"}).ok
+    assert carried(service) == [f"a=1,session.id={session.id}"]
+    assert carried(service, "X-Mine") == ["1"]
+    assert SECRET.verify(str(session.id), service.last.headers["X-Session-Signature"], "127.0.0.1")
+
+
 def test_a_request_that_is_answered_with_a_challenge_has_it_both_times(
     caller: Caller, manager: SessionManager, service: SessionsAPI
 ) -> None:
@@ -417,6 +449,9 @@ def test_a_request_of_httpx_is_as_it_was_when_it_has_been_sent(manager: SessionM
     assert [request.headers["baggage"] for request in seen] == [f"session.id={session.id}"] * 2
     assert [request.headers["x-transport"] for request in seen] == ["1", "1"]
     assert all(isinstance(request, library.Request) for request in seen)
+    kept = pickle.dumps(seen[0])
+    assert b"hl_sessions" not in kept
+    assert pickle.loads(kept).headers["baggage"] == f"session.id={session.id}"
 
 
 @collects_at_once
