@@ -19,7 +19,7 @@ from hl_sessions.integrations.outbound import Carrier, Outbound
 from hl_sessions.sessions.current import current_session
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
     from hl_sessions.carrying import SharedSecret
 
@@ -94,16 +94,19 @@ class _PropagatingAdapter(BaseAdapter):
             return request
         # A copy: Requests makes the redirected request, to whatever host, from this one.
         changed = object.__new__(type(request))
-        headers = _Headers(request.headers, outbound, session_id)
-        changed.__dict__.update(request.__dict__, headers=headers)
+        headers = request.headers.copy()
         outbound.add_to(headers, own, session_id, host)
+        if isinstance(headers, CaseInsensitiveDict):  # the caller's may be any mapping
+            headers = _Headers(headers, outbound, session_id)
+        vars(changed).update(vars(request), headers=headers)
         return changed
 
     def _covered_host(self, request: requests.PreparedRequest) -> str | None:
         """Return the host that a request goes to, ``None`` if its requests do not carry the session."""
         try:
             parts = urlsplit(request.url or "")
-            return parts.hostname if self._outbound.covers(parts.scheme, parts.hostname, parts.port) else None
+            host = parts.hostname
+            return host if self._outbound.covers(parts.scheme, host, parts.port) else None
         except ValueError:  # the other adapter says what is wrong with the URL
             return None
 
@@ -114,19 +117,18 @@ class _Headers(CaseInsensitiveDict[Any]):
     OpenTelemetry's instrumentation of urllib3 does, below the adapters.
     """
 
-    def __init__(self, headers: Mapping[str, Any], outbound: Outbound, session_id: str) -> None:
+    def __init__(self, headers: CaseInsensitiveDict[Any], outbound: Outbound, session_id: str) -> None:
+        vars(self).update(vars(headers))  # as they are: to set each one would take as long as all the rest
         self._outbound = outbound
         self._session_id = session_id
-        self._name = outbound.header.lower()
-        super().__init__(headers)
 
     def __setitem__(self, name: str, value: Any) -> None:
-        if name.lower() == self._name:
+        if name.lower() == self._outbound.header.lower():
             value = self._outbound.with_session(_text(value), self._session_id)
         super().__setitem__(name, value)
 
     def copy(self) -> CaseInsensitiveDict[Any]:
-        return _Headers(self, self._outbound, self._session_id)
+        return _Headers(CaseInsensitiveDict(self), self._outbound, self._session_id)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Without the secret: caches keep responses on disk, with the requests that they answer.

@@ -367,6 +367,20 @@ def test_a_client_of_requests_can_be_pickled(manager: SessionManager, service: S
     assert SECRET.verify(str(session.id), service.last.headers["X-Session-Signature"], "127.0.0.1")
 
 
+def test_headers_of_a_prepared_request_may_be_a_plain_dictionary(
+    manager: SessionManager, service: SessionsAPI
+) -> None:
+    """Requests takes one."""
+    with requests.Session() as client, manager.session() as session:
+        requests_integration.propagate(client, hosts=["127.0.0.1"])
+        prepared: Any = client.prepare_request(requests.Request("GET", url_of(service)))
+        prepared.headers = {"X-Mine": "1"}
+        assert client.send(prepared).ok
+    assert prepared.headers == {"X-Mine": "1"}
+    assert carried(service) == [f"session.id={session.id}"]
+    assert carried(service, "X-Mine") == ["1"]
+
+
 def test_a_kept_response_of_requests_holds_no_secret(manager: SessionManager, service: SessionsAPI) -> None:
     """Nor anything else of ours: caches pickle responses, with their requests."""
     with requests.Session() as client, manager.session() as session:
