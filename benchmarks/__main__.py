@@ -26,6 +26,7 @@ from benchmarks.middleware import asgi_rows, wsgi_rows
 from benchmarks.outage import outage_rows
 from benchmarks.picture import bars_svg
 from benchmarks.prefetching import prefetching_rows
+from benchmarks.propagated_calls import propagated_call_rows
 from benchmarks.report import markdown_page, summary, text_table
 from benchmarks.server import server_rows
 from benchmarks.server_processes import server_processes_rows
@@ -57,6 +58,7 @@ BENCHMARKS: tuple[Callable[[Effort], Iterator[Row]], ...] = (
     outage_rows,
     conversation_rows,
     carried_sessions_rows,
+    propagated_call_rows,
     dramatiq_job_rows,
     taskiq_rows,
     log_call_rows,

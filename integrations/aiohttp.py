@@ -274,5 +274,5 @@ class _ClientMiddleware:
             if not outbound.has_session(own):
                 session_id = await session.aid()
                 if session_id is not None:
-                    request.headers[outbound.header] = outbound.with_session(own, session_id)
+                    outbound.add_to(request.headers, own, session_id, url.raw_host)
         return await handler(request)

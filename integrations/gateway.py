@@ -87,6 +87,12 @@ class Request(ABC):
         return ",".join(self.headers("Content-Type"))
 
     @property
+    def host(self) -> str:
+        """The host that it is addressed to, empty if it names none, or several."""
+        hosts = self.headers("Host")
+        return hosts[0] if len(hosts) == 1 else ""
+
+    @property
     @abstractmethod
     def peer(self) -> str:
         """The address that it comes from, empty if that is unknown."""

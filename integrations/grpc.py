@@ -22,7 +22,7 @@ from urllib.parse import unquote
 from hl_sessions.integrations.gateway import Request
 from hl_sessions.integrations.keys import baggage, first, header
 from hl_sessions.integrations.middleware import MiddlewareBase
-from hl_sessions.integrations.outbound import Carrier, OutboundHeader
+from hl_sessions.integrations.outbound import Carrier, OutboundHeaders
 from hl_sessions.sessions.calls import call_in
 from hl_sessions.sessions.current import current_session, enter_session
 from hl_sessions.sessions.late_reads import note_end
@@ -81,7 +81,13 @@ class _Request(Request):
         scope: MutableMapping[str, Any],
         fields: Sequence[str],  # noqa: ARG004 - see the base
     ) -> MutableMapping[str, Any]:
-        return {"metadata": scope["metadata"]}
+        return {"metadata": scope["metadata"], "service": scope["service"]}
+
+    @property
+    def host(self) -> str:
+        # An interceptor is told the name of the service, on both sides, and that of the host on neither.
+        service: str = self._scope["service"]
+        return service
 
     @property
     def peer(self) -> str:
@@ -145,7 +151,7 @@ class ServerInterceptor(_ServerSessions, grpc.ServerInterceptor):
                 note_scope(session)
             enter_session(session)
             return continuation(handler_call_details)
-        opener = _opener(manager, self._incoming, note_scope)
+        opener = _opener(manager, self._incoming, handler_call_details, note_scope)
         return _in_session(continuation(handler_call_details), opener, stays=True)
 
 
@@ -181,7 +187,8 @@ class AioServerInterceptor(_ServerSessions, grpc.aio.ServerInterceptor):
             note_request(session)
 
         handler = await continuation(handler_call_details)
-        return _in_session(handler, _opener(manager, self._incoming, note), stays=_is_async(handler))
+        opener = _opener(manager, self._incoming, handler_call_details, note)
+        return _in_session(handler, opener, stays=_is_async(handler))
 
 
 def _end(opened: list[Session], method: str, _: object) -> None:
@@ -190,18 +197,21 @@ def _end(opened: list[Session], method: str, _: object) -> None:
 
 
 def _opener(
-    manager: SessionManager, incoming: Incoming, note: Callable[[Session], None]
+    manager: SessionManager, incoming: Incoming, details: Any, note: Callable[[Session], None]
 ) -> Callable[[Any], Session]:
     """Return a function that makes the session of a call, given its ``ServicerContext``.
 
     Args:
         manager: opens the session.
         incoming: finds the key, or the session of a caller.
+        details: what gRPC tells of the call before it runs.
         note: is told of the session.
     """
+    service = _service(details.method)
 
     def open_session(context: Any) -> Session:
-        scope = {"context": context, "metadata": context.invocation_metadata() or ()}
+        metadata = context.invocation_metadata() or ()
+        scope = {"context": context, "metadata": metadata, "service": service}
         session = incoming.session(manager, scope)
         note(session)
         return session
@@ -263,15 +273,16 @@ class ClientInterceptor(
     your own in its metadata, it goes as it is.
 
     Args:
-        carrier: as ``secret``, see :class:`~hl_sessions.integrations.outbound.OutboundHeader`.
-        secret: signs the ID, for a service that has the same secret.
+        carrier: as ``secret``, see :class:`~hl_sessions.integrations.outbound.OutboundHeaders`.
+        secret: signs the ID, for a service that has the same secret. In place of the host it is the name of
+            the service, such as ``retrieval.Search``, that the signature is good for.
 
     Raises:
         ConfigurationError: an argument is wrong.
     """
 
     def __init__(self, *, carrier: Carrier = "baggage", secret: SharedSecret | None = None) -> None:
-        self._outbound = OutboundHeader(carrier, secret)
+        self._outbound = OutboundHeaders(carrier, secret)
 
     def intercept_unary_unary(
         self, continuation: Callable[[Any, Any], Any], client_call_details: Any, request: Any
@@ -305,12 +316,12 @@ def aio_client_interceptors(
     Raises:
         ConfigurationError: an argument is wrong.
     """
-    outbound = OutboundHeader(carrier, secret)
+    outbound = OutboundHeaders(carrier, secret)
     return [kind(outbound) for kind in (_AioUnaryUnary, _AioUnaryStream, _AioStreamUnary, _AioStreamStream)]
 
 
 class _AioClient:
-    def __init__(self, outbound: OutboundHeader) -> None:
+    def __init__(self, outbound: OutboundHeaders) -> None:
         self._outbound = outbound
 
     async def _call(
@@ -340,17 +351,19 @@ class _AioStreamStream(_AioClient, grpc.aio.StreamStreamClientInterceptor):
     intercept_stream_stream = _AioClient._call
 
 
-def _session_for(details: Any, outbound: OutboundHeader) -> Session | None:
+def _session_for(details: Any, outbound: OutboundHeaders) -> Session | None:
     """Return the session that a call is to carry, ``None`` if it has one already."""
     session = current_session()
     return None if session is None or outbound.has_session(_own(details, outbound)) else session
 
 
-def _with_session(details: Any, outbound: OutboundHeader, session_id: str) -> Any:
+def _with_session(details: Any, outbound: OutboundHeaders, session_id: str) -> Any:
     """Return the details of a call with the session in its metadata."""
-    name = outbound.header.lower()
-    others = [(key, value) for key, value in details.metadata or () if key != name]
-    metadata: Any = (*others, (name, outbound.with_session(_own(details, outbound), session_id)))
+    headers: dict[str, str] = {}
+    outbound.add_to(headers, _own(details, outbound), session_id, _service(details.method))
+    added = {name.lower(): value for name, value in headers.items()}
+    others = [(key, value) for key, value in details.metadata or () if key not in added]
+    metadata: Any = (*others, *added.items())
     if isinstance(details.metadata, grpc.aio.Metadata):
         metadata = grpc.aio.Metadata(*metadata)
     return _with_metadata(details, metadata)
@@ -375,7 +388,13 @@ def _with_metadata(details: Any, metadata: Any) -> Any:
     return changed
 
 
-def _own(details: Any, outbound: OutboundHeader) -> str | None:
+def _service(method: str | bytes) -> str:
+    """Return the name of a service, given that of a method, such as ``/retrieval.Search/Find``."""
+    name = method if isinstance(method, str) else method.decode()
+    return name.rpartition("/")[0].removeprefix("/")
+
+
+def _own(details: Any, outbound: OutboundHeaders) -> str | None:
     name = outbound.header.lower()
     values = [value for key, value in details.metadata or () if key == name]
     return ",".join(value if isinstance(value, str) else value.decode("latin-1") for value in values) or None

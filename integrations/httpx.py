@@ -10,6 +10,8 @@ Clients of ``httpx2`` work, too.
 from __future__ import annotations
 
 import inspect
+import weakref
+from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -18,10 +20,9 @@ from hl_sessions.integrations.outbound import Carrier, Outbound
 from hl_sessions.sessions.current import current_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
 
     from hl_sessions.carrying import SharedSecret
-    from hl_sessions.sessions.session import Session
 
 if find_spec("httpx") is None and find_spec("httpx2") is None:
     raise ImportError("hl_sessions.integrations.httpx needs HTTPX: pip install 'hl-sessions[httpx]'")
@@ -30,14 +31,10 @@ __all__ = ["propagate"]
 
 
 class _HTTPClient(Protocol):
-    @property
-    def event_hooks(self) -> dict[str, list[Callable[..., Any]]]: ...
+    def _transport_for_url(self, url: Any) -> Any: ...
 
 
 Client = TypeVar("Client", bound=_HTTPClient)
-
-#: Where a request holds what its header is without the session.
-_OWN = "hl_sessions.own"
 
 
 def propagate(
@@ -51,8 +48,8 @@ def propagate(
 
     Such a call reads the ID as ``session.id`` does, or ``await session.aid()``. Without an ID, and outside
     every scope, it goes as it is; so do calls to other hosts, redirected ones too, and those with a session
-    of your own in the header. It is done by event hooks: who assigns ``client.event_hooks`` anew calls this
-    again; the last call counts.
+    of your own in the header. Where something else writes the header of a call, as OpenTelemetry does, the
+    session is added to that. The last call of this counts.
 
     Args:
         client: an ``httpx.Client`` or ``httpx.AsyncClient``.
@@ -64,79 +61,110 @@ def propagate(
     Raises:
         ConfigurationError: an argument is wrong.
     """
-    event_hooks = getattr(client, "event_hooks", None)
-    if not isinstance(event_hooks, dict):
+    if isinstance(client, type) or not hasattr(client, "_transport_for_url"):
         raise ConfigurationError(
             f"client must be an httpx.Client or httpx.AsyncClient, not {type(client).__name__}"
         )
-    outbound = Outbound(hosts, carrier, secret)
     is_async = inspect.iscoroutinefunction(getattr(client, "send", None))
-    hooks = _AsyncHooks(outbound) if is_async else _Hooks(outbound)
-    for event, hook in (("request", hooks.request), ("response", hooks.response)):
-        others = [other for other in event_hooks[event] if not _is_ours(other)]
-        event_hooks[event] = [*others, hook]
+    kind = _AsyncTransport if is_async else _Transport
+    changed: Any = client
+    # There is no public way but for a client that is still to be made.
+    changed._transport_for_url = _Transports(client, kind, Outbound(hosts, carrier, secret))
     return client
 
 
-def _is_ours(hook: Callable[..., Any]) -> bool:
-    return isinstance(getattr(hook, "__self__", None), (_Hooks, _AsyncHooks))
+class _Transports:
+    """In place of a method of a client: returns what sends the requests for a URL."""
+
+    def __init__(
+        self, client: _HTTPClient, kind: type[_Transport | _AsyncTransport], outbound: Outbound
+    ) -> None:
+        self._client = weakref.ref(client)  # which holds this
+        self._kind = kind
+        self._outbound = outbound
+
+    def __call__(self, url: Any) -> Any:
+        client: Any = self._client()
+        transport = type(client)._transport_for_url(client, url)
+        if not self._outbound.covers(url.scheme, url.raw_host.decode("ascii"), url.port):
+            return transport
+        return self._kind(transport, self._outbound)
 
 
-class _Hooks:
-    """Add the session to a request, and take it back when it is sent.
+class _Transport:
+    """Sends requests with the session by another transport."""
 
-    HTTPX makes the redirected request, to whatever host, from the one that was sent.
+    def __init__(self, transport: Any, outbound: Outbound) -> None:
+        self._transport = transport
+        self._outbound = outbound
+
+    def handle_request(self, request: Any) -> Any:
+        outbound, session = self._outbound, current_session()
+        own = request.headers.get(outbound.header)
+        session_id = None if session is None or outbound.has_session(own) else session.id
+        if session_id is not None:
+            request = _with_session(request, outbound, own, session_id)
+        return self._transport.handle_request(request)
+
+
+class _AsyncTransport:
+    """The same for a client whose transport is awaited."""
+
+    def __init__(self, transport: Any, outbound: Outbound) -> None:
+        self._transport = transport
+        self._outbound = outbound
+
+    async def handle_async_request(self, request: Any) -> Any:
+        outbound, session = self._outbound, current_session()
+        own = request.headers.get(outbound.header)
+        session_id = None if session is None or outbound.has_session(own) else await session.aid()
+        if session_id is not None:
+            request = _with_session(request, outbound, own, session_id)
+        return await self._transport.handle_async_request(request)
+
+
+def _with_session(request: Any, outbound: Outbound, own: str | None, session_id: str) -> Any:
+    """Return a request with headers of its own, which have the session, and all else that the given one has.
+
+    HTTPX makes the redirected request, to whatever host, from the given one.
+    """
+    kind: Any = type(request)
+    changed = object.__new__(_kind_with_session(kind))
+    changed.__dict__ = request.__dict__  # a body that is read is read for both
+    changed._headers = headers = request.headers.copy()
+    changed._added = outbound, session_id, outbound.add_to(headers, own, session_id, None)
+    return changed
+
+
+class _WithSession:
+    """A request that has the session in its headers, whoever writes them.
+
+    OpenTelemetry replaces them inside of the innermost transport, so nothing could come after it.
     """
 
-    def __init__(self, outbound: Outbound) -> None:
-        self._outbound = outbound
+    __slots__ = ("_added", "_headers")
+    _added: tuple[Outbound, str, str]
+    _headers: Any
 
-    def request(self, request: Any) -> None:
-        session = _session_for(request, self._outbound)
-        if session is not None:
-            _add(request, self._outbound, session.id)
+    @property
+    def headers(self) -> Any:
+        headers = self._headers
+        outbound, session_id, value = self._added
+        own = headers.get(outbound.header)
+        if own != value:
+            self._added = outbound, session_id, outbound.add_to(headers, own, session_id, None)
+        return headers
 
-    def response(self, response: Any) -> None:
-        _take_back(response.request)
+    @headers.setter
+    def headers(self, headers: Any) -> None:
+        self._headers = headers
 
-
-class _AsyncHooks:
-    """The same for a client whose hooks are awaited."""
-
-    def __init__(self, outbound: Outbound) -> None:
-        self._outbound = outbound
-
-    async def request(self, request: Any) -> None:
-        session = _session_for(request, self._outbound)
-        if session is not None:
-            _add(request, self._outbound, await session.aid())
-
-    async def response(self, response: Any) -> None:
-        _take_back(response.request)
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy is an ordinary request, without the secret: caches keep requests on disk.
+        kind: Any = type(self).__mro__[2]
+        return object.__new__, (kind,), {**kind.__getstate__(self), "headers": self.headers}
 
 
-def _session_for(request: Any, outbound: Outbound) -> Session | None:
-    _take_back(request)  # sent before, without an answer
-    url, session = request.url, current_session()
-    if (
-        session is None
-        or not outbound.covers(url.scheme, url.raw_host.decode("ascii"), url.port)
-        or outbound.has_session(request.headers.get(outbound.header))
-    ):
-        return None
-    return session
-
-
-def _add(request: Any, outbound: Outbound, session_id: str | None) -> None:
-    if session_id is not None:
-        own = request.headers.get(outbound.header)
-        request.extensions[_OWN] = (outbound.header, own)
-        request.headers[outbound.header] = outbound.with_session(own, session_id)
-
-
-def _take_back(request: Any) -> None:
-    header, own = request.extensions.pop(_OWN, (None, None))
-    if header is not None:
-        del request.headers[header]
-        if own is not None:
-            request.headers[header] = own
+@cache
+def _kind_with_session(kind: type) -> Any:
+    return type(kind.__name__, (_WithSession, kind), {})

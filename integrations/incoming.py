@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from hl_sessions.carrying import SharedSecret
-from hl_sessions.carrying.headers import BAGGAGE_HEADER, PLAIN_HEADER, session_ids
+from hl_sessions.carrying.headers import BAGGAGE_HEADER, PLAIN_HEADER, SIGNATURE_HEADER, named_session_id
 from hl_sessions.conversations.key import checked_key
 from hl_sessions.conversations.session import RequestSession, request_session_type
 from hl_sessions.errors import ConfigurationError
@@ -97,7 +97,9 @@ class Incoming:
         self._trusts = None if trust is None or self._secret else _trust(trust, via_proxies or ())
         #: Whether more than the headers is looked at later on.
         self.needs_scope = key is not None and not self.awaits_key
-        names = [*(["Cookie"] if cookie else []), *([BAGGAGE_HEADER, PLAIN_HEADER] if self._secret else [])]
+        names = ["Cookie"] if cookie else []
+        if self._secret is not None:
+            names += BAGGAGE_HEADER, PLAIN_HEADER, SIGNATURE_HEADER, "Host"
         #: What the gateway calls the headers that are looked at later on.
         self.fields = tuple(request_type.field(name) for name in names)
         self.has_conversations = key is not None or cookie is not None
@@ -148,11 +150,14 @@ class Incoming:
 
     def named_id(self, session: RequestSession, scope: Any) -> str | None:
         """Return the session ID that a request names with a signature of ours, ``None`` if there is none."""
-        session_id, signature = self._named(self._request_type(scope, self._make_native))
-        if self._secret is None or session_id is None or signature is None:
+        request = self._request_type(scope, self._make_native)
+        session_id = _named_id(request)
+        signatures = [] if session_id is None else request.headers(SIGNATURE_HEADER)
+        if self._secret is None or session_id is None or len(signatures) != 1:
             return None
         waited = monotonic() - session._entered
-        return session_id if self._secret.verify(session_id, signature, waited=waited) else None
+        is_good = self._secret.verify(session_id, signatures[0].strip(), request.host, waited=waited)
+        return session_id if is_good else None
 
     def conversation_key(self, session: RequestSession, scope: Any) -> str | None:
         """Return the key of the conversation that a request belongs to, ``None`` if there is none."""
@@ -171,7 +176,7 @@ class Incoming:
             return None
 
     def _trusted_id(self, request: Request) -> str | None:
-        session_id, _ = self._named(request)
+        session_id = _named_id(request)
         if session_id is None or self._trusts is None:
             return None
         try:
@@ -179,10 +184,6 @@ class Incoming:
         except Exception as error:  # noqa: BLE001 - as above
             self._warn("trust", self._trusts, error)
             return None
-
-    def _named(self, request: Request) -> tuple[str | None, str | None]:
-        baggage, plain = request.headers(BAGGAGE_HEADER), request.headers(PLAIN_HEADER)
-        return (session_ids(baggage, plain) if baggage or plain else None) or (None, None)
 
     def _session_type(self, manager: SessionManager) -> Callable[[], RequestSession]:
         of_manager, made = self._last_type
@@ -209,6 +210,11 @@ class Incoming:
             _name(function),
             type(error).__name__,
         )
+
+
+def _named_id(request: Request) -> str | None:
+    baggage, plain = request.headers(BAGGAGE_HEADER), request.headers(PLAIN_HEADER)
+    return named_session_id(baggage, plain) if baggage or plain else None
 
 
 def _check_function(name: str, value: object, way_out: str) -> None:

@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Literal
+import sys
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import unquote_plus
 
 from hl_sessions.carrying import SharedSecret
-from hl_sessions.carrying.headers import BAGGAGE_HEADER, BAGGAGE_KEY, PLAIN_HEADER, baggage_keys, encoded
+from hl_sessions.carrying.headers import (
+    BAGGAGE_HEADER,
+    BAGGAGE_KEY,
+    PLAIN_HEADER,
+    SIGNATURE_HEADER,
+    baggage_values,
+    baggage_with,
+)
+from hl_sessions.carrying.hosts import parsed_host
 from hl_sessions.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["Carrier", "Outbound", "OutboundHeader"]
+__all__ = ["Carrier", "Outbound", "OutboundHeaders"]
 
 Carrier = Literal["baggage", "header"]
 
 _HEADERS = {"baggage": BAGGAGE_HEADER, "header": PLAIN_HEADER}
-_HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z_.-]+)(?::(?P<port>[0-9]{1,5}))?")
-MAX_PORT = 65535
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-class OutboundHeader:
-    """The header, or the metadata of a call, that carries the session.
+class OutboundHeaders:
+    """The headers, or the metadata of a call, that carry the session.
 
     Args:
         carrier: ``"baggage"``: as a member of the W3C ``baggage`` header, merged with one of your own;
             ``"header"``: as ``X-Session-ID``.
-        secret: signs the ID, for services that have the same secret; ``None``: no signature.
+        secret: signs the ID, for services that have the same secret, in ``X-Session-Signature``; ``None``: no
+            signature.
 
     Raises:
         ConfigurationError: one of them is wrong.
@@ -47,27 +55,44 @@ class OutboundHeader:
         self.header = _HEADERS[carrier]
 
     def has_session(self, own: str | None) -> bool:
-        """Whether :attr:`header`, as it is without us, names a session already, which is left as it is."""
+        """Whether :attr:`header`, as it is without us, names a session of the caller, which stays as it is.
+
+        One that OpenTelemetry sends on, as it came with the request that is served, is not the caller's.
+        """
         if own is None or self.header == PLAIN_HEADER:
             return own is not None
-        return BAGGAGE_KEY in baggage_keys(own)
+        named = {unquote_plus(value) for value in baggage_values(own, BAGGAGE_KEY)}
+        return bool(named) and named != {_sent_on_by_opentelemetry()}
 
     def with_session(self, own: str | None, session_id: str) -> str:
-        """Return :attr:`header` with the session added to what it is without us."""
-        value = encoded(session_id, None if self._secret is None else self._secret.sign(session_id))
-        if self.header == PLAIN_HEADER:
-            return value
-        others = f"{own}," if own and not own.isspace() else ""
-        return f"{others}{BAGGAGE_KEY}={value}"
+        """Return :attr:`header` with the session in it, given what it is without us."""
+        return session_id if self.header == PLAIN_HEADER else baggage_with(own, session_id)
+
+    def add_to(self, headers: Any, own: str | None, session_id: str, host: str | None) -> str:
+        """Add the session to the headers of a call, and return what :attr:`header` is now.
+
+        Args:
+            headers: a mapping, whichever the client has.
+            own: what :attr:`header` is without us.
+            session_id: the ID.
+            host: the name of the host that is called; a header ``Host`` tells what the service sees instead.
+        """
+        value = headers[self.header] = self.with_session(own, session_id)
+        if self._secret is not None:
+            try:
+                headers[SIGNATURE_HEADER] = self._secret.sign(session_id, headers.get("Host", host))
+            except ValueError:  # it is no host that could be reached: the client says so
+                pass
+        return value
 
 
-class Outbound(OutboundHeader):
+class Outbound(OutboundHeaders):
     """The calls that carry the session.
 
     Args:
         hosts: the names of the hosts whose calls carry the session, each with an optional port:
             ``"retrieval.internal"``, ``"localhost:9000"``; without one, all ports.
-        carrier: as ``secret``, see :class:`OutboundHeader`.
+        carrier: as ``secret``, see :class:`OutboundHeaders`.
         secret: signs the ID.
 
     Raises:
@@ -99,10 +124,14 @@ def _checked_hosts(hosts: object) -> frozenset[tuple[str, int | None]]:
 
 
 def _checked_host(host: object, hint: str) -> tuple[str, int | None]:
-    match = _HOST.fullmatch(host) if isinstance(host, str) else None
-    port = None if match is None or match["port"] is None else int(match["port"])
-    if match is None or not (port is None or 0 < port <= MAX_PORT):
+    parsed = parsed_host(host)
+    if parsed is None:
         # What has an @ may be a URL with a password.
         shown = f" {host!r}" if "@" not in repr(host) else " a URL (not shown)"
         raise ConfigurationError(f"hosts has{shown}, which is not the name of a host; {hint}")
-    return match["name"].strip("[]").lower().removesuffix("."), port
+    return parsed
+
+
+def _sent_on_by_opentelemetry() -> object:
+    get_baggage = getattr(sys.modules.get("opentelemetry.baggage"), "get_baggage", None)
+    return None if get_baggage is None else get_baggage(BAGGAGE_KEY)

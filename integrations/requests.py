@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import BaseAdapter
+from requests.structures import CaseInsensitiveDict
 
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.integrations.outbound import Carrier, Outbound
@@ -83,23 +84,56 @@ class _PropagatingAdapter(BaseAdapter):
         self.adapter.close()
 
     def _with_session(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        session = current_session()
-        if session is None or not self._is_covered(request.url):
+        session, outbound = current_session(), self._outbound
+        host = None if session is None else self._covered_host(request)
+        if session is None or host is None:
+            return request
+        own = _text(request.headers.get(outbound.header))
+        session_id = None if outbound.has_session(own) else session.id
+        if session_id is None:
             return request
         # A copy: Requests makes the redirected request, to whatever host, from this one.
-        request = request.copy()
-        own = request.headers.get(self._outbound.header)
-        if isinstance(own, bytes):
-            own = own.decode("latin-1")
-        if not self._outbound.has_session(own):
-            session_id = session.id
-            if session_id is not None:
-                request.headers[self._outbound.header] = self._outbound.with_session(own, session_id)
-        return request
+        changed = object.__new__(type(request))
+        headers = request.headers.copy()
+        outbound.add_to(headers, own, session_id, host)
+        if isinstance(headers, CaseInsensitiveDict):  # the caller's may be any mapping
+            headers = _Headers(headers, outbound, session_id)
+        vars(changed).update(vars(request), headers=headers)
+        return changed
 
-    def _is_covered(self, url: str | None) -> bool:
+    def _covered_host(self, request: requests.PreparedRequest) -> str | None:
+        """Return the host that a request goes to, ``None`` if its requests do not carry the session."""
         try:
-            parts = urlsplit(url or "")
-            return self._outbound.covers(parts.scheme, parts.hostname, parts.port)
+            parts = urlsplit(request.url or "")
+            host = parts.hostname
+            return host if self._outbound.covers(parts.scheme, host, parts.port) else None
         except ValueError:  # the other adapter says what is wrong with the URL
-            return False
+            return None
+
+
+class _Headers(CaseInsensitiveDict[Any]):
+    """Headers that keep the session, whoever writes them.
+
+    OpenTelemetry's instrumentation of urllib3 does, below the adapters.
+    """
+
+    def __init__(self, headers: CaseInsensitiveDict[Any], outbound: Outbound, session_id: str) -> None:
+        vars(self).update(vars(headers))  # as they are: to set each one would take as long as all the rest
+        self._outbound = outbound
+        self._session_id = session_id
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name.lower() == self._outbound.header.lower():
+            value = self._outbound.with_session(_text(value), self._session_id)
+        super().__setitem__(name, value)
+
+    def copy(self) -> CaseInsensitiveDict[Any]:
+        return _Headers(CaseInsensitiveDict(self), self._outbound, self._session_id)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without the secret: caches keep responses on disk, with the requests that they answer.
+        return CaseInsensitiveDict, (dict(self),)
+
+
+def _text(header: str | bytes | None) -> str | None:
+    return header.decode("latin-1") if isinstance(header, bytes) else header

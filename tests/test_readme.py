@@ -21,7 +21,10 @@ from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-PAGES = ("guide.md", "web.md", "jobs.md", "chat-pages.md", "bots.md", "logs-and-traces.md")
+PAGES = (
+    *("guide.md", "web.md", "jobs.md", "chat-pages.md", "bots.md"),
+    *("between-services.md", "logs-and-traces.md"),
+)
 GUIDE = "\n".join((ROOT / "docs" / page).read_text() for page in PAGES)
 DOCUMENTED_URL = "http://127.0.0.1:8642/v4"
 DOCUMENTED_REDIS = "redis://127.0.0.1:6379"

@@ -1,8 +1,9 @@
 """Session IDs on their way between services: the header fields that name them.
 
 A call carries its session as a member of the W3C ``baggage`` header, ``session.id=sesh_...``, or in a
-header of its own, ``X-Session-ID: sesh_...``. With a :class:`~hl_sessions.carrying.SharedSecret` the ID is
-followed by ``;signature=...``, which in baggage is a property of the member.
+header of its own, ``X-Session-ID: sesh_...``. The signature of a :class:`~hl_sessions.carrying.SharedSecret`
+is in a third one, ``X-Session-Signature``: tracing libraries take what follows an ID in baggage for a part of
+it, and send all baggage on to every host.
 """
 
 from __future__ import annotations
@@ -19,30 +20,26 @@ __all__ = [
     "BAGGAGE_HEADER",
     "BAGGAGE_KEY",
     "PLAIN_HEADER",
-    "baggage_keys",
+    "SIGNATURE_HEADER",
     "baggage_value",
-    "encoded",
-    "session_ids",
+    "baggage_values",
+    "baggage_with",
+    "named_session_id",
 ]
 
 BAGGAGE_HEADER = "baggage"
 BAGGAGE_KEY = "session.id"
 PLAIN_HEADER = "X-Session-ID"
+SIGNATURE_HEADER = "X-Session-Signature"
 
 MAX_HEADER_LENGTH = 8192  # characters, the least that W3C baggage asks for
 
-_SIGNATURE = "signature"
 _SPACE = " \t"
 
 
-def encoded(session_id: str, signature: str | None = None) -> str:
-    """Return what both carriers carry: an ID of the form ``sesh_...``, with its signature if it has one."""
-    return session_id if signature is None else f"{session_id};{_SIGNATURE}={signature}"
-
-
-def baggage_keys(header: str) -> Iterator[str]:
-    """Yield the keys of a ``baggage`` header."""
-    return (key for key, _ in _members(header))
+def baggage_values(header: str, name: str) -> Iterator[str]:
+    """Yield the values that a ``baggage`` header has for a key, percent-encoded, without their properties."""
+    return (value.partition(";")[0].strip(_SPACE) for key, value in _members(header) if key == name)
 
 
 def baggage_value(headers: Sequence[str], name: str) -> str | None:
@@ -55,45 +52,41 @@ def baggage_value(headers: Sequence[str], name: str) -> str | None:
     """
     if sum(map(len, headers)) > MAX_HEADER_LENGTH:
         return None
-    values = {value.partition(";")[0] for header in headers for key, value in _members(header) if key == name}
-    return unquote(values.pop().strip(_SPACE), errors="strict") if len(values) == 1 else None
+    values = {value for header in headers for value in baggage_values(header, name)}
+    return unquote(values.pop(), errors="strict") if len(values) == 1 else None
 
 
-def session_ids(
-    baggage_headers: Iterable[str], plain_headers: Iterable[str]
-) -> tuple[str, str | None] | None:
-    """Return the session that the headers of a call name. Nothing is verified yet.
+def baggage_with(header: str | None, session_id: str) -> str:
+    """Return a ``baggage`` header that names this session and no other, beside its other members."""
+    if header is None:
+        return f"{BAGGAGE_KEY}={session_id}"
+    others = [member for member in header.split(",") if _key(member) not in {"", BAGGAGE_KEY}]
+    return ",".join([*others, f"{BAGGAGE_KEY}={session_id}"])
+
+
+def named_session_id(baggage_headers: Iterable[str], plain_headers: Iterable[str]) -> str | None:
+    """Return the session ID that the headers of a call name. Nothing is verified yet.
 
     Args:
         baggage_headers: the values of all its ``baggage`` headers.
         plain_headers: the values of all its ``X-Session-ID`` headers.
 
     Returns:
-        The ID, of the form ``sesh_...``, and its signature as it came or ``None``. ``None`` instead of both:
-        there is no ID, or one that is malformed, or more than one, or a header is too long.
+        The ID, of the form ``sesh_...``, or ``None``: there is no ID, or one that is malformed, or more than
+        one, or a header is too long.
     """
     baggage, plain = list(baggage_headers), list(plain_headers)
     if len(plain) > 1 or any(sum(map(len, header)) > MAX_HEADER_LENGTH for header in (baggage, plain)):
         return None
-    named = {_decoded(value) for header in baggage for key, value in _members(header) if key == BAGGAGE_KEY}
-    named.update(map(_decoded, plain))
-    return named.pop() if len(named) == 1 else None
+    named = {unquote(value) for header in baggage for value in baggage_values(header, BAGGAGE_KEY)}
+    named.update(unquote(value.strip(_SPACE)) for value in plain)
+    session_id = named.pop() if len(named) == 1 else None
+    return session_id if is_session_id(session_id) else None
 
 
 def _members(header: str) -> Iterator[tuple[str, str]]:
-    for member in header.split(","):
-        key, _, value = member.partition("=")
-        yield key.strip(_SPACE), value
+    return ((_key(member), member.partition("=")[2]) for member in header.split(","))
 
 
-def _decoded(text: str) -> tuple[str, str | None] | None:
-    value, *properties = text.split(";")
-    session_id = unquote(value.strip(_SPACE))
-    signatures = []
-    for each in properties:
-        key, _, signature = each.partition("=")
-        if key.strip(_SPACE) == _SIGNATURE:
-            signatures.append(unquote(signature.strip(_SPACE)))
-    if not is_session_id(session_id) or len(signatures) > 1:
-        return None
-    return session_id, signatures[0] if signatures else None
+def _key(member: str) -> str:
+    return member.partition("=")[0].strip(_SPACE)

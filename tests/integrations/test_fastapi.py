@@ -22,7 +22,7 @@ from hl_sessions import (
     current_session_id,
 )
 from hl_sessions.carrying import SharedSecret
-from hl_sessions.carrying.headers import encoded
+from hl_sessions.carrying.headers import SIGNATURE_HEADER
 from hl_sessions.integrations.fastapi import (
     HLSessionMiddleware,
     get_session,
@@ -411,7 +411,7 @@ def test_a_dependency_joins_a_trusted_caller(manager: SessionManager) -> None:
         return current_session_id()
 
     session_id = "sesh_0123456789abcdefghij"
-    headers = {HEADER: encoded(session_id, secret.sign(session_id))}
+    headers = {HEADER: session_id, SIGNATURE_HEADER: secret.sign(session_id, "testserver")}
     assert client_of(app).get("/", headers=headers).json() == session_id
     assert client_of(app).get("/", headers={HEADER: session_id}).json() != session_id
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from hl_sessions import SessionManager
 from hl_sessions.carrying import SharedSecret
-from hl_sessions.carrying.headers import encoded, session_ids
+from hl_sessions.carrying.headers import named_session_id
 from hl_sessions.integrations.asgi import SignedCookie, baggage, header, json_field, query
 from hl_sessions.integrations.gateway import Request
 from hl_sessions.integrations.incoming import Incoming
@@ -84,12 +84,13 @@ def mutations(valid: str, random: Random) -> Iterator[str]:
 
 
 def signed_parts(text: str) -> tuple[str, str]:
-    session_id, _, signature = text.partition(";signature=")
+    session_id, _, signature = text.partition(" ")
     return session_id, signature
 
 
 COOKIE = SignedCookie(SECRET)
 SHARED_SECRET = SharedSecret(SECRET)
+HOST = "retrieval.internal"
 
 # What is accepted of a text: the signed part as it was read.
 Read = Callable[[str], str | None]
@@ -105,21 +106,31 @@ def read_cookie(text: str) -> str | None:
 
 def read_signature(text: str) -> str | None:
     session_id, signature = signed_parts(text)
-    return text if SHARED_SECRET.verify(session_id, signature) else None
+    return text if SHARED_SECRET.verify(session_id, signature, HOST) else None
 
 
-def read_headers(baggage: list[str], plain: list[str]) -> str | None:
-    named = session_ids(baggage, plain)
-    if named is None or named[1] is None or not SHARED_SECRET.verify(named[0], named[1]):
+def read_headers(baggage: list[str], plain: list[str], signature: str) -> str | None:
+    session_id = named_session_id(baggage, plain)
+    if session_id is None or not SHARED_SECRET.verify(session_id, signature, HOST):
         return None
-    return encoded(*named)
+    return f"{session_id} {signature}"
+
+
+def read_baggage(text: str) -> str | None:
+    session_id, signature = signed_parts(text)
+    return read_headers([f"session.id={session_id}"], [], signature)
+
+
+def read_plain_header(text: str) -> str | None:
+    session_id, signature = signed_parts(text)
+    return read_headers([], [session_id], signature)
 
 
 READERS: dict[str, Read] = {
     "cookie": read_cookie,
     "signature": read_signature,
-    "baggage": lambda text: read_headers([f"session.id={text}"], []),
-    "plain header": lambda text: read_headers([], [text]),
+    "baggage": read_baggage,
+    "plain header": read_plain_header,
 }
 
 
@@ -146,7 +157,7 @@ fuzzing = settings(
 @given(random=st.randoms(use_true_random=True))
 def test_nothing_is_accepted_that_was_not_signed(name: str, random: Random) -> None:
     """However near it comes to what was."""
-    signed = encoded(SESSION_ID, SHARED_SECRET.sign(SESSION_ID))
+    signed = f"{SESSION_ID} {SHARED_SECRET.sign(SESSION_ID, HOST)}"
     valid = COOKIE.header(KEY, is_secure=False).partition(";")[0] if name == "cookie" else signed
     read = READERS[name]
     assert read(valid) == valid

@@ -318,6 +318,16 @@ def test_session_of_a_caller(servers: Servers, manager: SessionManager, trust: A
         assert answers.count(SESSION) == joined
 
 
+def test_a_signature_is_good_for_its_service_only(servers: Servers, manager: SessionManager) -> None:
+    """Which stands in place of the host: of that, gRPC tells an interceptor nothing."""
+    port = servers.serve(servers.interceptor(manager, trust=SECRET))
+    for service in ("test", "another"):
+        signature = ("x-session-signature", SECRET.sign(SESSION, service))
+        for named in (("baggage", f"session.id={SESSION}"), ("x-session-id", SESSION)):
+            answers = servers.call(port, metadata=[named, signature])
+            assert (answers == [SESSION]) is (service == "test")
+
+
 def test_a_peer_behind_a_forwarding_header_is_not_the_peer(servers: Servers, manager: SessionManager) -> None:
     """As a proxy on the same machine would else be trusted with what it passes on."""
     port = servers.serve(servers.interceptor(manager, trust=["127.0.0.1"]))

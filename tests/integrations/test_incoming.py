@@ -49,7 +49,6 @@ from hl_sessions import (
     with_session,
 )
 from hl_sessions.carrying import SharedSecret
-from hl_sessions.carrying.headers import encoded
 from hl_sessions.integrations import asgi, incoming, starlette, wsgi
 from hl_sessions.integrations.asgi import (
     SignedCookie,
@@ -69,6 +68,7 @@ from tests.waiting import PATIENCE, StillClock, wait_until
 SECRET = "a secret of many characters"
 OTHER_SECRET = "another secret of many characters"
 SESSION_ID = "sesh_0123456789abcdefghij"
+HOST = "support.example"
 FRAMEWORKS = [
     "starlette",
     "fastapi",
@@ -174,6 +174,15 @@ def session_of(answer: httpx2.Response) -> str:
     session_id, _, _ = answer.text.partition(" ")
     assert session_id.startswith("sesh_")
     return session_id
+
+
+def signed(secret: SharedSecret, host: str = HOST) -> dict[str, str]:
+    """The headers of a service that has the secret and calls this host."""
+    return {"x-session-id": SESSION_ID, "x-session-signature": secret.sign(SESSION_ID, host)}
+
+
+def in_environ(headers: dict[str, str]) -> dict[str, Any]:
+    return {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
 
 
 def attributes_of(set_cookie: str) -> set[str]:
@@ -608,15 +617,34 @@ class TestTrust:
         assert session_of(answer) != SESSION_ID
 
     def test_shared_secret(self, framework: str, serve: Serve) -> None:
-        """A signature over the ID and the time is needed, and enough."""
+        """A signature over the ID, the time and the host is needed, and enough."""
         secret = SharedSecret(SECRET)
         send = serve(framework, trust=secret)
-        signed = encoded(SESSION_ID, secret.sign(SESSION_ID))
-        assert session_of(send(headers={"x-session-id": signed})) == SESSION_ID
-        assert session_of(send(headers={"baggage": f"session.id={signed}"})) == SESSION_ID
-        other = SharedSecret(OTHER_SECRET).sign(SESSION_ID)
-        for bad in (SESSION_ID, encoded(SESSION_ID, other), signed.replace("sesh_0", "sesh_1"), signed[:-1]):
-            assert session_of(send(headers={"x-session-id": bad})) not in bad
+        headers = {"host": HOST, **signed(secret)}
+        signature = headers["x-session-signature"]
+        in_baggage = {"x-session-signature": signature, "host": f"{HOST}:8443"}
+        in_baggage["baggage"] = f"session.id={SESSION_ID}"
+        assert session_of(send(headers=headers)) == session_of(send(headers=in_baggage)) == SESSION_ID
+        others: list[dict[str, str]] = [
+            {"x-session-signature": ""},
+            {"x-session-signature": SharedSecret(OTHER_SECRET).sign(SESSION_ID, HOST)},
+            {"x-session-signature": signature[:-1]},
+            {"x-session-id": SESSION_ID.replace("sesh_0", "sesh_1")},
+            {"x-session-id": f"{SESSION_ID};signature={signature}"},
+            {"x-session-signature": "", "baggage": f"session.id={SESSION_ID};signature={signature}"},
+            {"host": "other.example"},
+            {"host": "other.example", "x-forwarded-host": HOST},
+        ]
+        for other in others:
+            answer = send(headers={**headers, **other})
+            assert session_of(answer) not in {SESSION_ID, other.get("x-session-id")}, other
+
+    def test_shared_secret_behind_a_proxy(self, framework: str, serve: Serve) -> None:
+        """One that changes the host: the service says by which names it is called, and believes no other."""
+        send = serve(framework, trust=SharedSecret(SECRET, hosts=[HOST, "chat.example"]))
+        for called in (HOST, "chat.example", "127.0.0.1"):
+            headers = {"host": "127.0.0.1:8000", **signed(SharedSecret(SECRET), called)}
+            assert (session_of(send(headers=headers)) == SESSION_ID) is (called != "127.0.0.1")
 
     @pytest.mark.parametrize(
         "headers",
@@ -838,8 +866,7 @@ class TestAsyncKeys:
 
         secret = SharedSecret(SECRET)
         send = serve("starlette", key=key, trust=secret)
-        signed = encoded(SESSION_ID, secret.sign(SESSION_ID))
-        assert session_of(send(headers={"x-session-id": signed})) == SESSION_ID
+        assert session_of(send(headers={"host": HOST, **signed(secret)})) == SESSION_ID
         send = serve("starlette", key=key, trust=["127.0.0.1"])
         assert session_of(send(headers={"x-session-id": SESSION_ID})) == SESSION_ID
         assert asked == []
@@ -1169,7 +1196,7 @@ class TestLooking:
 
         secret = SharedSecret(SECRET)
         options: dict[str, Any] = {"trust": secret, "key": header("X-Chat-ID"), "response_header": "X-ID"}
-        headers = {"x-session-id": encoded(SESSION_ID, secret.sign(SESSION_ID)), "x-chat-id": "1"}
+        headers = {"host": HOST, "x-chat-id": "1", **signed(secret)}
         client: Any
         if framework == "flask":
             flask = Flask(__name__)
@@ -1197,7 +1224,7 @@ class TestLooking:
         secret = SharedSecret(SECRET)
         now = secret._signer.get_timestamp()
         monkeypatch.setattr(secret._signer, "get_timestamp", lambda: now + int(clock.offset))
-        signed = encoded(SESSION_ID, secret.sign(SESSION_ID))
+        environ = in_environ({"host": HOST, **signed(secret)})
         clock.offset += age
 
         def app(environ: Any, start_response: Any) -> list[bytes]:
@@ -1207,9 +1234,7 @@ class TestLooking:
             assert (current_session_id() == SESSION_ID) is is_trusted
             return []
 
-        wsgi.HLSessionMiddleware(app, manager, trust=secret)(
-            {"HTTP_X_SESSION_ID": signed}, lambda *_: lambda _: None
-        )
+        wsgi.HLSessionMiddleware(app, manager, trust=secret)(environ, lambda *_: lambda _: None)
 
     def test_a_function_is_asked_at_once(self, manager: SessionManager) -> None:
         """Later somebody else may stand for the peer, as behind a middleware that believes in headers."""
@@ -1248,7 +1273,7 @@ class TestLooking:
     ) -> None:
         """An outer one that only trusts decides nothing about a request that brings no session along."""
         secret = SharedSecret(SECRET)
-        headers = {"HTTP_X_SESSION_ID": encoded(SESSION_ID, secret.sign(SESSION_ID))} if is_sent else {}
+        headers = in_environ({"host": HOST, **signed(secret)}) if is_sent else {}
 
         def app(environ: Any, start_response: Any) -> list[bytes]:
             session = current_session()

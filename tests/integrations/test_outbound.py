@@ -2,9 +2,11 @@
 
 import asyncio
 import copy
+import gc
 import inspect
 import pickle
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,9 +19,9 @@ from requests.auth import HTTPDigestAuth
 
 from hl_sessions import ConfigurationError, HLSessionsError, SessionManager, current_session_id
 from hl_sessions.carrying import SharedSecret
-from hl_sessions.carrying.headers import session_ids
 from hl_sessions.integrations import httpx as httpx_integration
 from hl_sessions.integrations import requests as requests_integration
+from tests.interpreters import collects_at_once
 from tests.sessions_api import Answer, Request, SessionsAPI
 from tests.waiting import PATIENCE
 
@@ -133,15 +135,17 @@ def test_a_plain_header_carries_it(caller: Caller, manager: SessionManager, serv
 def test_a_secret_signs_it(
     caller: Caller, manager: SessionManager, service: SessionsAPI, carrier: str
 ) -> None:
-    """The receiver can tell that the ID comes from a service that has the same secret."""
+    """In a header of its own, for this host: the service can tell that another one with the secret calls."""
     caller.propagate(service, carrier=carrier, secret=SECRET)
     with manager.session() as session:
         caller.get(url_of(service), {"baggage": "a=1"})
+    session_id = session.peek()
+    assert session_id is not None
+    by_carrier = {"baggage": (f"a=1,session.id={session_id}", None), "header": ("a=1", session_id)}
     headers = service.last.headers
-    named = session_ids(headers.get_all("baggage", []), headers.get_all("X-Session-ID", []))
-    assert named is not None
-    assert named[0] == session.peek()
-    assert SECRET.verify(named[0], named[1] or "")
+    assert (headers["baggage"], headers["X-Session-ID"]) == by_carrier[carrier]
+    assert SECRET.verify(session_id, headers["X-Session-Signature"], "127.0.0.1")
+    assert not SECRET.verify(session_id, headers["X-Session-Signature"], "localhost")
 
 
 def test_nothing_is_added_outside_of_every_scope(
@@ -359,7 +363,54 @@ def test_a_client_of_requests_can_be_pickled(manager: SessionManager, service: S
         requests_integration.propagate(client, hosts=["127.0.0.1"], secret=SECRET)
         with pickle.loads(pickle.dumps(client)) as unpickled, manager.session() as session:
             assert unpickled.get(url_of(service)).ok
-    assert str(service.last.headers["baggage"]).startswith(f"session.id={session.id};signature=")
+    assert service.last.headers["baggage"] == f"session.id={session.id}"
+    assert SECRET.verify(str(session.id), service.last.headers["X-Session-Signature"], "127.0.0.1")
+
+
+def test_headers_of_a_prepared_request_may_be_a_plain_dictionary(
+    manager: SessionManager, service: SessionsAPI
+) -> None:
+    """Requests takes one."""
+    with requests.Session() as client, manager.session() as session:
+        requests_integration.propagate(client, hosts=["127.0.0.1"])
+        prepared: Any = client.prepare_request(requests.Request("GET", url_of(service)))
+        prepared.headers = {"X-Mine": "1"}
+        assert client.send(prepared).ok
+    assert prepared.headers == {"X-Mine": "1"}
+    assert carried(service) == [f"session.id={session.id}"]
+    assert carried(service, "X-Mine") == ["1"]
+
+
+def test_a_kept_response_of_requests_holds_no_secret(manager: SessionManager, service: SessionsAPI) -> None:
+    """Nor anything else of ours: caches pickle responses, with their requests."""
+    with requests.Session() as client, manager.session() as session:
+        requests_integration.propagate(client, hosts=["127.0.0.1"], secret=SECRET)
+        kept = pickle.dumps(client.get(url_of(service)))
+    assert b"hl_sessions" not in kept
+    assert b"a secret of two services" not in kept
+    assert pickle.loads(kept).request.headers["Baggage"] == f"session.id={session.id}"
+
+
+@pytest.mark.parametrize("write", [lambda headers: headers, lambda headers: headers.copy()])
+def test_what_requests_sends_has_it_though_an_adapter_writes_the_header(
+    manager: SessionManager, service: SessionsAPI, write: Callable[[Any], Any]
+) -> None:
+    """As OpenTelemetry's instrumentation of urllib3 does, in a copy."""
+
+    class Adapter(HTTPAdapter):
+        def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+            headers = request.headers = write(request.headers)
+            headers["Baggage"] = "a=1"
+            headers["X-Mine"] = "1"
+            return super().send(request, *args, **kwargs)
+
+    with requests.Session() as client, manager.session() as session:
+        client.mount("http://", Adapter())
+        requests_integration.propagate(client, hosts=["127.0.0.1"], secret=SECRET)
+        assert client.get(url_of(service), headers={"baggage": "b=2"}).ok
+    assert carried(service) == [f"a=1,session.id={session.id}"]
+    assert carried(service, "X-Mine") == ["1"]
+    assert SECRET.verify(str(session.id), service.last.headers["X-Session-Signature"], "127.0.0.1")
 
 
 def test_a_request_that_is_answered_with_a_challenge_has_it_both_times(
@@ -377,6 +428,64 @@ def test_a_request_that_is_answered_with_a_challenge_has_it_both_times(
     with manager.session() as session:
         assert caller.get(url_of(service)).status_code == 200
     assert carried(service) == [f"session.id={session.id}"] * 2
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2])
+def test_a_request_of_httpx_is_as_it_was_when_it_has_been_sent(manager: SessionManager, library: Any) -> None:
+    """A response and an error have the caller's own; a transport sees the session, and may add more."""
+    seen: list[Any] = []
+
+    class Transport(library.MockTransport):  # type: ignore[misc] # whichever library
+        def handle_request(self, request: Any) -> Any:
+            request.headers["X-Transport"] = "1"
+            return super().handle_request(request)
+
+    def answer(request: Any) -> Any:
+        seen.append(request)
+        if request.url.path == "/down":
+            raise library.ConnectError("down")
+        return library.Response(200, content=request.read())
+
+    with library.Client(transport=Transport(answer)) as client, manager.session() as session:
+        httpx_integration.propagate(client, hosts=["a.internal"], secret=SECRET)
+        request = client.build_request("POST", "http://a.internal/", content=iter([b"body"]))
+        before = dict(request.headers)
+        response = client.send(request)
+        assert response.text == "body"
+        assert response.request is request
+        assert request.content == b"body"
+        failing = client.build_request("GET", "http://a.internal/down")
+        with pytest.raises(library.ConnectError) as caught:
+            client.send(failing)
+        assert caught.value.request is failing
+    assert dict(request.headers) == before
+    assert not {"baggage", "x-session-signature"} & {*failing.headers}
+    assert [request.headers["baggage"] for request in seen] == [f"session.id={session.id}"] * 2
+    assert [request.headers["x-transport"] for request in seen] == ["1", "1"]
+    assert all(isinstance(request, library.Request) for request in seen)
+    kept = pickle.dumps(seen[0])
+    assert b"hl_sessions" not in kept
+    assert pickle.loads(kept).headers["baggage"] == f"session.id={session.id}"
+
+
+@collects_at_once
+@pytest.mark.parametrize("client_class", [httpx.Client, httpx2.Client])
+def test_a_client_of_httpx_that_is_not_needed_goes_at_once(
+    manager: SessionManager, client_class: Any
+) -> None:
+    """As it does without: some close their connections then."""
+    library: Any = httpx if client_class is httpx.Client else httpx2
+    gc.disable()
+    try:
+        client = client_class(transport=library.MockTransport(lambda _: library.Response(200)))
+        httpx_integration.propagate(client, hosts=["a.internal"])
+        reference = weakref.ref(client)
+        with manager.session():
+            client.get("http://a.internal/")
+        del client
+        assert reference() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("library", [httpx, httpx2])

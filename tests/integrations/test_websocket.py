@@ -29,7 +29,6 @@ from hl_sessions import (
     with_session,
 )
 from hl_sessions.carrying import SharedSecret
-from hl_sessions.carrying.headers import encoded
 from hl_sessions.integrations import asgi, starlette
 from hl_sessions.integrations.asgi import SignedCookie, header, path_param
 from tests.integrations.conftest import SESSION_ID, ServeASGI
@@ -405,7 +404,8 @@ class TestConversations:
         """All messages of its connection are of the session that it has named."""
         session_id, secret = "sesh_0123456789abcdefghij", SharedSecret(SECRET)
         connect_to = by_message(reading_app, trust=secret)
-        trusted = connect_to(X_Session_ID=encoded(session_id, secret.sign(session_id)))
+        signature = secret.sign(session_id, "127.0.0.1")
+        trusted = connect_to(X_Session_ID=session_id, X_Session_Signature=signature)
         assert {ask(trusted), ask(trusted)} == {session_id}
         assert sessions_api.posts == 0
         stranger = connect_to(X_Session_ID=session_id)
