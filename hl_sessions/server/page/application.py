@@ -28,6 +28,8 @@ from hl_sessions.server.page.views.problems import HANDLERS
 from hl_sessions.server.page.views.projects import show_projects
 from hl_sessions.server.page.views.sessions import (
     give_datapoint,
+    show_newer,
+    show_older,
     show_session,
     show_session_rows,
     show_sessions,
@@ -59,6 +61,8 @@ def create_page(database: Database, keys: KeyRing, memory: BodyMemory) -> Starle
             Route("/", show_sessions),
             Route("/sessions/rows", show_session_rows),
             Route("/sessions/{session_id}", show_session),
+            Route("/sessions/{session_id}/newer", show_newer),
+            Route("/sessions/{session_id}/older", show_older),
             Route("/sessions/{session_id}/version", tell_version),
             Route("/datapoints/{log_id}.json", give_datapoint),
             Route("/datapoints/{log_id}/rating", rate_datapoint, methods=["POST"]),

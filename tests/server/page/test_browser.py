@@ -262,11 +262,47 @@ def test_the_keyboard_gets_everywhere(reader: Any, unique: str, open_page: Calla
             break
     assert link.evaluate("element => getComputedStyle(element, '::after').outlineStyle") == "solid"
     page.keyboard.press("Enter")
-    page.wait_for_url(f"**/sessions/{created['session_id']}")
+    page.wait_for_url(f"**/sessions/{created['session_id']}?q={unique}")
     page.get_by_role("link", name="Timeline").press("Enter")
     branch = page.locator("summary.branch")
     branch.press("Enter")
     expect(page.get_by_role("button", name="Good")).to_be_visible()
+
+
+def test_keys_lead_through_the_list_and_its_sessions(
+    reader: Any, unique: str, open_page: Callable[..., Page]
+) -> None:
+    """In the order and the filter of the list; they do nothing while the reader types, nor with Ctrl."""
+    created = reader.log(
+        *(
+            {"project": unique, "session_reference_id": f"{unique}-{n}", "inputs": {"q": f"input {n}"}}
+            for n in range(3)
+        )
+    )
+    first, second, third = (one["session_id"] for one in created)
+    project = f"?project={created[0]['project_id']}"
+    page = open_page(f"{reader.url}/{project}")
+    links = page.locator("#rows a")
+    for key, number in (("j", 0), ("j", 1), ("j", 2), ("j", 2), ("k", 1), ("Control+j", 1)):
+        page.keyboard.press(key)
+        expect(links.nth(number)).to_be_focused()
+    page.keyboard.press("/")
+    search = page.get_by_role("searchbox")
+    expect(search).to_be_focused()
+    page.keyboard.type("jk/")
+    expect(search).to_have_value("jk/")
+    search.fill("")
+    links.nth(1).focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/sessions/{second}{project}")
+    for key, session_id in (("j", first), ("k", second), ("k", third)):
+        page.keyboard.press(key)
+        page.wait_for_url(f"**/sessions/{session_id}{project}")
+    page.keyboard.press("k")
+    expect(page.get_by_role("link", name="Older session")).to_be_visible()
+    expect(page.get_by_role("link", name="Newer session")).to_be_hidden()
+    page.get_by_role("link", name="Sessions", exact=True).last.click()
+    page.wait_for_url(f"{reader.url}/{project}")
 
 
 def test_screen_readers_are_told_what_is_what(

@@ -1,6 +1,7 @@
 """The pages of sessions: the list, and one session."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import HTTPException
@@ -12,8 +13,9 @@ from hl_sessions.server.http.parts_response import parts_response
 from hl_sessions.server.http.placement import prefix_of
 from hl_sessions.server.http.reading import read_for, scan_for
 from hl_sessions.server.page.queries.filters import Cursor, SessionFilter
+from hl_sessions.server.page.queries.neighbours import Neighbours, find_beside, find_neighbours
 from hl_sessions.server.page.queries.project_list import name_projects
-from hl_sessions.server.page.queries.session_detail import read_session, read_version
+from hl_sessions.server.page.queries.session_detail import SessionDetail, read_session, read_version
 from hl_sessions.server.page.queries.session_list import describe_sessions
 from hl_sessions.server.page.queries.session_search import UnknownCursorError, find_sessions
 from hl_sessions.server.page.requests import identifier_in
@@ -56,20 +58,44 @@ async def show_session(request: Request) -> Response:
     )
     if after is not None and not re.match(identifier_pattern(LOG), after):
         raise HTTPException(404)
-    detail = await read_for(request, read_session, session_id, after)
-    if detail is None:
+    wanted = SessionFilter.read(request.query_params)
+
+    def query(connection: Connection, organisation_id: int) -> tuple[SessionDetail, Neighbours] | None:
+        detail = read_session(connection, organisation_id, session_id, after)
+        if detail is None:
+            return None
+        if wanted.looks_inside:
+            # Found on the way there: it may take as long as the list does.
+            return detail, Neighbours(f"{session_id}/newer", f"{session_id}/older")
+        return detail, find_neighbours(connection, organisation_id, session_id, wanted)
+
+    found = await read_for(request, query)
+    if found is None:
         raise HTTPException(404)
+    detail, neighbours = found
     is_timeline = request.query_params.get("view") == "timeline"
     return await render(
         request,
         "session.html",
+        wanted=wanted,
         detail=detail,
+        neighbours=neighbours,
         after=after,
         view="timeline" if is_timeline else "conversation",
         most_messages=MOST_MESSAGES,
         timeline=lay_out(detail.datapoints),
         turns=None if is_timeline else tell(detail.datapoints),
     )
+
+
+async def show_newer(request: Request) -> Response:
+    """Go on to the next newer session of the list."""
+    return await _show_beside(request, "newer", lambda session_id: Cursor(after=session_id))
+
+
+async def show_older(request: Request) -> Response:
+    """Go on to the next older session of the list."""
+    return await _show_beside(request, "older", lambda session_id: Cursor(before=session_id))
 
 
 async def tell_version(request: Request) -> Response:
@@ -103,6 +129,21 @@ async def _read_list(
 
     # Without looking inside, it is 50 entries of an index.
     return await (scan_for if wanted.looks_inside else read_for)(request, query)
+
+
+async def _show_beside(request: Request, side: str, cursor_at: Callable[[str], Cursor]) -> Response:
+    session_id = identifier_in(request, "session_id", SESSION)
+    wanted = SessionFilter.read(request.query_params)
+    try:
+        found = await scan_for(request, find_beside, cursor_at(session_id), wanted)
+    except UnknownCursorError:
+        raise HTTPException(404) from None
+    if found is None:
+        return await problem(
+            request, 404, f"No {side} session", f"The list has no session that is {side} than the last one."
+        )
+    query = wanted.query(view=request.query_params.get("view"))
+    return RedirectResponse(f"{prefix_of(request.scope)}/sessions/{found}{query}", 303)
 
 
 async def _lost_part(request: Request) -> Response:

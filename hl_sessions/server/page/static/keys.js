@@ -1,0 +1,26 @@
+/** Lets single keys do what `aria-keyshortcuts` says of links, buttons and fields, and move through the list. */
+export function obeyKeys() {
+  document.addEventListener("keydown", (event) => {
+    if (event.defaultPrevented || event.isComposing || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.closest("input, select, textarea, dialog")) return;
+    const element = elementOf(event.key);
+    if (!element) return;
+    event.preventDefault();
+    if (element.matches("input, tr a")) element.focus();
+    else element.click();
+  });
+}
+
+function elementOf(key) {
+  const elements = document.querySelectorAll(`[aria-keyshortcuts="${CSS.escape(key)}"]`);
+  return [...elements].find((element) => element.checkVisibility()) ?? rowFor(key);
+}
+
+/** Finds the link of the next row, or of the first one as long as none is chosen. */
+function rowFor(key) {
+  const step = { j: 1, k: -1 }[key];
+  if (!step) return null;
+  const links = [...document.querySelectorAll("#rows tr a")];
+  const chosen = links.indexOf(document.activeElement);
+  return chosen < 0 ? links[0] : links[chosen + step];
+}
