@@ -28,6 +28,7 @@ from hl_sessions.server.page.views.problems import HANDLERS
 from hl_sessions.server.page.views.projects import show_projects
 from hl_sessions.server.page.views.sessions import (
     give_datapoint,
+    show_datapoint,
     show_newer,
     show_older,
     show_session,
@@ -65,6 +66,7 @@ def create_page(database: Database, keys: KeyRing, memory: BodyMemory) -> Starle
             Route("/sessions/{session_id}/older", show_older),
             Route("/sessions/{session_id}/version", tell_version),
             Route("/datapoints/{log_id}.json", give_datapoint),
+            Route("/datapoints/{log_id}", show_datapoint),
             Route("/datapoints/{log_id}/rating", rate_datapoint, methods=["POST"]),
             Route("/projects", show_projects),
             Route("/activity", show_activity),

@@ -15,7 +15,12 @@ from hl_sessions.server.http.reading import read_for, scan_for
 from hl_sessions.server.page.queries.filters import Cursor, SessionFilter
 from hl_sessions.server.page.queries.neighbours import Neighbours, find_beside, find_neighbours
 from hl_sessions.server.page.queries.project_list import name_projects
-from hl_sessions.server.page.queries.session_detail import SessionDetail, read_session, read_version
+from hl_sessions.server.page.queries.session_detail import (
+    SessionDetail,
+    place_datapoint,
+    read_session,
+    read_version,
+)
 from hl_sessions.server.page.queries.session_list import describe_sessions
 from hl_sessions.server.page.queries.session_search import UnknownCursorError, find_sessions
 from hl_sessions.server.page.requests import identifier_in
@@ -104,6 +109,21 @@ async def tell_version(request: Request) -> Response:
     if version is None:
         raise HTTPException(404)
     return JSONResponse({"version": version})
+
+
+async def show_datapoint(request: Request) -> Response:
+    """Show a datapoint in its session; one without a session as JSON."""
+    log_id = identifier_in(request, "log_id", LOG)
+    wanted = SessionFilter.read(request.query_params)
+    place = await read_for(request, place_datapoint, log_id)
+    if place is None:
+        raise HTTPException(404)
+    prefix = prefix_of(request.scope)
+    if place.session_id is None:
+        return RedirectResponse(f"{prefix}/datapoints/{log_id}.json", 303)
+    view = "timeline" if place.is_nested else request.query_params.get("view")
+    query = wanted.query(view=view, after=place.after)
+    return RedirectResponse(f"{prefix}/sessions/{place.session_id}{query}#{log_id}", 303)
 
 
 async def give_datapoint(request: Request) -> Response:
