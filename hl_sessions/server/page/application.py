@@ -24,6 +24,7 @@ from hl_sessions.server.page.security.same_origin import SameOriginMiddleware
 from hl_sessions.server.page.security.sign_in import SignIn, SignInMiddleware
 from hl_sessions.server.page.views.activity import show_activity
 from hl_sessions.server.page.views.feedback import rate_datapoint
+from hl_sessions.server.page.views.places import show_places
 from hl_sessions.server.page.views.problems import HANDLERS
 from hl_sessions.server.page.views.projects import show_projects
 from hl_sessions.server.page.views.sessions import (
@@ -69,6 +70,7 @@ def create_page(database: Database, keys: KeyRing, memory: BodyMemory) -> Starle
             Route("/datapoints/{log_id}", show_datapoint),
             Route("/datapoints/{log_id}/rating", rate_datapoint, methods=["POST"]),
             Route("/projects", show_projects),
+            Route("/places", show_places),
             Route("/activity", show_activity),
             Route(SIGN_IN, show_sign_in),
             Route(SIGN_IN, sign_in, methods=["POST"]),

@@ -305,6 +305,41 @@ def test_keys_lead_through_the_list_and_its_sessions(
     page.wait_for_url(f"{reader.url}/{project}")
 
 
+def test_a_name_or_an_id_is_all_it_takes_to_get_there(
+    reader: Any, unique: str, open_page: Callable[..., Page]
+) -> None:
+    """Ctrl-K and Cmd-K open a dialog that leads there, ``?`` one that shows the keys."""
+    created = reader.log(project=unique, session_reference_id=f"chat {unique}", inputs={"q": unique})
+    session = f"{reader.url}/sessions/{created['session_id']}"
+    page = open_page(f"{reader.url}/projects")
+    field = page.get_by_role("combobox", name="Jump to")
+    for shortcut, text, address in (
+        ("Control+k", unique[:-1].upper(), f"{reader.url}/?project={created['project_id']}"),
+        ("Meta+k", created["id"], f"{session}#{created['id']}"),
+    ):
+        page.keyboard.press(shortcut)
+        expect(field).to_be_focused()
+        page.keyboard.type(text)
+        page.keyboard.press("Enter")
+        page.wait_for_url(address)
+    page.get_by_role("button", name="Jump").click()
+    chosen = page.get_by_role("listbox", name="Places").get_by_role("option", selected=True)
+    expect(chosen).to_contain_text("Sessions")
+    page.keyboard.press("ArrowDown")
+    expect(chosen).to_contain_text("Activity")
+    assert field.get_attribute("aria-activedescendant") == chosen.get_attribute("id")
+    page.keyboard.type("nothing of this name")
+    expect(chosen).to_have_count(0)
+    page.keyboard.press("Escape")
+    expect(field).to_be_hidden()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    page.keyboard.press("Control+k")
+    expect(field).to_be_hidden()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_hidden()
+
+
 def test_screen_readers_are_told_what_is_what(
     reader: Any, unique: str, open_page: Callable[..., Page]
 ) -> None:

@@ -1,9 +1,14 @@
+/** Tells whether a key is for the page: not for what the reader types, and not for an open dialog. */
+export function isForPage(event) {
+  if (event.defaultPrevented || event.isComposing || document.querySelector("dialog[open]")) return false;
+  return !event.target.closest("input, select, textarea");
+}
+
 /** Lets single keys do what `aria-keyshortcuts` says of links, buttons and fields, and move through the list. */
 export function obeyKeys() {
   document.addEventListener("keydown", (event) => {
-    if (event.defaultPrevented || event.isComposing || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.target.closest("input, select, textarea, dialog")) return;
-    const element = elementOf(event.key);
+    if (!isForPage(event) || event.ctrlKey || event.metaKey || event.altKey) return;
+    const element = elementOf(event.key) ?? rowFor(event.key);
     if (!element) return;
     event.preventDefault();
     if (element.matches("input, tr a")) element.focus();
@@ -12,8 +17,7 @@ export function obeyKeys() {
 }
 
 function elementOf(key) {
-  const elements = document.querySelectorAll(`[aria-keyshortcuts="${CSS.escape(key)}"]`);
-  return [...elements].find((element) => element.checkVisibility()) ?? rowFor(key);
+  return document.querySelector(`[aria-keyshortcuts="${CSS.escape(key)}"]:not([hidden])`);
 }
 
 /** Finds the link of the next row, or of the first one as long as none is chosen. */

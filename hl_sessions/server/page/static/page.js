@@ -1,6 +1,8 @@
 import { offerCopying } from "./copying.js";
 import { followDatapoint } from "./datapoint.js";
+import { openDialogs } from "./dialogs.js";
 import { applyFilters } from "./filters.js";
+import { offerJumping } from "./jumping.js";
 import { obeyKeys } from "./keys.js";
 import { followSession, followSessions } from "./live.js";
 import { rateInPlace } from "./rating.js";
@@ -13,6 +15,8 @@ applyFilters();
 followSession();
 followSessions();
 obeyKeys();
+offerJumping();
+openDialogs();
 rateInPlace();
 resumeSignIn();
 keepTimes();
