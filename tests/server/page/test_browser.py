@@ -166,6 +166,32 @@ def test_new_sessions_appear_by_themselves(reader: Any, unique: str, open_page: 
     expect(rows.first.get_by_role("link")).to_be_focused()
 
 
+def test_a_paused_list_says_what_has_come_meanwhile(
+    reader: Any, unique: str, open_page: Callable[..., Page]
+) -> None:
+    """By a button and by a key; nothing in it moves or changes until it goes on."""
+    created = reader.log(project=unique, session_reference_id=unique, output="old")
+    page = open_page(f"{reader.url}/?project={created['project_id']}")
+    rows = page.locator("#rows tr")
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#live")).to_have_text("paused")
+    for number in range(2):
+        reader.log(project=unique, session_reference_id=f"{unique}-{number}", output="new")
+    reader.log(project=unique, session_reference_id=unique, output="goes on")
+    look_again(page)
+    expect(page.get_by_role("button", name="2 new sessions")).to_be_visible()
+    expect(page.get_by_role("status")).to_have_text("2 new sessions")
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text("old")
+    page.keyboard.press("j")
+    page.keyboard.press("p")
+    expect(rows).to_have_count(3)
+    expect(rows.last).to_contain_text("goes on")
+    expect(rows.last.get_by_role("link")).to_be_focused()
+    expect(page.locator("#live")).to_have_text("live")
+    expect(page.locator("#newer")).to_be_hidden()
+
+
 def test_the_first_datapoint_appears_by_itself(tmp_path: Path, open_page: Callable[..., Page]) -> None:
     """An empty server shows the lines that send one, and they do."""
     settings = ServerSettings(port=0, database=str(tmp_path / "empty.sqlite3"))
