@@ -366,6 +366,29 @@ def test_a_name_or_an_id_is_all_it_takes_to_get_there(
     expect(page.get_by_role("dialog", name="Keys")).to_be_hidden()
 
 
+def test_a_text_is_found_in_what_is_folded(reader: Any, unique: str, open_page: Callable[..., Page]) -> None:
+    """Enter opens what the next place is in and goes there, Shift-Enter goes back."""
+    items = [{"name": f"item {number}", "of": {"x": "y" * 30}} for number in range(30)]
+    created = reader.log(project=unique, session_reference_id=unique, inputs={"a": items, "b": "ITEM 29?"})
+    page = open_page(f"{reader.url}/sessions/{created['session_id']}")
+    page.keyboard.press("/")
+    page.keyboard.type("item 29")
+    told = page.locator("#found")
+    expect(told).to_have_text("2 found")
+    place = page.get_by_text('"item 29"')
+    expect(place).to_be_hidden()
+    page.keyboard.press("Enter")
+    expect(told).to_have_text("1 of 2")
+    expect(place).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    expect(told).to_have_text("2 of 2")
+    page.keyboard.press("Shift+Enter")
+    expect(told).to_have_text("1 of 2")
+    expect(page.get_by_role("searchbox", name="Find in this session")).to_be_in_viewport()
+    page.get_by_role("searchbox").fill("(item")
+    expect(told).to_have_text("0 found")
+
+
 def test_screen_readers_are_told_what_is_what(
     reader: Any, unique: str, open_page: Callable[..., Page]
 ) -> None:

@@ -1,7 +1,8 @@
-"""JSON to read: indented, and its kinds of values told apart."""
+"""JSON to read: indented and foldable, and its kinds of values told apart."""
 
 import json
 import re
+from dataclasses import dataclass
 from typing import Any, Final
 
 from markupsafe import Markup, escape
@@ -12,6 +13,14 @@ _TOKEN: Final = re.compile(
     r"|(?P<number>-?\d[\d.eE+-]*)"
     r"|(?P<constant>true|false|null)"
 )
+
+LARGE: Final = 600
+"""How many characters of JSON are folded at first."""
+
+_DEEPEST: Final = 16
+"""How deep objects and lists can be folded; browsers have a limit, JSON has none."""
+
+_OPENING: Final = re.compile(r' +(?:"(?:[^"\\]|\\.)*": )?[{[]')
 
 
 def format_json(value: Any) -> str:
@@ -29,4 +38,63 @@ def highlight_json(text: str) -> Markup:
         parts.append(Markup('<span class="json-{}">{}</span>').format(kind, token[0]))
         position = token.end()
     parts.append(escape(text[position:]))
+    return Markup("").join(parts)
+
+
+@dataclass
+class _Fold:
+    """An object or a list that is being read.
+
+    Args:
+        place: Where its beginning belongs among the parts.
+        line: Its first line.
+        begin: Where it begins in the text.
+        items: How many items it has so far.
+    """
+
+    place: int
+    line: str
+    begin: int
+    items: int = 0
+
+    def opening(self, end: int) -> Markup:
+        is_open = "" if end - self.begin > LARGE else Markup(" open")
+        count = f"{self.items} item{'' if self.items == 1 else 's'}"
+        line = highlight_json(self.line)
+        return Markup('<details class="fold"{}><summary>{} <span class="size">{}</span></summary>').format(
+            is_open, line, count
+        )
+
+
+def fold_json(text: str) -> Markup:
+    """Mark indented JSON text, and make its objects and lists foldable; the text may lack its end."""
+    parts: list[str] = []
+    folds: list[_Fold] = []
+    too_deep = 0
+    position = 0
+
+    def close() -> None:
+        fold = folds.pop()
+        parts[fold.place] = fold.opening(position)
+        parts.append(Markup("</details>"))
+
+    for line in text.split("\n"):
+        is_closing = line.lstrip(" ").startswith(("}", "]"))
+        if folds and not is_closing and not too_deep:
+            folds[-1].items += 1
+        if _OPENING.fullmatch(line):
+            if len(folds) < _DEEPEST:
+                folds.append(_Fold(len(parts), line, position))
+                parts.append("")
+                position += len(line) + 1
+                continue
+            too_deep += 1
+        parts.append(highlight_json(line) + "\n")
+        position += len(line) + 1
+        if is_closing and too_deep:
+            too_deep -= 1
+        elif is_closing and folds:
+            close()
+    while folds:
+        close()
     return Markup("").join(parts)
