@@ -23,6 +23,7 @@ from hl_sessions.server.page.security.local_path import SIGN_IN, STATIC
 from hl_sessions.server.page.security.same_origin import SameOriginMiddleware
 from hl_sessions.server.page.security.sign_in import SignIn, SignInMiddleware
 from hl_sessions.server.page.views.activity import show_activity
+from hl_sessions.server.page.views.comparison import show_comparison
 from hl_sessions.server.page.views.feedback import rate_datapoint
 from hl_sessions.server.page.views.places import show_places
 from hl_sessions.server.page.views.problems import HANDLERS
@@ -68,6 +69,7 @@ def create_page(database: Database, keys: KeyRing, memory: BodyMemory) -> Starle
             Route("/sessions/{session_id}/version", tell_version),
             Route("/datapoints/{log_id}.json", give_datapoint),
             Route("/datapoints/{log_id}", show_datapoint),
+            Route("/datapoints/{log_id}/compare", show_comparison),
             Route("/datapoints/{log_id}/rating", rate_datapoint, methods=["POST"]),
             Route("/projects", show_projects),
             Route("/places", show_places),

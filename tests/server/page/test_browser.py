@@ -114,9 +114,17 @@ def test_every_value_is_shown_and_none_is_run(
         config={"type": "model", "model": EVIL},
         feedback=[{"type": EVIL, "value": EVIL, "user": EVIL}],
     )
-    session = f"/sessions/{created['session_id']}"
+    other = reader.log(project=unique, output=f"{EVIL} too", error=f"no {EVIL}", source=EVIL)
+    session, compared = f"/sessions/{created['session_id']}", f"/datapoints/{created['id']}/compare"
     page = open_page(f"{reader.url}/?q={unique}")
-    for path in (f"/?q={unique}", session, f"{session}?view=timeline", "/projects", "/activity"):
+    for path in (
+        f"/?q={unique}",
+        session,
+        f"{session}?view=timeline",
+        f"{compared}?id={other['id']}",
+        "/projects",
+        "/activity",
+    ):
         page.goto(f"{reader.url}{path}")
         page.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
         if path.startswith("/sessions/"):
@@ -423,13 +431,14 @@ def test_a_phone_shows_it_without_scrolling_sideways(
         "output": f"{'z' * 300}\n\n|a|b|\n|-|-|\n|{'c' * 200}|{'d' * 200}|",
     }
     created = reader.log(project="p" * 120, session_reference_id=unique + "r" * 99, source="s" * 99, **words)
-    reader.log(
+    other = reader.log(
         project=unique, session_reference_id=unique + "r" * 99, parent_id=created["id"], error="e" * 300
     )
+    compared = f"/datapoints/{created['id']}/compare?id={other['id']}"
     session = f"/sessions/{created['session_id']}"
     page = open_page(f"{reader.url}/?q={created['id']}", viewport=PHONE)
     assert width_of(page) == PHONE["width"]
-    for path in ("/", session, f"{session}?view=timeline", "/projects", "/activity", "/x"):
+    for path in ("/", session, f"{session}?view=timeline", compared, "/projects", "/activity", "/x"):
         page.goto(f"{reader.url}{path}")
         page.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
         assert width_of(page) == PHONE["width"], path

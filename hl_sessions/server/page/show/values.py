@@ -55,6 +55,11 @@ def show_json(value: Any) -> ShownValue:
     )
 
 
+def is_cut(value: Any) -> bool:
+    """Tell whether of some text in a value only the beginning was read."""
+    return next(_cut_texts(value), None) is not None
+
+
 def _size_of(text: str) -> str:
     return format_bytes(text.size if isinstance(text, CutText) else len(text.encode()))
 
