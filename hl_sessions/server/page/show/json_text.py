@@ -30,15 +30,17 @@ def format_json(value: Any) -> str:
 
 def highlight_json(text: str) -> Markup:
     """Mark the names, strings, numbers and constants of JSON text by classes; all of it stays text."""
-    parts = []
+    parts: list[str] = []
     position = 0
     for token in _TOKEN.finditer(text):
-        parts.append(escape(text[position : token.start()]))
         kind = "name" if token["before_colon"] is not None else token.lastgroup
-        parts.append(Markup('<span class="json-{}">{}</span>').format(kind, token[0]))
+        parts += (
+            escape(text[position : token.start()]),
+            f'<span class="json-{kind}">{escape(token[0])}</span>',
+        )
         position = token.end()
     parts.append(escape(text[position:]))
-    return Markup("").join(parts)
+    return Markup("".join(parts))  # noqa: S704 - each part is escaped
 
 
 @dataclass
@@ -47,22 +49,21 @@ class _Fold:
 
     Args:
         place: Where its beginning belongs among the parts.
-        line: Its first line.
+        line: Its first line, marked.
         begin: Where it begins in the text.
         items: How many items it has so far.
     """
 
     place: int
-    line: str
+    line: Markup
     begin: int
     items: int = 0
 
     def opening(self, end: int) -> Markup:
         is_open = "" if end - self.begin > LARGE else Markup(" open")
         count = f"{self.items} item{'' if self.items == 1 else 's'}"
-        line = highlight_json(self.line)
         return Markup('<details class="fold"{}><summary>{} <span class="size">{}</span></summary>').format(
-            is_open, line, count
+            is_open, self.line, count
         )
 
 
@@ -78,18 +79,19 @@ def fold_json(text: str) -> Markup:
         parts[fold.place] = fold.opening(position)
         parts.append(Markup("</details>"))
 
-    for line in text.split("\n"):
+    # No part that is marked goes over the end of a line.
+    for line, marked in zip(text.split("\n"), highlight_json(text).split("\n"), strict=True):
         is_closing = line.lstrip(" ").startswith(("}", "]"))
         if folds and not is_closing and not too_deep:
             folds[-1].items += 1
         if _OPENING.fullmatch(line):
             if len(folds) < _DEEPEST:
-                folds.append(_Fold(len(parts), line, position))
+                folds.append(_Fold(len(parts), marked, position))
                 parts.append("")
                 position += len(line) + 1
                 continue
             too_deep += 1
-        parts.append(highlight_json(line) + "\n")
+        parts.append(marked + "\n")
         position += len(line) + 1
         if is_closing and too_deep:
             too_deep -= 1
