@@ -266,6 +266,9 @@ def test_a_rating_and_a_copy_are_one_click(reader: Any, unique: str, open_page: 
     assert page.evaluate("navigator.clipboard.readText()") == text
     page.get_by_role("button", name="Copy session ID").click()
     wait_for(page, "navigator.clipboard.readText()", created["session_id"])
+    page.get_by_text("All that was logged").click()
+    page.get_by_role("button", name="Copy link to the datapoint").click()
+    wait_for(page, "navigator.clipboard.readText()", f"{reader.url}/datapoints/{created['id']}")
     page.reload()
     expect(good).to_have_attribute("aria-pressed", "true")
 

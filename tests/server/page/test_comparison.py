@@ -23,17 +23,17 @@ def test_two_datapoints_are_compared_word_by_word(reader: Any, unique: str) -> N
         **shared,
         inputs=inputs,
         metadata={"a": [1, 2]},
-        output="It arrives on Thursday.\nBye <b>",
+        output="In two days, on Thursday.\nBye <b>",
         duration=2.0,
     )
     newer = reader.log(
-        **shared, inputs=inputs, metadata={"a": [1, 3]}, output="It arrives on Friday.\nBye <b>"
+        **shared, inputs=inputs, metadata={"a": [1, 3]}, output="In three days, on Friday.\nBye <b>"
     )
     for one, other in ((newer, older), (older, newer)):
         page = reader.read(f"/datapoints/{one['id']}/compare?id={other['id']}")
         assert names_on(page) == ["output", "metadata"]
-        assert marked_on(page, "del") == ["Thursday", "2"]
-        assert marked_on(page, "ins") == ["Friday", "3"]
+        assert marked_on(page, "del") == ["two", "Thursday", "2"]
+        assert marked_on(page, "ins") == ["three", "Friday", "3"]
         assert "Bye &lt;b&gt;" in page
         assert re.search("The same in both: .*inputs", page)
         assert re.search(r"Duration</th><td>2.0 s</td><td>.</td>", page)

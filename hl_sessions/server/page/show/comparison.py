@@ -187,7 +187,8 @@ def _compare_row(row: _Row) -> Iterator[Line]:
 
 
 def _marked(tag: str, text: str | None) -> Markup | None:
-    """Put a text into an element; there is none around nothing."""
+    """Put a text into an element, without the space at its end; there is none around nothing."""
     if not text:
         return None if text is None else Markup("")
-    return Markup("<{0}>{1}</{0}>").format(tag, text)
+    marked = text.rstrip() or text
+    return Markup("<{0}>{1}</{0}>{2}").format(tag, marked, text[len(marked) :])
