@@ -38,7 +38,7 @@ _LEAST_ALIKE: Final = 0.4
 _AROUND: Final = 3
 """How many equal lines are shown before and after different ones."""
 
-_WORD: Final = re.compile(r"\w+\s*|\W\s*")
+_WORD: Final = re.compile(r"\w+|\s+|[^\w\s]")
 
 _Row: TypeAlias = tuple[str | None, str | None]
 
@@ -187,8 +187,7 @@ def _compare_row(row: _Row) -> Iterator[Line]:
 
 
 def _marked(tag: str, text: str | None) -> Markup | None:
-    """Put a text into an element, without the space at its end; there is none around nothing."""
+    """Put a text into an element; there is none around nothing."""
     if not text:
         return None if text is None else Markup("")
-    marked = text.rstrip() or text
-    return Markup("<{0}>{1}</{0}>{2}").format(tag, marked, text[len(marked) :])
+    return Markup("<{0}>{1}</{0}>").format(tag, text)
