@@ -24,13 +24,12 @@ from hl_sessions.server.page.security.same_origin import SameOriginMiddleware
 from hl_sessions.server.page.security.sign_in import SignIn, SignInMiddleware
 from hl_sessions.server.page.views.activity import show_activity
 from hl_sessions.server.page.views.comparison import show_comparison
+from hl_sessions.server.page.views.datapoints import give_datapoint, show_datapoint
 from hl_sessions.server.page.views.feedback import rate_datapoint
 from hl_sessions.server.page.views.places import show_places
 from hl_sessions.server.page.views.problems import HANDLERS
 from hl_sessions.server.page.views.projects import show_projects
 from hl_sessions.server.page.views.sessions import (
-    give_datapoint,
-    show_datapoint,
     show_newer,
     show_older,
     show_session,

@@ -9,18 +9,12 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from hl_sessions.server.http.parts_response import parts_response
 from hl_sessions.server.http.placement import prefix_of
 from hl_sessions.server.http.reading import read_for, scan_for
 from hl_sessions.server.page.queries.filters import Cursor, SessionFilter
 from hl_sessions.server.page.queries.neighbours import Neighbours, find_beside, find_neighbours
 from hl_sessions.server.page.queries.project_list import name_projects
-from hl_sessions.server.page.queries.session_detail import (
-    SessionDetail,
-    place_datapoint,
-    read_session,
-    read_version,
-)
+from hl_sessions.server.page.queries.session_detail import SessionDetail, read_session, read_version
 from hl_sessions.server.page.queries.session_list import describe_sessions
 from hl_sessions.server.page.queries.session_search import UnknownCursorError, find_sessions
 from hl_sessions.server.page.requests import identifier_in
@@ -29,7 +23,6 @@ from hl_sessions.server.page.show.rendering import render
 from hl_sessions.server.page.show.timeline import lay_out
 from hl_sessions.server.page.views.problems import problem
 from hl_sessions.server.protocol.identifiers import LOG, SESSION, identifier_pattern
-from hl_sessions.server.records.logs import get_log
 
 
 async def show_sessions(request: Request) -> Response:
@@ -109,29 +102,6 @@ async def tell_version(request: Request) -> Response:
     if version is None:
         raise HTTPException(404)
     return JSONResponse({"version": version})
-
-
-async def show_datapoint(request: Request) -> Response:
-    """Show a datapoint in its session; one without a session as JSON."""
-    log_id = identifier_in(request, "log_id", LOG)
-    wanted = SessionFilter.read(request.query_params)
-    place = await read_for(request, place_datapoint, log_id)
-    if place is None:
-        raise HTTPException(404)
-    prefix = prefix_of(request.scope)
-    if place.session_id is None:
-        return RedirectResponse(f"{prefix}/datapoints/{log_id}.json", 303)
-    view = "timeline" if place.is_nested else request.query_params.get("view")
-    query = wanted.query(view=view, after=place.after)
-    return RedirectResponse(f"{prefix}/sessions/{place.session_id}{query}#{log_id}", 303)
-
-
-async def give_datapoint(request: Request) -> Response:
-    """Give the whole of a datapoint as JSON."""
-    log = await read_for(request, get_log, identifier_in(request, "log_id", LOG))
-    if log is None:
-        raise HTTPException(404)
-    return parts_response(request, log)
 
 
 async def _read_list(
