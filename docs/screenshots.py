@@ -90,6 +90,9 @@ def _take_those_of_the_page(browser: Browser, directory: Path) -> None:
         _take(browser, f"{url}/sessions/{session_id}", "page-conversation", DESKTOP)
         _take(browser, f"{url}/sessions/{session_id}?view=timeline", "page-timeline", LOW)
         _take(browser, f"{url}/activity?window=7d", "page-activity", DESKTOP, "dark")
+        _take(browser, f"{url}/", "page-jump", LOW, keys="Control+k")
+        reply_id = _log_two_replies(f"{url}/v4")
+        _take(browser, f"{url}/datapoints/{reply_id}/compare", "page-compare", LOW)
 
 
 @contextmanager
@@ -99,7 +102,15 @@ def _server(path: Path, api_key: str | None = None) -> Iterator[str]:
         yield base_url.removesuffix("/v4")
 
 
-def _take(browser: Browser, address: str, name: str, size: dict[str, int], scheme: Any = "light") -> None:
+def _take(
+    browser: Browser,
+    address: str,
+    name: str,
+    size: dict[str, int],
+    scheme: Any = "light",
+    *,
+    keys: str | None = None,
+) -> None:
     page = browser.new_page(
         viewport=size,  # type: ignore[arg-type]
         color_scheme=scheme,
@@ -107,6 +118,9 @@ def _take(browser: Browser, address: str, name: str, size: dict[str, int], schem
         timezone_id="UTC",
     )
     page.goto(address)
+    if keys is not None:
+        page.keyboard.press(keys)
+        page.wait_for_load_state("networkidle")
     page.screenshot(path=FOLDER / f"{name}.png", animations="disabled")
     page.close()
 
@@ -179,6 +193,24 @@ def _log_agent(base_url: str, begin: datetime) -> str:
     shown = log("agent", 31, 0.8, inputs=thanks, output="You are welcome!", config=model, feedback=praise)
     session_id: str = shown["session_id"]
     return session_id
+
+
+def _log_two_replies(base_url: str) -> str:
+    """Log the same question twice, to two models; gives the ID of the second datapoint."""
+    question = "Can I return shoes that I have worn once?"
+    shared: dict[str, Any] = {"project": "shop assistant", "session_reference_id": "trial"}
+    shared |= {"source": "write reply", "inputs": {"question": question}}
+    shared["metadata"] = {"policy": {"days": 30, "worn": "indoors"}}
+    for model, tokens, reply in (
+        ("large-1", 41, "Yes, within 30 days, as long as you wore them **indoors** only."),
+        ("small-2", 35, "Yes, within 14 days, as long as you wore them **indoors** only. Anything else?"),
+    ):
+        config = {"type": "model", "model": model, "temperature": 0.2}
+        answer = _log(
+            base_url, **shared, config=config, output=reply, output_tokens=tokens, duration=tokens / 40
+        )
+    log_id: str = answer["id"]
+    return log_id
 
 
 def _date_sessions(path: Path) -> None:

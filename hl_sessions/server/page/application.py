@@ -23,11 +23,15 @@ from hl_sessions.server.page.security.local_path import SIGN_IN, STATIC
 from hl_sessions.server.page.security.same_origin import SameOriginMiddleware
 from hl_sessions.server.page.security.sign_in import SignIn, SignInMiddleware
 from hl_sessions.server.page.views.activity import show_activity
+from hl_sessions.server.page.views.comparison import show_comparison
+from hl_sessions.server.page.views.datapoints import give_datapoint, show_datapoint
 from hl_sessions.server.page.views.feedback import rate_datapoint
+from hl_sessions.server.page.views.places import show_places
 from hl_sessions.server.page.views.problems import HANDLERS
 from hl_sessions.server.page.views.projects import show_projects
 from hl_sessions.server.page.views.sessions import (
-    give_datapoint,
+    show_newer,
+    show_older,
     show_session,
     show_session_rows,
     show_sessions,
@@ -59,10 +63,15 @@ def create_page(database: Database, keys: KeyRing, memory: BodyMemory) -> Starle
             Route("/", show_sessions),
             Route("/sessions/rows", show_session_rows),
             Route("/sessions/{session_id}", show_session),
+            Route("/sessions/{session_id}/newer", show_newer),
+            Route("/sessions/{session_id}/older", show_older),
             Route("/sessions/{session_id}/version", tell_version),
             Route("/datapoints/{log_id}.json", give_datapoint),
+            Route("/datapoints/{log_id}", show_datapoint),
+            Route("/datapoints/{log_id}/compare", show_comparison),
             Route("/datapoints/{log_id}/rating", rate_datapoint, methods=["POST"]),
             Route("/projects", show_projects),
+            Route("/places", show_places),
             Route("/activity", show_activity),
             Route(SIGN_IN, show_sign_in),
             Route(SIGN_IN, sign_in, methods=["POST"]),

@@ -114,9 +114,17 @@ def test_every_value_is_shown_and_none_is_run(
         config={"type": "model", "model": EVIL},
         feedback=[{"type": EVIL, "value": EVIL, "user": EVIL}],
     )
-    session = f"/sessions/{created['session_id']}"
+    other = reader.log(project=unique, output=f"{EVIL} too", error=f"no {EVIL}", source=EVIL)
+    session, compared = f"/sessions/{created['session_id']}", f"/datapoints/{created['id']}/compare"
     page = open_page(f"{reader.url}/?q={unique}")
-    for path in (f"/?q={unique}", session, f"{session}?view=timeline", "/projects", "/activity"):
+    for path in (
+        f"/?q={unique}",
+        session,
+        f"{session}?view=timeline",
+        f"{compared}?id={other['id']}",
+        "/projects",
+        "/activity",
+    ):
         page.goto(f"{reader.url}{path}")
         page.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
         if path.startswith("/sessions/"):
@@ -164,6 +172,32 @@ def test_new_sessions_appear_by_themselves(reader: Any, unique: str, open_page: 
     expect(pill).to_be_hidden()
     wait_for(page, "scrollY", 0)
     expect(rows.first.get_by_role("link")).to_be_focused()
+
+
+def test_a_paused_list_says_what_has_come_meanwhile(
+    reader: Any, unique: str, open_page: Callable[..., Page]
+) -> None:
+    """By a button and by a key; nothing in it moves or changes until it goes on."""
+    created = reader.log(project=unique, session_reference_id=unique, output="old")
+    page = open_page(f"{reader.url}/?project={created['project_id']}")
+    rows = page.locator("#rows tr")
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#live")).to_have_text("paused")
+    for number in range(2):
+        reader.log(project=unique, session_reference_id=f"{unique}-{number}", output="new")
+    reader.log(project=unique, session_reference_id=unique, output="goes on")
+    look_again(page)
+    expect(page.get_by_role("button", name="2 new sessions")).to_be_visible()
+    expect(page.get_by_role("status")).to_have_text("2 new sessions")
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text("old")
+    page.keyboard.press("j")
+    page.keyboard.press("p")
+    expect(rows).to_have_count(3)
+    expect(rows.last).to_contain_text("goes on")
+    expect(rows.last.get_by_role("link")).to_be_focused()
+    expect(page.locator("#live")).to_have_text("live")
+    expect(page.locator("#newer")).to_be_hidden()
 
 
 def test_the_first_datapoint_appears_by_itself(tmp_path: Path, open_page: Callable[..., Page]) -> None:
@@ -232,6 +266,9 @@ def test_a_rating_and_a_copy_are_one_click(reader: Any, unique: str, open_page: 
     assert page.evaluate("navigator.clipboard.readText()") == text
     page.get_by_role("button", name="Copy session ID").click()
     wait_for(page, "navigator.clipboard.readText()", created["session_id"])
+    page.get_by_text("All that was logged").click()
+    page.get_by_role("button", name="Copy link to the datapoint").click()
+    wait_for(page, "navigator.clipboard.readText()", f"{reader.url}/datapoints/{created['id']}")
     page.reload()
     expect(good).to_have_attribute("aria-pressed", "true")
 
@@ -262,11 +299,105 @@ def test_the_keyboard_gets_everywhere(reader: Any, unique: str, open_page: Calla
             break
     assert link.evaluate("element => getComputedStyle(element, '::after').outlineStyle") == "solid"
     page.keyboard.press("Enter")
-    page.wait_for_url(f"**/sessions/{created['session_id']}")
+    page.wait_for_url(f"**/sessions/{created['session_id']}?q={unique}")
     page.get_by_role("link", name="Timeline").press("Enter")
     branch = page.locator("summary.branch")
     branch.press("Enter")
     expect(page.get_by_role("button", name="Good")).to_be_visible()
+
+
+def test_keys_lead_through_the_list_and_its_sessions(
+    reader: Any, unique: str, open_page: Callable[..., Page]
+) -> None:
+    """In the order and the filter of the list; they do nothing while the reader types, nor with Ctrl."""
+    created = reader.log(
+        *(
+            {"project": unique, "session_reference_id": f"{unique}-{n}", "inputs": {"q": f"input {n}"}}
+            for n in range(3)
+        )
+    )
+    first, second, third = (one["session_id"] for one in created)
+    project = f"?project={created[0]['project_id']}"
+    page = open_page(f"{reader.url}/{project}")
+    links = page.locator("#rows a")
+    for key, number in (("j", 0), ("j", 1), ("j", 2), ("j", 2), ("k", 1), ("Control+j", 1)):
+        page.keyboard.press(key)
+        expect(links.nth(number)).to_be_focused()
+    page.keyboard.press("/")
+    search = page.get_by_role("searchbox")
+    expect(search).to_be_focused()
+    page.keyboard.type("jk/")
+    expect(search).to_have_value("jk/")
+    search.fill("")
+    links.nth(1).focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/sessions/{second}{project}")
+    for key, session_id in (("j", first), ("k", second), ("k", third)):
+        page.keyboard.press(key)
+        page.wait_for_url(f"**/sessions/{session_id}{project}")
+    page.keyboard.press("k")
+    expect(page.get_by_role("link", name="Older session")).to_be_visible()
+    expect(page.get_by_role("link", name="Newer session")).to_be_hidden()
+    page.get_by_role("link", name="Sessions", exact=True).last.click()
+    page.wait_for_url(f"{reader.url}/{project}")
+
+
+def test_a_name_or_an_id_is_all_it_takes_to_get_there(
+    reader: Any, unique: str, open_page: Callable[..., Page]
+) -> None:
+    """Ctrl-K and Cmd-K open a dialog that leads there, ``?`` one that shows the keys."""
+    created = reader.log(project=unique, session_reference_id=f"chat {unique}", inputs={"q": unique})
+    session = f"{reader.url}/sessions/{created['session_id']}"
+    page = open_page(f"{reader.url}/projects")
+    field = page.get_by_role("combobox", name="Jump to")
+    for shortcut, text, address in (
+        ("Control+k", unique[:-1].upper(), f"{reader.url}/?project={created['project_id']}"),
+        ("Meta+k", created["id"], f"{session}#{created['id']}"),
+    ):
+        page.keyboard.press(shortcut)
+        expect(field).to_be_focused()
+        page.keyboard.type(text)
+        page.keyboard.press("Enter")
+        page.wait_for_url(address)
+    page.get_by_role("button", name="Jump").click()
+    chosen = page.get_by_role("listbox", name="Places").get_by_role("option", selected=True)
+    expect(chosen).to_contain_text("Sessions")
+    page.keyboard.press("ArrowDown")
+    expect(chosen).to_contain_text("Activity")
+    assert field.get_attribute("aria-activedescendant") == chosen.get_attribute("id")
+    page.keyboard.type("nothing of this name")
+    expect(chosen).to_have_count(0)
+    page.keyboard.press("Escape")
+    expect(field).to_be_hidden()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    page.keyboard.press("Control+k")
+    expect(field).to_be_hidden()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_hidden()
+
+
+def test_a_text_is_found_in_what_is_folded(reader: Any, unique: str, open_page: Callable[..., Page]) -> None:
+    """Enter opens what the next place is in and goes there, Shift-Enter goes back."""
+    items = [{"name": f"item {number}", "of": {"x": "y" * 30}} for number in range(30)]
+    created = reader.log(project=unique, session_reference_id=unique, inputs={"a": items, "b": "ITEM 29?"})
+    page = open_page(f"{reader.url}/sessions/{created['session_id']}")
+    page.keyboard.press("/")
+    page.keyboard.type("item 29")
+    told = page.locator("#found")
+    expect(told).to_have_text("2 found")
+    place = page.get_by_text('"item 29"')
+    expect(place).to_be_hidden()
+    page.keyboard.press("Enter")
+    expect(told).to_have_text("1 of 2")
+    expect(place).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    expect(told).to_have_text("2 of 2")
+    page.keyboard.press("Shift+Enter")
+    expect(told).to_have_text("1 of 2")
+    expect(page.get_by_role("searchbox", name="Find in this session")).to_be_in_viewport()
+    page.get_by_role("searchbox").fill("(item")
+    expect(told).to_have_text("0 found")
 
 
 def test_screen_readers_are_told_what_is_what(
@@ -303,13 +434,14 @@ def test_a_phone_shows_it_without_scrolling_sideways(
         "output": f"{'z' * 300}\n\n|a|b|\n|-|-|\n|{'c' * 200}|{'d' * 200}|",
     }
     created = reader.log(project="p" * 120, session_reference_id=unique + "r" * 99, source="s" * 99, **words)
-    reader.log(
+    other = reader.log(
         project=unique, session_reference_id=unique + "r" * 99, parent_id=created["id"], error="e" * 300
     )
+    compared = f"/datapoints/{created['id']}/compare?id={other['id']}"
     session = f"/sessions/{created['session_id']}"
     page = open_page(f"{reader.url}/?q={created['id']}", viewport=PHONE)
     assert width_of(page) == PHONE["width"]
-    for path in ("/", session, f"{session}?view=timeline", "/projects", "/activity", "/x"):
+    for path in ("/", session, f"{session}?view=timeline", compared, "/projects", "/activity", "/x"):
         page.goto(f"{reader.url}{path}")
         page.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
         assert width_of(page) == PHONE["width"], path

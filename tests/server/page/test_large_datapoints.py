@@ -53,7 +53,9 @@ def test_of_a_large_value_the_beginning_is_shown(
 
 def test_json_with_a_large_value_is_shown_with_its_size(reader: Any, unique: str) -> None:
     page = page_of(reader, unique, {"metadata": {"first": 1, "context": [LONG], "last": 2}})
-    assert re.search(r'metadata 1\.[34] MB { "first" : 1 , "context" : \[ "Übung \\"macht', text_of(page))
+    assert re.search(
+        r'metadata 1\.[34] MB { "first" : 1 , "context" : \[ 1 item "Übung \\"macht', text_of(page)
+    )
 
 
 def test_a_large_conversation_says_nothing_twice(reader: Any, unique: str) -> None:

@@ -1,4 +1,7 @@
+import html
+import json
 import re
+from itertools import accumulate
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -6,7 +9,7 @@ from typing import Any
 import pytest
 
 import hl_sessions.server.page
-from hl_sessions.server.page.show.json_text import format_json, highlight_json
+from hl_sessions.server.page.show.json_text import fold_json, format_json, highlight_json
 from hl_sessions.server.page.show.markdown import render_markdown
 
 FOLDER = Path(hl_sessions.server.page.__file__).parent
@@ -103,3 +106,30 @@ def test_a_text_without_its_end_takes_no_longer() -> None:
     began = process_time()
     assert highlight_json('{"a": "' + '\\"' * 100_000).endswith("</span>")
     assert process_time() - began < 2
+
+
+def test_what_is_large_in_json_is_folded() -> None:
+    """Each object and each list by itself, with the number of its items; nothing of the text is lost."""
+    text = format_json({"<a>": [{"b": [1, []]}] * 20, "c": {"d": "{"}, "e": []})
+    shown = fold_json(text)
+    assert re.findall(
+        r'<details class="fold"( open)?><summary>.*?<span class="size">(\d+) items?<', shown
+    ) == [
+        ("", "20"),
+        *[(" open", "1"), (" open", "2")] * 20,
+        (" open", "1"),
+    ]
+    lines = re.sub(r' <span class="size">[^<]*</span></summary>', "\n", shown)
+    assert html.unescape(re.sub(r"<[^>]+>", "", lines)).rstrip("\n") == text
+
+
+@pytest.mark.parametrize("value", [[[[{"a": "b" * 50}]]], json.loads("[" * 90 + "1" + "]" * 90)])
+def test_json_of_any_depth_and_without_its_end_is_folded(value: object) -> None:
+    """What was opened is closed, and no deeper than browsers go."""
+    text = format_json(value)
+    for end in range(0, len(text), 101):
+        depths = list(
+            accumulate(1 if tag == "<d" else -1 for tag in re.findall("<d|</d", fold_json(text[:end])))
+        )
+        assert depths[-1:] in ([], [0])
+        assert max(depths, default=0) <= 16

@@ -1,6 +1,7 @@
 import html
 import re
 from datetime import datetime, timedelta, timezone
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -52,7 +53,7 @@ def test_a_row_tells_what_happened_in_a_session(reader: Any, unique: str) -> Non
     assert row["duration"] == "4.5 s"
     assert row["when"] == "just now"
     assert row["errors"].split() == ["1", "error"]
-    assert link_of(page, "Why? Really.") == f"/sessions/{row['id']}"
+    assert link_of(page, "Why? Really.") == f"/sessions/{row['id']}?q={unique}"
 
 
 @pytest.mark.parametrize(
@@ -280,3 +281,37 @@ def test_what_is_not_there_is_said_on_a_page_or_as_json(reader: Any) -> None:
     answer = reader.get("/v4/nothing")
     assert answer.status_code == 404
     assert "v4 of the API" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "filtered_by", ["project={project_id}", "q={unique}", "errors=1&project={project_id}"]
+)
+def test_the_sessions_beside_one_are_those_of_the_filtered_list(
+    reader: Any, unique: str, filtered_by: str
+) -> None:
+    """The filter goes along, to the last session of the list and back to the list."""
+    created = []
+    for number in range(4):
+        # The second one is in another project, and has no error.
+        inside = {"project": unique, "error": "Oh"} if number != 1 else {"project": "other"}
+        inputs = {"q": f"{unique if number != 1 else 'x'} {number}"}
+        created.append(reader.log(**inside, session_reference_id=f"{unique}-{number}", inputs=inputs))
+    first, other, third, last = (one["session_id"] for one in created)
+    query = filtered_by.format(project_id=created[0]["project_id"], unique=unique)
+    page = reader.read(link_of(reader.read(f"/?{query}"), f"{unique} 2"))
+    for label, session_id in (("Older →", first), ("← Newer", third), ("← Newer", last)):
+        answer = reader.get(link_of(page, label))
+        path, _, carried = answer.url.removeprefix(reader.url).partition("?")
+        assert path == f"/sessions/{session_id}"
+        assert sorted(carried.split("&")) == sorted(query.split("&"))
+        page = answer.text
+    path = page[page.index('aria-label="Path"') :]
+    assert [row["id"] for row in rows_of(reader.read(link_of(path, "Sessions")))] == [last, third, first]
+    if query.startswith("project"):
+        assert not re.search("href=[^>]*>← Newer<", page)
+    else:
+        answer = reader.get(link_of(page, "← Newer"))
+        assert answer.status_code == HTTPStatus.NOT_FOUND
+        assert "No newer session" in answer.text
+    unfiltered = reader.read(f"/sessions/{first}?view=timeline")
+    assert link_of(unfiltered, "← Newer") == f"/sessions/{other}?view=timeline"

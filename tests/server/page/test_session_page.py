@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import requests
 
+from hl_sessions.server.page.queries.session_detail import SIZE
 from tests.servers import served
 from tests.waiting import PATIENCE
 
@@ -247,6 +248,23 @@ def test_payloads_that_were_not_stored_are_told(reader: Any, unique: str) -> Non
     assert "payloads not stored, as the call asked" in turn
 
 
+def test_a_datapoint_has_an_address(reader: Any, unique: str) -> None:
+    """It leads to the part and the view of the session in which the datapoint is to be seen."""
+    session = {"project": unique, "session_reference_id": unique}
+    created = reader.log(*({"output": f"output {n}", **session} for n in range(SIZE + 20)))
+    first, late = created[3], created[SIZE + 10]
+    nested = reader.log(parent_id=late["id"], output="nested", **session)
+    path = f"{reader.url}/sessions/{first['session_id']}"
+    assert reader.get(f"/datapoints/{first['id']}").url == f"{path}#{first['id']}"
+    for datapoint, view in ((late, ""), (nested, "view=timeline&")):
+        answer = reader.get(f"/datapoints/{datapoint['id']}")
+        assert answer.url.startswith(f"{path}?{view}after=")
+        assert f'id="{datapoint["id"]}"' in answer.text
+    alone = reader.log(project=unique, output="alone")
+    assert reader.get(f"/datapoints/{alone['id']}").json()["output"] == "alone"
+    assert reader.get("/datapoints/data_unknown").status_code == 404
+
+
 def test_a_rating_is_feedback_of_the_api(reader: Any, unique: str) -> None:
     """A click replaces the one before, leaves alone what others gave, and can be taken back."""
     given = {"type": "rating", "value": "good", "user": "anna"}
@@ -259,9 +277,12 @@ def test_a_rating_is_feedback_of_the_api(reader: Any, unique: str) -> None:
     address = f"/datapoints/{created['id']}/rating"
     answer = reader.post(address, data={"value": "good"}, allow_redirects=False)
     assert answer.status_code == 303
-    assert answer.headers["Location"] == f"/sessions/{created['session_id']}#{created['id']}"
+    assert answer.headers["Location"] == f"/datapoints/{created['id']}"
     assert ratings() == [("anna", "good"), ("page", "good")]
-    page = reader.post(address, data={"value": "bad", "view": "timeline"}).text
+    answer = reader.post(f"{address}?project={created['project_id']}&view=timeline", data={"value": "bad"})
+    session = f"{reader.url}/sessions/{created['session_id']}"
+    assert answer.url == f"{session}?project={created['project_id']}&view=timeline#{created['id']}"
+    page = answer.text
     assert ratings() == [("anna", "good"), ("page", "bad")]
     assert re.search(r'value="none" data-rating="bad" aria-pressed="true"', page)
     assert "rating: good by anna" in text_of(page)

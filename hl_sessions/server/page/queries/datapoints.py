@@ -119,6 +119,19 @@ def read_datapoints(
     return datapoints, len(found) > len(rows)
 
 
+def read_ids(connection: Connection, conditions: Sequence[ColumnElement[bool]], limit: int) -> list[str]:
+    """Read the IDs of the datapoints that ``read_datapoints`` would return."""
+    octets = (octets_of(logs.c[name]).label(_OCTETS + name) for name in VALUES)
+    query = (
+        select(logs.c.id, *octets)
+        .where(*conditions)
+        .order_by(logs.c.created_at, logs.c.sequence)
+        .limit(limit)
+    )
+    rows = connection.execute(query).mappings().all()
+    return [row["id"] for row in rows[: _fitting(rows)]]
+
+
 def _columns() -> Iterator[ColumnElement[Any]]:
     for column in logs.c:
         if str(column.name) in VALUES:

@@ -51,13 +51,10 @@ class SessionFilter:
         Raises:
             InvalidFilterError: When one of them cannot be understood.
         """
-        search = parameters.get("q", "").strip() or None
-        if search is not None and (len(search) > MAX_SEARCH or not search.isprintable()):
-            raise InvalidFilterError(f"q may be up to {MAX_SEARCH} printable characters in one line")
         for name in ("from", "until"):
             _read_day(name, parameters.get(name))
         return cls(
-            search=search,
+            search=read_search(parameters),
             project_id=read_identifier(parameters, "project"),
             from_day=parameters.get("from") or None,
             until_day=parameters.get("until") or None,
@@ -124,6 +121,18 @@ class Cursor:
         if cursor.before and cursor.after:
             raise InvalidFilterError("before and after exclude each other: leave one of them out")
         return cursor
+
+
+def read_search(parameters: Mapping[str, str]) -> str | None:
+    """Read the text to search for off the parameters of an address.
+
+    Raises:
+        InvalidFilterError: When it cannot be in a single line of text, or is too long.
+    """
+    search = parameters.get("q", "").strip() or None
+    if search is not None and (len(search) > MAX_SEARCH or not search.isprintable()):
+        raise InvalidFilterError(f"q may be up to {MAX_SEARCH} printable characters in one line")
+    return search
 
 
 def read_identifier(parameters: Mapping[str, str], name: str) -> str | None:

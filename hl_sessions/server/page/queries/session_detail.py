@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, Float, RowMapping, cast, func, literal, select, tuple_
+from sqlalchemy import Connection, Float, RowMapping, Tuple, cast, func, literal, select, tuple_
 
 from hl_sessions.server.database.tables import logs, sessions
-from hl_sessions.server.page.queries.datapoints import Datapoint, read_datapoints, sum_of
+from hl_sessions.server.page.queries.datapoints import Datapoint, read_datapoints, read_ids, sum_of
 from hl_sessions.server.page.queries.session_list import ListedSession, describe_sessions
 
 SIZE: Final = 100
 """How many datapoints are shown at a time, at most."""
+
+_ORDER: Final = (logs.c.created_at, logs.c.sequence)
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,45 @@ class SessionDetail:
     has_later: bool
 
 
+@dataclass(frozen=True)
+class DatapointPlace:
+    """Where a datapoint is shown.
+
+    Args:
+        session_id: The ID of its session; ``None`` when it has none.
+        after: After which datapoint the part of the session begins; ``None``: it is the first part.
+        is_nested: Whether it is nested in another one, and so not in the conversation.
+    """
+
+    session_id: str | None
+    after: str | None = None
+    is_nested: bool = False
+
+
+def place_datapoint(connection: Connection, organisation_id: int, log_id: str) -> DatapointPlace | None:
+    """Find where a datapoint is shown; ``None`` when the organisation has no such datapoint."""
+    row = connection.execute(
+        select(logs.c.session_id, logs.c.parent_id).where(
+            logs.c.id == log_id, logs.c.organisation_id == organisation_id
+        )
+    ).one_or_none()
+    if row is None:
+        return None
+    if row.session_id is None:
+        return DatapointPlace(None)
+    of_session = logs.c.session_id == row.session_id
+    after = None
+    if log_id not in read_ids(connection, [of_session], SIZE):
+        # The part begins with it.
+        after = connection.scalar(
+            select(logs.c.id)
+            .where(of_session, tuple_(*_ORDER) < _position_of(connection, row.session_id, log_id))
+            .order_by(*(column.desc() for column in _ORDER))
+            .limit(1)
+        )
+    return DatapointPlace(row.session_id, after, row.parent_id is not None)
+
+
 def read_session(
     connection: Connection, organisation_id: int, session_id: str, after: str | None
 ) -> SessionDetail | None:
@@ -62,7 +103,7 @@ def read_session(
         position = _position_of(connection, session_id, after)
         if position is None:
             return None
-        wanted.append(position)
+        wanted.append(tuple_(*_ORDER) > position)
     datapoints, has_later = read_datapoints(connection, wanted, SIZE)
     sums = _sums_of(connection, session_id)
     (listed,) = describe_sessions(connection, [session_id])
@@ -103,15 +144,13 @@ def _sums_of(connection: Connection, session_id: str) -> RowMapping:
     return connection.execute(query.where(logs.c.session_id == session_id)).mappings().one()
 
 
-def _position_of(connection: Connection, session_id: str, after: str) -> ColumnElement[bool] | None:
-    key = (logs.c.created_at, logs.c.sequence)
+def _position_of(connection: Connection, session_id: str, log_id: str) -> Tuple | None:
     row = connection.execute(
-        select(*key).where(logs.c.id == after, logs.c.session_id == session_id)
+        select(*_ORDER).where(logs.c.id == log_id, logs.c.session_id == session_id)
     ).one_or_none()
     if row is None:
         return None
-    values = (literal(value, column.type) for value, column in zip(row, key, strict=True))
-    return tuple_(*key) > tuple_(*values)
+    return tuple_(*(literal(value, column.type) for value, column in zip(row, _ORDER, strict=True)))
 
 
 def _whole(value: float | None) -> int | None:

@@ -50,9 +50,20 @@ class FoundSessions:
 
 
 def find_sessions(
-    connection: Connection, organisation_id: int, wanted: SessionFilter, cursor: Cursor
+    connection: Connection,
+    organisation_id: int,
+    wanted: SessionFilter,
+    cursor: Cursor,
+    size: int = SIZE,
 ) -> FoundSessions:
     """Find the sessions of a part of the list.
+
+    Args:
+        connection: The connection of the transaction.
+        organisation_id: The organisation of the reader.
+        wanted: Which sessions the list has.
+        cursor: Where the part begins.
+        size: How many sessions it holds, at most.
 
     Raises:
         UnknownCursorError: When the session at which the part begins is not there.
@@ -63,19 +74,27 @@ def find_sessions(
         conditions.append(sessions.c.id == known)
     elif wanted.search is not None:
         inside = _condition_inside(wanted, wanted.search)
-        found = None if cursor.after else _search(connection, organisation_id, wanted, conditions, inside)
+        found = None
+        if cursor.after is None:
+            found = _search(connection, organisation_id, wanted, conditions, inside, size=size)
         if found is not None:
-            return FoundSessions(found[:SIZE], cursor.before is not None, has_older=len(found) > SIZE)
+            return FoundSessions(found[:size], cursor.before is not None, has_older=len(found) > size)
         conditions.append(exists().where(logs.c.session_id == sessions.c.id, inside))
     are_few = False
     if wanted.errors and (known or wanted.search is None):
         are_few = _are_few_errors(connection)
         conditions.append(_HAS_FEW_ERRORS if are_few else _HAS_ERROR)
     found = _list(
-        connection, organisation_id, wanted, conditions, ascending=bool(cursor.after), are_few=are_few
+        connection,
+        organisation_id,
+        wanted,
+        conditions,
+        size=size,
+        ascending=bool(cursor.after),
+        are_few=are_few,
     )
-    has_more = len(found) > SIZE
-    del found[SIZE:]
+    has_more = len(found) > size
+    del found[size:]
     if cursor.after is not None:
         return FoundSessions(found[::-1], has_newer=has_more, has_older=True)
     return FoundSessions(found, cursor.before is not None, has_more)
@@ -119,6 +138,7 @@ def _list(
     wanted: SessionFilter,
     conditions: Sequence[ColumnElement[bool]],
     *,
+    size: int,
     ascending: bool,
     are_few: bool,
 ) -> list[str]:
@@ -134,7 +154,7 @@ def _list(
         query = query.where((project_id.concat("") if are_few else project_id) == wanted.project_id)
         order = [project_sessions.c.session_sequence]
     query = query.order_by(*(order if ascending else (column.desc() for column in order)))
-    return list(connection.scalars(query.limit(SIZE + 1)))
+    return list(connection.scalars(query.limit(size + 1)))
 
 
 def _search(
@@ -143,6 +163,8 @@ def _search(
     wanted: SessionFilter,
     conditions: Sequence[ColumnElement[bool]],
     inside: ColumnElement[bool],
+    *,
+    size: int,
 ) -> list[str] | None:
     """Look into the datapoints that may hold the text, unless it is less work to look into all sessions."""
     datapoints = _count_datapoints(connection, organisation_id, wanted.project_id)
@@ -164,7 +186,7 @@ def _search(
     def bound(newest: Newest) -> tuple[Any, ...]:
         return (newest.session_at, newest.session)[-len(order) :]
 
-    return [session_id for *_, session_id in newest_matches(parts, bound, find, SIZE + 1)]
+    return [session_id for *_, session_id in newest_matches(parts, bound, find, size + 1)]
 
 
 def _count_datapoints(connection: Connection, organisation_id: int, project_id: str | None) -> int:

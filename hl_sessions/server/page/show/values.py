@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from hl_sessions.server.page.queries.cut_values import MAX_SHOWN, CutText
 from hl_sessions.server.page.show.formatting import format_bytes
-from hl_sessions.server.page.show.json_text import format_json, highlight_json
+from hl_sessions.server.page.show.json_text import LARGE, fold_json, format_json
 from hl_sessions.server.page.show.markdown import render_markdown
 
 
@@ -21,12 +21,14 @@ class ShownValue:
         kind: ``markdown``, ``text`` or ``json``.
         size: Its size, for people.
         is_whole: Whether all of it is shown.
+        is_large: Whether it is folded at first.
     """
 
     html: Markup
     kind: str
     size: str
     is_whole: bool
+    is_large: bool = False
 
 
 def show_text(text: str) -> ShownValue:
@@ -48,7 +50,14 @@ def show_json(value: Any) -> ShownValue:
     cut = list(_cut_texts(value))
     size = len(text.encode()) + sum(part.size - len(part.encode()) for part in cut)
     is_whole = len(text) <= MAX_SHOWN and not cut
-    return ShownValue(highlight_json(text[:MAX_SHOWN]), "json", format_bytes(size), is_whole)
+    return ShownValue(
+        fold_json(text[:MAX_SHOWN]), "json", format_bytes(size), is_whole, is_large=len(text) > LARGE
+    )
+
+
+def is_cut(value: Any) -> bool:
+    """Tell whether of some text in a value only the beginning was read."""
+    return next(_cut_texts(value), None) is not None
 
 
 def _size_of(text: str) -> str:

@@ -26,6 +26,7 @@ export function offerCopying() {
 /** Gives what is to be copied: of a datapoint the whole value, whatever part of it is shown. */
 async function textOf(button) {
   if (button.dataset.text !== undefined) return button.dataset.text;
+  if (button.dataset.link !== undefined) return new URL(button.dataset.link, location).href;
   let value = await (await ask(button.dataset.from)).json();
   for (const step of JSON.parse(button.dataset.place)) value = value[step];
   return typeof value === "string" ? value : JSON.stringify(value, null, 2);

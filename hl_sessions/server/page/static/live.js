@@ -10,20 +10,23 @@ export function followSessions() {
   if (!rows) return;
   const isFirst = JSON.parse(rows.dataset.isFirst);
   const live = document.getElementById("live");
+  const pause = document.getElementById("pause");
   const pill = document.getElementById("newer");
   let latest = [];
-  if (live) live.hidden = false;
+  let isPaused = false;
 
   const isShown = (row) => rows.querySelector(`tr[data-id="${row.dataset.id}"]`) !== null;
 
   function takeOver() {
     for (const row of latest.filter((row) => !isShown(row))) row.classList.add("is-new");
+    const chosen = rows.contains(document.activeElement) && document.activeElement.closest("tr").dataset.id;
     rows.replaceChildren(...latest);
+    if (chosen) rows.querySelector(`tr[data-id="${chosen}"] a`)?.focus({ preventScroll: true });
     pill.hidden = true;
   }
 
-  /** Tells whether new rows may push the others down: nobody has scrolled, points at one or is at one. */
-  const isAtRest = () => scrollY < 10 && !rows.matches(":hover") && !rows.contains(document.activeElement);
+  /** Tells whether new rows may push the others down: nobody has paused, has scrolled, points at one or is at one. */
+  const isAtRest = () => !isPaused && scrollY < 10 && !rows.matches(":hover") && !rows.contains(document.activeElement);
 
   function update(table) {
     latest = [...table.querySelectorAll("tr")];
@@ -40,13 +43,13 @@ export function followSessions() {
       say(counted(added));
       return;
     }
-    for (const row of latest.slice(added)) {
+    for (const row of isPaused ? [] : latest.slice(added)) {
       const shown = rows.querySelector(`tr[data-id="${row.dataset.id}"]`);
       if (shown && differs(shown, row)) refill(shown, row);
     }
     if (!added) return;
     const text = counted(added, added === latest.length);
-    if (pill.textContent !== text) say(text);
+    if (pill.hidden || pill.textContent !== text) say(text);
     pill.textContent = text;
     pill.hidden = false;
   }
@@ -57,15 +60,22 @@ export function followSessions() {
     rows.querySelector("a")?.focus({ preventScroll: true });
   });
 
+  pause?.addEventListener("click", () => {
+    isPaused = !isPaused;
+    pause.textContent = isPaused ? "Go on" : "Pause";
+    if (!isPaused && latest.length) takeOver();
+    setLive(live, isPaused ? "paused" : "live");
+  });
+
   repeat(async () => {
     try {
       const response = await ask(rows.dataset.address);
       const table = document.createElement("table");
       table.innerHTML = await response.text();
       update(table);
-      setLive(live, true);
+      setLive(live, isPaused ? "paused" : "live");
     } catch {
-      setLive(live, false);
+      setLive(live, "not live: the server does not answer");
     }
   }, JSON.parse(rows.dataset.pause));
 }
@@ -74,11 +84,12 @@ function counted(count, isLeast = false) {
   return `${count}${isLeast ? " or more" : ""} new session${count > 1 ? "s" : ""}`;
 }
 
-function setLive(live, isLive) {
-  if (!live || live.classList.contains("is-down") === !isLive) return;
-  live.classList.toggle("is-down", !isLive);
-  live.textContent = isLive ? "live" : "not live: the server does not answer";
-  say(live.textContent);
+function setLive(live, text) {
+  if (!live || live.textContent === text) return;
+  live.classList.toggle("is-down", text.startsWith("not"));
+  live.classList.toggle("is-paused", text === "paused");
+  live.textContent = text;
+  say(text);
 }
 
 /** Compares what two rows show, but for the times, which always go on. */

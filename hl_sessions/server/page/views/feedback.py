@@ -24,5 +24,5 @@ async def rate_datapoint(request: Request) -> Response:
         raise HTTPException(404)
     if is_from_script(request):
         return Response(status_code=204)
-    view = "?view=timeline" if form.get("view") == "timeline" else ""
-    return RedirectResponse(f"{prefix_of(request.scope)}/sessions/{session_id}{view}#{log_id}", 303)
+    query = f"?{request.url.query}" if request.url.query else ""
+    return RedirectResponse(f"{prefix_of(request.scope)}/datapoints/{log_id}{query}", 303)

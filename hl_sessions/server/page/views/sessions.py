@@ -1,6 +1,7 @@
 """The pages of sessions: the list, and one session."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import HTTPException
@@ -8,12 +9,12 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from hl_sessions.server.http.parts_response import parts_response
 from hl_sessions.server.http.placement import prefix_of
 from hl_sessions.server.http.reading import read_for, scan_for
 from hl_sessions.server.page.queries.filters import Cursor, SessionFilter
+from hl_sessions.server.page.queries.neighbours import Neighbours, find_beside, find_neighbours
 from hl_sessions.server.page.queries.project_list import name_projects
-from hl_sessions.server.page.queries.session_detail import read_session, read_version
+from hl_sessions.server.page.queries.session_detail import SessionDetail, read_session, read_version
 from hl_sessions.server.page.queries.session_list import describe_sessions
 from hl_sessions.server.page.queries.session_search import UnknownCursorError, find_sessions
 from hl_sessions.server.page.requests import identifier_in
@@ -22,7 +23,6 @@ from hl_sessions.server.page.show.rendering import render
 from hl_sessions.server.page.show.timeline import lay_out
 from hl_sessions.server.page.views.problems import problem
 from hl_sessions.server.protocol.identifiers import LOG, SESSION, identifier_pattern
-from hl_sessions.server.records.logs import get_log
 
 
 async def show_sessions(request: Request) -> Response:
@@ -56,14 +56,28 @@ async def show_session(request: Request) -> Response:
     )
     if after is not None and not re.match(identifier_pattern(LOG), after):
         raise HTTPException(404)
-    detail = await read_for(request, read_session, session_id, after)
-    if detail is None:
+    wanted = SessionFilter.read(request.query_params)
+
+    def query(connection: Connection, organisation_id: int) -> tuple[SessionDetail, Neighbours] | None:
+        detail = read_session(connection, organisation_id, session_id, after)
+        if detail is None:
+            return None
+        if wanted.looks_inside:
+            # Found on the way there: it may take as long as the list does.
+            return detail, Neighbours(f"{session_id}/newer", f"{session_id}/older")
+        return detail, find_neighbours(connection, organisation_id, session_id, wanted)
+
+    found = await read_for(request, query)
+    if found is None:
         raise HTTPException(404)
+    detail, neighbours = found
     is_timeline = request.query_params.get("view") == "timeline"
     return await render(
         request,
         "session.html",
+        wanted=wanted,
         detail=detail,
+        neighbours=neighbours,
         after=after,
         view="timeline" if is_timeline else "conversation",
         most_messages=MOST_MESSAGES,
@@ -72,20 +86,22 @@ async def show_session(request: Request) -> Response:
     )
 
 
+async def show_newer(request: Request) -> Response:
+    """Go on to the next newer session of the list."""
+    return await _show_beside(request, "newer", lambda session_id: Cursor(after=session_id))
+
+
+async def show_older(request: Request) -> Response:
+    """Go on to the next older session of the list."""
+    return await _show_beside(request, "older", lambda session_id: Cursor(before=session_id))
+
+
 async def tell_version(request: Request) -> Response:
     """Tell the version of a session, which changes with every change in it."""
     version = await read_for(request, read_version, identifier_in(request, "session_id", SESSION))
     if version is None:
         raise HTTPException(404)
     return JSONResponse({"version": version})
-
-
-async def give_datapoint(request: Request) -> Response:
-    """Give the whole of a datapoint as JSON."""
-    log = await read_for(request, get_log, identifier_in(request, "log_id", LOG))
-    if log is None:
-        raise HTTPException(404)
-    return parts_response(request, log)
 
 
 async def _read_list(
@@ -103,6 +119,21 @@ async def _read_list(
 
     # Without looking inside, it is 50 entries of an index.
     return await (scan_for if wanted.looks_inside else read_for)(request, query)
+
+
+async def _show_beside(request: Request, side: str, cursor_at: Callable[[str], Cursor]) -> Response:
+    session_id = identifier_in(request, "session_id", SESSION)
+    wanted = SessionFilter.read(request.query_params)
+    try:
+        found = await scan_for(request, find_beside, cursor_at(session_id), wanted)
+    except UnknownCursorError:
+        raise HTTPException(404) from None
+    if found is None:
+        return await problem(
+            request, 404, f"No {side} session", f"The list has no session that is {side} than the last one."
+        )
+    query = wanted.query(view=request.query_params.get("view"))
+    return RedirectResponse(f"{prefix_of(request.scope)}/sessions/{found}{query}", 303)
 
 
 async def _lost_part(request: Request) -> Response:

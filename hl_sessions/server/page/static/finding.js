@@ -1,0 +1,86 @@
+import { say } from "./status.js";
+
+const AREAS = ".value-text, .json, .value > pre, .error pre, .name, .role, .given, .inputs dt, .inputs dd > code, .identity dd";
+const MOST = 1000;
+
+/** Marks a text wherever the session has it, and goes from one place to the next, also in what is folded. */
+export function findInSession() {
+  const field = document.getElementById("find");
+  if (!field) return;
+  const told = document.getElementById("found");
+  let areas;
+  let found = [];
+  let current = -1;
+
+  function tell(text) {
+    told.textContent = text;
+    say(text);
+  }
+
+  field.addEventListener("input", () => {
+    areas ??= [...document.querySelectorAll(AREAS)].map(read);
+    found = placesOf(areas, field.value);
+    current = -1;
+    mark("found", found);
+    mark("current", []);
+    tell(field.value && `${found.length}${found.length === MOST ? " or more" : ""} found`);
+  });
+  field.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.isComposing || !found.length) return;
+    const step = event.shiftKey ? -1 : 1;
+    current = current < 0 && step < 0 ? found.length - 1 : (current + step + found.length) % found.length;
+    mark("current", [found[current]]);
+    reveal(found[current]);
+    tell(`${current + 1} of ${found.length}`);
+  });
+}
+
+/** Reads the text of an element, and where in it each of its text nodes begins. */
+function read(element) {
+  const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+  const nodes = [];
+  let text = "";
+  while (walker.nextNode()) {
+    if (walker.currentNode.parentElement.closest(".size, button")) continue;
+    nodes.push({ node: walker.currentNode, begin: text.length });
+    text += walker.currentNode.data;
+  }
+  return { nodes, text };
+}
+
+function placesOf(areas, wanted) {
+  const places = [];
+  if (!wanted) return places;
+  const pattern = new RegExp(wanted.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&"), "giu");
+  for (const { nodes, text } of areas) {
+    for (const match of text.matchAll(pattern)) {
+      const range = new Range();
+      range.setStart(...pointAt(nodes, match.index));
+      range.setEnd(...pointAt(nodes, match.index + match[0].length - 1, 1));
+      if (places.push(range) === MOST) return places;
+    }
+  }
+  return places;
+}
+
+function pointAt(nodes, index, more = 0) {
+  const { node, begin } = nodes.findLast((one) => one.begin <= index);
+  return [node, index - begin + more];
+}
+
+function mark(name, ranges) {
+  // A browser without highlights still goes to the places.
+  if (globalThis.Highlight) CSS.highlights.set(name, new Highlight(...ranges));
+}
+
+function reveal(range) {
+  const element = range.startContainer.parentElement;
+  for (let details = element.closest("details"); details; details = details.parentElement.closest("details")) {
+    // What stands in the summary is to be seen as it is.
+    if (!details.firstElementChild.contains(element)) details.open = true;
+  }
+  element.scrollIntoView({ block: "center" });
+  // A long text is not to be seen as a whole.
+  const { top, bottom } = range.getBoundingClientRect();
+  if (top < 0 || bottom > innerHeight) scrollBy({ top: top - innerHeight / 2 });
+}

@@ -1,0 +1,30 @@
+/** Tells whether a key is for the page: not for what the reader types, and not for an open dialog. */
+export function isForPage(event) {
+  if (event.defaultPrevented || event.isComposing || document.querySelector("dialog[open]")) return false;
+  return !event.target.closest("input, select, textarea");
+}
+
+/** Lets single keys do what `aria-keyshortcuts` says of links, buttons and fields, and move through the list. */
+export function obeyKeys() {
+  document.addEventListener("keydown", (event) => {
+    if (!isForPage(event) || event.ctrlKey || event.metaKey || event.altKey) return;
+    const element = elementOf(event.key) ?? rowFor(event.key);
+    if (!element) return;
+    event.preventDefault();
+    if (element.matches("input, tr a")) element.focus();
+    else element.click();
+  });
+}
+
+function elementOf(key) {
+  return document.querySelector(`[aria-keyshortcuts="${CSS.escape(key)}"]:not([hidden])`);
+}
+
+/** Finds the link of the next row, or of the first one as long as none is chosen. */
+function rowFor(key) {
+  const step = { j: 1, k: -1 }[key];
+  if (!step) return null;
+  const links = [...document.querySelectorAll("#rows tr a")];
+  const chosen = links.indexOf(document.activeElement);
+  return chosen < 0 ? links[0] : links[chosen + step];
+}
