@@ -57,6 +57,25 @@ def test_a_whole_url_needs_no_other_host_and_the_key(locked_base_url: str, api_k
     assert ask(locked_base_url, "http://any/v4/projects", "any")[0] == 401
 
 
+def all_linked(call: Callable[..., requests.Response], prefix: str, *posts: str) -> set[str]:
+    """Follow all links from the first page, but for those of forms, and return where they lead."""
+    seen: set[str] = set()
+    waiting = {f"{prefix}/", f"{prefix}/nothing"}
+    while waiting:
+        path = waiting.pop()
+        seen.add(path)
+        answer = call("GET", path)
+        if answer.status_code == 303:
+            waiting |= {answer.headers["Location"].partition("#")[0]} - seen
+            continue
+        assert answer.status_code == (404 if path.endswith("/nothing") else 200), path
+        if "html" in answer.headers["Content-Type"]:
+            attributes = r'\b(?:href|src|action|data-address|data-from)="([^"#]+)'
+            found = {html.unescape(link) for link in re.findall(attributes, answer.text)}
+            waiting |= {link for link in found if not link.startswith(posts)} - seen
+    return seen
+
+
 @pytest.mark.parametrize(
     ("way", "prefix"),
     [
@@ -113,18 +132,7 @@ def test_everything_leads_below_the_prefix(
             json={"project": "p", "session_reference_id": "r", "inputs": {"q": 1}, "output": "x" * 10_000},
             headers=by_key,
         ).json()
-        seen: set[str] = set()
-        waiting = {f"{prefix}/", f"{prefix}/nothing"}
-        while waiting:
-            path = waiting.pop()
-            seen.add(path)
-            answer = call("GET", path)
-            assert answer.status_code == (404 if path.endswith("/nothing") else 200), path
-            if "html" in answer.headers["Content-Type"]:
-                attributes = r'\b(?:href|src|action|data-address|data-from)="([^"#]+)'
-                found = {html.unescape(link) for link in re.findall(attributes, answer.text)}
-                posts = (f"{prefix}/sign-out", f"{prefix}/datapoints/{created['id']}/rating")
-                waiting |= found - seen - set(posts)
+        seen = all_linked(call, prefix, f"{prefix}/sign-out", f"{prefix}/datapoints/{created['id']}/rating")
         assert f"{prefix}/sessions/{created['session_id']}/version" in seen
         assert f"{prefix}/datapoints/{created['id']}.json" in seen
         assert f"{prefix}/static/page.js" in seen
@@ -136,7 +144,7 @@ def test_everything_leads_below_the_prefix(
             data={"value": "good"},
             headers=own,
         )
-        assert rated.headers["Location"] == f"{prefix}/sessions/{created['session_id']}#{created['id']}"
+        assert rated.headers["Location"] == f"{prefix}/datapoints/{created['id']}"
         document = call("GET", f"{prefix}/v4/openapi.json", headers=by_key).json()
         assert document["servers"] == [{"url": prefix}]
         assert call("GET", f"{prefix}/v4/projects").status_code == 401
