@@ -20,6 +20,7 @@ from hl_sessions.integrations.gateway import FrameworkRequest
 from hl_sessions.integrations.keys import baggage, first, header, json_field, path_param, query
 from hl_sessions.integrations.middleware import MiddlewareBase, missing_headers
 from hl_sessions.integrations.outbound import Carrier, Outbound
+from hl_sessions.integrations.outbound_baggage import Through, set_through
 from hl_sessions.process.once import Once
 from hl_sessions.process.saying import say
 from hl_sessions.scopes.scope import open_session
@@ -233,6 +234,7 @@ def propagate(
     hosts: Collection[str],
     carrier: Carrier = "baggage",
     secret: SharedSecret | None = None,
+    through: Through | None = None,
 ) -> aiohttp.ClientSession:
     """Let the calls of ``client`` to the listed hosts carry the session of the scope they are made in.
 
@@ -244,16 +246,20 @@ def propagate(
     Args:
         client: the :class:`aiohttp.ClientSession`.
         hosts: as ``carrier`` and ``secret``, see :class:`~hl_sessions.integrations.outbound.Outbound`.
+        through: ``"opentelemetry"``: the ID is in OpenTelemetry's own baggage, too, while a call is made, so
+            that instrumented clients send it to every host, listed or not, but never with a signature.
 
     Returns:
         ``client``.
 
     Raises:
         ConfigurationError: an argument is wrong.
+        ImportError: ``through="opentelemetry"`` without OpenTelemetry.
     """
     if not isinstance(client, aiohttp.ClientSession):
         raise ConfigurationError(f"client must be an aiohttp.ClientSession, not {type(client).__name__}")
     ours = _ClientMiddleware(Outbound(hosts, carrier, secret))
+    set_through(client, through, "_request", is_async=True)
     others = [each for each in client._middlewares if not isinstance(each, _ClientMiddleware)]
     client._middlewares = (*others, ours)  # there is no public way but for a client that is still to be made
     return client

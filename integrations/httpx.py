@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.integrations.outbound import Carrier, Outbound
+from hl_sessions.integrations.outbound_baggage import Through, set_through
 from hl_sessions.sessions.current import current_session
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def propagate(
     hosts: Collection[str],
     carrier: Carrier = "baggage",
     secret: SharedSecret | None = None,
+    through: Through | None = None,
 ) -> Client:
     """Let the calls of ``client`` to the listed hosts carry the session of the scope they are made in.
 
@@ -54,22 +56,27 @@ def propagate(
     Args:
         client: an ``httpx.Client`` or ``httpx.AsyncClient``.
         hosts: as ``carrier`` and ``secret``, see :class:`~hl_sessions.integrations.outbound.Outbound`.
+        through: ``"opentelemetry"``: the ID is in OpenTelemetry's own baggage, too, while a call is made, so
+            that instrumented clients send it to every host, listed or not, but never with a signature.
 
     Returns:
         ``client``.
 
     Raises:
         ConfigurationError: an argument is wrong.
+        ImportError: ``through="opentelemetry"`` without OpenTelemetry.
     """
     if isinstance(client, type) or not hasattr(client, "_transport_for_url"):
         raise ConfigurationError(
             f"client must be an httpx.Client or httpx.AsyncClient, not {type(client).__name__}"
         )
-    is_async = inspect.iscoroutinefunction(getattr(client, "send", None))
+    is_async = inspect.iscoroutinefunction(getattr(type(client), "send", None))
     kind = _AsyncTransport if is_async else _Transport
+    outbound = Outbound(hosts, carrier, secret)
+    set_through(client, through, "send", is_async=is_async)
     changed: Any = client
     # There is no public way but for a client that is still to be made.
-    changed._transport_for_url = _Transports(client, kind, Outbound(hosts, carrier, secret))
+    changed._transport_for_url = _Transports(client, kind, outbound)
     return client
 
 

@@ -16,6 +16,7 @@ from requests.structures import CaseInsensitiveDict
 
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.integrations.outbound import Carrier, Outbound
+from hl_sessions.integrations.outbound_baggage import Through, set_through
 from hl_sessions.sessions.current import current_session
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def propagate(
     hosts: Collection[str],
     carrier: Carrier = "baggage",
     secret: SharedSecret | None = None,
+    through: Through | None = None,
 ) -> Client:
     """Let the calls of ``client`` to the listed hosts carry the session of the scope they are made in.
 
@@ -46,16 +48,20 @@ def propagate(
     Args:
         client: the :class:`requests.Session`.
         hosts: as ``carrier`` and ``secret``, see :class:`~hl_sessions.integrations.outbound.Outbound`.
+        through: ``"opentelemetry"``: the ID is in OpenTelemetry's own baggage, too, while a call is made, so
+            that instrumented clients send it to every host, listed or not, but never with a signature.
 
     Returns:
         ``client``.
 
     Raises:
         ConfigurationError: an argument is wrong.
+        ImportError: ``through="opentelemetry"`` without OpenTelemetry.
     """
     if not isinstance(client, requests.Session):
         raise ConfigurationError(f"client must be a requests.Session, not {type(client).__name__}")
     outbound = Outbound(hosts, carrier, secret)
+    set_through(client, through, "send")
     for prefix, adapter in client.adapters.items():
         covered = adapter.adapter if isinstance(adapter, _PropagatingAdapter) else adapter
         client.adapters[prefix] = _PropagatingAdapter(covered, outbound)

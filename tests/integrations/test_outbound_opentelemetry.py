@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -14,6 +15,7 @@ import requests
 
 from hl_sessions import SessionManager
 from hl_sessions.carrying import SharedSecret
+from hl_sessions.errors import ConfigurationError
 from hl_sessions.integrations import httpx as httpx_integration
 from hl_sessions.integrations import requests as requests_integration
 from tests.sessions_api import Answer, Request, SessionsAPI
@@ -96,6 +98,8 @@ class Caller:
                 library.instrumentor.instrument_client(self.client, tracer_provider=PROVIDER)
             elif step == "propagate":
                 library.propagate(self.client, hosts=[host], secret=SECRET)
+            elif step == "through":
+                library.propagate(self.client, hosts=[host], secret=SECRET, through="opentelemetry")
             else:
                 self.client = self.run(library.make(**({"is_traced": True} if step == "make_traced" else {})))
                 leaving.callback(self.close)
@@ -181,6 +185,55 @@ def test_the_session_travels_beside_the_baggage_of_opentelemetry(
             assert members(request) == [f"{key}={value}" for key, value in others.items()]
             assert request.headers["X-Session-Signature"] is None
     assert None not in {request.headers["traceparent"] for request in (*listed.requests, *other.requests)}
+
+
+@in_every_order
+def test_through_opentelemetry_it_goes_to_every_host(
+    name: str,
+    order: list[str],
+    manager: SessionManager,
+    services: tuple[SessionsAPI, SessionsAPI],
+    leaving: ExitStack,
+) -> None:
+    """Once, beside other baggage; signed for listed ones only; what the application has there stays."""
+    listed, other = services
+    steps = ["through" if step == "propagate" else step for step in order]
+    caller = Caller(LIBRARIES[name], steps, host_of(listed), leaving)
+    with opentelemetry_baggage({"a": "1", "session.id": FOREIGN}):
+        with manager.session() as session:
+            for service in services:
+                caller.get(host_of(service))
+                assert members(service.last) == ["a=1", f"session.id={session.peek()}"]
+        assert listed.last.headers["X-Session-Signature"] is not None
+        assert other.last.headers["X-Session-Signature"] is None
+        assert baggage.get_baggage("session.id") == FOREIGN
+        caller.get(host_of(other))  # outside of every scope
+        assert members(other.last) == ["a=1", f"session.id={FOREIGN}"]
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_the_last_call_decides_through_what(
+    name: str, manager: SessionManager, services: tuple[SessionsAPI, SessionsAPI], leaving: ExitStack
+) -> None:
+    make = "make_traced" if name == "aiohttp" else "make"
+    steps = [make, "through", "propagate"] + ["instrument"] * (name != "aiohttp")
+    caller = Caller(LIBRARIES[name], steps, host_of(services[0]), leaving)
+    with manager.session() as session:
+        for service in services:
+            caller.get(host_of(service))
+    assert [members(service.last) for service in services] == [[f"session.id={session.peek()}"], []]
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_through_is_checked(name: str, leaving: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that is none, and OpenTelemetry that is not there."""
+    library = LIBRARIES[name]
+    client = Caller(library, ["make"], "localhost", leaving).client
+    with pytest.raises(ConfigurationError, match="through='zipkin' must be 'opentelemetry'"):
+        library.propagate(client, hosts=["localhost"], through="zipkin")
+    monkeypatch.setitem(sys.modules, "opentelemetry.baggage", None)
+    with pytest.raises(ImportError, match=r"hl-sessions\[opentelemetry\]"):
+        library.propagate(client, hosts=["localhost"], through="opentelemetry")
 
 
 @in_every_order

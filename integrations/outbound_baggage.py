@@ -1,0 +1,89 @@
+"""The current session in OpenTelemetry's own baggage while a client makes a call."""
+
+from __future__ import annotations
+
+import weakref
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+from hl_sessions.carrying.headers import BAGGAGE_KEY
+from hl_sessions.errors import ConfigurationError
+from hl_sessions.sessions.current import current_session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Through", "set_through"]
+
+Through = Literal["opentelemetry"]
+
+
+def set_through(client: Any, through: Through | None, method: str, *, is_async: bool = False) -> None:
+    """Have a method of a client run with the session in OpenTelemetry's baggage, or no longer.
+
+    Args:
+        client: the client.
+        through: ``"opentelemetry"``; ``None``: as its class has the method.
+        method: the name of the method by which the client makes each call.
+        is_async: whether it is awaited.
+
+    Raises:
+        ConfigurationError: ``through`` is something else.
+        ImportError: OpenTelemetry is not installed.
+    """
+    if isinstance(vars(client).get(method), _Call):
+        delattr(client, method)
+    if through is None:
+        return
+    if through != "opentelemetry":
+        raise ConfigurationError(f"through={through!r} must be 'opentelemetry', or left out")
+    try:
+        import opentelemetry.baggage  # noqa: F401 - for the error
+    except ImportError as error:
+        raise ImportError(
+            "through='opentelemetry' needs OpenTelemetry: pip install 'hl-sessions[opentelemetry]'"
+        ) from error
+    # Not by the client's own way, which warns of attributes that it does not know.
+    object.__setattr__(client, method, (_AsyncCall if is_async else _Call)(client, method))
+
+
+class _Call:
+    """In place of a method of a client, above whatever instruments it."""
+
+    def __init__(self, client: Any, method: str) -> None:
+        self._client = weakref.ref(client)  # which holds this
+        self._name = method
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        session = current_session()
+        with _in_baggage(None if session is None else session.id):
+            return self._method(*args, **kwargs)
+
+    @property
+    def _method(self) -> Any:
+        # As it is by now: an instrumentation puts another one into the class.
+        client: Any = self._client()
+        return getattr(type(client), self._name).__get__(client)
+
+
+class _AsyncCall(_Call):
+    """The same of a method that is awaited."""
+
+    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        session = current_session()
+        with _in_baggage(None if session is None else await session.aid()):
+            return await self._method(*args, **kwargs)
+
+
+@contextmanager
+def _in_baggage(session_id: str | None) -> Iterator[None]:
+    from opentelemetry import baggage, context
+
+    if session_id is None:
+        yield
+        return
+    token = context.attach(baggage.set_baggage(BAGGAGE_KEY, session_id))
+    try:
+        yield
+    finally:
+        context.detach(token)
