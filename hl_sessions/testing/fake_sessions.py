@@ -167,12 +167,12 @@ class FakeSessions:
             status: the HTTP status of each answer; ``None``: there is none, as if nothing listened.
         """
         self._flush()
-        self._status = None if status is None else HTTPStatus(status)
-        self._is_failing = True
+        before = self._is_failing, self._status
+        self._is_failing, self._status = True, None if status is None else HTTPStatus(status)
         try:
             yield
         finally:
-            self._is_failing = False
+            self._is_failing, self._status = before
             _end_outages()
 
     def _leave(self) -> None:

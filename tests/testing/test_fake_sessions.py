@@ -16,6 +16,7 @@ import hl_sessions as package
 from hl_sessions import (
     NotFoundError,
     RateLimitError,
+    ServerError,
     Session,
     SessionManager,
     SessionsClient,
@@ -186,6 +187,17 @@ def test_an_api_that_fails_with_a_status(hl_sessions: FakeSessions) -> None:
     configure(on_error="raise")
     with hl_sessions.failing(429), pytest.raises(RateLimitError):
         read()
+    assert read() == FIRST
+
+
+def test_an_api_that_fails_in_another_way_for_a_while(hl_sessions: FakeSessions) -> None:
+    """It goes on to fail as before."""
+    configure(on_error="raise")
+    with hl_sessions.failing(429):
+        with hl_sessions.failing(503), pytest.raises(ServerError):
+            read()
+        with pytest.raises(RateLimitError):
+            read()
     assert read() == FIRST
 
 
