@@ -78,6 +78,10 @@ class Created(int):
         self.sessions = sessions
         return self
 
+    def __getnewargs__(self) -> Any:
+        """Give what it is made from, to be copied and pickled."""
+        return (self.sessions,)
+
 
 class _Answer(NamedTuple):
     status_code: int

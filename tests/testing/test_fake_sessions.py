@@ -1,7 +1,9 @@
 """The fixture ``hl_sessions``, as the tests of an application use it."""
 
 import asyncio
+import copy
 import logging
+import pickle
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -199,6 +201,14 @@ def test_an_api_that_fails_in_another_way_for_a_while(hl_sessions: FakeSessions)
         with pytest.raises(RateLimitError):
             read()
     assert read() == FIRST
+
+
+def test_the_count_can_be_copied(hl_sessions: FakeSessions) -> None:
+    """And pickled, as for another process."""
+    read()
+    for copied in (copy.deepcopy(hl_sessions.created), pickle.loads(pickle.dumps(hl_sessions.created))):
+        assert copied == 1
+        assert copied.sessions == hl_sessions.sessions
 
 
 @pytest.fixture
