@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 
+from hl_sessions import manager as managers
 from hl_sessions.availability import ready_sessions
 from hl_sessions.availability.circuit_breaker import CircuitBreaker
 from hl_sessions.client.transport import Transport
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from hl_sessions.client.transport import Request
+    from hl_sessions.datapoints.queue import Queue
 
 __all__ = ["Created", "CreatedSession", "FakeSessions"]
 
@@ -122,6 +124,7 @@ class FakeSessions:
             stack.enter_context(patch.object(SessionManager, "on_created", staticmethod(_ignore)))
             stack.enter_context(patch.object(Session, "_tell_created", self._tell_for()))
             stack.enter_context(patch.object(ConversationStore, "entry_key", _own_entry_key()))
+            stack.enter_context(patch.object(managers, "_make_queue", _own_queue()))
             manager = stack.enter_context(_manager_like(_default.manager))
             stack.enter_context(patch.object(_default, "manager", manager))
             stack.callback(self._leave)
@@ -286,6 +289,17 @@ def _own_entry_key() -> Callable[..., str]:
         return entry_key(store, f"{base_url}/{test}", conversation_key)
 
     return own_entry_key
+
+
+def _own_queue() -> Callable[..., Queue]:
+    make_queue = managers._make_queue
+
+    def make_own_queue(*args: Any) -> Queue:
+        queue = make_queue(*args)
+        queue.drop_all()  # a spool keeps what other processes have left, and nothing of the test
+        return queue
+
+    return make_own_queue
 
 
 def _drop_waiting() -> None:

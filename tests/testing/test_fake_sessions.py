@@ -2,11 +2,16 @@
 
 import asyncio
 import copy
+import json
 import logging
 import pickle
 import socket
+import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +177,27 @@ def test_what_was_logged_before(sessions_api: SessionsAPI, records: list[logging
             opened.__exit__(None, None, None)
             manager.log(source="test")
             assert [each.source for each in fake.datapoints] == ["test"]
+
+
+def test_a_spool_is_left_alone(tmp_path: Path) -> None:
+    """It keeps what other processes have left for the API, and gets nothing of the test."""
+    path = tmp_path / "spool.db"
+    code = (
+        "import os, hl_sessions\n"
+        f"manager = hl_sessions.SessionManager('http://127.0.0.1:9/v4', spool={str(path)!r})\n"
+        "manager.log(project='p', output='left')\n"
+        "manager.recorder._queue.save()\n"
+        "os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE)
+    with FakeSessions() as fake, SessionManager(project="p", spool=path) as manager:
+        manager.log(output="test")
+        assert [each.output for each in fake.datapoints] == ["test"]
+        with fake.failing():
+            manager.log(output="lost")
+    with closing(sqlite3.connect(path)) as spool:
+        [(fields,)] = spool.execute("SELECT fields FROM datapoints").fetchall()
+    assert json.loads(fields)["output"] == "left"
 
 
 def test_an_api_that_has_failed_before(sessions_api: SessionsAPI) -> None:
