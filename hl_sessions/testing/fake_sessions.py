@@ -305,6 +305,7 @@ def _own_queue() -> Callable[..., Queue]:
 def _drop_waiting() -> None:
     for each in list(sender._senders):
         each._queue.drop_all()
+        each._queue.take_dropped()  # else a warning would say that there was no room for it
 
 
 def _end_outages() -> None:

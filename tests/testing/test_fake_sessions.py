@@ -179,6 +179,18 @@ def test_what_was_logged_before(sessions_api: SessionsAPI, records: list[logging
             assert [each.source for each in fake.datapoints] == ["test"]
 
 
+def test_what_was_logged_before_is_no_overflow(
+    hl_sessions: FakeSessions, records: list[logging.LogRecord]
+) -> None:
+    """No warning says that there was no room for it."""
+    hl_sessions.manager.log(project="p", output="before")
+    manager = hl_sessions.manager
+    with FakeSessions() as fake:
+        manager.log(project="p", output="test")
+        assert [each.output for each in fake.datapoints] == ["test"]
+    assert records == []
+
+
 def test_a_spool_is_left_alone(tmp_path: Path) -> None:
     """It keeps what other processes have left for the API, and gets nothing of the test."""
     path = tmp_path / "spool.db"
