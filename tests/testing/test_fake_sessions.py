@@ -191,6 +191,16 @@ def test_what_was_logged_before_is_no_overflow(
     assert records == []
 
 
+def test_what_several_managers_log_is_in_order(hl_sessions: FakeSessions) -> None:
+    """In that of the managers, in each run; and so are the IDs of the sessions that are created for it."""
+    managers = [SessionManager(project=str(number)) for number in range(6)]
+    for manager in managers:
+        with manager.session():
+            manager.log(output="x")
+    assert [each.project for each in hl_sessions.datapoints] == [str(number) for number in range(6)]
+    assert [each.session_id for each in hl_sessions.datapoints] == [each.id for each in hl_sessions.sessions]
+
+
 def test_a_spool_is_left_alone(tmp_path: Path) -> None:
     """It keeps what other processes have left for the API, and gets nothing of the test."""
     path = tmp_path / "spool.db"
