@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 
 from hl_sessions import manager as managers
-from hl_sessions.availability import ready_sessions
 from hl_sessions.availability.circuit_breaker import CircuitBreaker
+from hl_sessions.availability.ready_sessions import ReadySessions
 from hl_sessions.client.transport import Transport
 from hl_sessions.datapoints import sender
 from hl_sessions.defaults import _default, default_manager
@@ -24,7 +24,7 @@ from hl_sessions.errors import APIConnectionError
 from hl_sessions.manager import SessionManager
 from hl_sessions.process import ending, thread_on_demand
 from hl_sessions.process.reentry import is_creating
-from hl_sessions.sessions.session import Session
+from hl_sessions.sessions.session import Session, _ReadySession
 from hl_sessions.stores.base import ConversationStore
 from hl_sessions.testing.logged_datapoint import LoggedDatapoint
 
@@ -119,8 +119,11 @@ class FakeSessions:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.enter_context(patch.object(Transport, "exchange", self._exchange_for()))
-            for module in (thread_on_demand, ready_sessions):
-                stack.enter_context(patch.object(module, "start_thread", _no_thread))
+            stack.enter_context(patch.object(thread_on_demand, "start_thread", _no_thread))
+            # What is ready is of the other API, and what threads that run already create is not of the test.
+            stack.enter_context(patch.object(ReadySessions, "take", lambda *_: None))
+            stack.enter_context(patch.object(ReadySessions, "_missing", lambda _: 0))
+            stack.enter_context(patch.object(_ReadySession, "id", Session.id))
             stack.enter_context(patch.object(SessionManager, "on_created", staticmethod(_ignore)))
             stack.enter_context(patch.object(Session, "_tell_created", self._tell_for()))
             stack.enter_context(patch.object(ConversationStore, "entry_key", _own_entry_key()))

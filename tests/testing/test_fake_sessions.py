@@ -201,6 +201,25 @@ def test_what_several_managers_log_is_in_order(hl_sessions: FakeSessions) -> Non
     assert [each.session_id for each in hl_sessions.datapoints] == [each.id for each in hl_sessions.sessions]
 
 
+def test_sessions_that_are_ready_are_not_of_the_test(sessions_api: SessionsAPI) -> None:
+    """They are handed out afterwards."""
+    with SessionManager(sessions_api.base_url, prefetch=2) as manager:
+        for _ in range(2):
+            with manager.session() as session:
+                assert session.id
+        ready = manager.ready_sessions
+        assert ready is not None
+        wait_until(lambda: ready.ready and not ready._missing() and not ready._under_way)
+        kept = [session_id for session_id, _ in ready.ready]
+        with FakeSessions() as fake:
+            for key in (None, "chat-1"):
+                with manager.session(key=key) as session:
+                    assert session.id is not None
+            assert [each.id for each in fake.sessions] == [FIRST, SECOND]
+        with manager.session() as session:
+            assert session.id == kept[0]
+
+
 def test_a_spool_is_left_alone(tmp_path: Path) -> None:
     """It keeps what other processes have left for the API, and gets nothing of the test."""
     path = tmp_path / "spool.db"
