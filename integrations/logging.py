@@ -70,7 +70,7 @@ class _Installation:
 _installation: _Installation | None = None
 
 
-def install(*, fields: Fields | None = None, default: object = "-") -> None:
+def install(*, fields: Fields | None = None, default: object = "-") -> logging.Filter:
     """Put the ID of the current session on each log record that is made in this process from now on.
 
     The ID is looked up where the record is made, so all loggers and handlers have it, those behind a queue,
@@ -86,6 +86,9 @@ def install(*, fields: Fields | None = None, default: object = "-") -> None:
             ``"key"``, that of the conversation; ``None``: the ID as ``session_id``.
         default: what they hold where there is nothing.
 
+    Returns:
+        A filter that lets every record pass, for handlers that name the line of ``dictConfig``.
+
     Raises:
         ConfigurationError: ``fields`` is something else, or names an attribute that ``logging`` itself sets.
     """
@@ -93,6 +96,7 @@ def install(*, fields: Fields | None = None, default: object = "-") -> None:
     checked = None if fields is None else _checked(fields)
     uninstall()
     _installation = _Installation(checked, default)
+    return logging.Filter()
 
 
 def uninstall() -> None:

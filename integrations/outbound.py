@@ -132,6 +132,7 @@ def _checked_host(host: object, hint: str) -> tuple[str, int | None]:
     return parsed
 
 
-def _sent_on_by_opentelemetry() -> object:
+def _sent_on_by_opentelemetry() -> str | None:
     get_baggage = getattr(sys.modules.get("opentelemetry.baggage"), "get_baggage", None)
-    return None if get_baggage is None else get_baggage(BAGGAGE_KEY)
+    value = None if get_baggage is None else get_baggage(BAGGAGE_KEY)
+    return None if value is None else str(value)  # any object, of which the text is sent

@@ -81,6 +81,12 @@ class _PropagatingAdapter(BaseAdapter):
             raise AttributeError(name)
         return getattr(self.adapter, name)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("adapter", "_outbound") or hasattr(type(self), name):
+            super().__setattr__(name, value)
+        else:  # such as max_retries, which would have no effect here
+            setattr(self.adapter, name, value)
+
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Send the request, or a copy of it that has the session."""
         return self.adapter.send(self._with_session(request), *args, **kwargs)

@@ -15,10 +15,17 @@ __all__ = ["Fields", "SessionFields"]
 
 Fields = Mapping[str, Literal["id", "key"]]
 
-_READERS: dict[str, Callable[[Session], str | None]] = {
-    "id": lambda session: session.peek(),
-    "key": lambda session: session.key,
-}
+
+def _id(session: Session) -> str | None:
+    return session.peek()
+
+
+def _key(session: Session) -> str | None:
+    return session.key
+
+
+# Functions with a name: Loguru pickles its patcher for a process that is spawned.
+_READERS: dict[str, Callable[[Session], str | None]] = {"id": _id, "key": _key}
 
 
 class SessionFields:
@@ -38,7 +45,7 @@ class SessionFields:
         if not isinstance(fields, Mapping):
             raise ConfigurationError(f"fields must be a mapping, not {type(fields).__name__}")
         for name, held in fields.items():
-            if not isinstance(name, str) or held not in _READERS:
+            if not isinstance(name, str) or held not in tuple(_READERS):  # what is given may not be hashable
                 raise ConfigurationError(
                     f"fields={{{name!r}: {held!r}}} must be a name with what it holds, 'id' or 'key'"
                 )

@@ -123,14 +123,19 @@ def _signed(session_id: str, host: str) -> str:
 def _checked_names(hosts: object) -> frozenset[str]:
     hint = "give a list of names without ports, like ['retrieval.internal'], or None"
     if not isinstance(hosts, (list, tuple, set, frozenset)) or not hosts:
-        raise ConfigurationError(f"hosts={hosts!r} is no list of host names; {hint}")
+        raise ConfigurationError(f"hosts={_shown(hosts)} is no list of host names; {hint}")
     names = set()
     for host in hosts:
         parsed = parsed_host(host)
         if parsed is None or parsed[1] is not None:
-            raise ConfigurationError(f"hosts has {host!r}, which is not the name of a host; {hint}")
+            raise ConfigurationError(f"hosts has {_shown(host)}, which is not the name of a host; {hint}")
         names.add(parsed[0])
     return frozenset(names)
+
+
+def _shown(value: object) -> str:
+    # What has an @ may be a URL with a password.
+    return "a URL (not shown)" if "@" in repr(value) else repr(value)
 
 
 def checked_secrets(secret: object) -> list[bytes]:

@@ -30,7 +30,8 @@ MOST_BYTES = 1 << 20  # of a batch
 MOST_ENTRIES = 1000
 
 
-_senders: weakref.WeakSet[Sender] = weakref.WeakSet()
+#: In the order in which they were made.
+_senders: weakref.WeakKeyDictionary[Sender, None] = weakref.WeakKeyDictionary()
 
 
 def flush_all(timeout: float) -> bool:
@@ -78,7 +79,7 @@ class Sender:
         self._renew_after_fork()
         renew_after_fork(self)
         end_at_last(self)
-        _senders.add(self)
+        _senders[self] = None
         if len(queue):  # what a former process has left
             self.notice()
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 
-from hl_sessions.availability import ready_sessions
+from hl_sessions import manager as managers
 from hl_sessions.availability.circuit_breaker import CircuitBreaker
+from hl_sessions.availability.ready_sessions import ReadySessions
 from hl_sessions.client.transport import Transport
 from hl_sessions.datapoints import sender
 from hl_sessions.defaults import _default, default_manager
@@ -23,7 +24,7 @@ from hl_sessions.errors import APIConnectionError
 from hl_sessions.manager import SessionManager
 from hl_sessions.process import ending, thread_on_demand
 from hl_sessions.process.reentry import is_creating
-from hl_sessions.sessions.session import Session
+from hl_sessions.sessions.session import Session, _ReadySession
 from hl_sessions.stores.base import ConversationStore
 from hl_sessions.testing.logged_datapoint import LoggedDatapoint
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from hl_sessions.client.transport import Request
+    from hl_sessions.datapoints.queue import Queue
 
 __all__ = ["Created", "CreatedSession", "FakeSessions"]
 
@@ -78,6 +80,10 @@ class Created(int):
         self.sessions = sessions
         return self
 
+    def __getnewargs__(self) -> Any:
+        """Give what it is made from, to be copied and pickled."""
+        return (self.sessions,)
+
 
 class _Answer(NamedTuple):
     status_code: int
@@ -113,11 +119,15 @@ class FakeSessions:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.enter_context(patch.object(Transport, "exchange", self._exchange_for()))
-            for module in (thread_on_demand, ready_sessions):
-                stack.enter_context(patch.object(module, "start_thread", _no_thread))
+            stack.enter_context(patch.object(thread_on_demand, "start_thread", _no_thread))
+            # What is ready is of the other API, and what threads that run already create is not of the test.
+            stack.enter_context(patch.object(ReadySessions, "take", lambda *_: None))
+            stack.enter_context(patch.object(ReadySessions, "_missing", lambda _: 0))
+            stack.enter_context(patch.object(_ReadySession, "id", Session.id))
             stack.enter_context(patch.object(SessionManager, "on_created", staticmethod(_ignore)))
             stack.enter_context(patch.object(Session, "_tell_created", self._tell_for()))
             stack.enter_context(patch.object(ConversationStore, "entry_key", _own_entry_key()))
+            stack.enter_context(patch.object(managers, "_make_queue", _own_queue()))
             manager = stack.enter_context(_manager_like(_default.manager))
             stack.enter_context(patch.object(_default, "manager", manager))
             stack.callback(self._leave)
@@ -167,12 +177,12 @@ class FakeSessions:
             status: the HTTP status of each answer; ``None``: there is none, as if nothing listened.
         """
         self._flush()
-        self._status = None if status is None else HTTPStatus(status)
-        self._is_failing = True
+        before = self._is_failing, self._status
+        self._is_failing, self._status = True, None if status is None else HTTPStatus(status)
         try:
             yield
         finally:
-            self._is_failing = False
+            self._is_failing, self._status = before
             _end_outages()
 
     def _leave(self) -> None:
@@ -284,9 +294,21 @@ def _own_entry_key() -> Callable[..., str]:
     return own_entry_key
 
 
+def _own_queue() -> Callable[..., Queue]:
+    make_queue = managers._make_queue
+
+    def make_own_queue(*args: Any) -> Queue:
+        queue = make_queue(*args)
+        queue.drop_all()  # a spool keeps what other processes have left, and nothing of the test
+        return queue
+
+    return make_own_queue
+
+
 def _drop_waiting() -> None:
     for each in list(sender._senders):
         each._queue.drop_all()
+        each._queue.take_dropped()  # else a warning would say that there was no room for it
 
 
 def _end_outages() -> None:

@@ -76,6 +76,14 @@ def test_wrong_names_of_a_service_are_refused(hosts: Any) -> None:
         SharedSecret(SECRET, hosts=hosts)
 
 
+@pytest.mark.parametrize("hosts", ["http://user:hidden@a", ["http://user:hidden@a"], [b"user:hidden@a"]])
+def test_no_password_is_shown(hosts: Any) -> None:
+    """A URL given by mistake may hold one."""
+    with pytest.raises(ConfigurationError, match=r"^hosts.*a URL \(not shown\)") as caught:
+        SharedSecret(SECRET, hosts=hosts)
+    assert "hidden" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("age", "good"), [(0, True), (300, True), (301, False), (10**9, False), (-30, True), (-31, False)]
 )

@@ -241,9 +241,11 @@ with SessionManager(sys.argv[3]).session() as session:
 """
 
 
-@pytest.mark.parametrize(("called", "filters"), [("install", []), ("SessionFilter", ["session"])])
+@pytest.mark.parametrize(
+    ("called", "filters"), [("install", []), ("install", ["session"]), ("SessionFilter", ["session"])]
+)
 def test_dict_config_takes_a_line(called: str, filters: list[str], sessions_api: SessionsAPI) -> None:
-    """One for all handlers, one for a handler; each takes the options of what it calls."""
+    """One for all handlers, which they may name, or for one; each takes the options of what it calls."""
     line = {"()": f"hl_sessions.integrations.logging.{called}", "default": "none"}
     arguments = [json.dumps(line), json.dumps(filters), sessions_api.base_url]
     command = [sys.executable, "-c", DICT_CONFIG, *arguments]
@@ -255,7 +257,15 @@ def test_dict_config_takes_a_line(called: str, filters: list[str], sessions_api:
 
 
 @pytest.mark.parametrize(
-    "fields", [["session_id"], {"session_id": "reference_id"}, {7: "id"}, {"message": "id"}, {"args": "key"}]
+    "fields",
+    [
+        ["session_id"],
+        {"session_id": "reference_id"},
+        {"session_id": ["id"]},
+        {7: "id"},
+        {"message": "id"},
+        {"args": "key"},
+    ],
 )
 def test_wrong_fields_are_refused(fields: Any, factory: Any) -> None:
     """And nothing is changed by then."""

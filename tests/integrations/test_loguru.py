@@ -1,5 +1,6 @@
 """Records of Loguru have the ID of the session in which they were logged."""
 
+import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -71,3 +72,13 @@ def test_fields_have_names_and_a_default_of_your_own(manager: SessionManager) ->
     ]
     with pytest.raises(ConfigurationError, match="'id' or 'key'"):
         SessionAdder(fields={"hl_session": "name"})  # type: ignore[dict-item]
+
+
+def test_a_logger_is_handed_to_another_process() -> None:
+    """One that is spawned is given what was pickled, the patcher included."""
+    logger.configure(patcher=add_session)
+    handed: Any = pickle.loads(pickle.dumps(logger))
+    lines: list[str] = []
+    handed.add(lines.append, format="{extra[session_id]} {message}")
+    handed.info("outside")
+    assert lines == ["- outside\n"]

@@ -16,6 +16,7 @@ import pytest
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import HTTPDigestAuth
+from urllib3.util import Retry
 
 from hl_sessions import ConfigurationError, HLSessionsError, SessionManager, current_session_id
 from hl_sessions.carrying import SharedSecret
@@ -336,7 +337,7 @@ def test_a_client_of_the_wrong_library_is_refused() -> None:
 
 
 def test_adapters_of_requests_go_on_working(manager: SessionManager, service: SessionsAPI) -> None:
-    """Their own code runs, their attributes are read through, and a copied client is covered, too."""
+    """Their own code runs, their attributes are theirs, and a copied client is covered, too."""
     seen: list[str | None] = []
 
     class Adapter(HTTPAdapter):
@@ -347,7 +348,10 @@ def test_adapters_of_requests_go_on_working(manager: SessionManager, service: Se
     with requests.Session() as client, manager.session() as session:
         client.mount(url_of(service, ""), Adapter(max_retries=3))
         requests_integration.propagate(client, hosts=["127.0.0.1"])
-        assert client.get_adapter(url_of(service)).max_retries.total == 3  # type: ignore[attr-defined]
+        adapter: Any = client.get_adapter(url_of(service))
+        assert adapter.max_retries.total == 3
+        adapter.max_retries = Retry(total=4)
+        assert adapter.adapter.max_retries.total == 4
         assert client.get(url_of(service)).ok
         assert seen == [url_of(service)]
         assert copy.copy(client).get(url_of(service)).ok

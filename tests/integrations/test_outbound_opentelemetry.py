@@ -138,7 +138,7 @@ def host_of(service: SessionsAPI) -> str:
 
 
 @contextmanager
-def opentelemetry_baggage(members: dict[str, str]) -> Iterator[None]:
+def opentelemetry_baggage(members: dict[str, object]) -> Iterator[None]:
     """What the application has put there, or a request that it serves has brought."""
     current = context.get_current()
     for name, value in members.items():
@@ -152,11 +152,13 @@ def members(request: Request) -> list[str]:
     return sorted(member for header in request.headers.get_all("baggage", []) for member in header.split(","))
 
 
-#: Nothing, what pydantic-ai and others set, and what a request has brought whose session is not ours.
-BAGGAGE: tuple[dict[str, str], ...] = (
+#: Nothing, what pydantic-ai and others set, what a request has brought whose session is not ours, and what an
+#: application has set that is no text.
+BAGGAGE: tuple[dict[str, object], ...] = (
     {},
     {"gen_ai.conversation.id": "conv-1"},
     {"a": "1", "session.id": FOREIGN},
+    {"session.id": 7},
 )
 
 

@@ -1,10 +1,17 @@
 """The fixture ``hl_sessions``, as the tests of an application use it."""
 
 import asyncio
+import copy
+import json
 import logging
+import pickle
 import socket
+import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +23,7 @@ import hl_sessions as package
 from hl_sessions import (
     NotFoundError,
     RateLimitError,
+    ServerError,
     Session,
     SessionManager,
     SessionsClient,
@@ -171,6 +179,68 @@ def test_what_was_logged_before(sessions_api: SessionsAPI, records: list[logging
             assert [each.source for each in fake.datapoints] == ["test"]
 
 
+def test_what_was_logged_before_is_no_overflow(
+    hl_sessions: FakeSessions, records: list[logging.LogRecord]
+) -> None:
+    """No warning says that there was no room for it."""
+    hl_sessions.manager.log(project="p", output="before")
+    manager = hl_sessions.manager
+    with FakeSessions() as fake:
+        manager.log(project="p", output="test")
+        assert [each.output for each in fake.datapoints] == ["test"]
+    assert records == []
+
+
+def test_what_several_managers_log_is_in_order(hl_sessions: FakeSessions) -> None:
+    """In that of the managers, in each run; and so are the IDs of the sessions that are created for it."""
+    managers = [SessionManager(project=str(number)) for number in range(6)]
+    for manager in managers:
+        with manager.session():
+            manager.log(output="x")
+    assert [each.project for each in hl_sessions.datapoints] == [str(number) for number in range(6)]
+    assert [each.session_id for each in hl_sessions.datapoints] == [each.id for each in hl_sessions.sessions]
+
+
+def test_sessions_that_are_ready_are_not_of_the_test(sessions_api: SessionsAPI) -> None:
+    """They are handed out afterwards."""
+    with SessionManager(sessions_api.base_url, prefetch=2) as manager:
+        for _ in range(2):
+            with manager.session() as session:
+                assert session.id
+        ready = manager.ready_sessions
+        assert ready is not None
+        wait_until(lambda: ready.ready and not ready._missing() and not ready._under_way)
+        kept = [session_id for session_id, _ in ready.ready]
+        with FakeSessions() as fake:
+            for key in (None, "chat-1"):
+                with manager.session(key=key) as session:
+                    assert session.id is not None
+            assert [each.id for each in fake.sessions] == [FIRST, SECOND]
+        with manager.session() as session:
+            assert session.id == kept[0]
+
+
+def test_a_spool_is_left_alone(tmp_path: Path) -> None:
+    """It keeps what other processes have left for the API, and gets nothing of the test."""
+    path = tmp_path / "spool.db"
+    code = (
+        "import os, hl_sessions\n"
+        f"manager = hl_sessions.SessionManager('http://127.0.0.1:9/v4', spool={str(path)!r})\n"
+        "manager.log(project='p', output='left')\n"
+        "manager.recorder._queue.save()\n"
+        "os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE)
+    with FakeSessions() as fake, SessionManager(project="p", spool=path) as manager:
+        manager.log(output="test")
+        assert [each.output for each in fake.datapoints] == ["test"]
+        with fake.failing():
+            manager.log(output="lost")
+    with closing(sqlite3.connect(path)) as spool:
+        [(fields,)] = spool.execute("SELECT fields FROM datapoints").fetchall()
+    assert json.loads(fields)["output"] == "left"
+
+
 def test_an_api_that_has_failed_before(sessions_api: SessionsAPI) -> None:
     """A manager that leaves the API alone, as it fails outside of the test, calls that of the test."""
     sessions_api.answer = fail()
@@ -187,6 +257,25 @@ def test_an_api_that_fails_with_a_status(hl_sessions: FakeSessions) -> None:
     with hl_sessions.failing(429), pytest.raises(RateLimitError):
         read()
     assert read() == FIRST
+
+
+def test_an_api_that_fails_in_another_way_for_a_while(hl_sessions: FakeSessions) -> None:
+    """It goes on to fail as before."""
+    configure(on_error="raise")
+    with hl_sessions.failing(429):
+        with hl_sessions.failing(503), pytest.raises(ServerError):
+            read()
+        with pytest.raises(RateLimitError):
+            read()
+    assert read() == FIRST
+
+
+def test_the_count_can_be_copied(hl_sessions: FakeSessions) -> None:
+    """And pickled, as for another process."""
+    read()
+    for copied in (copy.deepcopy(hl_sessions.created), pickle.loads(pickle.dumps(hl_sessions.created))):
+        assert copied == 1
+        assert copied.sessions == hl_sessions.sessions
 
 
 @pytest.fixture
