@@ -466,6 +466,24 @@ def test_a_phone_shows_it_without_scrolling_sideways(
         assert width_of(page) == PHONE["width"], path
 
 
+def test_a_phone_gives_fields_the_whole_width(
+    reader: Any, unique: str, open_page: Callable[..., Page]
+) -> None:
+    """The field to find a text, and the choice of what to compare with."""
+    shared = {"project": unique, "session_reference_id": unique}
+    created, _ = reader.log(*({"source": "answer", "output": output, **shared} for output in "ab"))
+    page = open_page(f"{reader.url}/sessions/{created['session_id']}", viewport=PHONE)
+    width = page.locator("main").evaluate(
+        "main => main.clientWidth - 2 * parseFloat(getComputedStyle(main).paddingLeft)"
+    )
+    field = page.get_by_role("searchbox")
+    assert field.evaluate("field => field.offsetWidth") == pytest.approx(width, abs=1)
+    page.goto(f"{reader.url}/datapoints/{created['id']}/compare")
+    assert page.get_by_label("With", exact=True).evaluate("field => field.offsetWidth") == pytest.approx(
+        width, abs=1
+    )
+
+
 def test_a_phone_shows_names_and_links_whole(
     reader: Any, unique: str, open_page: Callable[..., Page]
 ) -> None:
