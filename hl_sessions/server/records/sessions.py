@@ -173,9 +173,9 @@ def of_first_log(value: ColumnElement[Any]) -> ScalarSelect[Any]:
     return _of_one_log(value, logs.c.created_at, logs.c.sequence)
 
 
-def of_last_log(value: ColumnElement[Any]) -> ScalarSelect[Any]:
-    """Build the subquery of a value of the last log of a session, to be selected with the session."""
-    return _of_one_log(value, logs.c.created_at.desc(), logs.c.sequence.desc())
+def of_last_log(value: ColumnElement[Any], *conditions: ColumnElement[bool]) -> ScalarSelect[Any]:
+    """Build the subquery of a value of the last log of a session that meets the conditions."""
+    return _of_one_log(value, logs.c.created_at.desc(), logs.c.sequence.desc(), conditions=conditions)
 
 
 def find_projects_of(
@@ -224,10 +224,12 @@ def _described_sessions() -> Select[Any]:
     )
 
 
-def _of_one_log(value: ColumnElement[Any], *order: ColumnElement[Any]) -> ScalarSelect[Any]:
+def _of_one_log(
+    value: ColumnElement[Any], *order: ColumnElement[Any], conditions: Sequence[ColumnElement[bool]] = ()
+) -> ScalarSelect[Any]:
     return (
         select(value)
-        .where(logs.c.session_id == sessions.c.id)
+        .where(logs.c.session_id == sessions.c.id, *conditions)
         .order_by(*order)
         .limit(1)
         .correlate(sessions)

@@ -400,6 +400,25 @@ def test_a_text_is_found_in_what_is_folded(reader: Any, unique: str, open_page: 
     expect(told).to_have_text("0 found")
 
 
+def test_finding_tells_that_nested_datapoints_are_in_the_timeline(
+    reader: Any, unique: str, open_page: Callable[..., Page]
+) -> None:
+    """A conversation shows only how many there are, so that nothing is found in them there."""
+    shared = {"project": unique, "session_reference_id": unique}
+    answer = {"reference_id": f"{unique}-answer", "output": "A needle", **shared}
+    step = {"parent_reference_id": f"{unique}-answer", "output": "needle " * 1001, **shared}
+    created, _ = reader.log(answer, step)
+    page = open_page(f"{reader.url}/sessions/{created['session_id']}")
+    told = page.locator("#found")
+    page.get_by_role("searchbox").fill("needle")
+    expect(told).to_have_text("1 found (nested not searched)")
+    page.goto(f"{reader.url}/sessions/{created['session_id']}?view=timeline")
+    page.get_by_role("searchbox").fill("needle")
+    expect(told).to_have_text("1000 or more found")
+    page.keyboard.press("Enter")
+    expect(told).to_have_text("1 of 1000 or more")
+
+
 def test_screen_readers_are_told_what_is_what(
     reader: Any, unique: str, open_page: Callable[..., Page]
 ) -> None:
@@ -445,6 +464,24 @@ def test_a_phone_shows_it_without_scrolling_sideways(
         page.goto(f"{reader.url}{path}")
         page.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
         assert width_of(page) == PHONE["width"], path
+
+
+def test_a_phone_gives_fields_the_whole_width(
+    reader: Any, unique: str, open_page: Callable[..., Page]
+) -> None:
+    """The field to find a text, and the choice of what to compare with."""
+    shared = {"project": unique, "session_reference_id": unique}
+    created, _ = reader.log(*({"source": "answer", "output": output, **shared} for output in "ab"))
+    page = open_page(f"{reader.url}/sessions/{created['session_id']}", viewport=PHONE)
+    width = page.locator("main").evaluate(
+        "main => main.clientWidth - 2 * parseFloat(getComputedStyle(main).paddingLeft)"
+    )
+    field = page.get_by_role("searchbox")
+    assert field.evaluate("field => field.offsetWidth") == pytest.approx(width, abs=1)
+    page.goto(f"{reader.url}/datapoints/{created['id']}/compare")
+    assert page.get_by_label("With", exact=True).evaluate("field => field.offsetWidth") == pytest.approx(
+        width, abs=1
+    )
 
 
 def test_a_phone_shows_names_and_links_whole(

@@ -56,6 +56,19 @@ def test_a_row_tells_what_happened_in_a_session(reader: Any, unique: str) -> Non
     assert link_of(page, "Why? Really.") == f"/sessions/{row['id']}?q={unique}"
 
 
+def test_the_last_output_is_that_of_an_answer_and_not_of_its_steps(reader: Any, unique: str) -> None:
+    """What an answer looks up begins after it, and is nested under it."""
+    answer = {"reference_id": f"{unique}-answer", "output": "Because", "created_at": "2026-03-01T12:00:00"}
+    step = {
+        "parent_reference_id": f"{unique}-answer",
+        "output": "A page",
+        "created_at": "2026-03-01T12:00:01",
+    }
+    reader.log(*({"project": unique, "session_reference_id": unique, **log} for log in (answer, step)))
+    (row,) = rows_of(reader.read(f"/?q={unique}"))
+    assert row["output"] == "Because"
+
+
 @pytest.mark.parametrize(
     ("inputs", "messages", "shown"),
     [

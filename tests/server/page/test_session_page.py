@@ -43,6 +43,24 @@ def test_a_conversation_says_nothing_twice(reader: Any, unique: str) -> None:
     assert "user Who are you?" not in second
 
 
+@pytest.mark.parametrize("text", ['{"use": "*args and **kwargs*"}', '\n["my *text*", {"n": 1}]'])
+def test_a_text_that_is_json_is_shown_as_json(reader: Any, unique: str, text: str) -> None:
+    """What is given as a list is stored as a text, and Markdown would take stars away."""
+    created = reader.log(project=unique, session_reference_id=unique, output=text)
+    for view in ("conversation", "timeline"):
+        page = reader.read(f"/sessions/{created['session_id']}?view={view}")
+        assert 'class="value is-json"' in page
+        assert "<em>" not in page
+
+
+@pytest.mark.parametrize("text", ["[a *link*](/x)", "{*", "[" * 5000 + "]" * 5000])
+def test_a_text_that_is_no_json_is_shown_as_a_text(reader: Any, unique: str, text: str) -> None:
+    """So is one that is nested too deep to be read."""
+    created = reader.log(project=unique, session_reference_id=unique, output=text)
+    page = reader.read(f"/sessions/{created['session_id']}")
+    assert "is-json" not in page[: page.index("All that was logged")]
+
+
 def test_messages_of_any_kind_are_shown_as_they_were_logged(reader: Any, unique: str) -> None:
     """Roles, parts and calls that no published schema knows break neither view, nor the list."""
     messages = [

@@ -36,7 +36,7 @@ class ListedSession:
         created_at: When it began.
         projects: The projects that have datapoints in it.
         first_input: What went into its first datapoint, in one line.
-        last_output: What came out of its last datapoint, in one line.
+        last_output: What came out of its last datapoint that is not nested, in one line.
         datapoints: How many datapoints it has.
         errors: How many of them have an error.
         seconds: The time from its first datapoint to the end of the latest one; ``None`` without datapoints.
@@ -66,7 +66,8 @@ def describe_sessions(connection: Connection, session_ids: Sequence[str]) -> lis
         sessions.c.created_at,
         of_first_log(_beginning(logs.c.inputs)).label("inputs"),
         of_first_log(_beginning(logs.c.messages)).label("messages"),
-        of_last_log(_beginning(logs.c.output)).label("output"),
+        # What is nested begins after the answer that it is a step of.
+        of_last_log(_beginning(logs.c.output), logs.c.parent_id.is_(None)).label("output"),
     ).where(sessions.c.id.in_(session_ids))
     rows = {row.id: row for row in connection.execute(query)}
     totals_of = _totals_of(connection, session_ids)

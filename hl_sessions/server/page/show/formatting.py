@@ -18,7 +18,7 @@ def format_count(count: float) -> str:
 
 
 def format_seconds(seconds: float | None) -> str:
-    """Return a duration in the two largest units that say something: ``380 ms``, ``2.4 s``, ``3 min 20 s``.
+    """Return a duration in units that say something: ``1.4 ms``, ``380 ms``, ``2.4 s``, ``3 min 20 s``.
 
     Nothing is said of a duration that nobody measured.
     """
@@ -78,6 +78,8 @@ def format_label(moment: datetime, span: timedelta) -> str:
 def _short(seconds: float) -> str:
     if seconds < -_NONSENSE:
         return "less than nothing"
+    if 0 < seconds < 0.00995:  # noqa: PLR2004 - which would be rounded to 10 ms
+        return f"{seconds * 1000:.1f} ms" if seconds >= 0.00005 else "<0.1 ms"  # noqa: PLR2004
     # From here on it would be rounded to 1000 ms.
     return f"{seconds * 1000:.0f} ms" if seconds < 0.9995 else f"{seconds:.1f} s"  # noqa: PLR2004
 

@@ -1,6 +1,8 @@
 """Logged values as the page shows them: readable, and no longer than anybody reads."""
 
+import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,9 +34,13 @@ class ShownValue:
 
 
 def show_text(text: str) -> ShownValue:
-    """Show a text: as Markdown, or plain where only its beginning is shown."""
+    """Show a text: as Markdown, as JSON if it is an object or a list, plain if it is cut."""
     if isinstance(text, CutText) or len(text) > MAX_SHOWN:
         return show_plainly(text)
+    if text.lstrip().startswith(("{", "[")):
+        # Such a text may be nested deeper than values may.
+        with suppress(ValueError, RecursionError):
+            return show_json(json.loads(text))
     return ShownValue(render_markdown(text), "markdown", _size_of(text), is_whole=True)
 
 

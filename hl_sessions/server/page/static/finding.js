@@ -8,9 +8,13 @@ export function findInSession() {
   const field = document.getElementById("find");
   if (!field) return;
   const told = document.getElementById("found");
+  // A conversation has the answers, and only the timeline has the steps that are nested under them.
+  const limit = document.querySelector(".turn-foot .nested") ? " (nested not searched)" : "";
   let areas;
   let found = [];
   let current = -1;
+
+  const count = () => (found.length === MOST ? `${MOST} or more` : found.length);
 
   function tell(text) {
     told.textContent = text;
@@ -23,7 +27,7 @@ export function findInSession() {
     current = -1;
     mark("found", found);
     mark("current", []);
-    tell(field.value && `${found.length}${found.length === MOST ? " or more" : ""} found`);
+    tell(field.value && `${count()} found${limit}`);
   });
   field.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || event.isComposing || !found.length) return;
@@ -31,7 +35,7 @@ export function findInSession() {
     current = current < 0 && step < 0 ? found.length - 1 : (current + step + found.length) % found.length;
     mark("current", [found[current]]);
     reveal(found[current]);
-    tell(`${current + 1} of ${found.length}`);
+    tell(`${current + 1} of ${count()}`);
   });
 }
 
