@@ -38,7 +38,7 @@ class SessionFields:
         if not isinstance(fields, Mapping):
             raise ConfigurationError(f"fields must be a mapping, not {type(fields).__name__}")
         for name, held in fields.items():
-            if not isinstance(name, str) or held not in _READERS:
+            if not isinstance(name, str) or held not in tuple(_READERS):
                 raise ConfigurationError(
                     f"fields={{{name!r}: {held!r}}} must be a name with what it holds, 'id' or 'key'"
                 )

@@ -255,7 +255,15 @@ def test_dict_config_takes_a_line(called: str, filters: list[str], sessions_api:
 
 
 @pytest.mark.parametrize(
-    "fields", [["session_id"], {"session_id": "reference_id"}, {7: "id"}, {"message": "id"}, {"args": "key"}]
+    "fields",
+    [
+        ["session_id"],
+        {"session_id": "reference_id"},
+        {"session_id": ["id"]},
+        {7: "id"},
+        {"message": "id"},
+        {"args": "key"},
+    ],
 )
 def test_wrong_fields_are_refused(fields: Any, factory: Any) -> None:
     """And nothing is changed by then."""
