@@ -54,7 +54,10 @@ def propagate(
         ConfigurationError: an argument is wrong.
     """
     if not isinstance(client, requests.Session):
-        raise ConfigurationError(f"client must be a requests.Session, not {type(client).__name__}")
+        kind = type(client)  # those of other libraries may have the same name
+        raise ConfigurationError(
+            f"client must be a requests.Session, not a {kind.__name__} of {kind.__module__.partition('.')[0]}"
+        )
     outbound = Outbound(hosts, carrier, secret)
     for prefix, adapter in client.adapters.items():
         covered = adapter.adapter if isinstance(adapter, _PropagatingAdapter) else adapter
