@@ -15,8 +15,9 @@ from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from hl_sessions.carrying.headers import BAGGAGE_KEY, baggage_values
 from hl_sessions.errors import ConfigurationError
-from hl_sessions.integrations.outbound import Carrier, Outbound
+from hl_sessions.integrations.outbound import Carrier, Outbound, OutboundHeaders
 from hl_sessions.integrations.outbound_baggage import Through, set_through
 from hl_sessions.sessions.current import current_session
 
@@ -108,8 +109,9 @@ class _Transport:
     def handle_request(self, request: Any) -> Any:
         outbound, session = self._outbound, current_session()
         own = request.headers.get(outbound.header)
-        session_id = None if session is None or outbound.has_session(own) else session.id
-        if session_id is not None:
+        if outbound.has_session(own):
+            request = _with_session_of_caller(request, outbound, own)
+        elif session is not None and (session_id := session.id) is not None:
             request = _with_session(request, outbound, own, session_id)
         return self._transport.handle_request(request)
 
@@ -124,8 +126,9 @@ class _AsyncTransport:
     async def handle_async_request(self, request: Any) -> Any:
         outbound, session = self._outbound, current_session()
         own = request.headers.get(outbound.header)
-        session_id = None if session is None or outbound.has_session(own) else await session.aid()
-        if session_id is not None:
+        if outbound.has_session(own):
+            request = _with_session_of_caller(request, outbound, own)
+        elif session is not None and (session_id := await session.aid()) is not None:
             request = _with_session(request, outbound, own, session_id)
         return await self._transport.handle_async_request(request)
 
@@ -135,11 +138,26 @@ def _with_session(request: Any, outbound: Outbound, own: str | None, session_id:
 
     HTTPX makes the redirected request, to whatever host, from the given one.
     """
+    changed = _with_own_headers(request)
+    changed._added = outbound, session_id, outbound.add_to(changed._headers, own, session_id, None)
+    return changed
+
+
+def _with_session_of_caller(request: Any, outbound: Outbound, own: str) -> Any:
+    """Return a request like the one given that keeps the session which the caller has named in it."""
+    named = next(baggage_values(own, BAGGAGE_KEY), None)
+    if named is None:  # it has a header that nobody else writes
+        return request
+    changed = _with_own_headers(request)
+    changed._added = outbound.unsigned, named, own
+    return changed
+
+
+def _with_own_headers(request: Any) -> Any:
     kind: Any = type(request)
     changed = object.__new__(_kind_with_session(kind))
     changed.__dict__ = request.__dict__  # a body that is read is read for both
-    changed._headers = headers = request.headers.copy()
-    changed._added = outbound, session_id, outbound.add_to(headers, own, session_id, None)
+    changed._headers = request.headers.copy()
     return changed
 
 
@@ -150,7 +168,7 @@ class _WithSession:
     """
 
     __slots__ = ("_added", "_headers")
-    _added: tuple[Outbound, str, str]
+    _added: tuple[OutboundHeaders, str, str]
     _headers: Any
 
     @property

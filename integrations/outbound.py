@@ -101,6 +101,8 @@ class Outbound(OutboundHeaders):
 
     def __init__(self, hosts: Collection[str], carrier: Carrier, secret: SharedSecret | None) -> None:
         super().__init__(carrier, secret)
+        #: The headers for a session that the caller has named.
+        self.unsigned = OutboundHeaders(carrier, None)
         self._hosts = _checked_hosts(hosts)
 
     def covers(self, scheme: str, host: str | None, port: int | None) -> bool:

@@ -59,7 +59,10 @@ def propagate(
         ImportError: ``through="opentelemetry"`` without OpenTelemetry.
     """
     if not isinstance(client, requests.Session):
-        raise ConfigurationError(f"client must be a requests.Session, not {type(client).__name__}")
+        kind = type(client)  # those of other libraries may have the same name
+        raise ConfigurationError(
+            f"client must be a requests.Session, not a {kind.__name__} of {kind.__module__.partition('.')[0]}"
+        )
     outbound = Outbound(hosts, carrier, secret)
     set_through(client, through, "send")
     for prefix, adapter in client.adapters.items():

@@ -390,6 +390,9 @@ def test_with_prefetch_it_is_there_as_soon_as_it_is_created(
     with manager.session() as session:
         assert session.id  # from now on some are kept ready
     wait_until(lambda: ready.ready)
+    spans = make_spans()
+    with manager.session() as session, spans.tracer.start_as_current_span("span") as span:
+        assert attributes_of(span) == {}  # what is ready belongs to nobody yet
     spans = make_spans(create=True)
     with manager.session() as session, spans.tracer.start_as_current_span("span") as span:
         assert attributes_of(span) == {"session.id": session.peek()}

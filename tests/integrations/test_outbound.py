@@ -332,8 +332,11 @@ def test_a_client_of_the_wrong_library_is_refused() -> None:
     """Each module serves its own."""
     with pytest.raises(ConfigurationError, match=r"^client must be an httpx\.Client .* not Session$"):
         httpx_integration.propagate(requests.Session(), hosts=["a"])  # type: ignore[type-var]
-    with httpx.Client() as client, pytest.raises(ConfigurationError, match=r"not Client$"):
+    with httpx.Client() as client, pytest.raises(ConfigurationError, match=r"not a Client of httpx$"):
         requests_integration.propagate(client, hosts=["a"])  # type: ignore[type-var]
+    niquests_session: Any = type("Session", (), {"__module__": "niquests.sessions"})()
+    with pytest.raises(ConfigurationError, match=r"requests\.Session, not a Session of niquests$"):
+        requests_integration.propagate(niquests_session, hosts=["a"])
 
 
 def test_adapters_of_requests_go_on_working(manager: SessionManager, service: SessionsAPI) -> None:
