@@ -19,6 +19,7 @@ from hl_sessions.availability.circuit_breaker import CircuitBreaker
 from hl_sessions.availability.ready_sessions import ReadySessions
 from hl_sessions.client.transport import Transport
 from hl_sessions.datapoints import sender
+from hl_sessions.datapoints.queue import Queue
 from hl_sessions.defaults import _default, default_manager
 from hl_sessions.errors import APIConnectionError
 from hl_sessions.manager import SessionManager
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from hl_sessions.client.transport import Request
-    from hl_sessions.datapoints.queue import Queue
 
 __all__ = ["Created", "CreatedSession", "FakeSessions"]
 
@@ -128,6 +128,8 @@ class FakeSessions:
             stack.enter_context(patch.object(Session, "_tell_created", self._tell_for()))
             stack.enter_context(patch.object(ConversationStore, "entry_key", _own_entry_key()))
             stack.enter_context(patch.object(managers, "_make_queue", _own_queue()))
+            # Nothing leaves the queue until a test looks: it has room for all that the test logs.
+            stack.enter_context(patch.object(Queue, "_make_room", lambda _: None))
             manager = stack.enter_context(_manager_like(_default.manager))
             stack.enter_context(patch.object(_default, "manager", manager))
             stack.callback(self._leave)

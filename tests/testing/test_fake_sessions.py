@@ -375,3 +375,13 @@ def test_without_a_scope(hl_sessions: FakeSessions) -> None:
     assert current_session() is None
     assert current_session_id() is None
     assert hl_sessions.created == 0
+
+
+def test_all_that_a_test_logs_is_there(hl_sessions: FakeSessions) -> None:
+    """However much waits until it looks."""
+    with SessionManager(project="p", queue_size=10_000) as manager:
+        for number in range(30):
+            manager.log(source=str(number), output="x" * 1000)
+        assert [datapoint.source for datapoint in hl_sessions.datapoints] == [
+            str(number) for number in range(30)
+        ]
