@@ -37,6 +37,7 @@ def test_messages_have_the_session_of_the_connection_unless_their_handler_is_dec
     monkeypatch.setenv("CHAINLIT_APP_ROOT", str(tmp_path))  # where it writes when it is imported
     import chainlit as cl
     from chainlit.config import config
+    from chainlit.server import app as chainlit_app
     from chainlit.utils import mount_chainlit
 
     config.project.transports = ["websocket"]  # else the first message may come by polling, as a request
@@ -46,13 +47,18 @@ def test_messages_have_the_session_of_the_connection_unless_their_handler_is_dec
     target.touch()
     mount_chainlit(app, str(target), "/chat")
     url = serve(app) + "/chat"
+    bare = FastAPI()  # without the middleware, as with "chainlit run"
+    bare.mount("/chat", chainlit_app)
+    bare_url = serve(bare) + "/chat"
 
     @cl.on_message
     async def on_message(message: cl.Message) -> None:
         await cl.Message(str(await acurrent_session_id())).send()
 
     first, second = two_messages(open_page(url))
-    assert first == second
+    assert first == second != "None"
+    assert two_messages(open_page(bare_url)) == ["None"] * 2
     run_block("chat-pages.md", "Chainlit")
-    first, second = two_messages(open_page(url))
-    assert first != second
+    for each in (url, bare_url):
+        first, second = two_messages(open_page(each))
+        assert len({first, second} - {"None"}) == 2

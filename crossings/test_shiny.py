@@ -38,13 +38,13 @@ def test_messages_have_the_session_of_the_connection_unless_their_handler_is_dec
 
     block = run_block("chat-pages.md", "Shiny")
     first, second = two_messages(open_page(serve(block["app"])))
-    assert first != second
+    assert len({first, second} - {"None"}) == 2
     undecorated = App(block["page"], server)
     first, second = two_messages(open_page(serve(HLSessionMiddleware(undecorated, manager))))
-    assert first == second
+    assert first == second != "None"
     of_messages = HLSessionMiddleware(undecorated, manager, websocket="message")
     first, second = two_messages(open_page(serve(of_messages)))
-    assert first != second
+    assert len({first, second} - {"None"}) == 2
 
 
 def test_an_effect_runs_in_the_session_of_who_sets_the_value_unless_it_is_bound(
