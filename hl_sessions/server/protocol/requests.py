@@ -1,8 +1,9 @@
 """What a client may send, as in the published OpenAPI document of the v4 API."""
 
-from typing import Annotated
+from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BeforeValidator, model_validator, with_config
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator, with_config
+from pydantic_core import to_json
 
 # Pydantic needs this one before Python 3.12.
 from typing_extensions import TypedDict
@@ -21,6 +22,9 @@ from hl_sessions.server.protocol.values import (
     Timestamp,
     WireModel,
 )
+
+_LONGEST_METADATA: Final = 16_384
+"""Bytes of the metadata of a session."""
 
 
 def _as_list(value: object) -> object:
@@ -135,12 +139,23 @@ def _check_references(given: LogRequest) -> LogRequest:
 ConsistentLogRequest = Annotated[LogRequest, AfterValidator(_check_references)]
 
 
+def _require_short(metadata: dict[str, Any]) -> dict[str, Any]:
+    if len(to_json(metadata)) > _LONGEST_METADATA:
+        raise ValueError(f"it may have {_LONGEST_METADATA:,} bytes as JSON")
+    return metadata
+
+
+# Read with the session by each list and page of sessions.
+_Label = Annotated[str, Field(max_length=512)]
+_Metadata = Annotated[JSONObject, AfterValidator(_require_short)]
+
+
 class UpdateSessionRequest(WireModel):
     """What may be told about a session after it was made; ``metadata`` takes the place of what was there."""
 
-    name: str | None = None
-    user: str | None = None
-    metadata: JSONObject | None = None
+    name: _Label | None = None
+    user: _Label | None = None
+    metadata: _Metadata | None = None
     ended_at: Timestamp | None = None
 
 
@@ -148,9 +163,9 @@ class CreateSessionRequest(WireModel):
     """What may be told about a new session; ``reference_id`` is the caller's own ID for it."""
 
     reference_id: Reference | None = None
-    name: str | None = None
-    user: str | None = None
-    metadata: JSONObject | None = None
+    name: _Label | None = None
+    user: _Label | None = None
+    metadata: _Metadata | None = None
 
 
 class CreateProjectRequest(WireModel):

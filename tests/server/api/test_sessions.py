@@ -201,6 +201,8 @@ def test_a_session_is_deleted_with_its_datapoints(client: Any, unique: str) -> N
         (b'{"reference_id": ""}', ["body", "reference_id"]),
         (b'{"user": 1}', ["body", "user"]),
         (b'{"metadata": []}', ["body", "metadata"]),
+        (b'{"metadata": {"a": "%s"}}' % (b"x" * 16_384), ["body", "metadata"]),
+        (b'{"name": "%s"}' % (b"x" * 513), ["body", "name"]),
     ],
 )
 def test_what_is_told_is_checked(client: Any, body: bytes, place: list[str]) -> None:

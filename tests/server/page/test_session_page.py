@@ -259,6 +259,25 @@ def test_a_session_without_datapoints_says_so(reader: Any) -> None:
     assert "no datapoints yet" in text_of(reader.read(f"/?q={session_id}"))
 
 
+def test_what_callers_tell_of_a_session_is_shown(reader: Any, unique: str) -> None:
+    """Its name is the title, and each member of the metadata has a place of its own."""
+    told: dict[str, Any] = {
+        "reference_id": unique,
+        "name": "<Shoes>",
+        "user": "alice",
+        "metadata": {"customer": "acme", "n": [1]},
+    }
+    session_id = requests.post(f"{reader.url}/v4/sessions", json=told, timeout=PATIENCE).json()["id"]
+    reader.log(project=unique, session_id=session_id, inputs={"question": "Why?"})
+    end = {"ended_at": "2026-01-02T03:04:05Z"}
+    requests.patch(f"{reader.url}/v4/sessions/{session_id}", json=end, timeout=PATIENCE).raise_for_status()
+    page = reader.read(f"/sessions/{session_id}")
+    assert '<h1 class="session-title">&lt;Shoes&gt;</h1>' in page
+    text = text_of(page)
+    for shown in ("User alice", "customer acme", "n [1]", "Ended"):
+        assert shown in text
+
+
 def test_payloads_that_were_not_stored_are_told(reader: Any, unique: str) -> None:
     """``save: false`` keeps them out, and nobody has to wonder where they are."""
     created = reader.log(project="secret", session_reference_id=unique, output="secret", save=False)

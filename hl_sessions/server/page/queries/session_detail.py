@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, Float, RowMapping, Tuple, cast, func, literal, select, tuple_
+from sqlalchemy import Connection, Float, RowMapping, Select, Tuple, cast, func, literal, select, tuple_
 
 from hl_sessions.server.database.tables import logs, sessions
 from hl_sessions.server.page.queries.datapoints import Datapoint, read_datapoints, read_ids, sum_of
@@ -23,6 +23,7 @@ class SessionDetail:
 
     Args:
         session: What the list shows of it.
+        told: What callers have told of it: ``name``, ``user``, ``metadata`` and ``ended_at``.
         updated_at: When something in it has changed last.
         prompt_tokens: How many tokens went in, if that was logged.
         output_tokens: How many came out.
@@ -33,6 +34,7 @@ class SessionDetail:
     """
 
     session: ListedSession
+    told: RowMapping
     updated_at: datetime
     prompt_tokens: int | None
     output_tokens: int | None
@@ -95,8 +97,8 @@ def read_session(
     Returns:
         The session, or ``None`` when the organisation has no such session, or that no such datapoint.
     """
-    updated_at = _updated_at(connection, organisation_id, session_id)
-    if updated_at is None:
+    told = connection.execute(_told(organisation_id, session_id)).mappings().one_or_none()
+    if told is None:
         return None
     wanted = [logs.c.session_id == session_id]
     if after is not None:
@@ -109,7 +111,8 @@ def read_session(
     (listed,) = describe_sessions(connection, [session_id])
     return SessionDetail(
         session=listed,
-        updated_at=updated_at,
+        told=told,
+        updated_at=told["updated_at"],
         prompt_tokens=_whole(sums["prompt_tokens"]),
         output_tokens=_whole(sums["output_tokens"]),
         cost=sum_of(sums["prompt_cost"], sums["output_cost"]),
@@ -120,17 +123,14 @@ def read_session(
 
 
 def read_version(connection: Connection, organisation_id: int, session_id: str) -> str | None:
-    """Give a text that changes whenever something in the session does; ``None`` without such a session."""
-    updated_at = _updated_at(connection, organisation_id, session_id)
-    return None if updated_at is None else updated_at.isoformat()
+    """Return a text that changes whenever something in the session does; ``None`` without such a session."""
+    told = connection.execute(_told(organisation_id, session_id)).one_or_none()
+    return None if told is None else told.updated_at.isoformat()
 
 
-def _updated_at(connection: Connection, organisation_id: int, session_id: str) -> datetime | None:
-    query = select(sessions.c.updated_at).where(
-        sessions.c.id == session_id, sessions.c.organisation_id == organisation_id
-    )
-    updated_at: datetime | None = connection.scalar(query)
-    return updated_at
+def _told(organisation_id: int, session_id: str) -> Select[Any]:
+    columns = (sessions.c[name] for name in ("updated_at", "name", "user", "metadata", "ended_at"))
+    return select(*columns).where(sessions.c.id == session_id, sessions.c.organisation_id == organisation_id)
 
 
 def _sums_of(connection: Connection, session_id: str) -> RowMapping:
