@@ -68,6 +68,7 @@ def assert_has(event: dict[str, Any], session_id: str | None) -> None:
     assert event["contexts"].get("session") == (session_id and {"id": session_id})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framework", [*WEB, "celery"])
 def test_errors_and_transactions_have_the_session(framework: str, sent: Sent) -> None:
     """Most of them are captured when the scope has been left; without tracing, too."""
@@ -80,6 +81,7 @@ def test_errors_and_transactions_have_the_session(framework: str, sent: Sent) ->
             assert_has(event, sent.read[case])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framework", [*WEB, "celery"])
 def test_what_is_captured_in_an_inner_scope_has_its_session(framework: str, sent: Sent) -> None:
     """The transaction has that of the request, or of the job."""
@@ -90,6 +92,7 @@ def test_what_is_captured_in_an_inner_scope_has_its_session(framework: str, sent
     assert not events
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framework", WEB)
 def test_a_request_in_which_nobody_reads_has_nothing(framework: str, sent: Sent) -> None:
     """No event creates a session. (Sending a task does.)"""
@@ -97,6 +100,7 @@ def test_a_request_in_which_nobody_reads_has_nothing(framework: str, sent: Sent)
     assert_has(transaction, None)
 
 
+@pytest.mark.slow
 def test_nothing_stays_behind(sent: Sent) -> None:
     """What is captured outside of requests and jobs has no session."""
     (event,) = [event for event in sent.events if event.get("message") == "afterwards"]
@@ -104,6 +108,7 @@ def test_nothing_stays_behind(sent: Sent) -> None:
     assert "session" not in event["contexts"]
 
 
+@pytest.mark.slow
 def test_calls_of_models_have_their_conversation(sent: Sent) -> None:
     """A hash of the key, if there is one, also of one that is known only once there is a route."""
     chat, inner = (hashlib.sha256(key).hexdigest() for key in (b"chat-42", b"inner"))

@@ -196,6 +196,7 @@ def celery_worker(app: Celery) -> Iterator[None]:
         state.should_terminate = None
 
 
+@pytest.mark.slow
 def test_every_span_of_a_task_of_celery(
     manager: SessionManager, spans: Spans, monkeypatch: pytest.MonkeyPatch
 ) -> None:
