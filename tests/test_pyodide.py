@@ -73,7 +73,8 @@ def check(ids: list[str | None], logged: list[str], sessions_api: SessionsAPI) -
         assert len(warnings) <= 1
 
 
-@pytest.mark.parametrize("prefetch", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("prefetch", [0, 2])
 def test_a_read_has_an_id_or_says_once_why_not(
     in_pyodide: InPyodide, sessions_api: SessionsAPI, prefetch: int
 ) -> None:

@@ -270,6 +270,7 @@ def test_sessions(kind: str) -> None:
     assert set(threading.enumerate()) <= threads
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     sysconfig.get_config_var("Py_GIL_DISABLED") == 1 and sys.version_info < (3, 14),
     reason="Python 3.13 without a global lock keeps every class, and a manager has one",

@@ -56,7 +56,8 @@ def in_child(work: Callable[[], object]) -> int:
     return exit_code_of_child(work_in_time)
 
 
-@pytest.mark.parametrize("prefetch", [pytest.param(0, marks=pytest.mark.slow), 4])
+@pytest.mark.slow
+@pytest.mark.parametrize("prefetch", [0, 4])
 def test_while_others_create(make_manager: Managers, sessions_api: SessionsAPI, prefetch: int) -> None:
     """Forty children of a process whose threads create all the time read in time, and have their own IDs."""
     manager = make_manager(prefetch=prefetch, idle_timeout=60)

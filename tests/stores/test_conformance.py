@@ -5,9 +5,9 @@ import pytest
 from hl_sessions.testing import StoreConformance
 from tests.stores.conftest import OUTSIDE
 
-# They wait for what has to be idle. Of the three that speak the protocol of Redis, one is enough each time.
+# They wait for what has to be idle: one store in a file and one on the network are enough each time.
 KINDS = [
-    pytest.param(kind, marks=pytest.mark.slow if kind in {"valkey cluster", "old redis"} else ())
+    pytest.param(kind, marks=() if kind in {"sqlite", "valkey"} else pytest.mark.slow)
     for kind in ("memory", *OUTSIDE)
 ]
 

@@ -117,7 +117,7 @@ class Process:
 @pytest.mark.parametrize(
     "key", ["alice@example.com", pytest.param("b\0b@example.com", marks=pytest.mark.slow)]
 )
-@pytest.mark.parametrize("hash_keys", [False, True])
+@pytest.mark.parametrize("hash_keys", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["sqlite", "valkey"])
 def test_an_outage(kind: str, key: str, redis_server: str, tmp_path: Path, *, hash_keys: bool) -> None:
     """Each conversation has its session, before and after its end, and no request has its key."""

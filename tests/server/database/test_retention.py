@@ -56,6 +56,7 @@ class Told:
         self.may_go_on.wait(PATIENCE)
 
 
+@pytest.mark.slow
 def test_a_server_deletes_what_is_old(database: str, caplog: pytest.LogCaptureFixture) -> None:
     """It counts and logs how much that was; what is used again, and what is new, stays."""
     with served(database) as url:
@@ -78,6 +79,7 @@ def test_a_server_deletes_what_is_old(database: str, caplog: pytest.LogCaptureFi
     assert "deleted 19 sessions and 39 datapoints without a change since 20" in caplog.text
 
 
+@pytest.mark.slow
 def test_without_an_age_a_server_deletes_nothing(database: str) -> None:
     """Nor does it tell of anything."""
     with served(database) as url:

@@ -392,6 +392,7 @@ def test_what_is_committed_late_is_indexed_later(
     server.database.close()
 
 
+@pytest.mark.slow
 def test_the_page_finds_sessions_however_old(server: Server) -> None:
     """With all of its filters, part by part."""
     created = server.log(

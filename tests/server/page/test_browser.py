@@ -86,6 +86,7 @@ def width_of(page: Page) -> int:
 EVIL = '"><script>document.title = "owned"; alert(1)</script><img src=x onerror=alert(1)>'
 
 
+@pytest.mark.slow
 def test_every_value_is_shown_and_none_is_run(
     reader: Any, unique: str, open_page: Callable[..., Page]
 ) -> None:
@@ -200,6 +201,7 @@ def test_a_paused_list_says_what_has_come_meanwhile(
     expect(page.locator("#newer")).to_be_hidden()
 
 
+@pytest.mark.slow
 def test_the_first_datapoint_appears_by_itself(tmp_path: Path, open_page: Callable[..., Page]) -> None:
     """An empty server shows the lines that send one, and they do."""
     settings = ServerSettings(port=0, database=str(tmp_path / "empty.sqlite3"))
@@ -223,6 +225,7 @@ def test_the_first_datapoint_appears_by_itself(tmp_path: Path, open_page: Callab
     expect(page.locator("#rows tr")).to_have_count(2)
 
 
+@pytest.mark.slow
 def test_filters_stand_in_the_address(reader: Any, unique: str, open_page: Callable[..., Page]) -> None:
     """A choice is applied at once, a search by the return key; what is empty stays out."""
     created = reader.log(project=unique, session_reference_id=unique, inputs={"q": f"needle {unique}"})
@@ -283,6 +286,7 @@ def test_a_session_that_goes_on_says_so(reader: Any, unique: str, open_page: Cal
     expect(page.get_by_text("second")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_the_keyboard_gets_everywhere(reader: Any, unique: str, open_page: Callable[..., Page]) -> None:
     """Past the navigation, into a session, into a branch of its tree, with the focus to be seen."""
     created = reader.log(project=unique, session_reference_id=unique, source="step", inputs={"q": unique})
@@ -342,6 +346,7 @@ def test_keys_lead_through_the_list_and_its_sessions(
     page.wait_for_url(f"{reader.url}/{project}")
 
 
+@pytest.mark.slow
 def test_a_name_or_an_id_is_all_it_takes_to_get_there(
     reader: Any, unique: str, open_page: Callable[..., Page]
 ) -> None:
@@ -400,6 +405,7 @@ def test_a_text_is_found_in_what_is_folded(reader: Any, unique: str, open_page: 
     expect(told).to_have_text("0 found")
 
 
+@pytest.mark.slow
 def test_finding_tells_that_nested_datapoints_are_in_the_timeline(
     reader: Any, unique: str, open_page: Callable[..., Page]
 ) -> None:
@@ -419,6 +425,7 @@ def test_finding_tells_that_nested_datapoints_are_in_the_timeline(
     expect(told).to_have_text("1 of 1000 or more")
 
 
+@pytest.mark.slow
 def test_screen_readers_are_told_what_is_what(
     reader: Any, unique: str, open_page: Callable[..., Page]
 ) -> None:
@@ -444,6 +451,7 @@ def test_screen_readers_are_told_what_is_what(
         assert page.get_by_role("heading", level=1).count() == 1
 
 
+@pytest.mark.slow
 def test_a_phone_shows_it_without_scrolling_sideways(
     reader: Any, unique: str, open_page: Callable[..., Page]
 ) -> None:
@@ -466,6 +474,7 @@ def test_a_phone_shows_it_without_scrolling_sideways(
         assert width_of(page) == PHONE["width"], path
 
 
+@pytest.mark.slow
 def test_a_phone_gives_fields_the_whole_width(
     reader: Any, unique: str, open_page: Callable[..., Page]
 ) -> None:
@@ -484,6 +493,7 @@ def test_a_phone_gives_fields_the_whole_width(
     )
 
 
+@pytest.mark.slow
 def test_a_phone_shows_names_and_links_whole(
     reader: Any, unique: str, open_page: Callable[..., Page]
 ) -> None:
@@ -511,6 +521,7 @@ def test_a_phone_shows_names_and_links_whole(
     assert page.get_by_role("link", name=f"Activity of {project}").evaluate(lines) == 1
 
 
+@pytest.mark.slow
 def test_dark_and_light_follow_the_reader(reader: Any, open_page: Callable[..., Page]) -> None:
     """Dark text on light ground, and the other way round."""
     page = open_page(f"{reader.url}/projects")
@@ -523,6 +534,7 @@ def test_dark_and_light_follow_the_reader(reader: Any, open_page: Callable[..., 
         assert (text > 600 and ground < 150) if is_dark else (text < 150 and ground > 600)
 
 
+@pytest.mark.slow
 def test_fifty_rows_come_without_a_shift(reader: Any, unique: str, open_page: Callable[..., Page]) -> None:
     """Nothing on the page moves once it was drawn, whatever the scripts then do."""
     created = reader.log(
@@ -542,6 +554,7 @@ def test_fifty_rows_come_without_a_shift(reader: Any, unique: str, open_page: Ca
     assert shift == 0
 
 
+@pytest.mark.slow
 def test_the_form_signs_in_and_out(locked_server: Any, open_url: str, open_page: Callable[..., Page]) -> None:
     """In the browser as it is: with its cookie, its origin and the policy of the page."""
     page = open_page(f"{locked_server.url}/projects")
