@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import uuid
+from collections import deque
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -112,6 +113,8 @@ class FakeSessions:
         self._by_reference_id: dict[str, LoggedDatapoint] = {}
         self._is_failing = False
         self._status: HTTPStatus | None = None
+        # Sessions that were created for what was logged, of which the application is not told yet.
+        self._untold: deque[Session] = deque()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
@@ -194,6 +197,13 @@ class FakeSessions:
             _default.manager.close()
 
     def _flush(self) -> None:
+        self._send()
+        while self._untold:
+            session = self._untold.popleft()
+            session.manager.tell_created(session)
+            self._send()
+
+    def _send(self) -> None:
         end = time.monotonic() + PATIENCE
         for each in [] if self._is_failing else list(sender._senders):
             while (flush := each.begin_flush()) is not None and not flush.wait(PAUSE):
@@ -251,7 +261,11 @@ class FakeSessions:
             told = session.peek() or "", session.key, self._reader()
             with self._lock:
                 self._sessions.append(told)
-            if "on_created" in vars(session.manager):
+            if "on_created" not in vars(session.manager):
+                return
+            if is_creating() and not in_thread:  # what is logged is sent: not in a thread, as tests look now
+                self._untold.append(session)
+            else:
                 tell(session, in_thread=in_thread)
 
         return tell_created
