@@ -1,7 +1,7 @@
 """Tells of scopes that are opened, such as to what traces the request around them.
 
 Joining the session of a scope around opens none. An observer is called in the context of the scope, where its
-session may be current already, or not yet; it must neither wait nor raise.
+session may be current already, or not yet; it must not wait. What it raises is shown, and stops nobody.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from hl_sessions.process.saying import show
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from hl_sessions.sessions.session import Session
 
@@ -56,11 +58,17 @@ def unobserve(observer: Observer) -> None:
 
 def note_request(session: Session) -> None:
     """Tell the observers of a request."""
-    for observer in tuple(request_observers):
-        observer(session)
+    _tell(request_observers, session)
 
 
 def note_scope(session: Session) -> None:
     """Tell the observers of another scope."""
-    for observer in tuple(scope_observers):
-        observer(session)
+    _tell(scope_observers, session)
+
+
+def _tell(observers: Iterable[Observer], session: Session) -> None:
+    for observer in tuple(observers):
+        try:
+            observer(session)
+        except Exception as error:  # noqa: BLE001, PERF203 - the application has nothing to do with it
+            show(error)
