@@ -206,6 +206,8 @@ def _forget(watch: weakref.ref[_Watch]) -> None:
     _watched.pop(watch, None)
     if not _watched:
         unobserve(_note_start)
+        if _watched:  # another thread has begun to watch meanwhile
+            observe_requests(_note_start)
 
 
 def _is_alone(task: Task[Any], session: Session) -> bool:

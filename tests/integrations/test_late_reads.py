@@ -16,6 +16,7 @@ import pytest
 from hl_sessions import SessionManager, acurrent_session_id
 from hl_sessions.process.once import Once
 from hl_sessions.sessions import late_reads
+from hl_sessions.sessions.opened import unobserve
 from tests.waiting import StillClock
 
 CALLS = 60
@@ -31,8 +32,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[StillClock]:
     monkeypatch.setattr(late_reads, "_traffic", late_reads._Traffic())
     monkeypatch.setattr(late_reads, "_once", Once())
     late_reads._watched.clear()
+    unobserve(late_reads._note_start)
     yield clock
     late_reads._watched.clear()
+    unobserve(late_reads._note_start)
 
 
 @asynccontextmanager

@@ -27,6 +27,7 @@ from hl_sessions import (
 from hl_sessions.integrations import asgi, wsgi
 from hl_sessions.process.once import Once
 from hl_sessions.sessions import late_reads
+from hl_sessions.sessions.opened import unobserve
 from tests.interpreters import collects_at_once
 from tests.isolation.conftest import CountingClient
 from tests.sessions_api import SessionsAPI, create_sessions_and_logs
@@ -44,6 +45,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> StillClock:
     monkeypatch.setattr(late_reads, "_traffic", late_reads._Traffic())
     monkeypatch.setattr(late_reads, "_once", Once())
     late_reads._watched.clear()
+    unobserve(late_reads._note_start)
     return clock
 
 
