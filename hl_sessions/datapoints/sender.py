@@ -23,15 +23,20 @@ if TYPE_CHECKING:
     from hl_sessions.datapoints.delivery import Delivery
     from hl_sessions.datapoints.queue import Queue
 
-__all__ = ["Sender", "aflush_all", "flush_all"]
+__all__ = ["Sender", "aflush_all", "flush_all", "senders"]
 
 INTERVAL = 0.1  # seconds that a datapoint waits for others to travel with
 MOST_BYTES = 1 << 20  # of a batch
 MOST_ENTRIES = 1000
 
 
-#: In the order in which they were made.
 _senders: weakref.WeakKeyDictionary[Sender, None] = weakref.WeakKeyDictionary()
+
+
+def senders() -> list[Sender]:
+    """Return those that there are, in the order in which they were made."""
+    # In one step: other threads may make some meanwhile.
+    return [sender for reference in _senders.keyrefs() if (sender := reference()) is not None]
 
 
 def flush_all(timeout: float) -> bool:
@@ -41,14 +46,14 @@ def flush_all(timeout: float) -> bool:
         timeout: seconds to wait at most.
     """
     end = time.monotonic() + timeout
-    flushed = [sender.flush(max(0.0, end - time.monotonic())) for sender in list(_senders)]
+    flushed = [sender.flush(max(0.0, end - time.monotonic())) for sender in senders()]
     return all(flushed)
 
 
 async def aflush_all(timeout: float) -> None:
     """Do as :func:`flush_all`, while the event loop (asyncio or trio) keeps running."""
     end = time.monotonic() + timeout
-    for sender in list(_senders):
+    for sender in senders():
         flush = sender.begin_flush()
         if flush is not None:
             await flush.wait_in_task(max(0.0, end - time.monotonic()))

@@ -205,7 +205,7 @@ class FakeSessions:
 
     def _send(self) -> None:
         end = time.monotonic() + PATIENCE
-        for each in [] if self._is_failing else list(sender._senders):
+        for each in [] if self._is_failing else sender.senders():
             while (flush := each.begin_flush()) is not None and not flush.wait(PAUSE):
                 if time.monotonic() > end:
                     break
@@ -322,7 +322,7 @@ def _own_queue() -> Callable[..., Queue]:
 
 
 def _drop_waiting() -> None:
-    for each in list(sender._senders):
+    for each in sender.senders():
         each._queue.drop_all()
         each._queue.take_dropped()  # else a warning would say that there was no room for it
 
