@@ -91,7 +91,7 @@ class SessionSpanProcessor(SpanProcessor):
         if session is not None:
             session_id = session.peek()
             if session_id is None and self._creates:
-                session.begin_creation()
+                session._begin_in_background()
                 session_id = session.peek()
             # Around a server span the session may be that of the request before on the same connection.
             if session_id is not None and span.kind is not _SERVER:
@@ -147,7 +147,7 @@ class SessionSpanProcessor(SpanProcessor):
         while span is not None and span.note(session, is_request=is_request):
             span = span.around
         if is_traced and self._creates:
-            session.begin_creation()
+            session._begin_in_background()
 
 
 class _OpenSpan:

@@ -242,10 +242,10 @@ class RequestSession(ConversationSession):
         """The conversation key, ``None`` where the request has none, or its route is not known yet."""
         return self._found_key(is_final=False)
 
-    def begin_creation(self) -> None:
+    def _begin_in_background(self) -> None:
         """Let the ID be created in the background, unless the route still has to be found for it."""
         if self._is_key_found or not self._reader.needs_route:
-            super().begin_creation()
+            super()._begin_in_background()
 
     def _decides(self) -> bool:
         return self._reader.has_conversations or self._named_id() is not None

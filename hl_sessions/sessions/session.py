@@ -212,7 +212,7 @@ class Session:
             await self._alearn_reference_id()
         return self._log_params(session_id)
 
-    def begin_creation(self) -> None:
+    def _begin_in_background(self) -> None:
         """Let the ID be created in the background, for whoever reads it later; nobody waits."""
         if self._id is None and not is_creating() and self._ready_id() is None:
             joined = self._join_creation()
