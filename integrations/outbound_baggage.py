@@ -31,10 +31,17 @@ def set_through(client: Any, through: Through | None, method: str, *, is_async: 
         ConfigurationError: ``through`` is something else.
         ImportError: OpenTelemetry is not installed.
     """
+    if through is not None:
+        _check(through)
     if isinstance(vars(client).get(method), _Call):
         delattr(client, method)
     if through is None:
         return
+    # Not by the client's own way, which warns of attributes that it does not know.
+    object.__setattr__(client, method, (_AsyncCall if is_async else _Call)(client, method))
+
+
+def _check(through: object) -> None:
     if through != "opentelemetry":
         raise ConfigurationError(f"through={through!r} must be 'opentelemetry', or left out")
     try:
@@ -43,8 +50,6 @@ def set_through(client: Any, through: Through | None, method: str, *, is_async: 
         raise ImportError(
             "through='opentelemetry' needs OpenTelemetry: pip install 'hl-sessions[opentelemetry]'"
         ) from error
-    # Not by the client's own way, which warns of attributes that it does not know.
-    object.__setattr__(client, method, (_AsyncCall if is_async else _Call)(client, method))
 
 
 class _Call:

@@ -228,14 +228,17 @@ def test_the_last_call_decides_through_what(
 
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_through_is_checked(name: str, leaving: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name that is none, and OpenTelemetry that is not there."""
+    """A name that is none, and OpenTelemetry that is not there; what was set up stays."""
     library = LIBRARIES[name]
-    client = Caller(library, ["make"], "localhost", leaving).client
+    client = Caller(library, ["make", "through"], "localhost", leaving).client
+    before = {key: value for key, value in vars(client).items() if key in {"send", "_request"}}
+    assert before
     with pytest.raises(ConfigurationError, match="through='zipkin' must be 'opentelemetry'"):
         library.propagate(client, hosts=["localhost"], through="zipkin")
     monkeypatch.setitem(sys.modules, "opentelemetry.baggage", None)
     with pytest.raises(ImportError, match=r"hl-sessions\[opentelemetry\]"):
         library.propagate(client, hosts=["localhost"], through="opentelemetry")
+    assert before.items() <= vars(client).items()
 
 
 @in_every_order
