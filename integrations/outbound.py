@@ -15,7 +15,7 @@ from hl_sessions.carrying.headers import (
     baggage_values,
     baggage_with,
 )
-from hl_sessions.carrying.hosts import parsed_host
+from hl_sessions.carrying.hosts import parsed_host, shown_host
 from hl_sessions.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -79,8 +79,11 @@ class OutboundHeaders:
         """
         value = headers[self.header] = self.with_session(own, session_id)
         if self._secret is not None:
+            named = headers.get("Host", host)
+            if isinstance(named, bytes):
+                named = named.decode("latin-1")
             try:
-                headers[SIGNATURE_HEADER] = self._secret.sign(session_id, headers.get("Host", host))
+                headers[SIGNATURE_HEADER] = self._secret.sign(session_id, named)
             except ValueError:  # it is no host that could be reached: the client says so
                 pass
         return value
@@ -128,9 +131,7 @@ def _checked_hosts(hosts: object) -> frozenset[tuple[str, int | None]]:
 def _checked_host(host: object, hint: str) -> tuple[str, int | None]:
     parsed = parsed_host(host)
     if parsed is None:
-        # What has an @ may be a URL with a password.
-        shown = f" {host!r}" if "@" not in repr(host) else " a URL (not shown)"
-        raise ConfigurationError(f"hosts has{shown}, which is not the name of a host; {hint}")
+        raise ConfigurationError(f"hosts has {shown_host(host)}, which is not the name of a host; {hint}")
     return parsed
 
 

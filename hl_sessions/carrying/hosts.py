@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["host_name", "parsed_host"]
+__all__ = ["host_name", "parsed_host", "shown_host"]
 
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z_.-]+)(?::(?P<port>[0-9]{1,5}))?")
 MAX_PORT = 65535
@@ -33,3 +33,8 @@ def host_name(text: object) -> str | None:
     if parsed is None and isinstance(text, str):
         parsed = parsed_host(f"[{text}]")
     return None if parsed is None else parsed[0]
+
+
+def shown_host(value: object) -> str:
+    """Return what an error may show of something that should be the name of a host."""
+    return "a URL (not shown)" if "@" in repr(value) else repr(value)  # which may have a password

@@ -9,7 +9,7 @@ import time
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from hl_sessions.carrying.hosts import host_name, parsed_host
+from hl_sessions.carrying.hosts import host_name, parsed_host, shown_host
 from hl_sessions.client.answers import is_session_id
 from hl_sessions.errors import ConfigurationError
 
@@ -111,7 +111,7 @@ def _signature(signer: TimestampSigner, session_id: str, host: str, _: int) -> s
         raise ValueError("session_id must be of the form sesh_...")
     name = host_name(host)
     if name is None:
-        raise ValueError(f"host={host!r} is not the name of a host")
+        raise ValueError(f"host={shown_host(host)} is not the name of a host")
     signed = _signed(session_id, name)
     return signer.sign(signed).decode("ascii")[len(signed) + 1 :]
 
@@ -123,19 +123,14 @@ def _signed(session_id: str, host: str) -> str:
 def _checked_names(hosts: object) -> frozenset[str]:
     hint = "give a list of names without ports, like ['retrieval.internal'], or None"
     if not isinstance(hosts, (list, tuple, set, frozenset)) or not hosts:
-        raise ConfigurationError(f"hosts={_shown(hosts)} is no list of host names; {hint}")
+        raise ConfigurationError(f"hosts={shown_host(hosts)} is no list of host names; {hint}")
     names = set()
     for host in hosts:
         parsed = parsed_host(host)
         if parsed is None or parsed[1] is not None:
-            raise ConfigurationError(f"hosts has {_shown(host)}, which is not the name of a host; {hint}")
+            raise ConfigurationError(f"hosts has {shown_host(host)}, which is not the name of a host; {hint}")
         names.add(parsed[0])
     return frozenset(names)
-
-
-def _shown(value: object) -> str:
-    # What has an @ may be a URL with a password.
-    return "a URL (not shown)" if "@" in repr(value) else repr(value)
 
 
 def checked_secrets(secret: object) -> list[bytes]:

@@ -84,6 +84,12 @@ def test_no_password_is_shown(hosts: Any) -> None:
     assert "hidden" not in str(caught.value)
 
 
+def test_no_password_is_shown_of_the_host_that_is_signed_for() -> None:
+    with pytest.raises(ValueError, match=r"host=a URL \(not shown\)") as caught:
+        SharedSecret(SECRET).sign(SESSION_ID, "http://user:hidden@a")
+    assert "hidden" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("age", "good"), [(0, True), (300, True), (301, False), (10**9, False), (-30, True), (-31, False)]
 )

@@ -159,6 +159,17 @@ def test_nothing_is_added_outside_of_every_scope(
     assert sessions_api.posts == 0
 
 
+@pytest.mark.parametrize("host", ["search.internal", b"search.internal"])
+def test_the_host_that_the_caller_names_is_signed_for(
+    manager: SessionManager, caller: Caller, service: SessionsAPI, host: str | bytes
+) -> None:
+    """It is the one that the service sees, in whatever form it is given."""
+    caller.propagate(service, secret=SECRET)
+    with manager.session() as session:
+        caller.get(url_of(service), headers={"Host": host})
+    assert SECRET.verify(str(session.id), service.last.headers["X-Session-Signature"], "search.internal")
+
+
 def test_no_other_host_gets_it(
     caller: Caller,
     manager: SessionManager,
