@@ -75,6 +75,7 @@ def create_application(settings: ServerSettings) -> FastAPI:
         indexing.start()
         retention.start()
         yield
+        database.begin_to_close()
         retention.close()
         indexing.close()
         database.close()

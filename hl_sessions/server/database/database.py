@@ -1,6 +1,7 @@
 """The database as the routes see it: reads side by side, writes in groups."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from threading import Event
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import URL, Connection, Engine
@@ -40,6 +41,7 @@ class Database:
         self._prompt_reader = Lane(engine, "prompt-reader", width=1, queue=_WAITING_READS)
         self._engine_for_writing = for_writing(engine)
         self._observer = observer
+        self._ending = Event()
         self._writes = GroupCommit(self._engine_for_writing, observer)
 
     @classmethod
@@ -107,7 +109,7 @@ class Database:
             with self._engine_for_reading.connect() as connection:
                 return query(connection)
 
-        return retrying(attempt)
+        return retrying(attempt, ending=self._ending)
 
     def write_now(self, change: Callable[[Connection], Result]) -> Result:
         """Do the same as ``write`` on the calling thread."""
@@ -116,7 +118,11 @@ class Database:
             with durable_transaction(self._engine_for_writing, longest_wait) as connection:
                 return change(connection)
 
-        return retrying(attempt)
+        return retrying(attempt, ending=self._ending)
+
+    def begin_to_close(self) -> None:
+        """Let ``read_now`` and ``write_now`` wait no longer for a database that is locked or away."""
+        self._ending.set()
 
     def close(self) -> None:
         """Wait for the transactions that write, end those that read, and close the connections."""

@@ -1,7 +1,8 @@
 """Patience with a database that is locked, that restarts, or in which somebody else was faster."""
 
 from collections.abc import Callable
-from time import monotonic, sleep
+from threading import Event
+from time import monotonic
 from typing import Final, TypeVar
 
 from sqlalchemy import Connection
@@ -9,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from hl_sessions.server.database.errors import (
     ConflictError,
+    DatabaseError,
     DatabaseFullError,
     DatabaseUnavailableError,
     UnexpectedDatabaseError,
@@ -30,12 +32,15 @@ _WAIT: Final = "longest_wait"
 Result = TypeVar("Result")
 
 
-def retrying(attempt: Callable[[float], Result], deadline: float | None = None) -> Result:
+def retrying(
+    attempt: Callable[[float], Result], deadline: float | None = None, ending: Event | None = None
+) -> Result:
     """Answer what ``attempt`` returns, which is called again while the database is only passingly at fault.
 
     Args:
         attempt: Is given how long it may wait for a lock, in seconds.
         deadline: When to give up, by ``time.monotonic``; ``None`` is after ``PATIENCE``.
+        ending: Set once there is no time left for more than one attempt; ``None`` is never.
 
     Raises:
         DatabaseFullError: When there is no space left to write to.
@@ -45,6 +50,7 @@ def retrying(attempt: Callable[[float], Result], deadline: float | None = None) 
     if deadline is None:
         deadline = monotonic() + PATIENCE
     pause = _SHORTEST_PAUSE
+    ending = ending or Event()
     while True:
         try:
             return attempt(max(deadline - monotonic(), _SHORTEST_WAIT))
@@ -54,17 +60,22 @@ def retrying(attempt: Callable[[float], Result], deadline: float | None = None) 
             # What was in the way is there to be found now.
             continue
         except DBAPIError as error:
-            # "from None": the driver's message may quote what was to be stored.
-            if is_full(error):
-                raise DatabaseFullError from None
-            if not is_passing(error):
-                raise UnexpectedDatabaseError(error) from None
-            if monotonic() + pause > deadline:
-                if is_conflict(error):
-                    raise UnexpectedDatabaseError(error) from None
-                raise DatabaseUnavailableError from None
-        sleep(pause)
+            final = _final_error(error, is_late=monotonic() + pause > deadline)
+            if final is not None:
+                # "from None": the driver's message may quote what was to be stored.
+                raise final from None
+        if ending.wait(pause):
+            deadline = monotonic()
         pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _final_error(error: DBAPIError, *, is_late: bool) -> DatabaseError | None:
+    """Return what to raise; ``None`` if it is worth another attempt."""
+    if is_full(error):
+        return DatabaseFullError()
+    if not is_passing(error) or (is_late and is_conflict(error)):
+        return UnexpectedDatabaseError(error)
+    return DatabaseUnavailableError() if is_late else None
 
 
 def let_wait(connection: Connection, seconds: float) -> None:

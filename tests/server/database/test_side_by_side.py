@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 import requests
+from sqlalchemy import Connection, text
 
 from hl_sessions.server.database import postgresql, retrying
-from tests.servers import served
-from tests.waiting import PATIENCE, wait_until
+from hl_sessions.server.database.errors import DatabaseUnavailableError
+from tests.servers import opened_database, served
+from tests.waiting import PATIENCE, ends_within, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -152,6 +154,23 @@ def test_a_stopped_server_stops_nobody(
     assert_counts_are_right(other, project_id)
     again = post(stopped.base_url, "/logs", log)
     assert again.json()["session_id"] == answer.json()["session_id"]
+
+
+def test_a_server_that_ends_waits_for_no_database(own_postgresql: Any) -> None:
+    """What is done beside requests gives up then, however patient it is."""
+    attempts: list[Connection] = []
+
+    def lose_the_connection(connection: Connection) -> None:
+        attempts.append(connection)
+        connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+    with opened_database(own_postgresql.new_database()) as database, ThreadPoolExecutor(1) as threads:
+        reading = threads.submit(database.read_now, lose_the_connection)
+        wait_until(lambda: attempts)
+        with ends_within(0):
+            database.begin_to_close()
+            error = reading.exception()
+        assert isinstance(error, DatabaseUnavailableError)
 
 
 def test_servers_share_the_connections_of_a_pooler(
