@@ -14,7 +14,7 @@ SIDE_BY_SIDE := --numprocesses=auto --dist=worksteal
 VERSIONS := 3.10 3.11 3.12 3.13 3.13t 3.14 3.14t 3.15 3.15t pypy3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-all test-core test-stress test-crossings crossings-newest pythons free-threaded coverage wheel lint types bench docs-picture screenshots constraints clean .venv-wheel
+.PHONY: help demo test test-slow test-all test-core test-stress test-crossings crossings-newest pythons accessibility free-threaded coverage wheel lint types bench docs-picture screenshots constraints clean .venv-wheel
 
 help: ## Show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,8 @@ crossings-newest: .venv/test-is-ready ## Run it on the newest releases, and prin
 	.venv/bin/python -m crossings --newest $(FILES)
 
 pythons: .pythons/debian/is-ready .pythons/pyodide/is-ready ## Build 3.14, 3.15, PyPy and Pyodide, in .pythons/
+
+accessibility: .npm/axe-core/is-ready ## Install axe-core, with which the tests look at each view of the page
 
 free-threaded: .pythons/free-threaded/is-ready ## Build a Python without a global lock, in .pythons/
 
@@ -107,7 +109,7 @@ constraints: .venv/pip-is-ready ## Pin the newest version of every dependency
 	  $(addprefix --extra ,$(subst $(COMMA), ,$(EXTRAS))) --group test --group lint --group build --group benchmark pyproject.toml -o constraints.txt
 
 clean: ## Remove what make has made
-	rm -rf .venv* .pythons build dist *.egg-info .coverage* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv* .npm .pythons build dist *.egg-info .coverage* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 # Every time anew: what is built follows from every source file.
 .venv-wheel: .venv/test-is-ready
@@ -131,6 +133,10 @@ clean: ## Remove what make has made
 
 .pythons/pyodide/is-ready: .ci/pyodide constraints.txt .venv/test-is-ready
 	.ci/pyodide
+	touch $@
+
+.npm/axe-core/is-ready:
+	npm install --silent --no-save --prefix $(@D) axe-core@4.14.1
 	touch $@
 
 .pythons/free-threaded/is-ready:

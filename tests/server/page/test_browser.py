@@ -1,65 +1,21 @@
-import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 import trustme
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 from tests.nginx import documented, nginx
-from tests.server.page.conftest import Reader
+from tests.server.page.conftest import PHONE, Reader
 from tests.servers import served
 from tests.waiting import PATIENCE, wait_until
-
-CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
-PHONE = {"width": 360, "height": 740}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """One for all; CI has to have it, a laptop need not."""
-    if not CHROMIUM.exists() and "CI" not in os.environ:
-        pytest.skip(f"no browser at {CHROMIUM}")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        expect.set_options(timeout=1000 * PATIENCE)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def open_page(browser: Any) -> Iterator[Callable[..., Page]]:
-    """Opens pages; a refused script, an error in one, or anything else on the console is a failure."""
-    complaints: list[str] = []
-    contexts = []
-
-    def open_one(address: str, **options: Any) -> Page:
-        context = browser.new_context(**options)
-        context.set_default_timeout(1000 * PATIENCE)
-        contexts.append(context)
-        page: Page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("dialog", lambda dialog: complaints.append(dialog.message))
-        page.clock.install()
-        page.goto(address)
-        return page
-
-    yield open_one
-    for context in contexts:
-        context.close()
-    # A server that does not answer, or refuses, is one of the cases.
-    assert [text for text in complaints if not text.startswith("Failed to load resource")] == []
 
 
 @pytest.fixture

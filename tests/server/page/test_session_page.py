@@ -297,6 +297,7 @@ def test_a_datapoint_has_an_address(reader: Any, unique: str) -> None:
         answer = reader.get(f"/datapoints/{datapoint['id']}")
         assert answer.url.startswith(f"{path}?{view}after=")
         assert f'id="{datapoint["id"]}"' in answer.text
+        assert ("<details open>" in answer.text) is bool(view)
     alone = reader.log(project=unique, output="alone")
     assert reader.get(f"/datapoints/{alone['id']}").json()["output"] == "alone"
     assert reader.get("/datapoints/data_unknown").status_code == 404
@@ -318,7 +319,8 @@ def test_a_rating_is_feedback_of_the_api(reader: Any, unique: str) -> None:
     assert ratings() == [("anna", "good"), ("page", "good")]
     answer = reader.post(f"{address}?project={created['project_id']}&view=timeline", data={"value": "bad"})
     session = f"{reader.url}/sessions/{created['session_id']}"
-    assert answer.url == f"{session}?project={created['project_id']}&view=timeline#{created['id']}"
+    query = f"project={created['project_id']}&view=timeline&open={created['id']}"
+    assert answer.url == f"{session}?{query}#{created['id']}"
     page = answer.text
     assert ratings() == [("anna", "good"), ("page", "bad")]
     assert re.search(r'value="none" data-rating="bad" aria-pressed="true"', page)

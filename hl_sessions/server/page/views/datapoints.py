@@ -25,7 +25,9 @@ async def show_datapoint(request: Request) -> Response:
     if place.session_id is None:
         return RedirectResponse(f"{prefix}/datapoints/{log_id}.json", 303)
     view = "timeline" if place.is_nested else request.query_params.get("view")
-    query = wanted.query(view=view, after=place.after)
+    # One that is opened only by the page's script moves what is below it.
+    opened = log_id if view == "timeline" else None
+    query = wanted.query(view=view, after=place.after, open=opened)
     return RedirectResponse(f"{prefix}/sessions/{place.session_id}{query}#{log_id}", 303)
 
 

@@ -80,6 +80,7 @@ async def show_session(request: Request) -> Response:
         neighbours=neighbours,
         after=after,
         view="timeline" if is_timeline else "conversation",
+        opened=request.query_params.get("open"),
         most_messages=MOST_MESSAGES,
         timeline=lay_out(detail.datapoints),
         turns=None if is_timeline else tell(detail.datapoints),
