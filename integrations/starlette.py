@@ -28,7 +28,7 @@ from hl_sessions.integrations.asgi import (
     query,
     session_of,
 )
-from hl_sessions.sessions.current import current_session, enter_session, innermost_session, leave_session
+from hl_sessions.sessions.current import current_session, enter_session, leave_session
 from hl_sessions.sessions.session import Session  # noqa: TC001 - FastAPI evaluates annotations
 
 try:
@@ -115,7 +115,7 @@ class _ErrorHandler:
             self._handle = functools.partial(run_in_threadpool, handler)
 
     async def __call__(self, request: Request, error: Exception) -> Any:
-        session = request.scope.get(asgi.SESSION) or innermost_session()
+        session = request.scope.get(asgi.SESSION) or current_session()
         response = await _run_in(session, self._handle, request, error)
 
         async def answer(scope: asgi.ASGIScope, receive: asgi.Receive, send: asgi.Send) -> None:

@@ -26,7 +26,13 @@ from hl_sessions.integrations.keys import (
 )
 from hl_sessions.integrations.middleware import MiddlewareBase, missing_headers
 from hl_sessions.scopes.scope import open_session
-from hl_sessions.sessions.current import enter_session, innermost_session, leave_session
+from hl_sessions.sessions.current import (
+    enter_session,
+    innermost_session,
+    leave_session,
+    not_left,
+    strays,
+)
 from hl_sessions.sessions.late_reads import note_end, references
 from hl_sessions.sessions.opened import note_request, request_observers
 
@@ -187,7 +193,8 @@ class HLSessionMiddleware(MiddlewareBase):
             return self.app(environ, start_response)
         opened: Session | None = None
         incoming = self._incoming
-        is_inner = innermost_session() is not None
+        around = innermost_session()
+        is_inner = around is not None and not (strays and not_left(around) is None)
         if incoming is None:
             session = open_session(manager)[0] if is_inner else manager.new_session()
         elif (shortcut := incoming.shortcut)[0] is manager and not is_inner:

@@ -1,5 +1,6 @@
 """The WSGI middleware, step by step."""
 
+import contextvars
 import io
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -10,9 +11,17 @@ from wsgiref.validate import validator
 
 import pytest
 
-from hl_sessions import ConfigurationError, SessionManager, configure, current_session, current_session_id
+from hl_sessions import (
+    ConfigurationError,
+    Session,
+    SessionManager,
+    configure,
+    current_session,
+    current_session_id,
+)
 from hl_sessions.integrations.gateway import SESSION
 from hl_sessions.integrations.wsgi import HLSessionMiddleware
+from hl_sessions.sessions.opened import observe_requests, unobserve
 from tests.integrations.conftest import SESSION_ID
 from tests.sessions_api import SessionsAPI
 
@@ -184,6 +193,34 @@ def test_file_object_of_the_application_is_read_in_the_session(manager: SessionM
     assert len(chunks) == 2
     assert len(set(chunks)) == 1
     assert SESSION_ID.fullmatch(chunks[0].decode())
+
+
+def test_a_session_that_was_left_behind_is_around_nobody(manager: SessionManager) -> None:
+    """A generator that holds a scope and ends in another context leaves its session in a worker's own.
+
+    The requests that the worker serves from then on are requests: observers are told of them.
+    """
+
+    def stream() -> Iterator[None]:
+        with manager.session():
+            yield
+
+    seen: list[Session] = []
+    app = HLSessionMiddleware(returning([]), manager)
+
+    def serve() -> None:
+        started = stream()
+        next(started)
+        contextvars.copy_context().run(list, started)
+        Response(app)
+        Response(app)
+
+    observe_requests(seen.append)
+    try:
+        contextvars.copy_context().run(serve)
+    finally:
+        unobserve(seen.append)
+    assert len(set(seen)) == 2
 
 
 def test_list_that_works_while_it_is_sent_is_in_the_session(manager: SessionManager) -> None:
