@@ -173,6 +173,60 @@ project_sessions = Table(
     sqlite_with_rowid=False,
 )
 
+# What is counted and added up of the datapoints of each session: see ``records.session_totals``. The rows are
+# short, so that all of them are looked at in a moment, and no index has to follow what changes.
+session_totals = Table(
+    "session_totals",
+    metadata,
+    Column(
+        "session_sequence",
+        ForeignKey(sessions.c.sequence, ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    _organisation(),
+    # Seconds since 1970: when the session was made.
+    Column("began_at", Float, nullable=False),
+    Column("datapoints", BigInteger, nullable=False),
+    Column("errors", BigInteger, nullable=False),
+    # Whole numbers, however large the sum.
+    Column("tokens", Float, nullable=False),
+    Column("prompt_tokens", Float, nullable=False),
+    Column("output_tokens", Float, nullable=False),
+    # Whole ones, as sums of fractions depend on the order of what is added and taken away.
+    Column("nanodollars", Float, nullable=False),
+    # The labels that datapoints of the session have, as bits: see ``records.labels``.
+    Column("sources", BigInteger, nullable=False),
+    Column("models", BigInteger, nullable=False),
+    Column("environments", BigInteger, nullable=False),
+    # Seconds since 1970: the beginning of the first datapoint, and the end of the one that ended last.
+    Column("first_at", Float),
+    Column("last_at", Float),
+)
+
+# What datapoints are told apart by: see ``records.labels``.
+labels = Table(
+    "labels",
+    metadata,
+    _sequence(),
+    _organisation(),
+    Column("kind", String, nullable=False),
+    Column("value", String, nullable=False),
+    # What stands for it in the totals of a session; the 64th of a kind shares that of the first.
+    Column("bit", BigInteger, nullable=False),
+    UniqueConstraint("organisation_id", "kind", "value", name="label_values"),
+)
+
+# Which sessions hold datapoints with which labels, and how many: never none.
+session_labels = Table(
+    "session_labels",
+    metadata,
+    Column("session_sequence", ForeignKey(sessions.c.sequence, ondelete="CASCADE"), primary_key=True),
+    Column("label_sequence", ForeignKey(labels.c.sequence), primary_key=True),
+    Column("datapoints", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 logs = Table(
     "logs",
     metadata,

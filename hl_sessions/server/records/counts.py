@@ -1,13 +1,14 @@
-"""Keeps count of the datapoints of projects and of sessions, in the transaction that adds or deletes them.
+"""Keeps count of the datapoints of projects and of sessions, in the transaction that changes them.
 
 Transactions that run side by side may want the same rows. All lock them in one order, so that no two wait
-for each other: datapoints, sessions, these counts of sessions, and projects, each in the order of its key.
-The row of a project, which most transactions want, comes last, so that nobody has it for long. Only
-idempotency keys, which hardly ever two transactions want, come after it.
+for each other: datapoints, sessions, the organisation of a new label, the totals and the labels of sessions,
+these counts of sessions, and projects, each in the order of its key. The row of a project, which most
+transactions want, comes last, so that nobody has it for long. Only idempotency keys, which hardly ever two
+transactions want, come after it.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Connection, Insert, Select, bindparam, delete, update
@@ -15,8 +16,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from hl_sessions.server.database.in_parts import in_parts
 from hl_sessions.server.database.tables import project_sessions, projects
+from hl_sessions.server.records.session_totals import Datapoints, add_to_totals, take_from_totals
 
-Place: TypeAlias = tuple[str, int | None]
+_Place: TypeAlias = tuple[str, int | None]
 """The ID of the project of a datapoint, and the sequence of its session, if it has one."""
 
 
@@ -54,9 +56,10 @@ _ADD_TO_PROJECT: Final = (
 )
 
 
-def count_added(connection: Connection, places: Iterable[Place]) -> None:
-    """Count datapoints that are added, each by its place."""
-    added = Counter(places)
+def count_added(connection: Connection, datapoints: Datapoints) -> None:
+    """Count datapoints that are added."""
+    add_to_totals(connection, datapoints)
+    added = Counter(_places(datapoints))
     in_sessions = _in_sessions(added)
     new_sessions: Counter[str] = Counter()
     if in_sessions:
@@ -70,22 +73,26 @@ def count_added(connection: Connection, places: Iterable[Place]) -> None:
 
 
 def count_deleted(
-    connection: Connection, places: Iterable[Place], emptied: Select[tuple[int]] | None = None
+    connection: Connection, datapoints: Datapoints, emptied: Select[tuple[int]] | None = None
 ) -> None:
     """Count datapoints that are deleted.
 
     Args:
         connection: The connection of the transaction.
-        places: The place of each datapoint.
-        emptied: Finds the sequences of sessions that hold nothing any more, if these are known.
+        datapoints: What they were.
+        emptied: Finds the sequences of sessions that hold nothing any more, if these are known, and will be
+            deleted.
     """
-    deleted = Counter(places)
+    deleted = Counter(_places(datapoints))
     empty_sessions: Counter[str] = Counter()
     left = deleted.copy()
+    gone: set[int] = set()
     if emptied is not None:
         for project_id, session in connection.execute(_FORGET.where(_SESSION.in_(emptied))):
             empty_sessions[project_id] += 1
             del left[project_id, session]
+            gone.add(session)
+    take_from_totals(connection, datapoints, gone)
     in_sessions = _in_sessions(left)
     if in_sessions:
         connection.execute(
@@ -102,11 +109,16 @@ def count_deleted(
     )
 
 
-def _in_sessions(counted: Counter[Place]) -> list[tuple[tuple[str, int], int]]:
+def _places(datapoints: Datapoints) -> Iterator[_Place]:
+    for project_id, session in zip(datapoints.project_ids, datapoints.sessions, strict=True):
+        yield project_id, None if session is None else session.sequence
+
+
+def _in_sessions(counted: Counter[_Place]) -> list[tuple[tuple[str, int], int]]:
     return sorted(((project, session), n) for (project, session), n in counted.items() if session is not None)
 
 
-def _add_to_projects(connection: Connection, datapoints: Counter[Place], sessions: Counter[str]) -> None:
+def _add_to_projects(connection: Connection, datapoints: Counter[_Place], sessions: Counter[str]) -> None:
     of_project: Counter[str] = Counter()
     for (project_id, _), n in datapoints.items():
         of_project[project_id] += n

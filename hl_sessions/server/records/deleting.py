@@ -1,13 +1,15 @@
 """Deletes many datapoints in small steps, each in a transaction of its own, so that nobody waits for long."""
 
+from collections.abc import Sequence
 from time import monotonic
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, bindparam, delete, select
+from sqlalchemy import Connection, Row, Select, bindparam, delete, select
 
 from hl_sessions.server.database.tables import logs, project_sessions, projects, sessions
-from hl_sessions.server.records.counts import Place, count_deleted
+from hl_sessions.server.records.counts import count_deleted
 from hl_sessions.server.records.projects import project_exists
+from hl_sessions.server.records.session_totals import COUNTED, Datapoints
 
 _LONGEST: Final = 0.015
 """Seconds after which a step takes up nothing more: with its commit, others wait for some 20 ms."""
@@ -16,13 +18,13 @@ _DATAPOINTS_AT_ONCE: Final = 100
 """How many datapoints are deleted before the clock is read again, as there are long ones."""
 
 _LOGS_OF_PROJECT: Final = (
-    select(logs.c.sequence, logs.c.project_id, sessions.c.sequence)
+    select(*COUNTED)
     .outerjoin(sessions, sessions.c.id == logs.c.session_id)
     .where(logs.c.project_id == bindparam("project_id"))
     .with_for_update(of=logs, skip_locked=True)
 )
 _LOGS_OF_SESSION: Final = (
-    select(logs.c.sequence, logs.c.project_id, sessions.c.sequence)
+    select(*COUNTED)
     .join(sessions, sessions.c.id == logs.c.session_id)
     .where(sessions.c.id == bindparam("session_id"))
     .with_for_update(of=logs, skip_locked=True)
@@ -32,27 +34,27 @@ _DELETE: Final = delete(logs).where(logs.c.sequence.in_(bindparam("sequences", e
 
 def delete_some_logs(
     connection: Connection, doomed: Select[Any], **parameters: Any
-) -> tuple[list[Place], bool]:
+) -> tuple[Sequence[Row[Any]], bool]:
     """Delete logs for some 15 milliseconds; to count them is left to the caller.
 
     Args:
         connection: The connection of the transaction.
-        doomed: Finds, and locks, the sequences and the places of those that are to be deleted.
+        doomed: Finds, and locks, those that are to be deleted, with ``COUNTED``.
         parameters: Its parameters.
 
     Returns:
-        The place of each log that was deleted, and whether no others were found.
+        The logs that were deleted, and whether no others were found.
     """
     some = doomed.limit(_DATAPOINTS_AT_ONCE)
-    places: list[Place] = []
+    deleted: list[Row[Any]] = []
     end = monotonic() + _LONGEST
     while True:
         found = connection.execute(some, parameters).all()
-        connection.execute(_DELETE, {"sequences": [sequence for sequence, _, _ in found]})
-        places += [(project_id, session) for _, project_id, session in found]
+        connection.execute(_DELETE, {"sequences": [log.sequence for log in found]})
+        deleted += found
         are_all = len(found) < _DATAPOINTS_AT_ONCE
         if are_all or monotonic() > end:
-            return places, are_all
+            return deleted, are_all
 
 
 def delete_some_of_project(connection: Connection, organisation_id: int, project_id: str) -> bool | None:
@@ -63,9 +65,9 @@ def delete_some_of_project(connection: Connection, organisation_id: int, project
     """
     if not project_exists(connection, organisation_id, project_id):
         return None
-    places, are_all = delete_some_logs(connection, _LOGS_OF_PROJECT, project_id=project_id)
-    if places:
-        count_deleted(connection, places)
+    deleted, are_all = delete_some_logs(connection, _LOGS_OF_PROJECT, project_id=project_id)
+    if deleted:
+        count_deleted(connection, Datapoints.read(deleted))
     if are_all:
         connection.execute(delete(project_sessions).where(project_sessions.c.project_id == project_id))
         connection.execute(delete(projects).where(projects.c.id == project_id))
@@ -81,9 +83,9 @@ def delete_some_of_session(connection: Connection, organisation_id: int, session
     this = (sessions.c.id == session_id, sessions.c.organisation_id == organisation_id)
     if connection.scalar(select(sessions.c.sequence).where(*this)) is None:
         return None
-    places, are_all = delete_some_logs(connection, _LOGS_OF_SESSION, session_id=session_id)
-    if places:
-        count_deleted(connection, places)
+    deleted, are_all = delete_some_logs(connection, _LOGS_OF_SESSION, session_id=session_id)
+    if deleted:
+        count_deleted(connection, Datapoints.read(deleted))
     if are_all:
         connection.execute(delete(sessions).where(*this))
     return are_all

@@ -5,17 +5,23 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Table, bindparam, select
 
 from hl_sessions.server.database.bulk_insert import insert_rows
 from hl_sessions.server.database.in_parts import in_parts_of_size
 from hl_sessions.server.database.tables import feedback, logs, organisations, projects, sessions
 from hl_sessions.server.records.counts import count_added
 from hl_sessions.server.records.export_format import ORGANISATION, InvalidLineError, parse_line
-from hl_sessions.server.records.sessions import find_sequences
+from hl_sessions.server.records.session_totals import COUNTED, Datapoints, create_totals
 
 _LINES_AT_ONCE: Final = 500
 _BYTES_AT_ONCE: Final = 2 * 1024 * 1024
+
+_COUNTED: Final = (
+    select(*COUNTED)
+    .outerjoin(sessions, sessions.c.id == logs.c.session_id)
+    .where(logs.c.id.in_(bindparam("wanted", expanding=True)))
+)
 
 _Rows: TypeAlias = dict[str, tuple[int, dict[str, Any]]]
 """Rows of one table by their names or IDs, each with the number of its line."""
@@ -72,10 +78,12 @@ class Importer:
             _require_free_references(connection, table, new)
         added = [row for _, row in new.values()]
         insert_rows(connection, table, added)
+        if table is sessions:
+            create_totals(connection, list(new))
         if table is logs:
-            session_ids = sorted({row["session_id"] for row in added} - {None})
-            sequences = dict(find_sequences(connection, session_ids))
-            count_added(connection, [(row["project_id"], sequences.get(row["session_id"])) for row in added])
+            count_added(
+                connection, Datapoints.read(connection.execute(_COUNTED, {"wanted": list(new)}).all())
+            )
         return len(added)
 
     def _find_organisations(self, connection: Connection, rows: _Rows) -> None:

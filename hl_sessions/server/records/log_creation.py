@@ -14,6 +14,7 @@ from hl_sessions.server.records.log_additions import Adding, Additions
 from hl_sessions.server.records.log_columns import columns_of
 from hl_sessions.server.records.log_references import look_up
 from hl_sessions.server.records.refusals import InvalidEntryError
+from hl_sessions.server.records.session_totals import Datapoints, TotalledSession
 from hl_sessions.server.records.sessions import find_sequences, touch_sessions
 
 
@@ -76,8 +77,10 @@ def _store(connection: Connection, added: Additions, now: datetime) -> None:
             ],
         )
         for session_id, sequence in find_sequences(connection, list(new_sessions)):
-            new_sessions[session_id].sequence = sequence
-    insert_columns(connection, logs, columns_of(added.logs, now))
+            session = new_sessions[session_id]
+            session.stored = TotalledSession(sequence, session.organisation_id, now)
+    columns = columns_of(added.logs, now)
+    insert_columns(connection, logs, columns)
     if added.feedback:
         insert_rows(connection, feedback, added.feedback)
     touched = {log.session.id for log in added.logs if log.session is not None} - new_sessions.keys()
@@ -85,5 +88,9 @@ def _store(connection: Connection, added: Additions, now: datetime) -> None:
         touch_sessions(connection, touched, now)
     count_added(
         connection,
-        [(log.project.id, None if log.session is None else log.session.sequence) for log in added.logs],
+        Datapoints(
+            project_ids=[log.project.id for log in added.logs],
+            sessions=[None if log.session is None else log.session.stored for log in added.logs],
+            columns={**columns, "model": [config.get("model") for config in columns["config"]]},
+        ),
     )

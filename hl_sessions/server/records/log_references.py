@@ -11,10 +11,14 @@ from sqlalchemy import Column, Connection, Row, Select, Table, bindparam, select
 from hl_sessions.server.database.in_parts import in_parts
 from hl_sessions.server.database.tables import logs, projects, sessions
 from hl_sessions.server.protocol.requests import LogRequest
+from hl_sessions.server.records.session_totals import TotalledSession
 
 _SHOWN: Final[dict[Table, list[Column[Any]]]] = {
     projects: [projects.c.id, projects.c.organisation_id, projects.c.name],
-    sessions: [sessions.c.id, sessions.c.organisation_id, sessions.c.reference_id, sessions.c.sequence],
+    sessions: [
+        *(sessions.c.id, sessions.c.organisation_id, sessions.c.reference_id),
+        *(sessions.c.sequence, sessions.c.created_at),
+    ],
     logs: [logs.c.id, logs.c.organisation_id, logs.c.reference_id, logs.c.session_id],
 }
 
@@ -37,13 +41,13 @@ class KnownSession:
         id: Its ID.
         organisation_id: Whose it is.
         reference_id: The caller's own ID for it, if there is one.
-        sequence: Its place in the order of arrival; ``None`` before it is stored.
+        stored: What its totals need to know of it; ``None`` before it is stored.
     """
 
     id: str
     organisation_id: int
     reference_id: str | None
-    sequence: int | None = None
+    stored: TotalledSession | None = None
 
 
 class KnownLog(NamedTuple):
@@ -122,7 +126,8 @@ def look_up(connection: Connection, requests: Sequence[tuple[int, Sequence[LogRe
         search.find(sessions, "id", "session_id", more=of_parents),
         search.find(sessions, "reference_id", "session_reference_id"),
     ):
-        records.add_session(KnownSession(row.id, row.organisation_id, row.reference_id, row.sequence))
+        stored = TotalledSession(row.sequence, row.organisation_id, row.created_at)
+        records.add_session(KnownSession(row.id, row.organisation_id, row.reference_id, stored))
     for row in found_logs.values():
         session = records.sessions.get(row.session_id)
         records.add_log(KnownLog(row.id, row.organisation_id, row.reference_id, session))

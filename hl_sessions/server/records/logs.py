@@ -24,6 +24,7 @@ from hl_sessions.server.records.log_search import find_logs
 from hl_sessions.server.records.parts import Part, parts_of_page, read_on
 from hl_sessions.server.records.projects import project_exists
 from hl_sessions.server.records.refusals import UnknownLogError
+from hl_sessions.server.records.session_totals import COUNTED, MATTERING, Datapoints, change_totals
 from hl_sessions.server.records.sessions import touch_sessions
 
 PAYLOADS: Final = {
@@ -54,6 +55,11 @@ _LOCK: Final = (
     .where(logs.c.id.in_(_WANTED), _OF_ORGANISATIONS)
     .order_by(logs.c.id)
     .with_for_update(key_share=True)
+)
+_COUNTED: Final = (
+    select(*COUNTED)
+    .join(sessions, sessions.c.id == logs.c.session_id)
+    .where(logs.c.sequence.in_(bindparam("sequences", expanding=True)))
 )
 _CHANGE: Final = update(logs).where(logs.c.sequence == bindparam("log_sequence"))
 
@@ -157,6 +163,8 @@ def _update(
             values_of[log.sequence].update(change.values(log))
             session_ids.add(log.session_id)
         outcomes.append(True)
+    counted = [sequence for sequence, values in values_of.items() if not MATTERING.isdisjoint(values)]
+    before = _read_counted(connection, counted)
     now = datetime.now(timezone.utc)
     rows_by_columns: defaultdict[Collection[str], list[dict[str, Any]]] = defaultdict(list)
     for sequence, values in values_of.items():
@@ -165,7 +173,13 @@ def _update(
         connection.execute(_CHANGE, rows)
     note_changes(connection, values_of)
     touch_sessions(connection, {one for one in session_ids if one is not None}, now)
+    change_totals(connection, before, _read_counted(connection, counted))
     return outcomes
+
+
+def _read_counted(connection: Connection, sequences: Sequence[int]) -> Datapoints:
+    rows = [row for some in in_parts(sequences) for row in connection.execute(_COUNTED, {"sequences": some})]
+    return Datapoints.read(rows)
 
 
 def _lock_logs(connection: Connection, changes: Sequence[LogUpdate]) -> Mapping[_LogName, Any]:
@@ -237,7 +251,7 @@ def delete_logs(connection: Connection, organisation_id: int, log_ids: Sequence[
     """
     wanted = logs.c.id.in_(log_ids) & (logs.c.organisation_id == organisation_id)
     query = (
-        select(logs.c.project_id, logs.c.session_id, sessions.c.sequence)
+        select(*COUNTED, logs.c.session_id)
         .outerjoin(sessions, sessions.c.id == logs.c.session_id)
         .where(wanted)
         .order_by(logs.c.sequence)
@@ -249,5 +263,5 @@ def delete_logs(connection: Connection, organisation_id: int, log_ids: Sequence[
     connection.execute(delete(logs).where(wanted))
     touched = {log.session_id for log in found} - {None}
     touch_sessions(connection, touched, datetime.now(timezone.utc))
-    count_deleted(connection, [(log.project_id, log.sequence) for log in found])
+    count_deleted(connection, Datapoints.read(found))
     return True

@@ -7,7 +7,7 @@ from functools import partial
 from time import monotonic, sleep
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, bindparam, delete, exists, null, select, tuple_
+from sqlalchemy import Connection, bindparam, delete, exists, select, tuple_
 
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.database.engines import give_back_space, others_wrote
@@ -15,6 +15,7 @@ from hl_sessions.server.database.tables import idempotency_keys, logs, sessions
 from hl_sessions.server.records.counts import count_deleted
 from hl_sessions.server.records.deleting import delete_some_logs
 from hl_sessions.server.records.idempotency import KEPT
+from hl_sessions.server.records.session_totals import COUNTED, Datapoints
 
 _AT_ONCE: Final = 250
 """How many sessions, or datapoints without one, are looked up at once."""
@@ -32,7 +33,7 @@ _IS_OLD: Final = sessions.c.updated_at < bindparam("before")
 _ARE_OLD: Final = (sessions.c.sequence.between(bindparam("first"), bindparam("last")), _IS_OLD)
 # On PostgreSQL, what somebody uses at this moment is left out, and nobody is waited for.
 _LOGS_OF_OLD_SESSIONS: Final = (
-    select(logs.c.sequence, logs.c.project_id, sessions.c.sequence)
+    select(*COUNTED)
     .join(sessions, sessions.c.id == logs.c.session_id)
     .where(*_ARE_OLD)
     .order_by(sessions.c.sequence)
@@ -44,11 +45,12 @@ _EMPTY_OLD_SESSIONS: Final = (
     .with_for_update(skip_locked=True)
 )
 _OLD_LOGS: Final = (
-    select(logs.c.sequence, logs.c.project_id, null())
+    select(*COUNTED)
+    .outerjoin(sessions, sessions.c.id == logs.c.session_id)
     .where(
         logs.c.sequence.in_(bindparam("sequences", expanding=True)), logs.c.updated_at < bindparam("before")
     )
-    .with_for_update(skip_locked=True)
+    .with_for_update(of=logs, skip_locked=True)
 )
 # In the order in which they came: behind one that is not old, none is.
 _OLDEST_KEYS: Final = (
@@ -159,19 +161,19 @@ def _find_logs(
 
 
 def _prune_sessions(connection: Connection, **old: Any) -> tuple[Pruned, bool]:
-    places, are_all = delete_some_logs(connection, _LOGS_OF_OLD_SESSIONS, **old)
+    deleted, are_all = delete_some_logs(connection, _LOGS_OF_OLD_SESSIONS, **old)
     emptied = _EMPTY_OLD_SESSIONS.params(old)
-    if places:
-        count_deleted(connection, places, emptied)
+    if deleted:
+        count_deleted(connection, Datapoints.read(deleted), emptied)
     gone = connection.execute(delete(sessions).where(sessions.c.sequence.in_(emptied)))
-    return Pruned(gone.rowcount, len(places)), are_all
+    return Pruned(gone.rowcount, len(deleted)), are_all
 
 
 def _prune_logs(connection: Connection, **old: Any) -> tuple[Pruned, bool]:
-    places, are_all = delete_some_logs(connection, _OLD_LOGS, **old)
-    if places:
-        count_deleted(connection, places)
-    return Pruned(datapoints=len(places)), are_all
+    deleted, are_all = delete_some_logs(connection, _OLD_LOGS, **old)
+    if deleted:
+        count_deleted(connection, Datapoints.read(deleted))
+    return Pruned(datapoints=len(deleted)), are_all
 
 
 def _prune_some_keys(connection: Connection, before: datetime) -> bool:

@@ -29,6 +29,7 @@ from hl_sessions.server.protocol.identifiers import SESSION, new_identifiers
 from hl_sessions.server.protocol.paging import Page
 from hl_sessions.server.records.parts import Part, find_stored, parts_of_page, read_on
 from hl_sessions.server.records.projects import project_exists
+from hl_sessions.server.records.session_totals import create_totals
 
 _LONG: Final = 16 * 1024
 """From which length on, in bytes, the inputs or the output of a session are not read with it."""
@@ -78,6 +79,7 @@ def create_sessions(connection: Connection, wanted: Sequence[NewSession]) -> lis
         rows.append({**row, "created_at": now, "updated_at": now})
     if rows:
         insert_rows(connection, sessions, rows)
+        create_totals(connection, [row["id"] for row in rows])
     return session_ids
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Text, cast, func, select
 
+from hl_sessions.server.database.epoch import EpochSeconds
 from hl_sessions.server.database.tables import logs, projects, sessions
-from hl_sessions.server.page.queries.epoch import EpochSeconds
 from hl_sessions.server.page.queries.preview import (
     STORED_LENGTH,
     preview_inputs,
