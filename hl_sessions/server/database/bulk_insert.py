@@ -76,6 +76,28 @@ def insert_columns(connection: Connection, table: Table, columns: Mapping[str, S
                 )
 
 
+def add_to_rows(
+    connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]], changes: Mapping[str, str]
+) -> None:
+    """Insert rows, or change those with the same keys that are there.
+
+    Args:
+        connection: The connection of the transaction.
+        table: Where to.
+        rows: The values of all columns of each, in the order of the keys, in which the rows are locked.
+        changes: What columns become in a row that is there: expressions in which the row has the name of the
+            table, and the one that is given is called ``excluded``.
+    """
+    if not rows:
+        return
+    if connection.dialect.name == "postgresql":
+        names = _column_names(table)
+        given = to_json([dict(zip(names, row, strict=True)) for row in rows]).decode()
+        connection.execute(_add_from_json(table, tuple(changes.items())), {"rows": given})
+    else:
+        connection.exec_driver_sql(_add_values(table, tuple(changes.items())), list(rows))
+
+
 def _is_empty(column: Sequence[Any]) -> bool:
     return column.count(None) == len(column)
 
@@ -110,6 +132,22 @@ def _insert_from_json(table: str, names: tuple[str, ...], key: tuple[str, ...]) 
         f"(SELECT {number}, {columns} FROM {rows}) AS numbered "
         f"ORDER BY {names_in_order} ON CONFLICT ({names_in_order}) DO NOTHING"
     )
+
+
+@cache
+def _add_from_json(table: Table, changes: tuple[tuple[str, str], ...]) -> TextClause:
+    statement = _insert_from_json(table.name, _column_names(table), ()).text
+    return text(statement + _on_conflict(table, changes))
+
+
+@cache
+def _add_values(table: Table, changes: tuple[tuple[str, str], ...]) -> str:
+    return _insert_values(table.name, _column_names(table), 1) + _on_conflict(table, changes)
+
+
+def _on_conflict(table: Table, changes: tuple[tuple[str, str], ...]) -> str:
+    key = ", ".join(column.name for column in table.primary_key)
+    return f" ON CONFLICT ({key}) DO UPDATE SET " + ", ".join(f"{name} = {value}" for name, value in changes)
 
 
 @lru_cache(_STATEMENTS)

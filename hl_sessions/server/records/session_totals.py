@@ -1,10 +1,9 @@
 """Keeps what the datapoints of each session add up to, in the transaction that changes them."""
 
-from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import chain
+from itertools import repeat
 from math import floor
 from typing import Any, Final, NamedTuple
 
@@ -13,11 +12,9 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Float,
-    Insert,
-    Row,
     ScalarSelect,
+    Table,
     bindparam,
-    case,
     cast,
     delete,
     func,
@@ -26,12 +23,12 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
+from hl_sessions.server.database.bulk_insert import add_to_rows
 from hl_sessions.server.database.epoch import EpochSeconds
 from hl_sessions.server.database.in_parts import in_parts
 from hl_sessions.server.database.tables import labels, logs, session_labels, session_totals, sessions
-from hl_sessions.server.records.labels import BITS_OF, LONGEST_VALUE, LabelName, find_or_create_labels
+from hl_sessions.server.records.labels import BITS_OF, LONGEST_VALUE, Label, find_or_create_labels
 
 NANODOLLARS: Final = 10**9
 """How many of them a dollar has."""
@@ -95,7 +92,6 @@ _READ: Final = (
     *_KINDS,
 )
 
-
 COUNTED: Final = (
     logs.c.sequence,
     logs.c.project_id,
@@ -110,14 +106,57 @@ COUNTED: Final = (
 """What is read of logs, and of the sessions that they are in, in order to count them."""
 
 
-class _Totals(NamedTuple):
-    sums: Mapping[str, int]
-    first_at: Any
-    last_at: Any
-    labels: Counter[LabelName]
+@dataclass
+class _Change:
+    """What is added to the totals of a session, less what is taken away.
 
+    Args:
+        session: The session.
+        first_at: When the first of what is added began, in seconds since 1970.
+        last_at: When the last of it ended.
+        first_taken_at: The same of what is taken away.
+        last_taken_at: As well.
+        labels: How many more datapoints have a label, by its kind and value.
+    """
 
-_NOTHING: Final = _Totals(Counter(), None, None, Counter())
+    session: TotalledSession
+    datapoints: int = 0
+    errors: int = 0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    nanodollars: int = 0
+    first_at: float | None = None
+    last_at: float | None = None
+    first_taken_at: float | None = None
+    last_taken_at: float | None = None
+    labels: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def row(self, known: Mapping[tuple[int, str, str], Label]) -> tuple[Any, ...]:
+        """Return what is added, in the order of the columns."""
+        sequence, organisation_id, created_at = self.session
+        bits = dict.fromkeys(_KINDS, 0)
+        for (kind, value), count in self.labels.items():
+            if count > 0:
+                bits[kind] |= known[organisation_id, kind, value].bit
+        tokens = (self.prompt_tokens + self.output_tokens, self.prompt_tokens, self.output_tokens)
+        return (
+            *(sequence, organisation_id, created_at.timestamp(), self.datapoints, self.errors),
+            # As floats: no integer of a database is as large as a sum may be.
+            *map(float, (*tokens, self.nanodollars)),
+            *(*bits.values(), self.first_at, self.last_at),
+        )
+
+    def may_be_untimely(self, first_at: float, last_at: float) -> bool:
+        """Tell whether these times of the session may be of what was taken away."""
+        return (
+            self.first_taken_at is not None
+            and self.first_taken_at < first_at + _CLOSE
+            and (self.first_at is None or self.first_at > self.first_taken_at)
+        ) or (
+            self.last_taken_at is not None
+            and self.last_taken_at > last_at - _CLOSE
+            and (self.last_at is None or self.last_at < self.last_taken_at)
+        )
 
 
 def create_totals(connection: Connection, session_ids: Sequence[str]) -> None:
@@ -128,7 +167,9 @@ def create_totals(connection: Connection, session_ids: Sequence[str]) -> None:
 
 def add_to_totals(connection: Connection, datapoints: Datapoints) -> None:
     """Add datapoints to the totals of their sessions."""
-    _change(connection, _totals_of(datapoints), {})
+    changes: dict[int, _Change] = {}
+    _add(changes, datapoints)
+    _store(connection, changes)
 
 
 def take_from_totals(connection: Connection, datapoints: Datapoints, gone: Collection[int] = ()) -> None:
@@ -139,42 +180,115 @@ def take_from_totals(connection: Connection, datapoints: Datapoints, gone: Colle
         datapoints: What they were.
         gone: The sequences of sessions whose totals do not matter any more.
     """
-    totals = _totals_of(datapoints)
-    _change(connection, {}, {session: totals[session] for session in totals if session.sequence not in gone})
+    changes: dict[int, _Change] = {}
+    _take(changes, datapoints)
+    for sequence in gone:
+        changes.pop(sequence, None)
+    _store(connection, changes)
+    _find_anew(connection, changes)
 
 
 def change_totals(connection: Connection, before: Datapoints, after: Datapoints) -> None:
     """Put what datapoints are now into the place of what they were."""
-    _change(connection, _totals_of(after), _totals_of(before))
+    changes: dict[int, _Change] = {}
+    _take(changes, before)
+    _add(changes, after)
+    _store(connection, changes)
+    _find_anew(connection, changes)
 
 
-def _adding_totals(insert: Any) -> Insert:
-    adding = insert(session_totals)
-    new: Any = adding.excluded
-    columns = session_totals.c
-    first_at, last_at = columns.first_at, columns.last_at
-    statement: Insert = adding.on_conflict_do_update(
-        index_elements=[columns.session_sequence],
-        set_={
-            **{name: columns[name] + new[name] for name in _SUMS},
-            **{column.name: column.bitwise_or(new[column.name]) for column in BITS_OF.values()},
-            "first_at": case(
-                (first_at <= new.first_at, first_at), else_=func.coalesce(new.first_at, first_at)
-            ),
-            "last_at": case((last_at >= new.last_at, last_at), else_=func.coalesce(new.last_at, last_at)),
-        },
-    ).returning(columns.session_sequence, first_at, last_at)
-    return statement
+def _add(changes: dict[int, _Change], datapoints: Datapoints) -> None:
+    """Note what is added."""
+    for change, begin, end in _count(changes, datapoints, 1):
+        if change.first_at is None or change.first_at > begin:
+            change.first_at = begin
+        if change.last_at is None or change.last_at < end:
+            change.last_at = end
 
 
-def _adding_labels(insert: Any) -> Insert:
-    adding = insert(session_labels)
-    counted = session_labels.c.datapoints
-    statement: Insert = adding.on_conflict_do_update(
-        index_elements=session_labels.primary_key.columns.keys(),
-        set_={counted.name: counted + adding.excluded[counted.name]},
-    ).returning(session_labels.c.session_sequence)
-    return statement
+def _take(changes: dict[int, _Change], datapoints: Datapoints) -> None:
+    """Note what is taken away."""
+    for change, begin, end in _count(changes, datapoints, -1):
+        if change.first_taken_at is None or change.first_taken_at > begin:
+            change.first_taken_at = begin
+        if change.last_taken_at is None or change.last_taken_at < end:
+            change.last_taken_at = end
+
+
+def _count(
+    changes: dict[int, _Change], datapoints: Datapoints, sign: int
+) -> Iterator[tuple[_Change, float, float]]:
+    """Count datapoints, and yield the change of the session of each, and when it began and ended."""
+    columns = [datapoints.columns.get(name, repeat(None)) for name in _READ]
+    rows = zip(datapoints.sessions, *columns)  # noqa: B905 - columns that none has do not end
+    for session, created_at, duration, error, prompt, output, prompt_cost, output_cost, *labelled in rows:
+        if session is None:
+            continue
+        change = changes.get(session.sequence)
+        if change is None:
+            change = changes[session.sequence] = _Change(session)
+        change.datapoints += sign
+        change.errors += sign * (error is not None)
+        change.prompt_tokens += sign * (prompt or 0)
+        change.output_tokens += sign * (output or 0)
+        change.nanodollars += sign * (_nanodollars(prompt_cost) + _nanodollars(output_cost))
+        for kind, value in zip(_KINDS, labelled, strict=True):
+            # A config may have anything as its model.
+            if value and isinstance(value, str):
+                name = (kind, value[:LONGEST_VALUE])
+                change.labels[name] = change.labels.get(name, 0) + sign
+        begin = created_at.timestamp()
+        yield change, begin, begin + (duration or 0)
+
+
+def _nanodollars(cost: float | None) -> int:
+    return floor(cost * NANODOLLARS + 0.5) if cost else 0
+
+
+def _store(connection: Connection, changes: Mapping[int, _Change]) -> None:
+    names = {
+        (change.session.organisation_id, *label) for change in changes.values() for label in change.labels
+    }
+    known = find_or_create_labels(connection, names) if names else {}
+    in_order = sorted(changes.items())
+    add_to_rows(connection, session_totals, [change.row(known) for _, change in in_order], _ADDED_TO_TOTALS)
+    label_rows = sorted(
+        (sequence, known[change.session.organisation_id, kind, value].sequence, count)
+        for sequence, change in in_order
+        for (kind, value), count in change.labels.items()
+        if count
+    )
+    add_to_rows(connection, session_labels, label_rows, _ADDED_TO_LABELS)
+
+
+def _find_anew(connection: Connection, changes: Mapping[int, _Change]) -> None:
+    """Find times and labels of sessions anew, where those that are stored may be of what was taken away."""
+    for some in in_parts(sorted(changes)):
+        untimely = [
+            sequence
+            for sequence, first_at, last_at in connection.execute(_TIMES, {"changed": some})
+            if changes[sequence].may_be_untimely(first_at, last_at)
+        ]
+        if untimely:
+            connection.execute(_FIND_TIMES, {"changed": untimely})
+        unlabelled = connection.scalars(_FORGET_LABELS, {"changed": some}).all()
+        if unlabelled:
+            connection.execute(_FIND_BITS, {"changed": sorted(set(unlabelled))})
+
+
+def _added(table: Table, *names: str) -> dict[str, str]:
+    return {name: f"{table.name}.{name} + excluded.{name}" for name in names}
+
+
+_ADDED_TO_TOTALS: Final = {
+    **_added(session_totals, *_SUMS),
+    **{column.name: f"session_totals.{column.name} | excluded.{column.name}" for column in BITS_OF.values()},
+    "first_at": "CASE WHEN session_totals.first_at <= excluded.first_at THEN session_totals.first_at "
+    "ELSE coalesce(excluded.first_at, session_totals.first_at) END",
+    "last_at": "CASE WHEN session_totals.last_at >= excluded.last_at THEN session_totals.last_at "
+    "ELSE coalesce(excluded.last_at, session_totals.last_at) END",
+}
+_ADDED_TO_LABELS: Final = _added(session_labels, "datapoints")
 
 
 def _bits_in(kind: str) -> ScalarSelect[Any]:
@@ -212,12 +326,10 @@ _CREATE: Final = insert(session_totals).from_select(
     list(_CREATED),
     select(*_CREATED.values()).where(sessions.c.id.in_(bindparam("wanted", expanding=True))),
 )
-_ADD: Final = {"sqlite": _adding_totals(sqlite.insert), "postgresql": _adding_totals(postgresql.insert)}
-_ADD_LABELS: Final = {
-    "sqlite": _adding_labels(sqlite.insert),
-    "postgresql": _adding_labels(postgresql.insert),
-}
 _IS_CHANGED: Final = session_totals.c.session_sequence.in_(bindparam("changed", expanding=True))
+_TIMES: Final = select(
+    session_totals.c.session_sequence, session_totals.c.first_at, session_totals.c.last_at
+).where(_IS_CHANGED)
 _FIND_TIMES: Final = (
     update(session_totals)
     .where(_IS_CHANGED)
@@ -239,102 +351,3 @@ _FIND_BITS: Final = (
     .where(_IS_CHANGED)
     .values({column.name: _bits_in(kind) for kind, column in BITS_OF.items()})
 )
-
-
-def _change(
-    connection: Connection,
-    added: Mapping[TotalledSession, _Totals],
-    taken: Mapping[TotalledSession, _Totals],
-) -> None:
-    changed = sorted(added.keys() | taken.keys())
-    if not changed:
-        return
-    names = {name for some in (added, taken) for totals in some.values() for name in totals.labels}
-    known = find_or_create_labels(connection, names) if names else {}
-    rows, label_rows = [], []
-    for session in changed:
-        new, old = added.get(session, _NOTHING), taken.get(session, _NOTHING)
-        bits = dict.fromkeys(_KINDS, 0)
-        for name in new.labels:
-            bits[name[1]] |= known[name].bit
-        rows.append(
-            {
-                "session_sequence": session.sequence,
-                "organisation_id": session.organisation_id,
-                "began_at": session.created_at.timestamp(),
-                **{name: float(new.sums[name] - old.sums[name]) for name in _SUMS},
-                **{column.name: bits[kind] for kind, column in BITS_OF.items()},
-                "first_at": new.first_at,
-                "last_at": new.last_at,
-            }
-        )
-        counted = Counter(new.labels)
-        counted.subtract(old.labels)
-        label_rows += sorted(
-            (session.sequence, known[name].sequence, count) for name, count in counted.items() if count
-        )
-    dialect = connection.dialect.name
-    times = connection.execute(_ADD[dialect], rows).all()
-    if label_rows:
-        names_of_columns = session_labels.columns.keys()
-        connection.execute(
-            _ADD_LABELS[dialect], [dict(zip(names_of_columns, row, strict=True)) for row in label_rows]
-        )
-    if taken:
-        _forget(connection, {session.sequence: totals for session, totals in taken.items()}, times)
-
-
-def _forget(connection: Connection, taken: Mapping[int, _Totals], times: Sequence[Row[Any]]) -> None:
-    """Find times and labels of sessions anew, where those that are stored may be of what was taken."""
-    untimely = [
-        row.session_sequence
-        for row in times
-        if (totals := taken.get(row.session_sequence))
-        and (totals.first_at < row.first_at + _CLOSE or totals.last_at > row.last_at - _CLOSE)
-    ]
-    for some in in_parts(untimely):
-        connection.execute(_FIND_TIMES, {"changed": some})
-    for some in in_parts(sorted(taken)):
-        if unlabelled := connection.scalars(_FORGET_LABELS, {"changed": some}).all():
-            connection.execute(_FIND_BITS, {"changed": sorted(set(unlabelled))})
-
-
-def _totals_of(datapoints: Datapoints) -> dict[TotalledSession, _Totals]:
-    columns = {name: datapoints.columns[name] for name in _READ if name in datapoints.columns}
-    places: defaultdict[int, list[int]] = defaultdict(list)
-    for place, session in enumerate(datapoints.sessions):
-        if session is not None:
-            places[session.sequence].append(place)
-    totals: dict[TotalledSession, _Totals] = {}
-    for some in places.values():
-        session = datapoints.sessions[some[0]]
-        if session is not None:
-            of_session = {name: [column[place] for place in some] for name, column in columns.items()}
-            totals[session] = _totals(session.organisation_id, of_session)
-    return totals
-
-
-def _totals(organisation_id: int, columns: Mapping[str, Sequence[Any]]) -> _Totals:
-    created_at = columns["created_at"]
-    durations = columns.get("duration") or [0] * len(created_at)
-    tokens = {name: sum(filter(None, columns.get(name, ()))) for name in ("prompt_tokens", "output_tokens")}
-    costs = chain(columns.get("prompt_cost", ()), columns.get("output_cost", ()))
-    return _Totals(
-        {
-            "datapoints": len(created_at),
-            "errors": sum(error is not None for error in columns.get("error", ())),
-            "tokens": sum(tokens.values()),
-            **tokens,
-            "nanodollars": sum(floor(cost * NANODOLLARS + 0.5) for cost in costs if cost),
-        },
-        first_at=min(created_at).timestamp(),
-        last_at=max(
-            begin.timestamp() + (duration or 0) for begin, duration in zip(created_at, durations, strict=True)
-        ),
-        labels=Counter(
-            (organisation_id, kind, value[:LONGEST_VALUE])
-            for kind in _KINDS
-            for value in columns.get(kind, ())
-            if value and isinstance(value, str)
-        ),
-    )

@@ -1,0 +1,246 @@
+"""The totals of a session are what is counted anew, whatever happened to its datapoints."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from functools import partial
+from itertools import count
+from math import floor
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+from sqlalchemy import Connection, select, update
+
+from hl_sessions.server.database.database import Database
+from hl_sessions.server.database.tables import labels, logs, session_totals, sessions
+from hl_sessions.server.protocol.requests import LogRequest, UpdateLogRequest
+from hl_sessions.server.records import labels as labels_module
+from hl_sessions.server.records.deleting import delete_some_of_project, delete_some_of_session
+from hl_sessions.server.records.exporting import export_lines
+from hl_sessions.server.records.importing import Importer
+from hl_sessions.server.records.labels import has_label
+from hl_sessions.server.records.log_creation import create_logs
+from hl_sessions.server.records.logs import LogUpdate, delete_logs, update_logs
+from hl_sessions.server.records.organisations import find_or_create_organisation
+from hl_sessions.server.records.pruning import prune
+from hl_sessions.server.records.sessions import NewSession, create_sessions
+from tests.servers import opened_database
+
+LOG_REQUESTS = TypeAdapter(list[LogRequest])
+LONG_AGO = datetime(2020, 1, 1, tzinfo=timezone.utc)
+
+amounts = st.one_of(st.none(), st.integers(0, 10**12), st.integers(0, 9))
+costs = st.one_of(st.none(), st.floats(0, 1).map(lambda cost: round(cost, 4)), st.floats(-1000, 1000))
+models = st.sampled_from(["small", "large", "larger", "x" * 201, ""])
+CHANGES = {
+    "error": st.sampled_from(["", "failed"]),
+    "duration": st.floats(-1, 100),
+    "prompt_tokens": amounts,
+    "output_tokens": amounts,
+    "prompt_cost": costs,
+    "output_cost": costs,
+    "config": models.map(lambda model: {"model": model}) | st.just({"type": "tool", "name": "model"}),
+    "output": st.just("fine"),
+}
+changes = st.fixed_dictionaries({}, optional=CHANGES)
+datapoints = st.fixed_dictionaries(
+    {"project": st.sampled_from("pq")},
+    optional=CHANGES
+    | {
+        "session_reference_id": st.sampled_from("abc"),
+        "source": st.sampled_from(["retrieval", "answer", "", "y" * 300]),
+        "environment": st.sampled_from(["production", "staging", "test"]),
+        "created_at": st.integers(0, 10**9).map(
+            lambda microseconds: (LONG_AGO + timedelta(microseconds=microseconds)).isoformat()
+        ),
+        "save": st.booleans(),
+    },
+)
+places = st.integers(0, 99)
+operations = st.one_of(
+    st.tuples(st.just("log"), st.lists(datapoints, min_size=1, max_size=8)),
+    st.tuples(st.just("log"), st.lists(datapoints, min_size=1, max_size=8)),
+    st.tuples(st.just("change"), st.lists(st.tuples(places, changes), min_size=1, max_size=3)),
+    st.tuples(st.just("delete"), st.lists(places, min_size=1, max_size=3)),
+    st.tuples(st.just("delete_session"), places),
+    st.tuples(st.just("delete_project"), places),
+    st.tuples(st.just("prune"), places),
+    st.tuples(st.just("make_session"), st.none()),
+    st.tuples(st.just("import_again"), places),
+)
+
+
+class Kept:
+    """What a server does with its database, in an organisation of its own."""
+
+    def __init__(self, database: Database, name: str) -> None:
+        self.database = database
+        self.organisation: int = self.write(lambda connection: find_or_create_organisation(connection, name))
+
+    def write(self, change: Callable[[Connection], Any]) -> Any:
+        return self.database.write_now(change)
+
+    def ids(self, column: Any) -> list[Any]:
+        query = select(column).where(column.table.c.organisation_id == self.organisation)
+        return list(self.database.read_now(lambda connection: connection.scalars(query).all()))
+
+    def one_of(self, column: Any, place: int) -> Any:
+        ids = self.ids(column)
+        return ids[place % len(ids)] if ids else None
+
+    def log(self, given: list[dict[str, Any]]) -> None:
+        requests = LOG_REQUESTS.validate_python(given)
+        [answer] = self.write(lambda connection: create_logs(connection, [(self.organisation, requests)]))
+        assert isinstance(answer, list)
+
+    def change(self, given: list[tuple[int, dict[str, Any]]]) -> None:
+        ids = self.ids(logs.c.id)
+        updates = [
+            (None, LogUpdate(self.organisation, "id", ids[place % len(ids)], UpdateLogRequest(**fields)))
+            for place, fields in given
+            if ids
+        ]
+        if updates:
+            self.write(lambda connection: update_logs(connection, updates))
+
+    def delete(self, given: list[int]) -> None:
+        ids = self.ids(logs.c.id)
+        doomed = [ids[place % len(ids)] for place in given if ids]
+        if doomed:
+            assert self.write(lambda connection: delete_logs(connection, self.organisation, doomed))
+
+    def delete_session(self, place: int) -> None:
+        session_id = self.one_of(sessions.c.id, place)
+        self.delete_all(partial(delete_some_of_session, session_id=session_id))
+
+    def delete_project(self, place: int) -> None:
+        project_id = self.one_of(logs.c.project_id, place)
+        self.delete_all(partial(delete_some_of_project, project_id=project_id))
+
+    def delete_all(self, step: Callable[..., bool | None]) -> None:
+        while self.write(partial(step, organisation_id=self.organisation)) is False:
+            pass
+
+    def prune(self, place: int) -> None:
+        session_id = self.one_of(sessions.c.id, place)
+        old = update(sessions).where(sessions.c.id == session_id).values(updated_at=LONG_AGO)
+        self.write(lambda connection: connection.execute(old))
+        for _ in prune(self.database, LONG_AGO + timedelta(hours=1)):
+            pass
+
+    def make_session(self, _: None) -> None:
+        self.write(lambda connection: create_sessions(connection, [NewSession(self.organisation, {})]))
+
+    def import_again(self, place: int) -> None:
+        """Import what was exported before a session was deleted."""
+        lines = list(enumerate(self.database.read_now(lambda connection: list(export_lines(connection)))))
+        self.delete_session(place)
+        self.write(partial(Importer().import_lines, lines=lines))
+
+    def totals(self, connection: Connection) -> dict[int, Any]:
+        query = select(session_totals).where(session_totals.c.organisation_id == self.organisation)
+        return {
+            row["session_sequence"]: {
+                name: row[name] for name in row if name not in {"sources", "models", "environments"}
+            }
+            for row in connection.execute(query).mappings()
+        }
+
+    def counted_anew(self, connection: Connection) -> dict[int, Any]:
+        """The same from the datapoints themselves."""
+        of_sessions = select(sessions).where(sessions.c.organisation_id == self.organisation)
+        counted = {}
+        for session in connection.execute(of_sessions).all():
+            found = connection.execute(select(logs).where(logs.c.session_id == session.id)).all()
+            prompt = sum(log.prompt_tokens or 0 for log in found)
+            output = sum(log.output_tokens or 0 for log in found)
+            begins = [log.created_at.timestamp() for log in found]
+            ends = [log.created_at.timestamp() + (log.duration or 0) for log in found]
+            costs = [cost or 0 for log in found for cost in (log.prompt_cost, log.output_cost)]
+            counted[session.sequence] = {
+                "session_sequence": session.sequence,
+                "organisation_id": self.organisation,
+                "began_at": pytest.approx(session.created_at.timestamp(), abs=1e-6),
+                "datapoints": len(found),
+                "errors": sum(log.error is not None for log in found),
+                "tokens": prompt + output,
+                "prompt_tokens": prompt,
+                "output_tokens": output,
+                "nanodollars": sum(floor(cost * 1e9 + 0.5) for cost in costs),
+                "first_at": pytest.approx(min(begins), abs=1e-6) if found else None,
+                "last_at": pytest.approx(max(ends), abs=1e-6) if found else None,
+            }
+        return counted
+
+    def labelled(self, connection: Connection) -> Iterator[tuple[str, str, set[int], set[int]]]:
+        """Of each label the sessions that are found by it, and those that are not."""
+        query = select(labels).where(labels.c.organisation_id == self.organisation)
+        for label in connection.execute(query).all():
+            condition = has_label(connection, self.organisation, label.kind, label.value)
+            found = select(session_totals.c.session_sequence).where(
+                session_totals.c.organisation_id == self.organisation
+            )
+            yield (
+                label.kind,
+                label.value,
+                set(connection.scalars(found.where(condition))),
+                set(connection.scalars(found.where(~condition))),
+            )
+
+    def hold(self, connection: Connection) -> None:
+        assert self.totals(connection) == self.counted_anew(connection)
+        labelled = self.labelled_anew(connection)
+        everything = set(self.totals(connection))
+        for kind, value, found, others in self.labelled(connection):
+            assert found == labelled.pop((kind, value), set())
+            assert others == everything - found
+        assert not labelled
+
+    def labelled_anew(self, connection: Connection) -> dict[tuple[str, str], set[int]]:
+        """The sessions of each label, from the datapoints themselves."""
+        query = (
+            select(sessions.c.sequence, logs.c.source, logs.c.environment, logs.c.config)
+            .join(sessions, sessions.c.id == logs.c.session_id)
+            .where(logs.c.organisation_id == self.organisation)
+        )
+        found: dict[tuple[str, str], set[int]] = {}
+        for sequence, source, environment, config in connection.execute(query):
+            named = {"source": source, "environment": environment, "model": config.get("model")}
+            for kind, value in named.items():
+                if value:
+                    found.setdefault((kind, value[:200]), set()).add(sequence)
+        return found
+
+
+numbers = count()
+
+
+@pytest.mark.parametrize(
+    ("database", "examples"),
+    [("sqlite", 25), pytest.param("postgresql", 10, marks=pytest.mark.slow)],
+    indirect=["database"],
+)
+def test_totals_are_what_is_counted_anew(
+    database: str, examples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is logged, changed, deleted or imported, in any order; also if labels share their bits."""
+    monkeypatch.setattr(labels_module, "_BITS", 2)
+    with opened_database(database) as opened:
+
+        @settings(
+            max_examples=examples,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        )
+        @given(st.lists(operations, min_size=1, max_size=12))
+        def hold(operations: list[tuple[str, Any]]) -> None:
+            kept = Kept(opened, f"organisation {next(numbers)}")
+            for name, argument in operations:
+                getattr(kept, name)(argument)
+            opened.read_now(kept.hold)
+
+        hold()
