@@ -53,6 +53,10 @@ INSERT INTO logs (id, organisation_id, project_id, session_id, created_at, updat
   FROM sessions;
 INSERT INTO project_sessions SELECT printf('pr_%024d', 1), sequence, 1 FROM sessions;
 INSERT INTO project_sessions SELECT printf('pr_%024d', 2 + sequence % {parts}), sequence, 1 FROM sessions;
+INSERT INTO session_totals
+  SELECT sequence, organisation_id, strftime('%s', created_at), 2, 0, 0, 0, 0, 0, 0, 0, 0,
+    strftime('%s', created_at), strftime('%s', created_at)
+  FROM sessions;
 UPDATE logs SET output = 'Rayleigh scatters it: 散射.' WHERE sequence = {sessions} / 2;
 UPDATE projects SET datapoints_count = {sessions} / {parts}, sessions_count = {sessions} / {parts}
   WHERE id > printf('pr_%024d', 1);

@@ -6,7 +6,6 @@ from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 from sqlalchemy import (
-    BigInteger,
     Column,
     ColumnElement,
     Connection,
@@ -16,7 +15,6 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
-    func,
     select,
     update,
 )
@@ -24,7 +22,7 @@ from sqlalchemy import (
 from hl_sessions.server.database.bulk_insert import insert_rows
 from hl_sessions.server.database.in_parts import in_parts
 from hl_sessions.server.database.stored_text import octets_of
-from hl_sessions.server.database.tables import logs, project_sessions, projects, sessions
+from hl_sessions.server.database.tables import logs, project_sessions, projects, session_totals, sessions
 from hl_sessions.server.protocol.identifiers import SESSION, new_identifiers
 from hl_sessions.server.protocol.paging import Page
 from hl_sessions.server.records.parts import Part, find_stored, parts_of_page, read_on
@@ -207,15 +205,10 @@ def find_projects_of(
 
 
 def _described_sessions() -> Select[Any]:
-    of_session = (
-        select(cast(func.coalesce(func.sum(project_sessions.c.datapoints_count), 0), BigInteger))
-        .where(project_sessions.c.session_sequence == sessions.c.sequence)
-        .correlate(sessions)
-    )
     return select(
         sessions.c.id,
         sessions.c.reference_id,
-        of_session.scalar_subquery().label("datapoints_count"),
+        session_totals.c.datapoints.label("datapoints_count"),
         of_first_log(_if_short(cast(logs.c.inputs, Text))).label("first_inputs"),
         of_last_log(_if_short(logs.c.output)).label("last_output"),
         of_first_log(case((_is_long(logs.c.inputs), logs.c.sequence))).label("log_of_inputs"),
@@ -223,7 +216,7 @@ def _described_sessions() -> Select[Any]:
         sessions.c.created_at,
         sessions.c.updated_at,
         *(sessions.c[name] for name in _TOLD),
-    )
+    ).join_from(sessions, session_totals, session_totals.c.session_sequence == sessions.c.sequence)
 
 
 def _of_one_log(
