@@ -40,6 +40,7 @@ _LOOKED_AT_TOGETHER: Final = 1_000
 
 Range: TypeAlias = tuple[int, int]
 Match = TypeVar("Match", bound=tuple[Any, ...])
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,27 @@ def newest_matches(
                 if len(numbers) >= _LOOKED_AT_TOGETHER:
                     found, numbers = _newest_of(found, find, numbers, wanted), []
     return _newest_of(found, find, numbers, wanted)
+
+
+def all_matches(parts: Iterable[Part], find: Callable[[Sequence[int]], Iterable[Value]]) -> set[Value]:
+    """Look into all of the parts.
+
+    Args:
+        parts: Where to look.
+        find: Looks at datapoints of these numbers, and returns what matches.
+    """
+    found: set[Value] = set()
+    numbers: list[int] = []
+    for part in parts:
+        for first, last in part.ranges():
+            for begin in range(first, last + 1, _LOOKED_AT_TOGETHER):
+                numbers += range(begin, min(begin + _LOOKED_AT_TOGETHER, last + 1))
+                if len(numbers) >= _LOOKED_AT_TOGETHER:
+                    found.update(find(numbers))
+                    numbers = []
+    if numbers:
+        found.update(find(numbers))
+    return found
 
 
 def read_segments(connection: Connection) -> Sequence[Any]:

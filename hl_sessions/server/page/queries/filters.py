@@ -1,19 +1,34 @@
 """Which sessions a reader asks for, as it stands in the address of the page."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from functools import cached_property
 from typing import Final
 from urllib.parse import urlencode
 
+from hl_sessions.server.page.queries.filter_language import (
+    MAX_TEXT,
+    Condition,
+    InvalidTermError,
+    Term,
+    Text,
+    parse,
+    read_moment,
+)
 from hl_sessions.server.protocol.identifiers import PROJECT, SESSION, identifier_pattern
 
-_DAY: Final = timedelta(days=1)
-_LAST_DAY: Final = datetime(9999, 12, 31, tzinfo=timezone.utc)
+MAX_FILTER: Final = 1_000
+"""The longest filter, in characters."""
 
-MAX_SEARCH: Final = 200
-"""The longest text to search for, in characters."""
+SORTS: Final = ("began", "active", "datapoints", "duration", "errors", "tokens", "cost", "user", "name")
+"""What the list can be sorted by."""
+
+DEFAULT_SORT: Final = "-began"
+"""The newest first."""
+
+_QUICK: Final = frozenset({"project", "began"})
+"""What an index has in the order of the list."""
 
 _ID_PATTERNS: Final = {
     "project": re.compile(identifier_pattern(PROJECT)),
@@ -23,19 +38,29 @@ _ID_PATTERNS: Final = {
 
 
 class InvalidFilterError(ValueError):
-    """A parameter of the address that cannot be understood; the message says what it may be."""
+    """A parameter of the address that cannot be understood; the message says what it may be.
+
+    Args:
+        message: What it may be.
+        parameter: Its name, if the rest of the address makes sense without it.
+    """
+
+    def __init__(self, message: str, parameter: str | None = None) -> None:
+        super().__init__(message)
+        self.parameter = parameter
 
 
 @dataclass(frozen=True)
 class SessionFilter:
-    """Which sessions are wanted; what is ``None`` does not matter.
+    """Which sessions are wanted, and in which order; what is ``None`` does not matter.
 
     Args:
-        search: A text that is somewhere in the datapoints of the session, or its ID or reference.
+        search: A filter as it is typed: see ``filter_language``.
         project_id: A project that has a datapoint in the session.
         from_day: The first day, in UTC, on which the session may have begun, such as ``2026-11-22``.
         until_day: The last such day.
         errors: Whether only sessions with an error are wanted.
+        sort: One of ``SORTS``, after a minus if the greatest comes first; ``None``: the newest first.
     """
 
     search: str | None = None
@@ -43,6 +68,7 @@ class SessionFilter:
     from_day: str | None = None
     until_day: str | None = None
     errors: bool = False
+    sort: str | None = None
 
     @classmethod
     def read(cls, parameters: Mapping[str, str]) -> "SessionFilter":
@@ -51,34 +77,45 @@ class SessionFilter:
         Raises:
             InvalidFilterError: When one of them cannot be understood.
         """
-        for name in ("from", "until"):
-            _read_day(name, parameters.get(name))
-        return cls(
-            search=read_search(parameters),
+        wanted = cls(
+            search=_read_line(parameters, MAX_FILTER),
             project_id=read_identifier(parameters, "project"),
-            from_day=parameters.get("from") or None,
-            until_day=parameters.get("until") or None,
+            from_day=_read_day(parameters, "from"),
+            until_day=_read_day(parameters, "until"),
             errors=bool(parameters.get("errors")),
+            sort=_read_sort(parameters),
         )
+        try:
+            parse(wanted.search or "")
+        except InvalidTermError as error:
+            message = f"q cannot be understood at character {error.position}: {error}"
+            raise InvalidFilterError(message, "q") from None
+        return wanted
+
+    @cached_property
+    def terms(self) -> tuple[Term, ...]:
+        """What has to be true of the session, whichever parameter says so."""
+        return (*parse(self.search or ""), *self._terms_of_fields())
+
+    def _terms_of_fields(self) -> Iterator[Term]:
+        if self.project_id is not None:
+            yield Condition("project", "=", self.project_id)
+        for operator, day in ((">=", self.from_day), ("<=", self.until_day)):
+            moment = read_moment(day) if day is not None else None
+            if moment is not None:
+                yield Condition("began", operator, moment)
+        if self.errors:
+            yield Condition("errors", ">", 0)
 
     @property
     def looks_inside(self) -> bool:
-        """Whether the datapoints of each session have to be looked into."""
-        return self.errors or self.search is not None
-
-    @property
-    def begin(self) -> datetime | None:
-        """The first moment at which the session may have begun."""
-        return _read_day("from", self.from_day)
-
-    @property
-    def end(self) -> datetime | None:
-        """The first moment at which it may not have begun any more, unless that is after all of them."""
-        day = _read_day("until", self.until_day)
-        return None if day is None or day == _LAST_DAY else day + _DAY
+        """Whether many sessions have to be looked into."""
+        return self.sort is not None or any(
+            isinstance(term, Text) or term.name not in _QUICK for term in self.terms
+        )
 
     def __bool__(self) -> bool:
-        return self != SessionFilter()
+        return bool(self.terms)
 
     def query(self, **more: str | None) -> str:
         """Give the query of an address, with its question mark; empty without any parameter.
@@ -92,6 +129,7 @@ class SessionFilter:
             "from": self.from_day,
             "until": self.until_day,
             "errors": "1" if self.errors else None,
+            "sort": self.sort,
             **more,
         }
         given = urlencode({name: value for name, value in parameters.items() if value is not None})
@@ -129,10 +167,7 @@ def read_search(parameters: Mapping[str, str]) -> str | None:
     Raises:
         InvalidFilterError: When it cannot be in a single line of text, or is too long.
     """
-    search = parameters.get("q", "").strip() or None
-    if search is not None and (len(search) > MAX_SEARCH or not search.isprintable()):
-        raise InvalidFilterError(f"q may be up to {MAX_SEARCH} printable characters in one line")
-    return search
+    return _read_line(parameters, MAX_TEXT)
 
 
 def read_identifier(parameters: Mapping[str, str], name: str) -> str | None:
@@ -144,14 +179,26 @@ def read_identifier(parameters: Mapping[str, str], name: str) -> str | None:
     value = parameters.get(name) or None
     if value is not None and not _ID_PATTERNS[name].match(value):
         kind = "project, such as pr_..." if name == "project" else "session, such as sesh_..."
-        raise InvalidFilterError(f"{name} has to be the ID of a {kind}")
+        raise InvalidFilterError(f"{name} has to be the ID of a {kind}", name)
     return value
 
 
-def _read_day(name: str, value: str | None) -> datetime | None:
-    if not value:
-        return None
-    try:
-        return datetime.strptime(value, "%Y-%m-%d").replace(tzinfo=timezone.utc)
-    except ValueError:
-        raise InvalidFilterError(f"{name} has to be a day such as 2026-11-22") from None
+def _read_line(parameters: Mapping[str, str], longest: int) -> str | None:
+    text = parameters.get("q", "").strip() or None
+    if text is not None and (len(text) > longest or not text.isprintable()):
+        raise InvalidFilterError(f"q may be up to {longest:,} printable characters in one line", "q")
+    return text
+
+
+def _read_day(parameters: Mapping[str, str], name: str) -> str | None:
+    value = parameters.get(name) or None
+    if value is not None and (read_moment(value) is None or "T" in value):
+        raise InvalidFilterError(f"{name} has to be a day such as 2026-11-22", name)
+    return value
+
+
+def _read_sort(parameters: Mapping[str, str]) -> str | None:
+    value = parameters.get("sort") or None
+    if value is not None and value.removeprefix("-") not in SORTS:
+        raise InvalidFilterError(f"sort may be {', '.join(SORTS)}, or one of them after a minus", "sort")
+    return None if value == DEFAULT_SORT else value

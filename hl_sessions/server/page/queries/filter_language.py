@@ -1,0 +1,297 @@
+r"""The language in which readers ask for sessions.
+
+A filter is a row of terms, and a session is found when all of them hold::
+
+    model:large-1 cost>0.05 -environment:test "red shoes"
+
+    filter    = { term }                      terms have spaces between them
+    term      = [ "-" ] ( condition | text )  a minus: it must not hold
+    condition = name operator value
+    operator  = ":" | "=" | "!=" | ">" | ">=" | "<" | "<="
+    value     = word | quoted
+    text      = word { word } | quoted        words side by side are one text; a minus is for one of them
+    quoted    = '"' characters '"'            in which \" is a quote, and \\ a backslash
+
+``FIELDS`` has the names, and ``metadata.KEY`` is one with any key. ``:`` is the same as ``=``, but for
+``name``, of which it finds a part. ``!=`` is the same as ``=`` after a minus. A condition about datapoints
+holds of a session in which it holds of one datapoint.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from enum import Enum
+from typing import Final, TypeAlias
+
+MAX_TEXT: Final = 200
+"""The longest text to search for, in characters."""
+
+MAX_TERMS: Final = 20
+"""How many terms a filter may have."""
+
+METADATA: Final = "metadata."
+"""What the names of filters by metadata begin with."""
+
+
+class Kind(Enum):
+    """What the value of a condition is."""
+
+    TEXT = "a text"
+    NUMBER = "a number such as 0.05"
+    SECONDS = "a duration such as 2, 500ms, 2s, 3m or 1h"
+    MOMENT = "a day or a minute in UTC such as 2026-11-22 or 2026-11-22T10:30"
+    METADATA = "a text, or a number"
+    FEEDBACK = "a type of feedback, or a type and a value such as rating=good"
+
+
+@dataclass(frozen=True)
+class Field:
+    """Something that a session can be found by.
+
+    Args:
+        kind: What its values are.
+        about: What it is, in a few words.
+    """
+
+    kind: Kind
+    about: str
+
+
+FIELDS: Final[Mapping[str, Field]] = {
+    "project": Field(Kind.TEXT, "the name or the ID of a project"),
+    "source": Field(Kind.TEXT, "the source of a datapoint"),
+    "model": Field(Kind.TEXT, "the model of a datapoint"),
+    "environment": Field(Kind.TEXT, "the environment of a datapoint"),
+    "metadata": Field(Kind.METADATA, "a key of the metadata of a datapoint"),
+    "feedback": Field(Kind.FEEDBACK, "a type of feedback, and its value"),
+    "user": Field(Kind.TEXT, "the user of the session"),
+    "name": Field(Kind.TEXT, "a part of the name of the session"),
+    "reference": Field(Kind.TEXT, "the reference ID of the session"),
+    "tokens": Field(Kind.NUMBER, "tokens of all datapoints"),
+    "cost": Field(Kind.NUMBER, "dollars of all datapoints"),
+    "duration": Field(Kind.SECONDS, "from the first datapoint to the end of the last"),
+    "datapoints": Field(Kind.NUMBER, "how many datapoints"),
+    "errors": Field(Kind.NUMBER, "how many datapoints with an error"),
+    "began": Field(Kind.MOMENT, "when the session began, in UTC"),
+    "active": Field(Kind.MOMENT, "when its last datapoint ended, in UTC"),
+}
+"""What a session can be found by; ``metadata`` is followed by a dot and a key."""
+
+_EQUALITIES: Final = (":", "=", "!=")
+_OPERATORS: Final = (*_EQUALITIES, ">", ">=", "<", "<=")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A day or a minute: from its begin to before its end."""
+
+    begin: datetime
+    end: datetime
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text that is somewhere in a datapoint.
+
+    Args:
+        text: The text.
+        negated: Whether it must not be there.
+    """
+
+    text: str
+    negated: bool = False
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What has to be true of something that is named.
+
+    Args:
+        name: A name of ``FIELDS``, or ``metadata.`` and a key.
+        operator: How it is compared; never ``!=``.
+        value: What it is compared with: a number is in seconds, dollars, or how many.
+        negated: Whether it must not be so.
+    """
+
+    name: str
+    operator: str
+    value: str | float | Moment
+    negated: bool = False
+
+
+Term: TypeAlias = Text | Condition
+
+
+class InvalidTermError(ValueError):
+    """A term cannot be understood; the message says what could stand there.
+
+    Args:
+        position: The place of the first wrong character, counted from 1.
+        message: What is wrong, and the way out.
+    """
+
+    def __init__(self, position: int, message: str) -> None:
+        super().__init__(message)
+        self.position = position
+
+
+_QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_WORD: Final = re.compile(r"\S+")
+_HEAD: Final = re.compile(r'(?P<name>metadata\.[^\s":=<>!]*|[a-z]+)(?P<operator>!=|>=|<=|[:=<>])')
+"""What a condition begins with: its name and its operator."""
+
+_NUMBER: Final = re.compile(r"-?\d{1,15}(\.\d{1,15})?", re.ASCII)
+_SECONDS: Final = re.compile(r"(?P<number>\d{1,12}(\.\d{1,9})?)(?P<unit>ms|s|m|h)?", re.ASCII)
+_UNITS: Final = {None: 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_MOMENTS: Final = (
+    (re.compile(r"\d{4}-\d\d-\d\d", re.ASCII), "%Y-%m-%d", timedelta(days=1)),
+    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d", re.ASCII), "%Y-%m-%dT%H:%M", timedelta(minutes=1)),
+)
+
+
+def parse(filter_text: str) -> tuple[Term, ...]:
+    """Return the terms of a filter.
+
+    Raises:
+        InvalidTermError: When one of them cannot be understood.
+    """
+    terms: list[Term] = []
+    begin_of_text = end_of_text = None
+    place = _next(filter_text, 0)
+    while place < len(filter_text):
+        term, end = _read(filter_text, place)
+        if term is None:
+            begin_of_text, end_of_text = place if begin_of_text is None else begin_of_text, end
+        if begin_of_text is not None and (term is not None or _next(filter_text, end) == len(filter_text)):
+            terms.append(_text(filter_text[begin_of_text:end_of_text], begin_of_text))
+            begin_of_text = None
+        if term is not None:
+            terms.append(term)
+        if len(terms) > MAX_TERMS:
+            raise InvalidTermError(place + 1, f"a filter may have up to {MAX_TERMS} terms")
+        place = _next(filter_text, end)
+    return tuple(terms)
+
+
+def write_value(value: str) -> str:
+    """Return a value as it stands in a filter: in quotes, if it has to be."""
+    if value and not re.search(r'[\s"]', value):
+        return value
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def field_of(name: str) -> Field | None:
+    """Return what is known of a name; ``None`` if no filter has it."""
+    if name.startswith(METADATA):
+        return FIELDS["metadata"] if name != METADATA else None
+    return FIELDS.get(name) if name != "metadata" else None
+
+
+def read_moment(value: str) -> Moment | None:
+    """Return the day or the minute that a text names; ``None`` if it names none."""
+    for pattern, layout, span in _MOMENTS:
+        if pattern.fullmatch(value):
+            try:
+                begin = datetime.strptime(value, layout).replace(tzinfo=timezone.utc)
+            except ValueError:
+                return None
+            last = datetime.max.replace(tzinfo=timezone.utc)
+            return Moment(begin, begin + span if begin <= last - span else last)
+    return None
+
+
+def _next(filter_text: str, place: int) -> int:
+    """Return the place of the next character that is no space."""
+    return len(filter_text) - len(filter_text[place:].lstrip())
+
+
+def _read(filter_text: str, place: int) -> tuple[Term | None, int]:
+    """Return the term at a place and where it ends; no term for a word that may be a part of a text."""
+    begin = place
+    word = _WORD.match(filter_text, place)
+    assert word is not None  # noqa: S101 - there is no space
+    negated = len(word[0]) > 1 and word[0].startswith("-")
+    place += negated
+    if filter_text[place] == '"':
+        text, end = _read_quoted(filter_text, place)
+        return _text(text, place, negated=negated), end
+    head = _HEAD.match(filter_text, place)
+    if head is not None and not _is_in_text(head, filter_text):
+        return _read_condition(filter_text, head, negated=negated)
+    if negated:
+        return _text(word[0][1:], begin, negated=True), word.end()
+    return None, word.end()
+
+
+def _is_in_text(head: re.Match[str], filter_text: str) -> bool:
+    """Tell whether what looks like a condition is a part of a text: an address, or a word before a colon."""
+    following = filter_text[head.end() : head.end() + 2]
+    return field_of(head["name"]) is None and (not following.strip() or following in {"//", "="})
+
+
+def _read_condition(filter_text: str, head: re.Match[str], *, negated: bool) -> tuple[Condition, int]:
+    name, operator, place = head["name"], head["operator"], head.end()
+    field = field_of(name)
+    if field is None:
+        raise InvalidTermError(
+            head.start() + 1,
+            f"no filter is called {name}; there are {_listed_names()}. A text with {operator} in it is put in"
+            ' quotes, such as "a:b"',
+        )
+    allowed = _OPERATORS if field.kind not in {Kind.TEXT, Kind.FEEDBACK} else _EQUALITIES
+    if operator not in allowed:
+        raise InvalidTermError(
+            head.start("operator") + 1, f"{name} may be followed by {' or '.join(allowed)}"
+        )
+    if filter_text[place : place + 1] == '"':
+        value, end = _read_quoted(filter_text, place)
+    else:
+        word = _WORD.match(filter_text, place)
+        value, end = (word[0], word.end()) if word else ("", place)
+        if field.kind is Kind.FEEDBACK and '="' in value:
+            begin = value.index('="') + 1
+            quoted, end = _read_quoted(filter_text, place + begin)
+            value = value[:begin] + quoted
+    read = _value_of(field.kind, operator, value)
+    if read is None:
+        expected = (
+            Kind.NUMBER if operator in {">", ">=", "<", "<="} and field.kind is Kind.METADATA else field.kind
+        )
+        raise InvalidTermError(place + 1, f"{name}{operator} has to be followed by {expected.value}")
+    if operator == "!=":
+        return Condition(name, "=", read, not negated), end
+    return Condition(name, operator, read, negated), end
+
+
+def _value_of(kind: Kind, operator: str, value: str) -> str | float | Moment | None:
+    if kind is Kind.NUMBER or (kind is Kind.METADATA and operator not in _EQUALITIES):
+        return float(value) if _NUMBER.fullmatch(value) else None
+    if kind is Kind.SECONDS:
+        match = _SECONDS.fullmatch(value)
+        return float(match["number"]) * _UNITS[match["unit"]] if match else None
+    if kind is Kind.MOMENT:
+        return read_moment(value)
+    if kind is Kind.FEEDBACK and value.startswith("="):
+        return None
+    return value or None
+
+
+def _read_quoted(filter_text: str, place: int) -> tuple[str, int]:
+    quoted = _QUOTED.match(filter_text, place)
+    if quoted is None:
+        raise InvalidTermError(place + 1, 'this quote is not closed: put a " behind the text')
+    if filter_text[quoted.end() : quoted.end() + 1].strip():
+        raise InvalidTermError(quoted.end() + 1, 'a space has to follow; inside of quotes, a quote is \\"')
+    return re.sub(r"\\(.)", r"\1", quoted[1]), quoted.end()
+
+
+def _text(text: str, place: int, *, negated: bool = False) -> Text:
+    if not text or len(text) > MAX_TEXT:
+        raise InvalidTermError(place + 1, f"a text has to have 1 to {MAX_TEXT} characters")
+    return Text(text, negated)
+
+
+def _listed_names() -> str:
+    return ", ".join("metadata.KEY" if name == "metadata" else name for name in FIELDS)

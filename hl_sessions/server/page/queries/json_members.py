@@ -1,0 +1,73 @@
+"""The members of JSON objects that are columns, in the databases' own ways."""
+
+from typing import Any, TypeVar
+
+from sqlalchemy import Column, Float, Text, literal
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+Value = TypeVar("Value")
+
+
+class _Member(FunctionElement[Value]):
+    """A member of an object.
+
+    Args:
+        column: The column.
+        key: The key of the member, without quotes and backslashes.
+    """
+
+    inherit_cache = True
+
+    def __init__(self, column: Column[Any], key: str) -> None:
+        super().__init__(column, literal(key))
+
+
+class TextMember(_Member[str]):
+    """A member as a text: a string without its quotes, everything else as JSON; NULL when there is none."""
+
+    type = Text()
+    inherit_cache = True
+
+
+class NumberMember(_Member[float]):
+    """A member that is a number; NULL when it is none."""
+
+    type = Float()
+    inherit_cache = True
+
+
+@compiles(TextMember)
+def _text(element: TextMember, compiler: SQLCompiler, **options: Any) -> str:
+    column, key = (compiler.process(part, **options) for part in element.clauses)
+    return f"({column} ->> {key})"
+
+
+@compiles(TextMember, "sqlite")
+def _text_in_sqlite(element: TextMember, compiler: SQLCompiler, **options: Any) -> str:
+    column, key = (compiler.process(part, **options) for part in element.clauses)
+    path = f"""'$."' || {key} || '"'"""
+    # It has no booleans of its own.
+    return (
+        f"CASE json_type({column}, {path}) WHEN 'true' THEN 'true' WHEN 'false' THEN 'false'"
+        f" ELSE CAST(json_extract({column}, {path}) AS TEXT) END"
+    )
+
+
+@compiles(NumberMember)
+def _number(element: NumberMember, compiler: SQLCompiler, **options: Any) -> str:
+    column, key = (compiler.process(part, **options) for part in element.clauses)
+    # An integer may have more digits than a float can tell.
+    number = f"LEAST(GREATEST(CAST({column} ->> {key} AS numeric), -1e300), 1e300)"
+    return f"CASE json_typeof({column} -> {key}) WHEN 'number' THEN CAST({number} AS double precision) END"
+
+
+@compiles(NumberMember, "sqlite")
+def _number_in_sqlite(element: NumberMember, compiler: SQLCompiler, **options: Any) -> str:
+    column, key = (compiler.process(part, **options) for part in element.clauses)
+    path = f"""'$."' || {key} || '"'"""
+    return (
+        f"CASE WHEN json_type({column}, {path}) IN ('integer', 'real')"
+        f" THEN json_extract({column}, {path}) END"
+    )
