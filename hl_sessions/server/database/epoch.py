@@ -1,11 +1,14 @@
 """Points in time as numbers, in the databases' own ways."""
 
-from typing import Any
+from datetime import datetime, timedelta, timezone
+from typing import Any, Final
 
 from sqlalchemy import Float
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 class EpochSeconds(FunctionElement[float]):
@@ -26,3 +29,11 @@ def _in_sqlite(element: EpochSeconds, compiler: SQLCompiler, **options: Any) -> 
     # calendar up to one that there is not. As a text, a moment is 2026-11-22 12:00:00.123456.
     moment = compiler.process(element.clauses, **options)
     return f"(strftime('%s', substr({moment}, 1, 19)) + CAST(substr({moment}, 20) AS REAL))"
+
+
+def read_epoch(seconds: float) -> datetime | None:
+    """Return a point in time of its seconds since 1970; ``None`` for one that no calendar has."""
+    try:
+        return _EPOCH + timedelta(seconds=float(seconds))
+    except OverflowError:
+        return None

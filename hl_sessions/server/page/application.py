@@ -23,7 +23,9 @@ from hl_sessions.server.page.security.local_path import SIGN_IN, STATIC
 from hl_sessions.server.page.security.same_origin import SameOriginMiddleware
 from hl_sessions.server.page.security.sign_in import SignIn, SignInMiddleware
 from hl_sessions.server.page.views.activity import show_activity
+from hl_sessions.server.page.views.columns import choose_columns
 from hl_sessions.server.page.views.comparison import show_comparison
+from hl_sessions.server.page.views.completions import give_completions
 from hl_sessions.server.page.views.datapoints import give_datapoint, show_datapoint
 from hl_sessions.server.page.views.feedback import rate_datapoint
 from hl_sessions.server.page.views.places import show_places
@@ -61,6 +63,8 @@ def create_page(database: Database, keys: KeyRing, memory: BodyMemory) -> Starle
     page = Starlette(
         routes=[
             Route("/", show_sessions),
+            Route("/completions", give_completions),
+            Route("/columns", choose_columns, methods=["POST"]),
             Route("/sessions/rows", show_session_rows),
             Route("/sessions/{session_id}", show_session),
             Route("/sessions/{session_id}/newer", show_newer),

@@ -23,9 +23,9 @@ from sqlalchemy import (
     cast as sql_cast,
 )
 
+from hl_sessions.server.database.epoch import EpochSeconds
 from hl_sessions.server.database.tables import feedback, logs, project_sessions, projects, sessions
 from hl_sessions.server.database.text_search import json_contains, text_contains
-from hl_sessions.server.page.queries.epoch import EpochSeconds
 from hl_sessions.server.page.queries.filter_language import METADATA, Condition, Moment, Term, Text
 from hl_sessions.server.page.queries.json_members import NumberMember, TextMember
 

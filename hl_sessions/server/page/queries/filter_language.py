@@ -141,6 +141,11 @@ _WORD: Final = re.compile(r"\S+")
 _HEAD: Final = re.compile(r'(?P<name>metadata\.[^\s":=<>!]*|[a-z]+)(?P<operator>!=|>=|<=|[:=<>])')
 """What a condition begins with: its name and its operator."""
 
+_UNFINISHED: Final = re.compile(
+    rf'(?P<sign>-?)(?:{_HEAD.pattern})?(?:"(?P<quoted>(?:[^"\\]|\\.)*)"?|(?P<word>\S*))'
+)
+"""A term that may go on."""
+
 _NUMBER: Final = re.compile(r"-?\d{1,15}(\.\d{1,15})?", re.ASCII)
 _SECONDS: Final = re.compile(r"(?P<number>\d{1,12}(\.\d{1,9})?)(?P<unit>ms|s|m|h)?", re.ASCII)
 _UNITS: Final = {None: 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -172,6 +177,40 @@ def parse(filter_text: str) -> tuple[Term, ...]:
             raise InvalidTermError(place + 1, f"a filter may have up to {MAX_TERMS} terms")
         place = _next(filter_text, end)
     return tuple(terms)
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """The term that a filter ends with, as far as it is typed.
+
+    Args:
+        typed: All of it.
+        sign: The minus before it, or nothing.
+        name: Its name, or the begin of one.
+        operator: What follows the name; empty as long as nothing does.
+        value: The begin of the value.
+    """
+
+    typed: str
+    sign: str
+    name: str
+    operator: str
+    value: str
+
+
+def unfinished(filter_text: str) -> Unfinished:
+    """Return the term that a filter ends with; that is an empty one after a space."""
+    place = _next(filter_text, 0)
+    while place < len(filter_text):
+        term = _UNFINISHED.match(filter_text, place)
+        assert term is not None  # noqa: S101 - it takes anything
+        if term.end() == len(filter_text):
+            name, value = term["name"] or "", re.sub(r"\\(.)", r"\1", term["quoted"] or term["word"] or "")
+            if not term["operator"]:
+                name, value = term["word"] or '"', ""
+            return Unfinished(term[0], term["sign"], name, term["operator"] or "", value)
+        place = _next(filter_text, term.end())
+    return Unfinished("", "", "", "", "")
 
 
 def write_value(value: str) -> str:

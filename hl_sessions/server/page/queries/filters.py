@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 from urllib.parse import urlencode
@@ -15,6 +15,7 @@ from hl_sessions.server.page.queries.filter_language import (
     Text,
     parse,
     read_moment,
+    write_value,
 )
 from hl_sessions.server.protocol.identifiers import PROJECT, SESSION, identifier_pattern
 
@@ -26,6 +27,9 @@ SORTS: Final = ("began", "active", "datapoints", "duration", "errors", "tokens",
 
 DEFAULT_SORT: Final = "-began"
 """The newest first."""
+
+_BY_LETTERS: Final = frozenset({"user", "name"})
+"""What begins with the smallest when a reader asks for it."""
 
 _QUICK: Final = frozenset({"project", "began"})
 """What an index has in the order of the list."""
@@ -117,6 +121,18 @@ class SessionFilter:
     def __bool__(self) -> bool:
         return bool(self.terms)
 
+    @property
+    def order(self) -> str:
+        """The column that the list is sorted by, after a minus if the greatest comes first."""
+        return self.sort or DEFAULT_SORT
+
+    def sorted_by(self, column: str) -> "SessionFilter":
+        """Return the same filter in the order of a column, or the other way round if it has that already."""
+        first = column if column in _BY_LETTERS else f"-{column}"
+        other = column if first.startswith("-") else f"-{column}"
+        sort = other if self.order == first else first
+        return replace(self, sort=None if sort == DEFAULT_SORT else sort)
+
     def query(self, **more: str | None) -> str:
         """Give the query of an address, with its question mark; empty without any parameter.
 
@@ -159,6 +175,29 @@ class Cursor:
         if cursor.before and cursor.after:
             raise InvalidFilterError("before and after exclude each other: leave one of them out")
         return cursor
+
+
+def read_what_is_valid(parameters: Mapping[str, str]) -> tuple[SessionFilter, list[InvalidFilterError]]:
+    """Read the filter off those parameters that can be understood.
+
+    Returns:
+        The filter, and what is wrong with the others.
+    """
+    try:
+        return SessionFilter.read(parameters), []
+    except InvalidFilterError as error:
+        first = error
+    rest = {name: value for name, value in parameters.items() if name != first.parameter}
+    wanted, others = read_what_is_valid(rest)
+    return wanted, [first, *others]
+
+
+def query_for(name: str, value: str) -> str | None:
+    """Return the query of an address that finds the sessions with a value; ``None`` when no filter has it."""
+    try:
+        return SessionFilter.read({"q": f"{name}:{write_value(value)}"}).query()
+    except InvalidFilterError:
+        return None
 
 
 def read_search(parameters: Mapping[str, str]) -> str | None:

@@ -1,14 +1,16 @@
 """The sessions of the list, with what their rows show."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Text, cast, func, select
+from sqlalchemy import Column, ColumnElement, Connection, Float, Text, cast, func, select
 
-from hl_sessions.server.database.epoch import EpochSeconds
+from hl_sessions.server.database.epoch import EpochSeconds, read_epoch
 from hl_sessions.server.database.tables import logs, projects, sessions
+from hl_sessions.server.page.queries.json_members import TextMember
 from hl_sessions.server.page.queries.preview import (
     STORED_LENGTH,
     preview_inputs,
@@ -40,6 +42,12 @@ class ListedSession:
         datapoints: How many datapoints it has.
         errors: How many of them have an error.
         seconds: The time from its first datapoint to the end of the latest one; ``None`` without datapoints.
+        active_at: When its latest datapoint ended; ``None`` without datapoints.
+        tokens: How many tokens went in and came out.
+        cost: What all its datapoints cost in dollars.
+        user: Its user, as callers have told.
+        name: Its name, as callers have told.
+        models: The models of its datapoints.
     """
 
     id: str
@@ -51,6 +59,12 @@ class ListedSession:
     datapoints: int
     errors: int
     seconds: float | None
+    active_at: datetime | None
+    tokens: int
+    cost: float
+    user: str | None
+    name: str | None
+    models: Sequence[str]
 
 
 def describe_sessions(connection: Connection, session_ids: Sequence[str]) -> list[ListedSession]:
@@ -64,6 +78,8 @@ def describe_sessions(connection: Connection, session_ids: Sequence[str]) -> lis
         sessions.c.id,
         sessions.c.reference_id,
         sessions.c.created_at,
+        sessions.c.user,
+        sessions.c.name,
         of_first_log(_beginning(logs.c.inputs)).label("inputs"),
         of_first_log(_beginning(logs.c.messages)).label("messages"),
         # What is nested begins after the answer that it is a step of.
@@ -72,13 +88,16 @@ def describe_sessions(connection: Connection, session_ids: Sequence[str]) -> lis
     rows = {row.id: row for row in connection.execute(query)}
     totals_of = _totals_of(connection, session_ids)
     projects_of = find_projects_of(connection, session_ids, projects.c.name)
+    models_of = _models_of(connection, session_ids)
     return [
-        _listed(rows[session_id], totals_of.get(session_id), projects_of[session_id])
+        _listed(rows[session_id], totals_of.get(session_id), projects_of[session_id], models_of[session_id])
         for session_id in session_ids
     ]
 
 
-def _listed(row: Any, totals: Any, of_projects: Sequence[tuple[str, str]]) -> ListedSession:
+def _listed(
+    row: Any, totals: Any, of_projects: Sequence[tuple[str, str]], models: Sequence[str]
+) -> ListedSession:
     inputs = preview_inputs(row.inputs or "{}")
     return ListedSession(
         id=row.id,
@@ -90,6 +109,12 @@ def _listed(row: Any, totals: Any, of_projects: Sequence[tuple[str, str]]) -> Li
         datapoints=totals.datapoints if totals else 0,
         errors=totals.errors if totals else 0,
         seconds=totals and float(totals.end - totals.begin),
+        active_at=totals and read_epoch(totals.end),
+        tokens=int(totals.tokens) if totals else 0,
+        cost=totals.cost if totals else 0.0,
+        user=row.user,
+        name=row.name,
+        models=models,
     )
 
 
@@ -105,8 +130,24 @@ def _totals_of(connection: Connection, session_ids: Sequence[str]) -> dict[str, 
             func.count(logs.c.error).label("errors"),
             func.min(EpochSeconds(logs.c.created_at)).label("begin"),
             func.max(EpochSeconds(logs.c.created_at) + func.coalesce(logs.c.duration, 0)).label("end"),
+            (_sum(logs.c.prompt_tokens) + _sum(logs.c.output_tokens)).label("tokens"),
+            (_sum(logs.c.prompt_cost) + _sum(logs.c.output_cost)).label("cost"),
         )
         .where(logs.c.session_id.in_(session_ids))
         .group_by(logs.c.session_id)
     )
     return {row.session_id: row for row in connection.execute(query)}
+
+
+def _sum(column: Column[Any]) -> ColumnElement[float]:
+    # As floats, since a sum of integers may be larger than an integer of the database.
+    return func.coalesce(func.sum(cast(column, Float)), 0.0)
+
+
+def _models_of(connection: Connection, session_ids: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    model = TextMember(logs.c.config, "model")
+    query = select(logs.c.session_id, model).where(logs.c.session_id.in_(session_ids), model.is_not(None))
+    models_of: dict[str, list[str]] = defaultdict(list)
+    for session_id, name in connection.execute(query.distinct().order_by(model)):
+        models_of[session_id].append(name)
+    return models_of

@@ -146,6 +146,11 @@ def find_sessions(
     return FoundSessions(found, cursor.before is not None, has_more)
 
 
+def sort_limit(wanted: SessionFilter) -> int | None:
+    """Return among how many of the sessions found those come first that a sort asks for; ``None``: all."""
+    return MOST_SORTED if wanted.order.removeprefix("-") != "began" else None
+
+
 def _plan(connection: Connection, organisation_id: int, wanted: SessionFilter) -> _Search:
     conditions, project_id, parts = [], None, None
     of_parts: Term | None = None
@@ -290,18 +295,18 @@ def _sorted(
     connection: Connection, organisation_id: int, wanted: SessionFilter, cursor: Cursor
 ) -> Select[Any]:
     """Select the IDs of sessions in the order of a column, away from the cursor."""
-    column = (wanted.sort or "").removeprefix("-")
+    column = wanted.order.removeprefix("-")
     key = _sort_key(TOTALS[column])
     found = (
         matching(connection, organisation_id, wanted)
         .add_columns(sessions.c.id, key.label("key"))
         .order_by(sessions.c.created_at.desc(), sessions.c.sequence.desc())
     )
-    newest = (found if column == "began" else found.limit(MOST_SORTED)).subquery()
+    newest = found.limit(sort_limit(wanted)).subquery()
     order = (newest.c.key, newest.c.sequence)
     query = select(newest.c.id)
     session_id = cursor.before or cursor.after
-    ascending = wanted.sort == column
+    ascending = wanted.order == column
     if session_id is not None:
         position = _position_of(connection, organisation_id, session_id, [key, sessions.c.sequence])
         # What is before the cursor comes after it in the list.

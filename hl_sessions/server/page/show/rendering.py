@@ -10,6 +10,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from hl_sessions.server.http.placement import prefix_of
+from hl_sessions.server.page.queries.filters import query_for
+from hl_sessions.server.page.show.columns import write_columns
 from hl_sessions.server.page.show.formatting import (
     format_age,
     format_count,
@@ -43,6 +45,7 @@ def _environment() -> Environment:
         "show_plainly": show_plainly,
         "show_text": show_text,
     }
+    environment.globals |= {"query_for": query_for, "write_columns": write_columns}
     return environment
 
 

@@ -17,6 +17,9 @@ export function followSessions() {
 
   const isShown = (row) => rows.querySelector(`tr[data-id="${row.dataset.id}"]`) !== null;
 
+  /** Tells whether the rows that are shown are the latest ones: where they are sorted, they change places. */
+  const isInOrder = () => latest.length === rows.rows.length && latest.every((row, index) => rows.rows[index].dataset.id === row.dataset.id);
+
   function takeOver() {
     for (const row of latest.filter((row) => !isShown(row))) row.classList.add("is-new");
     const chosen = rows.contains(document.activeElement) && document.activeElement.closest("tr").dataset.id;
@@ -43,6 +46,7 @@ export function followSessions() {
       say(counted(added));
       return;
     }
+    if (!added && !isInOrder() && isAtRest()) takeOver();
     for (const row of isPaused ? [] : latest.slice(added)) {
       const shown = rows.querySelector(`tr[data-id="${row.dataset.id}"]`);
       if (shown && differs(shown, row)) refill(shown, row);

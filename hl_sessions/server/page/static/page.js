@@ -1,3 +1,4 @@
+import { completeFilters } from "./completing.js";
 import { offerCopying } from "./copying.js";
 import { followDatapoint } from "./datapoint.js";
 import { openDialogs } from "./dialogs.js";
@@ -13,6 +14,7 @@ import { keepTimes } from "./times.js";
 offerCopying();
 followDatapoint();
 applyFilters();
+completeFilters();
 findInSession();
 followSession();
 followSessions();

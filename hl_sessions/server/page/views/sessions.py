@@ -11,23 +11,26 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from hl_sessions.server.http.placement import prefix_of
 from hl_sessions.server.http.reading import read_for, scan_for
-from hl_sessions.server.page.queries.filters import Cursor, SessionFilter
+from hl_sessions.server.page.queries.filters import Cursor, SessionFilter, read_what_is_valid
 from hl_sessions.server.page.queries.neighbours import Neighbours, find_beside, find_neighbours
 from hl_sessions.server.page.queries.project_list import name_projects
 from hl_sessions.server.page.queries.session_detail import SessionDetail, read_session, read_version
 from hl_sessions.server.page.queries.session_list import describe_sessions
-from hl_sessions.server.page.queries.session_search import UnknownCursorError, find_sessions
+from hl_sessions.server.page.queries.session_search import UnknownCursorError, find_sessions, sort_limit
 from hl_sessions.server.page.requests import identifier_in
+from hl_sessions.server.page.show.columns import COLUMNS, read_columns
 from hl_sessions.server.page.show.conversation import MOST_MESSAGES, tell
 from hl_sessions.server.page.show.rendering import render
 from hl_sessions.server.page.show.timeline import lay_out
+from hl_sessions.server.page.views.columns import COOKIE as COLUMNS_COOKIE
 from hl_sessions.server.page.views.problems import problem
 from hl_sessions.server.protocol.identifiers import LOG, SESSION, identifier_pattern
 
 
 async def show_sessions(request: Request) -> Response:
     """Show the list of sessions, or the part of it that the address names."""
-    wanted, cursor = SessionFilter.read(request.query_params), Cursor.read(request.query_params)
+    wanted, errors = read_what_is_valid(request.query_params)
+    cursor = Cursor.read(request.query_params)
     try:
         values = await _read_list(request, wanted, cursor, with_projects=True)
     except UnknownCursorError:
@@ -35,7 +38,16 @@ async def show_sessions(request: Request) -> Response:
     if cursor.after and not values["found"].has_newer:
         # The first part is a full one, and is kept up to date.
         return RedirectResponse(f"{prefix_of(request.scope)}/{wanted.query()}", 303)
-    return await render(request, "sessions.html", **values)
+    return await render(
+        request,
+        "sessions.html",
+        422 if errors else 200,
+        errors=errors,
+        typed=request.query_params,
+        columns=read_columns(request.cookies.get(COLUMNS_COOKIE)),
+        all_columns=COLUMNS,
+        **values,
+    )
 
 
 async def show_session_rows(request: Request) -> Response:
@@ -45,7 +57,9 @@ async def show_session_rows(request: Request) -> Response:
         values = await _read_list(request, wanted, cursor, with_projects=False)
     except UnknownCursorError:
         return await _lost_part(request)
-    return await render(request, "session_rows.html", **values)
+    # Of the page that asks, whatever was chosen on another one meanwhile.
+    columns = read_columns(request.query_params.get("columns"))
+    return await render(request, "session_rows.html", columns=columns, **values)
 
 
 async def show_session(request: Request) -> Response:
@@ -115,6 +129,7 @@ async def _read_list(
             "cursor": cursor,
             "found": found,
             "sessions": describe_sessions(connection, found.ids),
+            "sort_limit": sort_limit(wanted),
             "projects": name_projects(connection, organisation_id) if with_projects else (),
         }
 

@@ -1,0 +1,140 @@
+"""What may follow in a filter that is being typed."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, case, select, type_coerce
+
+from hl_sessions.server.database.stored_text import octets_of
+from hl_sessions.server.database.tables import feedback, logs, sessions
+from hl_sessions.server.page.queries.filter_language import (
+    FIELDS,
+    METADATA,
+    Kind,
+    Unfinished,
+    field_of,
+    unfinished,
+    write_value,
+)
+from hl_sessions.server.page.queries.json_members import TextMember
+from hl_sessions.server.page.queries.project_list import name_projects
+
+_MOST: Final = 12
+_LONGEST_VALUE: Final = 100
+
+_RECENT_SESSIONS: Final = 200
+_RECENT_DATAPOINTS: Final = 500
+"""Where values are looked for: in the newest sessions, and in so many of their datapoints."""
+
+_LARGEST_METADATA: Final = 4_096
+"""Bytes of metadata that are read in order to find its keys."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """What may stand in the place of what is being typed.
+
+    Args:
+        text: The text.
+        about: What it is.
+    """
+
+    text: str
+    about: str
+
+
+@dataclass(frozen=True)
+class Completions:
+    """What may stand in the place of the end of a filter.
+
+    Args:
+        typed: That end.
+        options: What may stand there.
+    """
+
+    typed: str
+    options: Sequence[Option]
+
+
+def complete(connection: Connection, organisation_id: int, filter_text: str) -> Completions:
+    """Find what the term may become that a filter ends with.
+
+    Args:
+        connection: The connection of the transaction.
+        organisation_id: The organisation of the reader.
+        filter_text: The filter up to the place where the reader types.
+    """
+    end = unfinished(filter_text)
+    options = (
+        _values(connection, organisation_id, end)
+        if end.operator
+        else _names(connection, organisation_id, end)
+    )
+    return Completions(end.typed, list(islice(options, _MOST)))
+
+
+def _names(connection: Connection, organisation_id: int, end: Unfinished) -> Iterator[Option]:
+    if end.name.startswith(METADATA):
+        prefix = end.name.removeprefix(METADATA).casefold()
+        for key in sorted({key for one in _recent_metadata(connection, organisation_id) for key in one}):
+            if key.casefold().startswith(prefix) and field_of(METADATA + key) and write_value(key) == key:
+                yield Option(f"{end.sign}{METADATA}{key}=", "metadata")
+        return
+    for name, field in FIELDS.items():
+        if name.startswith(end.name.casefold()):
+            following = {Kind.METADATA: ".", Kind.TEXT: ":", Kind.FEEDBACK: ":"}.get(field.kind, ">")
+            yield Option(f"{end.sign}{name}{following}", field.about)
+
+
+def _values(connection: Connection, organisation_id: int, end: Unfinished) -> Iterator[Option]:
+    typed = end.value.casefold()
+    for value in sorted(set(_values_of(connection, organisation_id, end.name)), key=str.casefold):
+        if typed in value.casefold() and len(value) <= _LONGEST_VALUE and value.isprintable():
+            yield Option(f"{end.sign}{end.name}{end.operator}{write_value(value)} ", end.name)
+
+
+def _values_of(connection: Connection, organisation_id: int, name: str) -> Iterable[str]:
+    if name == "project":
+        return [project.name for project in name_projects(connection, organisation_id)]
+    if name.startswith(METADATA):
+        key = name.removeprefix(METADATA)
+        found = [one.get(key) for one in _recent_metadata(connection, organisation_id)]
+        return [value for value in found if isinstance(value, str)]
+    columns: dict[str, ColumnElement[Any]] = {
+        "source": logs.c.source,
+        "environment": logs.c.environment,
+        "model": TextMember(logs.c.config, "model"),
+        "feedback": feedback.c.type,
+        "user": sessions.c.user,
+    }
+    if name not in columns:
+        return []
+    query = _recent(organisation_id, columns[name])
+    if name == "feedback":
+        query = query.join(feedback, feedback.c.log_id == logs.c.id)
+    return [value for value in connection.scalars(query) if value is not None]
+
+
+def _recent_metadata(connection: Connection, organisation_id: int) -> list[dict[str, Any]]:
+    short = case((octets_of(logs.c.metadata) <= _LARGEST_METADATA, logs.c.metadata))
+    rows = connection.scalars(_recent(organisation_id, type_coerce(short, logs.c.metadata.type)))
+    return [row for row in rows if isinstance(row, dict)]
+
+
+def _recent(organisation_id: int, column: ColumnElement[Any]) -> Any:
+    newest = (
+        select(sessions.c.id)
+        .where(sessions.c.organisation_id == organisation_id)
+        .order_by(sessions.c.created_at.desc(), sessions.c.sequence.desc())
+        .limit(_RECENT_SESSIONS)
+    )
+    of_session = logs.c.session_id == sessions.c.id
+    return (
+        select(column)
+        .select_from(sessions)
+        .join(logs, of_session)
+        .where(sessions.c.id.in_(newest))
+        .limit(_RECENT_DATAPOINTS)
+    )

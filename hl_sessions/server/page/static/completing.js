@@ -1,0 +1,95 @@
+import { ask } from "./asking.js";
+import { say } from "./status.js";
+
+/** Offers what may follow in the field for filters, as a combobox: nothing is chosen until the reader does it. */
+export function completeFilters() {
+  const field = document.getElementById("q");
+  const list = document.getElementById("completions");
+  if (!field || !list) return;
+  let typed = "";
+  field.setAttribute("role", "combobox");
+  field.setAttribute("aria-autocomplete", "list");
+  field.setAttribute("aria-controls", list.id);
+  close();
+
+  function close() {
+    list.hidden = true;
+    field.setAttribute("aria-expanded", "false");
+    choose(null);
+  }
+
+  function choose(option) {
+    for (const other of list.children) other.setAttribute("aria-selected", other === option);
+    option?.scrollIntoView({ block: "nearest" });
+    if (option) field.setAttribute("aria-activedescendant", option.id);
+    else field.removeAttribute("aria-activedescendant");
+  }
+
+  const chosen = () => list.querySelector('[aria-selected="true"]');
+
+  async function lookUp() {
+    const begin = field.value.slice(0, field.selectionStart);
+    const response = await ask(`${list.dataset.address}?q=${encodeURIComponent(begin)}`).catch(() => null);
+    const found = await response?.json();
+    if (begin !== field.value.slice(0, field.selectionStart) || document.activeElement !== field) return;
+    typed = found?.typed ?? "";
+    list.replaceChildren(...(found?.options ?? []).map(shown));
+    if (!list.children.length) {
+      close();
+      return;
+    }
+    list.hidden = false;
+    field.setAttribute("aria-expanded", "true");
+    choose(null);
+    say(`${list.children.length} may follow`);
+  }
+
+  function take(option) {
+    const end = field.selectionStart;
+    field.setRangeText(option.dataset.text, end - typed.length, end, "end");
+    close();
+    lookUp();
+  }
+
+  field.addEventListener("input", (event) => {
+    if (!event.isComposing) lookUp();
+  });
+  field.addEventListener("keydown", async (event) => {
+    if (event.isComposing || event.altKey || event.ctrlKey || event.metaKey) return;
+    if (event.key === "Escape" && !list.hidden) {
+      // A second one empties the field, as browsers do.
+      event.preventDefault();
+      close();
+    } else if (event.key === "Enter" && chosen()) {
+      event.preventDefault();
+      take(chosen());
+    } else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      event.preventDefault();
+      const isDown = event.key === "ArrowDown";
+      if (list.hidden) await lookUp();
+      const next = isDown ? chosen()?.nextElementSibling : chosen()?.previousElementSibling;
+      choose(next ?? (isDown ? list.firstElementChild : list.lastElementChild));
+    }
+  });
+  // The field keeps the focus.
+  list.addEventListener("pointerdown", (event) => event.preventDefault());
+  list.addEventListener("click", (event) => {
+    const option = event.target.closest('[role="option"]');
+    if (option) take(option);
+  });
+  field.addEventListener("blur", close);
+}
+
+function shown({ text, about }, index) {
+  const option = document.createElement("span");
+  option.id = `completion-${index}`;
+  option.role = "option";
+  option.dataset.text = text;
+  const name = document.createElement("code");
+  name.textContent = text.trim();
+  const explanation = document.createElement("span");
+  explanation.className = "muted";
+  explanation.textContent = about;
+  option.append(name, " ", explanation);
+  return option;
+}

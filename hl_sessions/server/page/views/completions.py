@@ -1,0 +1,16 @@
+"""What may follow in the field for filters, for the script that offers it."""
+
+from dataclasses import asdict
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from hl_sessions.server.http.reading import read_for
+from hl_sessions.server.page.queries.completions import complete
+from hl_sessions.server.page.queries.filters import MAX_FILTER
+
+
+async def give_completions(request: Request) -> Response:
+    """Give the end of a filter, and what may stand in its place, as JSON."""
+    filter_text = request.query_params.get("q", "")[:MAX_FILTER]
+    return JSONResponse(asdict(await read_for(request, complete, filter_text)))
