@@ -3,19 +3,27 @@
 import html
 import re
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any
 
 import pytest
 
+from tests.server.page.conftest import LockedServer, Reader
+from tests.server.page.test_session_list import link_of, rows_of
+
 BEGIN = "2026-03-01T12:00:00"
+REST = {"cheap": " red shoes", "expensive": " shoes that are red", "failed": ""}
 
 
 def found(reader: Any, filter_text: str, **parameters: str) -> list[str]:
     """The first inputs of the sessions that a filter finds, in the order of the list."""
     answer = reader.get("/", params={"q": filter_text} | parameters)
-    assert answer.status_code == 200, html.unescape(answer.text)
-    cells = re.findall(r'<th role="rowheader"[^>]*><a [^>]*>(.*?)</a>', answer.text)
-    return [html.unescape(re.sub("<[^>]*>", "", cell)).partition(" ")[0] for cell in cells]
+    assert answer.status_code == HTTPStatus.OK, html.unescape(answer.text)
+    return shown_on(answer.text)
+
+
+def shown_on(page: str) -> list[str]:
+    return [row["input"].partition(" ")[0] for row in rows_of(page)]
 
 
 def log_three(reader: Any, unique: str) -> list[Any]:
@@ -62,6 +70,14 @@ def log_three(reader: Any, unique: str) -> list[Any]:
     }
     created: list[Any] = reader.log(cheap, expensive, second, failed)
     return created
+
+
+@pytest.fixture(scope="module", params=["open_url", "open_url_on_postgresql"], ids=["sqlite", "postgresql"])
+def finding_reader(request: pytest.FixtureRequest) -> Any:
+    """A reader with three sessions, and the text that they share."""
+    reader, unique = Reader(request.getfixturevalue(request.param)), f"finding{request.param}"
+    log_three(reader, unique)
+    return reader, unique
 
 
 @pytest.mark.parametrize(
@@ -118,11 +134,253 @@ def test_a_filter_finds_the_sessions_of_which_all_terms_hold(
     assert found(reader, f'"{unique}" {text}' if scope == unique else text) == list(expected)
 
 
-@pytest.fixture(scope="module", params=["open_url", "open_url_on_postgresql"], ids=["sqlite", "postgresql"])
-def finding_reader(request: pytest.FixtureRequest) -> Any:
-    """A reader with three sessions, and the text that they share."""
-    from tests.server.page.conftest import Reader
+@pytest.mark.parametrize(
+    ("filter_text", "problem"),
+    [
+        ("modle:large-1", "at character 1: no filter is called modle; there are project, source, model,"),
+        ("red cost>much", "at character 10: cost> has to be followed by a number such as 0.05."),
+        ("cost>", "at character 6: cost> has to be followed by a number such as 0.05."),
+        ("cost>1e400", "at character 6: cost> has to be followed by a number such as 0.05."),
+        ("tokens>99999999999999999999", "at character 8: tokens> has to be followed by a number"),
+        (
+            "duration>2d",
+            "at character 10: duration> has to be followed by a duration such as 2, 500ms, 2s, 3m",
+        ),
+        ("began>yesterday", "at character 7: began> has to be followed by a day or a minute in UTC such as"),
+        (
+            "active<2026-02-30",
+            "at character 8: active< has to be followed by a day or a minute in UTC such as",
+        ),
+        ("model>large", "at character 6: model may be followed by : or = or !=."),
+        ("metadata.score>high", "at character 16: metadata.score> has to be followed by a number"),
+        ("metadata:acme", "at character 1: no filter is called metadata;"),
+        ("feedback:=good", "at character 10: feedback: has to be followed by a type of feedback"),
+        ('model:"large', "at character 7: this quote is not closed"),
+        ('"red"shoes', "at character 6: a space has to follow"),
+        ('""', "at character 1: a text has to have 1 to 200 characters."),
+        (" ".join(["-a"] * 21), "a filter may have up to 20 terms."),
+    ],
+)
+def test_a_filter_that_cannot_be_understood_leaves_the_list(
+    finding_reader: tuple[Reader, str], filter_text: str, problem: str
+) -> None:
+    """The place is told, and what could stand there; the field keeps it, and the other filters hold."""
+    reader, unique = finding_reader
+    project = rows_of(reader.read(f"/?q=project:{unique}"))
+    project_id = link_of(reader.read(f"/sessions/{project[0]['id']}"), unique).partition("=")[2]
+    answer = reader.get("/", params={"q": filter_text, "project": project_id})
+    assert answer.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+    assert problem in html.unescape(answer.text)
+    assert f'value="{html.escape(filter_text).replace("&quot;", "&#34;")}"' in answer.text
+    assert shown_on(answer.text) == ["failed", "cheap"]
 
-    reader, unique = Reader(request.getfixturevalue(request.param)), f"finding{request.param}"
-    log_three(reader, unique)
-    return reader, unique
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '5" wide',
+        "Error: not found",
+        "see https://example.com/a?b=c",
+        "at app.py:12",
+        "12:30",
+        "C:\\x",
+        "- and --flag and a - b",
+        "{key",
+    ],
+)
+def test_what_is_no_filter_is_a_text(reader: Any, unique: str, text: str) -> None:
+    """Whatever else a text may look like."""
+    created = reader.log(project=unique, session_reference_id=unique, inputs={"text": f"{unique} {text}"})
+    reader.log(project=unique, session_reference_id=f"{unique}-other", inputs={"text": unique})
+    answer = reader.get("/", params={"q": f"{unique} {text}"})
+    assert [row["id"] for row in rows_of(answer.text)] == [created["session_id"]]
+
+
+def test_fields_and_terms_are_one_filter(finding_reader: tuple[Reader, str]) -> None:
+    """A project, days and errors hold beside what is typed."""
+    reader, unique = finding_reader
+    (cheap,) = rows_of(reader.read(f"/?q=model:small-1 {unique}"))
+    project_id = link_of(reader.read(f"/sessions/{cheap['id']}"), unique).partition("=")[2]
+    assert found(reader, "tokens:0", project=project_id) == ["failed"]
+    assert found(reader, f"project:{project_id}", errors="1") == ["failed"]
+    assert found(reader, "model:large-1", project=project_id) == []
+    assert found(reader, unique, until="2000-01-01") == []
+
+
+def test_feedback_is_found_by_its_type_and_value(reader: Any, unique: str) -> None:
+    """A text or a number, given with any datapoint of the session."""
+    for number, given in enumerate([("rating", "very good"), ("rating", 5), ("note", "fine"), None]):
+        feedback = [{"type": given[0], "value": given[1]}] if given else None
+        shared = {"project": unique, "session_reference_id": f"{unique}-{number}"}
+        reader.log({**shared, "inputs": {"n": f"{number} "}, "feedback": feedback}, {**shared, "output": "x"})
+    for filter_text, expected in {
+        "feedback:rating": ["1", "0"],
+        'feedback:rating="very good"': ["0"],
+        "feedback:rating=5": ["1"],
+        "-feedback:rating": ["3", "2"],
+        "feedback:rating=good": [],
+    }.items():
+        assert found(reader, f"project:{unique} {filter_text}") == expected, filter_text
+
+
+def test_sessions_are_found_by_what_callers_tell_of_them(reader: Any, unique: str) -> None:
+    """Also those in which nothing was logged, which have no project."""
+    told = {"name": f"Red shoes {unique}", "user": f"user of {unique}", "reference_id": unique}
+    answer = reader.http.post(f"{reader.url}/v4/sessions", json=told)
+    assert answer.ok, answer.text
+    session_id = answer.json()["id"]
+    for filter_text in (
+        f'name:"RED SHOES {unique}"',
+        f"name:{unique}",
+        f'name="Red shoes {unique}"',
+        f'user:"user of {unique}"',
+        f"reference:{unique}",
+        f"name:{unique} datapoints:0 errors:0 tokens:0 cost:0",
+        f"name:{unique} -project:x -model:x -source:x -environment:x -metadata.x:1 -feedback:x -duration>0",
+        f"name:{unique} began>=2026-01-01 active>2026-01-01T10:30",
+    ):
+        answer = reader.get("/", params={"q": filter_text})
+        assert [row["id"] for row in rows_of(answer.text)] == [session_id], filter_text
+        answer = reader.get("/", params={"q": filter_text, "sort": "-cost"})
+        assert [row["id"] for row in rows_of(answer.text)] == [session_id], filter_text
+    for filter_text in (f"name=Red {unique}", f"user:user {unique}", f"name:{unique} began<2026-01-01"):
+        assert rows_of(reader.get("/", params={"q": filter_text}).text) == []
+
+
+@pytest.mark.parametrize(
+    ("sort", "expected"),
+    [
+        ("began", ["cheap", "expensive", "failed"]),
+        ("-active", ["failed", "expensive", "cheap"]),
+        ("cost", ["failed", "cheap", "expensive"]),
+        ("-tokens", ["expensive", "cheap", "failed"]),
+        ("-errors", ["failed", "expensive", "cheap"]),
+        ("duration", ["failed", "cheap", "expensive"]),
+        ("-datapoints", ["expensive", "failed", "cheap"]),
+        ("-user", ["failed", "expensive", "cheap"]),
+    ],
+)
+def test_the_list_is_sorted_by_a_column(
+    finding_reader: tuple[Reader, str], sort: str, expected: Sequence[str]
+) -> None:
+    """Equal ones as they came; neighbours are in the same order, and the search, too."""
+    reader, unique = finding_reader
+    assert found(reader, unique, sort=sort) == expected
+    page = reader.get("/", params={"q": unique, "sort": sort}).text
+    first, second, last = (row["id"] for row in rows_of(page))
+    answer = reader.get(
+        link_of(reader.read(link_of(page, f"{expected[0]} {unique}{REST[expected[0]]}")), "After →")
+    )
+    assert answer.url.startswith(f"{reader.url}/sessions/{second}?")
+    answer = reader.get(link_of(answer.text, "After →"))
+    assert answer.url.startswith(f"{reader.url}/sessions/{last}?")
+    answer = reader.get(link_of(reader.get(link_of(answer.text, "← Before")).text, "← Before"))
+    assert answer.url.startswith(f"{reader.url}/sessions/{first}?")
+
+
+def test_the_parts_of_a_sorted_list_have_each_session_once(reader: Any, unique: str) -> None:
+    """Forwards and back, with many that are equal; the headings lead to other orders."""
+    reader.log(
+        *(
+            {
+                "project": unique,
+                "session_reference_id": f"{unique}-{number}",
+                "inputs": {"n": str(number)},
+                "prompt_cost": number // 40,
+            }
+            for number in range(120)
+        )
+    )
+    page = reader.read(link_of(reader.read(f"/?q=project:{unique}&sort=cost"), "Duration"))
+    assert 'aria-sort="descending"' in page
+    assert "sort=-duration" in link_of(page, "After →")
+    page = reader.read(f"/?q=project:{unique}&sort=cost")
+    parts = [page]
+    while "After →" in page:
+        page = reader.read(link_of(page, "After →"))
+        parts.append(page)
+    seen = [row["input"] for part in parts for row in rows_of(part)]
+    assert seen == [str(number) for number in range(120)]
+    back = reader.read(link_of(parts[-1], "← Before"))
+    assert rows_of(back) == rows_of(parts[-2])
+
+
+def test_columns_are_chosen_and_remembered(reader: Any, unique: str) -> None:
+    """Those of a form, for this page and all later ones; what leads to the session is always there."""
+    reader.log(
+        project=unique,
+        session_reference_id=unique,
+        inputs={"n": "1"},
+        prompt_tokens=1200,
+        output_cost=0.5,
+        config={"model": "large-1"},
+    )
+    address = f"/?q=project:{unique}"
+    data = {"column": ["tokens", "cost", "model", "active", "user", "nothing"], "next": address}
+    answer = reader.post("/columns", data=data)
+    assert answer.url.startswith(f"{reader.url}/?q=project:")
+    (row,) = rows_of(answer.text)
+    assert row["tokens"].split() == ["1,200", "tokens"]
+    assert (row["cost"], row["model"], row["user"]) == ("$0.5000", "large-1", "")
+    assert "output" not in row
+    (again,) = rows_of(reader.read(address))
+    assert again.keys() == row.keys()
+    rows = re.search(r'id="rows"[^>]* data-address="([^"]*)"', answer.text)
+    assert rows
+    (live,) = rows_of(Reader(reader.url).read(html.unescape(rows[1])))
+    assert live.keys() == row.keys()
+    assert not reader.http.post(
+        f"{reader.url}/columns", data=data, headers={"Origin": "https://evil.example"}
+    ).ok
+    answer = reader.post("/columns", data={"column": "cost", "next": "https://evil.example/"})
+    assert answer.url == f"{reader.url}/"
+
+
+def completed(reader: Any, filter_text: str) -> tuple[str, list[str]]:
+    answer = reader.get("/completions", params={"q": filter_text}).json()
+    return answer["typed"], [option["text"] for option in answer["options"]]
+
+
+def test_a_filter_is_completed(finding_reader: tuple[Reader, str]) -> None:
+    """By names, and by the values that were logged last."""
+    reader, unique = finding_reader
+    assert completed(reader, "red -mo") == ("-mo", ["-model:"])
+    assert completed(reader, "e") == ("e", ["environment:", "errors>"])
+    assert "metadata." in completed(reader, "red ")[1]
+    assert completed(reader, f"project:{unique}")[1] == [f"project:{unique} ", f'project:"{unique} other" ']
+    typed, options = completed(reader, f'cost>1 project:"{unique} o')
+    assert (typed, options) == (f'project:"{unique} o', [f'project:"{unique} other" '])
+    assert "model:large-1 " in completed(reader, "model:LARGE")[1]
+    assert "metadata.customer=" in completed(reader, "metadata.cus")[1]
+    assert 'metadata.customer="best of all" ' in completed(reader, "metadata.customer=best")[1]
+    for nothing in ("shoes", "cost>", "nothing:a", '"mod', "\0", "-"):
+        assert "model:large-1 " not in completed(reader, nothing)[1]
+
+
+def test_filters_and_completions_know_one_organisation(locked_server: LockedServer, unique: str) -> None:
+    """Nothing of another one is found, or offered."""
+    mine, theirs = (locked_server.reader(f"{unique} {side}")[0] for side in ("mine", "theirs"))
+    for reader in (mine, theirs):
+        reader.log(
+            project=f"{unique}", session_reference_id=unique, source=reader.api_key, metadata={"key": unique}
+        )
+    for filter_text in (f"project:{unique}", f"metadata.key={unique}", unique, f"reference:{unique}", ""):
+        for sort in ("", "-cost"):
+            (row,) = rows_of(mine.get("/", params={"q": filter_text, "sort": sort}).text)
+            assert row["id"] not in theirs.read("/")
+    assert completed(mine, "source:")[1] == [f"source:{mine.api_key} "]
+    assert found(mine, f"source:{theirs.api_key}") == []
+
+
+def test_values_of_a_session_lead_to_those_that_share_them(finding_reader: tuple[Reader, str]) -> None:
+    """The model, the source and the environment of a datapoint."""
+    reader, unique = finding_reader
+    (row,) = rows_of(reader.read(f"/?q=model:small-1 {unique}"))
+    page = reader.read(f"/sessions/{row['id']}")
+    for value, address in {
+        "small-1": "/?q=model%3Asmall-1",
+        "test": "/?q=environment%3Atest",
+        "answer": "/?q=source%3Aanswer",
+    }.items():
+        assert link_of(page, value) == address
+        assert row["id"] in [one["id"] for one in rows_of(reader.read(address))]

@@ -251,7 +251,7 @@ def _read(filter_text: str, place: int) -> tuple[Term | None, int]:
     begin = place
     word = _WORD.match(filter_text, place)
     assert word is not None  # noqa: S101 - there is no space
-    negated = len(word[0]) > 1 and word[0].startswith("-")
+    negated = word[0].startswith("-") and word[0][1:2] not in {"", "-"}
     place += negated
     if filter_text[place] == '"':
         text, end = _read_quoted(filter_text, place)
