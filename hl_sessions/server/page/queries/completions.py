@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, case, select, type_coerce
 
 from hl_sessions.server.database.stored_text import octets_of
-from hl_sessions.server.database.tables import feedback, logs, sessions
+from hl_sessions.server.database.tables import feedback, labels, logs, sessions
 from hl_sessions.server.page.queries.filter_language import (
     FIELDS,
     METADATA,
@@ -18,11 +18,14 @@ from hl_sessions.server.page.queries.filter_language import (
     unfinished,
     write_value,
 )
-from hl_sessions.server.page.queries.json_members import TextMember
 from hl_sessions.server.page.queries.project_list import name_projects
+from hl_sessions.server.records.labels import BITS_OF
 
 _MOST: Final = 12
 _LONGEST_VALUE: Final = 100
+
+_MOST_LABELS: Final = 1_000
+"""How many sources, models or environments are looked at: the newest ones."""
 
 _RECENT_SESSIONS: Final = 200
 _RECENT_DATAPOINTS: Final = 500
@@ -102,10 +105,11 @@ def _values_of(connection: Connection, organisation_id: int, name: str) -> Itera
         key = name.removeprefix(METADATA)
         found = [one.get(key) for one in _recent_metadata(connection, organisation_id)]
         return [value for value in found if isinstance(value, str)]
+    if name in BITS_OF:
+        of_kind = (labels.c.organisation_id == organisation_id, labels.c.kind == name)
+        query = select(labels.c.value).where(*of_kind).order_by(labels.c.sequence.desc())
+        return connection.scalars(query.limit(_MOST_LABELS))
     columns: dict[str, ColumnElement[Any]] = {
-        "source": logs.c.source,
-        "environment": logs.c.environment,
-        "model": TextMember(logs.c.config, "model"),
         "feedback": feedback.c.type,
         "user": sessions.c.user,
     }

@@ -7,13 +7,12 @@ from typing import Any, Final, cast
 from pydantic_core import to_json
 from sqlalchemy import (
     ColumnElement,
-    Float,
-    ScalarSelect,
+    Connection,
     and_,
     exists,
     func,
+    not_,
     or_,
-    select,
     true,
 )
 from sqlalchemy import (
@@ -23,11 +22,19 @@ from sqlalchemy import (
     cast as sql_cast,
 )
 
-from hl_sessions.server.database.epoch import EpochSeconds
-from hl_sessions.server.database.tables import feedback, logs, project_sessions, projects, sessions
+from hl_sessions.server.database.tables import (
+    feedback,
+    logs,
+    project_sessions,
+    projects,
+    session_totals,
+    sessions,
+)
 from hl_sessions.server.database.text_search import json_contains, text_contains
 from hl_sessions.server.page.queries.filter_language import METADATA, Condition, Moment, Term, Text
 from hl_sessions.server.page.queries.json_members import NumberMember, TextMember
+from hl_sessions.server.records.labels import Kind, has_label
+from hl_sessions.server.records.session_totals import NANODOLLARS
 
 _COMPARISONS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
     ":": eq,
@@ -40,38 +47,51 @@ _COMPARISONS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
 
 _OF_SESSION: Final = logs.c.session_id == sessions.c.id
 
-
-def _total(total: ColumnElement[Any]) -> ScalarSelect[Any]:
-    return select(total).where(_OF_SESSION).correlate(sessions).scalar_subquery()
-
-
-def _sum(*columns: ColumnElement[Any]) -> ColumnElement[Any]:
-    # As floats, since a sum of integers may be larger than an integer of the database.
-    parts = [func.coalesce(func.sum(sql_cast(column, Float)), 0.0) for column in columns]
-    return _total(parts[0] + parts[1])
-
-
-_END: Final = EpochSeconds(logs.c.created_at) + func.coalesce(logs.c.duration, 0)
-
 TOTALS: Final[Mapping[str, ColumnElement[Any]]] = {
-    "began": sessions.c.created_at,
-    "active": func.coalesce(_total(func.max(logs.c.created_at)), sessions.c.created_at),
-    "datapoints": _total(func.count()),
-    "duration": _total(func.max(_END) - func.min(EpochSeconds(logs.c.created_at))),
-    "errors": _total(func.count(logs.c.error)),
-    "tokens": _sum(logs.c.prompt_tokens, logs.c.output_tokens),
-    "cost": _sum(logs.c.prompt_cost, logs.c.output_cost),
-    "user": sessions.c.user,
-    "name": sessions.c.name,
+    "began": session_totals.c.began_at,
+    "active": func.coalesce(session_totals.c.last_at, session_totals.c.began_at),
+    "datapoints": session_totals.c.datapoints,
+    "duration": session_totals.c.last_at - session_totals.c.first_at,
+    "errors": session_totals.c.errors,
+    "tokens": session_totals.c.tokens,
+    "cost": session_totals.c.nanodollars / float(NANODOLLARS),
 }
-"""What a session has one of, by the names of filters and sorts."""
+"""What the totals of a session have, by the names of filters and sorts; times are in seconds since 1970."""
+
+_LABELS: Final[Mapping[str, Kind]] = {"source": "source", "model": "model", "environment": "environment"}
 
 
-def holds(term: Term) -> ColumnElement[bool]:
-    """Return the condition that a term holds of a row of the table of sessions."""
+def is_of_totals(term: Term) -> bool:
+    """Tell whether the table of totals has all that a term is about."""
+    return isinstance(term, Condition) and (term.name in TOTALS or term.name in _LABELS)
+
+
+def holds(connection: Connection, organisation_id: int, term: Term) -> ColumnElement[bool]:
+    """Return the condition that a term holds of a session of an organisation.
+
+    Args:
+        connection: The connection of the transaction.
+        organisation_id: The organisation of the reader.
+        term: The term.
+
+    Returns:
+        A condition of the table of totals if it has all of it, and else of the table of sessions.
+    """
     inside = holds_inside(term)
-    condition = _holds(cast("Condition", term)) if inside is None else has_datapoint(inside)
+    if inside is not None:
+        condition = has_datapoint(inside)
+    elif isinstance(term, Condition) and term.name in _LABELS:
+        condition = has_label(connection, organisation_id, _LABELS[term.name], str(term.value))
+    else:
+        condition = _holds(cast("Condition", term))
     return condition.is_not(true()) if term.negated else condition
+
+
+def began(term: Condition) -> ColumnElement[bool]:
+    """Return the condition of the table of sessions, of which there is an index, that one began then."""
+    moment = cast("Moment", term.value)
+    condition = _is_at(sessions.c.created_at, term.operator, moment.begin, moment.end)
+    return not_(condition) if term.negated else condition
 
 
 def has_datapoint(inside: ColumnElement[bool]) -> ColumnElement[bool]:
@@ -89,10 +109,6 @@ def holds_inside(term: Term) -> ColumnElement[bool] | None:
         texts = [text_contains(column, term.text) for column in (logs.c.output, logs.c.error)]
         payloads = (logs.c.inputs, logs.c.messages, logs.c.metadata)
         return or_(*texts, *(json_contains(column, term.text) for column in payloads))
-    if term.name in {"source", "environment"}:
-        return logs.c[term.name] == term.value
-    if term.name == "model":
-        return TextMember(logs.c.config, "model") == term.value
     if term.name == "feedback":
         of_datapoint = feedback.c.log_id == logs.c.id
         return exists().where(of_datapoint, _is_feedback(str(term.value))).correlate(logs)
@@ -120,21 +136,27 @@ def _holds(term: Condition) -> ColumnElement[bool]:
         return exists().where(in_session, of_project, of_organisation, is_named).correlate(sessions)
     if term.name == "reference":
         return sessions.c.reference_id == term.value
+    if term.name == "user":
+        return sessions.c.user == term.value
+    if term.name == "name":
+        return (
+            text_contains(sessions.c.name, str(term.value))
+            if term.operator == ":"
+            else sessions.c.name == term.value
+        )
     column = TOTALS[term.name]
-    if term.name == "name" and term.operator == ":":
-        return text_contains(column, str(term.value))
     if isinstance(term.value, Moment):
-        return _is_at(column, term.operator, term.value)
+        return _is_at(column, term.operator, term.value.begin.timestamp(), term.value.end.timestamp())
     return cast("ColumnElement[bool]", _COMPARISONS[term.operator](column, term.value))
 
 
-def _is_at(column: ColumnElement[Any], operator: str, moment: Moment) -> ColumnElement[bool]:
+def _is_at(column: ColumnElement[Any], operator: str, begin: Any, end: Any) -> ColumnElement[bool]:
     """Compare with a day or a minute: what is later comes after its end."""
-    conditions = {
-        ">": column >= moment.end,
-        ">=": column >= moment.begin,
-        "<": column < moment.begin,
-        "<=": column < moment.end,
+    conditions: dict[str, ColumnElement[bool]] = {
+        ">": column >= end,
+        ">=": column >= begin,
+        "<": column < begin,
+        "<=": column < end,
     }
     return conditions.get(operator, and_(conditions[">="], conditions["<="]))
 

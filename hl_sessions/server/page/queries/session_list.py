@@ -6,17 +6,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Float, Text, cast, func, select
+from sqlalchemy import Column, ColumnElement, Connection, Text, cast, func, select
 
-from hl_sessions.server.database.epoch import EpochSeconds, read_epoch
-from hl_sessions.server.database.tables import logs, projects, sessions
-from hl_sessions.server.page.queries.json_members import TextMember
+from hl_sessions.server.database.epoch import read_epoch
+from hl_sessions.server.database.tables import (
+    labels,
+    logs,
+    projects,
+    session_labels,
+    session_totals,
+    sessions,
+)
 from hl_sessions.server.page.queries.preview import (
     STORED_LENGTH,
     preview_inputs,
     preview_messages,
     preview_text,
 )
+from hl_sessions.server.records.session_totals import NANODOLLARS
 from hl_sessions.server.records.sessions import find_projects_of, of_first_log, of_last_log
 
 
@@ -80,24 +87,22 @@ def describe_sessions(connection: Connection, session_ids: Sequence[str]) -> lis
         sessions.c.created_at,
         sessions.c.user,
         sessions.c.name,
+        session_totals,
         of_first_log(_beginning(logs.c.inputs)).label("inputs"),
         of_first_log(_beginning(logs.c.messages)).label("messages"),
         # What is nested begins after the answer that it is a step of.
         of_last_log(_beginning(logs.c.output), logs.c.parent_id.is_(None)).label("output"),
-    ).where(sessions.c.id.in_(session_ids))
+    ).where(sessions.c.id.in_(session_ids), session_totals.c.session_sequence == sessions.c.sequence)
     rows = {row.id: row for row in connection.execute(query)}
-    totals_of = _totals_of(connection, session_ids)
     projects_of = find_projects_of(connection, session_ids, projects.c.name)
     models_of = _models_of(connection, session_ids)
     return [
-        _listed(rows[session_id], totals_of.get(session_id), projects_of[session_id], models_of[session_id])
+        _listed(rows[session_id], projects_of[session_id], models_of[session_id])
         for session_id in session_ids
     ]
 
 
-def _listed(
-    row: Any, totals: Any, of_projects: Sequence[tuple[str, str]], models: Sequence[str]
-) -> ListedSession:
+def _listed(row: Any, of_projects: Sequence[tuple[str, str]], models: Sequence[str]) -> ListedSession:
     inputs = preview_inputs(row.inputs or "{}")
     return ListedSession(
         id=row.id,
@@ -106,12 +111,12 @@ def _listed(
         projects=[ProjectLink(project_id, name) for project_id, name in of_projects],
         first_input=inputs or preview_messages(row.messages or "[]"),
         last_output=preview_text(row.output or ""),
-        datapoints=totals.datapoints if totals else 0,
-        errors=totals.errors if totals else 0,
-        seconds=totals and float(totals.end - totals.begin),
-        active_at=totals and read_epoch(totals.end),
-        tokens=int(totals.tokens) if totals else 0,
-        cost=totals.cost if totals else 0.0,
+        datapoints=row.datapoints,
+        errors=row.errors,
+        seconds=None if row.first_at is None else row.last_at - row.first_at,
+        active_at=None if row.last_at is None else read_epoch(row.last_at),
+        tokens=int(row.tokens),
+        cost=row.nanodollars / NANODOLLARS,
         user=row.user,
         name=row.name,
         models=models,
@@ -122,32 +127,15 @@ def _beginning(column: Column[Any]) -> ColumnElement[str]:
     return func.substr(cast(column, Text), 1, STORED_LENGTH)
 
 
-def _totals_of(connection: Connection, session_ids: Sequence[str]) -> dict[str, Any]:
-    query = (
-        select(
-            logs.c.session_id,
-            func.count().label("datapoints"),
-            func.count(logs.c.error).label("errors"),
-            func.min(EpochSeconds(logs.c.created_at)).label("begin"),
-            func.max(EpochSeconds(logs.c.created_at) + func.coalesce(logs.c.duration, 0)).label("end"),
-            (_sum(logs.c.prompt_tokens) + _sum(logs.c.output_tokens)).label("tokens"),
-            (_sum(logs.c.prompt_cost) + _sum(logs.c.output_cost)).label("cost"),
-        )
-        .where(logs.c.session_id.in_(session_ids))
-        .group_by(logs.c.session_id)
-    )
-    return {row.session_id: row for row in connection.execute(query)}
-
-
-def _sum(column: Column[Any]) -> ColumnElement[float]:
-    # As floats, since a sum of integers may be larger than an integer of the database.
-    return func.coalesce(func.sum(cast(column, Float)), 0.0)
-
-
 def _models_of(connection: Connection, session_ids: Sequence[str]) -> Mapping[str, Sequence[str]]:
-    model = TextMember(logs.c.config, "model")
-    query = select(logs.c.session_id, model).where(logs.c.session_id.in_(session_ids), model.is_not(None))
+    query = (
+        select(sessions.c.id, labels.c.value)
+        .join(session_labels, session_labels.c.session_sequence == sessions.c.sequence)
+        .join(labels, labels.c.sequence == session_labels.c.label_sequence)
+        .where(sessions.c.id.in_(session_ids), labels.c.kind == "model")
+        .order_by(labels.c.value)
+    )
     models_of: dict[str, list[str]] = defaultdict(list)
-    for session_id, name in connection.execute(query.distinct().order_by(model)):
+    for session_id, name in connection.execute(query):
         models_of[session_id].append(name)
     return models_of

@@ -2,15 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from sqlalchemy import (
-    Column,
     ColumnElement,
     Connection,
-    Float,
     Select,
-    String,
     Tuple,
     exists,
     func,
@@ -19,9 +16,6 @@ from sqlalchemy import (
     select,
     true,
     tuple_,
-)
-from sqlalchemy import (
-    Text as TextType,
 )
 
 from hl_sessions.server.database.search_index import (
@@ -32,12 +26,14 @@ from hl_sessions.server.database.search_index import (
     newest_matches,
     parts_to_search,
 )
-from hl_sessions.server.database.tables import logs, project_sessions, projects, sessions
+from hl_sessions.server.database.tables import logs, project_sessions, projects, session_totals, sessions
 from hl_sessions.server.page.queries.filter_conditions import (
     TOTALS,
+    began,
     has_datapoint,
     holds,
     holds_inside,
+    is_of_totals,
     texts_of,
 )
 from hl_sessions.server.page.queries.filter_language import Condition, Term, Text
@@ -47,10 +43,10 @@ SIZE: Final = 50
 """How many sessions a part of the list holds."""
 
 MOST_SORTED: Final = 100_000
-"""How many of the sessions found a sort by anything but their begin looks at: the newest ones."""
+"""How many of the sessions found a sort by a text looks at: the newest ones."""
 
-_FEW_ERRORS: Final = 5_000
-"""How many datapoints with an error are looked at in order to find their sessions."""
+_SMALL_PROJECT: Final = 50_000
+"""Of how many sessions of a project the totals are looked up, rather than looking through all totals."""
 
 _LEAST: Final = -1e308
 """What stands for a number that there is not, in a sort."""
@@ -65,9 +61,9 @@ class FoundSessions:
     """The sessions of a part of the list.
 
     Args:
-        ids: Their IDs, newest first.
-        has_newer: Whether there may be newer ones than these.
-        has_older: Whether there are older ones.
+        ids: Their IDs, in the order of the list.
+        has_newer: Whether there may be some before these.
+        has_older: Whether there are some after these.
     """
 
     ids: Sequence[str]
@@ -76,27 +72,58 @@ class FoundSessions:
 
 
 @dataclass(frozen=True)
+class _Project:
+    """A project, and how many sessions have a datapoint of it."""
+
+    id: str
+    sessions: int
+
+
+_NO_PROJECT: Final = _Project("", 0)
+"""One that there is not: no session has it."""
+
+
+@dataclass(frozen=True)
 class _Search:
     """What a filter comes to in a database.
 
     Args:
         organisation_id: The organisation of the reader.
-        project_id: A project that has a datapoint in each of the sessions; ``None``: any or none.
-        conditions: What has to be true of the sessions.
-        inside: What has to be true of one of the datapoints that ``parts`` have.
+        project: A project that has a datapoint in each of the sessions; ``None``: any or none.
+        conditions: What has to be true of the sessions, and of their totals.
+        uses_totals: Whether something has to be true of the totals.
+        uses_sessions: Whether something has to be true of what is not in the totals.
+        inside: What has to be true of one of the datapoints in ``parts``.
         parts: Where the datapoints are that may be so; ``None``: the conditions are all that there is.
-        are_few: Whether the conditions name a few sessions, which are looked up.
     """
 
     organisation_id: int
-    project_id: str | None
+    project: _Project | None
     conditions: Sequence[ColumnElement[bool]]
+    uses_totals: bool
+    uses_sessions: bool
     inside: ColumnElement[bool]
     parts: Sequence[Part] | None
-    are_few: bool
+
+    @property
+    def is_by_project(self) -> bool:
+        """Whether the sessions of the project are looked through, rather than all."""
+        return self.project is not None and (not self.uses_totals or self.project.sessions <= _SMALL_PROJECT)
+
+    @property
+    def order(self) -> tuple[ColumnElement[Any], ...]:
+        """The columns of what is looked through, which an index has in order."""
+        if self.is_by_project:
+            return (project_sessions.c.session_sequence,)
+        if self.uses_totals:
+            return (session_totals.c.session_sequence,)
+        return (sessions.c.created_at, sessions.c.sequence)
 
 
-def matching(connection: Connection, organisation_id: int, wanted: SessionFilter) -> Select[tuple[int]]:
+_OF_TOTALS: Final = session_totals.c.session_sequence == sessions.c.sequence
+
+
+def matching(connection: Connection, organisation_id: int, wanted: SessionFilter) -> Select[Any]:
     """Return the statement that finds the sequences of all sessions that a filter finds, in no order.
 
     Args:
@@ -106,13 +133,11 @@ def matching(connection: Connection, organisation_id: int, wanted: SessionFilter
     """
     search = _plan(connection, organisation_id, wanted)
     query = select(sessions.c.sequence).where(sessions.c.organisation_id == organisation_id)
-    if search.parts is None:
-        return query.where(*search.conditions, *_in_project(search))
-
-    def find(sequences: Sequence[int]) -> Iterable[int]:
-        return connection.scalars(_select_inside(search, [sessions.c.sequence], sequences))
-
-    return query.where(is_one_of(sessions.c.sequence, all_matches(search.parts, find)))
+    if search.parts is not None:
+        return query.where(is_one_of(sessions.c.sequence, _look_into(connection, search, search.parts)))
+    if search.uses_totals:
+        query = query.join(session_totals, _OF_TOTALS)
+    return query.where(*search.conditions, *_in_project(search, sessions.c.sequence))
 
 
 def find_sessions(
@@ -134,11 +159,9 @@ def find_sessions(
     Raises:
         UnknownCursorError: When the session at which the part begins is not there.
     """
-    if wanted.sort is not None:
-        query = _sorted(connection, organisation_id, wanted, cursor)
-        found: list[str] = list(connection.scalars(query.limit(size + 1)))
-    else:
-        found = _find_newest(connection, organisation_id, wanted, cursor, size + 1)
+    search = _plan(connection, organisation_id, wanted)
+    find = _find_newest if wanted.sort is None else _find_sorted
+    found = find(connection, search, wanted, cursor, size + 1)
     has_more = len(found) > size
     del found[size:]
     if cursor.after is not None:
@@ -148,88 +171,195 @@ def find_sessions(
 
 def sort_limit(wanted: SessionFilter) -> int | None:
     """Return among how many of the sessions found those come first that a sort asks for; ``None``: all."""
-    return MOST_SORTED if wanted.order.removeprefix("-") != "began" else None
+    return None if wanted.order.removeprefix("-") in TOTALS else MOST_SORTED
 
 
 def _plan(connection: Connection, organisation_id: int, wanted: SessionFilter) -> _Search:
-    conditions, project_id, parts = [], None, None
-    of_parts: Term | None = None
+    conditions: list[ColumnElement[bool]] = []
     inside: list[Term] = []
-    are_few = False
+    project: _Project | None = None
+    uses_totals = any(is_of_totals(term) and not _is_begin(term) for term in wanted.terms)
+    uses_sessions = False
     for term in wanted.terms:
-        known = None
-        if isinstance(term, Text) and not term.negated:
-            known = _find_identified(connection, organisation_id, term.text)
-        if known is not None:
-            conditions.append(sessions.c.id == known)
-        elif (
-            project_id is None and isinstance(term, Condition) and term.name == "project" and not term.negated
-        ):
-            # Without such a project, no session has it.
-            project_id = _find_project(connection, organisation_id, str(term.value)) or ""
-        elif texts_of(term) and not term.negated:
-            inside.append(term)
-        elif term == _WITH_ERRORS:
-            are_few = not wanted.search and _are_few_errors(connection)
-            conditions.append(_HAS_FEW_ERRORS if are_few else _HAS_ERROR)
+        if project is None and _is_in_project(term):
+            project = _find_project(connection, organisation_id, term)
+            continue
+        if texts_of(term) and not term.negated:
+            known = _find_identified(connection, organisation_id, term)
+            if known is None:
+                inside.append(term)
+            else:
+                conditions.append(sessions.c.id == known)
+        elif _is_begin(term) and not uses_totals:
+            conditions.append(began(term))
         else:
-            conditions.append(holds(term))
-    datapoints = _count_datapoints(connection, organisation_id, project_id) if inside else 0
+            conditions.append(holds(connection, organisation_id, term))
+        uses_sessions = uses_sessions or not is_of_totals(term) or not uses_totals
+    parts, of_parts = _find_parts(connection, organisation_id, project, inside)
+    conditions += [holds(connection, organisation_id, term) for term in inside if term is not of_parts]
+    of_datapoint = None if of_parts is None else holds_inside(of_parts)
+    return _Search(
+        organisation_id=organisation_id,
+        project=project,
+        conditions=conditions,
+        uses_totals=uses_totals,
+        uses_sessions=uses_sessions,
+        inside=true() if of_datapoint is None else of_datapoint,
+        parts=parts,
+    )
+
+
+def _is_in_project(term: Term) -> TypeGuard[Condition]:
+    return isinstance(term, Condition) and term.name == "project" and not term.negated
+
+
+def _is_begin(term: Term) -> TypeGuard[Condition]:
+    return isinstance(term, Condition) and term.name == "began"
+
+
+def _find_project(connection: Connection, organisation_id: int, term: Condition) -> _Project:
+    is_named = or_(projects.c.id == term.value, projects.c.name == term.value)
+    query = select(projects.c.id, projects.c.sessions_count).where(
+        projects.c.organisation_id == organisation_id, is_named
+    )
+    row = connection.execute(query.limit(1)).one_or_none()
+    return _NO_PROJECT if row is None else _Project(*row)
+
+
+def _find_parts(
+    connection: Connection, organisation_id: int, project: _Project | None, inside: Sequence[Term]
+) -> tuple[Sequence[Part] | None, Term | None]:
+    """Return where to look for datapoints, and for which of the terms: those that are the fewest."""
+    parts: Sequence[Part] | None = None
+    of_parts = None
+    datapoints = _count_datapoints(connection, organisation_id, project) if inside else 0
     for term in inside:
         found = parts_to_search(connection, texts_of(term), datapoints)
         if found is not None and (parts is None or _size_of(found) < _size_of(parts)):
             parts, of_parts = found, term
-    conditions += [holds(term) for term in inside if term is not of_parts]
-    of_datapoint = None if of_parts is None else holds_inside(of_parts)
-    return _Search(
-        organisation_id=organisation_id,
-        project_id=project_id,
-        conditions=conditions,
-        inside=true() if of_datapoint is None else of_datapoint,
-        parts=parts,
-        are_few=are_few,
-    )
+    return parts, of_parts
 
 
 def _size_of(parts: Sequence[Part]) -> int:
     return sum(part.size for part in parts)
 
 
-def _find_project(connection: Connection, organisation_id: int, name: str) -> str | None:
-    query = select(projects.c.id).where(
-        projects.c.organisation_id == organisation_id, or_(projects.c.id == name, projects.c.name == name)
-    )
-    found: str | None = connection.scalar(query.limit(1))
-    return found
+def _look_into(connection: Connection, search: _Search, parts: Sequence[Part]) -> set[int]:
+    def find(sequences: Sequence[int]) -> Iterable[int]:
+        return connection.scalars(_select_inside(search, [sessions.c.sequence], sequences))
+
+    return all_matches(parts, find)
 
 
 def _find_newest(
-    connection: Connection, organisation_id: int, wanted: SessionFilter, cursor: Cursor, most: int
+    connection: Connection,
+    search: _Search,
+    wanted: SessionFilter,  # noqa: ARG001
+    cursor: Cursor,
+    most: int,
 ) -> list[str]:
-    """Return the IDs of sessions in the order of their begins, away from the cursor."""
-    search = _plan(connection, organisation_id, wanted)
-    order = _order_of(search)
+    """Return the IDs of sessions in the order of the list, away from the cursor."""
+    order = search.order
+    in_order = (sessions.c.created_at, sessions.c.sequence)[-len(order) :]
     session_id = cursor.before or cursor.after
-    beyond: list[ColumnElement[bool]] = []
+    position = None
     if session_id is not None:
-        position = _position_of(connection, organisation_id, session_id, order)
-        here = tuple_(*order)
-        beyond.append(here > position if cursor.after else here < position)
-    if search.parts is None:
-        return _list(connection, search, beyond, most, ascending=bool(cursor.after))
-    if cursor.after is not None:
+        position = _position_of(connection, search, session_id, in_order)
+    if search.parts is not None and cursor.after is None:
+
+        def find(sequences: Sequence[int]) -> Iterable[tuple[Any, ...]]:
+            query = _select_inside(search, [*in_order, sessions.c.id], sequences)
+            if position is not None:
+                query = query.where(tuple_(*in_order) < position)
+            return map(tuple, connection.execute(query))
+
+        def bound(newest: Newest) -> tuple[Any, ...]:
+            return (newest.session_at, newest.session)[-len(order) :]
+
+        return [found for *_, found in newest_matches(search.parts, bound, find, most)]
+
+    query = _look_through(search, order[-1].label("sequence"))
+    if search.parts is not None:
         # The index leads from the newest ones on.
-        beyond.append(has_datapoint(search.inside))
-        return _list(connection, search, beyond, most, ascending=True)
+        query = query.where(has_datapoint(search.inside))
+    if position is not None:
+        query = query.where(tuple_(*order) > position if cursor.after else tuple_(*order) < position)
+    ascending = cursor.after is not None
+    query = query.order_by(*(order if ascending else (column.desc() for column in order)))
+    return _identify(connection, connection.scalars(query.limit(most)).all())
 
-    def find(sequences: Sequence[int]) -> Iterable[tuple[Any, ...]]:
-        query = _select_inside(search, [*order, sessions.c.id], sequences)
-        return map(tuple, connection.execute(query.where(*beyond)))
 
-    def bound(newest: Newest) -> tuple[Any, ...]:
-        return (newest.session_at, newest.session)[-len(order) :]
+def _find_sorted(
+    connection: Connection, search: _Search, wanted: SessionFilter, cursor: Cursor, most: int
+) -> list[str]:
+    """Return the IDs of sessions in the order of a column, away from the cursor."""
+    column = wanted.order.removeprefix("-")
+    key = _sort_key(column)
+    sequence = session_totals.c.session_sequence
+    query = select(sequence.label("sequence"), key.label("key")).select_from(session_totals)
+    query = query.where(session_totals.c.organisation_id == search.organisation_id)
+    if search.uses_sessions or column not in TOTALS:
+        query = query.join(sessions, _OF_TOTALS)
+    if search.parts is not None:
+        query = query.where(is_one_of(sequence, _look_into(connection, search, search.parts)))
+    else:
+        query = query.where(*search.conditions, *_in_project(search, sequence))
+    if column not in TOTALS:
+        query = query.order_by(sequence.desc()).limit(MOST_SORTED)
+    found = query.subquery()
+    order = (found.c.key, found.c.sequence)
+    sorted_query = select(found.c.sequence)
+    session_id = cursor.before or cursor.after
+    ascending = wanted.order == column
+    if session_id is not None:
+        position = _position_of(connection, search, session_id, (key, sequence))
+        # What is before the cursor comes after it in the list.
+        is_greater = ascending == (cursor.before is not None)
+        sorted_query = sorted_query.where(
+            tuple_(*order) > position if is_greater else tuple_(*order) < position
+        )
+    forwards = ascending != (cursor.after is not None)
+    sorted_query = sorted_query.order_by(*(order if forwards else (part.desc() for part in order)))
+    sequences: Sequence[int] = connection.scalars(sorted_query.limit(most)).all()
+    return _identify(connection, sequences)
 
-    return [session_id for *_, session_id in newest_matches(search.parts, bound, find, most)]
+
+def _sort_key(column: str) -> ColumnElement[Any]:
+    if column not in TOTALS:
+        return func.coalesce(sessions.c[column], "")
+    return func.coalesce(TOTALS[column], _LEAST) if column == "duration" else TOTALS[column]
+
+
+def _look_through(search: _Search, sequence: ColumnElement[int]) -> Select[Any]:
+    """Select the sequences of sessions by what they are looked through in."""
+    query = select(sequence)
+    if search.is_by_project:
+        query = query.select_from(project_sessions).where(*_is_of(search.project))
+        if search.uses_totals:
+            of_session = session_totals.c.session_sequence == project_sessions.c.session_sequence
+            query = query.join(session_totals, of_session)
+        of_session = sessions.c.sequence == project_sessions.c.session_sequence
+        query = query.join(sessions, of_session).where(sessions.c.organisation_id == search.organisation_id)
+        return query.where(*search.conditions)
+    if search.uses_totals:
+        query = query.select_from(session_totals)
+        query = query.where(session_totals.c.organisation_id == search.organisation_id, *search.conditions)
+        if search.uses_sessions:
+            query = query.join(sessions, _OF_TOTALS)
+        return query.where(*_in_project(search, session_totals.c.session_sequence))
+    return query.where(sessions.c.organisation_id == search.organisation_id, *search.conditions)
+
+
+def _is_of(project: _Project | None) -> Iterator[ColumnElement[bool]]:
+    if project is not None:
+        yield project_sessions.c.project_id == project.id
+
+
+def _in_project(search: _Search, sequence: ColumnElement[int]) -> Iterator[ColumnElement[bool]]:
+    if search.project is not None:
+        of_session = project_sessions.c.session_sequence == sequence
+        of_project = project_sessions.c.project_id == search.project.id
+        yield exists(select(literal(1)).where(of_session, of_project).correlate(sessions, session_totals))
 
 
 def _select_inside(
@@ -237,119 +367,50 @@ def _select_inside(
 ) -> Select[Any]:
     """Select those of some datapoints that belong to a session that is wanted."""
     query = select(*columns).join_from(logs, sessions, sessions.c.id == logs.c.session_id)
-    # By expressions, which no index has: the datapoints are found by their sequences.
+    if search.uses_totals:
+        query = query.join(session_totals, _OF_TOTALS)
+    # By an expression, which no index has: the datapoints are found by their sequences.
     of_reader = logs.c.organisation_id + 0 == search.organisation_id
     found = is_one_of(logs.c.sequence, sequences)
-    return query.where(found, of_reader, search.inside, *search.conditions, *_in_project(search))
-
-
-def _in_project(search: _Search) -> Iterator[ColumnElement[bool]]:
-    if search.project_id is not None:
-        of_session = project_sessions.c.session_sequence == sessions.c.sequence
-        is_project = project_sessions.c.project_id.concat("") == search.project_id
-        yield exists().where(of_session, is_project).correlate(sessions)
-
-
-def _order_of(search: _Search) -> tuple[Column[Any], ...]:
-    """Return the columns of an index that has the sessions in order."""
-    in_order = (sessions.c.created_at, sessions.c.sequence)
-    return in_order if search.project_id is None else in_order[1:]
+    in_project = _in_project(search, sessions.c.sequence)
+    return query.where(found, of_reader, search.inside, *search.conditions, *in_project)
 
 
 def _position_of(
-    connection: Connection, organisation_id: int, session_id: str, order: Sequence[ColumnElement[Any]]
+    connection: Connection, search: _Search, session_id: str, order: Sequence[ColumnElement[Any]]
 ) -> Tuple:
-    query = select(*order).where(sessions.c.id == session_id, sessions.c.organisation_id == organisation_id)
-    row = connection.execute(query).one_or_none()
+    query = select(*order).select_from(sessions).join(session_totals, _OF_TOTALS)
+    of_reader = sessions.c.organisation_id == search.organisation_id
+    row = connection.execute(query.where(sessions.c.id == session_id, of_reader)).one_or_none()
     if row is None:
         raise UnknownCursorError(session_id)
     return tuple_(*(literal(value, column.type) for value, column in zip(row, order, strict=True)))
 
 
-def _list(
-    connection: Connection,
-    search: _Search,
-    beyond: Sequence[ColumnElement[bool]],
-    most: int,
-    *,
-    ascending: bool,
-) -> list[str]:
-    """Look at one session after the other, away from the cursor, or at the few that the conditions name."""
-    # No index has such an expression.
-    in_organisation = sessions.c.organisation_id + 0 if search.are_few else sessions.c.organisation_id
-    query = select(sessions.c.id).where(
-        in_organisation == search.organisation_id, *search.conditions, *beyond
-    )
-    order: Sequence[ColumnElement[Any]] = _order_of(search)
-    if search.project_id is not None:
-        in_project = project_sessions.c.session_sequence == sessions.c.sequence
-        query = query.join_from(project_sessions, sessions, in_project)
-        project_id: ColumnElement[str] = project_sessions.c.project_id
-        query = query.where((project_id.concat("") if search.are_few else project_id) == search.project_id)
-        order = [project_sessions.c.session_sequence]
-    query = query.order_by(*(order if ascending else (column.desc() for column in order)))
-    return list(connection.scalars(query.limit(most)))
+def _identify(connection: Connection, sequences: Sequence[int]) -> list[str]:
+    """Return the IDs of sessions of these sequences, in the same order."""
+    query = select(sessions.c.sequence, sessions.c.id).where(sessions.c.sequence.in_(sequences))
+    id_of = {row.sequence: row.id for row in connection.execute(query)}
+    return [id_of[sequence] for sequence in sequences]
 
 
-def _sorted(
-    connection: Connection, organisation_id: int, wanted: SessionFilter, cursor: Cursor
-) -> Select[Any]:
-    """Select the IDs of sessions in the order of a column, away from the cursor."""
-    column = wanted.order.removeprefix("-")
-    key = _sort_key(TOTALS[column])
-    found = (
-        matching(connection, organisation_id, wanted)
-        .add_columns(sessions.c.id, key.label("key"))
-        .order_by(sessions.c.created_at.desc(), sessions.c.sequence.desc())
-    )
-    newest = found.limit(sort_limit(wanted)).subquery()
-    order = (newest.c.key, newest.c.sequence)
-    query = select(newest.c.id)
-    session_id = cursor.before or cursor.after
-    ascending = wanted.order == column
-    if session_id is not None:
-        position = _position_of(connection, organisation_id, session_id, [key, sessions.c.sequence])
-        # What is before the cursor comes after it in the list.
-        is_greater = ascending == (cursor.before is not None)
-        here = tuple_(*order)
-        query = query.where(here > position if is_greater else here < position)
-    forwards = ascending != (cursor.after is not None)
-    return query.order_by(*(order if forwards else (part.desc() for part in order)))
-
-
-def _sort_key(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    if isinstance(column.type, String | TextType):
-        return func.coalesce(column, "")
-    return func.coalesce(column, _LEAST) if isinstance(column.type, Float) else column
-
-
-def _count_datapoints(connection: Connection, organisation_id: int, project_id: str | None) -> int:
+def _count_datapoints(connection: Connection, organisation_id: int, project: _Project | None) -> int:
     query = select(func.coalesce(func.sum(projects.c.datapoints_count), 0)).where(
         projects.c.organisation_id == organisation_id
     )
-    if project_id is not None:
-        query = query.where(projects.c.id == project_id)
+    if project is not None:
+        query = query.where(projects.c.id == project.id)
     return int(connection.scalar(query) or 0)
 
 
-_WITH_ERRORS: Final = Condition("errors", ">", 0)
-_IS_ERROR: Final = logs.c.error.is_not(None)
-_HAS_ERROR: Final = has_datapoint(_IS_ERROR)
-_HAS_FEW_ERRORS: Final = sessions.c.id.in_(select(logs.c.session_id).where(_IS_ERROR))
-"""The same where errors are rare: they are looked up, rather than the sessions."""
-
-
-def _are_few_errors(connection: Connection) -> bool:
-    some = select(literal(1)).select_from(logs).where(_IS_ERROR).limit(_FEW_ERRORS + 1)
-    return len(connection.scalars(some).all()) <= _FEW_ERRORS
-
-
-def _find_identified(connection: Connection, organisation_id: int, text: str) -> str | None:
-    """Give the ID of the one session that the text names by an ID or a reference of itself or a datapoint."""
+def _find_identified(connection: Connection, organisation_id: int, term: Term) -> str | None:
+    """Return the ID of the one session that a text names by an ID or a reference of itself or a datapoint."""
+    if not isinstance(term, Text):
+        return None
     for table, session_id in ((sessions, sessions.c.id), (logs, logs.c.session_id)):
         for name in ("id", "reference_id"):
             query = select(session_id).where(
-                table.c.organisation_id == organisation_id, table.c[name] == text
+                table.c.organisation_id == organisation_id, table.c[name] == term.text
             )
             found: str | None = connection.scalar(query)
             if found is not None:
