@@ -182,11 +182,69 @@ def test_the_first_datapoint_appears_by_itself(tmp_path: Path, open_page: Callab
 
 
 @pytest.mark.slow
+def test_filters_are_completed_by_keys_and_clicks(
+    reader: Any, unique: str, open_page: Callable[..., Page]
+) -> None:
+    """Nothing is taken that the reader has not chosen, and Enter searches unless something is chosen."""
+    config = {"model": f"model of {unique}"}
+    reader.log(project=unique, session_reference_id=unique, inputs={"q": unique}, config=config)
+    page = open_page(f"{reader.url}/")
+    field = page.get_by_role("combobox", name="Search")
+    options = page.get_by_role("listbox", name="What may follow").get_by_role("option")
+    field.press_sequentially("-mo")
+    expect(options).to_have_text("-model: the model of a datapoint")
+    expect(field).to_have_attribute("aria-expanded", "true")
+    expect(field).not_to_have_attribute("aria-activedescendant", re.compile(".*"))
+    field.press("Escape")
+    expect(options).to_have_count(0)
+    expect(field).to_have_value("-mo")
+    field.press("ArrowDown")
+    expect(field).to_have_attribute("aria-activedescendant", "completion-0")
+    field.press("Enter")
+    expect(field).to_have_value("-model:")
+    field.press_sequentially(unique[:30])
+    options.filter(has_text=unique).click()
+    expect(field).to_have_value(f'-model:"model of {unique}" ')
+    expect(field).to_be_focused()
+    field.fill(f'model:"model of {unique}" project:{unique[:30]}')
+    expect(options).to_have_text(f"project:{unique} project")
+    field.press("Enter")
+    page.wait_for_url("**/?q=model*")
+    expect(page.get_by_role("heading", name="No session matches")).to_be_visible()
+    expect(field).to_have_value(f'model:"model of {unique}" project:{unique[:30]}')
+    field.fill(f'model:"model of {unique}" cost>x')
+    field.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("cost> has to be followed by a number")
+    expect(field).to_have_attribute("aria-invalid", "true")
+
+
+@pytest.mark.slow
+def test_a_sorted_list_stays_sorted_when_sessions_arrive(
+    reader: Any, unique: str, open_page: Callable[..., Page]
+) -> None:
+    """What is new takes its place among the others, with the columns that the reader has chosen."""
+    for cost in (1, 3):
+        reader.log(project=unique, session_reference_id=f"{unique}-{cost}", prompt_cost=cost)
+    page = open_page(f"{reader.url}/?q=project:{unique}")
+    page.get_by_text("Columns", exact=True).click()
+    page.get_by_label("Cost").check()
+    page.get_by_role("button", name="Show these").click()
+    page.get_by_role("columnheader", name="Cost").get_by_role("link").click()
+    page.wait_for_url("**sort=-cost")
+    costs = page.locator("td.cost")
+    expect(costs).to_have_text(["$3.00", "$1.00"])
+    reader.log(project=unique, session_reference_id=f"{unique}-2", prompt_cost=2)
+    page.mouse.move(0, 0)
+    page.clock.run_for(10_000)
+    expect(costs).to_have_text(["$3.00", "$2.00", "$1.00"])
+
+
+@pytest.mark.slow
 def test_filters_stand_in_the_address(reader: Any, unique: str, open_page: Callable[..., Page]) -> None:
     """A choice is applied at once, a search by the return key; what is empty stays out."""
     created = reader.log(project=unique, session_reference_id=unique, inputs={"q": f"needle {unique}"})
     page = open_page(f"{reader.url}/")
-    page.get_by_label("Project").select_option(unique)
+    page.get_by_label("Project", exact=True).select_option(unique)
     page.wait_for_url(f"{reader.url}/?project={created['project_id']}")
     page.get_by_label("Search").fill("needle")
     page.get_by_label("Search").press("Enter")
@@ -284,7 +342,7 @@ def test_keys_lead_through_the_list_and_its_sessions(
         page.keyboard.press(key)
         expect(links.nth(number)).to_be_focused()
     page.keyboard.press("/")
-    search = page.get_by_role("searchbox")
+    search = page.get_by_role("combobox", name="Search")
     expect(search).to_be_focused()
     page.keyboard.type("jk/")
     expect(search).to_have_value("jk/")

@@ -13,6 +13,7 @@ from sqlalchemy import (
     func,
     not_,
     or_,
+    select,
     true,
 )
 from sqlalchemy import (
@@ -58,6 +59,9 @@ TOTALS: Final[Mapping[str, ColumnElement[Any]]] = {
 }
 """What the totals of a session have, by the names of filters and sorts; times are in seconds since 1970."""
 
+_LITTLE_FEEDBACK: Final = 10_000
+"""From how little feedback its sessions are found, rather than looking for feedback in each session."""
+
 _LABELS: Final[Mapping[str, Kind]] = {"source": "source", "model": "model", "environment": "environment"}
 
 
@@ -80,6 +84,8 @@ def holds(connection: Connection, organisation_id: int, term: Term) -> ColumnEle
     inside = holds_inside(term)
     if inside is not None:
         condition = has_datapoint(inside)
+    elif isinstance(term, Condition) and term.name == "feedback":
+        condition = _has_feedback(connection, str(term.value))
     elif isinstance(term, Condition) and term.name in _LABELS:
         condition = has_label(connection, organisation_id, _LABELS[term.name], str(term.value))
     else:
@@ -109,9 +115,6 @@ def holds_inside(term: Term) -> ColumnElement[bool] | None:
         texts = [text_contains(column, term.text) for column in (logs.c.output, logs.c.error)]
         payloads = (logs.c.inputs, logs.c.messages, logs.c.metadata)
         return or_(*texts, *(json_contains(column, term.text) for column in payloads))
-    if term.name == "feedback":
-        of_datapoint = feedback.c.log_id == logs.c.id
-        return exists().where(of_datapoint, _is_feedback(str(term.value))).correlate(logs)
     if term.name.startswith(METADATA):
         return _has_metadata(term)
     return None
@@ -167,10 +170,16 @@ def _has_metadata(term: Condition) -> ColumnElement[bool]:
     return cast("ColumnElement[bool]", _COMPARISONS[term.operator](member, term.value))
 
 
-def _is_feedback(given: str) -> ColumnElement[bool]:
+def _has_feedback(connection: Connection, given: str) -> ColumnElement[bool]:
     kind, separator, value = given.partition("=")
-    is_kind = feedback.c.type == kind
-    if not separator:
-        return is_kind
-    # A text, or what is written in the same way, such as a number.
-    return and_(is_kind, sql_cast(feedback.c.value, TextType).in_([to_json(value).decode(), value]))
+    conditions = [feedback.c.type == kind]
+    if separator:
+        # A text, or what is written in the same way, such as a number.
+        written = [to_json(value).decode(), value]
+        conditions.append(sql_cast(feedback.c.value, TextType).in_(written))
+    some = connection.scalars(select(feedback.c.sequence).limit(_LITTLE_FEEDBACK + 1)).all()
+    if len(some) > _LITTLE_FEEDBACK:
+        return has_datapoint(exists().where(feedback.c.log_id == logs.c.id, *conditions).correlate(logs))
+    of_datapoint = feedback.c.log_id == logs.c.id
+    judged = select(logs.c.session_id).join(feedback, of_datapoint).where(*conditions)
+    return sessions.c.id.in_(judged.where(logs.c.session_id.is_not(None)))

@@ -45,7 +45,7 @@ SIZE: Final = 50
 MOST_SORTED: Final = 100_000
 """How many of the sessions found a sort by a text looks at: the newest ones."""
 
-_SMALL_PROJECT: Final = 50_000
+_SMALL_PROJECT: Final = 250_000
 """Of how many sessions of a project the totals are looked up, rather than looking through all totals."""
 
 _LEAST: Final = -1e308
@@ -178,8 +178,10 @@ def _plan(connection: Connection, organisation_id: int, wanted: SessionFilter) -
     conditions: list[ColumnElement[bool]] = []
     inside: list[Term] = []
     project: _Project | None = None
-    uses_totals = any(is_of_totals(term) and not _is_begin(term) for term in wanted.terms)
-    uses_sessions = False
+    uses_totals = wanted.sort is not None or any(
+        is_of_totals(term) and not _is_begin(term) for term in wanted.terms
+    )
+    uses_sessions = wanted.sort is not None and wanted.order.removeprefix("-") not in TOTALS
     for term in wanted.terms:
         if project is None and _is_in_project(term):
             project = _find_project(connection, organisation_id, term)
@@ -278,7 +280,7 @@ def _find_newest(
 
         return [found for *_, found in newest_matches(search.parts, bound, find, most)]
 
-    query = _look_through(search, order[-1].label("sequence"))
+    query = _look_through(search, order[-1])
     if search.parts is not None:
         # The index leads from the newest ones on.
         query = query.where(has_datapoint(search.inside))
@@ -295,15 +297,10 @@ def _find_sorted(
     """Return the IDs of sessions in the order of a column, away from the cursor."""
     column = wanted.order.removeprefix("-")
     key = _sort_key(column)
-    sequence = session_totals.c.session_sequence
-    query = select(sequence.label("sequence"), key.label("key")).select_from(session_totals)
-    query = query.where(session_totals.c.organisation_id == search.organisation_id)
-    if search.uses_sessions or column not in TOTALS:
-        query = query.join(sessions, _OF_TOTALS)
+    sequence = search.order[-1]
+    query = _look_through(search, sequence.label("sequence"), key.label("key"))
     if search.parts is not None:
         query = query.where(is_one_of(sequence, _look_into(connection, search, search.parts)))
-    else:
-        query = query.where(*search.conditions, *_in_project(search, sequence))
     if column not in TOTALS:
         query = query.order_by(sequence.desc()).limit(MOST_SORTED)
     found = query.subquery()
@@ -312,7 +309,7 @@ def _find_sorted(
     session_id = cursor.before or cursor.after
     ascending = wanted.order == column
     if session_id is not None:
-        position = _position_of(connection, search, session_id, (key, sequence))
+        position = _position_of(connection, search, session_id, (key, sessions.c.sequence))
         # What is before the cursor comes after it in the list.
         is_greater = ascending == (cursor.before is not None)
         sorted_query = sorted_query.where(
@@ -330,24 +327,22 @@ def _sort_key(column: str) -> ColumnElement[Any]:
     return func.coalesce(TOTALS[column], _LEAST) if column == "duration" else TOTALS[column]
 
 
-def _look_through(search: _Search, sequence: ColumnElement[int]) -> Select[Any]:
-    """Select the sequences of sessions by what they are looked through in."""
-    query = select(sequence)
+def _look_through(search: _Search, *columns: ColumnElement[Any]) -> Select[Any]:
+    """Select sessions by what they are looked through in."""
+    query = select(*columns).where(*search.conditions)
+    sequence = search.order[-1]
     if search.is_by_project:
+        # It is one of the organisation, and so are its sessions.
         query = query.select_from(project_sessions).where(*_is_of(search.project))
         if search.uses_totals:
-            of_session = session_totals.c.session_sequence == project_sessions.c.session_sequence
-            query = query.join(session_totals, of_session)
-        of_session = sessions.c.sequence == project_sessions.c.session_sequence
-        query = query.join(sessions, of_session).where(sessions.c.organisation_id == search.organisation_id)
-        return query.where(*search.conditions)
-    if search.uses_totals:
+            query = query.join(session_totals, session_totals.c.session_sequence == sequence)
+    elif search.uses_totals:
         query = query.select_from(session_totals)
-        query = query.where(session_totals.c.organisation_id == search.organisation_id, *search.conditions)
-        if search.uses_sessions:
-            query = query.join(sessions, _OF_TOTALS)
-        return query.where(*_in_project(search, session_totals.c.session_sequence))
-    return query.where(sessions.c.organisation_id == search.organisation_id, *search.conditions)
+        query = query.where(session_totals.c.organisation_id == search.organisation_id)
+        query = query.where(*_in_project(search, sequence))
+    else:
+        return query.where(sessions.c.organisation_id == search.organisation_id)
+    return query.join(sessions, sessions.c.sequence == sequence) if search.uses_sessions else query
 
 
 def _is_of(project: _Project | None) -> Iterator[ColumnElement[bool]]:

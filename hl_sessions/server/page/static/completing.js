@@ -6,7 +6,7 @@ export function completeFilters() {
   const field = document.getElementById("q");
   const list = document.getElementById("completions");
   if (!field || !list) return;
-  let typed = "";
+  let start = 0;
   field.setAttribute("role", "combobox");
   field.setAttribute("aria-autocomplete", "list");
   field.setAttribute("aria-controls", list.id);
@@ -32,7 +32,7 @@ export function completeFilters() {
     const response = await ask(`${list.dataset.address}?q=${encodeURIComponent(begin)}`).catch(() => null);
     const found = await response?.json();
     if (begin !== field.value.slice(0, field.selectionStart) || document.activeElement !== field) return;
-    typed = found?.typed ?? "";
+    start = begin.length - (found?.typed.length ?? 0);
     list.replaceChildren(...(found?.options ?? []).map(shown));
     if (!list.children.length) {
       close();
@@ -45,8 +45,8 @@ export function completeFilters() {
   }
 
   function take(option) {
-    const end = field.selectionStart;
-    field.setRangeText(option.dataset.text, end - typed.length, end, "end");
+    // The reader may have typed on meanwhile.
+    field.setRangeText(option.dataset.text, start, field.selectionStart, "end");
     close();
     lookUp();
   }
