@@ -20,9 +20,9 @@ from hl_sessions.server.database.database import Database
 from hl_sessions.server.database.engines import for_writing, open_engine
 from hl_sessions.server.database.search_index import parts_to_search, read_segments
 from hl_sessions.server.database.search_indexing import SearchIndexing
-from hl_sessions.server.database.tables import leases, logs, search_changes, search_segments
+from hl_sessions.server.database.tables import leases, logs, search_changes, search_segments, sessions
 from hl_sessions.server.page.queries.filters import Cursor, SessionFilter
-from hl_sessions.server.page.queries.session_search import find_sessions
+from hl_sessions.server.page.queries.session_search import find_sessions, matching
 from hl_sessions.server.protocol.paging import Page
 from hl_sessions.server.protocol.requests import LogRequest, UpdateLogRequest
 from hl_sessions.server.records.log_creation import create_logs
@@ -127,6 +127,13 @@ class Server:
     def find_sessions(self, cursor: Cursor | None = None, **wanted: Any) -> Any:
         def query(connection: Connection) -> Any:
             return find_sessions(connection, self.organisation, SessionFilter(**wanted), cursor or Cursor())
+
+        return self.database.read_now(query)
+
+    def matching(self, **wanted: Any) -> set[str]:
+        def query(connection: Connection) -> set[str]:
+            found = matching(connection, self.organisation, SessionFilter(**wanted))
+            return set(connection.scalars(select(sessions.c.id).where(sessions.c.sequence.in_(found))))
 
         return self.database.read_now(query)
 
@@ -418,9 +425,36 @@ def test_the_page_finds_sessions_however_old(server: Server) -> None:
     assert server.find_sessions(search="needle", errors=True).ids == expected[1::2]
     assert server.find_sessions(search="needle", from_day="2000-01-01").ids == expected
     assert server.find_sessions(search="needle", until_day="2000-01-01").ids == []
+    assert server.find_sessions(search="needle", sort="began").ids == expected[::-1]
+    assert server.find_sessions(Cursor(before=expected[3]), search="needle", sort="-errors").ids == [
+        *expected[5::2],
+        *expected[::2],
+    ]
+    assert server.find_sessions(search='needle "word"').ids == []
+    assert server.matching(search="needle errors>0") == set(expected[1::2])
+    assert server.matching(search="needle", project_id=created[0]["project_id"]) == set(expected)
     assert len(server.find_sessions(search="word").ids) == 50
     assert server.find_sessions(search="word").has_older
     assert server.find_sessions(errors=True).ids == expected[1::2]
+
+
+def test_metadata_are_found_by_the_index(server: Server) -> None:
+    """What only holds the text elsewhere is looked at, and not found."""
+    logs_of = [
+        {"session_reference_id": f"s{number}", "output": f"word{number}", "metadata": {"key": "hay"}}
+        for number in range(600)
+    ]
+    logs_of[10]["metadata"] = {"customer": "needle", "score": 4.5}
+    logs_of[20]["output"] = "customer needle"
+    created = server.log(*logs_of)
+    server.index()
+    assert server.looked_at("customer", "needle") < 300
+    found = [created[10]["session_id"]]
+    assert server.find_sessions(search="metadata.customer=needle").ids == found
+    assert server.find_sessions(search="metadata.score>4 metadata.customer=needle").ids == found
+    assert server.find_sessions(search="metadata.customer=needle", sort="-cost").ids == found
+    assert server.matching(search="metadata.customer=needle") == set(found)
+    assert server.matching(search="metadata.customer=needle -word10") == set()
 
 
 def test_a_search_of_another_organisation_finds_nothing(server: Server) -> None:
