@@ -62,7 +62,8 @@ def fill(reader: Reader) -> dict[str, str]:
         "list": "/",
         "filtered list": "/?q=order&errors=1",
         "empty list": "/?q=nowhere",
-        "refused filter": "/?from=yesterday",
+        "refused filter": "/?q=cost>much&from=yesterday",
+        "sorted list": "/?q=model:large-1&sort=-duration",
         "conversation": session,
         "timeline": f"{session}?view=timeline",
         "datapoint": f"/datapoints/{first['id']}",
@@ -112,6 +113,9 @@ def test_axe_objects_to_no_dialog(axe: str, views: dict[str, str], open_page: Ca
         page.get_by_role("dialog").wait_for()
         assert objections(page, axe) == []
         page.keyboard.press("Escape")
+    page.get_by_role("combobox", name="Search").press("ArrowDown")
+    page.get_by_role("listbox", name="What may follow").wait_for()
+    assert objections(page, axe) == []
 
 
 def test_axe_objects_to_no_sign_in(axe: str, locked_server: Any, open_page: Callable[..., Page]) -> None:
