@@ -134,6 +134,13 @@ def found_parts(request: Request, parts: Sequence[Part] | None) -> Response:
     return parts_response(request, parts)
 
 
+def minimal_response(request: Request) -> Response | None:
+    """Make the answer without a body if the caller prefers that (RFC 7240); ``None``: it does not."""
+    if "return=minimal" not in request.headers.get("prefer", ""):
+        return None
+    return Response(status_code=204, headers={"Preference-Applied": "return=minimal"})
+
+
 def not_found() -> HTTPException:
     """Make the error that says that an ID is unknown."""
     return HTTPException(404, NOT_FOUND)

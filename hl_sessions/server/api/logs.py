@@ -17,6 +17,7 @@ from hl_sessions.server.api.calls import (
     checked_object,
     create_entries,
     found_parts,
+    minimal_response,
     not_found,
     read_object,
     refuse_other_filters,
@@ -202,10 +203,10 @@ async def _update_list(request: Request, entries: Sequence[UpdateLogEntry]) -> R
     except UnknownLogError as error:
         problem = f"There is no datapoint with the {error.by} {error.name!r}, that of entry {error.index}"
         raise HTTPException(404, problem) from None
-    if "return=minimal" in request.headers.get("prefer", ""):
-        return Response(status_code=204, headers={"Preference-Applied": "return=minimal"})
     # Not by the transaction that writes: others would wait for an answer that may be long.
-    return parts_response(request, await read_for(request, get_logs_by_id, log_ids))
+    return minimal_response(request) or parts_response(
+        request, await read_for(request, get_logs_by_id, log_ids)
+    )
 
 
 def _named_update(organisation_id: int, entry: UpdateLogEntry) -> LogUpdate:

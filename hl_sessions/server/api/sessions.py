@@ -1,15 +1,18 @@
 """The calls about sessions."""
 
 from functools import partial
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from hl_sessions.server.api.calls import (
+    TEXT_PATTERN,
     PageNumber,
     PageSize,
     delete_in_steps,
     found_parts,
+    minimal_response,
+    not_found,
     read_object,
     write_for,
     write_together_for,
@@ -69,9 +72,23 @@ async def get_one_session(request: Request, session_id: SessionId) -> Response:
     openapi_extra=body_of(UpdateSessionRequest),
 )
 async def patch_session(request: Request, session_id: SessionId) -> Response:
-    """Change what is told about a session."""
-    told = (await read_object(request, UpdateSessionRequest)).model_dump(exclude_none=True)
-    return found_parts(request, await write_for(request, update_session, session_id, told))
+    """Change what is told about a session.
+
+    A caller that does not need it as it is then sends ``Prefer: return=minimal`` (RFC 7240).
+    """
+    return await _update(request, "id", session_id)
+
+
+@router.patch(
+    "/sessions",
+    responses={200: {"model": SessionAnswer}, **NOT_FOUND},
+    openapi_extra=body_of(UpdateSessionRequest),
+)
+async def patch_session_by_reference(
+    request: Request, reference_id: Annotated[str, Query(pattern=TEXT_PATTERN)]
+) -> Response:
+    """Do the same to the session with the caller's own ID."""
+    return await _update(request, "reference_id", reference_id)
 
 
 @router.delete("/sessions/{session_id}", status_code=204, responses={**NOT_FOUND})
@@ -92,6 +109,15 @@ async def get_sessions(
     if project_id is None:
         return found_parts(request, await scan_for(request, list_all_sessions, wanted))
     return found_parts(request, await scan_for(request, list_sessions, project_id, wanted))
+
+
+async def _update(request: Request, by: Literal["id", "reference_id"], name: str) -> Response:
+    told = (await read_object(request, UpdateSessionRequest)).model_dump(exclude_none=True)
+    session_id = await write_for(request, update_session, by, name, told)
+    if session_id is None:
+        raise not_found()
+    exchange_of(request.scope).session_id = session_id
+    return minimal_response(request) or found_parts(request, await read_for(request, get_session, session_id))
 
 
 async def _told(request: Request) -> dict[str, Any]:

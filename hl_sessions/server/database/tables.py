@@ -158,8 +158,18 @@ sessions = Table(
     Column("user", Text),
     _json("metadata"),
     Column("ended_at", UTCDateTime),
+    # The session of the same conversation before this one, which need not be there.
+    Column("previous_id", String),
     UniqueConstraint("organisation_id", "reference_id", name="session_references"),
     Index("sessions_of_organisation", "organisation_id", "created_at", "sequence"),
+)
+
+_has_previous = sessions.c.previous_id.is_not(None)
+Index(
+    "sessions_after_another",
+    sessions.c.previous_id,
+    sqlite_where=_has_previous,
+    postgresql_where=_has_previous,
 )
 
 # Which sessions hold datapoints of which projects, and how many: never none.

@@ -58,6 +58,7 @@ class SessionAnswer(TypedDict):
     created_at: datetime
     updated_at: datetime
     ended_at: NotRequired[datetime]
+    previous_id: NotRequired[str]
 
 
 class SessionPage(TypedDict):

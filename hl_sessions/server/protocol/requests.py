@@ -157,15 +157,21 @@ class UpdateSessionRequest(WireModel):
     user: _Label | None = None
     metadata: _Metadata | None = None
     ended_at: Timestamp | None = None
+    previous_id: SessionId | None = None
 
 
 class CreateSessionRequest(WireModel):
-    """What may be told about a new session; ``reference_id`` is the caller's own ID for it."""
+    """What may be told about a new session.
+
+    ``reference_id`` is the caller's own ID for it, and ``previous_id`` that of the session before it in the same
+    conversation, which need not be there.
+    """
 
     reference_id: Reference | None = None
     name: _Label | None = None
     user: _Label | None = None
     metadata: _Metadata | None = None
+    previous_id: SessionId | None = None
 
 
 class CreateProjectRequest(WireModel):

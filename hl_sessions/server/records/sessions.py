@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from pydantic_core import to_json
 from sqlalchemy import (
@@ -32,7 +32,7 @@ from hl_sessions.server.records.session_totals import create_totals
 _LONG: Final = 16 * 1024
 """From which length on, in bytes, the inputs or the output of a session are not read with it."""
 
-_TOLD: Final = ("name", "user", "metadata", "ended_at")
+_TOLD: Final = ("name", "user", "metadata", "ended_at", "previous_id")
 _SHORT: Final = ("id", "reference_id", "datapoints_count", "created_at", "updated_at", *_TOLD)
 
 _IS_WANTED: Final = sessions.c.id.in_(bindparam("wanted", expanding=True))
@@ -82,14 +82,16 @@ def create_sessions(connection: Connection, wanted: Sequence[NewSession]) -> lis
 
 
 def update_session(
-    connection: Connection, organisation_id: int, session_id: str, told: Mapping[str, Any]
-) -> list[Part] | None:
-    """Change what is told of a session, and answer the session in parts; ``None``: there is none."""
-    changed = update(sessions).where(
-        sessions.c.id == session_id, sessions.c.organisation_id == organisation_id
-    )
-    found = connection.execute(changed.values(**told, updated_at=datetime.now(timezone.utc)))
-    return get_session(connection, organisation_id, session_id) if found.rowcount else None
+    connection: Connection,
+    organisation_id: int,
+    by: Literal["id", "reference_id"],
+    name: str,
+    told: Mapping[str, Any],
+) -> str | None:
+    """Change what is told of a session, named by one of its IDs; answer its ID, ``None`` if there is none."""
+    changed = update(sessions).where(sessions.c[by] == name, sessions.c.organisation_id == organisation_id)
+    changed = changed.values(**told, updated_at=datetime.now(timezone.utc))
+    return connection.scalar(changed.returning(sessions.c.id))
 
 
 def _find_by_reference(connection: Connection, wanted: Sequence[NewSession]) -> dict[tuple[int, str], str]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Float, RowMapping, Select, Tuple, cast, func, literal, select, tuple_
 
 from hl_sessions.server.database.tables import logs, sessions
+from hl_sessions.server.page.queries.chain import Chain, find_chain
 from hl_sessions.server.page.queries.datapoints import Datapoint, read_datapoints, read_ids, sum_of
 from hl_sessions.server.page.queries.session_list import ListedSession, describe_sessions
 
@@ -23,7 +24,9 @@ class SessionDetail:
 
     Args:
         session: What the list shows of it.
-        told: What callers have told of it: ``name``, ``user``, ``metadata`` and ``ended_at``.
+        told: What callers have told of it: ``name``, ``user``, ``metadata``, ``ended_at`` and
+            ``previous_id``.
+        chain: The sessions of the same conversation before and after it.
         updated_at: When something in it has changed last.
         prompt_tokens: How many tokens went in, if that was logged.
         output_tokens: How many came out.
@@ -35,6 +38,7 @@ class SessionDetail:
 
     session: ListedSession
     told: RowMapping
+    chain: Chain
     updated_at: datetime
     prompt_tokens: int | None
     output_tokens: int | None
@@ -112,6 +116,7 @@ def read_session(
     return SessionDetail(
         session=listed,
         told=told,
+        chain=find_chain(connection, organisation_id, session_id, told["previous_id"]),
         updated_at=told["updated_at"],
         prompt_tokens=_whole(sums["prompt_tokens"]),
         output_tokens=_whole(sums["output_tokens"]),
@@ -129,7 +134,8 @@ def read_version(connection: Connection, organisation_id: int, session_id: str) 
 
 
 def _told(organisation_id: int, session_id: str) -> Select[Any]:
-    columns = (sessions.c[name] for name in ("updated_at", "name", "user", "metadata", "ended_at"))
+    names = ("updated_at", "name", "user", "metadata", "ended_at", "previous_id")
+    columns = (sessions.c[name] for name in names)
     return select(*columns).where(sessions.c.id == session_id, sessions.c.organisation_id == organisation_id)
 
 
