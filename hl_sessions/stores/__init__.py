@@ -3,14 +3,14 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from hl_sessions.stores.base import Conversation, ConversationStore
+from hl_sessions.stores.base import Claim, Conversation, ConversationStore
 from hl_sessions.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
     from hl_sessions.stores.redis import RedisStore
     from hl_sessions.stores.sqlite import SQLiteStore
 
-__all__ = ["Conversation", "ConversationStore", "MemoryStore", "RedisStore", "SQLiteStore"]
+__all__ = ["Claim", "Conversation", "ConversationStore", "MemoryStore", "RedisStore", "SQLiteStore"]
 
 # Only an application that uses one of them needs its library.
 _LOADED_AT_FIRST_USE = {"RedisStore": "hl_sessions.stores.redis", "SQLiteStore": "hl_sessions.stores.sqlite"}

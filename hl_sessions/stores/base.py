@@ -20,6 +20,7 @@ __all__ = [
     "LONGEST_CLAIM",
     "LONGEST_LEASE",
     "USES_COUNTED",
+    "Claim",
     "Conversation",
     "ConversationStore",
     "new_reference_id",
@@ -46,6 +47,18 @@ class Conversation(NamedTuple):
     session_id: str
     previous_id: str | None
     reference_id: str
+
+
+class Claim(NamedTuple):
+    """What is known of a conversation whose session is about to be created.
+
+    Attributes:
+        reference_id: the reference ID of the conversation.
+        previous_id: the ID of the session before that one, ``None`` if it is the first.
+    """
+
+    reference_id: str
+    previous_id: str | None
 
 
 def new_reference_id() -> str:
@@ -127,7 +140,7 @@ class ConversationStore(ABC):
         """
 
     @abstractmethod
-    def claim(self, key: str, claimant: str, *, lease: float, max_idle: float | None) -> str | None:
+    def claim(self, key: str, claimant: str, *, lease: float, max_idle: float | None) -> Claim | None:
         """Reserve the creation of a session for a conversation that has none, which counts as a use.
 
         The claimant that has it already renews it. While a claim is valid a conversation is not idle.
@@ -140,8 +153,8 @@ class ConversationStore(ABC):
             max_idle: as for :meth:`get`.
 
         Returns:
-            The reference ID of the conversation, if it is reserved; ``None`` where :meth:`get` would give an
-            ID, or another claim is valid.
+            What is known of the conversation, if it is reserved; ``None`` where :meth:`get` would give an ID,
+            or another claim is valid.
         """
 
     @abstractmethod

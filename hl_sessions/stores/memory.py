@@ -14,6 +14,7 @@ from hl_sessions.stores.base import (
     FORGET_AFTER,
     FORGOTTEN_AT_ONCE,
     USES_COUNTED,
+    Claim,
     Conversation,
     ConversationStore,
     new_reference_id,
@@ -97,7 +98,7 @@ class MemoryStore(ConversationStore):
                 self._entries.move_to_end(key)
             return entry.conversation
 
-    def claim(self, key: str, claimant: str, *, lease: float, max_idle: float | None) -> str | None:  # noqa: D102
+    def claim(self, key: str, claimant: str, *, lease: float, max_idle: float | None) -> Claim | None:  # noqa: D102
         with self._lock:
             now = time.monotonic()
             self._forget_old(now)
@@ -110,7 +111,7 @@ class MemoryStore(ConversationStore):
                 return None
             reference_id = self.reference_id(key, max_idle=max_idle)
             self._claims[key] = claimant, now + lease
-            return reference_id
+            return Claim(reference_id, self._entries[key].previous_id)
 
     def save(self, key: str, claimant: str, session_id: str) -> Conversation | None:  # noqa: D102
         with self._lock:

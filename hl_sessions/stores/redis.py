@@ -12,6 +12,7 @@ from hl_sessions.stores.base import (
     FORGET_AFTER,
     LONGEST_CLAIM,
     USES_COUNTED,
+    Claim,
     Conversation,
     ConversationStore,
     new_reference_id,
@@ -105,7 +106,7 @@ if is_going_on(ARGV[3]) or is_claimed and entry.claimant ~= ARGV[1] then return 
 use(ARGV[3], ARGV[4])
 entry.claimant, entry.lease = ARGV[1], now + ARGV[2]
 keep()
-return entry.reference
+return {entry.reference, entry.session}
 """
 )
 _SAVE = (
@@ -209,9 +210,10 @@ class RedisStore(ConversationStore):
             self.touch(key, conversation.reference_id)
         return conversation
 
-    def claim(self, key: str, claimant: str, *, lease: float, max_idle: float | None) -> str | None:  # noqa: D102
+    def claim(self, key: str, claimant: str, *, lease: float, max_idle: float | None) -> Claim | None:  # noqa: D102
         idle = "" if max_idle is None else max_idle
-        return _text(self._run(self._claim, key, quote(claimant), lease, idle, new_reference_id()))
+        claimed = self._run(self._claim, key, quote(claimant), lease, idle, new_reference_id())
+        return None if claimed is None else _claim(*claimed)
 
     def save(self, key: str, claimant: str, session_id: str) -> Conversation | None:  # noqa: D102
         return _conversation(self._run(self._save, key, quote(claimant), session_id))
@@ -282,6 +284,10 @@ def _last_use(kept: bytes | str) -> float:
 
 def _text(kept: bytes | str | None) -> str | None:
     return kept.decode("utf-8", "replace") if isinstance(kept, bytes) else kept
+
+
+def _claim(reference_id: bytes | str, session_id: bytes | str | None = None) -> Claim:
+    return Claim(cast("str", _text(reference_id)), _text(session_id))
 
 
 def _conversation(kept: bytes | str | None) -> Conversation | None:

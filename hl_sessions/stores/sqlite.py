@@ -20,6 +20,7 @@ from hl_sessions.stores.base import (
     FORGOTTEN_AT_ONCE,
     LONGEST_CLAIM,
     USES_COUNTED,
+    Claim,
     Conversation,
     ConversationStore,
     new_reference_id,
@@ -76,6 +77,7 @@ _REFER = f"""
 INSERT INTO conversations (key, last_use, reference_id) VALUES (:key, :now, :reference_id)
 ON CONFLICT (key) DO UPDATE SET {_USE}
 """  # noqa: S608 - as above
+_CLAIMED = "SELECT reference_id, session_id FROM conversations WHERE key = :key"
 _REFERENCE_ID = "SELECT reference_id FROM conversations WHERE key = :key"
 _FORGET_OLD = f"""
 DELETE FROM conversations WHERE key IN (
@@ -178,7 +180,7 @@ class SQLiteStore(ConversationStore):
                 _changes(connection, _TOUCH, {**parameters, "reference_id": conversation.reference_id})
         return conversation
 
-    def claim(self, key: str, claimant: str, *, lease: float, max_idle: float | None) -> str | None:  # noqa: D102
+    def claim(self, key: str, claimant: str, *, lease: float, max_idle: float | None) -> Claim | None:  # noqa: D102
         parameters = self._parameters(
             key=key, claimant=claimant, lease=lease, max_idle=max_idle, reference_id=new_reference_id()
         )
@@ -190,7 +192,7 @@ class SQLiteStore(ConversationStore):
                 if not _changes(connection, _CLAIM, parameters):
                     return None
                 _changes(connection, _FORGET_OLD, parameters)
-                return _reference_id(connection, key)
+                return Claim(*_first_row(connection, _CLAIMED, parameters))
 
     def save(self, key: str, claimant: str, session_id: str) -> Conversation | None:  # noqa: D102
         parameters = self._parameters(key=key, claimant=claimant, session_id=session_id, max_idle=None)

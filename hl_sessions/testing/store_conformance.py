@@ -65,10 +65,13 @@ class StoreConformance:
     """
 
     def create(self, store: ConversationStore, key: str, session_id: str) -> Conversation | None:
-        """Start a conversation, as the creator of its session does."""
+        """Start a conversation, as the creator of its session does, who knows the one before from its claim."""
         claimant = f"the creator of {session_id}"
-        assert store.claim(key, claimant, lease=LEASE, max_idle=None)
-        return store.save(key, claimant, session_id)
+        claim = store.claim(key, claimant, lease=LEASE, max_idle=None)
+        assert claim is not None
+        kept = store.save(key, claimant, session_id)
+        assert kept == (session_id, claim.previous_id, claim.reference_id)
+        return kept
 
     def test_nothing_is_kept_at_first(self, store: ConversationStore) -> None:
         """There is no conversation, and what is said of one changes nothing."""
@@ -235,15 +238,16 @@ class StoreConformance:
         assert re.fullmatch(r"[A-Za-z0-9]{20,64}", reference_id)
         assert store.reference_id("chat", max_idle=LONG) == reference_id
         for claimant in ("first", "second"):
-            assert store.claim("chat", claimant, lease=LEASE, max_idle=LONG) == reference_id
+            assert store.claim("chat", claimant, lease=LEASE, max_idle=LONG) == (reference_id, None)
             assert store.reference_id("chat", max_idle=None) == reference_id
             store.release("chat", claimant)
         created = self.create(store, "chat", "sesh_1")
         assert created == store.get("chat", max_idle=None) == ("sesh_1", None, reference_id)
         assert store.reference_id("chat", max_idle=LONG) == reference_id
         claimed = store.claim("claimed", "first", lease=LEASE, max_idle=None)
-        assert store.reference_id("claimed", max_idle=None) == claimed
-        assert claimed not in {reference_id, None}
+        assert claimed is not None
+        assert store.reference_id("claimed", max_idle=None) == claimed.reference_id
+        assert claimed.reference_id != reference_id
 
     def test_many_that_ask_get_one_reference_id(self, store: ConversationStore) -> None:
         """Of a conversation that nobody has asked for before, at the same moment."""
@@ -282,9 +286,9 @@ class StoreConformance:
         time.sleep(1.5 * MOMENT)
         claimed = store.claim("chat", "first", lease=LEASE, max_idle=MOMENT)
         assert claimed is not None
-        seen.append(claimed)
+        seen.append(claimed.reference_id)
         store.release("chat", "first")
-        assert store.reference_id("chat", max_idle=LONG) == claimed
+        assert store.reference_id("chat", max_idle=LONG) == claimed.reference_id
         self.create(store, "chat", "sesh_1")
         time.sleep(1.5 * MOMENT)
         seen.append(store.reference_id("chat", max_idle=MOMENT))
@@ -295,11 +299,12 @@ class StoreConformance:
     def test_a_claim_keeps_the_reference_id(self, store: ConversationStore) -> None:
         """While somebody creates the session of a conversation it is not idle, however long that takes."""
         claimed = store.claim("chat", "first", lease=LEASE, max_idle=MOMENT)
+        assert claimed is not None
         time.sleep(1.5 * MOMENT)
-        assert store.reference_id("chat", max_idle=MOMENT) == claimed
+        assert store.reference_id("chat", max_idle=MOMENT) == claimed.reference_id
         time.sleep(1.5 * MOMENT)
         assert store.claim("chat", "first", lease=LEASE, max_idle=MOMENT) == claimed
-        assert store.save("chat", "first", "sesh_1") == ("sesh_1", None, claimed)
+        assert store.save("chat", "first", "sesh_1") == ("sesh_1", None, claimed.reference_id)
 
     def test_namespaces_are_apart(self, store: ConversationStore) -> None:
         """Conversations with other APIs have other keys, none of which can be mistaken for another."""

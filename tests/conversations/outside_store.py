@@ -3,7 +3,7 @@
 import threading
 from typing import Any
 
-from hl_sessions.stores import Conversation, ConversationStore, MemoryStore
+from hl_sessions.stores import Claim, Conversation, ConversationStore, MemoryStore
 
 
 class OutsideStore(ConversationStore):
@@ -28,9 +28,9 @@ class OutsideStore(ConversationStore):
         found: Conversation | None = self._do("get", key, max_idle=max_idle)
         return found
 
-    def claim(self, key: str, claimant: str, *, lease: float, max_idle: float | None) -> str | None:
-        reference_id: str | None = self._do("claim", key, claimant, lease=lease, max_idle=max_idle)
-        return reference_id
+    def claim(self, key: str, claimant: str, *, lease: float, max_idle: float | None) -> Claim | None:
+        claim: Claim | None = self._do("claim", key, claimant, lease=lease, max_idle=max_idle)
+        return claim
 
     def save(self, key: str, claimant: str, session_id: str) -> Conversation | None:
         kept: Conversation | None = self._do("save", key, claimant, session_id)

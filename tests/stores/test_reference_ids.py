@@ -183,7 +183,7 @@ def test_a_file_of_the_first_version(tmp_path: Path, count: int) -> None:
     for store in stores:
         assert store.reference_id("going on", max_idle=None) == conversation.reference_id
         assert store.get("ended", max_idle=None) is None
-    assert stores[0].claim("ended", "one", lease=5, max_idle=None) == reference_id
+    assert stores[0].claim("ended", "one", lease=5, max_idle=None) == (reference_id, "sesh_2")
     assert stores[0].save("ended", "one", "sesh_3") == ("sesh_3", "sesh_2", reference_id)
     for store in stores:
         store.close()

@@ -176,9 +176,11 @@ def test_a_client_that_is_given_stays_open(redis_server: str) -> None:
         first = store.reference_id("given", max_idle=None)
         assert store.get("given", max_idle=None) == ("sesh_1", None, first)
         store.end("given")
-        second = store.claim("given", "two", lease=5, max_idle=60)
-        assert second not in {first, None}
-        assert store.save("given", "two", "sesh_2") == ("sesh_2", "sesh_1", second)
-        assert store.get("given", max_idle=60) == ("sesh_2", "sesh_1", second)
+        claim = store.claim("given", "two", lease=5, max_idle=60)
+        assert claim is not None
+        assert claim.reference_id != first
+        assert claim.previous_id == "sesh_1"
+        assert store.save("given", "two", "sesh_2") == ("sesh_2", "sesh_1", claim.reference_id)
+        assert store.get("given", max_idle=60) == ("sesh_2", "sesh_1", claim.reference_id)
         store.close()
         assert client.ping()

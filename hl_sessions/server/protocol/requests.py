@@ -163,8 +163,8 @@ class UpdateSessionRequest(WireModel):
 class CreateSessionRequest(WireModel):
     """What may be told about a new session.
 
-    ``reference_id`` is the caller's own ID for it, and ``previous_id`` that of the session before it in the same
-    conversation, which need not be there.
+    ``reference_id`` is the caller's own ID for it, and ``previous_id`` that of the session before it in the
+    same conversation, which need not be there.
     """
 
     reference_id: Reference | None = None
