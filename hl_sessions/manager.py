@@ -14,7 +14,7 @@ from hl_sessions.client.client import DEFAULT_RETRIES, DEFAULT_TIMEOUT, Sessions
 from hl_sessions.client.deadline import Deadline
 from hl_sessions.conversations.keeper import Keeper
 from hl_sessions.conversations.key import ConversationKey, checked_key
-from hl_sessions.errors import ConfigurationError, HLSessionsError
+from hl_sessions.errors import APIStatusError, ConfigurationError, HLSessionsError
 from hl_sessions.process.checks import (
     checked_api_key,
     checked_base_url,
@@ -35,7 +35,7 @@ from hl_sessions.sessions.session import Session, session_type
 from hl_sessions.stores import ConversationStore, MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from typing_extensions import Self, Unpack
 
@@ -48,6 +48,7 @@ __all__ = ["DEFAULT_BASE_URL", "SessionManager", "checked_manager"]
 
 Function = TypeVar("Function")
 
+_REFUSALS = frozenset({400, 415, 422})  # of an API that wants no body, or does not know what is in it
 DEFAULT_QUEUE_SIZE = 16 << 20  # bytes
 DEFAULT_BASE_URL = "http://127.0.0.1:8642/v4"
 
@@ -91,6 +92,12 @@ class SessionManager:
             logged and nobody reads, or the reader is cancelled, a thread in the background calls it. Sessions
             that are found cause no call: that of a conversation which goes on, or one that was carried here.
             What it raises is logged, and goes no further.
+        session_fields: called with the handle of a session that is about to be created, in the thread and
+            context that read its ID or logged first, so that the user of the current request is known. It
+            returns what the API is told of the session, any of ``name``, ``user`` and ``metadata``. Whoever
+            reads or logs waits for it, so it should look nothing up elsewhere. It may be called in vain, as
+            for a conversation that turns out to have a session. What it raises is logged, and the session
+            created without.
 
     Raises:
         ConfigurationError: a setting is wrong, whatever ``on_error`` says.
@@ -98,6 +105,8 @@ class SessionManager:
 
     #: What is called with each session that was created; ``None``: nothing.
     on_created: Callable[[Session], object] | None = None
+    #: What says what the API is told of a session when it is created; ``None``: nothing.
+    session_fields: Callable[[Session], Mapping[str, Any] | None] | None = None
 
     def __init__(
         self,
@@ -117,6 +126,7 @@ class SessionManager:
         sample: float = 1.0,
         redact: Redact | None = None,
         on_created: Callable[[Session], object] | None = None,
+        session_fields: Callable[[Session], Mapping[str, Any] | None] | None = None,
     ) -> None:
         if on_error not in ("warn", "raise"):  # a tuple: what is given may not be hashable
             raise ConfigurationError(f"on_error={on_error!r} must be 'warn' or 'raise'")
@@ -135,8 +145,7 @@ class SessionManager:
         _check_project(project)
         if redact is not None and not callable(redact):
             raise ConfigurationError(f"redact must be a function, not {type(redact).__name__}")
-        if on_created is not None:
-            self.on_created = checked_function("on_created", on_created)
+        self._set_functions(on_created=on_created, session_fields=session_fields)
         self._owns_client = client is None
         if client is None:
             client = _make_client(base_url, api_key, timeout, retries)
@@ -164,6 +173,7 @@ class SessionManager:
             base_url=client.base_url,
             idle_timeout=idle_timeout,
             create=self._take_or_create,
+            tell_ended=self._tell_ended,
             workers=self.workers,
             reports=self._reports,
         )
@@ -178,6 +188,11 @@ class SessionManager:
             redact=redact,
             raises_errors=self.raises_errors,
         )
+
+    def _set_functions(self, **functions: Callable[[Session], object] | None) -> None:
+        for name, function in functions.items():
+            if function is not None:
+                setattr(self, name, checked_function(name, function))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(base_url={self._client.base_url!r})"
@@ -289,31 +304,51 @@ class SessionManager:
         """The deadline of a read that began then, of ``time.monotonic()``; ``None``: now."""
         return Deadline(self._client.timeout, begun=begun)
 
-    async def create_session_id(self, deadline: Deadline) -> str:
+    async def create_session_id(self, deadline: Deadline, told: Mapping[str, Any]) -> str:
         """Create a session through ``POST /sessions``.
+
+        Args:
+            deadline: when that has to be done.
+            told: what the API is told of it.
 
         Raises:
             HLSessionsError: it could not be created by the deadline, or was not tried during an outage.
         """
-        return await self._circuit_breaker.create(deadline)
+        return await self._circuit_breaker.create(deadline, told)
 
     def refusal(self) -> HLSessionsError | None:
         """The error with which :meth:`create_session_id` would not even try, ``None`` if it would."""
         return self._circuit_breaker.refusal()
 
-    async def _take_or_create(self, deadline: Deadline) -> str:
+    async def _take_or_create(self, deadline: Deadline, told: Mapping[str, Any]) -> str:
         ready = None if self.ready_sessions is None else self.ready_sessions.take(_kept)
-        return ready or await self.create_session_id(deadline)
+        if ready is None:
+            return await self.create_session_id(deadline, told)
+        if told:
+            self.recorder.tell_of(ready, told)
+        return ready
 
     def _create_ready_id(self) -> str:
         try:
             with creating():
-                return run_blocking(self._circuit_breaker.create(self.deadline()))
+                return run_blocking(self._circuit_breaker.create(self.deadline(), {}))
         finally:
             self.report()
 
-    async def _post(self, deadline: Deadline) -> str:
-        return await self._client.create_id(deadline)
+    async def _post(self, deadline: Deadline, told: Mapping[str, Any]) -> str:
+        try:
+            return await self._client.create_id(deadline, told)
+        except APIStatusError as error:
+            if not told or error.status not in _REFUSALS:
+                raise
+            if self._warnings.is_due("refused"):
+                self._reports.add(
+                    logging.WARNING,
+                    "the sessions API refuses to be told of a session (%s), which is created without: %s",
+                    ", ".join(told),
+                    error,
+                )
+        return await self._client.create_id(deadline, {})
 
     def count_session_without_id(self) -> None:
         """Count a session that could not be created when it was needed."""
@@ -331,6 +366,39 @@ class SessionManager:
         except Exception as error:  # noqa: BLE001 - it must not break the application
             if self._warnings.is_due(type(error)):
                 say(logging.ERROR, "on_created raised %s", type(error).__name__, about=error)
+
+    def ask_for_fields(self, session: Session) -> None:
+        """Call ``session_fields``, note what it returns, and log what it raises as :meth:`tell_created`."""
+        try:
+            with creating():  # whoever reads the ID in there waits for itself
+                fields = None if self.session_fields is None else self.session_fields(session)
+            if fields is not None:
+                session._add_at_creation(self.checked_fields(fields))
+        except Exception as error:  # noqa: BLE001 - it must not break the application
+            if self._warnings.is_due((type(error), "session_fields")):
+                say(logging.ERROR, "session_fields raised %s", type(error).__name__, about=error)
+
+    def checked_fields(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what is told of a session, as JSON has it.
+
+        Raises:
+            TypeError: a field is of the wrong type, or unknown.
+            ValueError: a field is too long.
+        """
+        return self.recorder.session_fields(fields)
+
+    def tell(self, session: Session, fields: Mapping[str, Any], version: int = 0) -> None:
+        """Have the API told of a session, in the background.
+
+        Args:
+            session: the session.
+            fields: what.
+            version: which version of what the session was told that is; 0: none.
+        """
+        self.recorder.tell(session, fields, version)
+
+    def _tell_ended(self, session_id: str, ended_at: str) -> None:
+        self.recorder.tell_of(session_id, {"ended_at": ended_at})
 
 
 def checked_manager(manager: object) -> SessionManager | None:

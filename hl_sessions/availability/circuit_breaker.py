@@ -14,7 +14,7 @@ from hl_sessions.process.interruptions import is_interruption
 from hl_sessions.process.once import Once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Mapping
 
     from hl_sessions.availability.outage import Incident
     from hl_sessions.availability.reports import Reports
@@ -42,13 +42,16 @@ class CircuitBreaker:
     does not fill the log.
 
     Args:
-        create: creates a session by a deadline and returns its ID.
+        create: creates a session by a deadline, tells the API of it, and returns its ID.
         reports: where it is reported what is no outage.
         incident: reports the beginning and the end of an outage.
     """
 
     def __init__(
-        self, create: Callable[[Deadline], Coroutine[Any, Any, str]], reports: Reports, incident: Incident
+        self,
+        create: Callable[[Deadline, Mapping[str, Any]], Coroutine[Any, Any, str]],
+        reports: Reports,
+        incident: Incident,
     ) -> None:
         self._create = create
         self._reports = reports
@@ -69,8 +72,12 @@ class CircuitBreaker:
         self._sessions_without_id = 0
         self._under_way: set[Deadline] = set()
 
-    async def create(self, deadline: Deadline) -> str:
+    async def create(self, deadline: Deadline, told: Mapping[str, Any]) -> str:
         """Create a session and return its ID, or raise at once during an outage.
+
+        Args:
+            deadline: when that has to be done.
+            told: what the API is told of the session.
 
         Raises:
             APIConnectionError: it was not tried, or not to the end, as creations have been failing.
@@ -88,7 +95,7 @@ class CircuitBreaker:
         if self._is_closed or (self._is_open() and not is_trial):
             deadline.abort()  # the outage was recognised in this moment, without this call in the list
         try:
-            session_id = await self._create(deadline)
+            session_id = await self._create(deadline, told)
         except BaseException as error:
             if deadline.is_aborted and not is_interruption(error):
                 raise (self._ended() or self._refusal()) from None

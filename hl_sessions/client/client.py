@@ -1,11 +1,13 @@
 """The three calls of the v4 sessions API.
 
 What goes over the wire is that of the vendor's own SDK for the v4 API: ``POST /sessions`` with an empty
-body, ``GET /sessions/{id}`` and ``GET /sessions``, with the key in ``X-API-KEY``.
+body, ``GET /sessions/{id}`` and ``GET /sessions``, with the key in ``X-API-KEY``. Only what an application
+tells of a session is beyond it.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
@@ -119,7 +121,7 @@ class SessionsClient:
                 self._log_requests = {
                     method: self._transport.prepare(method, "/logs") for method in ("POST", "PATCH")
                 }
-                # The datapoints that a batch completes may be longer than any answer that is read.
+                # What a batch completes, and a session holds, may be longer than any answer that is read.
                 self._log_requests["PATCH"].prepared.headers["Prefer"] = "return=minimal"
         except ValueError as error:  # what the HTTP client makes of a host that no one can have
             raise ConfigurationError(f"base_url={base_url!r} cannot be called: {error}") from None
@@ -151,13 +153,39 @@ class SessionsClient:
         """Create a session (``POST /sessions``)."""
         return run_blocking(self._exchange(self._create_request, check_created, **options))
 
-    async def create_id(self, deadline: Deadline) -> str:
-        """Create a session, and return its ID; a coroutine that awaits nothing but waits."""
+    async def create_id(self, deadline: Deadline, told: Mapping[str, Any]) -> str:
+        """Create a session, and return its ID; a coroutine that awaits nothing but waits.
+
+        Args:
+            deadline: when the answer has to be complete.
+            told: what the API is told of it, as JSON has it; without anything the body is empty.
+        """
         if self._has_own_way_to_create():
             created: Response[CreatedSession] = await Blocking(partial(self.create, timeout=deadline))
             return created.body["id"]
-        answer, _ = await self._answer(self._create_request, deadline)
+        request = self._create_request
+        if told:
+            request = request.with_body(json.dumps(told, ensure_ascii=False).encode())
+        answer, _ = await self._answer(request, deadline)
         return check_created(self._transport.content(answer))["id"]
+
+    async def update_session(self, named: Mapping[str, str], told: bytes, deadline: Deadline) -> None:
+        """Tell of a session (``PATCH /sessions/{id}`` or ``PATCH /sessions?reference_id=...``).
+
+        A coroutine that awaits nothing but waits.
+
+        Args:
+            named: its ``session_id`` or its ``session_reference_id``.
+            told: what is told, as JSON.
+            deadline: when the answer has to be complete.
+        """
+        if "session_id" in named:
+            request = self._session_request("PATCH", named["session_id"])
+        else:
+            query = {"reference_id": named["session_reference_id"]}
+            request = self._transport.prepare("PATCH", "/sessions", query)
+        request.prepared.headers["Prefer"] = "return=minimal"
+        await self._answer(request.with_body(told), deadline)
 
     async def send_logs(self, method: str, logs: bytes, key: str, deadline: Deadline) -> Mapping[str, str]:
         """Store datapoints (``POST``) or complete some (``PATCH``).
@@ -243,10 +271,13 @@ class SessionsClient:
                 yield record
 
     async def _get(self, id: str, **options: Unpack[CallOptions]) -> Response[SessionRecord]:  # noqa: A002
-        request = self._transport.prepare("GET", "/sessions")
+        return await self._exchange(self._session_request("GET", id), check_record, **options)
+
+    def _session_request(self, method: str, session_id: str) -> Request:
+        request = self._transport.prepare(method, "/sessions")
         # Set as it is: ``requests`` would take the escapes of dots out again, and ".." changes the path.
-        request.prepared.url = f"{request.prepared.url}/{_path_segment('id', id)}"
-        return await self._exchange(request, check_record, **options)
+        request.prepared.url = f"{request.prepared.url}/{_path_segment('id', session_id)}"
+        return request
 
     async def _list(
         self, project_id: str, *, page: int, size: int, **options: Unpack[CallOptions]

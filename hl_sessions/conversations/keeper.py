@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from hl_sessions.availability.store_rest import StoreRest
 from hl_sessions.conversations.in_use import ConversationsInUse
-from hl_sessions.conversations.telling import Teller
+from hl_sessions.conversations.telling import Teller, moment_of_end
 from hl_sessions.errors import APIConnectionError, APITimeoutError
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.interruptions import is_interruption
@@ -25,7 +25,7 @@ from hl_sessions.stores.base import Conversation
 from hl_sessions.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Mapping
 
     from hl_sessions.availability.reports import Reports
     from hl_sessions.client.deadline import Deadline
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from hl_sessions.conversations.session import ConversationSession
     from hl_sessions.process.worker_threads import WorkerThreads
     from hl_sessions.sessions.creation import Creation
-    from hl_sessions.stores.base import ConversationStore
+    from hl_sessions.stores.base import Claim, ConversationStore
 
 __all__ = ["Keeper"]
 
@@ -82,7 +82,8 @@ class Keeper:
         store: where their session IDs are kept.
         base_url: that of the API; conversations of different APIs are kept apart.
         idle_timeout: seconds of idle time after which a conversation is over; ``None``: never.
-        create: creates a session by a deadline.
+        create: creates a session by a deadline, and tells the API of it.
+        tell_ended: is given the ID of the session of a conversation that was ended, and when that was.
         workers: threads for what an event loop cannot wait for.
         reports: where failures of the store are reported.
     """
@@ -93,7 +94,8 @@ class Keeper:
         store: ConversationStore,
         base_url: str,
         idle_timeout: float | None,
-        create: Callable[[Deadline], Coroutine[Any, Any, str]],
+        create: Callable[[Deadline, Mapping[str, Any]], Coroutine[Any, Any, str]],
+        tell_ended: Callable[[str, str], object],
         workers: WorkerThreads,
         reports: Reports,
     ) -> None:
@@ -108,7 +110,9 @@ class Keeper:
         self.create = create
         self._reports = reports
         self._rest = StoreRest(reports)
-        self._teller = Teller(store, self._rest, workers, reports)
+        self._teller = Teller(
+            store, self._rest, workers, reports, idle_timeout=idle_timeout, tell_ended=tell_ended
+        )
         self._in_use = ConversationsInUse(idle_timeout, self._touch, is_shared=store.blocking)
         self._renew_after_fork()
         renew_after_fork(self)
@@ -204,13 +208,18 @@ class Keeper:
         """Note the end of a scope; from here on the conversation is idle if nobody else uses it."""
         self._in_use.leave(session)
 
-    def end(self, conversation_key: str) -> None:
-        """End a conversation; who is waiting for its session still gets it."""
+    def end(self, conversation_key: str, *, is_told: bool = False) -> None:
+        """End a conversation; who is waiting for its session still gets it.
+
+        Args:
+            conversation_key: its key.
+            is_told: whether the caller tells the API that the session has ended.
+        """
         key = self._store.entry_key(self._base_url, conversation_key)
         with self._lock:
             self._searches.pop(key, None)
         self._in_use.end(conversation_key)
-        self._teller.end(key)
+        self._teller.end(key, None if is_told else moment_of_end())
 
     def has_ended(self, session: ConversationSession) -> bool:
         """Whether the conversation of a scope was ended since it was entered, as far as remembered."""
@@ -240,7 +249,7 @@ class Keeper:
         self, key: str, search: _Search, session: ConversationSession, deadline: Deadline
     ) -> _Found:
         if not self._rest.is_over():
-            return self._own(session, await self.create(deadline))
+            return self._own(session, await self._create(session, deadline))
         claimant = uuid.uuid4().hex
         try:
             found = await self._find_or_claim(key, session, claimant, deadline)
@@ -251,12 +260,13 @@ class Keeper:
             raise
         except Exception as error:  # noqa: BLE001 - a store that is down costs the conversation, not the session
             self._rest.begin(error)
-            return self._own(session, await self.create(deadline))
+            return self._own(session, await self._create(session, deadline))
         self._rest.end()
         if isinstance(found, Conversation):
             return _Found(found, is_kept=True, is_created=False)
+        create = partial(self._create, session, deadline, found.previous_id)
         try:
-            session_id = await self._create_while_renewing(key, claimant, deadline)
+            session_id = await self._create_while_renewing(key, claimant, deadline, create)
         except GeneratorExit:  # nothing can be waited for: the claim ends by itself
             raise
         except BaseException:
@@ -269,8 +279,14 @@ class Keeper:
             await self._ask(partial(self._release, key, claimant))
             return self._own(session, session_id)
         # None: the conversation was ended meanwhile.
-        conversation = conversation or Conversation(session_id, None, found)
+        conversation = conversation or Conversation(session_id, found.previous_id, found.reference_id)
         return _Found(conversation, is_kept=True, is_created=conversation.session_id == session_id)
+
+    async def _create(
+        self, session: ConversationSession, deadline: Deadline, previous_id: str | None = None
+    ) -> str:
+        previous = {} if previous_id is None else {"previous_id": previous_id}
+        return await self.create(deadline, {**session._take_along(), **previous})
 
     async def _ask(self, ask: Callable[[], Result]) -> Result:
         """Return what the store says, without blocking an event loop."""
@@ -291,15 +307,17 @@ class Keeper:
     def _release(self, key: str, claimant: str) -> None:
         self._teller.quietly(lambda: self._store.release(key, claimant))
 
-    async def _create_while_renewing(self, key: str, claimant: str, deadline: Deadline) -> str:
+    async def _create_while_renewing(
+        self, key: str, claimant: str, deadline: Deadline, create: Callable[[], Coroutine[Any, Any, str]]
+    ) -> str:
         """Create a session; the claim is renewed meanwhile, if that may take longer than a lease."""
         if deadline.remaining() + LEASE_MARGIN <= LONGEST_LEASE:
-            return await self.create(deadline)
+            return await create()
         is_over = threading.Event()
         renew = partial(self._renew, key, claimant, is_over)
         renewer = start_thread(renew, "hl-sessions-renewer")
         try:
-            session_id = await self.create(deadline)
+            session_id = await create()
         finally:
             is_over.set()
         if renewer is not None:
@@ -329,8 +347,8 @@ class Keeper:
 
     async def _find_or_claim(
         self, key: str, session: ConversationSession, claimant: str, deadline: Deadline
-    ) -> Conversation | str:
-        """Return the conversation, or once it is claimed its reference ID."""
+    ) -> Conversation | Claim:
+        """Return the conversation, or once it is claimed what is known of it."""
         while True:
             found = await self._ask(partial(self._look, key, session, claimant, deadline))
             if found is not None:
@@ -341,7 +359,7 @@ class Keeper:
 
     def _look(
         self, key: str, session: ConversationSession, claimant: str, deadline: Deadline
-    ) -> Conversation | str | None:
+    ) -> Conversation | Claim | None:
         self._teller.catch_up(key)
         max_idle = self._in_use.max_idle(session)
         conversation = self._store.get(key, max_idle=max_idle)

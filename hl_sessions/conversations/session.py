@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from hl_sessions.conversations.telling import moment_of_end
 from hl_sessions.errors import APIConnectionError
 from hl_sessions.process.reentry import creating, is_creating
+from hl_sessions.process.waits import Blocking
 from hl_sessions.sessions.creation import agreement
 from hl_sessions.sessions.session import Session, SessionSource, warn_that_a_read_blocked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Mapping
 
     from hl_sessions.client.deadline import Deadline
     from hl_sessions.conversations.episode import Episode
@@ -36,7 +39,7 @@ class Conversations(Protocol):
     become_idle: bool
     #: Whether asking for a conversation needs waiting.
     is_blocking: bool
-    create: Callable[[Deadline], Coroutine[Any, Any, str]]
+    create: Callable[[Deadline, Mapping[str, Any]], Coroutine[Any, Any, str]]
 
     def known(self, session: ConversationSession) -> Conversation | None:
         """Return what the store keeps of the conversation, ``None`` if it has nothing, or is left alone."""
@@ -50,8 +53,13 @@ class Conversations(Protocol):
     def leave(self, session: ConversationSession) -> None:
         """Note the end of a scope."""
 
-    def end(self, conversation_key: str) -> None:
-        """End a conversation."""
+    def end(self, conversation_key: str, *, is_told: bool = False) -> None:
+        """End a conversation.
+
+        Args:
+            conversation_key: its key.
+            is_told: whether the caller tells the API that the session has ended.
+        """
 
     def has_ended(self, session: ConversationSession) -> bool:
         """Whether the conversation was ended since the scope was entered."""
@@ -101,11 +109,15 @@ class ConversationSession(Session):
     def end(self) -> None:
         """End the conversation: the next scope with the same key starts a new session.
 
-        This handle keeps its ID; one that has none yet gets a session of its own when it is read.
+        This handle keeps its ID; one that has none yet gets a session of its own when it is read. The API is
+        told when the session has ended, if there is one.
         """
         if self.key is not None:
+            is_begun = not self._ended and (self._id is not None or self._is_logged)
             self._ended = True
-            self._conversations.end(self.key)
+            self._conversations.end(self.key, is_told=is_begun)
+            if is_begun:
+                self.manager.tell(self, {"ended_at": moment_of_end()})
 
     def _decides(self) -> bool:
         """Whether it leaves a middleware inside of it nothing to decide."""
@@ -130,7 +142,9 @@ class ConversationSession(Session):
         with agreement.lock:
             if self._id is None:
                 self._conversation = conversation
-            return self._keep(conversation.session_id)
+            kept = self._keep(conversation.session_id)
+        self._tell()
+        return kept
 
     def _read(self) -> str | None:
         # A conversation that is known costs one look into the store, and nothing of what a creation needs.
@@ -154,13 +168,32 @@ class ConversationSession(Session):
         If its conversation was ended before there was an ID, all that was logged in it names the same
         reference ID: the next conversation has another session.
         """
-        if self._id is None and self._episode is not None and self._episode.is_over:
+        if self._id is None and self._is_of_former():
             self._log_by_reference()
         return await super().obtain_log_params()
 
+    async def _find_log_params(self) -> dict[str, str] | None:
+        if self._id is None and not self._is_of_former():
+            await Blocking(partial(self._ready_id, may_wait=True))
+        return await super()._find_log_params()
+
+    def _may_be_found(self) -> bool:
+        if self.key is None or self._ended:
+            return super()._may_be_found()
+        self._note_episode()
+        return True
+
     def _note_log(self) -> None:
+        self._note_episode()
+        super()._note_log()
+
+    def _note_episode(self) -> None:
         if self._key and not self._ended and self._episode is None:
             self._episode = self._conversations.episode(self._key)
+
+    def _is_of_former(self) -> bool:
+        """Whether the conversation has ended in which something was logged or told without an ID."""
+        return self._episode is not None and self._episode.is_over
 
     def _find_reference_id(self) -> str:
         if self._conversation is not None:
@@ -258,6 +291,7 @@ class RequestSession(ConversationSession):
         """Be the session that the request names; then it has no conversation."""
         self._named = session_id
         self._keep(session_id)
+        self._tell()
 
     def _named_id(self) -> str | None:
         scope = self._scope
@@ -266,6 +300,7 @@ class RequestSession(ConversationSession):
             self.__dict__.setdefault("_named", self._reader.named_id(self, scope) or "")
             if self._named:
                 self._keep(self._named)
+                self._tell()
         return self._named or None
 
     def _ready_id(self, *, may_wait: bool = False) -> str | None:

@@ -6,6 +6,7 @@ import functools
 import logging
 import threading
 from collections import OrderedDict
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from hl_sessions.process.event_loop import is_event_loop_running
@@ -20,9 +21,14 @@ if TYPE_CHECKING:
     from hl_sessions.process.worker_threads import WorkerThreads
     from hl_sessions.stores.base import ConversationStore
 
-__all__ = ["Teller"]
+__all__ = ["Teller", "moment_of_end"]
 
 MAX_UNTOLD = 10_000  # ends that wait until the store is back
+
+
+def moment_of_end() -> str:
+    """Return the time at which a session ends that ends now, as the API takes it."""
+    return datetime.now(timezone.utc).isoformat()
 
 
 class Teller:
@@ -33,22 +39,34 @@ class Teller:
         rest: whether the store is left alone.
         workers: threads for what an event loop cannot wait for.
         reports: where failures of the store are reported.
+        idle_timeout: seconds of idle time after which a conversation is over; ``None``: never.
+        tell_ended: is given the ID of the session of a conversation that was ended, and when that was.
     """
 
     def __init__(
-        self, store: ConversationStore, rest: StoreRest, workers: WorkerThreads, reports: Reports
+        self,
+        store: ConversationStore,
+        rest: StoreRest,
+        workers: WorkerThreads,
+        reports: Reports,
+        *,
+        idle_timeout: float | None,
+        tell_ended: Callable[[str, str], object],
     ) -> None:
         self._store = store
         self._rest = rest
         self._workers = workers
         self._reports = reports
+        self._idle_timeout = idle_timeout
+        self._tell_ended = tell_ended
         self._renew_after_fork()
         renew_after_fork(self)
 
     def _renew_after_fork(self) -> None:
         self._lock = threading.RLock()
         self._tellings: dict[str, _Telling] = {}  # what the store is being told in the background
-        self._untold_ends: OrderedDict[str, None] = OrderedDict()  # as the store was down
+        # As the store was down: when their sessions have ended, if it is the store that knows the session.
+        self._untold_ends: OrderedDict[str, str | None] = OrderedDict()
         self._has_lost_ends = False
 
     def touch(self, key: str, session_id: str) -> None:
@@ -56,10 +74,15 @@ class Teller:
         if self._rest.is_over():
             self._tell(key, lambda: self._store.touch(key, session_id))
 
-    def end(self, key: str) -> None:
-        """Tell that a conversation was ended."""
+    def end(self, key: str, ended_at: str | None) -> None:
+        """Tell that a conversation was ended.
+
+        Args:
+            key: the conversation.
+            ended_at: when its session has ended, if that is to be told; ``None``: it is told already.
+        """
         with self._lock:
-            self._untold_ends[key] = None
+            self._untold_ends[key] = ended_at
             if len(self._untold_ends) > MAX_UNTOLD:
                 self._untold_ends.popitem(last=False)
                 self._warn_of_lost_ends()
@@ -91,8 +114,12 @@ class Teller:
             self._rest.end()
 
     def _tell_end(self, key: str) -> None:
+        ended_at = self._untold_ends.get(key)
+        ended = None if ended_at is None else self._store.get(key, max_idle=self._idle_timeout)
         self._store.end(key)
         self._untold_ends.pop(key, None)
+        if ended is not None and ended_at is not None:
+            self._tell_ended(ended.session_id, ended_at)
 
     def _tell(self, key: str, tell: Callable[[], None]) -> None:
         if not (self._store.blocking and is_event_loop_running()):

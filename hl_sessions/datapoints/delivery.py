@@ -6,7 +6,7 @@ import hashlib
 import logging
 import time
 from collections import deque
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from zlib import crc32
 
@@ -21,7 +21,7 @@ from hl_sessions.process.together import run_together
 from hl_sessions.process.waits import run_blocking
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from hl_sessions.availability.reports import Reports
     from hl_sessions.datapoints.queue import Entry, Queue
@@ -40,15 +40,20 @@ BAD_REQUEST = 400
 TOO_LARGE = 413
 _NAMES_OF_A_SESSION = frozenset({"session_id", "session_reference_id"})
 FAILED = 500
+#: Also of an API that has no such call.
+_REFUSALS_OF_TOLD = frozenset({BAD_REQUEST, 404, 405, TOO_LARGE, 415, 422, 501})
 
 
 class LogClient(Protocol):
-    """What sends datapoints."""
+    """What sends datapoints, and what is told of sessions."""
 
     timeout: float
 
     async def send_logs(self, method: str, logs: bytes, key: str, deadline: Deadline) -> Mapping[str, str]:
         """Store (``POST``) or complete (``PATCH``) datapoints, given as a list in JSON; return headers."""
+
+    async def update_session(self, named: Mapping[str, str], told: bytes, deadline: Deadline) -> None:
+        """Tell of a session, named by its ``session_id`` or ``session_reference_id``, in JSON."""
 
 
 class _Refusal(NamedTuple):
@@ -78,7 +83,8 @@ class Delivery:
         self._failures = 0  # in a row, by one datapoint alone
         #: What was taken, and is not settled.
         self._open: dict[Entry, None] = {}
-        self._deadline = Deadline(0.0)
+        #: Those of the calls that are under way.
+        self._deadlines: set[Deadline] = set()
 
     def deliver(self, batch: Sequence[Entry]) -> Exception | None:
         """Send a batch, and return why the API did not take all of it; what it did not take waits again."""
@@ -99,9 +105,14 @@ class Delivery:
         if self._sample < 1:
             self._settle([entry for entry in sent if not self._is_sampled(entry, params)])
             sent = [entry for entry in sent if entry in self._open]
-        new = [entry for entry in sent if not entry.is_completion]
+        told = [entry for entry in sent if entry.is_of_session]
+        new = [entry for entry in sent if not (entry.is_completion or entry.is_of_session)]
         completions = [entry for entry in sent if entry.is_completion]
-        error = self._send_all("POST", new, params) or self._send_all("PATCH", completions, params)
+        error = (
+            self._send_all("POST", new, params)
+            or self._send_all("PATCH", completions, params)
+            or self._tell(told, params)
+        )
         return error or failure
 
     def _settle(self, entries: Sequence[Entry]) -> None:
@@ -110,25 +121,51 @@ class Delivery:
         self._queue.settle(entries)
 
     def abort(self) -> None:
-        """Give up the call that is under way."""
-        self._deadline.abort()
+        """Give up the calls that are under way."""
+        for deadline in self._deadlines.copy():
+            deadline.abort()
+
+    @contextmanager
+    def _deadline(self) -> Iterator[Deadline]:
+        deadline = Deadline(max(self._client.timeout, SHORTEST_TIMEOUT))
+        self._deadlines.add(deadline)
+        try:
+            yield deadline
+        finally:
+            self._deadlines.discard(deadline)
 
     def _find_sessions(
-        self, batch: Iterable[Entry]
+        self, batch: Sequence[Entry]
     ) -> tuple[Mapping[Session | None, dict[str, str]], HLSessionsError | None]:
-        """Return the fields that name each session, for those that there are or could be created."""
+        """Return the fields that name each session, for those that there are or could be created.
+
+        None is created for what is told of it alone.
+        """
         found: dict[Session | None, dict[str, str]] = {}
         failures: list[HLSessionsError] = []
+        logged = {entry.session for entry in batch if not entry.is_of_session}
 
         async def find(session: Session) -> None:
             try:
-                found[session] = await session.obtain_log_params()
+                if session in logged:
+                    found[session] = await session.obtain_log_params()
+                elif params := await session._find_log_params():
+                    found[session] = params
+                else:
+                    self._hand_back(session, [entry for entry in batch if entry.session is session])
             except HLSessionsError as error:
                 failures.append(error)
 
         sessions = dict.fromkeys(entry.session for entry in batch)
         run_together((find(session) for session in sessions if session is not None), SESSIONS_AT_ONCE)
         return found, failures[0] if failures else None
+
+    def _hand_back(self, session: Session, told: Sequence[Entry]) -> None:
+        """Let a session that there is not keep what it was told, until there is one."""
+        fields = fixed_fields(part for entry in told if entry.version for part in entry.parts)
+        self._settle(told)
+        if fields:
+            session._take_back(fields)
 
     def _is_sampled(self, entry: Entry, params: Mapping[Session | None, dict[str, str]]) -> bool:
         # By what names the session, which all processes know; outside of one by the outermost datapoint.
@@ -175,11 +212,55 @@ class Delivery:
         body = b"[" + b",".join(logs) + b"]"
         # The same for the same datapoints, so that no attempt stores what another one has stored.
         key = hashlib.sha256(body).hexdigest()[:40]
-        self._deadline = Deadline(max(self._client.timeout, SHORTEST_TIMEOUT))
-        headers = run_blocking(self._client.send_logs(method, body, key, self._deadline))
+        with self._deadline() as deadline:
+            headers = run_blocking(self._client.send_logs(method, body, key, deadline))
         ignored = headers.get("x-ignored-fields")
         if ignored:
             self._say("the sessions API does not keep these fields of datapoints: %s", _one_line(ignored))
+
+    def _tell(
+        self, entries: Sequence[Entry], params: Mapping[Session | None, dict[str, str]]
+    ) -> HLSessionsError | None:
+        """Tell of sessions, of each in one call, without what is refused; return why some have to wait."""
+        groups: dict[tuple[str, str], list[Entry]] = {}
+        for entry in entries:
+            if entry.session is None:
+                given = fixed_fields(entry.parts)
+                named = {name: given[name] for name in _NAMES_OF_A_SESSION & given.keys()}
+            else:
+                named = params[entry.session]
+            if entry.session is not None and entry.session._was_created_with(entry.version):
+                self._settle([entry])
+            elif named:
+                groups.setdefault(next(iter(named.items())), []).append(entry)
+            else:  # the disk has not kept it
+                self._refuse(entry, _Refusal(0, "", "it names no session"))
+        failures: list[HLSessionsError] = []
+
+        async def tell(name: tuple[str, str], group: Sequence[Entry]) -> None:
+            fields = fixed_fields(part for entry in group for part in entry.parts)
+            told = {field: value for field, value in fields.items() if field not in _NAMES_OF_A_SESSION}
+            try:
+                with self._deadline() as deadline:
+                    await self._client.update_session(dict([name]), freeze(told).body, deadline)
+            except HLSessionsError as error:
+                if not (isinstance(error, APIStatusError) and error.status in _REFUSALS_OF_TOLD):
+                    failures.append(error)
+                    return
+                self._say(
+                    "the sessions API refuses what is told of a session (%s), which is not tried again: %s",
+                    ", ".join(told),
+                    _reason(error),
+                )
+            self._failures = 0
+            self._settle(group)
+
+        run_together((tell(name, group) for name, group in groups.items()), SESSIONS_AT_ONCE)
+        if not failures:
+            return None
+        if isinstance(failures[0], APIStatusError) and failures[0].status == FAILED:
+            self._drop_poison(entries, f"HTTP status {FAILED}")
+        return failures[0]
 
     def _json(self, entry: Entry, params: dict[str, str]) -> bytes:
         given = fixed_fields(entry.parts)
@@ -239,8 +320,9 @@ class Delivery:
         self._settle([entry])
         if entry.owns_reference_id and refusal.field == "reference_id":
             return  # it was stored, and the answer lost
+        what = "what is told of a session" if entry.is_of_session else "a datapoint"
         self._say(
-            "the sessions API refuses a datapoint, which is not tried again: %s%s",
+            f"the sessions API refuses {what}, which is not tried again: %s%s",
             f"{refusal.field}: " if refusal.field else "",
             refusal.reason,
         )
@@ -266,6 +348,15 @@ def _refusals(body: Any, size: int) -> list[_Refusal]:
                 field = ".".join(str(part) for part in place if part != index)
                 found.append(_Refusal(index, field, _one_line(str(detail["msg"]))))
     return found
+
+
+def _reason(error: APIStatusError) -> str:
+    """Return why the API refuses what is told of a session."""
+    if isinstance(error, NotFoundError):
+        return "it has no such session, or keeps nothing of the kind"
+    for refusal in _refusals(error.body, 1):
+        return f"{refusal.field}: {refusal.reason}"
+    return f"HTTP status {error.status}"
 
 
 def _one_line(text: str) -> str:

@@ -19,11 +19,11 @@ OVERHEAD = 360  # bytes of an entry besides its fields
 
 
 class Entry:
-    """A datapoint on its way, or what completes one that was sent before.
+    """A datapoint on its way, or what completes one that was sent before, or what is told of a session.
 
     Attributes:
-        session: what it belongs to; ``None``: no session.
-        reference_id: its own ID, which is among the fields, too.
+        session: what it belongs to; ``None``: no session, or the one that the fields name.
+        reference_id: its own ID, which is among the fields, too; empty for what is told of a session.
         size: bytes that it takes.
         root: the reference ID of the outermost datapoint that it is nested under, or its own.
         parts: its fields, but for the session, as :func:`hl_sessions.datapoints.fixed.fix` returns them.
@@ -33,6 +33,7 @@ class Entry:
         is_refused: whether the API does not take it.
         owns_reference_id: whether a datapoint with its reference ID can only be this one.
         number: its place in the spool; 0: it has none.
+        version: of what its session was told; 0: none.
     """
 
     __slots__ = (
@@ -47,6 +48,7 @@ class Entry:
         "root",
         "session",
         "size",
+        "version",
     )
 
     def __init__(
@@ -70,6 +72,12 @@ class Entry:
         self.is_refused = False
         self.owns_reference_id = False
         self.number = 0
+        self.version = 0
+
+    @property
+    def is_of_session(self) -> bool:
+        """Whether it is what is told of a session, and no datapoint."""
+        return not self.reference_id
 
     def add(self, part: bytes) -> None:
         """Add to the fields."""

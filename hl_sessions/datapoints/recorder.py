@@ -7,11 +7,12 @@ import json
 import logging
 import secrets
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from hl_sessions.datapoints.fields import check
 from hl_sessions.datapoints.fixed import fix
 from hl_sessions.datapoints.queue import Entry
+from hl_sessions.datapoints.session_fields import read_session_fields
 from hl_sessions.datapoints.values import freeze
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.process.fork import renew_after_fork
@@ -22,7 +23,7 @@ from hl_sessions.sessions.context import along
 from hl_sessions.sessions.current import current_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from hl_sessions.datapoints.queue import Queue
     from hl_sessions.datapoints.sender import Sender
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     Redact = Callable[[dict[str, Any]], dict[str, Any] | None]
 
 __all__ = ["Parent", "Recorder", "Redact", "open_datapoint"]
+
+_TOLD: Final = "what is told of a session"
 
 
 class Parent(Protocol):
@@ -100,6 +103,35 @@ class Recorder:
             self.put(self.entry(session, reference_id, parent._root if parent else reference_id, fixed))
         return reference_id
 
+    def session_fields(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what is told of a session, as JSON has it, after ``redact=`` has seen it.
+
+        Raises:
+            TypeError: a field is of the wrong type, or unknown.
+            ValueError: a field is too long.
+        """
+        fields: dict[str, Any] | None = read_session_fields(given)
+        if fields and self._redact is not None:
+            fields = self._redacted(self._redact, fields, _TOLD)
+        if not fields:
+            return {}
+        body, problems = freeze(fields)
+        self._warn_of(problems, _TOLD)
+        kept: dict[str, Any] = json.loads(body)
+        return kept
+
+    def tell(self, session: Session, fields: Mapping[str, Any], version: int) -> None:
+        """Have the API told of a session; the version is that of what was told of it."""
+        fixed, _ = fix(dict(fields))
+        entry = Entry(session, "", "", fixed)
+        entry.version = version
+        self.put(entry, _TOLD)
+
+    def tell_of(self, session_id: str, fields: Mapping[str, Any]) -> None:
+        """Have the API told of the session with an ID."""
+        fixed, _ = fix({**fields, "session_id": session_id})
+        self.put(Entry(None, "", session_id, fixed), _TOLD)
+
     def session(self) -> Session | None:
         """Return the current session of the manager, ``None`` if there is none."""
         session = current_session()
@@ -167,16 +199,16 @@ class Recorder:
         self._warn_of(problems)
         return fixed
 
-    def _warn_of(self, problems: Iterable[str]) -> None:
+    def _warn_of(self, problems: Iterable[str], what: str = "a datapoint") -> None:
         for problem in problems:
-            self.warn(f"a datapoint is logged without what it cannot hold: {problem}")
+            self.warn(f"{what} is logged without what it cannot hold: {problem}")
 
-    def put(self, entry: Entry) -> None:
-        """Have an entry sent."""
+    def put(self, entry: Entry, what: str = "a datapoint") -> None:
+        """Have an entry sent; ``what`` it is is said if it cannot be."""
         if self._sender.is_closed:
-            self.warn("a datapoint is not logged, as its manager is closed")
+            self.warn(f"{what} is not logged, as its manager is closed")
             return
-        if self._is_within_limit(entry.size):
+        if self._is_within_limit(entry.size, what):
             self._queue.put(entry)
             self._sender.notice()
 
@@ -206,7 +238,9 @@ class Recorder:
             raise ConfigurationError(hint)
         self.warn(f"a datapoint is not logged: {hint}")
 
-    def _redacted(self, redact: Redact, fields: dict[str, Any]) -> dict[str, Any] | None:
+    def _redacted(
+        self, redact: Redact, fields: dict[str, Any], what: str = "a datapoint"
+    ) -> dict[str, Any] | None:
         # A copy of its own, with nothing in it that JSON does not know.
         copy = json.loads(freeze(check(fields).fields).body)
         try:
@@ -215,10 +249,10 @@ class Recorder:
             if is_interruption(error):
                 raise
             # Its message may hold what is to be kept out.
-            self.warn(f"a datapoint is not logged, as redact= raised: {type(error).__name__}")
+            self.warn(f"{what} is not logged, as redact= raised: {type(error).__name__}")
             return None
         if kept is not None and not isinstance(kept, dict):
-            self.warn(f"a datapoint is not logged, as redact= returned {type(kept).__name__}, not a dict")
+            self.warn(f"{what} is not logged, as redact= returned {type(kept).__name__}, not a dict")
             return None
         return kept
 

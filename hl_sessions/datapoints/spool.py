@@ -1,4 +1,4 @@
-"""A file of datapoints that are not sent yet, which outlives the process.
+"""A file of datapoints, and of what is told of sessions, that is not sent yet; it outlives the process.
 
 Any number of processes of one machine use it at once. A row belongs to the process that holds the claim on
 the number of its owner. When that process ends, another one claims the number, and has the rows with it.
@@ -64,7 +64,7 @@ class Row(NamedTuple):
         session_field: the field that names its session, ``session_id`` or ``session_reference_id``; ``None``:
             no session.
         session: the value of that field.
-        reference_id: its own ID.
+        reference_id: its own ID; empty for what is told of a session.
         root: the reference ID of the outermost datapoint that it is nested under, or its own.
         is_completion: whether the API has the datapoint already.
         fields: its fields, but for the session, in JSON.

@@ -27,9 +27,11 @@ from hl_sessions.sessions.creation import (
     Obtained,
     agreement,
 )
+from hl_sessions.sessions.told import Told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import enum
+    from collections.abc import Callable, Mapping
 
     from hl_sessions.availability.ready_sessions import ReadySessions
     from hl_sessions.client.deadline import Deadline
@@ -49,12 +51,13 @@ class SessionSource(Protocol):
     raises_errors: bool
     workers: WorkerThreads
     on_created: Callable[[Session], object] | None
+    session_fields: Callable[[Session], Mapping[str, Any] | None] | None
 
     def deadline(self, begun: float | None = None) -> Deadline:
         """The deadline of a read that began then, of ``time.monotonic()``; ``None``: now."""
 
-    async def create_session_id(self, deadline: Deadline) -> str:
-        """Create a session."""
+    async def create_session_id(self, deadline: Deadline, told: Mapping[str, Any]) -> str:
+        """Create a session, and tell the API of it."""
 
     def refusal(self) -> HLSessionsError | None:
         """The error with which :meth:`create_session_id` would not even try, ``None`` if it would."""
@@ -68,13 +71,34 @@ class SessionSource(Protocol):
     def tell_created(self, session: Session) -> None:
         """Call ``on_created``, and log what it raises."""
 
+    def ask_for_fields(self, session: Session) -> None:
+        """Call ``session_fields`` and note what it returns, or log what it raises."""
+
+    def checked_fields(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what is told of a session, as JSON has it.
+
+        Raises:
+            TypeError: a field is of the wrong type, or unknown.
+            ValueError: a field is too long.
+        """
+
+    def tell(self, session: Session, fields: Mapping[str, Any], version: int = 0) -> None:
+        """Have the API told of a session, in the background.
+
+        Args:
+            session: the session.
+            fields: what.
+            version: as of :class:`Told`; 0: none.
+        """
+
 
 class _Details:
     """What only those sessions need that are read."""
 
-    __slots__ = ("creation", "logs_by_reference", "reference_id", "went_without_id")
+    __slots__ = ("creation", "logs_by_reference", "reference_id", "told", "went_without_id")
 
     def __init__(self) -> None:
+        self.told: Told | None = None
         self.creation: Creation | None = None
         self.reference_id: str | None = None
         self.logs_by_reference = False
@@ -120,6 +144,8 @@ class Session:
     _nested_under: str | None = None
     #: What was current before, set once a scope was not left in order.
     _left_for: Session | None
+    #: Whether something was logged while there was no ID, so that there will be one.
+    _is_logged = False
     #: Whether a function was bound to it, which runs where nobody sees what has started it.
     _is_bound = False
     #: Its request and when that has ended, set once it has, and the class that a handle has from then on.
@@ -212,9 +238,104 @@ class Session:
             await self._alearn_reference_id()
         return self._log_params(session_id)
 
+    def set(
+        self,
+        *,
+        name: str | int | uuid.UUID | enum.Enum | None = None,
+        user: str | int | uuid.UUID | enum.Enum | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Tell the API what this session is about, and return at once.
+
+        What is told before the session is created goes along with its creation. What comes later is sent like
+        a datapoint: by a thread in the background, again if need be, and from the spool if there is one;
+        :func:`hl_sessions.flush` waits for it. To tell something creates no session: in a scope in which
+        nobody reads the ID and nothing is logged, it reaches only a conversation that has its session.
+
+        Args:
+            name: what people call the session, up to 512 characters; ``None``: as it was.
+            user: who uses the application, up to 512 characters; ``None``: as it was.
+            metadata: anything else, by name. It is added to what this handle was given before, and all of
+                that takes the place of what the API has: up to 16 KiB as JSON.
+
+        Raises:
+            TypeError: a value is of another type.
+            ValueError: a value is too long.
+        """
+        fields = self.manager.checked_fields({"name": name, "user": user, "metadata": metadata})
+        if fields:
+            with agreement.lock:
+                self._ensure_told().add(fields)
+            self._tell()
+
+    def _ensure_told(self) -> Told:
+        details = self._ensure_details()
+        if details.told is None:
+            details.told = Told()
+        return details.told
+
+    def _told(self) -> Told | None:
+        return None if self._details is None else self._details.told
+
+    def _ask_for_fields(self) -> None:
+        """Ask the application, once, what to tell of the session when it is created."""
+        if self.manager.session_fields is None:
+            return
+        with agreement.lock:
+            told = self._ensure_told()
+            is_first, told.is_asked = not told.is_asked, True
+        if is_first:
+            self.manager.ask_for_fields(self)
+
+    def _add_at_creation(self, fields: Mapping[str, Any]) -> None:
+        with agreement.lock:
+            self._ensure_told().add_at_creation(fields)
+        self._tell()
+
+    def _take_along(self) -> Mapping[str, Any]:
+        """Return what the API is told when it creates the session."""
+        with agreement.lock:
+            told = self._told()
+            return {} if told is None else told.take_along()
+
+    def _tell(self) -> None:
+        """Have the API told what it still has to be, if there is a session, or may be one without a read."""
+        told = self._told()
+        if told is None or not (self._id is not None or self._is_logged or self._may_be_found()):
+            return
+        with agreement.lock:
+            fields, version = told.take(), told.version
+        if fields:
+            self.manager.tell(self, fields, version)
+
+    def _tell_anew(self) -> None:
+        """Have the API told everything, as it was created without."""
+        told = self._told()
+        if told is not None:
+            with agreement.lock:
+                told.tell_anew()
+            self._tell()
+
+    def _may_be_found(self) -> bool:
+        """Whether there may be a session for this handle that nobody need create."""
+        return self._logs_by_reference()
+
+    def _was_created_with(self, version: int) -> bool:
+        """Whether the API was told this version when it created the session."""
+        told = self._told()
+        return told is not None and 0 < version <= told.known
+
+    def _take_back(self, fields: Mapping[str, Any]) -> None:
+        """Take back what the API could not be told, as there is no session: it goes along with one."""
+        with agreement.lock:
+            self._ensure_told().give_back(fields)
+        if self._id is not None:  # by now
+            self._tell()
+
     def _begin_in_background(self) -> None:
         """Let the ID be created in the background, for whoever reads it later; nobody waits."""
         if self._id is None and not is_creating() and self._ready_id() is None:
+            self._ask_for_fields()
             joined = self._join_creation()
             if joined is not None and joined[1]:
                 self._begin(joined[0], None)
@@ -222,7 +343,8 @@ class Session:
     def end(self) -> None:
         """End the conversation: the next scope with the same key starts a new session.
 
-        This handle keeps its ID. Without a key there is no conversation, and nothing to do.
+        This handle keeps its ID. The API is told when its session has ended, if there is one. Without a key
+        there is no conversation, and nothing to do.
         """
 
     def bind(self, function: Function) -> Function:
@@ -249,6 +371,7 @@ class Session:
             if session_id is not None and not self._logs_by_reference():
                 return {"session_id": session_id}
             self._log_by_reference()
+        self._tell()
         return {"session_reference_id": self.reference_id}
 
     def _logs_by_reference(self) -> bool:
@@ -256,7 +379,10 @@ class Session:
 
     def _log_by_reference(self) -> None:
         with agreement.lock:
-            self._ensure_details().logs_by_reference = True
+            details = self._ensure_details()
+            if details.told is not None and not details.logs_by_reference:
+                details.told.tell_anew()  # as it is another session that is logged into
+            details.logs_by_reference = True
 
     def _find_reference_id(self) -> str:
         return uuid.uuid4().hex
@@ -267,6 +393,7 @@ class Session:
     def _read(self) -> str | None:
         if is_creating():
             return self._id
+        self._ask_for_fields()
         while (joined := self._join_creation()) is not None:
             creation, is_mine = joined
             if is_mine:
@@ -287,6 +414,7 @@ class Session:
         if is_creating():
             return self._id
         begun, loop = monotonic(), current_loop()
+        self._ask_for_fields()
         if loop is not None and self._creation() is None:
             await loop.turn()
         while (joined := self._join_creation(begun)) is not None:
@@ -332,6 +460,13 @@ class Session:
                 creation.finish_if_stuck()
         return self._log_params(self._id)
 
+    async def _find_log_params(self) -> dict[str, str] | None:
+        """Return what :meth:`log_params` returns, but create nothing: ``None`` if there is no session.
+
+        A coroutine that awaits nothing but waits.
+        """
+        return self._log_params(self._id) if self._id or self._logs_by_reference() else None
+
     async def _create_for_nobody(self, creation: Creation) -> None:
         try:
             obtained = await self._create_id(creation.deadline)
@@ -346,6 +481,10 @@ class Session:
 
     def _note_log(self) -> None:
         """Note that something was logged while there was no ID: it gets one where that is sent."""
+        if not self._is_logged:
+            self._is_logged = True
+            self._ask_for_fields()
+            self._tell()
 
     def _ready_id(self) -> str | None:
         """Get an ID without waiting, if one is ready and none is under way."""
@@ -363,8 +502,11 @@ class Session:
     def _keep_ready(self, session_id: str) -> str:
         """Keep the ID of a session that was ready, as :meth:`_keep` does, and tell the application."""
         kept = self._keep(session_id)
-        if kept is session_id and self.manager.on_created is not None:
-            self._tell_created()
+        if kept is session_id:
+            self._ask_for_fields()
+            self._tell_anew()
+            if self.manager.on_created is not None:
+                self._tell_created()
         return kept
 
     def _tell_if_created(self, creation: Creation, *, in_thread: bool = False) -> None:
@@ -391,7 +533,8 @@ class Session:
         return self.manager.refusal()
 
     async def _create_id(self, deadline: Deadline) -> Obtained:
-        return Obtained(await self.manager.create_session_id(deadline), is_created=True)
+        told = self._take_along()
+        return Obtained(await self.manager.create_session_id(deadline, told), is_created=True)
 
     def _ensure_details(self) -> _Details:
         if self._details is None:
@@ -471,11 +614,14 @@ class Session:
                 kept = self._keep(outcome.session_id)
                 is_created = outcome.is_created and kept is outcome.session_id
                 creation.is_untold = is_created and self.manager.on_created is not None
+                if is_created and details.told is not None and not details.logs_by_reference:
+                    details.told.note_created()
             elif not (details.went_without_id or isinstance(outcome, Abandoned)):
                 details.went_without_id = True
                 self.manager.count_session_without_id()
         if isinstance(outcome, Obtained):
             creation.set(kept)
+            self._tell()
         else:
             creation.set_error(outcome)
 
@@ -504,6 +650,8 @@ class _ReadySession(Session):
             taken = None
         if taken is not None and ready_sessions.polling and monotonic() < taken[1]:
             kept: str = self.__dict__.setdefault("_id", taken[0])  # in one step, as here is no lock
+            if self._details is not None:  # by now
+                self._tell()
             if kept is not taken[0]:
                 ready_sessions.ready.appendleft(taken)  # another reader was faster
             elif self.manager.on_created is not None:
@@ -528,4 +676,6 @@ def session_type(manager: SessionSource) -> type[Session]:
     if manager.ready_sessions is None:
         return type("Session", (Session,), attributes)
     attributes["_ready_sessions"] = manager.ready_sessions
+    if manager.session_fields is not None:
+        attributes["id"] = Session.id  # what is taken has to be told of
     return type("Session", (_ReadySession,), attributes)

@@ -7,9 +7,9 @@ import sys
 import threading
 import time
 import uuid
-from collections import deque
+from collections import defaultdict, deque
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["Created", "CreatedSession", "FakeSessions"]
 
 PATIENCE = 5.0  # seconds until what waits is left waiting, as after an outage
+_SHOWN = frozenset({"name", "user", "metadata"})
 PAUSE = 0.01  # seconds between attempts to send it
 BASE_URL = "http://sessions.test/v4"  # which no network knows
 
@@ -53,12 +54,18 @@ class CreatedSession:
         key: the conversation key of the scope that it was created for.
         read_in: the file and line that read the ID first; ``None``: nobody did, and something was logged.
         datapoints: what was logged into it, in order.
+        name: what it was named by ``session.set()`` or ``session_fields=``; ``None``: nothing.
+        user: the user that was told there.
+        metadata: what else was told there.
     """
 
     id: str
     key: str | None
     read_in: str | None
     datapoints: list[LoggedDatapoint]
+    name: str | None = None
+    user: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         of = "" if self.key is None else f" of the conversation {self.key!r}"
@@ -101,7 +108,7 @@ class FakeSessions:
     goes on from before, whatever its store.
 
     Within the ``with`` there is a new default manager. It has ``project``, ``idle_timeout``, ``on_error``,
-    ``redact`` and ``on_created`` of the one before.
+    ``redact``, ``on_created`` and ``session_fields`` of the one before.
     """
 
     def __init__(self) -> None:
@@ -109,6 +116,7 @@ class FakeSessions:
         self._directory = Path.cwd()
         self._ids = 0
         self._sessions: list[tuple[str, str | None, str | None]] = []
+        self._told: defaultdict[str, dict[str, Any]] = defaultdict(dict)
         self._datapoints: list[LoggedDatapoint] = []
         self._by_reference_id: dict[str, LoggedDatapoint] = {}
         self._is_failing = False
@@ -163,6 +171,7 @@ class FakeSessions:
                 CreatedSession(
                     *session,
                     [datapoint for datapoint in self._datapoints if datapoint.session_id == session[0]],
+                    **{name: told for name, told in self._told[session[0]].items() if name in _SHOWN},
                 )
                 for session in self._sessions
             ]
@@ -228,7 +237,12 @@ class FakeSessions:
         with self._lock:
             if call == ("POST", "sessions"):
                 self._ids += 1
-                return _answer(HTTPStatus.CREATED, {"id": f"sesh_test{self._ids:018}"})
+                session_id = f"sesh_test{self._ids:018}"
+                self._told[session_id].update(json.loads(request.body or "{}"))
+                return _answer(HTTPStatus.CREATED, {"id": session_id})
+            if method == "PATCH" and "/sessions" in url:
+                self._told[call[1]].update(json.loads(request.body))
+                return _answer(HTTPStatus.OK)
             if call == ("POST", "logs"):
                 for fields in json.loads(request.body):
                     self._add(fields)
@@ -294,6 +308,7 @@ def _manager_like(manager: SessionManager | None) -> SessionManager:
         idle_timeout=manager.conversations._idle_timeout,
         on_error="raise" if manager.raises_errors else "warn",
         on_created=vars(manager).get("on_created"),
+        session_fields=manager.session_fields,
     )
 
 

@@ -22,7 +22,7 @@ from hl_sessions.stores.base import LONGEST_LEASE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hl_sessions.stores import Conversation, ConversationStore
+    from hl_sessions.stores import Claim, Conversation, ConversationStore
 
 __all__ = ["StoreConformance"]
 
@@ -65,7 +65,7 @@ class StoreConformance:
     """
 
     def create(self, store: ConversationStore, key: str, session_id: str) -> Conversation | None:
-        """Start a conversation, as the creator of its session does, who knows the one before from its claim."""
+        """Start a conversation, as the creator of its session does; the claim tells the one before."""
         claimant = f"the creator of {session_id}"
         claim = store.claim(key, claimant, lease=LEASE, max_idle=None)
         assert claim is not None
@@ -116,7 +116,7 @@ class StoreConformance:
     def test_one_claims_of_many(self, store: ConversationStore) -> None:
         """Of many that claim at the same moment exactly one has the claim."""
         start = threading.Barrier(THREADS)
-        claims: list[str | None] = []
+        claims: list[Claim | None] = []
 
         def claim(number: int) -> None:
             start.wait(PATIENCE)

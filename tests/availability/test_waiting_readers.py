@@ -4,7 +4,7 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any
 
@@ -228,7 +228,7 @@ def test_a_call_that_was_just_admitted_is_given_up() -> None:
     """An outage that is recognised between the admission and the beginning of a call is not missed."""
     seen: list[bool] = []
 
-    async def create(deadline: Deadline) -> str:
+    async def create(deadline: Deadline, _: Mapping[str, Any]) -> str:
         seen.append(deadline.is_aborted)
         raise APIConnectionError("no")
 
@@ -242,7 +242,7 @@ def test_a_call_that_was_just_admitted_is_given_up() -> None:
 
     breaker._under_way = Late()
     with pytest.raises(APIConnectionError, match="not tried"):
-        run_blocking(breaker.create(Deadline(60)))
+        run_blocking(breaker.create(Deadline(60), {}))
     assert seen == [True]
 
 

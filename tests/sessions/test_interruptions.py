@@ -173,7 +173,7 @@ def test_a_call_that_was_late_is_no_failure_of_the_api(
         wait_until(deadlines[-1].is_late)
         for deadline in deadlines:
             with pytest.raises(APITimeoutError):
-                run_blocking(manager.create_session_id(deadline))
+                run_blocking(manager.create_session_id(deadline, {}))
         assert manager.refusal() is None
         manager.report()
     [record] = [record for record in caplog.records if record.name == "hl_sessions"]

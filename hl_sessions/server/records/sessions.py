@@ -91,7 +91,8 @@ def update_session(
     """Change what is told of a session, named by one of its IDs; answer its ID, ``None`` if there is none."""
     changed = update(sessions).where(sessions.c[by] == name, sessions.c.organisation_id == organisation_id)
     changed = changed.values(**told, updated_at=datetime.now(timezone.utc))
-    return connection.scalar(changed.returning(sessions.c.id))
+    session_id: str | None = connection.scalar(changed.returning(sessions.c.id))
+    return session_id
 
 
 def _find_by_reference(connection: Connection, wanted: Sequence[NewSession]) -> dict[tuple[int, str], str]:
