@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import enum
 import uuid
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from hl_sessions.datapoints.fields import check
 from hl_sessions.datapoints.plain import plain
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["read_session_fields"]
 
@@ -25,6 +23,8 @@ def read_session_fields(given: Mapping[str, Any]) -> dict[str, Any]:
         TypeError: a field is of the wrong type, or unknown.
         ValueError: a label is too long.
     """
+    if not isinstance(given, Mapping):
+        raise TypeError(f"the fields of a session must be a dict, not {type(given).__name__}")
     if unknown := [name for name in given if name not in {*_LABELS, "metadata"}]:
         raise TypeError(f"{unknown[0]!r} is no field of a session, which has name, user and metadata")
     fields = {name: _label(name, given[name]) for name in _LABELS if given.get(name) is not None}
