@@ -68,6 +68,7 @@ _MANAGER_SETTINGS = frozenset(
         "sample",
         "redact",
         "on_created",
+        "session_fields",
     }
 )
 _MIDDLEWARE_SETTINGS = frozenset({"key", "cookie", "response_header", "trust", "via_proxies"})
@@ -80,10 +81,10 @@ class HLSessions:
     the middleware: ``HL_SESSIONS_BASE_URL``, ``HL_SESSIONS_API_KEY``, ``HL_SESSIONS_STORE``,
     ``HL_SESSIONS_IDLE_TIMEOUT``, ``HL_SESSIONS_ON_ERROR``, ``HL_SESSIONS_PREFETCH``,
     ``HL_SESSIONS_TIMEOUT``, ``HL_SESSIONS_RETRIES``, ``HL_SESSIONS_PROJECT``, ``HL_SESSIONS_QUEUE_SIZE``,
-    ``HL_SESSIONS_SPOOL``, ``HL_SESSIONS_SAMPLE``, ``HL_SESSIONS_REDACT``, ``HL_SESSIONS_ON_CREATED``;
-    ``HL_SESSIONS_KEY``, ``HL_SESSIONS_COOKIE``, ``HL_SESSIONS_RESPONSE_HEADER``, ``HL_SESSIONS_TRUST``,
-    ``HL_SESSIONS_VIA_PROXIES``. With any that concern a manager, the application has one of its own. A
-    setting has precedence over the argument.
+    ``HL_SESSIONS_SPOOL``, ``HL_SESSIONS_SAMPLE``, ``HL_SESSIONS_REDACT``, ``HL_SESSIONS_ON_CREATED``,
+    ``HL_SESSIONS_SESSION_FIELDS``; ``HL_SESSIONS_KEY``, ``HL_SESSIONS_COOKIE``,
+    ``HL_SESSIONS_RESPONSE_HEADER``, ``HL_SESSIONS_TRUST``, ``HL_SESSIONS_VIA_PROXIES``. With any that concern
+    a manager, the application has one of its own. A setting has precedence over the argument.
 
     Args:
         app: the application; ``None`` to call :meth:`init_app` later, for one or several.

@@ -240,7 +240,7 @@ class FakeSessions:
                 session_id = f"sesh_test{self._ids:018}"
                 self._told[session_id].update(json.loads(request.body or "{}"))
                 return _answer(HTTPStatus.CREATED, {"id": session_id})
-            if method == "PATCH" and "/sessions" in url:
+            if method == "PATCH" and call[1] != "logs":
                 self._told[call[1]].update(json.loads(request.body))
                 return _answer(HTTPStatus.OK)
             if call == ("POST", "logs"):

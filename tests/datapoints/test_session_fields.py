@@ -22,7 +22,7 @@ from tests.waiting import PATIENCE, in_threads, wait_until
 
 user: ContextVar[str] = ContextVar("user")
 
-FUNNEL = {"name": "Refund", "user": "alice", "metadata": {"plan": "pro", "turns": 3}}
+FUNNEL: dict[str, Any] = {"name": "Refund", "user": "alice", "metadata": {"plan": "pro", "turns": 3}}
 
 
 @pytest.fixture(params=["memory", "SQLite"])
@@ -203,7 +203,7 @@ def test_what_is_set_before_or_after_a_log_goes_along(sessions_api: SessionsAPI)
 
 def test_a_set_that_overtakes_the_creation_waits_for_it(sessions_api: SessionsAPI) -> None:
     """It is sent when there is an ID."""
-    is_set = []
+    is_set: list[bool] = []
 
     def answer(request: Request) -> Answer:
         if request.method == "POST":

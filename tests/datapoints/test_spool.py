@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from hl_sessions import ConfigurationError, SessionManager
 from hl_sessions.datapoints import spool as spool_module
@@ -131,6 +132,29 @@ manager.log(source="later")
         wait_until(lambda: rows(path) == 2)
     run(FLUSH, path, stored.base_url, stored.project)
     assert set(stored.by_source()) == {"under way", "later"}
+
+
+def test_what_a_killed_process_has_told_of_a_session_the_next_one_sends(path: Path, stored: Stored) -> None:
+    """Of one that was created, and of one that was only logged into."""
+    created = requests.post(f"{stored.base_url}/sessions", timeout=PATIENCE).json()["id"]
+    script = f"""
+from hl_sessions.carrying import carried
+with carried({{"session_id": "{created}"}}, manager) as session:
+    session.set(name="created")
+with manager.session(key="chat") as session:
+    manager.log(source="question")
+    session.set(name="logged into", metadata={{"turns": 1}})
+    session.set(metadata={{"plan": "pro"}})
+    session.end()
+"""
+    with running(script, path, unreachable(), stored.project):
+        wait_until(lambda: rows(path) == 5)
+    run(FLUSH, path, stored.base_url, stored.project)
+    assert stored.get(f"/sessions/{created}")["name"] == "created"
+    logged = stored.get(f"/sessions/{stored.only()['session_id']}")
+    assert (logged["name"], logged["metadata"]) == ("logged into", {"turns": 1, "plan": "pro"})
+    assert "ended_at" in logged
+    assert rows(path) == 0
 
 
 def test_what_was_stored_before_the_kill_is_not_stored_again(

@@ -385,3 +385,20 @@ def test_all_that_a_test_logs_is_there(hl_sessions: FakeSessions) -> None:
         assert [datapoint.source for datapoint in hl_sessions.datapoints] == [
             str(number) for number in range(30)
         ]
+
+
+def test_what_is_told_of_a_session_is_there(hl_sessions: FakeSessions) -> None:
+    """When it was created and later on."""
+    with hl_sessions.manager.session() as session:
+        session.set(name="Refund", metadata={"plan": "pro"})
+        assert session.id
+        session.set(user="alice")
+    [created] = hl_sessions.sessions
+    assert (created.name, created.user, created.metadata) == ("Refund", "alice", {"plan": "pro"})
+
+
+def test_what_the_application_tells_of_its_sessions_is_there() -> None:
+    """By the function of the manager before."""
+    with configure(session_fields=lambda _: {"user": "alice"}), FakeSessions() as fake:
+        read()
+        assert [session.user for session in fake.sessions] == ["alice"]

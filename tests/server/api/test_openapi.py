@@ -24,6 +24,7 @@ CALLS = [
     "POST /v4/sessions",
     "GET /v4/sessions",
     "GET /v4/sessions/{session_id}",
+    "PATCH /v4/sessions",
     "PATCH /v4/sessions/{session_id}",
     "DELETE /v4/sessions/{session_id}",
     "POST /v4/logs",

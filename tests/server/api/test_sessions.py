@@ -176,6 +176,31 @@ def test_a_session_is_changed(client: Any) -> None:
     assert client.ok("PATCH", f"/sessions/{session_id}", json={})["name"] == "Shoes"
 
 
+def test_a_session_is_changed_by_its_reference_id(client: Any, unique: str) -> None:
+    """That a datapoint has made; whoever wants no answer gets none."""
+    parameters = {"reference_id": unique}
+    assert client("PATCH", "/sessions", params=parameters, json={"name": "Shoes"}).status_code == 404
+    session_id = client.log(project=unique, session_reference_id=unique)["session_id"]
+    session = client.ok("PATCH", "/sessions", params=parameters, json={"name": "Shoes"})
+    assert (session["id"], session["name"]) == (session_id, "Shoes")
+    for path in (f"/sessions?reference_id={unique}", f"/sessions/{session_id}"):
+        answer = client("PATCH", path, json={"user": "alice"}, headers={"Prefer": "return=minimal"})
+        assert (answer.status_code, answer.content) == (204, b"")
+    assert client.ok("GET", f"/sessions/{session_id}")["user"] == "alice"
+    answer = client("PATCH", "/sessions", json={"name": "Shoes"})
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == ["query", "reference_id"]
+
+
+def test_a_session_names_the_one_before_it(client: Any) -> None:
+    """Which need not be there, or can be told later."""
+    first = client.ok("POST", "/sessions", json={"previous_id": "sesh_deleted"})["id"]
+    second = client.new_session()
+    client.ok("PATCH", f"/sessions/{second}", json={"previous_id": first})
+    assert client.ok("GET", f"/sessions/{first}")["previous_id"] == "sesh_deleted"
+    assert client.ok("GET", f"/sessions/{second}")["previous_id"] == first
+
+
 def test_a_session_is_deleted_with_its_datapoints(client: Any, unique: str) -> None:
     """Others stay, and are counted as before."""
     session_id, other = client.new_session(), client.new_session()
@@ -201,6 +226,7 @@ def test_a_session_is_deleted_with_its_datapoints(client: Any, unique: str) -> N
         (b'{"reference_id": ""}', ["body", "reference_id"]),
         (b'{"user": 1}', ["body", "user"]),
         (b'{"metadata": []}', ["body", "metadata"]),
+        (b'{"previous_id": "data_1"}', ["body", "previous_id"]),
         (b'{"metadata": {"a": "%s"}}' % (b"x" * 16_384), ["body", "metadata"]),
         (b'{"name": "%s"}' % (b"x" * 513), ["body", "name"]),
     ],

@@ -78,7 +78,7 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> str:
             parent = http.post(f"{url}/logs", json=log, timeout=PATIENCE).json()["id"]
             nested = {"project": "project 1", "parent_id": parent, "save": False}
             http.post(f"{url}/logs", json=[nested, {"project": "alone"}], timeout=PATIENCE)
-        http.post(f"{url}/sessions", timeout=PATIENCE)
+        http.post(f"{url}/sessions", json={"previous_id": "sesh_before"}, timeout=PATIENCE)
     return done(export_data, "--db", database).stdout
 
 
@@ -93,6 +93,7 @@ def test_an_export_holds_everything_but_keys(lines: str) -> None:
         ("logs", 9),
         ("feedback", 6),
     ]
+    assert "sesh_before" in [record.get("previous_id") for record in records]
     assert not {"hash", "key", "key_id"} & {name for record in records for name in record}
     assert '":null' not in lines
 

@@ -278,6 +278,29 @@ def test_what_callers_tell_of_a_session_is_shown(reader: Any, unique: str) -> No
         assert shown in text
 
 
+def test_the_sessions_of_a_conversation_are_a_chain(reader: Any) -> None:
+    """Each leads to the one before and the one after it; one that is not kept is not there."""
+
+    def create(previous_id: str) -> str:
+        told = {"previous_id": previous_id}
+        answer = requests.post(f"{reader.url}/v4/sessions", json=told, timeout=PATIENCE)
+        return str(answer.json()["id"])
+
+    first = create("sesh_deleted")
+    second = create(first)
+    third = create(second)
+
+    def links(session_id: str) -> list[tuple[str, str]]:
+        page = reader.read(f"/sessions/{session_id}")
+        summary = page[page.index('<dl class="summary">') : page.index("</dl>")]
+        return re.findall(r"<dt>([^<]+)</dt><dd><a [^>]*href=\"/sessions/(\w[\w-]+)\"", summary)
+
+    following = "Next session of this conversation"
+    assert links(first) == [(following, second)]
+    assert links(second) == [("Previous session", first), (following, third)]
+    assert links(third) == [("Previous session", second)]
+
+
 def test_payloads_that_were_not_stored_are_told(reader: Any, unique: str) -> None:
     """``save: false`` keeps them out, and nobody has to wonder where they are."""
     created = reader.log(project="secret", session_reference_id=unique, output="secret", save=False)
