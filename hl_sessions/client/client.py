@@ -185,7 +185,9 @@ class SessionsClient:
             query = {"reference_id": named["session_reference_id"]}
             request = self._transport.prepare("PATCH", "/sessions", query)
         request.prepared.headers["Prefer"] = "return=minimal"
-        await self._answer(request.with_body(told), deadline)
+        answer, _ = await self._answer(request.with_body(told), deadline)
+        if answer.content:  # as of datapoints
+            self._transport.content(answer)
 
     async def send_logs(self, method: str, logs: bytes, key: str, deadline: Deadline) -> Mapping[str, str]:
         """Store datapoints (``POST``) or complete some (``PATCH``).

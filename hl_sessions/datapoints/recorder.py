@@ -210,6 +210,8 @@ class Recorder:
             return
         if self._is_within_limit(entry.size, what):
             self._queue.put(entry)
+            if entry.session is not None:
+                entry.session._tell()  # what waited for a session, behind what creates it
             self._sender.notice()
 
     def amend(self, entry: Entry, fixed: bytes) -> bool:

@@ -484,7 +484,6 @@ class Session:
         if not self._is_logged:
             self._is_logged = True
             self._ask_for_fields()
-            self._tell()
 
     def _ready_id(self) -> str | None:
         """Get an ID without waiting, if one is ready and none is under way."""
