@@ -14,6 +14,7 @@ from hl_sessions.client.client import DEFAULT_RETRIES, DEFAULT_TIMEOUT, Sessions
 from hl_sessions.client.deadline import Deadline
 from hl_sessions.conversations.keeper import Keeper
 from hl_sessions.conversations.key import ConversationKey, checked_key
+from hl_sessions.conversations.telling import ended_now
 from hl_sessions.errors import APIStatusError, ConfigurationError, HLSessionsError
 from hl_sessions.process.checks import (
     checked_api_key,
@@ -173,7 +174,7 @@ class SessionManager:
             base_url=client.base_url,
             idle_timeout=idle_timeout,
             create=self._take_or_create,
-            tell_ended=self._tell_ended,
+            tell_api=self._tell_api,
             workers=self.workers,
             reports=self._reports,
         )
@@ -232,7 +233,8 @@ class SessionManager:
     def end(self, key: ConversationKey) -> None:
         """End a conversation: the next scope with the same key starts a new session.
 
-        On an event loop a store outside the process is told in the background.
+        On an event loop a store outside the process is told in the background. The API is told when the
+        session of the conversation has ended, if the store has one.
 
         Args:
             key: the conversation.
@@ -241,7 +243,7 @@ class SessionManager:
             TypeError: ``key`` is not a ``str``, an ``int`` or a ``uuid.UUID``.
             ValueError: ``key`` is empty or longer than 256 characters.
         """
-        self.conversations.end(checked_key(key))
+        self.conversations.end(checked_key(key), ended_now())
 
     def log(self, **fields: Unpack[Fields]) -> str:
         """Log a datapoint like :func:`hl_sessions.log`, with this manager."""
@@ -397,8 +399,8 @@ class SessionManager:
         """
         self.recorder.tell(session, fields, version)
 
-    def _tell_ended(self, session_id: str, ended_at: str) -> None:
-        self.recorder.tell_of(session_id, {"ended_at": ended_at})
+    def _tell_api(self, session_id: str, told: Mapping[str, Any]) -> None:
+        self.recorder.tell_of(session_id, told)
 
 
 def checked_manager(manager: object) -> SessionManager | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from hl_sessions.availability.store_rest import StoreRest
 from hl_sessions.conversations.in_use import ConversationsInUse
-from hl_sessions.conversations.telling import Teller, moment_of_end
+from hl_sessions.conversations.telling import Teller
 from hl_sessions.errors import APIConnectionError, APITimeoutError
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.interruptions import is_interruption
@@ -83,7 +83,7 @@ class Keeper:
         base_url: that of the API; conversations of different APIs are kept apart.
         idle_timeout: seconds of idle time after which a conversation is over; ``None``: never.
         create: creates a session by a deadline, and tells the API of it.
-        tell_ended: is given the ID of the session of a conversation that was ended, and when that was.
+        tell_api: is given the ID of the session of a conversation that was ended, and what is told of it.
         workers: threads for what an event loop cannot wait for.
         reports: where failures of the store are reported.
     """
@@ -95,7 +95,7 @@ class Keeper:
         base_url: str,
         idle_timeout: float | None,
         create: Callable[[Deadline, Mapping[str, Any]], Coroutine[Any, Any, str]],
-        tell_ended: Callable[[str, str], object],
+        tell_api: Callable[[str, Mapping[str, Any]], object],
         workers: WorkerThreads,
         reports: Reports,
     ) -> None:
@@ -111,7 +111,7 @@ class Keeper:
         self._reports = reports
         self._rest = StoreRest(reports)
         self._teller = Teller(
-            store, self._rest, workers, reports, idle_timeout=idle_timeout, tell_ended=tell_ended
+            store, self._rest, workers, reports, idle_timeout=idle_timeout, tell_api=tell_api
         )
         self._in_use = ConversationsInUse(idle_timeout, self._touch, is_shared=store.blocking)
         self._renew_after_fork()
@@ -208,18 +208,18 @@ class Keeper:
         """Note the end of a scope; from here on the conversation is idle if nobody else uses it."""
         self._in_use.leave(session)
 
-    def end(self, conversation_key: str, *, is_told: bool = False) -> None:
+    def end(self, conversation_key: str, told: Mapping[str, Any]) -> None:
         """End a conversation; who is waiting for its session still gets it.
 
         Args:
             conversation_key: its key.
-            is_told: whether the caller tells the API that the session has ended.
+            told: what the API is to be told of its session, if the store has one.
         """
         key = self._store.entry_key(self._base_url, conversation_key)
         with self._lock:
             self._searches.pop(key, None)
         self._in_use.end(conversation_key)
-        self._teller.end(key, None if is_told else moment_of_end())
+        self._teller.end(key, told)
 
     def has_ended(self, session: ConversationSession) -> bool:
         """Whether the conversation of a scope was ended since it was entered, as far as remembered."""

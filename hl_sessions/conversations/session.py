@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hl_sessions.conversations.telling import moment_of_end
+from hl_sessions.conversations.telling import ended_now
 from hl_sessions.errors import APIConnectionError
 from hl_sessions.process.reentry import creating, is_creating
 from hl_sessions.process.waits import Blocking
@@ -53,13 +53,8 @@ class Conversations(Protocol):
     def leave(self, session: ConversationSession) -> None:
         """Note the end of a scope."""
 
-    def end(self, conversation_key: str, *, is_told: bool = False) -> None:
-        """End a conversation.
-
-        Args:
-            conversation_key: its key.
-            is_told: whether the caller tells the API that the session has ended.
-        """
+    def end(self, conversation_key: str, told: Mapping[str, Any]) -> None:
+        """End a conversation; ``told`` is what the API is to be told of its session, if the store has one."""
 
     def has_ended(self, session: ConversationSession) -> bool:
         """Whether the conversation was ended since the scope was entered."""
@@ -114,10 +109,12 @@ class ConversationSession(Session):
         """
         if self.key is not None:
             is_begun = not self._ended and (self._id is not None or self._is_logged)
+            ended, told = ended_now(), self._told()
+            set_here = {} if told is None or self._ended else told.fields
             self._ended = True
-            self._conversations.end(self.key, is_told=is_begun)
+            self._conversations.end(self.key, {} if is_begun else {**set_here, **ended})
             if is_begun:
-                self.manager.tell(self, {"ended_at": moment_of_end()})
+                self.manager.tell(self, ended)
 
     def _decides(self) -> bool:
         """Whether it leaves a middleware inside of it nothing to decide."""

@@ -7,28 +7,28 @@ import logging
 import threading
 from collections import OrderedDict
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hl_sessions.process.event_loop import is_event_loop_running
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.reentry import creating
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from hl_sessions.availability.reports import Reports
     from hl_sessions.availability.store_rest import StoreRest
     from hl_sessions.process.worker_threads import WorkerThreads
     from hl_sessions.stores.base import ConversationStore
 
-__all__ = ["Teller", "moment_of_end"]
+__all__ = ["Teller", "ended_now"]
 
 MAX_UNTOLD = 10_000  # ends that wait until the store is back
 
 
-def moment_of_end() -> str:
-    """Return the time at which a session ends that ends now, as the API takes it."""
-    return datetime.now(timezone.utc).isoformat()
+def ended_now() -> dict[str, str]:
+    """Return what the API is told of a session that ends now."""
+    return {"ended_at": datetime.now(timezone.utc).isoformat()}
 
 
 class Teller:
@@ -40,7 +40,7 @@ class Teller:
         workers: threads for what an event loop cannot wait for.
         reports: where failures of the store are reported.
         idle_timeout: seconds of idle time after which a conversation is over; ``None``: never.
-        tell_ended: is given the ID of the session of a conversation that was ended, and when that was.
+        tell_api: is given the ID of the session of a conversation that was ended, and what is told of it.
     """
 
     def __init__(
@@ -51,22 +51,22 @@ class Teller:
         reports: Reports,
         *,
         idle_timeout: float | None,
-        tell_ended: Callable[[str, str], object],
+        tell_api: Callable[[str, Mapping[str, Any]], object],
     ) -> None:
         self._store = store
         self._rest = rest
         self._workers = workers
         self._reports = reports
         self._idle_timeout = idle_timeout
-        self._tell_ended = tell_ended
+        self._tell_api = tell_api
         self._renew_after_fork()
         renew_after_fork(self)
 
     def _renew_after_fork(self) -> None:
         self._lock = threading.RLock()
         self._tellings: dict[str, _Telling] = {}  # what the store is being told in the background
-        # As the store was down: when their sessions have ended, if it is the store that knows the session.
-        self._untold_ends: OrderedDict[str, str | None] = OrderedDict()
+        # As the store was down; and what the API is told of the sessions that only the store knows.
+        self._untold_ends: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
         self._has_lost_ends = False
 
     def touch(self, key: str, session_id: str) -> None:
@@ -74,15 +74,15 @@ class Teller:
         if self._rest.is_over():
             self._tell(key, lambda: self._store.touch(key, session_id))
 
-    def end(self, key: str, ended_at: str | None) -> None:
+    def end(self, key: str, told: Mapping[str, Any]) -> None:
         """Tell that a conversation was ended.
 
         Args:
             key: the conversation.
-            ended_at: when its session has ended, if that is to be told; ``None``: it is told already.
+            told: what the API is to be told of its session, if the store has one.
         """
         with self._lock:
-            self._untold_ends[key] = ended_at
+            self._untold_ends[key] = self._untold_ends.get(key) or told
             if len(self._untold_ends) > MAX_UNTOLD:
                 self._untold_ends.popitem(last=False)
                 self._warn_of_lost_ends()
@@ -114,12 +114,12 @@ class Teller:
             self._rest.end()
 
     def _tell_end(self, key: str) -> None:
-        ended_at = self._untold_ends.get(key)
-        ended = None if ended_at is None else self._store.get(key, max_idle=self._idle_timeout)
+        told = self._untold_ends.get(key)
+        ended = self._store.get(key, max_idle=self._idle_timeout) if told else None
         self._store.end(key)
         self._untold_ends.pop(key, None)
-        if ended is not None and ended_at is not None:
-            self._tell_ended(ended.session_id, ended_at)
+        if told and ended is not None:
+            self._tell_api(ended.session_id, told)
 
     def _tell(self, key: str, tell: Callable[[], None]) -> None:
         if not (self._store.blocking and is_event_loop_running()):

@@ -305,8 +305,10 @@ class Session:
             return
         with agreement.lock:
             fields, version = told.take(), told.version
-        if fields:
+        while fields:
             self.manager.tell(self, fields, version)
+            with agreement.lock:
+                fields, version = told.take_again(fields, version), told.taken
 
     def _tell_anew(self) -> None:
         """Have the API told everything, as it was created without."""

@@ -20,19 +20,22 @@ class Told:
 
     Attributes:
         is_asked: whether the application was asked what it tells of the session when that is created.
+        fields: what was told, and what went along with a creation.
         version: how often something was told.
+        taken: the version whose changes were taken last, to be sent.
         known: the version that the session was created with; 0: it was not created here.
     """
 
-    __slots__ = ("_along", "_at_creation", "_fields", "_waiting", "is_asked", "known", "version")
+    __slots__ = ("_along", "_at_creation", "_waiting", "fields", "is_asked", "known", "taken", "version")
 
     def __init__(self) -> None:
         self.is_asked = False
         self.version = 0
         self.known = 0
-        self._fields: Mapping[str, Any] = {}
+        self.fields: Mapping[str, Any] = {}
         self._at_creation: Mapping[str, Any] = {}
         self._waiting: Mapping[str, Any] = {}
+        self.taken = 0
         self._along = -1  # the version that was taken along, or none
 
     def add(self, fields: Mapping[str, Any]) -> None:
@@ -42,10 +45,10 @@ class Told:
             ValueError: the metadata is longer than the API takes.
         """
         if "metadata" in fields:
-            metadata = {**self._fields.get("metadata", {}), **fields["metadata"]}
+            metadata = {**self.fields.get("metadata", {}), **fields["metadata"]}
             _check_length(metadata)
             fields = {**fields, "metadata": metadata}
-        self._fields = {**self._fields, **fields}
+        self.fields = {**self.fields, **fields}
         self._waiting = {**self._waiting, **fields}
         self.version += 1
 
@@ -64,7 +67,7 @@ class Told:
         """Return what the API is told when it creates the session."""
         self._merge()
         self._along = self.version
-        return self._fields
+        return self.fields
 
     def note_created(self) -> None:
         """Note that the API was told what was taken along."""
@@ -75,13 +78,21 @@ class Told:
     def tell_anew(self) -> None:
         """Have everything told, of a session that was created without it."""
         self._merge()
-        self._waiting = self._fields
+        self._waiting = self.fields
         self.known = 0
 
     def take(self) -> Mapping[str, Any]:
         """Return what the API is still to be told, for the caller to see to that."""
         waiting, self._waiting = self._waiting, {}
+        self.taken = self.version
         return waiting
+
+    def take_again(self, fields: Mapping[str, Any], version: int) -> Mapping[str, Any]:
+        """Return those of the fields that were just seen to, if others may have been seen to before them.
+
+        Two threads may have changed places: the last word has to come last.
+        """
+        return {} if self.taken == version else {name: self.fields[name] for name in fields}
 
     def give_back(self, fields: Mapping[str, Any]) -> None:
         """Take back what the API could not be told, as there is no session."""
@@ -90,8 +101,8 @@ class Told:
     def _merge(self) -> None:
         at_creation, self._at_creation = self._at_creation, {}
         if at_creation:
-            metadata = {**at_creation.get("metadata", {}), **self._fields.get("metadata", {})}
-            self._fields = {**at_creation, **self._fields, **({"metadata": metadata} if metadata else {})}
+            metadata = {**at_creation.get("metadata", {}), **self.fields.get("metadata", {})}
+            self.fields = {**at_creation, **self.fields, **({"metadata": metadata} if metadata else {})}
             self.version += 1
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import enum
+import itertools
 import json
 import logging
 import uuid
@@ -234,6 +235,18 @@ def test_a_conversation_that_nobody_reads_is_told_of(
     store.close()
 
 
+def test_what_many_threads_set_is_all_there(logging_manager: SessionManager, stored: Stored) -> None:
+    """Whichever of them comes last, it has the metadata of all."""
+    with logging_manager.session() as session:
+        assert session.id
+        numbers = itertools.count()
+        setting = in_threads(lambda: session.set(metadata={f"n{next(numbers)}": True}), 20)
+        for each in setting:
+            each.result(PATIENCE)
+    assert logging_manager.flush(PATIENCE)
+    assert record_of(stored, session.id) == {"metadata": {f"n{number}": True for number in range(20)}}
+
+
 def test_what_is_set_during_an_outage_is_sent_afterwards(sessions_api: SessionsAPI) -> None:
     """The last word counts, and is one call."""
     with SessionManager(sessions_api.base_url, retries=0) as manager, manager.session() as session:
@@ -378,6 +391,23 @@ def test_an_ended_conversation_has_an_end_and_a_successor(
     assert record_of(stored, first.id).keys() == {"ended_at"}
     assert record_of(stored, second.id) == {"previous_id": first.id}
     assert second.previous_id == first.id
+    store.close()
+
+
+def test_what_is_set_right_before_the_end_is_told(
+    store: ConversationStore, make_logging_manager: Callable[..., SessionManager], stored: Stored
+) -> None:
+    """Of a conversation that this scope has not read, too."""
+    manager = make_logging_manager(store=store)
+    with manager.session(key="chat") as session:
+        session_id = session.id
+    with manager.session(key="chat") as session:
+        session.set(**FUNNEL)
+        session.end()
+    assert manager.flush(PATIENCE)
+    known = record_of(stored, session_id)
+    assert known.pop("ended_at")
+    assert known == FUNNEL
     store.close()
 
 
