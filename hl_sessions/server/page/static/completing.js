@@ -1,4 +1,5 @@
 import { ask } from "./asking.js";
+import { choosing } from "./choosing.js";
 import { say } from "./status.js";
 
 /** Offers what may follow in the field for filters, as a combobox: nothing is chosen until the reader does it. */
@@ -6,6 +7,7 @@ export function completeFilters() {
   const field = document.getElementById("q");
   const list = document.getElementById("completions");
   if (!field || !list) return;
+  const { choose, chosen } = choosing(field, list);
   let start = 0;
   field.setAttribute("role", "combobox");
   field.setAttribute("aria-autocomplete", "list");
@@ -17,15 +19,6 @@ export function completeFilters() {
     field.setAttribute("aria-expanded", "false");
     choose(null);
   }
-
-  function choose(option) {
-    for (const other of list.children) other.setAttribute("aria-selected", other === option);
-    option?.scrollIntoView({ block: "nearest" });
-    if (option) field.setAttribute("aria-activedescendant", option.id);
-    else field.removeAttribute("aria-activedescendant");
-  }
-
-  const chosen = () => list.querySelector('[aria-selected="true"]');
 
   async function lookUp() {
     const begin = field.value.slice(0, field.selectionStart);

@@ -1,4 +1,5 @@
 import { ask } from "./asking.js";
+import { choosing } from "./choosing.js";
 import { isForPage } from "./keys.js";
 import { say } from "./status.js";
 
@@ -8,16 +9,8 @@ export function offerJumping() {
   if (!dialog) return;
   const field = document.getElementById("place");
   const list = document.getElementById("places");
+  const { choose, chosen } = choosing(field, list);
   let latest;
-
-  function choose(option) {
-    for (const other of list.children) other.setAttribute("aria-selected", other === option);
-    option?.scrollIntoView({ block: "nearest" });
-    if (option) field.setAttribute("aria-activedescendant", option.id);
-    else field.removeAttribute("aria-activedescendant");
-  }
-
-  const chosen = () => list.querySelector('[aria-selected="true"]');
 
   async function lookUp() {
     const text = field.value;
