@@ -11,17 +11,24 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks.measure import Effort, compare, paired_medians
+from sqlalchemy import select
+
+from benchmarks.measure import Effort, calls, compare, paired_medians
 from benchmarks.row import OURS, SECONDS, Row, limited, within
 from benchmarks.server_load import load
 from benchmarks.server_process import serving
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.database.search_indexing import SearchIndexing
+from hl_sessions.server.database.tables import session_totals
 from hl_sessions.server.records.organisations import DEFAULT_ORGANISATION, find_or_create_organisation
 from hl_sessions.server.settings import ServerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from sqlalchemy import ColumnElement
+
+    from benchmarks.measure import Run
 
 __all__ = ["server_size_rows"]
 
@@ -29,6 +36,7 @@ SMALL = "small database"
 _SESSIONS_OF_SMALL = 10_000
 _PARTS = 100
 _PAGE = 10
+_MODELS = session_totals.c.models
 
 # Every session has a datapoint in the project of all, and one in a project of a hundredth of them.
 _FILL = """
@@ -54,7 +62,8 @@ INSERT INTO logs (id, organisation_id, project_id, session_id, created_at, updat
 INSERT INTO project_sessions SELECT printf('pr_%024d', 1), sequence, 1 FROM sessions;
 INSERT INTO project_sessions SELECT printf('pr_%024d', 2 + sequence % {parts}), sequence, 1 FROM sessions;
 INSERT INTO session_totals
-  SELECT sequence, organisation_id, strftime('%s', created_at), 2, 0, 0, 0, 0, 0, 0, 0, 0,
+  SELECT sequence, organisation_id, strftime('%s', created_at), 2, sequence % 1000 = 0,
+    1200, 1000, 200, sequence % 1000 * 1000, 1, 1 << sequence % 2, 1,
     strftime('%s', created_at), strftime('%s', created_at)
   FROM sessions;
 UPDATE logs SET output = 'Rayleigh scatters it: 散射.' WHERE sequence = {sessions} / 2;
@@ -62,6 +71,15 @@ UPDATE projects SET datapoints_count = {sessions} / {parts}, sessions_count = {s
   WHERE id > printf('pr_%024d', 1);
 PRAGMA journal_mode = WAL;
 """
+
+# Those of which there are few or none have to look at every session.
+_FILTERS = {
+    "those with one of two models": _MODELS.bitwise_and(1) != 0,
+    "those with an error, one in 1,000": session_totals.c.errors > 0,
+    "those that cost more than any": session_totals.c.nanodollars > 10**9,
+    "those with both of two models, none": (_MODELS.bitwise_and(1) != 0) & (_MODELS.bitwise_and(2) != 0),
+}
+_SHOWN = 51
 
 
 def server_size_rows(effort: Effort) -> Iterator[Row]:
@@ -72,9 +90,12 @@ def server_size_rows(effort: Effort) -> Iterator[Row]:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         clients = {}
         servers = {}
+        databases = {}
         for name, number in ((SMALL, min(sessions, _SESSIONS_OF_SMALL)), (OURS, sessions)):
             database = directory / f"{number}-{name}.sqlite3"
             middle = _fill(database, number)
+            opened = Database.open(ServerSettings(database=str(database)).database_url)
+            databases[name] = stack.enter_context(closing(opened))
             servers[name] = stack.enter_context(serving(str(database)))
             clients[name] = (stack.enter_context(load(servers[name].address, connections=1)), middle)
         of_all, of_part = f"pr_{1:024}", f"pr_{2:024}"
@@ -96,6 +117,10 @@ def server_size_rows(effort: Effort) -> Iterator[Row]:
         of_page = {name: client.requests("GET", "/") for name, (client, _) in clients.items()}
         page = {name: median(rounds) for name, rounds in compare(of_page, effort).items()}
         yield within(f"{sessions:,} sessions: the page that shows them", SECONDS, page, at_most=0.2)
+        for title, condition in _FILTERS.items():
+            of_filter = {name: _filtering(database, condition) for name, database in databases.items()}
+            seconds = {name: median(rounds) for name, rounds in compare(of_filter, effort).items()}
+            yield within(f"{sessions:,} sessions: {title}", SECONDS, seconds, at_most=0.1)
         for script, word in (("English", "rayleigh"), ("Chinese", "%E6%95%A3%E5%B0%84")):
             address = f"/v4/logs?project_id={of_all}&search={word}"
             of_search = {name: client.requests("GET", address) for name, (client, _) in clients.items()}
@@ -106,6 +131,13 @@ def server_size_rows(effort: Effort) -> Iterator[Row]:
             resident = {name: server.resident() / 2**20 for name, server in servers.items()}
             # What they differ in are the parts of the file that each connection keeps.
             yield within(f"{sessions:,} sessions: memory", "MiB", resident, resident[SMALL] + 100)
+
+
+def _filtering(database: Database, condition: ColumnElement[bool]) -> Run:
+    """Return a run that finds the newest sessions of a filter."""
+    newest_first = select(session_totals.c.session_sequence).where(condition)
+    newest_first = newest_first.order_by(session_totals.c.session_sequence.desc()).limit(_SHOWN)
+    return calls(lambda: database.read_now(lambda connection: connection.scalars(newest_first).all()))
 
 
 def _fill(path: Path, sessions: int) -> str:

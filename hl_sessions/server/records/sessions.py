@@ -208,10 +208,15 @@ def find_projects_of(
 
 
 def _described_sessions() -> Select[Any]:
+    datapoints = (
+        select(session_totals.c.datapoints)
+        .where(session_totals.c.session_sequence == sessions.c.sequence)
+        .correlate(sessions)
+    )
     return select(
         sessions.c.id,
         sessions.c.reference_id,
-        session_totals.c.datapoints.label("datapoints_count"),
+        datapoints.scalar_subquery().label("datapoints_count"),
         of_first_log(_if_short(cast(logs.c.inputs, Text))).label("first_inputs"),
         of_last_log(_if_short(logs.c.output)).label("last_output"),
         of_first_log(case((_is_long(logs.c.inputs), logs.c.sequence))).label("log_of_inputs"),
@@ -219,7 +224,7 @@ def _described_sessions() -> Select[Any]:
         sessions.c.created_at,
         sessions.c.updated_at,
         *(sessions.c[name] for name in _TOLD),
-    ).join_from(sessions, session_totals, session_totals.c.session_sequence == sessions.c.sequence)
+    )
 
 
 def _of_one_log(

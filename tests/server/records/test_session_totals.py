@@ -1,6 +1,7 @@
 """The totals of a session are what is counted anew, whatever happened to its datapoints."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from itertools import count
@@ -244,3 +245,27 @@ def test_totals_are_what_is_counted_anew(
             opened.read_now(kept.hold)
 
         hold()
+
+
+@pytest.mark.parametrize(
+    "database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True
+)
+def test_writers_side_by_side_lose_nothing(database: str) -> None:
+    """Though they are the first with the same labels, and name the same sessions in opposite orders."""
+    with opened_database(database) as opened, ThreadPoolExecutor(4) as threads:
+        kept = Kept(opened, "default")
+
+        def log(turn: int) -> None:
+            names = ["a", "b", "c"][:: -1 if turn % 2 else 1]
+            logged = [
+                {"session_reference_id": name, "source": f"{turn // 4}", "config": {"model": f"{name}{turn}"}}
+                for name in names
+            ]
+            kept.log([{"project": "p", "prompt_tokens": turn, **fields} for fields in logged])
+
+        kept.log([{"project": "p", "session_reference_id": name} for name in "abc"])
+        list(threads.map(log, range(16)))
+        opened.read_now(kept.hold)
+        totals = opened.read_now(kept.totals)
+    assert [one["datapoints"] for one in totals.values()] == [17] * 3
+    assert [one["tokens"] for one in totals.values()] == [sum(range(16))] * 3
