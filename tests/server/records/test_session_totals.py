@@ -9,13 +9,16 @@ from math import floor
 from typing import Any
 
 import pytest
+from alembic import command
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from sqlalchemy import Connection, select, update
 
 from hl_sessions.server.database.database import Database
-from hl_sessions.server.database.tables import labels, logs, session_totals, sessions
+from hl_sessions.server.database.engines import for_migrating, open_engine
+from hl_sessions.server.database.migrating import alembic_config
+from hl_sessions.server.database.tables import labels, logs, session_labels, session_totals, sessions
 from hl_sessions.server.protocol.requests import LogRequest, UpdateLogRequest
 from hl_sessions.server.records import labels as labels_module
 from hl_sessions.server.records.deleting import delete_some_of_project, delete_some_of_session
@@ -27,6 +30,7 @@ from hl_sessions.server.records.logs import LogUpdate, delete_logs, update_logs
 from hl_sessions.server.records.organisations import find_or_create_organisation
 from hl_sessions.server.records.pruning import prune
 from hl_sessions.server.records.sessions import NewSession, create_sessions
+from hl_sessions.server.settings import ServerSettings
 from tests.servers import opened_database
 
 LOG_REQUESTS = TypeAdapter(list[LogRequest])
@@ -210,7 +214,7 @@ class Kept:
         for sequence, source, environment, config in connection.execute(query):
             named = {"source": source, "environment": environment, "model": config.get("model")}
             for kind, value in named.items():
-                if value:
+                if value and isinstance(value, str):
                     found.setdefault((kind, value[:200]), set()).add(sequence)
         return found
 
@@ -269,3 +273,39 @@ def test_writers_side_by_side_lose_nothing(database: str) -> None:
         totals = opened.read_now(kept.totals)
     assert [one["datapoints"] for one in totals.values()] == [17] * 3
     assert [one["tokens"] for one in totals.values()] == [sum(range(16))] * 3
+
+
+@pytest.mark.parametrize(
+    "database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True
+)
+def test_an_upgrade_adds_up_what_is_stored(database: str) -> None:
+    """As if each datapoint had been counted when it came."""
+    with opened_database(database) as opened:
+        kept = Kept(opened, "default")
+        kept.make_session(None)
+        kept.log(
+            [
+                {"project": "p", "session_reference_id": "a", "source": "y" * 300, "error": ""},
+                {"project": "p", "session_reference_id": "a", "source": "", "environment": "production"},
+                {"project": "q", "session_reference_id": "a", "config": {"model": "large"}, "duration": 2.5},
+                {"project": "p", "session_reference_id": "b", "config": {"type": "tool", "name": "model"}},
+                {"project": "p", "session_reference_id": "b", "prompt_tokens": 7, "output_tokens": 10**12},
+                {"project": "p", "session_reference_id": "b", "prompt_cost": 0.1, "output_cost": 2.5e-9},
+                {"project": "p", "source": "in no session", "prompt_tokens": 1},
+                {"project": "p", "session_reference_id": "b", "created_at": "0001-01-01T00:00:00Z"},
+                *({"project": "p", "session_reference_id": "c", "source": f"{n}"} for n in range(70)),
+            ]
+        )
+        # JSON of another type than a model has, as imports may have it.
+        other = update(logs).where(logs.c.source == "0").values(config={"model": {"name": "large"}})
+        kept.write(lambda connection: connection.execute(other))
+    engine = open_engine(ServerSettings(database=database).database_url)
+    with for_migrating(engine).begin() as connection:
+        for table in (session_labels, labels, session_totals):
+            table.drop(connection)
+        command.stamp(alembic_config(connection), "0006")
+        command.upgrade(alembic_config(connection), "0007")
+        command.stamp(alembic_config(connection), "head")
+    engine.dispose()
+    with opened_database(database) as opened:
+        opened.read_now(kept.hold)
