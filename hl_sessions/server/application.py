@@ -110,7 +110,8 @@ def create_application(settings: ServerSettings) -> FastAPI:
     application.state.max_body = settings.max_body
     application.state.under_way = RequestsUnderWay()
     application.state.arrivals = Arrivals()
-    _add_routes(application, database, keys, memory, metrics if settings.metrics_port is None else None)
+    page = create_page(database, keys, memory, settings.prices)
+    _add_routes(application, database, page, metrics if settings.metrics_port is None else None)
     add_rejections(application)
     return application
 
@@ -141,9 +142,7 @@ class _LayeredApplication(FastAPI):
         await Starlette.__call__(self, scope, receive, send)
 
 
-def _add_routes(
-    application: FastAPI, database: Database, keys: KeyRing, memory: BodyMemory, metrics: Metrics | None
-) -> None:
+def _add_routes(application: FastAPI, database: Database, page: ASGIApp, metrics: Metrics | None) -> None:
     add_calls(application, BASE_PATH)
     add_openapi(application, BASE_PATH)
     # What is none of the calls above is none of the pages below.
@@ -151,7 +150,7 @@ def _add_routes(
     application.router.routes.extend(health_routes(database))
     if metrics is not None:
         application.router.routes.append(metrics_route(metrics))
-    application.mount("/", create_page(database, keys, memory))
+    application.mount("/", page)
 
 
 def _open_keys(database: Database, settings: ServerSettings) -> KeyRing:

@@ -12,6 +12,7 @@ from sqlalchemy.exc import ArgumentError
 from hl_sessions.server.database.postgresql import postgresql_url
 from hl_sessions.server.http.origins import is_loopback
 from hl_sessions.server.http.placement import parse_prefix
+from hl_sessions.server.page.prices import Prices
 
 SHORTEST_KEY: Final = 16
 """How many characters a configured key has at least, where other machines can try some."""
@@ -35,6 +36,7 @@ class ServerSettings:
         metrics_port: The TCP port that has the metrics, in place of the other one; 0 as above.
         workers: How many processes serve.
         access_log: Whether each request is logged to the standard output.
+        prices: What models cost, where the page shows costs that were not logged.
 
     Raises:
         ValueError: When a value cannot be served.
@@ -50,6 +52,7 @@ class ServerSettings:
     metrics_port: int | None = None
     workers: int = 1
     access_log: bool = False
+    prices: Prices = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.api_key == "":

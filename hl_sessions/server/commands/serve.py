@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,6 +17,7 @@ from hl_sessions.server.application import (
 from hl_sessions.server.commands.age import parse_age
 from hl_sessions.server.commands.config_file import config_option
 from hl_sessions.server.commands.database_option import database_failures, database_option, upgrade_database
+from hl_sessions.server.commands.price_file import parse_prices
 from hl_sessions.server.http.health import METRICS
 from hl_sessions.server.run.connections import FEWEST
 from hl_sessions.server.run.descriptors import raise_limit
@@ -113,6 +115,16 @@ class _KeyOption(click.Option):
     show_default=True,
     show_envvar=True,
     help="Write a line of JSON to the standard output for each request.",
+)
+@click.option(
+    "--prices",
+    envvar="HL_SESSIONS_PRICES",
+    show_envvar=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    callback=parse_prices,
+    metavar="FILE",
+    help="CSV file with the columns model, input and output, dollars for a million tokens: "
+    "the page computes costs that were not logged.",
 )
 def serve(**options: Any) -> None:
     """Serve the v4 API, and the page, until interrupted. Requests under way are finished.

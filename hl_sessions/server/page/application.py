@@ -17,6 +17,7 @@ from hl_sessions.server.database.errors import (
 )
 from hl_sessions.server.http.body_limit import BodyLimitMiddleware, BodyMemory
 from hl_sessions.server.http.key_ring import KeyRing
+from hl_sessions.server.page.prices import Prices
 from hl_sessions.server.page.security.attempts import Attempts
 from hl_sessions.server.page.security.headers import SecurityHeadersMiddleware
 from hl_sessions.server.page.security.local_path import SIGN_IN, STATIC
@@ -51,13 +52,14 @@ _WITHOUT_DATABASE: Final = {
 _STATIC_FILES: Final = Path(__file__).with_name("static")
 
 
-def create_page(database: Database, keys: KeyRing, memory: BodyMemory) -> Starlette:
+def create_page(database: Database, keys: KeyRing, memory: BodyMemory, prices: Prices) -> Starlette:
     """Make the ASGI application of the page, to be mounted behind the routes of the API.
 
     Args:
         database: What is shown, and who is signed in.
         keys: Who may look.
         memory: What counts the bodies of all requests.
+        prices: What models cost.
     """
     signing_in = SignIn(database, keys)
     page = Starlette(
@@ -94,6 +96,7 @@ def create_page(database: Database, keys: KeyRing, memory: BodyMemory) -> Starle
     )
     page.router.redirect_slashes = False
     page.state.database = database
+    page.state.prices = prices
     page.state.sign_in = signing_in
     page.state.attempts = Attempts()
     return page

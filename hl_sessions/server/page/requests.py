@@ -1,10 +1,11 @@
-"""What a request to the page tells: whether a script has sent it, and the ID in its path."""
+"""What a request to the page tells: whether a script has sent it, the ID in its path, the prices."""
 
 import re
 
 from fastapi import HTTPException
 from starlette.requests import Request
 
+from hl_sessions.server.page.prices import Prices
 from hl_sessions.server.protocol.identifiers import identifier_pattern
 
 
@@ -23,3 +24,9 @@ def identifier_in(request: Request, name: str, prefix: str) -> str:
     if not re.match(identifier_pattern(prefix), identifier):
         raise HTTPException(404)
     return identifier
+
+
+def prices_of(request: Request) -> Prices:
+    """Return the prices that the operator has given to the application that is called."""
+    prices: Prices = request.app.state.prices
+    return prices

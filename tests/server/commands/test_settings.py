@@ -100,7 +100,7 @@ def test_help_and_documentation_list_all_settings_and_no_secret(config: Callable
     assert "hidden" not in output
     flags = {
         *("--config", "--host", "--port", "--db", "--api-key", "--max-body", "--root-path", "--workers"),
-        *("--access-log", "--metrics-port", "--keep"),
+        *("--access-log", "--metrics-port", "--keep", "--prices"),
     }
     assert set(re.findall(r"^  (--[a-z-]+)", output, re.MULTILINE)) == flags | {"--help"}
     for flag in flags:

@@ -12,6 +12,7 @@ import requests
 from playwright.sync_api import Page, expect, sync_playwright
 
 from hl_sessions.server.database.database import Database
+from hl_sessions.server.page.prices import Price
 from hl_sessions.server.records.keys import create_key, list_keys, revoke_key
 from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
@@ -20,6 +21,7 @@ from tests.waiting import PATIENCE, wait_until
 
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 PHONE = {"width": 360, "height": 740}
+PRICES = {"large-1": Price(input=2.5, output=10)}
 
 
 @dataclass
@@ -92,6 +94,26 @@ def postgresql_reader(open_url_on_postgresql: str) -> Iterator[Reader]:
 def reader(request: pytest.FixtureRequest) -> Any:
     """The same on both databases."""
     return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="session")
+def priced_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with served(tmp_path_factory.mktemp("page") / "priced.sqlite3", prices=PRICES) as base_url:
+        yield url_of(base_url)
+
+
+@pytest.fixture(scope="session")
+def priced_url_on_postgresql(postgresql: Any) -> Iterator[str]:
+    with served(postgresql.new_database(), prices=PRICES) as base_url:
+        yield url_of(base_url)
+
+
+@pytest.fixture(params=["priced_url", "priced_url_on_postgresql"], ids=["sqlite", "postgresql"])
+def priced_reader(request: pytest.FixtureRequest) -> Iterator[Reader]:
+    """The reader of a server that knows what a model costs, on both databases."""
+    reader = Reader(request.getfixturevalue(request.param))
+    with reader.http:
+        yield reader
 
 
 @dataclass

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, String, case, sele
 
 from hl_sessions.server.database.stored_text import octets_of
 from hl_sessions.server.database.tables import feedback, logs, projects
+from hl_sessions.server.page.prices import Cost, Prices, compute_cost
 from hl_sessions.server.page.queries.cut_values import MAX_SHOWN, LongValues
 from hl_sessions.server.page.queries.rating import RATER, RATING
 from hl_sessions.server.records.log_parts import VALUES
@@ -44,11 +45,13 @@ class Datapoint:
         values: All its columns by name, the missing ones as ``None``; ``duration`` is in seconds.
         project_name: The name of its project.
         feedback: What people thought of it, the oldest first.
+        prices: What its cost is computed from, if none was logged.
     """
 
     values: Mapping[str, Any]
     project_name: str
     feedback: Sequence[Feedback]
+    prices: Prices
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
@@ -71,10 +74,14 @@ class Datapoint:
         return tokens
 
     @property
-    def cost(self) -> float | None:
-        """What it cost in dollars, if that was logged."""
-        cost: float | None = sum_of(self["prompt_cost"], self["output_cost"])
-        return cost
+    def cost(self) -> Cost | None:
+        """What it cost, if that was logged or can be computed."""
+        logged: float | None = sum_of(self["prompt_cost"], self["output_cost"])
+        if logged is not None:
+            return Cost(logged)
+        return Cost.of(
+            None, compute_cost(self.prices, self.model, self["prompt_tokens"], self["output_tokens"])
+        )
 
     @property
     def rating(self) -> Any:
@@ -83,7 +90,7 @@ class Datapoint:
 
 
 def read_datapoints(
-    connection: Connection, conditions: Sequence[ColumnElement[bool]], limit: int
+    connection: Connection, conditions: Sequence[ColumnElement[bool]], limit: int, prices: Prices
 ) -> tuple[list[Datapoint], bool]:
     """Read the oldest datapoints for which all of the conditions are true, with their long values cut.
 
@@ -91,6 +98,7 @@ def read_datapoints(
         connection: The connection of the transaction.
         conditions: The conditions.
         limit: How many of them there may be, at most; there are fewer if they are large.
+        prices: What models cost.
 
     Returns:
         The datapoints, and whether there are more.
@@ -114,7 +122,8 @@ def read_datapoints(
         feedback_of[row.log_id].append(Feedback(row.type, row.value, row.user, row.created_at))
     long_values = LongValues(connection)
     datapoints = [
-        Datapoint(_values(row, long_values), row["project_name"], feedback_of[row["id"]]) for row in rows
+        Datapoint(_values(row, long_values), row["project_name"], feedback_of[row["id"]], prices)
+        for row in rows
     ]
     return datapoints, len(found) > len(rows)
 

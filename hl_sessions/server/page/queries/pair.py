@@ -8,6 +8,7 @@ from typing import Final
 from sqlalchemy import Connection, select
 
 from hl_sessions.server.database.tables import logs
+from hl_sessions.server.page.prices import Prices
 from hl_sessions.server.page.queries.datapoints import Datapoint, read_datapoints
 
 _MOST_OF_SESSION: Final = 100
@@ -54,7 +55,9 @@ class Pair:
         return tuple(sorted(pair, key=lambda datapoint: (datapoint["created_at"], datapoint["sequence"])))
 
 
-def read_pair(connection: Connection, organisation_id: int, log_id: str, other_id: str | None) -> Pair | None:
+def read_pair(
+    connection: Connection, organisation_id: int, log_id: str, other_id: str | None, prices: Prices
+) -> Pair | None:
     """Read a datapoint and another one; ``None`` when the organisation does not have both.
 
     Args:
@@ -62,8 +65,9 @@ def read_pair(connection: Connection, organisation_id: int, log_id: str, other_i
         organisation_id: The organisation of the reader.
         log_id: The ID of the datapoint.
         other_id: The ID of the other one; ``None``: the one of its source before it, or else after it.
+        prices: What models cost.
     """
-    one = _read_one(connection, organisation_id, log_id)
+    one = _read_one(connection, organisation_id, log_id, prices)
     if one is None:
         return None
     others = _find_others(connection, one)
@@ -71,13 +75,13 @@ def read_pair(connection: Connection, organisation_id: int, log_id: str, other_i
         other_id = _nearest(one, others)
         if other_id is None:
             return Pair(one, None, others)
-    other = _read_one(connection, organisation_id, other_id)
+    other = _read_one(connection, organisation_id, other_id, prices)
     return None if other is None else Pair(one, other, others)
 
 
-def _read_one(connection: Connection, organisation_id: int, log_id: str) -> Datapoint | None:
+def _read_one(connection: Connection, organisation_id: int, log_id: str, prices: Prices) -> Datapoint | None:
     conditions = [logs.c.id == log_id, logs.c.organisation_id == organisation_id]
-    datapoints, _ = read_datapoints(connection, conditions, 1)
+    datapoints, _ = read_datapoints(connection, conditions, 1, prices)
     return datapoints[0] if datapoints else None
 
 

@@ -8,8 +8,10 @@ from typing import Any, Final
 from sqlalchemy import Connection, Float, RowMapping, Select, Tuple, cast, func, literal, select, tuple_
 
 from hl_sessions.server.database.tables import logs, sessions
+from hl_sessions.server.page.prices import Cost, Prices, compute_cost
 from hl_sessions.server.page.queries.chain import Chain, find_chain
 from hl_sessions.server.page.queries.datapoints import Datapoint, read_datapoints, read_ids, sum_of
+from hl_sessions.server.page.queries.model_costs import HAS_NO_COST, MODEL
 from hl_sessions.server.page.queries.session_list import ListedSession, describe_sessions
 
 SIZE: Final = 100
@@ -30,7 +32,7 @@ class SessionDetail:
         updated_at: When something in it has changed last.
         prompt_tokens: How many tokens went in, if that was logged.
         output_tokens: How many came out.
-        cost: What all its datapoints cost in dollars.
+        cost: What all its datapoints cost.
         datapoints: A part of its datapoints, the oldest first.
         has_earlier: Whether there are datapoints before these.
         has_later: Whether there are datapoints after these.
@@ -42,7 +44,7 @@ class SessionDetail:
     updated_at: datetime
     prompt_tokens: int | None
     output_tokens: int | None
-    cost: float | None
+    cost: Cost | None
     datapoints: Sequence[Datapoint]
     has_earlier: bool
     has_later: bool
@@ -88,7 +90,7 @@ def place_datapoint(connection: Connection, organisation_id: int, log_id: str) -
 
 
 def read_session(
-    connection: Connection, organisation_id: int, session_id: str, after: str | None
+    connection: Connection, organisation_id: int, session_id: str, after: str | None, prices: Prices
 ) -> SessionDetail | None:
     """Read a session with a part of its datapoints.
 
@@ -97,6 +99,7 @@ def read_session(
         organisation_id: The organisation of the reader.
         session_id: The ID of the session.
         after: The ID of the datapoint after which the part begins; ``None``: it is the first part.
+        prices: What models cost.
 
     Returns:
         The session, or ``None`` when the organisation has no such session, or that no such datapoint.
@@ -110,7 +113,7 @@ def read_session(
         if position is None:
             return None
         wanted.append(tuple_(*_ORDER) > position)
-    datapoints, has_later = read_datapoints(connection, wanted, SIZE)
+    datapoints, has_later = read_datapoints(connection, wanted, SIZE, prices)
     sums = _sums_of(connection, session_id)
     (listed,) = describe_sessions(connection, [session_id])
     return SessionDetail(
@@ -120,7 +123,9 @@ def read_session(
         updated_at=told["updated_at"],
         prompt_tokens=_whole(sums["prompt_tokens"]),
         output_tokens=_whole(sums["output_tokens"]),
-        cost=sum_of(sums["prompt_cost"], sums["output_cost"]),
+        cost=Cost.of(
+            sum_of(sums["prompt_cost"], sums["output_cost"]), _compute_cost(connection, session_id, prices)
+        ),
         datapoints=datapoints,
         has_earlier=after is not None,
         has_later=has_later,
@@ -148,6 +153,22 @@ def _sums_of(connection: Connection, session_id: str) -> RowMapping:
         func.sum(logs.c.output_cost).label("output_cost"),
     )
     return connection.execute(query.where(logs.c.session_id == session_id)).mappings().one()
+
+
+def _compute_cost(connection: Connection, session_id: str, prices: Prices) -> float | None:
+    """Compute what those datapoints cost of which that was not logged."""
+    if not prices:
+        return None
+    # Grouped by a column of its own, as PostgreSQL takes the same expression with parameters for two.
+    uncosted = (
+        select(MODEL.label("model"), logs.c.prompt_tokens, logs.c.output_tokens)
+        .where(logs.c.session_id == session_id, HAS_NO_COST)
+        .subquery()
+    )
+    tokens = (func.sum(cast(uncosted.c[name], Float)) for name in ("prompt_tokens", "output_tokens"))
+    query = select(uncosted.c.model, *tokens).group_by(uncosted.c.model)
+    cost: float | None = sum_of(*(compute_cost(prices, *row) for row in connection.execute(query)))
+    return cost
 
 
 def _position_of(connection: Connection, session_id: str, log_id: str) -> Tuple | None:

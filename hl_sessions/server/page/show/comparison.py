@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 from hl_sessions.server.page.queries.cut_values import MAX_SHOWN
 from hl_sessions.server.page.queries.datapoints import Datapoint
-from hl_sessions.server.page.show.formatting import format_count, format_dollars, format_seconds
+from hl_sessions.server.page.show.formatting import format_cost, format_count, format_seconds
 from hl_sessions.server.page.show.json_text import format_json
 from hl_sessions.server.page.show.values import is_cut
 
@@ -49,7 +49,7 @@ _FACTS: Final[Sequence[tuple[str, Callable[[Datapoint], str]]]] = (
     ("Duration", lambda one: format_seconds(one["duration"])),
     ("Tokens in", lambda one: _count(one["prompt_tokens"])),
     ("Tokens out", lambda one: _count(one["output_tokens"])),
-    ("Cost", lambda one: "" if one.cost is None else format_dollars(one.cost)),
+    ("Cost", lambda one: "" if one.cost is None else format_cost(one.cost)),
     ("Rating", lambda one: one.rating or ""),
 )
 

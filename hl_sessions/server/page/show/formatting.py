@@ -4,6 +4,8 @@ from datetime import datetime, timedelta, timezone
 from math import floor
 from typing import Final
 
+from hl_sessions.server.page.prices import Cost
+
 _MINUTE: Final = 60
 _HOUR: Final = 60 * _MINUTE
 _DAY: Final = 24 * _HOUR
@@ -34,6 +36,15 @@ def format_dollars(dollars: float) -> str:
     if dollars == 0 or abs(dollars) >= 1:
         return f"${dollars:,.2f}"
     return f"${dollars:.4f}" if abs(dollars) >= 0.0001 else "<$0.0001"  # noqa: PLR2004
+
+
+def format_cost(cost: Cost) -> str:
+    """Return a cost, and how much of it was computed: ``$0.01``, ``≈ $0.0012 computed``."""
+    if cost.computed is None:
+        return format_dollars(cost.logged or 0)
+    if cost.logged is None:
+        return f"≈ {format_dollars(cost.computed)} computed"
+    return f"≈ {format_dollars(cost.logged + cost.computed)}, {format_dollars(cost.computed)} of it computed"
 
 
 def format_bytes(size: int) -> str:

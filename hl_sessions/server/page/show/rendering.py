@@ -14,8 +14,8 @@ from hl_sessions.server.page.queries.filters import query_for
 from hl_sessions.server.page.show.columns import write_columns
 from hl_sessions.server.page.show.formatting import (
     format_age,
+    format_cost,
     format_count,
-    format_dollars,
     format_moment,
     format_seconds,
 )
@@ -36,8 +36,8 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "age": format_age,
+        "cost": format_cost,
         "count": format_count,
-        "dollars": format_dollars,
         "json": _compact_json,
         "moment": format_moment,
         "seconds": format_seconds,

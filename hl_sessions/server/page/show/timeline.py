@@ -45,6 +45,12 @@ class Timeline:
     branches: Sequence[Branch]
     seconds: float
 
+    @property
+    def has_computed_costs(self) -> bool:
+        """Whether the cost of some datapoint was computed, which takes more words to say."""
+        costs = [branch.datapoint.cost for branch in self.branches]
+        return any(cost is not None and cost.computed is not None for cost in costs)
+
 
 def lay_out(datapoints: Sequence[Datapoint]) -> Timeline:
     """Make the tree of datapoints; they begin at their ``created_at`` and take their ``duration``.

@@ -17,7 +17,7 @@ from hl_sessions.server.page.queries.project_list import name_projects
 from hl_sessions.server.page.queries.session_detail import SessionDetail, read_session, read_version
 from hl_sessions.server.page.queries.session_list import describe_sessions
 from hl_sessions.server.page.queries.session_search import UnknownCursorError, find_sessions, sort_limit
-from hl_sessions.server.page.requests import identifier_in
+from hl_sessions.server.page.requests import identifier_in, prices_of
 from hl_sessions.server.page.show.columns import COLUMNS, read_columns
 from hl_sessions.server.page.show.conversation import MOST_MESSAGES, tell
 from hl_sessions.server.page.show.rendering import render
@@ -70,10 +70,10 @@ async def show_session(request: Request) -> Response:
     )
     if after is not None and not re.match(identifier_pattern(LOG), after):
         raise HTTPException(404)
-    wanted = SessionFilter.read(request.query_params)
+    wanted, prices = SessionFilter.read(request.query_params), prices_of(request)
 
     def query(connection: Connection, organisation_id: int) -> tuple[SessionDetail, Neighbours] | None:
-        detail = read_session(connection, organisation_id, session_id, after)
+        detail = read_session(connection, organisation_id, session_id, after, prices)
         if detail is None:
             return None
         if wanted.looks_inside:
