@@ -27,6 +27,7 @@ FOLDER: Final = Path(__file__).parent
 
 DESKTOP: Final = {"width": 1280, "height": 800}
 LOW: Final = {"width": 1280, "height": 560}
+TALL: Final = {"width": 1280, "height": 1080}
 PHONE: Final = {"width": 390, "height": 844}
 
 CHATS: Final = (
@@ -90,6 +91,7 @@ def _take_those_of_the_page(browser: Browser, directory: Path) -> None:
         _take(browser, f"{url}/sessions/{session_id}", "page-conversation", DESKTOP)
         _take(browser, f"{url}/sessions/{session_id}?view=timeline", "page-timeline", LOW)
         _take(browser, f"{url}/activity?window=7d", "page-activity", DESKTOP, "dark")
+        _take(browser, f"{url}/activity?q=order", "page-sums", TALL)
         _take(browser, f"{url}/", "page-jump", LOW, keys="Control+k")
         reply_id = _log_two_replies(f"{url}/v4")
         _take(browser, f"{url}/datapoints/{reply_id}/compare", "page-compare", LOW)

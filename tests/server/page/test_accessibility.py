@@ -71,6 +71,7 @@ def fill(reader: Reader) -> dict[str, str]:
         "comparison": f"/datapoints/{first['id']}/compare?with={second['id']}",
         "projects": "/projects",
         "activity": "/activity",
+        "sums": "/activity?q=order",
         "nothing there": "/sessions/sesh_none",
     }
 

@@ -82,7 +82,7 @@ def test_a_window_that_is_not_there_is_told(reader: Any) -> None:
     """With those that are."""
     answer = reader.get("/activity?window=2h")
     assert answer.status_code == 422
-    assert "window may be 1h, 24h, 7d, 30d." in answer.text
+    assert "window may be 1h, 24h, 7d, 30d, all." in answer.text
     assert reader.get("/activity?project=x").status_code == 422
 
 

@@ -10,6 +10,7 @@ import requests
 import trustme
 from playwright.sync_api import Page, expect
 
+from hl_sessions.server.page.views import activity
 from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 from tests.nginx import documented, nginx
@@ -533,6 +534,33 @@ def test_a_phone_shows_names_and_links_whole(
     page.goto(f"{reader.url}/projects")
     lines = "link => link.getClientRects().length"
     assert page.get_by_role("link", name=f"Activity of {project}").evaluate(lines) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("has_scripts", [True, False], ids=["with scripts", "without scripts"])
+def test_each_state_of_sums_takes_the_place_of_the_one_before(
+    reader: Any,
+    unique: str,
+    open_page: Callable[..., Page],
+    monkeypatch: pytest.MonkeyPatch,
+    has_scripts: bool,  # noqa: FBT001
+) -> None:
+    """All that were sent are in the page, and the last one is seen."""
+    for name, value in (("_FIRST_PART", 1), ("_PART", 1), ("_PAUSE", 0)):
+        monkeypatch.setattr(activity, name, value)
+    reader.log(
+        *({"project": unique, "session_reference_id": f"{unique}-{n}", "output": unique} for n in "abc")
+    )
+    page = open_page(f"{reader.url}/?q={unique}", java_script_enabled=has_scripts)
+    page.get_by_role("link", name="Sum up").click()
+    states = page.locator("section.sums")
+    expect(states).to_have_count(3)
+    expect(states.filter(visible=True)).to_have_count(1)
+    expect(states.last).to_be_visible()
+    expect(page.get_by_text("The sessions are being found.")).to_be_hidden()
+    expect(page.get_by_role("table", name="By project").get_by_role("rowheader", name=unique)).to_be_visible()
+    page.get_by_role("link", name="Show them as a list").click()
+    expect(page.locator("#rows tr")).to_have_count(3)
 
 
 @pytest.mark.slow

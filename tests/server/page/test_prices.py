@@ -14,16 +14,20 @@ def text_of(page: str) -> str:
 
 
 def test_a_cost_that_was_not_logged_is_computed(priced_reader: Any, unique: str) -> None:
-    """It is marked wherever it is shown: with the datapoint, its session, and in a comparison."""
+    """It is marked wherever it is shown: with the datapoint, its session, a comparison and the sums."""
     shared = {"project": unique, "session_reference_id": unique, "source": "answer", "config": CONFIG}
     created = priced_reader.log(**shared, **TOKENS)
     session = f"/sessions/{created['session_id']}"
     for address in (session, f"{session}?view=timeline"):
         assert text_of(priced_reader.read(address)).count(COMPUTED) == 2
+    assert f"Cost {COMPUTED}" in text_of(priced_reader.read(f"/activity?q={unique}"))
     other = priced_reader.log(**shared, prompt_cost=0.5)
     assert f"Cost {COMPUTED} $0.5000" in text_of(priced_reader.read(f"/datapoints/{other['id']}/compare"))
     both = "≈ $0.5012, $0.0012 of it computed"
     assert f"Cost {both}" in text_of(priced_reader.read(session))
+    sums = text_of(priced_reader.read(f"/activity?q={unique}"))
+    assert f"Cost {both}" in sums
+    assert "large-1 1 2 0 400 20 $0.5000 ≈ $0.0012" in sums
 
 
 def test_no_cost_is_computed_without_a_price_or_tokens(priced_reader: Any, unique: str) -> None:
@@ -35,7 +39,8 @@ def test_no_cost_is_computed_without_a_price_or_tokens(priced_reader: Any, uniqu
         {**shared, **TOKENS},
         {**shared, "config": CONFIG, **TOKENS, "output_cost": 0},
     )
-    assert "computed" not in priced_reader.read(f"/sessions/{created[0]['session_id']}")
+    for address in (f"/sessions/{created[0]['session_id']}", f"/activity?q={unique}"):
+        assert "computed" not in priced_reader.read(address)
 
 
 def test_a_computed_cost_is_told_by_no_call_of_the_api(priced_reader: Any, unique: str) -> None:

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
-from math import ceil
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, func, literal, select, union_all
 
 from hl_sessions.server.database.tables import logs, projects, sessions
+from hl_sessions.server.page.queries.percentiles import percentiles
 
 SAMPLE: Final = 200
 """From how many datapoints of a span its latencies are told: the newest ones."""
@@ -98,10 +98,11 @@ def read_activity(
             sessions=session_counts[index],
             datapoints=datapoint_counts[index],
             errors=error_counts[index],
-            median=_percentile(durations[index], 0.5),
-            slowest=_percentile(durations[index], 0.95),
+            median=median,
+            slowest=slowest,
         )
         for index, (begin, _) in enumerate(spans)
+        for median, slowest in [percentiles(durations[index], 0.5, 0.95)]
     ]
 
 
@@ -146,8 +147,3 @@ def _durations(
     for index, duration in connection.execute(union_all(*samples)):
         durations[index].append(duration)
     return durations
-
-
-def _percentile(values: list[float], share: float) -> float | None:
-    """Return the smallest of the values that at least this share of them does not exceed."""
-    return sorted(values)[ceil(share * len(values)) - 1] if values else None

@@ -1,13 +1,15 @@
 """The templates of the page, in which every value is text unless it was made safe on purpose."""
 
 import json
+from collections.abc import AsyncIterator
 from datetime import datetime, timezone
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, Response, StreamingResponse
 
 from hl_sessions.server.http.placement import prefix_of
 from hl_sessions.server.page.queries.filters import query_for
@@ -16,6 +18,7 @@ from hl_sessions.server.page.show.formatting import (
     format_age,
     format_cost,
     format_count,
+    format_dollars,
     format_moment,
     format_seconds,
 )
@@ -38,6 +41,7 @@ def _environment() -> Environment:
         "age": format_age,
         "cost": format_cost,
         "count": format_count,
+        "dollars": format_dollars,
         "json": _compact_json,
         "moment": format_moment,
         "seconds": format_seconds,
@@ -51,6 +55,9 @@ def _environment() -> Environment:
 
 _ENVIRONMENT: Final = _environment()
 
+# No value can look like it, as its signs are escaped in one.
+_PLACE: Final = Markup("<!-- parts -->")
+
 
 async def render(request: Request, template: str, status: int = 200, **values: Any) -> Response:
     """Answer with a template, which is filled in a worker thread: a long session takes its time.
@@ -61,8 +68,35 @@ async def render(request: Request, template: str, status: int = 200, **values: A
         status: The status of the answer.
         **values: What the template is given, beside the time and who is signed in.
     """
+    return HTMLResponse(await _fill(request, template, **values), status)
+
+
+async def stream(
+    request: Request, template: str, part: str, states: AsyncIterator[dict[str, Any]], **values: Any
+) -> Response:
+    """Answer with a template that has a place for parts, which are sent as they come.
+
+    Args:
+        request: The request.
+        template: The name of the template, which shows ``parts`` where the parts belong.
+        part: The name of the template of a part.
+        states: What the template of a part is given, each time.
+        **values: What both templates are given, unless a state says something else.
+    """
+
+    async def pieces() -> AsyncIterator[str]:
+        before, after = (await _fill(request, template, parts=_PLACE, **values)).split(_PLACE)
+        yield before
+        async for state in states:
+            yield await _fill(request, part, **values | state)
+        yield after
+
+    return StreamingResponse(pieces(), media_type="text/html")
+
+
+async def _fill(request: Request, template: str, **values: Any) -> str:
     prefix = prefix_of(request.scope)
-    text = await run_in_threadpool(
+    return await run_in_threadpool(
         _ENVIRONMENT.get_template(template).render,
         now=datetime.now(timezone.utc),
         prefix=prefix,
@@ -71,4 +105,3 @@ async def render(request: Request, template: str, status: int = 200, **values: A
         base_url=f"{request.url.scheme}://{request.url.netloc}{prefix}/v4",
         **values,
     )
-    return HTMLResponse(text, status)

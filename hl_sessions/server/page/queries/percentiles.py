@@ -1,0 +1,13 @@
+"""Percentiles of measured values."""
+
+from collections.abc import Iterable
+from math import ceil
+
+
+def percentiles(values: Iterable[float], *shares: float) -> list[float | None]:
+    """Return, for each share, the smallest of the values that at least this share of them does not exceed.
+
+    Without any values it is ``None``.
+    """
+    ordered = sorted(values)
+    return [ordered[ceil(share * len(ordered)) - 1] if ordered else None for share in shares]

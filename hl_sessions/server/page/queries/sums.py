@@ -1,0 +1,264 @@
+"""Sums over sessions: of datapoints, errors, tokens, dollars and ratings, and how long it took."""
+
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from math import isfinite
+from typing import Any, Final, TypeAlias
+
+from sqlalchemy import ColumnElement, Connection, Select, select
+
+from hl_sessions.server.database.search_index import is_one_of
+from hl_sessions.server.database.tables import feedback, logs, sessions
+from hl_sessions.server.page.prices import Cost, Prices, compute_cost
+from hl_sessions.server.page.queries.filters import SessionFilter
+from hl_sessions.server.page.queries.model_costs import MODEL
+from hl_sessions.server.page.queries.percentiles import percentiles
+from hl_sessions.server.page.queries.rating import RATING
+from hl_sessions.server.page.queries.session_search import matching
+
+MOST_MEASURED: Final = 200_000
+"""After how many datapoints no more latencies are looked at."""
+
+MOST_NAMES: Final = 10_000
+"""How many names of a kind are told apart, so that the memory has a bound."""
+
+_FIRST_OUTPUT: Final = logs.c.metadata["time_to_first_output"].as_string()
+_NAMES: Final = (logs.c.project_id, MODEL, logs.c.source)
+
+
+@dataclass
+class Sums:
+    """What datapoints come to.
+
+    Args:
+        sessions: In how many sessions they are.
+        datapoints: How many there are.
+        errors: How many of them have an error.
+        prompt_tokens: How many tokens went in.
+        output_tokens: How many came out.
+        logged_cost: What they cost in dollars, as far as that was logged.
+        computed_cost: What the others cost, computed from their tokens.
+        good: How many ratings are good.
+        bad: How many are bad.
+        durations: How long they took, in seconds.
+        first_outputs: After how many seconds the first piece of their output was there.
+    """
+
+    sessions: int = 0
+    datapoints: int = 0
+    errors: int = 0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    logged_cost: float = 0
+    computed_cost: float = 0
+    good: int = 0
+    bad: int = 0
+    durations: "array[float]" = field(default_factory=lambda: array("d"))
+    first_outputs: "array[float]" = field(default_factory=lambda: array("d"))
+    _last_session: int | None = None
+
+    @property
+    def cost(self) -> Cost | None:
+        """What they cost, if anything."""
+        return Cost.of(self.logged_cost or None, self.computed_cost or None)
+
+    @property
+    def duration_percentiles(self) -> list[float | None]:
+        """The duration that half of the datapoints did not exceed, and the one that 95 % did not."""
+        return percentiles(self.durations, 0.5, 0.95)
+
+    @property
+    def first_output_percentiles(self) -> list[float | None]:
+        """The same of the times to the first output."""
+        return percentiles(self.first_outputs, 0.5, 0.95)
+
+    def count_session(self, sequence: int) -> None:
+        """Count a session once; what is counted of one comes one after the other."""
+        if sequence != self._last_session:
+            self.sessions += 1
+            self._last_session = sequence
+
+    def count_rating(self, value: Any) -> None:
+        """Count a rating, if it is one of the two that the page gives."""
+        self.good += value == "good"
+        self.bad += value == "bad"
+
+    def add(self, other: "Sums") -> None:
+        """Add what the datapoints of other sessions come to."""
+        self.sessions += other.sessions
+        self.datapoints += other.datapoints
+        self.errors += other.errors
+        self.prompt_tokens += other.prompt_tokens
+        self.output_tokens += other.output_tokens
+        self.logged_cost += other.logged_cost
+        self.computed_cost += other.computed_cost
+        self.good += other.good
+        self.bad += other.bad
+        self.durations.extend(other.durations)
+        self.first_outputs.extend(other.first_outputs)
+
+
+NamedSums: TypeAlias = defaultdict[str | None, Sums]
+"""Sums by a name; ``None``: of what has none."""
+
+
+@dataclass
+class SessionSums:
+    """What sessions come to, in whole and in parts.
+
+    Args:
+        whole: What all of them come to.
+        measured: How many of the datapoints have their latencies in it.
+        projects: By the ID of the project, what its datapoints come to.
+        models: The same by the name of the model.
+        sources: The same by the source.
+        hours: By the begin of an hour, what the sessions come to that began in it.
+    """
+
+    whole: Sums = field(default_factory=Sums)
+    measured: int = 0
+    projects: NamedSums = field(default_factory=lambda: defaultdict(Sums))
+    models: NamedSums = field(default_factory=lambda: defaultdict(Sums))
+    sources: NamedSums = field(default_factory=lambda: defaultdict(Sums))
+    hours: defaultdict[datetime, Sums] = field(default_factory=lambda: defaultdict(Sums))
+
+    def of_names(self, project_id: str, model: str | None, source: str | None) -> tuple[Sums, ...]:
+        """Return the sums that a datapoint belongs to, beside those of an hour."""
+        return (
+            self.whole,
+            self.projects[project_id],
+            self.models[model],
+            self.sources[source],
+        )
+
+    def add(self, other: "SessionSums") -> None:
+        """Add what other sessions come to."""
+        self.whole.add(other.whole)
+        self.measured += other.measured
+        _add_named(self.projects, other.projects)
+        _add_named(self.models, other.models)
+        _add_named(self.sources, other.sources)
+        for hour, sums in other.hours.items():
+            self.hours[hour].add(sums)
+
+
+def _add_named(named: NamedSums, others: NamedSums) -> None:
+    for name, sums in others.items():
+        if name in named or len(named) < MOST_NAMES:
+            named[name].add(sums)
+
+
+def find_sequences(
+    connection: Connection, organisation_id: int, wanted: SessionFilter, since: datetime | None
+) -> "array[int]":
+    """Find the sequences of all sessions to sum up, those that began last first.
+
+    Args:
+        connection: The connection of the transaction.
+        organisation_id: The organisation of the reader.
+        wanted: What the sessions have to be like.
+        since: When they began at the earliest; ``None``: at any time.
+    """
+    query = matching(connection, organisation_id, wanted)
+    if since is not None:
+        query = query.where(sessions.c.created_at >= since)
+    newest_first = (sessions.c.created_at.desc(), sessions.c.sequence.desc())
+    return array("q", connection.scalars(query.order_by(*newest_first)))
+
+
+def sum_up(
+    connection: Connection,
+    organisation_id: int,
+    sequences: Sequence[int],
+    prices: Prices,
+    *,
+    is_measured: bool,
+) -> SessionSums:
+    """Sum up sessions, as far as they are still there.
+
+    Args:
+        connection: The connection of the transaction.
+        organisation_id: The organisation of the reader.
+        sequences: The sequences of the sessions.
+        prices: What models cost.
+        is_measured: Whether latencies are looked at.
+    """
+    rows = connection.execute(_datapoints_of(organisation_id, sequences))
+    sums = SessionSums()
+    for session, created_at, *datapoint in rows:
+        hour = sums.hours[created_at.replace(minute=0, second=0, microsecond=0)]
+        if datapoint[0] is None:
+            # A session without any.
+            for some in (sums.whole, hour):
+                some.count_session(session)
+            continue
+        project_id, model, source, has_error, went_in, came_out, cost_in, cost_out, *latencies = datapoint
+        logged, computed = 0.0, 0.0
+        if cost_in is None and cost_out is None:
+            computed = compute_cost(prices, model, went_in, came_out) or 0
+        else:
+            logged = (cost_in or 0) + (cost_out or 0)
+        named = sums.of_names(project_id, model, source)
+        for some in (*named, hour):
+            some.count_session(session)
+            some.datapoints += 1
+            some.errors += has_error
+            some.prompt_tokens += went_in or 0
+            some.output_tokens += came_out or 0
+            some.logged_cost += logged
+            some.computed_cost += computed
+        if is_measured:
+            sums.measured += 1
+            _measure((*named, hour), *latencies)
+    for value, *names in connection.execute(_ratings_of(organisation_id, sequences)):
+        for some in sums.of_names(*names):
+            some.count_rating(value)
+    return sums
+
+
+def _datapoints_of(organisation_id: int, sequences: Sequence[int]) -> Select[Any]:
+    query = select(
+        sessions.c.sequence,
+        sessions.c.created_at,
+        *_NAMES,
+        logs.c.error.is_not(None),
+        logs.c.prompt_tokens,
+        logs.c.output_tokens,
+        logs.c.prompt_cost,
+        logs.c.output_cost,
+        logs.c.duration,
+        _FIRST_OUTPUT,
+    )
+    query = query.outerjoin_from(sessions, logs, logs.c.session_id == sessions.c.id)
+    return query.where(*_are(organisation_id, sequences)).order_by(sessions.c.sequence)
+
+
+def _ratings_of(organisation_id: int, sequences: Sequence[int]) -> Select[Any]:
+    query = select(feedback.c.value, *_NAMES).join_from(sessions, logs, logs.c.session_id == sessions.c.id)
+    query = query.join(feedback, feedback.c.log_id == logs.c.id)
+    return query.where(*_are(organisation_id, sequences), feedback.c.type == RATING)
+
+
+def _are(organisation_id: int, sequences: Sequence[int]) -> tuple[ColumnElement[bool], ...]:
+    return sessions.c.organisation_id + 0 == organisation_id, is_one_of(sessions.c.sequence, sequences)
+
+
+def _measure(all_sums: Iterable[Sums], duration: float | None, first_output: Any) -> None:
+    first = _seconds(first_output)
+    for sums in all_sums:
+        if duration is not None:
+            sums.durations.append(duration)
+        if first is not None:
+            sums.first_outputs.append(first)
+
+
+def _seconds(value: Any) -> float | None:
+    """Return a number of the metadata, in which anything else may stand, too."""
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        return None
+    return seconds if isfinite(seconds) else None
