@@ -1,9 +1,11 @@
 """The commands about the whole of the data: ``db upgrade``, ``export``, ``import`` and ``prune``."""
 
 import os
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from functools import partial
-from typing import BinaryIO
+from pathlib import Path
+from typing import IO, BinaryIO
 
 import click
 from sqlalchemy import Connection
@@ -16,11 +18,14 @@ from hl_sessions.server.commands.database_option import (
     upgrade_database,
     url_of,
 )
+from hl_sessions.server.commands.humanloop import import_export, import_pages
+from hl_sessions.server.commands.keys import require_name
 from hl_sessions.server.commands.progress import progress
 from hl_sessions.server.database.errors import is_passing
 from hl_sessions.server.records.export_format import InvalidLineError, numbered
 from hl_sessions.server.records.exporting import count_rows, export_lines
 from hl_sessions.server.records.importing import Importer, in_transactions
+from hl_sessions.server.records.organisations import DEFAULT_ORGANISATION
 from hl_sessions.server.records.pruning import Pruned, give_back
 from hl_sessions.server.records.pruning import prune as prune_database
 
@@ -56,26 +61,50 @@ def export_data(database: str, file: BinaryIO) -> None:
 
 @click.command("import")
 @database_option
-@click.argument("file", type=click.File("rb"))
-def import_data(database: str, file: BinaryIO) -> None:
-    """Read what 'export' wrote from FILE, or from stdin as '-'.
+@click.option(
+    "--from",
+    "origin",
+    type=click.Choice(["hl-sessions", "humanloop", "humanloop-v4"]),
+    default="hl-sessions",
+    show_default=True,
+    help="What wrote it: 'export', Humanloop's tool 'humanloop-export' (a folder), or callers of the v4 API, "
+    "who saved pages of GET /logs, /sessions and /projects (any number of files).",
+)
+@click.option(
+    "--organisation",
+    default=DEFAULT_ORGANISATION,
+    show_default=True,
+    callback=require_name,
+    help="Whose it becomes, if it is from Humanloop; made on first use.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what there is, if it is from Humanloop.")
+@click.argument(
+    "paths",
+    metavar="PATH...",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, path_type=Path, allow_dash=True),
+)
+def import_data(
+    database: str, origin: str, organisation: str, paths: Sequence[Path], *, dry_run: bool
+) -> None:
+    """Read what 'export' wrote from a file, or from stdin as '-', or what was saved at Humanloop.
 
     What the database has already is left as it is: after an interruption, run the same again. A server may
     go on meanwhile.
     """
-    importer = Importer()
-    read = imported = 0
-    with opened_database(database) as opened, progress("Importing", _size(file)) as done:
-        for some in in_transactions(numbered(file)):
-            try:
-                imported += opened.write_now(partial(importer.import_lines, lines=some))
-            except InvalidLineError as error:
-                raise click.ClickException(
-                    f"{error}; what was before these lines has been imported"
-                ) from None
-            read += len(some)
-            done(sum(len(line) for _, line in some))
-    click.echo(f"Imported {imported:,} records; {read - imported:,} were there already", err=True)
+    if origin == "humanloop-v4":
+        import_pages(database, organisation, paths, dry_run=dry_run)
+        return
+    if len(paths) > 1:
+        raise click.UsageError(f"give one path with --from {origin}, rather than {len(paths)}")
+    if origin == "humanloop":
+        import_export(database, organisation, paths[0], dry_run=dry_run)
+        return
+    if dry_run:
+        raise click.UsageError("--dry-run is for what comes from Humanloop: see --from")
+    with click.open_file(str(paths[0]), "rb") as file:
+        _import_lines(database, file)
 
 
 @click.command()
@@ -104,6 +133,22 @@ def prune(database: str, age: timedelta) -> None:
     click.echo(f"Deleted {pruned} without a change since {before:%Y-%m-%d %H:%M} UTC")
 
 
+def _import_lines(database: str, file: IO[bytes]) -> None:
+    importer = Importer()
+    read = imported = 0
+    with opened_database(database) as opened, progress("Importing", _size(file)) as done:
+        for some in in_transactions(numbered(file)):
+            try:
+                imported += opened.write_now(partial(importer.import_lines, lines=some))
+            except InvalidLineError as error:
+                raise click.ClickException(
+                    f"{error}; what was before these lines has been imported"
+                ) from None
+            read += len(some)
+            done(sum(len(line) for _, line in some))
+    click.echo(f"Imported {imported:,} records; {read - imported:,} were there already", err=True)
+
+
 def _write(connection: Connection, file: BinaryIO) -> None:
     with progress("Exporting", count_rows(connection)) as done:
         try:
@@ -119,7 +164,7 @@ def _write(connection: Connection, file: BinaryIO) -> None:
             ) from None
 
 
-def _size(file: BinaryIO) -> int:
+def _size(file: IO[bytes]) -> int:
     try:
         return os.fstat(file.fileno()).st_size
     except OSError:

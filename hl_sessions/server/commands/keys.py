@@ -20,7 +20,8 @@ def keys() -> None:
     """
 
 
-def _require_name(_context: click.Context, _parameter: click.Parameter, name: str) -> str:
+def require_name(_context: click.Context, _parameter: click.Parameter, name: str) -> str:
+    """Return a name that can be shown, or raise ``click.BadParameter``."""
     # The list is made of lines, and a terminal acts on more characters than it shows.
     if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
         raise click.BadParameter(f"give one line of printable text of up to {_LONGEST_NAME} characters")
@@ -28,12 +29,12 @@ def _require_name(_context: click.Context, _parameter: click.Parameter, name: st
 
 
 @keys.command()
-@click.option("--name", required=True, callback=_require_name, help="What tells the key from others.")
+@click.option("--name", required=True, callback=require_name, help="What tells the key from others.")
 @click.option(
     "--organisation",
     default=DEFAULT_ORGANISATION,
     show_default=True,
-    callback=_require_name,
+    callback=require_name,
     help="Whose data the key opens; made on first use.",
 )
 @database_option

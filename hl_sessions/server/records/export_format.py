@@ -97,7 +97,7 @@ def parse_line(number: int, line: bytes) -> tuple[Table, dict[str, Any]]:
         InvalidLineError: When it is none of an export.
     """
     try:
-        record = _read_json(line)
+        record = read_json(line)
     except (ValueError, RecursionError):
         raise InvalidLineError(number, "this is not JSON") from None
     name = record.pop("record", None) if isinstance(record, dict) else None
@@ -121,7 +121,13 @@ def parse_line(number: int, line: bytes) -> tuple[Table, dict[str, Any]]:
     return table, row
 
 
-def _read_json(line: bytes) -> Any:
+def read_json(line: bytes) -> Any:
+    """Parse JSON that is stored, also where it is nested deeper than a request may be.
+
+    Raises:
+        ValueError: When it is no JSON.
+        RecursionError: When it is nested too deep.
+    """
     try:
         value, _ = parse_storable(line)
     except ValueError:

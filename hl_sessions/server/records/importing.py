@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 from sqlalchemy import Connection, Table, bindparam, select
 
 from hl_sessions.server.database.bulk_insert import insert_rows
-from hl_sessions.server.database.in_parts import in_parts_of_size
+from hl_sessions.server.database.in_parts import in_parts, in_parts_of_size
 from hl_sessions.server.database.tables import feedback, logs, organisations, projects, sessions
 from hl_sessions.server.records.counts import count_added
 from hl_sessions.server.records.export_format import ORGANISATION, InvalidLineError, parse_line
@@ -77,13 +77,12 @@ class Importer:
         if "reference_id" in table.c:
             _require_free_references(connection, table, new)
         added = [row for _, row in new.values()]
-        insert_rows(connection, table, added)
-        if table is sessions:
-            create_totals(connection, list(new))
         if table is logs:
-            count_added(
-                connection, Datapoints.read(connection.execute(_COUNTED, {"wanted": list(new)}).all())
-            )
+            insert_logs(connection, added)
+        elif table is sessions:
+            insert_sessions(connection, added)
+        else:
+            insert_rows(connection, table, added)
         return len(added)
 
     def _find_organisations(self, connection: Connection, rows: _Rows) -> None:
@@ -108,6 +107,19 @@ class Importer:
         }
         self._project_ids |= found
         return set(found)
+
+
+def insert_sessions(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert sessions, of which there is at least one, and their totals."""
+    insert_rows(connection, sessions, rows)
+    create_totals(connection, [row["id"] for row in rows])
+
+
+def insert_logs(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert datapoints, of which there is at least one, and count them."""
+    insert_rows(connection, logs, rows)
+    for wanted in in_parts([row["id"] for row in rows]):
+        count_added(connection, Datapoints.read(connection.execute(_COUNTED, {"wanted": wanted}).all()))
 
 
 def _key(table: Table) -> str:

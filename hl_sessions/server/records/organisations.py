@@ -30,3 +30,11 @@ def find_or_create_organisation(connection: Connection, name: str) -> int:
         insert(organisations).values(values).returning(organisations.c.sequence)
     ).scalar_one()
     return created
+
+
+def find_team(connection: Connection, organisation_id: int) -> str:
+    """Answer what the protocol calls the team of an organisation."""
+    team_id: str = connection.execute(
+        select(organisations.c.team_id).where(organisations.c.sequence == organisation_id)
+    ).scalar_one()
+    return team_id

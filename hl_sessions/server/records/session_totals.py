@@ -165,6 +165,12 @@ def create_totals(connection: Connection, session_ids: Sequence[str]) -> None:
         connection.execute(_CREATE, {"wanted": some})
 
 
+def note_beginnings(connection: Connection, session_ids: Sequence[str]) -> None:
+    """Note in the totals when sessions began, after that has changed."""
+    for some in in_parts(session_ids):
+        connection.execute(_BEGIN_ANEW, {"wanted": some})
+
+
 def add_to_totals(connection: Connection, datapoints: Datapoints) -> None:
     """Add datapoints to the totals of their sessions."""
     changes: dict[int, _Change] = {}
@@ -325,6 +331,19 @@ _CREATED: Final = {
 _CREATE: Final = insert(session_totals).from_select(
     list(_CREATED),
     select(*_CREATED.values()).where(sessions.c.id.in_(bindparam("wanted", expanding=True))),
+)
+_BEGIN_ANEW: Final = (
+    update(session_totals)
+    .where(
+        session_totals.c.session_sequence.in_(
+            select(sessions.c.sequence).where(sessions.c.id.in_(bindparam("wanted", expanding=True)))
+        )
+    )
+    .values(
+        began_at=select(_CREATED["began_at"])
+        .where(sessions.c.sequence == session_totals.c.session_sequence)
+        .scalar_subquery()
+    )
 )
 _IS_CHANGED: Final = session_totals.c.session_sequence.in_(bindparam("changed", expanding=True))
 _TIMES: Final = select(

@@ -11,7 +11,6 @@ from typing import Any
 import psycopg
 import pytest
 import requests
-from click.testing import CliRunner, Result
 from sqlalchemy import update
 
 from hl_sessions.server.commands.data import db, export_data, import_data, prune
@@ -21,24 +20,10 @@ from hl_sessions.server.database.tables import logs, sessions
 from hl_sessions.server.records import deleting
 from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
-from tests.servers import HL_SESSIONS, served
+from tests.commands import LINE, done, exported, run
+from tests.memory import memory_of
+from tests.servers import served
 from tests.waiting import PATIENCE
-
-LINE = re.compile(r".+\n")  # other characters end lines to Python, but not to JSON Lines
-
-
-def run(command: Any, *arguments: str, text: str | None = None) -> Result:
-    return CliRunner().invoke(command, arguments, input=text)
-
-
-def done(command: Any, *arguments: str, text: str | None = None) -> Result:
-    result = run(command, *arguments, text=text)
-    assert result.exit_code == 0, result.output
-    return result
-
-
-def exported(database: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in LINE.findall(done(export_data, "--db", database).stdout)]
 
 
 def age(database: str) -> None:
@@ -149,21 +134,6 @@ def test_of_large_datapoints_few_are_exported_or_imported_at_a_time(tmp_path: Pa
         more = memory_of(command, "--db", tmp_path / database, tmp_path / file) - least
         assert more < 40_000_000
     assert (tmp_path / "lines").read_bytes() == (tmp_path / "same").read_bytes()
-
-
-# The memory of a process counts from its parent on, so that its parent has to be a small one.
-MEASURE = """
-import resource, subprocess, sys
-subprocess.run(sys.argv[1:], check=True)
-print(1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-"""
-
-
-def memory_of(*arguments: str | Path) -> int:
-    """The most memory that a command has, in bytes."""
-    command = [sys.executable, "-c", MEASURE, HL_SESSIONS, *arguments]
-    measured = subprocess.run(command, capture_output=True, text=True, check=True)
-    return int(measured.stdout.splitlines()[-1])
 
 
 def test_an_export_of_nothing_is_an_empty_file(tmp_path: Path) -> None:

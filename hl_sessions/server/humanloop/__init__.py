@@ -1,0 +1,1 @@
+"""What Humanloop's customers have saved, as records of this server."""

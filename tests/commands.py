@@ -1,0 +1,28 @@
+"""Runs commands as a terminal does."""
+
+import json
+import re
+from typing import Any
+
+from click.testing import CliRunner, Result
+
+LINE = re.compile(r".+\n")  # other characters end lines to Python, but not to JSON Lines
+
+
+def run(command: Any, *arguments: str, text: str | None = None) -> Result:
+    """Run a command, and return what became of it."""
+    return CliRunner().invoke(command, arguments, input=text)
+
+
+def done(command: Any, *arguments: str, text: str | None = None) -> Result:
+    """Run a command that succeeds."""
+    result = run(command, *arguments, text=text)
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result
+
+
+def exported(database: str) -> list[dict[str, Any]]:
+    """What ``hl-sessions export`` says that there is."""
+    from hl_sessions.server.commands.data import export_data
+
+    return [json.loads(line) for line in LINE.findall(done(export_data, "--db", database).stdout)]
