@@ -22,8 +22,9 @@ from hl_sessions.server.commands.humanloop import import_export, import_pages
 from hl_sessions.server.commands.keys import require_name
 from hl_sessions.server.commands.progress import progress
 from hl_sessions.server.database.errors import is_passing
+from hl_sessions.server.database.tables import logs
 from hl_sessions.server.records.export_format import InvalidLineError, numbered
-from hl_sessions.server.records.exporting import count_rows, export_lines
+from hl_sessions.server.records.exporting import count_rows, export_lines, export_otlp
 from hl_sessions.server.records.importing import Importer, in_transactions
 from hl_sessions.server.records.organisations import DEFAULT_ORGANISATION
 from hl_sessions.server.records.pruning import Pruned, give_back
@@ -48,15 +49,23 @@ def upgrade(database: str) -> None:
 
 @click.command("export")
 @database_option
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["jsonl", "otlp-json"]),
+    default="jsonl",
+    show_default=True,
+    help="JSON Lines of everything, which 'import' reads, or datapoints as OpenTelemetry's spans.",
+)
 # Not when the first line is written: an empty database has none.
 @click.argument("file", type=click.File("wb", lazy=False), default="-")
-def export_data(database: str, file: BinaryIO) -> None:
-    """Write all sessions, datapoints, feedback and projects to FILE, or to stdout, as JSON Lines.
+def export_data(database: str, format_: str, file: BinaryIO) -> None:
+    """Write all sessions, datapoints, feedback and projects to FILE, or to stdout.
 
     A server may go on meanwhile: the export is of one moment. Keys are not exported.
     """
     with opened_database(database) as opened:
-        opened.read_now(lambda connection: _write(connection, file))
+        opened.read_now(lambda connection: _write(connection, format_, file))
 
 
 @click.command("import")
@@ -149,12 +158,16 @@ def _import_lines(database: str, file: IO[bytes]) -> None:
     click.echo(f"Imported {imported:,} records; {read - imported:,} were there already", err=True)
 
 
-def _write(connection: Connection, file: BinaryIO) -> None:
-    with progress("Exporting", count_rows(connection)) as done:
+def _write(connection: Connection, format_: str, file: BinaryIO) -> None:
+    if format_ == "otlp-json":
+        length, lines = count_rows(connection, [logs]), export_otlp(connection)
+    else:
+        length, lines = count_rows(connection), ((line, 1) for line in export_lines(connection))
+    with progress("Exporting", length) as done:
         try:
-            for line in export_lines(connection):
+            for line, count in lines:
                 file.write(line)
-                done(1)
+                done(count)
         except DBAPIError as error:
             if not is_passing(error):
                 raise

@@ -1,4 +1,4 @@
-"""What Humanloop's customers have saved is imported."""
+"""What Humanloop's customers have saved is imported, and what is here is exported for others."""
 
 import json
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ import pytest
 import requests
 from sqlalchemy import select
 
-from hl_sessions.server.commands.data import import_data
+from hl_sessions.server.commands.data import export_data, import_data
 from hl_sessions.server.database.tables import session_totals, sessions
-from tests.commands import done, exported, run
+from tests.commands import LINE, done, exported, run
 from tests.humanloop_exports import (
     FILES,
     SECRET,
@@ -407,3 +407,61 @@ def test_pages_that_are_none_are_said(tmp_path: Path, saved: tuple[list[str], di
     assert f"{odd}, record 3: a record is neither" in result.stderr
     assert "projects 2, sessions 3, datapoints 3" in result.stderr
     assert result.stderr.endswith("is left out (3); all else is imported\n")
+
+
+def test_datapoints_are_exported_as_spans(tmp_path: Path, folder: Path) -> None:
+    """A session is a trace, in the encoding of OTLP's JSON and by the names of the conventions."""
+    database = str(tmp_path / "database.sqlite3")
+    flow, others = trace(0)
+    failed = log("tool", "log_failed", output=None, error="no such index")
+    write(folder, flow=[flow], prompt=others[:1], tool=[failed], evaluator=others[2:])
+    imported(database, folder)
+    lines = LINE.findall(done(export_data, "--format", "otlp-json", "--db", database).stdout)
+    spans = {}
+    for resource in (resource for line in lines for resource in json.loads(line)["resourceSpans"]):
+        project = plain(resource["resource"]["attributes"])["service.name"]
+        for span in (span for scope in resource["scopeSpans"] for span in scope["spans"]):
+            attributes = plain(span["attributes"])
+            spans[attributes["hl_sessions.reference_id"]] = (project, span, attributes)
+    assert len(spans) == 5
+    (_, root, _), (project, called, attributes) = spans["log_flow_0"], spans["own-0"]
+    assert project == "Support/prompt"
+    assert root["traceId"] == called["traceId"] == spans["log_search_0"][1]["traceId"]
+    assert root["traceId"] != spans["log_failed"][1]["traceId"]
+    assert len(bytes.fromhex(called["traceId"])) == 16
+    assert len(bytes.fromhex(called["spanId"])) == 8
+    assert "parentSpanId" not in root
+    assert called["parentSpanId"] == root["spanId"]
+    assert spans["log_search_0"][1]["parentSpanId"] == called["spanId"]
+    assert called["startTimeUnixNano"] == "1749124800250000000"
+    assert called["endTimeUnixNano"] == "1749124801750000000"
+    assert called["name"] == "chat gpt-4o"
+    logs = by_reference(database)
+    expected = {
+        "session.id": logs["own-0"]["session_id"],
+        "user.id": "user-7",
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "openai",
+        "gen_ai.request.model": "gpt-4o",
+        "gen_ai.request.temperature": 0.5,
+        "gen_ai.request.max_tokens": "256",
+        "gen_ai.usage.input_tokens": "12",
+        "gen_ai.usage.output_tokens": "3",
+    }
+    assert {name: attributes.get(name) for name in expected} == expected
+    assert json.loads(attributes["gen_ai.input.messages"]) == [
+        {"role": "user", "parts": [{"type": "text", "content": "Why?"}]}
+    ]
+    [event] = called["events"]
+    assert event["name"] == "gen_ai.evaluation.result"
+    assert plain(event["attributes"]) == {
+        "gen_ai.evaluation.name": "Support/evaluator",
+        "gen_ai.evaluation.score.label": "true",
+    }
+    assert spans["log_failed"][1]["status"] == {"code": 2, "message": "no such index"}
+    assert spans["log_failed"][1]["name"] == "execute_tool search"
+
+
+def plain(attributes: list[dict[str, Any]]) -> dict[str, Any]:
+    """The values of attributes, of which each is in a field that is named by its type."""
+    return {one["key"]: next(iter(one["value"].values())) for one in attributes}
