@@ -14,7 +14,7 @@ SIDE_BY_SIDE := --numprocesses=auto --dist=worksteal
 VERSIONS := 3.10 3.11 3.12 3.13 3.13t 3.14 3.14t 3.15 3.15t pypy3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-all test-core test-stress test-crossings crossings-newest pythons accessibility free-threaded coverage wheel lint types bench docs-picture screenshots constraints clean .venv-wheel
+.PHONY: help demo test test-slow test-all test-core test-stress test-crossings crossings-newest pythons accessibility free-threaded coverage wheel lint types bench docs docs-picture screenshots constraints clean .venv-wheel
 
 help: ## Show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -95,6 +95,10 @@ bench: .venv/test-is-ready .venv-0.1 .venv-arize-phoenix .venv-mlflow ## Measure
 	.venv/bin/uv venv --quiet --python .venv/bin/python $@
 	.venv/bin/uv pip install --python $@ -c build/0.1/constraints.txt "./build/0.1[server]" || { rm -rf $@; exit 1; }
 
+# Not with --quiet: MkDocs counts no warning then, and a broken link would pass.
+docs: .venv-docs/is-ready ## Build the guide as a site, in build/docs, and check its links
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build
+
 docs-picture: .venv/test-is-ready ## Draw docs/rooms.svg from the import contracts
 	.venv/bin/python docs/rooms.py
 
@@ -106,7 +110,7 @@ screenshots: .venv/test-is-ready ## Take the pictures of the page and of the dem
 constraints: .venv/pip-is-ready ## Pin the newest version of every dependency
 	.venv/bin/pip install uv
 	.venv/bin/uv pip compile --universal --python-version 3.10 --upgrade --no-header --no-annotate \
-	  $(addprefix --extra ,$(subst $(COMMA), ,$(EXTRAS))) --group test --group lint --group build --group benchmark pyproject.toml -o constraints.txt
+	  $(addprefix --extra ,$(subst $(COMMA), ,$(EXTRAS))) --group test --group lint --group build --group benchmark --group docs pyproject.toml -o constraints.txt
 
 clean: ## Remove what make has made
 	rm -rf .venv* .npm .pythons build dist *.egg-info .coverage* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
@@ -118,6 +122,12 @@ clean: ## Remove what make has made
 	.venv/bin/uv venv --quiet --python .venv/bin/python .venv-wheel
 	.venv/bin/uv pip install --python .venv-wheel -c constraints.txt --group test --group build \
 	  "$$(echo dist/*.whl)[$(EXTRAS)]"
+
+.venv-docs/is-ready: .venv/test-is-ready
+	rm -rf .venv-docs
+	.venv/bin/uv venv --quiet --python .venv/bin/python .venv-docs
+	.venv/bin/uv pip install --quiet --python .venv-docs -c constraints.txt --group docs
+	touch $@
 
 .venv-%/test-is-ready: .venv/test-is-ready
 	rm -rf .venv-$*

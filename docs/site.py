@@ -1,0 +1,49 @@
+"""Puts on the site what stands outside of ``docs/``: the README as its front page, and the examples.
+
+MkDocs calls these functions, as ``mkdocs.yml`` says. The texts have the links of the checkout; here these are
+led to the pages of the site.
+"""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mkdocs.structure.files import File
+
+if TYPE_CHECKING:
+    from mkdocs.structure.files import Files
+
+ROOT: Final = Path(__file__).parent.parent
+FRONT_PAGE: Final = "README.md"
+PAGES: Final = (FRONT_PAGE, "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+
+
+def on_files(files: "Files", config: Any) -> "Files":
+    """Add the pages of the root, and a page for each example.
+
+    Args:
+        files: What MkDocs has found in ``docs/``.
+        config: That of MkDocs.
+    """
+    for page in PAGES:
+        text = re.sub(r"\]\(docs/", "](", (ROOT / page).read_text(encoding="utf-8"))
+        path = "index.md" if page == FRONT_PAGE else page
+        files.append(File.generated(config, path, content=_with_links_of_the_site(text)))
+    examples = sorted((ROOT / "examples").glob("*.py"))
+    listed = "".join(f"- [`{example.name}`]({example.stem}.md)\n" for example in examples)
+    files.append(File.generated(config, "examples/index.md", content=f"# Examples\n\n{listed}"))
+    for example in examples:
+        code = example.read_text(encoding="utf-8")
+        text = f"# {example.name}\n\n```python\n{code}```\n"
+        files.append(File.generated(config, f"examples/{example.stem}.md", content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Return the text of a page with links that lead out of ``docs/`` led to the site."""
+    return _with_links_of_the_site(re.sub(r"\]\(\.\./", "](", markdown))
+
+
+def _with_links_of_the_site(text: str) -> str:
+    text = re.sub(r"\]\((examples/\w+)\.py\)", r"](\1.md)", text)
+    return text.replace("](examples)", "](examples/index.md)").replace(f"]({FRONT_PAGE}", "](index.md")
