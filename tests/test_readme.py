@@ -22,8 +22,8 @@ from tests.waiting import PATIENCE
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 PAGES = (
-    *("guide.md", "web.md", "jobs.md", "chat-pages.md", "bots.md"),
-    *("between-services.md", "logs-and-traces.md"),
+    *("guide.md", "logging-datapoints.md", "conversations.md", "web.md", "jobs.md"),
+    *("chat-pages.md", "bots.md", "between-services.md", "logs-and-traces.md"),
 )
 GUIDE = "\n".join((ROOT / "docs" / page).read_text() for page in PAGES)
 DOCUMENTED_URL = "http://127.0.0.1:8642/v4"
