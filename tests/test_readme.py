@@ -22,6 +22,7 @@ from tests.waiting import PATIENCE
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 PAGES = (
+    *("start.md", "why.md", "when-the-id-is-none.md"),
     *("guide.md", "logging-datapoints.md", "conversations.md", "web.md", "jobs.md"),
     *("chat-pages.md", "bots.md", "between-services.md", "logs-and-traces.md"),
 )
