@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from pydantic import TypeAdapter
 
 from hl_sessions.server.api.calls import Entries, create_entries, write_for
-from hl_sessions.server.api.openapi import body_of
+from hl_sessions.server.api.openapi import NOT_FOUND, body_of
 from hl_sessions.server.protocol.answers import FeedbackAnswer
 from hl_sessions.server.protocol.requests import FeedbackRequest
-from hl_sessions.server.records.feedback import create_feedback
+from hl_sessions.server.records.feedback_creation import create_feedback
+from hl_sessions.server.records.refusals import UnknownSubjectError
 
 _FEEDBACK_REQUESTS: Final = TypeAdapter(Entries[FeedbackRequest])
 
@@ -19,13 +20,19 @@ router: Final = APIRouter(tags=["Feedback"])
 
 @router.post(
     "/feedback",
-    responses={200: {"model": FeedbackAnswer | list[FeedbackAnswer]}},
+    responses={200: {"model": FeedbackAnswer | list[FeedbackAnswer]}, **NOT_FOUND},
     openapi_extra=body_of(FeedbackRequest, or_list_of=FeedbackRequest),
 )
 async def post_feedback(request: Request) -> Response:
-    """Store what somebody thinks of a datapoint, or take it back: one feedback, or all of a list, or none."""
+    """Store what somebody thinks of a datapoint or a session, or take it back.
+
+    It is one feedback, or a list, of which all is stored, or none.
+    """
     return await create_entries(request, FeedbackRequest, _FEEDBACK_REQUESTS, _create_feedback)
 
 
 async def _create_feedback(request: Request, given: Sequence[FeedbackRequest]) -> Sequence[dict[str, Any]]:
-    return await write_for(request, create_feedback, given)
+    try:
+        return await write_for(request, create_feedback, given)
+    except UnknownSubjectError as error:
+        raise HTTPException(404, str(error)) from None

@@ -29,6 +29,7 @@ from hl_sessions.server.records.projects import (
     ProjectOrder,
     SortedBy,
     create_project,
+    define_feedback_types,
     get_project,
     list_projects,
     project_exists,
@@ -81,14 +82,17 @@ async def get_one_project(request: Request, project_id: ProjectId) -> Response:
     openapi_extra=body_of(UpdateProjectRequest),
 )
 async def patch_project(request: Request, project_id: ProjectId) -> Response:
-    """Rename a project; the name has to be new."""
-    name = (await read_object(request, UpdateProjectRequest)).name
+    """Rename a project, or define its types of feedback; the name has to be new."""
+    wanted = await read_object(request, UpdateProjectRequest)
+    name, types = wanted.name, wanted.feedback_types
 
     def change(connection: Connection, organisation_id: int) -> dict[str, Any] | InvalidRequestError | None:
         if not project_exists(connection, organisation_id, project_id):
             return None
         if name is not None and not rename_project(connection, organisation_id, project_id, name):
             return _taken()
+        if types is not None:
+            define_feedback_types(connection, organisation_id, project_id, types)
         return get_project(connection, organisation_id, project_id)
 
     return found(await write_for(request, change))

@@ -27,8 +27,9 @@ _NO_CONFIGS: Final = (
     "POST /v4/logs."
 )
 _NO_PROJECT_PARTS: Final = (
-    "It is about the configs, datasets, evaluations or feedback types of a project, which this server does "
-    "not keep: GET /v4/projects/{id} tells of the project, and GET /v4/logs of what was logged to it."
+    "It is about the configs, datasets or evaluations of a project, which this server does not keep: "
+    "GET /v4/projects/{id} tells of the project and its feedback types, which PATCH /v4/projects/{id} "
+    "defines, and GET /v4/logs of what was logged to it."
 )
 # By the first part of the path, up to its first hyphen.
 _PURPOSES: Final = {

@@ -17,6 +17,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     DateTime,
     Dialect,
@@ -141,6 +142,8 @@ projects = Table(
     # Counted along, as to count anew takes the longer the more there are: see ``records.counts``.
     Column("datapoints_count", BigInteger, nullable=False, server_default="0"),
     Column("sessions_count", BigInteger, nullable=False, server_default="0"),
+    # Those that it defines: see ``protocol.feedback_types``.
+    _json("feedback_types"),
     UniqueConstraint("organisation_id", "name", name="project_names"),
 )
 
@@ -291,11 +294,19 @@ feedback = Table(
     metadata,
     _sequence(),
     Column("id", String, nullable=False, unique=True),
-    Column("log_id", ForeignKey(logs.c.id, ondelete="CASCADE"), nullable=False, index=True),
+    Column("log_id", ForeignKey(logs.c.id, ondelete="CASCADE"), index=True),
     Column("type", String, nullable=False),
     Column("value", ExactJSON, nullable=False),
     Column("user", String),
     Column("created_at", UTCDateTime, nullable=False),
+    Column(
+        "session_id",
+        ForeignKey(sessions.c.id, ondelete="CASCADE", name="feedback_session_id_fkey"),
+        index=True,
+    ),
+    # True of what was given on the page, where the reader can change it.
+    Column("from_page", Boolean),
+    CheckConstraint("(log_id IS NULL) <> (session_id IS NULL)", name="feedback_on_one"),
 )
 
 # Calls that must not be made twice, and what was answered: see ``records.idempotency``.

@@ -36,10 +36,12 @@ class KeyHolder:
     Args:
         key_id: The ID of the key, which opens nothing.
         organisation_id: The organisation whose data the key opens.
+        name: What the key is called, if it has a name.
     """
 
     key_id: str
     organisation_id: int
+    name: str | None = None
 
 
 class KeyRing:
@@ -121,8 +123,8 @@ class KeyRing:
         # No key is ever deleted or changed but by revoking it, so equal counts are equal keys.
         if counts != self._counts:
             self._holder_by_hash = self._configured | {
-                hash_: KeyHolder(key_id, organisation_id)
-                for key_id, hash_, organisation_id in valid_keys(connection)
+                hash_: KeyHolder(key_id, organisation_id, name)
+                for key_id, hash_, organisation_id, name in valid_keys(connection)
             }
             self._counts = counts
 

@@ -28,10 +28,10 @@ from hl_sessions.server.page.views.columns import choose_columns
 from hl_sessions.server.page.views.comparison import show_comparison
 from hl_sessions.server.page.views.completions import give_completions
 from hl_sessions.server.page.views.datapoints import give_datapoint, show_datapoint
-from hl_sessions.server.page.views.feedback import rate_datapoint
+from hl_sessions.server.page.views.feedback import give_on_datapoint, give_on_session
 from hl_sessions.server.page.views.places import show_places
 from hl_sessions.server.page.views.problems import HANDLERS
-from hl_sessions.server.page.views.projects import show_projects
+from hl_sessions.server.page.views.projects import define_type, show_projects
 from hl_sessions.server.page.views.sessions import (
     show_newer,
     show_older,
@@ -72,11 +72,13 @@ def create_page(database: Database, keys: KeyRing, memory: BodyMemory, prices: P
             Route("/sessions/{session_id}/newer", show_newer),
             Route("/sessions/{session_id}/older", show_older),
             Route("/sessions/{session_id}/version", tell_version),
+            Route("/sessions/{session_id}/feedback", give_on_session, methods=["POST"]),
             Route("/datapoints/{log_id}.json", give_datapoint),
             Route("/datapoints/{log_id}", show_datapoint),
             Route("/datapoints/{log_id}/compare", show_comparison),
-            Route("/datapoints/{log_id}/rating", rate_datapoint, methods=["POST"]),
+            Route("/datapoints/{log_id}/feedback", give_on_datapoint, methods=["POST"]),
             Route("/projects", show_projects),
+            Route("/projects/{project_id}/feedback-types", define_type, methods=["POST"]),
             Route("/places", show_places),
             Route("/activity", show_activity),
             Route(SIGN_IN, show_sign_in),

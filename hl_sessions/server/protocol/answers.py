@@ -6,6 +6,7 @@ from typing import Any, Literal
 # Pydantic needs this one before Python 3.12.
 from typing_extensions import NotRequired, TypedDict
 
+from hl_sessions.server.protocol.feedback_types import FeedbackType
 from hl_sessions.server.protocol.values import Judgment
 
 
@@ -43,6 +44,18 @@ class SessionProject(TypedDict):
     type: Literal["prompt"]
 
 
+class FeedbackAnswer(TypedDict):
+    """What somebody thought of a datapoint or of a session."""
+
+    id: str
+    data_id: NotRequired[str]
+    session_id: NotRequired[str]
+    type: str
+    value: Judgment
+    user: NotRequired[str]
+    created_at: datetime
+
+
 class SessionAnswer(TypedDict):
     """A session, with the inputs of its first datapoint and the output of its last one."""
 
@@ -59,6 +72,7 @@ class SessionAnswer(TypedDict):
     updated_at: datetime
     ended_at: NotRequired[datetime]
     previous_id: NotRequired[str]
+    feedback: NotRequired[list[FeedbackAnswer]]
 
 
 class SessionPage(TypedDict):
@@ -76,17 +90,6 @@ class CreatedLog(TypedDict):
     id: str
     project_id: str
     session_id: NotRequired[str]
-
-
-class FeedbackAnswer(TypedDict):
-    """What somebody thought of a datapoint."""
-
-    id: str
-    data_id: str
-    type: str
-    value: Judgment
-    user: NotRequired[str]
-    created_at: datetime
 
 
 class LogAnswer(TypedDict):
@@ -151,7 +154,7 @@ class ProjectAnswer(TypedDict):
     name: str
     users: list[dict[str, Any]]
     data_count: int
-    feedback_types: list[dict[str, Any]]
+    feedback_types: list[FeedbackType]
     team_id: str
     created_at: datetime
     updated_at: datetime

@@ -9,6 +9,7 @@ from pydantic_core import to_json
 from typing_extensions import TypedDict
 
 from hl_sessions.server.protocol.configs import Config
+from hl_sessions.server.protocol.feedback_types import FeedbackTypes
 from hl_sessions.server.protocol.values import (
     Count,
     Dollars,
@@ -41,9 +42,10 @@ class LogFeedback(WireModel):
 
 
 class FeedbackRequest(WireModel):
-    """What somebody thought of a datapoint, or, with ``unset``, thinks no longer."""
+    """What somebody thought of a datapoint or of a session, or, with ``unset``, thinks no longer."""
 
-    data_id: LogId
+    data_id: LogId | None = None
+    session_id: SessionId | None = None
     type: str
     value: Judgment | None = None
     user: str | None = None
@@ -181,6 +183,7 @@ class CreateProjectRequest(WireModel):
 
 
 class UpdateProjectRequest(WireModel):
-    """What may be changed of a project."""
+    """What may be changed of a project; ``feedback_types`` takes the place of those that it had defined."""
 
     name: Reference | None = None
+    feedback_types: FeedbackTypes | None = None

@@ -23,6 +23,7 @@ from hl_sessions.server.database.tables import (
     projects,
     sessions,
 )
+from hl_sessions.server.protocol.feedback_types import FeedbackTypes
 from hl_sessions.server.protocol.storable import parse_storable
 from hl_sessions.server.protocol.values import Count, Dollars, in_utc
 
@@ -35,8 +36,9 @@ ORGANISATION: Final = "organisation"
 _TABLES: Final = {table.name: table for table in EXPORTED}
 _NOT_EXPORTED: Final = {"sequence", "organisation_id", "datapoints_count", "sessions_count"}
 
-# The page adds these up.
+# The page adds these up, or makes forms of them.
 _LIMITED: Final[dict[str, Any]] = {
+    "feedback_types": FeedbackTypes,
     "prompt_tokens": Count,
     "output_tokens": Count,
     "prompt_cost": Dollars,

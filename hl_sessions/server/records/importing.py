@@ -73,7 +73,9 @@ class Importer:
             _require(connection, sessions, "session_id", new)
             _require(connection, logs, "parent_id", new)
         if table is feedback:
+            _require_one_subject(new)
             _require(connection, logs, "log_id", new)
+            _require(connection, sessions, "session_id", new)
         if "reference_id" in table.c:
             _require_free_references(connection, table, new)
         added = [row for _, row in new.values()]
@@ -134,6 +136,12 @@ def _require(connection: Connection, table: Table, column: str, rows: _Rows) -> 
             raise InvalidLineError(number, f"what {column!r} names is in no line before")
         # Only now, so that no datapoint is nested in itself, not even by way of others.
         known.add(key)
+
+
+def _require_one_subject(rows: _Rows) -> None:
+    for number, row in rows.values():
+        if (row["log_id"] is None) == (row["session_id"] is None):
+            raise InvalidLineError(number, "one of 'log_id' and 'session_id' is required")
 
 
 def _require_free_references(connection: Connection, table: Table, rows: _Rows) -> None:

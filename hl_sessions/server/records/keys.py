@@ -72,7 +72,9 @@ def count_keys(connection: Connection) -> tuple[int, int]:
     return made, revoked
 
 
-def valid_keys(connection: Connection) -> list[tuple[str, str, int]]:
-    """Answer ID, hash and organisation ID of each key that was not revoked."""
-    query = select(keys.c.id, keys.c.hash, keys.c.organisation_id).where(keys.c.revoked_at.is_(None))
-    return [(key_id, hash_, organisation_id) for key_id, hash_, organisation_id in connection.execute(query)]
+def valid_keys(connection: Connection) -> list[tuple[str, str, int, str]]:
+    """Answer ID, hash, organisation ID and name of each key that was not revoked."""
+    query = select(keys.c.id, keys.c.hash, keys.c.organisation_id, keys.c.name).where(
+        keys.c.revoked_at.is_(None)
+    )
+    return [(row.id, row.hash, row.organisation_id, row.name) for row in connection.execute(query)]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from hl_sessions.server.protocol.identifiers import PROJECT, SESSION, new_identifier
 from hl_sessions.server.protocol.requests import LogRequest
-from hl_sessions.server.records.feedback import feedback_values
+from hl_sessions.server.records.feedback import Subject, feedback_values
 from hl_sessions.server.records.log_references import KnownLog, KnownProject, KnownRecords, KnownSession
 from hl_sessions.server.records.refusals import InvalidEntryError
 
@@ -103,7 +103,8 @@ class Adding:
             AddedLog(log_id, config_id, self.organisation_id, project, session, parent, request)
         )
         self.additions.feedback += [
-            feedback_values(log_id, given, self.now) for given in request.get("feedback") or ()
+            feedback_values(Subject("log_id", log_id), given, self.now)
+            for given in request.get("feedback") or ()
         ]
         answer = {"id": log_id, "project_id": project.id}
         if session is not None:

@@ -14,7 +14,7 @@ from hl_sessions.server.database.stored_text import octets_of
 from hl_sessions.server.database.tables import logs, projects, sessions
 from hl_sessions.server.protocol.long_json import outline_of, with_long_strings
 from hl_sessions.server.protocol.messages import answered_message
-from hl_sessions.server.records.feedback import feedback_of
+from hl_sessions.server.records.feedback import feedback_on
 from hl_sessions.server.records.parts import AT_ONCE, Part, StoredBytes, StoredStrings
 
 _LONG: Final = 64 * 1024
@@ -122,7 +122,7 @@ def _read(connection: Connection, measured: Sequence[_Measured]) -> dict[int, li
     long_values = measured[0].long_values
     query = _described(long_values).where(logs.c.sequence.in_([log.sequence for log in measured]))
     rows: Sequence[Mapping[Any, Any]] = connection.execute(query).mappings().all()
-    feedback = feedback_of(connection, [row["id"] for row in rows])
+    feedback = feedback_on(connection, "log_id", [row["id"] for row in rows])
     return {
         row["sequence"]: list(_log(connection, row, long_values, feedback.get(row["id"]))) for row in rows
     }

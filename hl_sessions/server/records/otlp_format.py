@@ -16,7 +16,7 @@ from sqlalchemy import Connection, select
 
 from hl_sessions.server.database.in_parts import in_parts
 from hl_sessions.server.database.tables import projects, sessions
-from hl_sessions.server.records.feedback import feedback_of
+from hl_sessions.server.records.feedback import feedback_on
 
 _INTERNAL: Final = 1
 _CLIENT: Final = 3
@@ -57,7 +57,7 @@ def otlp_line(connection: Connection, logs: Sequence[Mapping[Any, Any]]) -> byte
     users = _find(connection, sessions.c.id, sessions.c.user, {log["session_id"] for log in logs} - {None})
     judgments: dict[str, list[dict[str, Any]]] = {}
     for some in in_parts([log["id"] for log in logs]):
-        judgments |= feedback_of(connection, some)
+        judgments |= feedback_on(connection, "log_id", some)
     of_projects: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for log in logs:
         user, project = users.get(log["session_id"]), names[log["project_id"]]

@@ -1,5 +1,6 @@
 """Projects in the database."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Literal
@@ -9,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, select, up
 from hl_sessions.server.database.bulk_insert import insert_rows
 from hl_sessions.server.database.tables import organisations, projects
 from hl_sessions.server.database.text_search import text_contains
+from hl_sessions.server.protocol.feedback_types import FeedbackType, types_by_name
 from hl_sessions.server.protocol.identifiers import PROJECT, new_identifier
 from hl_sessions.server.protocol.paging import Page
 
@@ -60,6 +62,18 @@ def get_project(connection: Connection, organisation_id: int, project_id: str) -
     return None if row is None else _answer(row)
 
 
+def define_feedback_types(
+    connection: Connection, organisation_id: int, project_id: str, types: Sequence[FeedbackType]
+) -> None:
+    """Have these types in the place of those that a project defines; feedback that there is stays."""
+    change = update(projects).where(
+        projects.c.id == project_id, projects.c.organisation_id == organisation_id
+    )
+    connection.execute(
+        change.values(feedback_types=list(types) or None, updated_at=datetime.now(timezone.utc))
+    )
+
+
 def rename_project(connection: Connection, organisation_id: int, project_id: str, name: str) -> bool:
     """Rename a project that is there; answers whether no other project has the name."""
     if _is_taken(connection, organisation_id, name, except_project=project_id):
@@ -107,6 +121,7 @@ def _described_projects(organisation_id: int) -> Select[Any]:
             projects.c.id,
             projects.c.name,
             projects.c.datapoints_count.label("data_count"),
+            projects.c.feedback_types,
             organisations.c.team_id,
             projects.c.created_at,
             projects.c.updated_at,
@@ -117,4 +132,5 @@ def _described_projects(organisation_id: int) -> Select[Any]:
 
 
 def _answer(row: RowMapping) -> dict[str, Any]:
-    return {**row, "users": [], "feedback_types": []}
+    types = list(types_by_name([row["feedback_types"]]).values())
+    return {**row, "users": [], "feedback_types": types}

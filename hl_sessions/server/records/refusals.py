@@ -33,6 +33,18 @@ class UnknownLogError(Exception):
         self.name = name
 
 
+class UnknownSubjectError(Exception):
+    """Feedback is about something that is not there, so nothing of the request is done.
+
+    Args:
+        kind: What it should be, such as ``session``.
+        subject_id: Its ID.
+    """
+
+    def __init__(self, kind: str, subject_id: str) -> None:
+        super().__init__(f"There is no {kind} {subject_id!r}: it was deleted, or never was")
+
+
 class KeyReusedError(Exception):
     """A request has the idempotency key of another one, which was done."""
 

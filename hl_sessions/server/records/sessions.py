@@ -25,6 +25,7 @@ from hl_sessions.server.database.stored_text import octets_of
 from hl_sessions.server.database.tables import logs, project_sessions, projects, session_totals, sessions
 from hl_sessions.server.protocol.identifiers import SESSION, new_identifiers
 from hl_sessions.server.protocol.paging import Page
+from hl_sessions.server.records.feedback import feedback_on
 from hl_sessions.server.records.parts import Part, find_stored, parts_of_page, read_on
 from hl_sessions.server.records.projects import project_exists
 from hl_sessions.server.records.session_totals import create_totals
@@ -254,6 +255,7 @@ def _read(connection: Connection, query: Select[Any]) -> list[Part]:
     projects_of = find_projects_of(connection, [row["id"] for row in rows], projects.c.sequence)
     inputs_of = find_stored(connection, logs.c.inputs, {row["log_of_inputs"] for row in rows} - {None})
     output_of = find_stored(connection, logs.c.output, {row["log_of_output"] for row in rows} - {None})
+    feedback = feedback_on(connection, "session_id", [row["id"] for row in rows])
     parts: list[Part] = []
     for row in rows:
         short = {name: row[name] for name in _SHORT if row[name] is not None}
@@ -261,6 +263,8 @@ def _read(connection: Connection, query: Select[Any]) -> list[Part]:
         short["projects"] = [
             {"id": id_, "name": name, "type": "prompt"} for id_, name in projects_of[row["id"]]
         ]
+        if row["id"] in feedback:
+            short["feedback"] = feedback[row["id"]]
         parts.append((b"," if parts else b"") + to_json(short)[:-1])
         if row["first_inputs"] is not None:
             parts.append(b',"first_inputs":' + row["first_inputs"].encode())

@@ -65,9 +65,13 @@ def test_feedback_that_breaks_a_rule_is_refused_with_its_place(client: Any, uniq
     log_id = client.log(project=unique)["id"]
     good = {"type": "rating", "value": "good", "data_id": log_id}
     cases: list[tuple[dict[str, Any], str | None]] = [
-        ({"data_id": "data_AAAAAAAAAAAAAAAAAAAAAAAA"}, "data_id"),
         ({"data_id": "x"}, "data_id"),
         ({"data_id": None}, "data_id"),
+        ({"session_id": "sesh_AAAAAAAAAAAAAAAAAAAAAAAA"}, "session_id"),
+        ({"session_id": "x"}, "session_id"),
+        ({"value": "excellent"}, "value"),
+        ({"type": "note", "value": True}, "value"),
+        ({"type": "note", "value": "ü" * 2049}, "value"),
         ({"type": None}, "type"),
         ({"type": 5}, "type"),
         ({"value": {}}, "value"),
@@ -86,3 +90,159 @@ def test_feedback_that_breaks_a_rule_is_refused_with_its_place(client: Any, uniq
         assert response.status_code == 422, broken
         assert response.json()["detail"][0]["loc"][: len(location) + 1] == ["body", 2, *location[1:]]
     assert feedback_on(client, log_id) == []
+
+
+def session_of(client: Any, unique: str) -> str:
+    session_id: str = client.log(project=unique, session_reference_id=unique)["session_id"]
+    return session_id
+
+
+def test_feedback_on_a_session_is_shown_with_it(client: Any, unique: str) -> None:
+    """Alone, in lists and in the order of its arrival; a session without any has no such field."""
+    session_id = session_of(client, unique)
+    before = client.ok("GET", f"/sessions/{session_id}")
+    assert "feedback" not in before
+    given: list[dict[str, Any]] = [
+        {"session_id": session_id, "type": "rating", "value": "good", "user": "me"},
+        {"session_id": session_id, "type": "note", "value": "Why?\nBecause."},
+    ]
+    answers = client.ok("POST", "/feedback", json=given)
+    assert [{name: answer[name] for name in one} for answer, one in zip(answers, given, strict=True)] == given
+    assert not any("data_id" in answer for answer in answers)
+    shown = client.ok("GET", f"/sessions/{session_id}")
+    assert shown["feedback"] == answers
+    assert shown["updated_at"] > before["updated_at"]
+    assert client.ok("GET", "/sessions", params={"size": 100})["records"].count(shown) == 1
+    about = {"session_id": session_id, "type": "rating", "unset": True}
+    assert client.ok("POST", "/feedback", json=about) == answers[0]
+    assert client.ok("GET", f"/sessions/{session_id}")["feedback"] == answers[1:]
+    client("DELETE", f"/sessions/{session_id}")
+    assert client("POST", "/feedback", json=given[0]).status_code == 404
+
+
+def test_feedback_on_what_is_gone_is_not_found(client: Any, unique: str) -> None:
+    """The answer names it, and nothing of the list is stored."""
+    log_id = client.log(project=unique)["id"]
+    kind = {"type": "rating", "value": "good"}
+    for field, name, gone in (
+        ("data_id", "datapoint", "data_AAAAAAAAAAAAAAAAAAAAAAAA"),
+        ("session_id", "session", "sesh_AAAAAAAAAAAAAAAAAAAAAAAA"),
+    ):
+        for about in ({}, {"unset": True}):
+            given = [{**kind, "data_id": log_id}, {**kind, **about, field: gone}]
+            for body in (given, given[1]):
+                response = client("POST", "/feedback", json=body)
+                assert response.status_code == 404
+                detail = f"There is no {name} '{gone}': it was deleted, or never was"
+                assert response.json() == {"detail": detail}
+    assert feedback_on(client, log_id) == []
+
+
+TYPES: list[dict[str, Any]] = [
+    {"type": "tone", "values": [{"value": "formal", "sentiment": "neutral"}, {"value": "casual"}]},
+    {"type": "score", "kind": "number"},
+    {"type": "correction"},
+]
+
+
+def test_a_project_defines_types_of_feedback(client: Any, unique: str) -> None:
+    """They are answered as v4 has them, behind those of every project, and can be sent back as they are."""
+    path = f"/projects/{client.log(project=unique)['project_id']}"
+    built_in = client.ok("GET", path)["feedback_types"]
+    labels = [
+        {"value": "good", "sentiment": "positive"},
+        {"value": "bad", "sentiment": "negative"},
+    ]
+    assert built_in == [{"type": "rating", "values": labels}, {"type": "note"}]
+    tone = {
+        "type": "tone",
+        "values": [{"value": "formal", "sentiment": "neutral"}, {"value": "casual", "sentiment": "unset"}],
+    }
+    expected = [*built_in, tone, *TYPES[1:]]
+    assert client.ok("PATCH", path, json={"feedback_types": TYPES})["feedback_types"] == expected
+    assert client.ok("PATCH", path, json={"name": f"{unique} 2"})["feedback_types"] == expected
+    assert client.ok("PATCH", path, json={"feedback_types": expected})["feedback_types"] == expected
+    [found] = client.ok("GET", "/projects", params={"filter": unique})["records"]
+    assert found["feedback_types"] == expected
+    assert client.ok("PATCH", path, json={"feedback_types": []})["feedback_types"] == built_in
+
+
+@pytest.mark.parametrize(
+    ("types", "message"),
+    [
+        pytest.param([{"type": "rating"}], "'rating' is there in every project as it is", id="built in"),
+        pytest.param([{"type": "a"}, {"type": "a"}], "'a' is there twice", id="a type twice"),
+        pytest.param(
+            [{"type": "a", "values": [{"value": "b"}, {"value": "b"}]}],
+            "a value of 'a' is there twice",
+            id="a value twice",
+        ),
+        pytest.param(
+            [{"type": "a", "kind": "number", "values": [{"value": "b"}]}],
+            "'a' has both 'values' and a 'kind'",
+            id="a list and a number",
+        ),
+        pytest.param([{"type": "a", "kind": "date"}], "Input should be 'number'", id="an unknown kind"),
+        pytest.param([{"type": ""}], "String should have at least 1 character", id="no name"),
+        pytest.param([{"values": []}], "Field required", id="no type"),
+    ],
+)
+def test_types_that_cannot_be_are_refused(
+    client: Any, unique: str, types: list[dict[str, Any]], message: str
+) -> None:
+    """The 422 says which, and what to do; nothing is changed, the name neither."""
+    path = f"/projects/{client.log(project=unique)['project_id']}"
+    response = client("PATCH", path, json={"name": f"{unique} 2", "feedback_types": types})
+    assert response.status_code == 422
+    [detail] = response.json()["detail"]
+    assert detail["loc"][:2] == ["body", "feedback_types"]
+    assert message in detail["msg"]
+    assert client.ok("GET", path)["name"] == unique
+
+
+def test_values_fit_their_types(client: Any, unique: str) -> None:
+    """On a datapoint those of its project, on a session those of all its projects; others are free."""
+    session_id = session_of(client, unique)
+    logged = client.log(project=f"{unique} 2", session_id=session_id)
+    path = f"/projects/{logged['project_id']}"
+    client.ok("PATCH", path, json={"feedback_types": TYPES})
+    other = client.log(project=f"{unique} 3")["id"]
+    for subject in ({"data_id": logged["id"]}, {"session_id": session_id}):
+        for kind, value, possible in (
+            ("tone", "rude", "'rude' is no value of 'tone', which may be one of: formal, casual"),
+            ("tone", True, "True is no value of 'tone', which may be one of: formal, casual"),
+            ("score", "5", "'5' is no value of 'score', which may be a number"),
+            ("score", True, "True is no value of 'score', which may be a number"),
+            ("correction", 5, "5 is no value of 'correction', which may be a text of up to 4,096 bytes"),
+            ("rating", "fine", "'fine' is no value of 'rating', which may be one of: good, bad"),
+        ):
+            response = client("POST", "/feedback", json={**subject, "type": kind, "value": value})
+            assert response.status_code == 422
+            [detail] = response.json()["detail"]
+            assert (detail["loc"], detail["msg"]) == (["body", "value"], possible)
+        given = [("tone", "formal"), ("score", 0.5), ("score", 5), ("correction", "ü" * 2048), ("free", [])]
+        client.ok("POST", "/feedback", json=[{**subject, "type": kind, "value": v} for kind, v in given])
+    client.ok("POST", "/feedback", json={"data_id": other, "type": "tone", "value": "rude"})
+    client.ok("PATCH", path, json={"feedback_types": []})
+    assert len(feedback_on(client, logged["id"])) == 5
+
+
+def test_of_two_definitions_the_older_project_counts(client: Any, unique: str) -> None:
+    """In a session in which both have datapoints."""
+    session_id = session_of(client, unique)
+    projects = [client.log(project=f"{unique} {n}", session_id=session_id)["project_id"] for n in range(2)]
+    for project_id, one in zip(projects, TYPES[:2], strict=True):
+        client.ok("PATCH", f"/projects/{project_id}", json={"feedback_types": [{**one, "type": "same"}]})
+    about = {"session_id": session_id, "type": "same"}
+    client.ok("POST", "/feedback", json={**about, "value": "casual"})
+    assert client("POST", "/feedback", json={**about, "value": 5}).status_code == 422
+
+
+def test_feedback_that_is_sent_again_is_stored_once(client: Any, unique: str) -> None:
+    """On a session as on a datapoint: what was answered is answered again, and a refusal is not kept."""
+    session_id = session_of(client, unique)
+    body = {"session_id": session_id, "type": "rating", "value": "good"}
+    header = {"Idempotency-Key": f"key-{unique}"}
+    first, again = (client.ok("POST", "/feedback", json=body, headers=header) for _ in range(2))
+    assert first == again
+    assert client.ok("GET", f"/sessions/{session_id}")["feedback"] == [first]

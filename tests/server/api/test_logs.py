@@ -205,7 +205,8 @@ def test_a_project_is_made_on_first_use_and_found_after(client: Any, unique: str
     assert project["id"] == project_id
     assert project["data_count"] == 4
     assert project["team_id"].startswith("tm_")
-    assert project["users"] == project["feedback_types"] == []
+    assert project["users"] == []
+    assert [one["type"] for one in project["feedback_types"]] == ["rating", "note"]
 
 
 def test_an_unknown_session_reference_makes_a_session_once(client: Any, unique: str) -> None:

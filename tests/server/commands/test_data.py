@@ -62,7 +62,11 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> str:
             }
             parent = http.post(f"{url}/logs", json=log, timeout=PATIENCE).json()["id"]
             nested = {"project": "project 1", "parent_id": parent, "save": False}
-            http.post(f"{url}/logs", json=[nested, {"project": "alone"}], timeout=PATIENCE)
+            created = http.post(f"{url}/logs", json=[nested, {"project": "alone"}], timeout=PATIENCE).json()
+            note = {"session_id": created[0]["session_id"], "type": "note", "value": "Why?", "user": "me"}
+            http.post(f"{url}/feedback", json=note, timeout=PATIENCE)
+            types: Any = {"feedback_types": [{"type": "tone", "values": [{"value": "formal"}]}]}
+            http.patch(f"{url}/projects/{created[0]['project_id']}", json=types, timeout=PATIENCE)
         http.post(f"{url}/sessions", json={"previous_id": "sesh_before"}, timeout=PATIENCE)
     return done(export_data, "--db", database).stdout
 
@@ -76,7 +80,7 @@ def test_an_export_holds_everything_but_keys(lines: str) -> None:
         ("projects", 3),
         ("sessions", 4),
         ("logs", 9),
-        ("feedback", 6),
+        ("feedback", 9),
     ]
     assert "sesh_before" in [record.get("previous_id") for record in records]
     assert not {"hash", "key", "key_id"} & {name for record in records for name in record}
@@ -88,10 +92,10 @@ def test_an_import_is_what_was_exported(database: str, lines: str, tmp_path: Pat
     begin = "".join(LINE.findall(lines)[:11])
     done(import_data, "--db", database, "-", text=begin)
     result = done(import_data, "--db", database, "-", text=lines)
-    assert result.stderr == "Imported 13 records; 11 were there already\n"
+    assert result.stderr == "Imported 16 records; 11 were there already\n"
     assert done(export_data, "--db", database).stdout == lines
     result = done(import_data, "--db", database, "-", text=lines)
-    assert result.stderr == "Imported 0 records; 24 were there already\n"
+    assert result.stderr == "Imported 0 records; 27 were there already\n"
     assert done(export_data, "--db", database).stdout == lines
     back = str(tmp_path / "back.sqlite3")
     file = tmp_path / "export.jsonl"
@@ -219,6 +223,20 @@ def test_an_export_that_breaks_off_says_so(postgresql: Any) -> None:
             '{"record": "feedback", "id": "a", "log_id": "SECRET", "type": "t", "value": 1}',
             "line 1: 'created_at' is missing",
         ),
+        (
+            (
+                '{"record": "feedback", "id": "a", "log_id": "SECRET", "session_id": "SECRET", "type": "t", '
+                '"value": 1, "created_at": "2025-01-01T00:00:00Z"}'
+            ),
+            "line 1: one of 'log_id' and 'session_id' is required",
+        ),
+        (
+            (
+                '{"record": "projects", "id": "a", "name": "SECRET", "feedback_types": [{"type": 5}], '
+                '"created_at": "2025-01-01T00:00:00Z", "updated_at": "2025-01-01T00:00:00Z"}'
+            ),
+            "line 1: 'feedback_types' is of the wrong type",
+        ),
     ],
     ids=lambda value: value[:60],
 )
@@ -300,7 +318,11 @@ def test_prune_deletes_what_has_not_changed(database: str, lines: str) -> None:
             for project in projects
         ]
         assert sorted(totals) == [0, 1, 1]
-    assert [record["id"] for record in exported(database) if record["record"] == "sessions"] == [young["id"]]
+    kept = exported(database)
+    assert [record["id"] for record in kept if record["record"] == "sessions"] == [young["id"]]
+    given = [record for record in kept if record["record"] == "feedback"]
+    assert len(given) == 3
+    assert {record["session_id"] for record in given if "session_id" in record} == {young["id"]}
     assert run(prune, "--db", database, "--older-than", "90d").stdout.startswith("Deleted 0 sessions and 0")
 
 

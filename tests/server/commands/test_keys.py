@@ -240,14 +240,17 @@ def test_an_organisation_sees_nothing_of_another(database: Path) -> None:
             ("/logs", {"project_id": their["project_id"]}),
             ("/logs", {"project": "p", "session_id": their["session_id"]}),
             ("/logs", {"project": "p", "parent_id": their["id"]}),
-            ("/feedback", {"data_id": their["id"], "type": "rating", "value": "bad"}),
         ]:
             answer = call("POST", path, ours, json=body)
             assert answer.status_code == 422, body
+        for subject in ({"data_id": their["id"]}, {"session_id": their["session_id"]}):
+            answer = call("POST", "/feedback", ours, json={**subject, "type": "rating", "value": "bad"})
+            assert answer.status_code == 404, subject
         changed = call("PATCH", "/logs?reference_id=same", ours, json={"output": "ours"}).json()
         assert changed["id"] == our["id"]
 
         kept = call("GET", f"/logs/{their['id']}", theirs).json()
         assert (kept["output"], "feedback" in kept) == ("secret", False)
+        assert "feedback" not in call("GET", f"/sessions/{their['session_id']}", theirs).json()
         assert call("GET", "/projects", theirs).json()["records"][0]["name"] == "same"
         assert call("GET", "/projects", ours).json()["total"] == 1

@@ -5,7 +5,9 @@ import shutil
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
@@ -13,14 +15,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from click.testing import CliRunner
-from sqlalchemy import Engine, inspect
+from sqlalchemy import Engine, Table, insert, inspect, select
 
 from hl_sessions.server.commands.data import db
 from hl_sessions.server.commands.serve import serve
 from hl_sessions.server.database import migrating
 from hl_sessions.server.database.engines import for_writing, open_engine
 from hl_sessions.server.database.migrating import alembic_config, upgrade
-from hl_sessions.server.database.tables import metadata
+from hl_sessions.server.database.tables import feedback, logs, metadata, organisations, projects
 from hl_sessions.server.settings import ServerSettings
 
 REVISIONS = [
@@ -99,3 +101,30 @@ def test_a_later_version_upgrades_and_an_earlier_one_refuses(
         assert result.exit_code == 1
         assert result.output.startswith("Error: the database has the revision '9999', which this version")
         assert result.output.count("\n") == 1
+
+
+def test_ratings_of_earlier_pages_can_still_be_taken_back(database: str) -> None:
+    """They had a user of their own, and are known as given on the page now; others stay as they are."""
+    engine = opened(database)
+    with for_writing(engine).begin() as connection:
+        command.upgrade(alembic_config(connection), REVISIONS[REVISIONS.index("0010") + 1])
+        moment = datetime(2026, 1, 1, tzinfo=timezone.utc)
+        times = {"created_at": moment, "updated_at": moment}
+        rows: list[tuple[Table, dict[str, Any]]] = [
+            (organisations, {"sequence": 1, "team_id": "tm_1", "name": "o", "created_at": moment}),
+            (projects, {"id": "pr_1", "organisation_id": 1, "name": "p", **times}),
+            (logs, {"id": "data_1", "organisation_id": 1, "project_id": "pr_1", "save": True, **times}),
+        ]
+        rows += [
+            (feedback, {"id": f"ann_{n}", "log_id": "data_1", "type": kind, "user": user, **given})
+            for n, (kind, user) in enumerate([("rating", "page"), ("rating", "anna"), ("note", "page")])
+            for given in [{"value": "good", "created_at": moment}]
+        ]
+        for table, row in rows:
+            connection.execute(insert(table).values(row))
+    upgrade(engine)
+    with engine.connect() as connection:
+        query = select(feedback.c.user, feedback.c.from_page, feedback.c.value).order_by(feedback.c.id)
+        found = [tuple(row) for row in connection.execute(query)]
+    assert found == [(None, True, "good"), ("anna", None, "good"), ("page", None, "good")]
+    engine.dispose()

@@ -128,11 +128,13 @@ class LockedServer:
         assert reader.sign_in().status_code == HTTPStatus.SEE_OTHER
         return reader
 
-    def reader(self, organisation: str) -> tuple[Reader, str]:
+    def reader(self, organisation: str, name: str | None = None) -> tuple[Reader, str]:
         """Make a key of the organisation; gives a reader with it, and the ID of the key."""
         database = Database.open(self.settings.database_url)
         try:
-            key = database.write_now(lambda connection: create_key(connection, organisation, organisation))
+            key = database.write_now(
+                lambda connection: create_key(connection, name or organisation, organisation)
+            )
             key_id = database.read_now(lambda connection: list_keys(connection)[-1]["id"])
         finally:
             database.close()

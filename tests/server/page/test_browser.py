@@ -73,6 +73,11 @@ def test_every_value_is_shown_and_none_is_run(
         feedback=[{"type": EVIL, "value": EVIL, "user": EVIL}],
     )
     other = reader.log(project=unique, output=f"{EVIL} too", error=f"no {EVIL}", source=EVIL)
+    requests.post(
+        f"{reader.url}/v4/feedback",
+        json={"session_id": created["session_id"], "type": "note", "value": EVIL, "user": EVIL},
+        timeout=PATIENCE,
+    )
     session, compared = f"/sessions/{created['session_id']}", f"/datapoints/{created['id']}/compare"
     page = open_page(f"{reader.url}/?q={unique}")
     for path in (
@@ -265,7 +270,8 @@ def test_a_rating_and_a_copy_are_one_click(reader: Any, unique: str, open_page: 
     page = open_page(
         f"{reader.url}/sessions/{created['session_id']}", permissions=["clipboard-read", "clipboard-write"]
     )
-    good, bad = (page.get_by_role("button", name=name) for name in ("Good", "Bad"))
+    turn = page.locator(".turn")
+    good, bad = (turn.get_by_role("button", name=name) for name in ("Good", "Bad"))
     good.click()
     expect(page.get_by_role("status")).to_have_text("Rated good")
     expect(good).to_have_attribute("aria-pressed", "true")

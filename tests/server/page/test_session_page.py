@@ -326,34 +326,6 @@ def test_a_datapoint_has_an_address(reader: Any, unique: str) -> None:
     assert reader.get("/datapoints/data_unknown").status_code == 404
 
 
-def test_a_rating_is_feedback_of_the_api(reader: Any, unique: str) -> None:
-    """A click replaces the one before, leaves alone what others gave, and can be taken back."""
-    given = {"type": "rating", "value": "good", "user": "anna"}
-    created = reader.log(project="rated", session_reference_id=unique, feedback=given)
-
-    def ratings() -> list[tuple[str, str]]:
-        log = requests.get(f"{reader.url}/v4/logs/{created['id']}", timeout=PATIENCE).json()
-        return [(feedback["user"], feedback["value"]) for feedback in log.get("feedback", [])]
-
-    address = f"/datapoints/{created['id']}/rating"
-    answer = reader.post(address, data={"value": "good"}, allow_redirects=False)
-    assert answer.status_code == 303
-    assert answer.headers["Location"] == f"/datapoints/{created['id']}"
-    assert ratings() == [("anna", "good"), ("page", "good")]
-    answer = reader.post(f"{address}?project={created['project_id']}&view=timeline", data={"value": "bad"})
-    session = f"{reader.url}/sessions/{created['session_id']}"
-    query = f"project={created['project_id']}&view=timeline&open={created['id']}"
-    assert answer.url == f"{session}?{query}#{created['id']}"
-    page = answer.text
-    assert ratings() == [("anna", "good"), ("page", "bad")]
-    assert re.search(r'value="none" data-rating="bad" aria-pressed="true"', page)
-    assert "rating: good by anna" in text_of(page)
-    reader.post(address, data={"value": "none"})
-    assert ratings() == [("anna", "good")]
-    assert reader.post(address, data={"value": "great"}).status_code == 422
-    assert reader.post("/datapoints/data_unknown/rating", data={"value": "good"}).status_code == 404
-
-
 @pytest.mark.parametrize(
     "headers",
     [
@@ -366,6 +338,8 @@ def test_a_rating_is_feedback_of_the_api(reader: Any, unique: str) -> None:
 def test_foreign_pages_give_no_ratings(reader: Any, unique: str, headers: dict[str, Any]) -> None:
     """Only the page itself may send what changes something."""
     created = reader.log(project="rated", session_reference_id=unique)
-    answer = reader.post(f"/datapoints/{created['id']}/rating", data={"value": "good"}, headers=headers)
+    answer = reader.post(
+        f"/datapoints/{created['id']}/feedback", data={"type": "rating", "value": "good"}, headers=headers
+    )
     assert answer.status_code == 403
     assert "feedback" not in requests.get(f"{reader.url}/v4/logs/{created['id']}", timeout=PATIENCE).json()

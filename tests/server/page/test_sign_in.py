@@ -43,7 +43,9 @@ def test_scripts_and_posts_of_strangers_are_refused(locked_server: Any) -> None:
         == 401
     )
     headers = {"Origin": locked_server.url}
-    answer = requests.post(f"{locked_server.url}/datapoints/data_x/rating", headers=headers, timeout=PATIENCE)
+    answer = requests.post(
+        f"{locked_server.url}/datapoints/data_x/feedback", headers=headers, timeout=PATIENCE
+    )
     assert answer.status_code == 401
 
 
@@ -180,7 +182,10 @@ def test_organisations_see_what_is_theirs(locked_server: Any, unique: str) -> No
     ):
         assert one.get(path).ok
         assert other.get(path).status_code == 404
-    assert other.post(f"/datapoints/{log_id}/rating", data={"value": "good"}).status_code == 404
+    assert (
+        other.post(f"/datapoints/{log_id}/feedback", data={"type": "rating", "value": "good"}).status_code
+        == 404
+    )
     assert unique not in other.read("/projects")
     assert "<b>1</b> logged" in one.read("/activity")
     for query in ("", f"?project={created['project_id']}"):

@@ -3,8 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, String, case, select, type_coerce
 
@@ -12,7 +11,7 @@ from hl_sessions.server.database.stored_text import octets_of
 from hl_sessions.server.database.tables import feedback, logs, projects
 from hl_sessions.server.page.prices import Cost, Prices, compute_cost
 from hl_sessions.server.page.queries.cut_values import MAX_SHOWN, LongValues
-from hl_sessions.server.page.queries.rating import RATER, RATING
+from hl_sessions.server.protocol.feedback_types import RATING, FeedbackType, types_by_name
 from hl_sessions.server.records.log_parts import VALUES
 from hl_sessions.server.records.parts import StoredBytes
 
@@ -24,17 +23,23 @@ _OCTETS: Final = "octets_of_"
 
 @dataclass(frozen=True)
 class Feedback:
-    """What somebody thought of a datapoint, as it was logged."""
+    """What somebody thought of a datapoint or a session.
+
+    Args:
+        type: Its type.
+        value: Its value.
+        user: Who gave it, if that is known.
+        is_from_page: Whether it was given on the page.
+    """
 
     type: str
     value: Any
     user: str | None
-    created_at: datetime
+    is_from_page: bool
 
-    @property
-    def is_from_page(self) -> bool:
-        """Whether it was given with a click on the page."""
-        return (self.type, self.user) == (RATING, RATER)
+    def is_of(self, reader: str | None) -> bool:
+        """Tell whether this reader gave it on the page, and so can change it there."""
+        return self.is_from_page and self.user == reader
 
 
 @dataclass(frozen=True)
@@ -44,12 +49,14 @@ class Datapoint:
     Args:
         values: All its columns by name, the missing ones as ``None``; ``duration`` is in seconds.
         project_name: The name of its project.
+        feedback_types: The types of feedback that it can have, by their names.
         feedback: What people thought of it, the oldest first.
         prices: What its cost is computed from, if none was logged.
     """
 
     values: Mapping[str, Any]
     project_name: str
+    feedback_types: Mapping[str, FeedbackType]
     feedback: Sequence[Feedback]
     prices: Prices
 
@@ -85,8 +92,11 @@ class Datapoint:
 
     @property
     def rating(self) -> Any:
-        """The rating that was given on the page, or ``None``."""
-        return next((given.value for given in reversed(self.feedback) if given.is_from_page), None)
+        """The latest rating that was given on the page, or ``None``."""
+        ratings = (
+            given.value for given in reversed(self.feedback) if given.is_from_page and given.type == RATING
+        )
+        return next(ratings, None)
 
 
 def read_datapoints(
@@ -104,7 +114,7 @@ def read_datapoints(
         The datapoints, and whether there are more.
     """
     query = (
-        select(*_columns(), projects.c.name.label("project_name"))
+        select(*_columns(), projects.c.name.label("project_name"), projects.c.feedback_types)
         .join(projects, projects.c.id == logs.c.project_id)
         .where(*conditions)
         .order_by(logs.c.created_at, logs.c.sequence)
@@ -112,20 +122,36 @@ def read_datapoints(
     )
     found = connection.execute(query).mappings().all()
     rows = found[: _fitting(found[:limit])]
-    feedback_of: dict[str, list[Feedback]] = defaultdict(list)
-    given = (
-        select(feedback)
-        .where(feedback.c.log_id.in_([row["id"] for row in rows]))
-        .order_by(feedback.c.created_at, feedback.c.sequence)
-    )
-    for row in connection.execute(given):
-        feedback_of[row.log_id].append(Feedback(row.type, row.value, row.user, row.created_at))
+    feedback_of = read_feedback(connection, "log_id", [row["id"] for row in rows])
     long_values = LongValues(connection)
     datapoints = [
-        Datapoint(_values(row, long_values), row["project_name"], feedback_of[row["id"]], prices)
+        Datapoint(
+            _values(row, long_values),
+            row["project_name"],
+            types_by_name([row["feedback_types"]]),
+            feedback_of[row["id"]],
+            prices,
+        )
         for row in rows
     ]
     return datapoints, len(found) > len(rows)
+
+
+def read_feedback(
+    connection: Connection, column: Literal["log_id", "session_id"], ids: Sequence[str]
+) -> Mapping[str, Sequence[Feedback]]:
+    """Read the feedback on each of these datapoints or sessions, the oldest first."""
+    feedback_of: dict[str, list[Feedback]] = defaultdict(list)
+    given = (
+        select(feedback)
+        .where(feedback.c[column].in_(ids))
+        .order_by(feedback.c.created_at, feedback.c.sequence)
+    )
+    for row in connection.execute(given).mappings():
+        feedback_of[row[column]].append(
+            Feedback(row["type"], row["value"], row["user"], bool(row["from_page"]))
+        )
+    return feedback_of
 
 
 def read_ids(connection: Connection, conditions: Sequence[ColumnElement[bool]], limit: int) -> list[str]:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, func, select
 
 from hl_sessions.server.database.tables import logs, projects
 from hl_sessions.server.page.queries.session_list import ProjectLink
+from hl_sessions.server.protocol.feedback_types import FeedbackType
 
 MAX_PROJECTS: Final = 500
 """How many projects are listed, the newest ones."""
@@ -24,6 +25,7 @@ class ListedProject:
         created_at: When it was made.
         datapoints: How many datapoints it has.
         last_datapoint_at: When the newest of them was logged.
+        feedback_types: The types of feedback that it defines.
     """
 
     id: str
@@ -31,6 +33,7 @@ class ListedProject:
     created_at: datetime
     datapoints: int
     last_datapoint_at: datetime | None
+    feedback_types: Sequence[FeedbackType]
 
 
 def list_projects(connection: Connection, organisation_id: int) -> list[ListedProject]:
@@ -48,12 +51,16 @@ def list_projects(connection: Connection, organisation_id: int) -> list[ListedPr
             projects.c.created_at,
             projects.c.datapoints_count.label("datapoints"),
             last_at.label("last_datapoint_at"),
+            projects.c.feedback_types,
         )
         .where(projects.c.organisation_id == organisation_id)
         .order_by(projects.c.sequence.desc())
         .limit(MAX_PROJECTS)
     )
-    return [ListedProject(**row) for row in connection.execute(query).mappings()]
+    return [
+        ListedProject(**{**row, "feedback_types": row["feedback_types"] or ()})
+        for row in connection.execute(query).mappings()
+    ]
 
 
 def name_projects(connection: Connection, organisation_id: int) -> Sequence[ProjectLink]:

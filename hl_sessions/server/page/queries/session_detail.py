@@ -1,6 +1,6 @@
 """One session with its datapoints, as they were logged."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -10,9 +10,18 @@ from sqlalchemy import Connection, Float, RowMapping, Select, Tuple, cast, func,
 from hl_sessions.server.database.tables import logs, sessions
 from hl_sessions.server.page.prices import Cost, Prices, compute_cost
 from hl_sessions.server.page.queries.chain import Chain, find_chain
-from hl_sessions.server.page.queries.datapoints import Datapoint, read_datapoints, read_ids, sum_of
+from hl_sessions.server.page.queries.datapoints import (
+    Datapoint,
+    Feedback,
+    read_datapoints,
+    read_feedback,
+    read_ids,
+    sum_of,
+)
 from hl_sessions.server.page.queries.model_costs import HAS_NO_COST, MODEL
 from hl_sessions.server.page.queries.session_list import ListedSession, describe_sessions
+from hl_sessions.server.protocol.feedback_types import FeedbackType
+from hl_sessions.server.records.feedback_creation import types_of_each_session
 
 SIZE: Final = 100
 """How many datapoints are shown at a time, at most."""
@@ -36,6 +45,8 @@ class SessionDetail:
         datapoints: A part of its datapoints, the oldest first.
         has_earlier: Whether there are datapoints before these.
         has_later: Whether there are datapoints after these.
+        feedback_types: The types of feedback that the session can have, by their names.
+        feedback: What people thought of the session, the oldest first.
     """
 
     session: ListedSession
@@ -48,6 +59,8 @@ class SessionDetail:
     datapoints: Sequence[Datapoint]
     has_earlier: bool
     has_later: bool
+    feedback_types: Mapping[str, FeedbackType]
+    feedback: Sequence[Feedback]
 
 
 @dataclass(frozen=True)
@@ -129,6 +142,8 @@ def read_session(
         datapoints=datapoints,
         has_earlier=after is not None,
         has_later=has_later,
+        feedback_types=types_of_each_session(connection, [told["sequence"]])[told["sequence"]],
+        feedback=read_feedback(connection, "session_id", [session_id])[session_id],
     )
 
 
@@ -139,7 +154,7 @@ def read_version(connection: Connection, organisation_id: int, session_id: str) 
 
 
 def _told(organisation_id: int, session_id: str) -> Select[Any]:
-    names = ("updated_at", "name", "user", "metadata", "ended_at", "previous_id")
+    names = ("sequence", "updated_at", "name", "user", "metadata", "ended_at", "previous_id")
     columns = (sessions.c[name] for name in names)
     return select(*columns).where(sessions.c.id == session_id, sessions.c.organisation_id == organisation_id)
 

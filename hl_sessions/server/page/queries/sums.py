@@ -16,8 +16,8 @@ from hl_sessions.server.page.prices import Cost, Prices, compute_cost
 from hl_sessions.server.page.queries.filters import SessionFilter
 from hl_sessions.server.page.queries.model_costs import MODEL
 from hl_sessions.server.page.queries.percentiles import percentiles
-from hl_sessions.server.page.queries.rating import RATING
 from hl_sessions.server.page.queries.session_search import matching
+from hl_sessions.server.protocol.feedback_types import RATING
 
 MOST_MEASURED: Final = 200_000
 """After how many datapoints no more latencies are looked at."""
@@ -216,6 +216,9 @@ def sum_up(
     for value, *names in connection.execute(_ratings_of(organisation_id, sequences)):
         for some in sums.of_names(*names):
             some.count_rating(value)
+    # A session as a whole is of no one project, model or source.
+    for value in connection.scalars(_ratings_of_sessions(organisation_id, sequences)):
+        sums.whole.count_rating(value)
     return sums
 
 
@@ -239,6 +242,11 @@ def _datapoints_of(organisation_id: int, sequences: Sequence[int]) -> Select[Any
 def _ratings_of(organisation_id: int, sequences: Sequence[int]) -> Select[Any]:
     query = select(feedback.c.value, *_NAMES).join_from(sessions, logs, logs.c.session_id == sessions.c.id)
     query = query.join(feedback, feedback.c.log_id == logs.c.id)
+    return query.where(*_are(organisation_id, sequences), feedback.c.type == RATING)
+
+
+def _ratings_of_sessions(organisation_id: int, sequences: Sequence[int]) -> Select[Any]:
+    query = select(feedback.c.value).join_from(sessions, feedback, feedback.c.session_id == sessions.c.id)
     return query.where(*_are(organisation_id, sequences), feedback.c.type == RATING)
 
 

@@ -4,7 +4,7 @@ import secrets
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from hashlib import sha256
-from typing import Final, Literal, TypedDict
+from typing import Final, Literal, NamedTuple, TypedDict
 
 from starlette.datastructures import URL
 from starlette.requests import Request
@@ -22,6 +22,18 @@ MAX_AGE: Final = 14 * 24 * 60 * 60
 """How long a sign-in lasts, in seconds."""
 
 _COOKIE: Final = "hl_sessions_sign_in"
+
+
+class Reader(NamedTuple):
+    """Who is signed in.
+
+    Args:
+        organisation_id: Whose data the reader sees.
+        name: The name of the reader's key, if it has one.
+    """
+
+    organisation_id: int
+    name: str | None
 
 
 class SignIn:
@@ -59,10 +71,10 @@ class SignIn:
         )
         return cookie
 
-    async def organisation_of(self, request: Request) -> int | None:
-        """Return the ID of the organisation that the sender is signed in to, or ``None``."""
+    async def reader_of(self, request: Request) -> Reader | None:
+        """Return who the sender is signed in as, or ``None``."""
         if self._keys.is_open():
-            return self._keys.default_organisation_id
+            return Reader(self._keys.default_organisation_id, None)
         cookie = _cookie_in(request)
         hash_ = self._hash(cookie)
         if hash_ is None:
@@ -71,7 +83,7 @@ class SignIn:
         if not await self._database.read_promptly(partial(is_signed_in, hash_=hash_, now=now)):
             return None
         holder = self._keys.holder_with_id(_key_id_in(cookie))
-        return None if holder is None else holder.organisation_id
+        return None if holder is None else Reader(holder.organisation_id, holder.name)
 
     async def end(self, request: Request) -> None:
         """Have the cookie of this request open nothing any more."""
@@ -88,7 +100,8 @@ class SignInMiddleware:
     """Lets those in who are signed in, and sends the others to the form.
 
     Args:
-        app: The pages; ``request.state.organisation_id`` tells them whose data to show.
+        app: The pages; ``request.state.organisation_id`` tells them whose data to show, and
+            ``request.state.reader`` the name of the reader, or ``None``.
         sign_in: Who is signed in.
     """
 
@@ -103,9 +116,10 @@ class SignInMiddleware:
         if scope["type"] != "http" or path == SIGN_IN or path.startswith(f"{STATIC}/"):
             await self._app(scope, receive, send)
             return
-        organisation_id = await self._sign_in.organisation_of(request)
-        if organisation_id is not None:
-            request.state.organisation_id = organisation_id
+        reader = await self._sign_in.reader_of(request)
+        if reader is not None:
+            request.state.organisation_id = reader.organisation_id
+            request.state.reader = reader.name
             await self._app(scope, receive, send)
             return
         await self._refusal(request)(scope, receive, send)

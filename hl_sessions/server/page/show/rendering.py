@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from hl_sessions.server.http.placement import prefix_of
 from hl_sessions.server.page.queries.filters import query_for
 from hl_sessions.server.page.show.columns import write_columns
+from hl_sessions.server.page.show.feedback import show_feedback
 from hl_sessions.server.page.show.formatting import (
     format_age,
     format_cost,
@@ -45,6 +46,7 @@ def _environment() -> Environment:
         "json": _compact_json,
         "moment": format_moment,
         "seconds": format_seconds,
+        "show_feedback": show_feedback,
         "show_json": show_json,
         "show_plainly": show_plainly,
         "show_text": show_text,
@@ -101,6 +103,7 @@ async def _fill(request: Request, template: str, **values: Any) -> str:
         now=datetime.now(timezone.utc),
         prefix=prefix,
         path=request.url.path,
+        reader=getattr(request.state, "reader", None),
         can_sign_out=request.app.state.sign_in.is_needed() and hasattr(request.state, "organisation_id"),
         base_url=f"{request.url.scheme}://{request.url.netloc}{prefix}/v4",
         **values,

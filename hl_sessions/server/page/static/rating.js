@@ -15,12 +15,13 @@ export function rateInPlace() {
       chosen.title = "The rating was not stored";
       return;
     }
-    say(chosen.value === "none" ? "Rating taken back" : `Rated ${chosen.value}`);
+    const isTakenBack = chosen.name === "unset";
+    say(isTakenBack ? "Rating taken back" : `Rated ${chosen.value}`);
     for (const button of form.querySelectorAll("button")) {
-      const isPressed = button === chosen && button.value !== "none";
+      const isPressed = button === chosen && !isTakenBack;
       button.setAttribute("aria-pressed", isPressed);
       // A click on what is pressed takes it back.
-      button.value = isPressed ? "none" : button.dataset.rating;
+      button.name = isPressed ? "unset" : "value";
     }
     form.dispatchEvent(new CustomEvent("rated", { bubbles: true }));
   });

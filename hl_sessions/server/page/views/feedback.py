@@ -1,28 +1,52 @@
-"""Giving feedback with a click."""
+"""Giving feedback on a datapoint or on a session."""
 
 from fastapi import HTTPException
+from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from hl_sessions.server.http.placement import prefix_of
-from hl_sessions.server.page.queries.rating import RATINGS, rate
+from hl_sessions.server.page.queries.giving import UnfitFeedbackError, give
 from hl_sessions.server.page.requests import identifier_in, is_from_script
-from hl_sessions.server.protocol.identifiers import LOG
+from hl_sessions.server.protocol.identifiers import LOG, SESSION
+from hl_sessions.server.records.feedback import Subject
+from hl_sessions.server.records.refusals import UnknownSubjectError
 
 
-async def rate_datapoint(request: Request) -> Response:
-    """Rate a datapoint, or take that back, and go back to it."""
+async def give_on_datapoint(request: Request) -> Response:
+    """Keep what the reader thinks of a datapoint, or take that back, and go back to it."""
+    log_id = identifier_in(request, "log_id", LOG)
+    return await _give(request, Subject("log_id", log_id), f"/datapoints/{log_id}")
+
+
+async def give_on_session(request: Request) -> Response:
+    """Keep what the reader thinks of a session, or take that back, and go back to it."""
+    session_id = identifier_in(request, "session_id", SESSION)
+    return await _give(request, Subject("session_id", session_id), f"/sessions/{session_id}")
+
+
+def text_in(form: FormData, name: str) -> str:
+    """Return a text of a form as a database keeps it; without one, it is empty."""
+    text = form.get(name)
+    # A browser ends lines as mails do, and not every database takes a NUL character.
+    return text.replace("\r\n", "\n").replace("\0", "\ufffd").strip() if isinstance(text, str) else ""
+
+
+async def _give(request: Request, on: Subject, path: str) -> Response:
     form = await request.form()
-    value, log_id = form.get("value"), identifier_in(request, "log_id", LOG)
-    if not isinstance(value, str) or value not in RATINGS:
-        raise HTTPException(422, f"A rating is one of: {', '.join(RATINGS)}.")
-    organisation_id = request.state.organisation_id
-    session_id = await request.app.state.database.write(
-        lambda connection: rate(connection, organisation_id, log_id, value)
-    )
-    if session_id is None:
-        raise HTTPException(404)
+    texts = {text_in(form, "type"): text_in(form, "value")}
+    if "value" not in form and "unset" not in form:
+        raise HTTPException(422, "value is missing: an empty one takes back what you gave.")
+    organisation_id, reader = request.state.organisation_id, request.state.reader
+    try:
+        await request.app.state.database.write(
+            lambda connection: give(connection, organisation_id, reader, on, texts)
+        )
+    except UnknownSubjectError:
+        raise HTTPException(404) from None
+    except UnfitFeedbackError as error:
+        raise HTTPException(422, f"{error}.") from None
     if is_from_script(request):
         return Response(status_code=204)
     query = f"?{request.url.query}" if request.url.query else ""
-    return RedirectResponse(f"{prefix_of(request.scope)}/datapoints/{log_id}{query}", 303)
+    return RedirectResponse(f"{prefix_of(request.scope)}{path}{query}", 303)

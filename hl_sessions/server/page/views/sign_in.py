@@ -15,7 +15,7 @@ async def show_sign_in(request: Request) -> Response:
     """Show the form, unless there is nothing to sign in to."""
     sign_in: SignIn = request.app.state.sign_in
     wanted = local_path(request.query_params.get("next"), prefix_of(request.scope))
-    if await sign_in.organisation_of(request) is not None:
+    if await sign_in.reader_of(request) is not None:
         return RedirectResponse(wanted, 303)
     return await render(request, "sign_in.html", next=wanted, refusal=None)
 
