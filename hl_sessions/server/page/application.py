@@ -29,6 +29,7 @@ from hl_sessions.server.page.views.comparison import show_comparison
 from hl_sessions.server.page.views.completions import give_completions
 from hl_sessions.server.page.views.datapoints import give_datapoint, show_datapoint
 from hl_sessions.server.page.views.feedback import give_on_datapoint, give_on_session
+from hl_sessions.server.page.views.judging import go_on, judge_session, show_queue
 from hl_sessions.server.page.views.places import show_places
 from hl_sessions.server.page.views.problems import HANDLERS
 from hl_sessions.server.page.views.projects import define_type, show_projects
@@ -77,6 +78,9 @@ def create_page(database: Database, keys: KeyRing, memory: BodyMemory, prices: P
             Route("/datapoints/{log_id}", show_datapoint),
             Route("/datapoints/{log_id}/compare", show_comparison),
             Route("/datapoints/{log_id}/feedback", give_on_datapoint, methods=["POST"]),
+            Route("/judging", go_on),
+            Route("/judging/{session_id}", show_queue),
+            Route("/judging/{session_id}", judge_session, methods=["POST"]),
             Route("/projects", show_projects),
             Route("/projects/{project_id}/feedback-types", define_type, methods=["POST"]),
             Route("/places", show_places),

@@ -58,6 +58,12 @@ def fill(reader: Reader) -> dict[str, str]:
         answer | {"reference_id": "nested", "parent_reference_id": "first", "source": "retrieval"},
     )
     session = f"/sessions/{first['session_id']}"
+    reader.post(f"{session}/feedback", data={"type": "note", "value": "The customer was happy."})
+    for form in (
+        {"type": "tone", "kind": "list", "values": "formal, casual"},
+        {"type": "score", "kind": "number"},
+    ):
+        reader.post(f"/projects/{first['project_id']}/feedback-types", data=form)
     return {
         "list": "/",
         "filtered list": "/?q=order&errors=1",
@@ -69,6 +75,8 @@ def fill(reader: Reader) -> dict[str, str]:
         "datapoint": f"/datapoints/{first['id']}",
         "nested datapoint": f"/datapoints/{nested['id']}",
         "comparison": f"/datapoints/{first['id']}/compare?with={second['id']}",
+        "judging": f"/judging/{first['session_id']}",
+        "nothing to judge": "/judging?q=nowhere",
         "projects": "/projects",
         "activity": "/activity",
         "sums": "/activity?q=order",

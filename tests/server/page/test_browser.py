@@ -84,13 +84,14 @@ def test_every_value_is_shown_and_none_is_run(
         f"/?q={unique}",
         session,
         f"{session}?view=timeline",
+        session.replace("/sessions/", "/judging/"),
         f"{compared}?id={other['id']}",
         "/projects",
         "/activity",
     ):
         page.goto(f"{reader.url}{path}")
         page.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
-        if path.startswith("/sessions/"):
+        if path.startswith(("/sessions/", "/judging/")):
             expect(page.get_by_text(EVIL).first).to_be_visible()
             expect(page.get_by_text("[click me](javascript:alert(1))")).to_be_visible()
         assert page.locator("a[href^='javascript:' i], main script, main img").count() == 0
@@ -489,7 +490,8 @@ def test_a_phone_shows_it_without_scrolling_sideways(
     session = f"/sessions/{created['session_id']}"
     page = open_page(f"{reader.url}/?q={created['id']}", viewport=PHONE)
     assert width_of(page) == PHONE["width"]
-    for path in ("/", session, f"{session}?view=timeline", compared, "/projects", "/activity", "/x"):
+    judging = f"/judging/{created['session_id']}"
+    for path in ("/", session, f"{session}?view=timeline", judging, compared, "/projects", "/activity", "/x"):
         page.goto(f"{reader.url}{path}")
         page.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
         assert width_of(page) == PHONE["width"], path

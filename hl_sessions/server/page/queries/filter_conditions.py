@@ -179,7 +179,10 @@ def _has_feedback(connection: Connection, given: str) -> ColumnElement[bool]:
         conditions.append(sql_cast(feedback.c.value, TextType).in_(written))
     some = connection.scalars(select(feedback.c.sequence).limit(_LITTLE_FEEDBACK + 1)).all()
     if len(some) > _LITTLE_FEEDBACK:
-        return has_datapoint(exists().where(feedback.c.log_id == logs.c.id, *conditions).correlate(logs))
+        of_log = has_datapoint(exists().where(feedback.c.log_id == logs.c.id, *conditions).correlate(logs))
+        of_session = exists().where(feedback.c.session_id == sessions.c.id, *conditions).correlate(sessions)
+        return of_session | of_log
     of_datapoint = feedback.c.log_id == logs.c.id
-    judged = select(logs.c.session_id).join(feedback, of_datapoint).where(*conditions)
-    return sessions.c.id.in_(judged.where(logs.c.session_id.is_not(None)))
+    logged = select(logs.c.session_id).join(feedback, of_datapoint).where(*conditions)
+    of_sessions = select(feedback.c.session_id).where(*conditions, feedback.c.session_id.is_not(None))
+    return sessions.c.id.in_(logged.where(logs.c.session_id.is_not(None)).union(of_sessions))

@@ -11,7 +11,12 @@ from hl_sessions.server.database.tables import logs, sessions
 from hl_sessions.server.page.queries.project_list import name_projects
 
 _MOST: Final = 8
-_PAGES: Final = (("Sessions", "/"), ("Activity", "/activity"), ("Projects", "/projects"))
+_PAGES: Final = (
+    ("Sessions", "/"),
+    ("Judging", "/judging"),
+    ("Activity", "/activity"),
+    ("Projects", "/projects"),
+)
 
 
 @dataclass(frozen=True)

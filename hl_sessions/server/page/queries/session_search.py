@@ -1,7 +1,7 @@
 """Which sessions a filter finds, and which of them belong into a part of the list."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeGuard
 
 from sqlalchemy import (
@@ -146,6 +146,7 @@ def find_sessions(
     wanted: SessionFilter,
     cursor: Cursor,
     size: int = SIZE,
+    *further: ColumnElement[bool],
 ) -> FoundSessions:
     """Find the sessions of a part of the list.
 
@@ -155,11 +156,14 @@ def find_sessions(
         wanted: Which sessions the list has, and in which order.
         cursor: Where the part begins.
         size: How many sessions it holds, at most.
+        *further: What else has to be true of a session, as conditions of the table of sessions.
 
     Raises:
         UnknownCursorError: When the session at which the part begins is not there.
     """
     search = _plan(connection, organisation_id, wanted)
+    if further:
+        search = replace(search, conditions=[*search.conditions, *further], uses_sessions=True)
     find = _find_newest if wanted.sort is None else _find_sorted
     found = find(connection, search, wanted, cursor, size + 1)
     has_more = len(found) > size

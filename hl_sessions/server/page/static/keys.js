@@ -8,16 +8,25 @@ export function isForPage(event) {
 export function obeyKeys() {
   document.addEventListener("keydown", (event) => {
     if (!isForPage(event) || event.ctrlKey || event.metaKey || event.altKey) return;
+    // An arrow moves what is wider than its place.
+    if (event.key.startsWith("Arrow") && event.target.closest("main [tabindex='0']")) return;
     const element = elementOf(event.key) ?? rowFor(event.key);
     if (!element) return;
     event.preventDefault();
-    if (element.matches("input, tr a")) element.focus();
+    if (element.matches("input, textarea, tr a")) element.focus();
     else element.click();
   });
 }
 
+/** Has Escape leave a text, so that keys are for the page again. */
+export function leaveTexts() {
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && event.target.matches("textarea")) event.target.blur();
+  });
+}
+
 function elementOf(key) {
-  return document.querySelector(`[aria-keyshortcuts="${CSS.escape(key)}"]:not([hidden])`);
+  return document.querySelector(`[aria-keyshortcuts~="${CSS.escape(key)}"]:not([hidden])`);
 }
 
 /** Finds the link of the next row, or of the first one as long as none is chosen. */
