@@ -35,7 +35,7 @@ def sent(url: str, *parts: bytes | str) -> Iterator[socket.socket]:
         ("POST /projects", 401),
         ("POST /nothing", 401),
         ("POST /sign-out", 401),
-        ("POST /datapoints/data_x/rating", 401),
+        ("POST /datapoints/data_x/feedback", 401),
         ("POST /sign-in", 413),
         ("GET /sign-in", 413),
         ("GET /healthz", 200),
