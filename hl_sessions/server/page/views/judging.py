@@ -12,7 +12,7 @@ from hl_sessions.server.page.queries.giving import UnfitFeedbackError
 from hl_sessions.server.page.queries.judging import Left, count_left, find_next, judge
 from hl_sessions.server.page.queries.session_detail import SessionDetail, read_session
 from hl_sessions.server.page.queries.session_search import UnknownCursorError
-from hl_sessions.server.page.requests import identifier_in
+from hl_sessions.server.page.requests import identifier_in, prices_of
 from hl_sessions.server.page.show.conversation import tell
 from hl_sessions.server.page.show.rendering import render
 from hl_sessions.server.page.views.feedback import text_in
@@ -43,7 +43,7 @@ async def show_queue(request: Request) -> Response:
     )
 
     def query(connection: Connection, organisation_id: int) -> tuple[SessionDetail, Left] | None:
-        detail = read_session(connection, organisation_id, session_id, None)
+        detail = read_session(connection, organisation_id, session_id, None, prices_of(request))
         if detail is None:
             return None
         return detail, count_left(connection, organisation_id, session_id, wanted)
