@@ -23,11 +23,12 @@ from hl_sessions.server.commands.keys import require_name
 from hl_sessions.server.commands.progress import progress
 from hl_sessions.server.database.errors import is_passing
 from hl_sessions.server.database.tables import logs
+from hl_sessions.server.records.deleting import Deleted
 from hl_sessions.server.records.export_format import InvalidLineError, numbered
 from hl_sessions.server.records.exporting import count_rows, export_lines, export_otlp
 from hl_sessions.server.records.importing import Importer, in_transactions
 from hl_sessions.server.records.organisations import DEFAULT_ORGANISATION
-from hl_sessions.server.records.pruning import Pruned, give_back
+from hl_sessions.server.records.pruning import give_back
 from hl_sessions.server.records.pruning import prune as prune_database
 
 
@@ -133,7 +134,7 @@ def prune(database: str, age: timedelta) -> None:
     version has made keep their size, and use the space that has become free.
     """
     before = datetime.now(timezone.utc) - age
-    pruned = Pruned()
+    pruned = Deleted()
     with opened_database(database) as opened:
         for step in prune_database(opened, before):
             pruned += step

@@ -15,7 +15,7 @@ from hl_sessions.server.database.errors import (
     DatabaseUnavailableError,
     UnknownOutcomeError,
 )
-from hl_sessions.server.records.pruning import Pruned
+from hl_sessions.server.records.deleting import Deleted
 
 SHARED_DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
 """The variable that names the folder where processes share their counts; read when ``Metrics`` are made."""
@@ -131,7 +131,7 @@ class Metrics:
         """Count lines of the access log that were not written."""
         self._lost_lines.inc(lines)
 
-    def pruned(self, pruned: Pruned) -> None:
+    def pruned(self, pruned: Deleted) -> None:
         """Count what was deleted as it was old."""
         self._pruned_sessions.inc(pruned.sessions)
         self._pruned_datapoints.inc(pruned.datapoints)

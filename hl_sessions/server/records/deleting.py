@@ -1,10 +1,11 @@
 """Deletes many datapoints in small steps, each in a transaction of its own, so that nobody waits for long."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Select, bindparam, delete, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, delete, exists, select
 
 from hl_sessions.server.database.tables import logs, project_sessions, projects, sessions
 from hl_sessions.server.records.counts import count_deleted
@@ -32,6 +33,29 @@ _LOGS_OF_SESSION: Final = (
 _DELETE: Final = delete(logs).where(logs.c.sequence.in_(bindparam("sequences", expanding=True)))
 
 
+@dataclass(frozen=True)
+class Deleted:
+    """What was deleted.
+
+    Args:
+        sessions: How many sessions.
+        datapoints: How many datapoints, with or without a session.
+    """
+
+    sessions: int = 0
+    datapoints: int = 0
+
+    def __add__(self, other: "Deleted") -> "Deleted":
+        """Return both together."""
+        return Deleted(self.sessions + other.sessions, self.datapoints + other.datapoints)
+
+    def __str__(self) -> str:
+        """Return both numbers, as in ``1 session and 3 datapoints``."""
+        sessions = "session" if self.sessions == 1 else "sessions"
+        datapoints = "datapoint" if self.datapoints == 1 else "datapoints"
+        return f"{self.sessions:,} {sessions} and {self.datapoints:,} {datapoints}"
+
+
 def delete_some_logs(
     connection: Connection, doomed: Select[Any], **parameters: Any
 ) -> tuple[Sequence[Row[Any]], bool]:
@@ -55,6 +79,52 @@ def delete_some_logs(
         are_all = len(found) < _DATAPOINTS_AT_ONCE
         if are_all or monotonic() > end:
             return deleted, are_all
+
+
+def delete_some_sessions(
+    connection: Connection, *doomed: ColumnElement[bool], **parameters: Any
+) -> tuple[Deleted, bool]:
+    """Delete some datapoints of sessions, and those of the sessions that hold none any more.
+
+    Args:
+        connection: The connection of the transaction.
+        doomed: What is true of the sessions that are to be deleted.
+        parameters: The parameters of these conditions.
+
+    Returns:
+        What was deleted, and whether no other datapoints were found.
+    """
+    of_doomed = (
+        select(*COUNTED)
+        .join(sessions, sessions.c.id == logs.c.session_id)
+        .where(*doomed)
+        .order_by(sessions.c.sequence)
+        .with_for_update(skip_locked=True)
+    )
+    emptied = (
+        select(sessions.c.sequence)
+        .where(*doomed, ~exists().where(logs.c.session_id == sessions.c.id))
+        .with_for_update(skip_locked=True)
+        .params(parameters)
+    )
+    deleted, are_all = delete_some_logs(connection, of_doomed, **parameters)
+    if deleted:
+        count_deleted(connection, Datapoints.read(deleted), emptied)
+    gone = connection.execute(delete(sessions).where(sessions.c.sequence.in_(emptied)))
+    return Deleted(gone.rowcount, len(deleted)), are_all
+
+
+def delete_some_of_sessions(
+    connection: Connection, organisation_id: int, session_ids: Sequence[str]
+) -> tuple[Deleted, Sequence[str]]:
+    """Delete some of the datapoints of several sessions, and those of the sessions that hold none any more.
+
+    Returns:
+        What was deleted, and the IDs of those sessions that are still there.
+    """
+    these = (sessions.c.id.in_(session_ids), sessions.c.organisation_id == organisation_id)
+    deleted, _ = delete_some_sessions(connection, *these)
+    return deleted, connection.scalars(select(sessions.c.id).where(*these)).all()
 
 
 def delete_some_of_project(connection: Connection, organisation_id: int, project_id: str) -> bool | None:

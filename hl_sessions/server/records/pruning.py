@@ -1,19 +1,18 @@
 """Deletes what has not changed for long, in small steps, between which others write."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from time import monotonic, sleep
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, bindparam, delete, exists, select, tuple_
+from sqlalchemy import Connection, bindparam, delete, select, tuple_
 
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.database.engines import give_back_space, others_wrote
 from hl_sessions.server.database.tables import idempotency_keys, logs, sessions
 from hl_sessions.server.records.counts import count_deleted
-from hl_sessions.server.records.deleting import delete_some_logs
+from hl_sessions.server.records.deleting import Deleted, delete_some_logs, delete_some_sessions
 from hl_sessions.server.records.idempotency import KEPT
 from hl_sessions.server.records.session_totals import COUNTED, Datapoints
 
@@ -32,18 +31,6 @@ _HANDOVER: Final = 0.003
 _IS_OLD: Final = sessions.c.updated_at < bindparam("before")
 _ARE_OLD: Final = (sessions.c.sequence.between(bindparam("first"), bindparam("last")), _IS_OLD)
 # On PostgreSQL, what somebody uses at this moment is left out, and nobody is waited for.
-_LOGS_OF_OLD_SESSIONS: Final = (
-    select(*COUNTED)
-    .join(sessions, sessions.c.id == logs.c.session_id)
-    .where(*_ARE_OLD)
-    .order_by(sessions.c.sequence)
-    .with_for_update(skip_locked=True)
-)
-_EMPTY_OLD_SESSIONS: Final = (
-    select(sessions.c.sequence)
-    .where(*_ARE_OLD, ~exists().where(logs.c.session_id == sessions.c.id))
-    .with_for_update(skip_locked=True)
-)
 _OLD_LOGS: Final = (
     select(*COUNTED)
     .outerjoin(sessions, sessions.c.id == logs.c.session_id)
@@ -63,30 +50,7 @@ _OLDEST_KEYS: Final = (
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
-class Pruned:
-    """What was deleted.
-
-    Args:
-        sessions: How many sessions.
-        datapoints: How many datapoints, with or without a session.
-    """
-
-    sessions: int = 0
-    datapoints: int = 0
-
-    def __add__(self, other: "Pruned") -> "Pruned":
-        """Return both together."""
-        return Pruned(self.sessions + other.sessions, self.datapoints + other.datapoints)
-
-    def __str__(self) -> str:
-        """Return both numbers, as in ``1 session and 3 datapoints``."""
-        sessions = "session" if self.sessions == 1 else "sessions"
-        datapoints = "datapoint" if self.datapoints == 1 else "datapoints"
-        return f"{self.sessions:,} {sessions} and {self.datapoints:,} {datapoints}"
-
-
-def prune(database: Database, before: datetime) -> Iterator[Pruned]:
+def prune(database: Database, before: datetime) -> Iterator[Deleted]:
     """Delete sessions with their datapoints, and datapoints without a session, that have not changed since.
 
     Datapoints without a session are also kept as long as their own time is not before that.
@@ -122,7 +86,7 @@ def give_back(database: Database) -> Iterator[None]:
         yield
 
 
-def _in_steps(database: Database, change: Callable[[Connection], tuple[Pruned, bool]]) -> Iterator[Pruned]:
+def _in_steps(database: Database, change: Callable[[Connection], tuple[Deleted, bool]]) -> Iterator[Deleted]:
     is_done = False
     while not is_done:
         pruned, is_done = _gently(database, change)
@@ -160,20 +124,15 @@ def _find_logs(
     return [(created_at, sequence) for created_at, sequence in connection.execute(query)]
 
 
-def _prune_sessions(connection: Connection, **old: Any) -> tuple[Pruned, bool]:
-    deleted, are_all = delete_some_logs(connection, _LOGS_OF_OLD_SESSIONS, **old)
-    emptied = _EMPTY_OLD_SESSIONS.params(old)
-    if deleted:
-        count_deleted(connection, Datapoints.read(deleted), emptied)
-    gone = connection.execute(delete(sessions).where(sessions.c.sequence.in_(emptied)))
-    return Pruned(gone.rowcount, len(deleted)), are_all
+def _prune_sessions(connection: Connection, **old: Any) -> tuple[Deleted, bool]:
+    return delete_some_sessions(connection, *_ARE_OLD, **old)
 
 
-def _prune_logs(connection: Connection, **old: Any) -> tuple[Pruned, bool]:
+def _prune_logs(connection: Connection, **old: Any) -> tuple[Deleted, bool]:
     deleted, are_all = delete_some_logs(connection, _OLD_LOGS, **old)
     if deleted:
         count_deleted(connection, Datapoints.read(deleted))
-    return Pruned(datapoints=len(deleted)), are_all
+    return Deleted(datapoints=len(deleted)), are_all
 
 
 def _prune_some_keys(connection: Connection, before: datetime) -> bool:

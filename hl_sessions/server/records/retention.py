@@ -16,7 +16,8 @@ from typing import Final, Protocol
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.database.errors import DatabaseError
 from hl_sessions.server.database.leases import hold_lease
-from hl_sessions.server.records.pruning import Pruned, give_back, prune, prune_idempotency_keys
+from hl_sessions.server.records.deleting import Deleted
+from hl_sessions.server.records.pruning import give_back, prune, prune_idempotency_keys
 
 _LEASE: Final = timedelta(minutes=1)
 """After which another process goes on, when this one stands still."""
@@ -39,7 +40,7 @@ _logger = logging.getLogger(__name__)
 class RetentionObserver(Protocol):
     """Is told what was deleted, on whatever thread."""
 
-    def pruned(self, pruned: Pruned) -> None:
+    def pruned(self, pruned: Deleted) -> None:
         """Note what a step has deleted."""
 
 
@@ -54,7 +55,7 @@ class _Work:
     """
 
     lease: str
-    steps: Callable[[], Generator[Pruned, None, None]]
+    steps: Callable[[], Generator[Deleted, None, None]]
     begins: float
 
 
@@ -121,19 +122,19 @@ class Retention:
         elif self._hold_lease(work, _REST):
             work.begins = monotonic() + _REST.total_seconds()
 
-    def _delete_keys(self) -> Generator[Pruned, None, None]:
+    def _delete_keys(self) -> Generator[Deleted, None, None]:
         for _ in prune_idempotency_keys(self._database):
-            yield Pruned()
+            yield Deleted()
 
-    def _delete_what_is_old(self, keep: timedelta) -> Generator[Pruned, None, None]:
+    def _delete_what_is_old(self, keep: timedelta) -> Generator[Deleted, None, None]:
         before = datetime.now(timezone.utc) - keep
-        pruned = Pruned()
+        pruned = Deleted()
         try:
             for step in chain(prune(self._database, before), self._give_back()):
                 pruned += step
                 yield step
         finally:
-            if pruned != Pruned():
+            if pruned != Deleted():
                 # A warning, as these reach the standard error output without any set-up.
                 _logger.warning(
                     "deleted %s without a change since %s UTC",
@@ -141,8 +142,8 @@ class Retention:
                     f"{before:%Y-%m-%d %H:%M}",
                 )
 
-    def _give_back(self) -> Iterator[Pruned]:
-        return (Pruned() for _ in give_back(self._database))
+    def _give_back(self) -> Iterator[Deleted]:
+        return (Deleted() for _ in give_back(self._database))
 
     def _hold_lease(self, work: _Work, duration: timedelta) -> bool:
         return self._database.write_now(

@@ -18,7 +18,7 @@ from hl_sessions.server.commands.data import prune
 from hl_sessions.server.database.leases import hold_lease
 from hl_sessions.server.database.tables import idempotency_keys, leases, logs, organisations, sessions
 from hl_sessions.server.records import retention as retention_module
-from hl_sessions.server.records.pruning import Pruned
+from hl_sessions.server.records.deleting import Deleted
 from hl_sessions.server.records.retention import Retention
 from tests.servers import opened_database, served
 from tests.waiting import PATIENCE, in_threads, wait_until
@@ -46,11 +46,11 @@ class Told:
     """What a ``Retention`` tells."""
 
     def __init__(self) -> None:
-        self.sum = Pruned()
+        self.sum = Deleted()
         self.began = Event()
         self.may_go_on = Event()
 
-    def pruned(self, pruned: Pruned) -> None:
+    def pruned(self, pruned: Deleted) -> None:
         self.sum += pruned
         self.began.set()
         self.may_go_on.wait(PATIENCE)
