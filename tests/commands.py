@@ -21,8 +21,9 @@ def done(command: Any, *arguments: str, text: str | None = None) -> Result:
     return result
 
 
-def exported(database: str) -> list[dict[str, Any]]:
+def exported(database: str, *arguments: str) -> list[dict[str, Any]]:
     """What ``hl-sessions export`` says that there is."""
     from hl_sessions.server.commands.data import export_data
 
-    return [json.loads(line) for line in LINE.findall(done(export_data, "--db", database).stdout)]
+    text = done(export_data, "--db", database, *arguments).stdout
+    return [json.loads(line) for line in LINE.findall(text)]

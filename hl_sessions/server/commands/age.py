@@ -1,7 +1,7 @@
-"""Ages as options have them: ``90d``."""
+"""Ages and points in time as options have them: ``90d``, ``2026-11-22``."""
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Final
 
 import click
@@ -21,3 +21,24 @@ def parse_age(_context: click.Context, _parameter: click.Parameter, value: str |
     if match is None:
         raise click.BadParameter(f"give a number and one of h, d, w, as in 90d, not {value!r}")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def parse_moment(context: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
+    """Return the point in time that the value of an option stands for; meant as its callback.
+
+    Raises:
+        click.BadParameter: When it is neither an age nor a time.
+    """
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        try:
+            age = parse_age(context, parameter, value)
+        except click.BadParameter:
+            raise click.BadParameter(
+                f"give an age such as 7d, or a time such as 2026-11-22 or 2026-11-22T10:30, not {value!r}"
+            ) from None
+        return None if age is None else datetime.now(timezone.utc) - age
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, Final
 
 import click
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from hl_sessions.server.commands.age import parse_age
+from hl_sessions.server.commands.age import parse_age, parse_moment
 from hl_sessions.server.commands.database_option import (
     database_option,
     opened_database,
@@ -22,14 +22,24 @@ from hl_sessions.server.commands.humanloop import import_export, import_pages
 from hl_sessions.server.commands.keys import require_name
 from hl_sessions.server.commands.progress import progress
 from hl_sessions.server.database.errors import is_passing
-from hl_sessions.server.database.tables import logs
 from hl_sessions.server.records.deleting import Deleted
 from hl_sessions.server.records.export_format import InvalidLineError, numbered
-from hl_sessions.server.records.exporting import count_rows, export_lines, export_otlp
+from hl_sessions.server.records.exporting import (
+    CSV,
+    JSON_LINES,
+    OTLP_JSON,
+    ExportFormat,
+    Selection,
+    count_records,
+    export_records,
+)
 from hl_sessions.server.records.importing import Importer, in_transactions
 from hl_sessions.server.records.organisations import DEFAULT_ORGANISATION
+from hl_sessions.server.records.projects import is_project_name
 from hl_sessions.server.records.pruning import give_back
 from hl_sessions.server.records.pruning import prune as prune_database
+
+_FORMATS: Final = {"jsonl": JSON_LINES, "csv": CSV, "otlp-json": OTLP_JSON}
 
 
 @click.group()
@@ -53,20 +63,34 @@ def upgrade(database: str) -> None:
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["jsonl", "otlp-json"]),
+    type=click.Choice(list(_FORMATS)),
     default="jsonl",
     show_default=True,
-    help="JSON Lines of everything, which 'import' reads, or datapoints as OpenTelemetry's spans.",
+    help="JSON Lines of everything, which 'import' reads, CSV with a row for each datapoint, or datapoints as"
+    " OpenTelemetry's spans.",
+)
+@click.option("--project", help="Only the datapoints of the project with this name, and their sessions.")
+@click.option(
+    "--since",
+    metavar="TIME",
+    callback=parse_moment,
+    help="Only what was made since: an age such as 7d, or a time (UTC) such as 2026-11-22T10:30.",
 )
 # Not when the first line is written: an empty database has none.
 @click.argument("file", type=click.File("wb", lazy=False), default="-")
-def export_data(database: str, format_: str, file: BinaryIO) -> None:
+def export_data(
+    database: str, format_: str, project: str | None, since: datetime | None, file: BinaryIO
+) -> None:
     """Write all sessions, datapoints, feedback and projects to FILE, or to stdout.
 
-    A server may go on meanwhile: the export is of one moment. Keys are not exported.
+    A server may go on meanwhile: the export is of one moment. Keys are not exported. In CSV, a text that a
+    spreadsheet would take for a formula has an apostrophe before it.
     """
+    selection = Selection.of_datapoints(project, since)
     with opened_database(database) as opened:
-        opened.read_now(lambda connection: _write(connection, format_, file))
+        if project is not None and not opened.read_now(partial(is_project_name, name=project)):
+            raise click.BadParameter(f"there is no project {project!r}", param_hint="--project")
+        opened.read_now(lambda connection: _write(connection, selection, _FORMATS[format_], file))
 
 
 @click.command("import")
@@ -159,15 +183,11 @@ def _import_lines(database: str, file: IO[bytes]) -> None:
     click.echo(f"Imported {imported:,} records; {read - imported:,} were there already", err=True)
 
 
-def _write(connection: Connection, format_: str, file: BinaryIO) -> None:
-    if format_ == "otlp-json":
-        length, lines = count_rows(connection, [logs]), export_otlp(connection)
-    else:
-        length, lines = count_rows(connection), ((line, 1) for line in export_lines(connection))
-    with progress("Exporting", length) as done:
+def _write(connection: Connection, selection: Selection, format_: ExportFormat, file: BinaryIO) -> None:
+    with progress("Exporting", count_records(connection, selection, format_)) as done:
         try:
-            for line, count in lines:
-                file.write(line)
+            for written, count in export_records(connection, selection, format_):
+                file.write(written)
                 done(count)
         except DBAPIError as error:
             if not is_passing(error):

@@ -5,8 +5,9 @@ and what follows from the rest. Organisations are called by their names.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, FiniteFloat, TypeAdapter, ValidationError
@@ -58,10 +59,26 @@ class InvalidLineError(Exception):
         super().__init__(f"line {number}: {message}")
 
 
+@cache
 def exported_columns(table: Table) -> Sequence[str]:
     """Return the names of the columns that are exported as they are."""
     # Plain texts: SQLAlchemy's own names are slow to dump.
     return [str(column.name) for column in table.c if column.name not in _NOT_EXPORTED]
+
+
+def json_line(table: Table, record: Mapping[str, Any], organisation: str | None) -> bytes:
+    """Return the line of a record.
+
+    Args:
+        table: Its table.
+        record: Its columns.
+        organisation: The name of the organisation that it belongs to, unless it is one.
+    """
+    line: dict[str, Any] = {"record": str(table.name)}
+    if organisation is not None:
+        line[ORGANISATION] = organisation
+    values = {name: record[name] for name in exported_columns(table) if record[name] is not None}
+    return to_json(line | values) + b"\n"
 
 
 def _value_of(name: str, column_type: TypeEngine[Any]) -> Any:

@@ -44,6 +44,11 @@ def project_exists(connection: Connection, organisation_id: int, project_id: str
     return connection.scalar(query) is not None
 
 
+def is_project_name(connection: Connection, name: str) -> bool:
+    """Tell whether a project of any organisation has this name."""
+    return connection.scalar(select(projects.c.id).where(projects.c.name == name).limit(1)) is not None
+
+
 def create_project(connection: Connection, organisation_id: int, name: str) -> dict[str, Any] | None:
     """Make a project and answer it, or ``None`` when another one has the name."""
     if _is_taken(connection, organisation_id, name):

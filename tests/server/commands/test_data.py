@@ -1,5 +1,7 @@
 """The commands about the whole of the data, on both databases."""
 
+import csv
+import io
 import json
 import re
 import subprocess
@@ -85,6 +87,56 @@ def test_an_export_holds_everything_but_keys(lines: str) -> None:
     assert "sesh_before" in [record.get("previous_id") for record in records]
     assert not {"hash", "key", "key_id"} & {name for record in records for name in record}
     assert '":null' not in lines
+
+
+def test_an_export_may_hold_one_project_since_a_time(database: str, lines: str, tmp_path: Path) -> None:
+    """With what belongs to its datapoints; what these name is in the lines before, or left out."""
+    done(import_data, "--db", database, "-", text=lines)
+    file = tmp_path / "some.jsonl"
+    arguments = ("--project", "project 1", "--since", "2025-01-01")
+    done(export_data, "--db", database, *arguments, str(file))
+    records = [json.loads(line) for line in LINE.findall(file.read_text())]
+    kinds = [record["record"] for record in records]
+    assert [(kind, kinds.count(kind)) for kind in dict.fromkeys(kinds)] == [
+        ("organisations", 1),
+        ("projects", 1),
+        ("sessions", 3),
+        ("logs", 4),
+        ("feedback", 2),
+    ]
+    assert sum("parent_id" in record for record in records) == 1
+    done(import_data, "--db", str(tmp_path / "back.sqlite3"), str(file))
+    newest = exported(database, "--since", "1h")
+    assert {record["record"] for record in newest} == {"organisations", "projects", "sessions", "logs"}
+    assert exported(database, "--since", "2000-01-01T12:30") == exported(database)
+
+
+def test_an_export_may_be_csv(database: str, lines: str) -> None:
+    """One row for each datapoint; no line but that of the names without any."""
+    done(import_data, "--db", database, "-", text=lines)
+    table = done(export_data, "--db", database, "--format", "csv").stdout
+    rows = list(csv.DictReader(io.StringIO(table, newline="")))
+    of_logs = [record for record in exported(database) if record["record"] == "logs"]
+    assert [row["id"] for row in rows] == [record["id"] for record in of_logs]
+    assert [row["output"] for row in rows] == [record.get("output", "") for record in of_logs]
+    assert {row["project"] for row in rows} == {"project 0", "project 1", "alone"}
+    assert json.loads(rows[0]["inputs"]) == of_logs[0]["inputs"]
+    assert json.loads(rows[0]["feedback"])[1] == {"type": "mark", "value": False, "user": None}
+    alone = done(export_data, "--db", database, "--format", "csv", "--project", "alone").stdout
+    assert len(list(csv.reader(io.StringIO(alone, newline="")))) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--project", "nobody's"], 'there is no project "nobody\'s"'),
+        (["--since", "yesterday"], "give an age such as 7d, or a time such as 2026-11-22"),
+    ],
+)
+def test_an_export_of_nothing_known_is_refused(tmp_path: Path, arguments: list[str], message: str) -> None:
+    result = run(export_data, "--db", str(tmp_path / "empty.sqlite3"), *arguments)
+    assert result.exit_code == 2
+    assert message in result.output
 
 
 def test_an_import_is_what_was_exported(database: str, lines: str, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from hl_sessions.server.database.tables import labels, logs, session_labels, ses
 from hl_sessions.server.protocol.requests import LogRequest, UpdateLogRequest
 from hl_sessions.server.records import labels as labels_module
 from hl_sessions.server.records.deleting import delete_some_of_project, delete_some_of_session
-from hl_sessions.server.records.exporting import export_lines
+from hl_sessions.server.records.exporting import JSON_LINES, Selection, export_records
 from hl_sessions.server.records.importing import Importer
 from hl_sessions.server.records.labels import has_label
 from hl_sessions.server.records.log_creation import create_logs
@@ -140,7 +140,12 @@ class Kept:
 
     def import_again(self, place: int) -> None:
         """Import what was exported before a session was deleted."""
-        lines = list(enumerate(self.database.read_now(lambda connection: list(export_lines(connection)))))
+        exported = self.database.read_now(
+            lambda connection: b"".join(
+                some for some, _ in export_records(connection, Selection(), JSON_LINES)
+            )
+        )
+        lines = list(enumerate(exported.splitlines(keepends=True)))
         self.delete_session(place)
         self.write(partial(Importer().import_lines, lines=lines))
 

@@ -1,0 +1,55 @@
+"""The rows of an export as CSV (RFC 4180), one for each datapoint, to be read by a spreadsheet.
+
+A text that a spreadsheet would take for a formula is written with an apostrophe before it, whatever it holds:
+whoever logs an output must not be able to run anything where it is opened. Values that are JSON stay JSON.
+"""
+
+import csv
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from io import StringIO
+from typing import Any, Final
+
+from pydantic_core import to_json
+
+from hl_sessions.server.database.tables import ExactJSON, logs
+from hl_sessions.server.records.export_format import exported_columns
+
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What formulas begin with, to one spreadsheet or another, or what hides it; East Asian ones, too."""
+
+_COLUMNS: Final = exported_columns(logs)
+_JSON: Final = {name for name in _COLUMNS if isinstance(logs.c[name].type, ExactJSON)}
+
+
+def csv_header() -> bytes:
+    """Return the row with the names of the columns."""
+    return _row([*_COLUMNS, "project", "feedback"])
+
+
+def csv_line(log: Mapping[str, Any], project: str, feedback: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return the row of a datapoint.
+
+    Args:
+        log: Its columns.
+        project: The name of its project.
+        feedback: What was said of it: objects with ``type``, ``value`` and ``user``.
+    """
+    cells = [_cell(log[name], is_json=name in _JSON) for name in _COLUMNS]
+    return _row([*cells, _cell(project), _cell(feedback or None, is_json=True)])
+
+
+def _cell(value: Any, *, is_json: bool = False) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if is_json or not isinstance(value, str):
+        return to_json(value).decode()
+    return f"'{value}" if value.startswith(_FORMULA) else value
+
+
+def _row(cells: Sequence[str]) -> bytes:
+    row = StringIO()
+    csv.writer(row).writerow(cells)
+    return row.getvalue().encode()
