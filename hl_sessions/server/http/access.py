@@ -57,7 +57,7 @@ class AccessMiddleware:
                 await rejection(401, "The API key is missing or wrong")(scope, receive, send)
                 return
             _let_in(scope, holder.organisation_id)
-            exchange_of(scope).key_id = holder.key_id
+            exchange_of(scope).key = holder
         await self._app(scope, receive, send)
 
     def _holder(self, scope: Scope) -> KeyHolder | None:

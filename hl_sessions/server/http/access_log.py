@@ -64,8 +64,13 @@ class AccessLog:
         }
         if exchange.session_id is not None:
             line["session_id"] = exchange.session_id
-        if exchange.key_id is not None:
-            line["key_id"] = exchange.key_id
+        if exchange.key is not None:
+            line["key_id"] = exchange.key.key_id
+        if exchange.deleted is not None:
+            line["deleted_sessions"] = exchange.deleted.sessions
+            line["deleted_datapoints"] = exchange.deleted.datapoints
+            # What one line does for good is to be understood without a look into the database.
+            line["key_name"] = exchange.key.name if exchange.key is not None else None
         line["process"] = os.getpid()
         self._lines.write(to_json(line) + b"\n")
 

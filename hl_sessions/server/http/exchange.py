@@ -3,9 +3,13 @@
 import re
 from os import urandom
 from time import perf_counter
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.types import Message, Scope, Send
+
+if TYPE_CHECKING:
+    from hl_sessions.server.http.key_ring import KeyHolder
+    from hl_sessions.server.records.deleting import Deleted
 
 _STATE: Final = "exchange"
 _REQUEST_ID_HEADER: Final = b"x-request-id"
@@ -24,18 +28,20 @@ class Exchange:
         status: The status of the answer; ``None`` as long as there is none.
         sent: The length of what was sent of the body of the answer, in bytes.
         session_id: The session that the call names or makes.
-        key_id: The ID, which opens nothing, of the key that the caller has sent.
+        key: The key that the caller has sent, or is signed in with.
+        deleted: What the reader of a page has had deleted.
         headers: What is added to the headers of the answer, such as the ID of the request.
     """
 
-    __slots__ = ("_begun", "_send", "headers", "key_id", "request_id", "sent", "session_id", "status")
+    __slots__ = ("_begun", "_send", "deleted", "headers", "key", "request_id", "sent", "session_id", "status")
 
     def __init__(self, request_id: str, send: Send) -> None:
         self.request_id = request_id
         self.status: int | None = None
         self.sent = 0
         self.session_id: str | None = None
-        self.key_id: str | None = None
+        self.key: KeyHolder | None = None
+        self.deleted: Deleted | None = None
         self.headers: dict[bytes, bytes] = {}
         self._send = send
         self._begun = perf_counter()

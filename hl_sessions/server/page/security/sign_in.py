@@ -12,6 +12,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hl_sessions.server.database.database import Database
+from hl_sessions.server.http.exchange import exchange_of
 from hl_sessions.server.http.key_ring import KeyRing
 from hl_sessions.server.http.placement import prefix_of
 from hl_sessions.server.page.requests import is_from_script
@@ -72,7 +73,10 @@ class SignIn:
         return cookie
 
     async def reader_of(self, request: Request) -> Reader | None:
-        """Return who the sender is signed in as, or ``None``."""
+        """Return who the sender is signed in as, or ``None``.
+
+        Whose key it is gets into the access log.
+        """
         if self._keys.is_open():
             return Reader(self._keys.default_organisation_id, None)
         cookie = _cookie_in(request)
@@ -83,7 +87,10 @@ class SignIn:
         if not await self._database.read_promptly(partial(is_signed_in, hash_=hash_, now=now)):
             return None
         holder = self._keys.holder_with_id(_key_id_in(cookie))
-        return None if holder is None else Reader(holder.organisation_id, holder.name)
+        if holder is None:
+            return None
+        exchange_of(request.scope).key = holder
+        return Reader(holder.organisation_id, holder.name)
 
     async def end(self, request: Request) -> None:
         """Have the cookie of this request open nothing any more."""
