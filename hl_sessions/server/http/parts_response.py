@@ -1,7 +1,7 @@
 """Answers that are read from the database while they are sent."""
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
 
 from fastapi import Request, Response
@@ -18,17 +18,28 @@ _logger = logging.getLogger(__name__)
 _JSON: Final = "application/json"
 
 
-def parts_response(request: Request, parts: Sequence[Part]) -> Response:
-    """Make the JSON answer that consists of these parts.
+def parts_response(
+    request: Request,
+    parts: Sequence[Part],
+    media_type: str = _JSON,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Make the answer that consists of these parts.
 
     What is not read yet is read when what is before it was sent, by a short transaction each time, so that no
     client makes the database keep its old state for long. Where that goes wrong the connection is closed
     before the end of the answer: it is never taken for whole.
+
+    Args:
+        request: The request.
+        parts: What is answered.
+        media_type: The type of the answer.
+        headers: Further headers of it.
     """
     ready = _beginning(parts)
     if len(ready) == len(parts):
-        return Response(b"".join(ready), media_type=_JSON)
-    return _PartsResponse(_read_along(request, parts), media_type=_JSON)
+        return Response(b"".join(ready), media_type=media_type, headers=headers)
+    return _PartsResponse(_read_along(request, parts), media_type=media_type, headers=headers)
 
 
 class _PartsResponse(StreamingResponse):

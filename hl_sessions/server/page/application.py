@@ -24,6 +24,7 @@ from hl_sessions.server.page.security.local_path import SIGN_IN, STATIC
 from hl_sessions.server.page.security.same_origin import SameOriginMiddleware
 from hl_sessions.server.page.security.sign_in import SignIn, SignInMiddleware
 from hl_sessions.server.page.views.activity import show_activity
+from hl_sessions.server.page.views.choice import ask_to_delete, delete_chosen, export_chosen
 from hl_sessions.server.page.views.columns import choose_columns
 from hl_sessions.server.page.views.comparison import show_comparison
 from hl_sessions.server.page.views.completions import give_completions
@@ -69,6 +70,9 @@ def create_page(database: Database, keys: KeyRing, memory: BodyMemory, prices: P
             Route("/completions", give_completions),
             Route("/columns", choose_columns, methods=["POST"]),
             Route("/sessions/rows", show_session_rows),
+            Route("/sessions/delete", ask_to_delete, methods=["POST"]),
+            Route("/sessions/delete/confirmed", delete_chosen, methods=["POST"]),
+            Route("/sessions/export.{format}", export_chosen, methods=["POST"]),
             Route("/sessions/{session_id}", show_session),
             Route("/sessions/{session_id}/newer", show_newer),
             Route("/sessions/{session_id}/older", show_older),

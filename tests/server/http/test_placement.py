@@ -146,6 +146,11 @@ def test_everything_leads_below_the_prefix(
             headers=own,
         )
         assert rated.headers["Location"] == f"{prefix}/datapoints/{created['id']}"
+        chosen = {"session": created["session_id"]}
+        question = call("POST", f"{prefix}/sessions/delete", data=chosen, headers=own).text
+        assert f'action="{prefix}/sessions/delete/confirmed"' in question
+        deleted = call("POST", f"{prefix}/sessions/delete/confirmed", data=chosen, headers=own)
+        assert deleted.headers["Location"] == f"{prefix}/"
         document = call("GET", f"{prefix}/v4/openapi.json", headers=by_key).json()
         assert document["servers"] == [{"url": prefix}]
         assert call("GET", f"{prefix}/v4/projects").status_code == 401

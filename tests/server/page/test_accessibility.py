@@ -127,6 +127,26 @@ def test_axe_objects_to_no_dialog(axe: str, views: dict[str, str], open_page: Ca
     assert objections(page, axe) == []
 
 
+def test_axe_objects_to_no_deletion(axe: str, open_page: Callable[..., Page], tmp_path: Path) -> None:
+    """The question, on a desktop and on a phone, and what is said at the end."""
+    with served(tmp_path / "deleted.sqlite3") as base_url:
+        reader = Reader(base_url.removesuffix("/v4"))
+        for _ in range(2):
+            reader.log(project="deleted", session_reference_id="deleted")
+        reader.log(project="deleted", session_reference_id="too")
+        reader.http.close()
+        for viewport in (DESKTOP, PHONE):
+            page = open_page(reader.url, viewport=viewport)
+            page.get_by_label("All on this page").check()
+            assert objections(page, axe) == []
+            page.get_by_role("button", name="Delete").click()
+            page.get_by_role("heading", name="Delete 2 sessions").wait_for()
+            assert objections(page, axe) == []
+        page.get_by_role("button", name="Delete").click()
+        page.get_by_role("link", name="To the sessions").wait_for()
+        assert objections(page, axe) == []
+
+
 def test_axe_objects_to_no_sign_in(axe: str, locked_server: Any, open_page: Callable[..., Page]) -> None:
     """The form, and the list with the way out."""
     page = open_page(locked_server.url)

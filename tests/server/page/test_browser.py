@@ -138,6 +138,80 @@ def test_new_sessions_appear_by_themselves(reader: Any, unique: str, open_page: 
     expect(rows.first.get_by_role("link")).to_be_focused()
 
 
+def test_rows_stay_chosen_when_sessions_arrive(
+    reader: Any, unique: str, open_page: Callable[..., Page]
+) -> None:
+    """One by one, from one to another or all; also those that the list would end before by now."""
+    created = reader.log(
+        *(
+            {"project": unique, "session_reference_id": f"{unique}-{n}", "output": f"output {n}"}
+            for n in range(50)
+        )
+    )
+    page = open_page(f"{reader.url}/?project={created[0]['project_id']}")
+    boxes = page.locator("#rows").get_by_role("checkbox")
+    delete = page.get_by_role("button", name="Delete")
+    expect(delete).to_be_disabled()
+    boxes.nth(46).check()
+    boxes.nth(49).click(modifiers=["Shift"])
+    expect(page.locator("#chosen")).to_have_text("4 chosen")
+    for number in (50, 51):
+        reader.log(project=unique, session_reference_id=f"{unique}-{number}", output="new")
+    reader.log(project=unique, session_id=created[3]["session_id"], output="goes on")
+    look_again(page)
+    expect(page.locator("#rows tr", has_text="goes on").get_by_role("checkbox")).to_be_checked()
+    page.get_by_role("button", name="2 new sessions").click()
+    rows = page.locator("#rows tr")
+    expect(rows).to_have_count(52)
+    expect(rows.first).to_contain_text("new")
+    chosen = page.locator("#rows tr", has=page.locator(":checked"))
+    expect(chosen).to_contain_text(["goes on", "output 2", "output 1", "output 0"])
+    expect(page.locator("#chosen")).to_have_text("4 chosen")
+    page.get_by_label("All on this page").check()
+    expect(page.locator("#chosen")).to_have_text("52 chosen")
+    page.get_by_label("All on this page").uncheck()
+    expect(page.locator("#chosen")).to_have_text("None chosen")
+    expect(delete).to_be_disabled()
+    page.get_by_label("All that the filter finds").check()
+    expect(delete).to_be_enabled()
+
+
+@pytest.mark.slow
+def test_chosen_sessions_are_copied_and_deleted(
+    reader: Any, unique: str, open_page: Callable[..., Page]
+) -> None:
+    """From the list and from the page of a session; each time that is asked once."""
+    created = reader.log(
+        *({"project": unique, "session_reference_id": f"{unique}-{n}", "output": unique} for n in range(70))
+    )
+    session_ids = [one["session_id"] for one in created]
+    page = open_page(
+        f"{reader.url}/?project={created[0]['project_id']}",
+        permissions=["clipboard-read", "clipboard-write"],
+    )
+    rows = page.locator("#rows tr")
+    for number in (0, 2):
+        rows.nth(number).get_by_role("checkbox").check()
+    page.get_by_role("button", name="Copy IDs").click()
+    wait_for(page, "navigator.clipboard.readText()", f"{session_ids[69]}\n{session_ids[67]}")
+    page.get_by_label("All that the filter finds").check()
+    page.get_by_role("button", name="Cop").click()
+    wait_for(page, "navigator.clipboard.readText()", "\n".join(session_ids))
+    page.get_by_label("All that the filter finds").uncheck()
+    page.get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("heading", name="Delete 2 sessions with 2 datapoints?")).to_be_visible()
+    page.get_by_role("button", name="Delete").click()
+    expect(page.get_by_text("2 sessions with 2 datapoints are deleted.")).to_be_visible()
+    page.get_by_role("link", name="To the sessions").click()
+    expect(rows.first).to_have_attribute("data-id", session_ids[68])
+    rows.first.get_by_role("link").click()
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("link", name="Cancel").click()
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Delete").click()
+    expect(rows.first).to_have_attribute("data-id", session_ids[66])
+
+
 def test_a_paused_list_says_what_has_come_meanwhile(
     reader: Any, unique: str, open_page: Callable[..., Page]
 ) -> None:
@@ -457,13 +531,15 @@ def test_screen_readers_are_told_what_is_what(
     for width in (1280, PHONE["width"]):
         page.set_viewport_size({"width": width, "height": 800})
         table = page.get_by_role("table", name="Sessions, newest first")
-        assert table.get_by_role("columnheader").all_inner_texts()[:3] == [
+        assert table.get_by_role("columnheader").all_inner_texts()[:4] == [
+            "Chosen",
             "Began",
             "First input",
             "Last output",
         ]
         expect(table.get_by_role("rowheader")).to_have_text("Why?")
-        assert len(table.get_by_role("cell").all()) == 6
+        assert len(table.get_by_role("cell").all()) == 7
+        expect(table.get_by_role("checkbox", name="Choose Why?")).to_be_visible()
         for role in ("banner", "navigation", "main", "search"):
             expect(page.get_by_role(role).first).to_be_visible()
         nameless = page.evaluate(

@@ -156,6 +156,28 @@ def test_the_log_tells_of_a_request_without_what_it_holds(server: Any, http: req
     assert not [secret for secret in secrets if secret in json.dumps(lines)]
 
 
+def test_the_log_tells_what_a_reader_of_the_page_has_deleted(server: Any, http: requests.Session) -> None:
+    """How much that was, and by whose key."""
+    log = {"project": "deleted", "session_reference_id": "deleted"}
+    session_id = http.post(f"{server.base_url}/logs", json=[log] * 3, timeout=PATIENCE).json()[0][
+        "session_id"
+    ]
+    page = root_of(server.base_url)
+    http.headers["Origin"] = page
+    http.post(f"{page}/sign-in", data={"key": KEY}, timeout=PATIENCE)
+    deleted = http.post(
+        f"{page}/sessions/delete/confirmed",
+        data={"session": session_id},
+        timeout=PATIENCE,
+        allow_redirects=False,
+    )
+    line = logged(server, deleted)
+    assert line["path"] == "/sessions/delete/confirmed"
+    assert (line["deleted_sessions"], line["deleted_datapoints"]) == (1, 3)
+    assert (line["key_id"], line["key_name"]) == ("key_configured", "--api-key")
+    assert "deleted_sessions" not in logged(server, http.get(f"{page}/", timeout=PATIENCE))
+
+
 @pytest.mark.parametrize(
     "given",
     ["", "x" * 129, 'a"b', "a b", "<script>", "é"],

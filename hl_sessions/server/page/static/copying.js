@@ -32,7 +32,8 @@ async function textOf(button) {
   return typeof value === "string" ? value : JSON.stringify(value, null, 2);
 }
 
-async function put(text) {
+/** Puts a text into the clipboard. */
+export async function put(text) {
   if (navigator.clipboard) {
     await navigator.clipboard.writeText(text);
     return;

@@ -1,7 +1,7 @@
 /** Tells whether a key is for the page: not for what the reader types, and not for an open dialog. */
 export function isForPage(event) {
   if (event.defaultPrevented || event.isComposing || document.querySelector("dialog[open]")) return false;
-  return !event.target.closest("input, select, textarea");
+  return !event.target.closest("input:not([type=checkbox]), select, textarea");
 }
 
 /** Lets single keys do what `aria-keyshortcuts` says of links, buttons and fields, and move through the list. */
@@ -34,6 +34,6 @@ function rowFor(key) {
   const step = { j: 1, k: -1 }[key];
   if (!step) return null;
   const links = [...document.querySelectorAll("#rows tr a")];
-  const chosen = links.indexOf(document.activeElement);
+  const chosen = links.indexOf(document.activeElement.closest("tr")?.querySelector("a"));
   return chosen < 0 ? links[0] : links[chosen + step];
 }

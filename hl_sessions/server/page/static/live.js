@@ -15,6 +15,7 @@ export function followSessions() {
   let latest = [];
   let isPaused = false;
 
+  const inRow = (id, selector) => rows.querySelector(`tr[data-id="${id}"] ${selector}`);
   const isShown = (row) => rows.querySelector(`tr[data-id="${row.dataset.id}"]`) !== null;
 
   /** Tells whether the rows that are shown are the latest ones: where they are sorted, they change places. */
@@ -22,9 +23,15 @@ export function followSessions() {
 
   function takeOver() {
     for (const row of latest.filter((row) => !isShown(row))) row.classList.add("is-new");
-    const chosen = rows.contains(document.activeElement) && document.activeElement.closest("tr").dataset.id;
-    rows.replaceChildren(...latest);
-    if (chosen) rows.querySelector(`tr[data-id="${chosen}"] a`)?.focus({ preventScroll: true });
+    const focused = rows.contains(document.activeElement) && document.activeElement;
+    const isLatest = new Set(latest.map((row) => row.dataset.id));
+    const chosen = [...rows.querySelectorAll("input:checked")].map((box) => box.closest("tr"));
+    // What is chosen stays, where the list would end before it too.
+    const rest = chosen.filter((row) => !isLatest.has(row.dataset.id));
+    rows.replaceChildren(...latest, ...rest);
+    for (const { dataset } of chosen) inRow(dataset.id, "input").checked = true;
+    if (focused) inRow(focused.closest("tr").dataset.id, focused.localName)?.focus({ preventScroll: true });
+    rows.dispatchEvent(new Event("refreshed"));
     pill.hidden = true;
   }
 
@@ -106,7 +113,7 @@ function refill(shown, row) {
   [...row.cells].forEach((cell, index) => {
     const link = cell.querySelector("a");
     const target = link ? shown.cells[index].querySelector("a") : shown.cells[index];
-    if (!cell.querySelector("time")) target.replaceChildren(...(link ?? cell).childNodes);
+    if (!cell.querySelector("time, input")) target.replaceChildren(...(link ?? cell).childNodes);
   });
 }
 

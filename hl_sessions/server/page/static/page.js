@@ -1,3 +1,4 @@
+import { chooseSessions } from "./choosing_sessions.js";
 import { completeFilters } from "./completing.js";
 import { offerCopying } from "./copying.js";
 import { followDatapoint } from "./datapoint.js";
@@ -14,6 +15,7 @@ import { keepTimes } from "./times.js";
 offerCopying();
 followDatapoint();
 applyFilters();
+chooseSessions();
 completeFilters();
 findInSession();
 followSession();
