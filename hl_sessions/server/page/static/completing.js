@@ -9,22 +9,27 @@ export function completeFilters() {
   if (!field || !list) return;
   const { choose, chosen } = choosing(field, list);
   let start = 0;
+  let asked = 0;
   field.setAttribute("role", "combobox");
   field.setAttribute("aria-autocomplete", "list");
   field.setAttribute("aria-controls", list.id);
   close();
 
+  /** Offers nothing, whatever was asked for before. */
   function close() {
+    asked += 1;
     list.hidden = true;
     field.setAttribute("aria-expanded", "false");
     choose(null);
   }
 
   async function lookUp() {
+    asked += 1;
+    const number = asked;
     const begin = field.value.slice(0, field.selectionStart);
     const response = await ask(`${list.dataset.address}?q=${encodeURIComponent(begin)}`).catch(() => null);
     const found = await response?.json();
-    if (begin !== field.value.slice(0, field.selectionStart) || document.activeElement !== field) return;
+    if (number !== asked) return;
     start = begin.length - (found?.typed.length ?? 0);
     list.replaceChildren(...(found?.options ?? []).map(shown));
     if (!list.children.length) {
@@ -38,20 +43,25 @@ export function completeFilters() {
   }
 
   function take(option) {
-    // The reader may have typed on meanwhile.
-    field.setRangeText(option.dataset.text, start, field.selectionStart, "end");
-    close();
-    lookUp();
+    // The reader may have typed on, or gone back, meanwhile.
+    field.setRangeText(option.dataset.text, start, Math.max(start, field.selectionStart), "end");
+    goOn();
+  }
+
+  /** Offers what may follow what was typed; where a new term begins, only to those who ask with a key. */
+  function goOn() {
+    if (/(^|\s)$/.test(field.value.slice(0, field.selectionStart))) close();
+    else lookUp();
   }
 
   field.addEventListener("input", (event) => {
-    if (!event.isComposing) lookUp();
+    if (!event.isComposing) goOn();
   });
   field.addEventListener("keydown", async (event) => {
     if (event.isComposing || event.altKey || event.ctrlKey || event.metaKey) return;
-    if (event.key === "Escape" && !list.hidden) {
-      // A second one empties the field, as browsers do.
-      event.preventDefault();
+    if (event.key === "Escape") {
+      // One that closes nothing empties the field, as browsers do.
+      if (!list.hidden) event.preventDefault();
       close();
     } else if (event.key === "Enter" && chosen()) {
       event.preventDefault();
@@ -65,7 +75,7 @@ export function completeFilters() {
     }
   });
   // The field keeps the focus.
-  list.addEventListener("pointerdown", (event) => event.preventDefault());
+  list.addEventListener("mousedown", (event) => event.preventDefault());
   list.addEventListener("click", (event) => {
     const option = event.target.closest('[role="option"]');
     if (option) take(option);
