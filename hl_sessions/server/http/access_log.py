@@ -70,7 +70,8 @@ class AccessLog:
             line["deleted_sessions"] = exchange.deleted.sessions
             line["deleted_datapoints"] = exchange.deleted.datapoints
             # What one line does for good is to be understood without a look into the database.
-            line["key_name"] = exchange.key.name if exchange.key is not None else None
+            if exchange.key is not None and exchange.key.name is not None:
+                line["key_name"] = exchange.key.name
         line["process"] = os.getpid()
         self._lines.write(to_json(line) + b"\n")
 

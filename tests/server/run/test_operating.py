@@ -174,7 +174,7 @@ def test_the_log_tells_what_a_reader_of_the_page_has_deleted(server: Any, http: 
     line = logged(server, deleted)
     assert line["path"] == "/sessions/delete/confirmed"
     assert (line["deleted_sessions"], line["deleted_datapoints"]) == (1, 3)
-    assert (line["key_id"], line["key_name"]) == ("key_configured", None)
+    assert line["key_id"] == "key_configured"
     assert "deleted_sessions" not in logged(server, http.get(f"{page}/", timeout=PATIENCE))
 
 
