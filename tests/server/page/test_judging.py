@@ -95,7 +95,8 @@ def test_a_queue_is_worked_through(reader: Any, unique: str) -> None:
     ]
     # A filter asks for what is given on either.
     found = reader.read(f"/?project={logged[0]['project_id']}&q=feedback:rating=bad")
-    assert re.findall(r"Question \d", found) == ["Question 4", "Question 2", "Question 0"]
+    named = dict.fromkeys(re.findall(r"Question \d", found))
+    assert list(named) == ["Question 4", "Question 2", "Question 0"]
     page = reader.read(queue)
     assert (question_on(page), left_on(page)) == ("Question 3", "2 left")
     for value in ("good", "bad"):
