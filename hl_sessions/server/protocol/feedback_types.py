@@ -54,6 +54,8 @@ BUILT_IN: Final[Sequence[FeedbackType]] = (
 )
 """The types that every project has."""
 
+BUILT_IN_NAMES: Final = frozenset(one["type"] for one in BUILT_IN)
+
 
 def _check(types: list[FeedbackType]) -> list[FeedbackType]:
     names = [one["type"] for one in types]

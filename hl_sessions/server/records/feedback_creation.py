@@ -11,7 +11,12 @@ from sqlalchemy import Connection, delete, select
 from hl_sessions.server.database.bulk_insert import insert_rows
 from hl_sessions.server.database.in_parts import in_parts
 from hl_sessions.server.database.tables import feedback, logs, project_sessions, projects, sessions
-from hl_sessions.server.protocol.feedback_types import FeedbackType, problem_with, types_by_name
+from hl_sessions.server.protocol.feedback_types import (
+    BUILT_IN_NAMES,
+    FeedbackType,
+    problem_with,
+    types_by_name,
+)
 from hl_sessions.server.protocol.requests import FeedbackRequest
 from hl_sessions.server.records.feedback import Subject, answer_feedback, feedback_values
 from hl_sessions.server.records.refusals import InvalidEntryError, UnknownSubjectError
@@ -159,7 +164,11 @@ def _subject_of(index: int, request: FeedbackRequest) -> Subject:
 def _check(index: int, on: Subject, known: KnownSubject | None, request: FeedbackRequest) -> None:
     if known is None:
         raise UnknownSubjectError(on.kind, on.id)
-    problem = None if request.unset else problem_with(known.types.get(request.type), request.value)
+    # Clients of v4 rate datapoints by whatever they like: it has no values for what no project has defined.
+    is_free = on.column == "log_id" and request.type in BUILT_IN_NAMES
+    if request.unset or is_free:
+        return
+    problem = problem_with(known.types.get(request.type), request.value)
     if problem is not None:
         raise InvalidEntryError(index, "value", problem)
 

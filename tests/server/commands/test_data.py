@@ -102,12 +102,16 @@ def test_an_export_may_hold_one_project_since_a_time(database: str, lines: str, 
         ("projects", 1),
         ("sessions", 3),
         ("logs", 4),
-        ("feedback", 2),
+        ("feedback", 5),
     ]
     assert sum("parent_id" in record for record in records) == 1
     done(import_data, "--db", str(tmp_path / "back.sqlite3"), str(file))
     newest = exported(database, "--since", "1h")
-    assert {record["record"] for record in newest} == {"organisations", "projects", "sessions", "logs"}
+    assert {record["record"] for record in newest} == {
+        *("organisations", "projects", "sessions", "logs", "feedback")
+    }
+    # Those on sessions: the datapoints that have some are older.
+    assert {"session_id" in record for record in newest if record["record"] == "feedback"} == {True}
     assert exported(database, "--since", "2000-01-01T12:30") == exported(database)
 
 
