@@ -90,7 +90,10 @@ def postgresql_reader(open_url_on_postgresql: str) -> Iterator[Reader]:
         yield reader
 
 
-@pytest.fixture(params=["sqlite_reader", "postgresql_reader"], ids=["sqlite", "postgresql"])
+@pytest.fixture(
+    params=["sqlite_reader", pytest.param("postgresql_reader", marks=pytest.mark.slow)],
+    ids=["sqlite", "postgresql"],
+)
 def reader(request: pytest.FixtureRequest) -> Any:
     """The same on both databases."""
     return request.getfixturevalue(request.param)

@@ -138,6 +138,7 @@ def test_new_sessions_appear_by_themselves(reader: Any, unique: str, open_page: 
     expect(rows.first.get_by_role("link")).to_be_focused()
 
 
+@pytest.mark.slow
 def test_rows_stay_chosen_when_sessions_arrive(
     reader: Any, unique: str, open_page: Callable[..., Page]
 ) -> None:

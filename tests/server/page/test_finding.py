@@ -2,14 +2,15 @@
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from typing import Any
 
 import pytest
 
-from tests.server.page.conftest import LockedServer, Reader
+from tests.server.page.conftest import LockedServer, Reader, url_of
 from tests.server.page.test_session_list import link_of, rows_of
+from tests.servers import served
 
 BEGIN = "2026-03-01T12:00:00"
 REST = {"cheap": " red shoes", "expensive": " shoes that are red", "failed": ""}
@@ -72,12 +73,19 @@ def log_three(reader: Any, unique: str) -> list[Any]:
     return created
 
 
-@pytest.fixture(scope="module", params=["open_url", "open_url_on_postgresql"], ids=["sqlite", "postgresql"])
-def finding_reader(request: pytest.FixtureRequest) -> Any:
-    """A reader with three sessions, and the text that they share."""
-    reader, unique = Reader(request.getfixturevalue(request.param)), f"finding{request.param}"
-    log_three(reader, unique)
-    return reader, unique
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def finding_reader(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Reader, str]]:
+    """A reader with three sessions, and the text that they share, in a database without large ones."""
+    database = tmp_path_factory.mktemp("finding") / "finding.sqlite3"
+    if request.param == "postgresql":
+        database = request.getfixturevalue("postgresql").new_database()
+    with served(database) as base_url:
+        reader = Reader(url_of(base_url))
+        log_three(reader, "finding")
+        with reader.http:
+            yield reader, "finding"
 
 
 @pytest.mark.parametrize(
