@@ -83,7 +83,7 @@ def all_linked(call: Callable[..., requests.Response], prefix: str) -> set[str]:
     [
         pytest.param("root path", "/sessions", marks=pytest.mark.slow),
         ("root path with a slash", "/team-a/log_1.x"),
-        ("header", "/projects"),
+        pytest.param("header", "/projects", marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.parametrize("is_passed_on", [True, False], ids=["passed on", "taken off"])
