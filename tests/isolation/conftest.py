@@ -2,12 +2,14 @@
 
 import itertools
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import requests
 
 from hl_sessions import SessionsClient
 from hl_sessions.client.answers import CreatedSession, Response
+from hl_sessions.client.deadline import Deadline
 
 _numbers = itertools.count(1)
 _raw = requests.Response()
@@ -30,3 +32,6 @@ class CountingClient(SessionsClient):
             self.created += 1
         body: CreatedSession = {"id": f"sesh_{next(_numbers)}"}
         return Response(body, {}, 201, 0.0, _raw)
+
+    async def update_session(self, named: Mapping[str, str], told: bytes, deadline: Deadline) -> None:
+        """Take what is told of a session, such as its end."""

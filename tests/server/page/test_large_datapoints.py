@@ -3,7 +3,7 @@
 import html
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,23 @@ import pytest
 
 from tests.server.page.conftest import Reader, url_of
 from tests.server.page.test_session_page import text_of, turns_of
+from tests.servers import served
 
 MEGABYTE = 1024 * 1024
 TEXT = 'Übung "macht"\\\n 漢字 den 😀 Meister. '
 LONG = TEXT * (MEGABYTE // len(TEXT))
+
+
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def reader(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    """That of a database of its own: searches in those of other tests would look into all of it."""
+    database = tmp_path_factory.mktemp("large") / "large.sqlite3"
+    if request.param == "postgresql":
+        database = request.getfixturevalue("postgresql").new_database()
+    with served(database) as base_url:
+        reader = Reader(url_of(base_url))
+        with reader.http:
+            yield reader
 
 
 def page_of(reader: Any, unique: str, *datapoints: dict[str, Any], view: str = "conversation") -> str:
