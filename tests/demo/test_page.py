@@ -1,5 +1,4 @@
 import html
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,30 +6,22 @@ from typing import Any
 
 import pytest
 import requests
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 import hl_sessions.demo
+from tests.chromium import chromium
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.slow
 
-CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 FOLDER = Path(hl_sessions.demo.__file__).parent
 
 
 @pytest.fixture(scope="module")
 def pages() -> Iterator[Any]:
-    """Opens pages; CI has to have a browser, a laptop need not."""
-    if not CHROMIUM.exists() and "CI" not in os.environ:
-        pytest.skip(f"no browser at {CHROMIUM}")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        expect.set_options(timeout=1000 * PATIENCE)
+    """Opens pages."""
+    with chromium() as browser:
         yield browser.new_page
-        browser.close()
 
 
 @pytest.fixture

@@ -12,15 +12,15 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, expect, sync_playwright
+from playwright.sync_api import BrowserContext, expect
 
 import hl_sessions
 from hl_sessions import carrying, errors, stores, testing
+from tests.chromium import chromium
 from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 MKDOCS = ROOT / ".venv-docs" / "bin" / "mkdocs"
-CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 
 
 @pytest.mark.parametrize("module", [hl_sessions, errors, stores, carrying, testing])
@@ -73,19 +73,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]
 
 @pytest.fixture
 def browser() -> Iterator[BrowserContext]:
-    """CI has to have a browser, a laptop need not."""
-    if not CHROMIUM.exists() and "CI" not in os.environ:
-        pytest.skip(f"no browser at {CHROMIUM}")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        expect.set_options(timeout=1000 * PATIENCE)
-        context = chromium.new_context()
+    with chromium() as browser:
+        context = browser.new_context()
         context.set_default_timeout(1000 * PATIENCE)
         yield context
-        chromium.close()
 
 
 @pytest.mark.slow

@@ -1,25 +1,23 @@
 """A server that is open and one that wants keys, both with a page, what is sent to them, and a browser."""
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page
 
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.page.prices import Price
 from hl_sessions.server.records.keys import create_key, list_keys, revoke_key
 from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
+from tests.chromium import chromium
 from tests.servers import served
 from tests.waiting import PATIENCE, wait_until
 
-CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 PHONE = {"width": 360, "height": 740}
 PRICES = {"large-1": Price(input=2.5, output=10)}
 
@@ -165,17 +163,8 @@ def locked_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LockedSe
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """One for all; CI has to have it, a laptop need not."""
-    if not CHROMIUM.exists() and "CI" not in os.environ:
-        pytest.skip(f"no browser at {CHROMIUM}")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        expect.set_options(timeout=1000 * PATIENCE)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
