@@ -64,7 +64,7 @@ def find_or_create_labels(connection: Connection, wanted: Collection[LabelName])
     if missing:
         organisation_ids = sorted({organisation_id for organisation_id, _, _ in missing})
         # Whoever makes labels of an organisation at the same time would give them the same bits.
-        connection.execute(_LOCK, {"organisations": organisation_ids})
+        connection.execute(_LOCK, {"organisations": organisation_ids}).all()
         found.update(_find(connection, missing))
         _create(connection, organisation_ids, sorted(missing - found.keys()))
         found.update(_find(connection, missing))
