@@ -137,7 +137,7 @@ def test_a_deleted_session_leads_back_to_the_list(reader: Any, unique: str) -> N
         ("delete/confirmed", {"all": "1"}, "unchanged_since is missing"),
         (
             "delete/confirmed",
-            {"all": "1", "unchanged_since": "2026-01-01T00:00:00Z"},
+            {"all": "1", "unchanged_since": "2026-01-01T00:00:00+00:00"},
             "count has to be a number",
         ),
     ],
