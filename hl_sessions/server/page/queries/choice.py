@@ -149,4 +149,6 @@ def _read_moment(value: object) -> datetime | None:
     try:
         return datetime.fromisoformat(str(value)).astimezone(timezone.utc)
     except (OverflowError, ValueError):
-        raise InvalidFilterError("unchanged_since has to be a time such as 2026-11-22T10:30:00+00:00") from None
+        raise InvalidFilterError(
+            "unchanged_since has to be a time such as 2026-11-22T10:30:00+00:00"
+        ) from None
