@@ -12,7 +12,7 @@ import hl_sessions.manager
 from hl_sessions import SessionManager, SessionsClient
 from hl_sessions.client.deadline import Deadline
 from tests.faults import FaultServer, Play, Resolver
-from tests.servers import PostgreSQL, valkey_server
+from tests.servers import PostgreSQL, empty_database, valkey_server
 from tests.sessions_api import Gate, SessionsAPI
 from tests.waiting import PATIENCE
 
@@ -101,10 +101,7 @@ def gate(sessions_api: SessionsAPI) -> Iterator[Gate]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """What ``--db`` is given for an empty database."""
-    if request.param == "sqlite":
-        return str(tmp_path / "database.sqlite3")
-    url: str = request.getfixturevalue("postgresql").new_database()
-    return url
+    return empty_database(request, tmp_path)
 
 
 @pytest.fixture

@@ -86,7 +86,9 @@ def all_linked(call: Callable[..., requests.Response], prefix: str) -> set[str]:
         pytest.param("header", "/projects", marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("is_passed_on", [True, False], ids=["passed on", "taken off"])
+@pytest.mark.parametrize(
+    "is_passed_on", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["passed on", "taken off"]
+)
 def test_everything_leads_below_the_prefix(
     tmp_path: Path, way: str, prefix: str, *, is_passed_on: bool
 ) -> None:

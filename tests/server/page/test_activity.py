@@ -68,6 +68,7 @@ def test_windows_reach_from_round_times_to_now(window: Any) -> None:
         assert begins[0].second == begins[0].microsecond == 0
 
 
+@pytest.mark.slow
 def test_activity_of_thousands_of_projects_is_one_too(tmp_path: Path) -> None:
     """There are more of them than a statement of SQLite takes values for."""
     with served(tmp_path / "many.sqlite3") as base_url:

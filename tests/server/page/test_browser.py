@@ -213,6 +213,7 @@ def test_chosen_sessions_are_copied_and_deleted(
     expect(rows.first).to_have_attribute("data-id", session_ids[66])
 
 
+@pytest.mark.slow
 def test_a_paused_list_says_what_has_come_meanwhile(
     reader: Any, unique: str, open_page: Callable[..., Page]
 ) -> None:
@@ -374,6 +375,7 @@ def test_a_rating_and_a_copy_are_one_click(reader: Any, unique: str, open_page: 
     expect(good).to_have_attribute("aria-pressed", "true")
 
 
+@pytest.mark.slow
 def test_a_session_that_goes_on_says_so(reader: Any, unique: str, open_page: Callable[..., Page]) -> None:
     """And shows it when the reader wants it to."""
     created = reader.log(project=unique, session_reference_id=unique, output="first")
@@ -408,6 +410,7 @@ def test_the_keyboard_gets_everywhere(reader: Any, unique: str, open_page: Calla
     expect(page.get_by_role("listitem").get_by_role("button", name="Good")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_keys_lead_through_the_list_and_its_sessions(
     reader: Any, unique: str, open_page: Callable[..., Page]
 ) -> None:
@@ -480,6 +483,7 @@ def test_a_name_or_an_id_is_all_it_takes_to_get_there(
     expect(page.get_by_role("dialog", name="Keys")).to_be_hidden()
 
 
+@pytest.mark.slow
 def test_a_text_is_found_in_what_is_folded(reader: Any, unique: str, open_page: Callable[..., Page]) -> None:
     """Enter opens what the next place is in and goes there, Shift-Enter goes back."""
     items = [{"name": f"item {number}", "of": {"x": "y" * 30}} for number in range(30)]
