@@ -100,7 +100,10 @@ def by_session(stored: Stored) -> list[list[dict[str, Any]]]:
         ),
         pytest.param(
             ["--worker-class=gevent", "--workers=2", "--preload"],
-            marks=pytest.mark.skipif(not is_installed("gevent"), reason="needs gevent"),
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.skipif(not is_installed("gevent"), reason="needs gevent"),
+            ],
         ),
     ],
     ids=" ".join,

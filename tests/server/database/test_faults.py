@@ -128,6 +128,7 @@ def test_a_file_that_stays_locked_is_unavailable(
     assert "PAYLOAD" not in "".join(capfd.readouterr())
 
 
+@pytest.mark.slow
 def test_a_restart_of_postgresql_loses_nothing(
     own_postgresql: Any, http: requests.Session, capfd: pytest.CaptureFixture[str]
 ) -> None:

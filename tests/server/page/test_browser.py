@@ -341,6 +341,7 @@ def test_filters_stand_in_the_address(reader: Any, unique: str, open_page: Calla
     page.wait_for_url(f"{reader.url}/")
 
 
+@pytest.mark.slow
 def test_a_rating_and_a_copy_are_one_click(reader: Any, unique: str, open_page: Callable[..., Page]) -> None:
     """The page stays where it is; the whole value is copied, not the part that is shown."""
     text = "**word** " * 5000
