@@ -47,10 +47,10 @@ def retrying(
         DatabaseUnavailableError: When the database did not recover in time.
         UnexpectedDatabaseError: When it failed in any other way.
     """
-    if deadline is None:
-        deadline = monotonic() + PATIENCE
-    pause = _SHORTEST_PAUSE
     ending = ending or Event()
+    if deadline is None:
+        deadline = monotonic() + (0 if ending.is_set() else PATIENCE)
+    pause = _SHORTEST_PAUSE
     while True:
         try:
             return attempt(max(deadline - monotonic(), _SHORTEST_WAIT))

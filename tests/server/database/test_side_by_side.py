@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 
 from hl_sessions.server.database import postgresql, retrying
 from hl_sessions.server.database.errors import DatabaseUnavailableError
-from tests.servers import opened_database, served
+from tests.servers import locked_file, opened_database, served
 from tests.waiting import PATIENCE, ends_within, wait_until
 
 pytestmark = pytest.mark.slow
@@ -171,6 +171,15 @@ def test_a_server_that_ends_waits_for_no_database(own_postgresql: Any) -> None:
             database.begin_to_close()
             error = reading.exception()
         assert isinstance(error, DatabaseUnavailableError)
+
+
+def test_what_a_server_does_at_its_end_waits_for_no_lock(tmp_path: Path) -> None:
+    """Such as to leave a lease to others: what begins then has one short attempt."""
+    path = tmp_path / "database.sqlite3"
+    with opened_database(path) as database, locked_file(path):
+        database.begin_to_close()
+        with ends_within(0), pytest.raises(DatabaseUnavailableError):
+            database.write_now(lambda connection: connection.execute(text("SELECT 1")).all())
 
 
 def test_servers_share_the_connections_of_a_pooler(
