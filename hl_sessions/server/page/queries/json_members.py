@@ -46,8 +46,7 @@ def _text(element: TextMember, compiler: SQLCompiler, **options: Any) -> str:
 
 @compiles(TextMember, "sqlite")
 def _text_in_sqlite(element: TextMember, compiler: SQLCompiler, **options: Any) -> str:
-    column, key = (compiler.process(part, **options) for part in element.clauses)
-    path = f"""'$."' || {key} || '"'"""
+    column, path = _column_and_path(element, compiler, **options)
     # It has no booleans of its own.
     return (
         f"CASE json_type({column}, {path}) WHEN 'true' THEN 'true' WHEN 'false' THEN 'false'"
@@ -65,9 +64,14 @@ def _number(element: NumberMember, compiler: SQLCompiler, **options: Any) -> str
 
 @compiles(NumberMember, "sqlite")
 def _number_in_sqlite(element: NumberMember, compiler: SQLCompiler, **options: Any) -> str:
-    column, key = (compiler.process(part, **options) for part in element.clauses)
-    path = f"""'$."' || {key} || '"'"""
+    column, path = _column_and_path(element, compiler, **options)
     return (
         f"CASE WHEN json_type({column}, {path}) IN ('integer', 'real')"
         f" THEN json_extract({column}, {path}) END"
     )
+
+
+def _column_and_path(element: _Member[Any], compiler: SQLCompiler, **options: Any) -> tuple[str, str]:
+    """Return the column, and the path to the member as SQLite has it."""
+    column, key = (compiler.process(part, **options) for part in element.clauses)
+    return column, f"""'$."' || {key} || '"'"""
