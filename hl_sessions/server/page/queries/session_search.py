@@ -164,8 +164,10 @@ def find_sessions(
     search = _plan(connection, organisation_id, wanted)
     if further:
         search = replace(search, conditions=[*search.conditions, *further], uses_sessions=True)
-    find = _find_newest if wanted.sort is None else _find_sorted
-    found = find(connection, search, wanted, cursor, size + 1)
+    if wanted.sort is None:
+        found = _find_newest(connection, search, cursor, size + 1)
+    else:
+        found = _find_sorted(connection, search, wanted, cursor, size + 1)
     has_more = len(found) > size
     del found[size:]
     if cursor.after is not None:
@@ -257,13 +259,7 @@ def _look_into(connection: Connection, search: _Search, parts: Sequence[Part]) -
     return all_matches(parts, find)
 
 
-def _find_newest(
-    connection: Connection,
-    search: _Search,
-    wanted: SessionFilter,  # noqa: ARG001
-    cursor: Cursor,
-    most: int,
-) -> list[str]:
+def _find_newest(connection: Connection, search: _Search, cursor: Cursor, most: int) -> list[str]:
     """Return the IDs of sessions in the order of the list, away from the cursor."""
     order = search.order
     in_order = (sessions.c.created_at, sessions.c.sequence)[-len(order) :]
