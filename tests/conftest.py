@@ -12,7 +12,7 @@ import hl_sessions.manager
 from hl_sessions import SessionManager, SessionsClient
 from hl_sessions.client.deadline import Deadline
 from tests.faults import FaultServer, Play, Resolver
-from tests.servers import PostgreSQL, empty_database, valkey_server
+from tests.servers import PostgreSQL, valkey_server
 from tests.sessions_api import Gate, SessionsAPI
 from tests.waiting import PATIENCE
 
@@ -98,10 +98,13 @@ def gate(sessions_api: SessionsAPI) -> Iterator[Gate]:
     gate.opened.set()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """What ``--db`` is given for an empty database."""
-    return empty_database(request, tmp_path)
+    if request.param == "sqlite":
+        return str(tmp_path / "database.sqlite3")
+    url: str = request.getfixturevalue("postgresql").new_database()
+    return url
 
 
 @pytest.fixture

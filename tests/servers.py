@@ -41,14 +41,6 @@ def served(database: str | Path, **settings: Any) -> Iterator[str]:
         yield base_url
 
 
-def empty_database(request: pytest.FixtureRequest, folder: Path) -> str:
-    """Return the file or the URL of a new database, of the kind that is the parameter of a fixture."""
-    if request.param == "sqlite":
-        return str(folder / "database.sqlite3")
-    url: str = request.getfixturevalue("postgresql").new_database()
-    return url
-
-
 @contextmanager
 def opened_database(database: str | Path) -> "Iterator[Database]":
     """The database of a server, without one."""

@@ -24,7 +24,7 @@ from tests.humanloop_exports import (
     write_lines,
 )
 from tests.memory import memory_of
-from tests.servers import empty_database, opened_database, served
+from tests.servers import opened_database, served
 from tests.waiting import PATIENCE
 
 
@@ -32,11 +32,6 @@ from tests.waiting import PATIENCE
 def folder(tmp_path: Path) -> Path:
     """Where an export is written to."""
     return tmp_path / "exports" / "20250605-120000"
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return empty_database(request, tmp_path)
 
 
 def imported(database: str, folder: Path, *options: str) -> str:
