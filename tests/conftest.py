@@ -11,6 +11,7 @@ import pytest
 import hl_sessions.manager
 from hl_sessions import SessionManager, SessionsClient
 from hl_sessions.client.deadline import Deadline
+from hl_sessions.datapoints.sender import senders
 from tests.faults import FaultServer, Play, Resolver
 from tests.servers import PostgreSQL, valkey_server
 from tests.sessions_api import Gate, SessionsAPI
@@ -33,6 +34,15 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_default_manager(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test configures is not there for the next one."""
     monkeypatch.setattr("hl_sessions.defaults._default.manager", None)
+
+
+@pytest.fixture(autouse=True)
+def nothing_waits() -> Iterator[None]:
+    """What a test has not sent by its end holds up no later test that waits for all managers."""
+    before = set(senders())
+    yield
+    for sender in set(senders()) - before:
+        sender.close(0.0)
 
 
 @pytest.fixture(autouse=True)
