@@ -21,8 +21,8 @@ from hl_sessions.server.database.engines import for_writing, open_engine
 from hl_sessions.server.database.search_index import parts_to_search, read_segments
 from hl_sessions.server.database.search_indexing import SearchIndexing
 from hl_sessions.server.database.tables import leases, logs, search_changes, search_segments, sessions
-from hl_sessions.server.page.queries.filters import Cursor, SessionFilter
-from hl_sessions.server.page.queries.session_search import find_sessions, matching
+from hl_sessions.server.finding.filters import Cursor, SessionFilter
+from hl_sessions.server.finding.session_search import find_sessions, matching
 from hl_sessions.server.protocol.paging import Page
 from hl_sessions.server.protocol.requests import LogRequest, UpdateLogRequest
 from hl_sessions.server.records.log_creation import create_logs

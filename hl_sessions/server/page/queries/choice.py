@@ -12,8 +12,8 @@ from sqlalchemy import ColumnElement, Connection, Select, func, select
 from starlette.datastructures import FormData
 
 from hl_sessions.server.database.tables import project_sessions, sessions
-from hl_sessions.server.page.queries.filters import InvalidFilterError, SessionFilter
-from hl_sessions.server.page.queries.session_search import matching
+from hl_sessions.server.finding.filters import InvalidFilterError, SessionFilter
+from hl_sessions.server.finding.session_search import matching
 from hl_sessions.server.protocol.identifiers import SESSION, identifier_pattern
 
 _AT_ONCE: Final = 500

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, case, select, type_coerce
 
 from hl_sessions.server.database.stored_text import octets_of
 from hl_sessions.server.database.tables import feedback, labels, logs, sessions
-from hl_sessions.server.page.queries.filter_language import (
+from hl_sessions.server.finding.filter_language import (
     FIELDS,
     METADATA,
     Kind,

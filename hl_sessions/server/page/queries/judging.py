@@ -6,9 +6,9 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, false, func, select, true
 
 from hl_sessions.server.database.tables import feedback, logs, sessions
-from hl_sessions.server.page.queries.filters import Cursor, SessionFilter
+from hl_sessions.server.finding.filters import Cursor, SessionFilter
+from hl_sessions.server.finding.session_search import find_sessions
 from hl_sessions.server.page.queries.giving import UnfitFeedbackError, give, is_own
-from hl_sessions.server.page.queries.session_search import find_sessions
 from hl_sessions.server.protocol.feedback_types import NOTE, RATING
 from hl_sessions.server.records.feedback import Subject
 from hl_sessions.server.records.feedback_creation import lock_subjects

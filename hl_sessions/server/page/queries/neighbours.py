@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from hl_sessions.server.page.queries.filters import Cursor, SessionFilter
-from hl_sessions.server.page.queries.session_search import find_sessions
+from hl_sessions.server.finding.filters import Cursor, SessionFilter
+from hl_sessions.server.finding.session_search import find_sessions
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from sqlalchemy import ColumnElement, Connection, Select, select
 
 from hl_sessions.server.database.search_index import is_one_of
 from hl_sessions.server.database.tables import feedback, logs, sessions
+from hl_sessions.server.finding.filters import SessionFilter
+from hl_sessions.server.finding.session_search import matching
 from hl_sessions.server.page.prices import Cost, Prices, compute_cost
-from hl_sessions.server.page.queries.filters import SessionFilter
 from hl_sessions.server.page.queries.model_costs import MODEL
 from hl_sessions.server.page.queries.percentiles import percentiles
-from hl_sessions.server.page.queries.session_search import matching
 from hl_sessions.server.protocol.feedback_types import RATING
 
 MOST_MEASURED: Final = 200_000

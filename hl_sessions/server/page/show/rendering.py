@@ -11,8 +11,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 
+from hl_sessions.server.finding.filters import query_for
 from hl_sessions.server.http.placement import prefix_of
-from hl_sessions.server.page.queries.filters import query_for
 from hl_sessions.server.page.show.columns import write_columns
 from hl_sessions.server.page.show.feedback import show_feedback
 from hl_sessions.server.page.show.formatting import (

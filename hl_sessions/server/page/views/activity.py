@@ -12,9 +12,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from hl_sessions.server.database.errors import DatabaseError
+from hl_sessions.server.finding.filters import InvalidFilterError, SessionFilter
 from hl_sessions.server.http.reading import read_for, scan_for
 from hl_sessions.server.page.queries.activity import SAMPLE, WINDOWS, Span, Window, read_activity
-from hl_sessions.server.page.queries.filters import InvalidFilterError, SessionFilter
 from hl_sessions.server.page.queries.project_list import name_projects
 from hl_sessions.server.page.queries.sums import MOST_MEASURED, SessionSums, find_sequences, sum_up
 from hl_sessions.server.page.requests import prices_of

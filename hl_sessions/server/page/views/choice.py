@@ -14,13 +14,13 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from hl_sessions.server.database.errors import DatabaseError
+from hl_sessions.server.finding.filters import InvalidFilterError
 from hl_sessions.server.http.access import organisation_of
 from hl_sessions.server.http.exchange import exchange_of
 from hl_sessions.server.http.parts_response import parts_response
 from hl_sessions.server.http.placement import prefix_of
 from hl_sessions.server.http.reading import database_of, scan_for
 from hl_sessions.server.page.queries.choice import Choice, count_chosen, find_chosen
-from hl_sessions.server.page.queries.filters import InvalidFilterError
 from hl_sessions.server.page.show.rendering import render
 from hl_sessions.server.page.views.problems import problem
 from hl_sessions.server.records.deleting import Deleted, delete_some_of_sessions

@@ -7,8 +7,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from hl_sessions.server.finding.filters import InvalidFilterError
 from hl_sessions.server.http.reading import read_for
-from hl_sessions.server.page.queries.filters import InvalidFilterError
 from hl_sessions.server.page.queries.pair import read_pair
 from hl_sessions.server.page.requests import identifier_in, prices_of
 from hl_sessions.server.page.show.comparison import compare

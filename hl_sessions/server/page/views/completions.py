@@ -5,9 +5,9 @@ from dataclasses import asdict
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from hl_sessions.server.finding.filters import MAX_FILTER
 from hl_sessions.server.http.reading import read_for
 from hl_sessions.server.page.queries.completions import complete
-from hl_sessions.server.page.queries.filters import MAX_FILTER
 
 
 async def give_completions(request: Request) -> Response:

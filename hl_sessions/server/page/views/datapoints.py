@@ -4,10 +4,10 @@ from fastapi import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from hl_sessions.server.finding.filters import SessionFilter
 from hl_sessions.server.http.parts_response import parts_response
 from hl_sessions.server.http.placement import prefix_of
 from hl_sessions.server.http.reading import read_for
-from hl_sessions.server.page.queries.filters import SessionFilter
 from hl_sessions.server.page.queries.session_detail import place_datapoint
 from hl_sessions.server.page.requests import identifier_in
 from hl_sessions.server.protocol.identifiers import LOG

@@ -5,13 +5,13 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from hl_sessions.server.finding.filters import Cursor, SessionFilter
+from hl_sessions.server.finding.session_search import UnknownCursorError
 from hl_sessions.server.http.placement import prefix_of
 from hl_sessions.server.http.reading import scan_for
-from hl_sessions.server.page.queries.filters import Cursor, SessionFilter
 from hl_sessions.server.page.queries.giving import UnfitFeedbackError
 from hl_sessions.server.page.queries.judging import Left, count_left, find_next, judge
 from hl_sessions.server.page.queries.session_detail import SessionDetail, read_session
-from hl_sessions.server.page.queries.session_search import UnknownCursorError
 from hl_sessions.server.page.requests import identifier_in, prices_of
 from hl_sessions.server.page.show.conversation import tell
 from hl_sessions.server.page.show.rendering import render

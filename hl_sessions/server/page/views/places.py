@@ -3,8 +3,8 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
+from hl_sessions.server.finding.filters import read_search
 from hl_sessions.server.http.reading import read_for
-from hl_sessions.server.page.queries.filters import read_search
 from hl_sessions.server.page.queries.places import find_places
 from hl_sessions.server.page.show.rendering import render
 

@@ -11,8 +11,8 @@ from hl_sessions.server.database.errors import (
     DatabaseUnavailableError,
 )
 from hl_sessions.server.database.lanes import BUDGET
+from hl_sessions.server.finding.filters import InvalidFilterError
 from hl_sessions.server.http.rejections import answer_nobody
-from hl_sessions.server.page.queries.filters import InvalidFilterError
 from hl_sessions.server.page.show.rendering import render
 
 

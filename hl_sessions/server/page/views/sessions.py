@@ -9,14 +9,14 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from hl_sessions.server.finding.filters import Cursor, SessionFilter, read_what_is_valid
+from hl_sessions.server.finding.session_search import UnknownCursorError, find_sessions, sort_limit
 from hl_sessions.server.http.placement import prefix_of
 from hl_sessions.server.http.reading import read_for, scan_for
-from hl_sessions.server.page.queries.filters import Cursor, SessionFilter, read_what_is_valid
 from hl_sessions.server.page.queries.neighbours import Neighbours, find_beside, find_neighbours
 from hl_sessions.server.page.queries.project_list import name_projects
 from hl_sessions.server.page.queries.session_detail import SessionDetail, read_session, read_version
 from hl_sessions.server.page.queries.session_list import describe_sessions
-from hl_sessions.server.page.queries.session_search import UnknownCursorError, find_sessions, sort_limit
 from hl_sessions.server.page.requests import identifier_in, prices_of
 from hl_sessions.server.page.show.columns import COLUMNS, read_columns
 from hl_sessions.server.page.show.conversation import MOST_MESSAGES, tell

@@ -32,8 +32,8 @@ from hl_sessions.server.database.tables import (
     sessions,
 )
 from hl_sessions.server.database.text_search import json_contains, text_contains
-from hl_sessions.server.page.queries.filter_language import METADATA, Condition, Moment, Term, Text
-from hl_sessions.server.page.queries.json_members import NumberMember, TextMember
+from hl_sessions.server.finding.filter_language import METADATA, Condition, Moment, Term, Text
+from hl_sessions.server.finding.json_members import NumberMember, TextMember
 from hl_sessions.server.records.labels import Kind, has_label
 from hl_sessions.server.records.session_totals import NANODOLLARS
 

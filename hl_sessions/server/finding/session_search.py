@@ -27,7 +27,7 @@ from hl_sessions.server.database.search_index import (
     parts_to_search,
 )
 from hl_sessions.server.database.tables import logs, project_sessions, projects, session_totals, sessions
-from hl_sessions.server.page.queries.filter_conditions import (
+from hl_sessions.server.finding.filter_conditions import (
     TOTALS,
     began,
     has_datapoint,
@@ -36,8 +36,8 @@ from hl_sessions.server.page.queries.filter_conditions import (
     is_of_totals,
     texts_of,
 )
-from hl_sessions.server.page.queries.filter_language import Condition, Term, Text
-from hl_sessions.server.page.queries.filters import Cursor, SessionFilter
+from hl_sessions.server.finding.filter_language import Condition, Term, Text
+from hl_sessions.server.finding.filters import Cursor, SessionFilter
 
 SIZE: Final = 50
 """How many sessions a part of the list holds."""

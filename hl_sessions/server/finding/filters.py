@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Final
 from urllib.parse import urlencode
 
-from hl_sessions.server.page.queries.filter_language import (
+from hl_sessions.server.finding.filter_language import (
     MAX_TEXT,
     Condition,
     InvalidTermError,

@@ -1,0 +1,1 @@
+"""Finding sessions by a filter, for the API and for the page."""
