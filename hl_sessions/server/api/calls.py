@@ -16,10 +16,10 @@ from hl_sessions.server.http.idempotency import RequestsUnderWay, idempotency_ke
 from hl_sessions.server.http.json_body import json_response, read_json
 from hl_sessions.server.http.parts_response import parts_response
 from hl_sessions.server.http.reading import database_of
-from hl_sessions.server.http.rejections import NOT_FOUND, InvalidRequestError
+from hl_sessions.server.http.rejections import InvalidRequestError
 from hl_sessions.server.records.idempotency import IdempotencyKey, make_once
 from hl_sessions.server.records.parts import Part
-from hl_sessions.server.records.refusals import InvalidEntryError
+from hl_sessions.server.records.refusals import InvalidEntryError, absence
 
 # Above, the offset of a page would not fit into an integer of the database.
 PageNumber = Annotated[int, Query(ge=1, lt=2**31)]
@@ -98,14 +98,18 @@ async def write_together_for(
 
 
 async def delete_in_steps(
-    request: Request, delete_some: Callable[[Connection, int, str], bool | None], identifier: str
+    request: Request,
+    delete_some: Callable[[Connection, int, str], bool | None],
+    kind: str,
+    identifier: str,
 ) -> Response:
     """Delete a record with what belongs to it, in steps, so that nobody waits for all of them.
 
     Args:
         request: The call.
         delete_some: Takes a step, and returns whether that was the last one; ``None``: there is none.
-        identifier: The ID of the record.
+        kind: What the record is, such as ``session``.
+        identifier: Its ID.
     """
     is_gone: bool | None = False
     is_there = False
@@ -113,24 +117,24 @@ async def delete_in_steps(
         started = monotonic()
         is_gone = await write_for(request, delete_some, identifier)
         if is_gone is None and not is_there:
-            raise not_found()
+            raise not_found(kind, identifier)
         is_there = True
         # Half of the time belongs to the others, those of other processes too.
         await asyncio.sleep(0 if is_gone else monotonic() - started)
     return Response(status_code=204)
 
 
-def found(record: Mapping[str, Any] | None) -> Response:
-    """Make the answer that holds the record, or say that there is none."""
+def found(record: Mapping[str, Any] | None, kind: str, name: str) -> Response:
+    """Make the answer that holds the record, or say that there is none: see ``not_found``."""
     if record is None:
-        raise not_found()
+        raise not_found(kind, name)
     return json_response(record)
 
 
-def found_parts(request: Request, parts: Sequence[Part] | None) -> Response:
+def found_parts(request: Request, parts: Sequence[Part] | None, kind: str, name: str) -> Response:
     """Do the same with a record in parts."""
     if parts is None:
-        raise not_found()
+        raise not_found(kind, name)
     return parts_response(request, parts)
 
 
@@ -141,9 +145,14 @@ def minimal_response(request: Request) -> Response | None:
     return Response(status_code=204, headers={"Preference-Applied": "return=minimal"})
 
 
-def not_found() -> HTTPException:
-    """Make the error that says that an ID is unknown."""
-    return HTTPException(404, NOT_FOUND)
+def not_found(kind: str, name: str) -> HTTPException:
+    """Make the error that says that an ID is unknown.
+
+    Args:
+        kind: What it should be the ID of, such as ``session``.
+        name: The ID.
+    """
+    return HTTPException(404, absence(kind, name))
 
 
 async def read_object(request: Request, model: type[Model]) -> Model:

@@ -65,6 +65,8 @@ _FILTERS: Final = {
     "version_status",
 }
 
+_KIND_BY: Final = {"id": "datapoint", "reference_id": "datapoint with the reference ID"}
+
 router: Final = APIRouter(tags=["Logs"])
 
 
@@ -105,8 +107,8 @@ async def get_logs(
         end=end_date,
         nothing=version_status != "uncommitted",
     )
-    part = Page(page, size)
-    return found_parts(request, await scan_for(request, list_logs, project_id, wanted, part))
+    found = await scan_for(request, list_logs, project_id, wanted, Page(page, size))
+    return found_parts(request, found, "project", project_id)
 
 
 @router.get("/arrivals", responses={200: {"model": Arrived}, **NOT_FOUND})
@@ -125,13 +127,13 @@ async def get_arrivals(
     """
     arrivals: Arrivals = request.app.state.arrivals
     parts = await scan_for(request, arrivals.find, after, size, project=project, session_id=session_id)
-    return found_parts(request, parts)
+    return found_parts(request, parts, "datapoint", after or START)
 
 
 @router.get("/logs/{log_id}", responses={200: {"model": LogAnswer}, **NOT_FOUND})
 async def get_one_log(request: Request, log_id: LogId) -> Response:
     """Answer one datapoint."""
-    return found_parts(request, await read_for(request, get_log, log_id))
+    return found_parts(request, await read_for(request, get_log, log_id), "datapoint", log_id)
 
 
 @router.patch(
@@ -173,7 +175,8 @@ async def patch_logs(
 async def delete_some_logs(request: Request, ids: Annotated[list[LogId], Query(alias="id")]) -> Response:
     """Delete datapoints with their feedback, all of them or none; what was nested under them stays."""
     if not await write_for(request, delete_logs, ids):
-        raise not_found()
+        problem = "One of these datapoints is not there: it was deleted, or never was. None is deleted now"
+        raise HTTPException(404, problem)
     return Response(status_code=204)
 
 
@@ -193,7 +196,7 @@ async def _update_log(
     try:
         return parts_response(request, await write_together_for(request, update_logs, change))
     except UnknownLogError:
-        raise not_found() from None
+        raise not_found(_KIND_BY[by], name) from None
 
 
 async def _update_list(request: Request, entries: Sequence[UpdateLogEntry]) -> Response:

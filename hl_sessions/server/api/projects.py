@@ -73,7 +73,7 @@ async def post_project(request: Request) -> Response:
 @router.get("/projects/{project_id}", responses={200: {"model": ProjectAnswer}, **NOT_FOUND})
 async def get_one_project(request: Request, project_id: ProjectId) -> Response:
     """Answer one project."""
-    return found(await read_for(request, get_project, project_id))
+    return found(await read_for(request, get_project, project_id), "project", project_id)
 
 
 @router.patch(
@@ -95,13 +95,13 @@ async def patch_project(request: Request, project_id: ProjectId) -> Response:
             define_feedback_types(connection, organisation_id, project_id, types)
         return get_project(connection, organisation_id, project_id)
 
-    return found(await write_for(request, change))
+    return found(await write_for(request, change), "project", project_id)
 
 
 @router.delete("/projects/{project_id}", status_code=204, responses={**NOT_FOUND})
 async def delete_one_project(request: Request, project_id: ProjectId) -> Response:
     """Delete a project with its datapoints, in steps, so that nobody waits for all of them; sessions stay."""
-    return await delete_in_steps(request, delete_some_of_project, project_id)
+    return await delete_in_steps(request, delete_some_of_project, "project", project_id)
 
 
 def _taken() -> InvalidRequestError:

@@ -14,15 +14,19 @@ from hl_sessions.server.api.calls import (
     minimal_response,
     not_found,
     read_object,
+    refuse_other_filters,
     write_for,
     write_together_for,
 )
 from hl_sessions.server.api.openapi import NOT_FOUND, body_of
+from hl_sessions.server.finding.filters import InvalidFilterError, SessionFilter
+from hl_sessions.server.finding.session_page import list_found_sessions
 from hl_sessions.server.http.access import organisation_of
 from hl_sessions.server.http.body_limit import body_of as body_of_request
 from hl_sessions.server.http.exchange import exchange_of
 from hl_sessions.server.http.json_body import json_response
 from hl_sessions.server.http.reading import read_for, scan_for
+from hl_sessions.server.http.rejections import InvalidRequestError
 from hl_sessions.server.protocol.answers import CreatedSession, SessionAnswer, SessionPage
 from hl_sessions.server.protocol.paging import Page
 from hl_sessions.server.protocol.requests import CreateSessionRequest, UpdateSessionRequest
@@ -39,6 +43,10 @@ from hl_sessions.server.records.sessions import (
 )
 
 _CREATE_SESSIONS: Final = partial(make_once, create_sessions)
+_FILTERS: Final = {"project_id", "page", "size", "q", "sort"}
+_KIND_BY: Final = {"id": "session", "reference_id": "session with the reference ID"}
+_MOST_FOUND: Final = 10_000
+"""To how many sessions the pages of what a filter finds go."""
 
 router: Final = APIRouter(tags=["Sessions"])
 
@@ -63,7 +71,7 @@ async def post_session(request: Request) -> Response:
 @router.get("/sessions/{session_id}", responses={200: {"model": SessionAnswer}, **NOT_FOUND})
 async def get_one_session(request: Request, session_id: SessionId) -> Response:
     """Answer one session."""
-    return found_parts(request, await read_for(request, get_session, session_id))
+    return found_parts(request, await read_for(request, get_session, session_id), "session", session_id)
 
 
 @router.patch(
@@ -94,30 +102,58 @@ async def patch_session_by_reference(
 @router.delete("/sessions/{session_id}", status_code=204, responses={**NOT_FOUND})
 async def delete_one_session(request: Request, session_id: SessionId) -> Response:
     """Delete a session with its datapoints, in steps, so that nobody waits for all of them."""
-    return await delete_in_steps(request, delete_some_of_session, session_id)
+    return await delete_in_steps(request, delete_some_of_session, "session", session_id)
 
 
 @router.get("/sessions", responses={200: {"model": SessionPage}, **NOT_FOUND})
 async def get_sessions(
-    request: Request, project_id: ProjectId | None = None, page: PageNumber = 1, size: PageSize = 10
+    request: Request,
+    *,
+    project_id: ProjectId | None = None,
+    page: PageNumber = 1,
+    size: PageSize = 10,
+    q: str = "",
+    sort: str = "",
 ) -> Response:
     """Answer a page of the sessions that hold a datapoint of the project, or of all, newest first.
 
-    All of them are counted to a bound, which ``total`` is then.
+    ``q`` is a filter as the page has it, such as ``model:large-1 cost>0.05 "red shoes"``, and ``sort`` one of
+    the page's orders, such as ``-cost``; with one of them the pages go to the first 10,000 sessions. All
+    sessions are counted to a bound, which ``total`` is then, but for those of a project without a filter.
     """
+    refuse_other_filters(request, _FILTERS)
     wanted = Page(page, size)
-    if project_id is None:
-        return found_parts(request, await scan_for(request, list_all_sessions, wanted))
-    return found_parts(request, await scan_for(request, list_sessions, project_id, wanted))
+    if q or sort:
+        found = await scan_for(request, list_found_sessions, _filter(q, sort, project_id, wanted), wanted)
+    elif project_id is None:
+        found = await scan_for(request, list_all_sessions, wanted)
+    else:
+        found = await scan_for(request, list_sessions, project_id, wanted)
+    return found_parts(request, found, "project", project_id or "")
+
+
+def _filter(q: str, sort: str, project_id: str | None, page: Page) -> SessionFilter:
+    if page.number * page.size > _MOST_FOUND:
+        problem = f"The pages of a filter go to {_MOST_FOUND} sessions: narrow it, as by began<2026-11-22"
+        raise InvalidRequestError.at(("query", "page"), problem)
+    try:
+        return SessionFilter.read({"q": q, "sort": sort, "project": project_id or ""})
+    except InvalidFilterError as error:
+        raise InvalidRequestError.at(("query", error.parameter or "q"), str(error)) from None
 
 
 async def _update(request: Request, by: Literal["id", "reference_id"], name: str) -> Response:
     told = (await read_object(request, UpdateSessionRequest)).model_dump(exclude_none=True)
+    if by == "id" and told.get("previous_id") == name:
+        raise InvalidRequestError.at(("body", "previous_id"), "It has to be the ID of another session")
     session_id = await write_for(request, update_session, by, name, told)
     if session_id is None:
-        raise not_found()
+        raise not_found(_KIND_BY[by], name)
     exchange_of(request.scope).session_id = session_id
-    return minimal_response(request) or found_parts(request, await read_for(request, get_session, session_id))
+    minimal = minimal_response(request)
+    if minimal is not None:
+        return minimal
+    return found_parts(request, await read_for(request, get_session, session_id), "session", session_id)
 
 
 async def _told(request: Request) -> dict[str, Any]:

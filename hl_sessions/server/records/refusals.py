@@ -33,6 +33,16 @@ class UnknownLogError(Exception):
         self.name = name
 
 
+def absence(kind: str, name: str) -> str:
+    """Say that something is not there.
+
+    Args:
+        kind: What it should be, such as ``session``.
+        name: Its ID.
+    """
+    return f"There is no {kind} {name!r}: it was deleted, or never was"
+
+
 class UnknownSubjectError(Exception):
     """Feedback is about something that is not there, so nothing of the request is done.
 
@@ -42,7 +52,7 @@ class UnknownSubjectError(Exception):
     """
 
     def __init__(self, kind: str, subject_id: str) -> None:
-        super().__init__(f"There is no {kind} {subject_id!r}: it was deleted, or never was")
+        super().__init__(absence(kind, subject_id))
 
 
 class KeyReusedError(Exception):

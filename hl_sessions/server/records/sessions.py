@@ -149,6 +149,22 @@ def list_all_sessions(connection: Connection, organisation_id: int, page: Page) 
     return read_on(connection, parts_of_page(page, _read(connection, query), total))
 
 
+def answer_sessions(connection: Connection, session_ids: Sequence[str], page: Page, total: int) -> list[Part]:
+    """Answer one page of a list that has these sessions on it, in this order.
+
+    Args:
+        connection: The connection of the transaction.
+        session_ids: The IDs of the sessions.
+        page: Which page it is.
+        total: The length of the list.
+    """
+    query = _described_sessions().where(sessions.c.id.in_(session_ids))
+    if session_ids:
+        places = {session_id: place for place, session_id in enumerate(session_ids)}
+        query = query.order_by(case(places, value=sessions.c.id))
+    return read_on(connection, parts_of_page(page, _read(connection, query), total))
+
+
 def list_sessions(
     connection: Connection, organisation_id: int, project_id: str, page: Page
 ) -> list[Part] | None:

@@ -1,0 +1,36 @@
+"""The sessions that a filter finds, as a page of the API."""
+
+from sqlalchemy import Connection
+
+from hl_sessions.server.finding.filters import Cursor, SessionFilter
+from hl_sessions.server.finding.session_search import find_sessions, matching
+from hl_sessions.server.protocol.paging import Page
+from hl_sessions.server.records.parts import Part
+from hl_sessions.server.records.projects import project_exists
+from hl_sessions.server.records.sessions import answer_sessions
+
+
+def list_found_sessions(
+    connection: Connection, organisation_id: int, wanted: SessionFilter, page: Page
+) -> list[Part] | None:
+    """Answer one page of the sessions that a filter finds, in its order, in parts.
+
+    They are counted to a bound: see ``Page.counting``.
+
+    Args:
+        connection: The connection of the transaction.
+        organisation_id: The organisation of the caller.
+        wanted: The filter.
+        page: Which part of the list.
+
+    Returns:
+        The page, or ``None`` when the organisation has no such project.
+    """
+    if wanted.project_id is not None and not project_exists(connection, organisation_id, wanted.project_id):
+        return None
+    last = page.number * page.size
+    found = page.part_of(find_sessions(connection, organisation_id, wanted, Cursor(), last).ids)
+    total = page.count_at_end(found)
+    if total is None:
+        total = connection.scalar(page.counting(matching(connection, organisation_id, wanted))) or 0
+    return answer_sessions(connection, found, page, total)
