@@ -16,6 +16,7 @@ from hl_sessions.datapoints.spool import BUSY_TIMEOUT, Row, SpoolError
 from hl_sessions.datapoints.values import freeze
 from hl_sessions.process.fork import prepare_for_fork
 from hl_sessions.process.reentry import creating
+from hl_sessions.process.seldom import Seldom
 from hl_sessions.process.thread_on_demand import ThreadOnDemand
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class SpooledQueue(Queue):
         self._next_adoption = 0.0
         self._next_attempt = 0.0
         self._has_failed = False
+        self._warnings = Seldom()
 
     def _prepare_for_fork(self) -> None:
         self._is_ready_for_fork = self._saving.acquire(timeout=2 * BUSY_TIMEOUT)
@@ -292,8 +294,9 @@ class SpooledQueue(Queue):
     def _fail(self, error: Exception) -> None:
         self._spool.disconnect()
         self._next_attempt = time.monotonic() + REST
-        if not self._has_failed:
-            self._has_failed = True
+        self._has_failed = True
+        # A file that is full takes a bit whenever something was sent.
+        if self._warnings.is_due("failed"):
             self._reports.add(
                 logging.WARNING,
                 "datapoints wait in memory only, as the spool %s cannot be written: %s",
