@@ -175,6 +175,21 @@ Index(
     postgresql_where=_has_previous,
 )
 
+# The members of the metadata of sessions, by which sessions are found: see ``records.session_metadata``.
+session_metadata = Table(
+    "session_metadata",
+    metadata,
+    Column("session_sequence", ForeignKey(sessions.c.sequence, ondelete="CASCADE"), primary_key=True),
+    Column("key", String, primary_key=True),
+    _organisation(),
+    # As it is written, and as a number if it is one.
+    Column("text", Text),
+    Column("number", Float),
+    Index("session_metadata_by_text", "organisation_id", "key", "text", "session_sequence"),
+    Index("session_metadata_by_number", "organisation_id", "key", "number", "session_sequence"),
+    sqlite_with_rowid=False,
+)
+
 # Which sessions hold datapoints of which projects, and how many: never none.
 project_sessions = Table(
     "project_sessions",

@@ -8,6 +8,7 @@ from pydantic_core import to_json
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Select,
     and_,
     exists,
     func,
@@ -28,6 +29,7 @@ from hl_sessions.server.database.tables import (
     logs,
     project_sessions,
     projects,
+    session_metadata,
     session_totals,
     sessions,
 )
@@ -84,6 +86,9 @@ def holds(connection: Connection, organisation_id: int, term: Term) -> ColumnEle
     inside = holds_inside(term)
     if inside is not None:
         condition = has_datapoint(inside)
+        told = told_sessions(organisation_id, term)
+        if told is not None:
+            condition |= sessions.c.sequence.in_(told)
     elif isinstance(term, Condition) and term.name == "feedback":
         condition = _has_feedback(connection, str(term.value))
     elif isinstance(term, Condition) and term.name in _LABELS:
@@ -118,6 +123,26 @@ def holds_inside(term: Term) -> ColumnElement[bool] | None:
     if term.name.startswith(METADATA):
         return _has_metadata(term)
     return None
+
+
+def told_sessions(organisation_id: int, term: Term) -> Select[tuple[int]] | None:
+    """Return the statement that finds the sequences of sessions which were told what a term is about.
+
+    Args:
+        organisation_id: The organisation of the reader.
+        term: The term.
+
+    Returns:
+        The statement, without regard to a minus; ``None`` when the term is not about metadata.
+    """
+    if not isinstance(term, Condition) or not term.name.startswith(METADATA):
+        return None
+    member = session_metadata.c.text if isinstance(term.value, str) else session_metadata.c.number
+    return select(session_metadata.c.session_sequence).where(
+        session_metadata.c.organisation_id == organisation_id,
+        session_metadata.c.key == term.name.removeprefix(METADATA),
+        _COMPARISONS[term.operator](member, term.value),
+    )
 
 
 def texts_of(term: Term) -> list[str]:

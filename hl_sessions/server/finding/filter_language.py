@@ -63,7 +63,7 @@ FIELDS: Final[Mapping[str, Field]] = {
     "source": Field(Kind.TEXT, "the source of a datapoint"),
     "model": Field(Kind.TEXT, "the model of a datapoint"),
     "environment": Field(Kind.TEXT, "the environment of a datapoint"),
-    "metadata": Field(Kind.METADATA, "a key of the metadata of a datapoint"),
+    "metadata": Field(Kind.METADATA, "a key of the metadata of a session or a datapoint"),
     "feedback": Field(Kind.FEEDBACK, "a type of feedback, and its value"),
     "user": Field(Kind.TEXT, "the user of the session"),
     "name": Field(Kind.TEXT, "a part of the name of the session"),

@@ -35,6 +35,7 @@ from hl_sessions.server.finding.filter_conditions import (
     holds_inside,
     is_of_totals,
     texts_of,
+    told_sessions,
 )
 from hl_sessions.server.finding.filter_language import Condition, Term, Text
 from hl_sessions.server.finding.filters import Cursor, SessionFilter
@@ -47,6 +48,9 @@ MOST_SORTED: Final = 100_000
 
 _SMALL_PROJECT: Final = 250_000
 """Of how many sessions of a project the totals are looked up, rather than looking through all totals."""
+
+_FEW_DATAPOINTS: Final = 20_000
+"""How many datapoints are looked at for their metadata before the sessions are looked through."""
 
 _LEAST: Final = -1e308
 """What stands for a number that there is not, in a sort."""
@@ -194,10 +198,12 @@ def _plan(connection: Connection, organisation_id: int, wanted: SessionFilter) -
             continue
         if texts_of(term) and not term.negated:
             known = _find_identified(connection, organisation_id, term)
-            if known is None:
-                inside.append(term)
-            else:
+            if known is not None:
                 conditions.append(sessions.c.id == known)
+            elif _is_told(connection, organisation_id, term):
+                conditions.append(_has_or_is_told(connection, organisation_id, term))
+            else:
+                inside.append(term)
         elif _is_begin(term) and not uses_totals:
             conditions.append(began(term))
         else:
@@ -215,6 +221,30 @@ def _plan(connection: Connection, organisation_id: int, wanted: SessionFilter) -
         inside=true() if of_datapoint is None else of_datapoint,
         parts=parts,
     )
+
+
+def _is_told(connection: Connection, organisation_id: int, term: Term) -> bool:
+    """Tell whether any session has a term in its own metadata."""
+    told = told_sessions(organisation_id, term)
+    return told is not None and connection.scalar(told.limit(1)) is not None
+
+
+def _has_or_is_told(connection: Connection, organisation_id: int, term: Term) -> ColumnElement[bool]:
+    """Return the condition that a session, or one of its datapoints, has a term in its metadata."""
+    datapoints = _count_datapoints(connection, organisation_id, None)
+    parts = parts_to_search(connection, texts_of(term), datapoints)
+    told = told_sessions(organisation_id, term)
+    inside = holds_inside(term)
+    if parts is None or _size_of(parts) > _FEW_DATAPOINTS or told is None or inside is None:
+        return holds(connection, organisation_id, term)
+
+    def find(sequences: Sequence[int]) -> Iterable[int]:
+        of_datapoints = is_one_of(logs.c.sequence, sequences)
+        query = select(sessions.c.sequence).join_from(logs, sessions, sessions.c.id == logs.c.session_id)
+        return connection.scalars(query.where(of_datapoints, inside))
+
+    found = is_one_of(sessions.c.sequence, all_matches(parts, find))
+    return found | sessions.c.sequence.in_(told)
 
 
 def _is_in_project(term: Term) -> TypeGuard[Condition]:

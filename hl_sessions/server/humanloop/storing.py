@@ -14,8 +14,9 @@ from hl_sessions.server.database.tables import feedback, logs, projects, session
 from hl_sessions.server.humanloop.fields import add_to_metadata
 from hl_sessions.server.humanloop.found import Datapoint, Found
 from hl_sessions.server.protocol.identifiers import PROJECT, new_identifier
-from hl_sessions.server.records.importing import insert_logs, insert_sessions
+from hl_sessions.server.records.importing import insert_logs
 from hl_sessions.server.records.session_totals import note_beginnings
+from hl_sessions.server.records.sessions import insert_sessions
 
 _PLACE: Final = select(logs.c.id, logs.c.organisation_id, logs.c.session_id, logs.c.parent_id).where(
     logs.c.id.in_(bindparam("wanted", expanding=True))

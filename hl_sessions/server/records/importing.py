@@ -12,7 +12,8 @@ from hl_sessions.server.database.in_parts import in_parts, in_parts_of_size
 from hl_sessions.server.database.tables import feedback, logs, organisations, projects, sessions
 from hl_sessions.server.records.counts import count_added
 from hl_sessions.server.records.export_format import ORGANISATION, InvalidLineError, parse_line
-from hl_sessions.server.records.session_totals import COUNTED, Datapoints, create_totals
+from hl_sessions.server.records.session_totals import COUNTED, Datapoints
+from hl_sessions.server.records.sessions import insert_sessions
 
 _LINES_AT_ONCE: Final = 500
 _BYTES_AT_ONCE: Final = 2 * 1024 * 1024
@@ -109,12 +110,6 @@ class Importer:
         }
         self._project_ids |= found
         return set(found)
-
-
-def insert_sessions(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert sessions, of which there is at least one, and their totals."""
-    insert_rows(connection, sessions, rows)
-    create_totals(connection, [row["id"] for row in rows])
 
 
 def insert_logs(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:

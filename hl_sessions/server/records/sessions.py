@@ -28,6 +28,7 @@ from hl_sessions.server.protocol.paging import Page
 from hl_sessions.server.records.feedback import feedback_on
 from hl_sessions.server.records.parts import Part, find_stored, parts_of_page, read_on
 from hl_sessions.server.records.projects import project_exists
+from hl_sessions.server.records.session_metadata import keep_metadata, replace_metadata
 from hl_sessions.server.records.session_totals import create_totals
 
 _LONG: Final = 16 * 1024
@@ -77,9 +78,15 @@ def create_sessions(connection: Connection, wanted: Sequence[NewSession]) -> lis
         row = {"id": session_ids[place], "organisation_id": organisation_id, **told}
         rows.append({**row, "created_at": now, "updated_at": now})
     if rows:
-        insert_rows(connection, sessions, rows)
-        create_totals(connection, [row["id"] for row in rows])
+        insert_sessions(connection, rows)
     return session_ids
+
+
+def insert_sessions(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert sessions, of which there is at least one, and what is kept beside them."""
+    insert_rows(connection, sessions, rows)
+    create_totals(connection, [row["id"] for row in rows])
+    keep_metadata(connection, rows)
 
 
 def update_session(
@@ -93,6 +100,8 @@ def update_session(
     changed = update(sessions).where(sessions.c[by] == name, sessions.c.organisation_id == organisation_id)
     changed = changed.values(**told, updated_at=datetime.now(timezone.utc))
     session_id: str | None = connection.scalar(changed.returning(sessions.c.id))
+    if session_id is not None and "metadata" in told:
+        replace_metadata(connection, session_id, told["metadata"])
     return session_id
 
 

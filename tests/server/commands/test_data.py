@@ -69,7 +69,8 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> str:
             http.post(f"{url}/feedback", json=note, timeout=PATIENCE)
             types: Any = {"feedback_types": [{"type": "tone", "values": [{"value": "formal"}]}]}
             http.patch(f"{url}/projects/{created[0]['project_id']}", json=types, timeout=PATIENCE)
-        http.post(f"{url}/sessions", json={"previous_id": "sesh_before"}, timeout=PATIENCE)
+        told: Any = {"previous_id": "sesh_before", "metadata": {"customer": "acme"}}
+        http.post(f"{url}/sessions", json=told, timeout=PATIENCE)
     return done(export_data, "--db", database).stdout
 
 
@@ -176,6 +177,8 @@ def test_a_server_counts_what_was_imported(database: str, lines: str) -> None:
         assert page["total"] == 3
         assert [session["datapoints_count"] for session in page["records"]] == [2, 2, 2]
         assert page["records"][0]["first_inputs"]["list"] == [1, 2.5, None, True]
+        query = {"q": "metadata.customer=acme"}
+        assert http.get(f"{url}/sessions", params=query, timeout=PATIENCE).json()["total"] == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the system tells memory in other units elsewhere")

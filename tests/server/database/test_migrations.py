@@ -15,14 +15,22 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from click.testing import CliRunner
-from sqlalchemy import Engine, Table, insert, inspect, select
+from sqlalchemy import Engine, Table, func, insert, inspect, select
 
 from hl_sessions.server.commands.data import db
 from hl_sessions.server.commands.serve import serve
 from hl_sessions.server.database import migrating
 from hl_sessions.server.database.engines import for_writing, open_engine
 from hl_sessions.server.database.migrating import alembic_config, upgrade
-from hl_sessions.server.database.tables import feedback, logs, metadata, organisations, projects
+from hl_sessions.server.database.tables import (
+    feedback,
+    logs,
+    metadata,
+    organisations,
+    projects,
+    session_metadata,
+    sessions,
+)
 from hl_sessions.server.settings import ServerSettings
 
 REVISIONS = [
@@ -128,4 +136,27 @@ def test_ratings_of_earlier_pages_can_still_be_taken_back(database: str) -> None
         query = select(feedback.c.user, feedback.c.from_page, feedback.c.value).order_by(feedback.c.id)
         found = [tuple(row) for row in connection.execute(query)]
     assert found == [(None, True, "good"), ("anna", None, "good"), ("page", None, "good")]
+    engine.dispose()
+
+
+def test_sessions_of_before_are_found_by_their_metadata(database: str) -> None:
+    """What was told of them is kept member by member, as it is of new ones."""
+    engine = opened(database)
+    told = {"customer": "acme", "score": 4.5, "vip": True, "nothing": None, "huge": 10**400, "k" * 201: "x"}
+    with for_writing(engine).begin() as connection:
+        command.upgrade(alembic_config(connection), REVISIONS[REVISIONS.index("0011") + 1])
+        moment = datetime(2026, 1, 1, tzinfo=timezone.utc)
+        organisation = {"sequence": 1, "team_id": "tm_1", "name": "o", "created_at": moment}
+        connection.execute(insert(organisations).values(organisation))
+        for number, metadata_of in enumerate([None, told, {}]):
+            row = {"id": f"sesh_{number}", "organisation_id": 1, "created_at": moment, "updated_at": moment}
+            connection.execute(insert(sessions).values({**row, "metadata": metadata_of}))
+    upgrade(engine)
+    with engine.connect() as connection:
+        columns = (session_metadata.c.key, session_metadata.c.text, session_metadata.c.number)
+        of_session = session_metadata.c.session_sequence == sessions.c.sequence
+        query = select(*columns).join(sessions, of_session).where(sessions.c.id == "sesh_1")
+        found = {tuple(row) for row in connection.execute(query)}
+        assert connection.scalar(select(func.count()).select_from(session_metadata)) == len(found)
+    assert found == {("customer", "acme", None), ("score", "4.5", 4.5), ("vip", "true", None)}
     engine.dispose()

@@ -21,6 +21,7 @@ from hl_sessions.server.database.engines import for_writing, open_engine
 from hl_sessions.server.database.search_index import parts_to_search, read_segments
 from hl_sessions.server.database.search_indexing import SearchIndexing
 from hl_sessions.server.database.tables import leases, logs, search_changes, search_segments, sessions
+from hl_sessions.server.finding import session_search
 from hl_sessions.server.finding.filters import Cursor, SessionFilter
 from hl_sessions.server.finding.session_search import find_sessions, matching
 from hl_sessions.server.protocol.paging import Page
@@ -29,6 +30,7 @@ from hl_sessions.server.records.log_creation import create_logs
 from hl_sessions.server.records.log_filter import LogFilter
 from hl_sessions.server.records.logs import LogUpdate, delete_logs, list_logs, update_logs
 from hl_sessions.server.records.organisations import find_or_create_organisation
+from hl_sessions.server.records.sessions import update_session
 from hl_sessions.server.settings import ServerSettings
 from tests.servers import served
 from tests.waiting import PATIENCE, wait_until
@@ -87,6 +89,12 @@ class Server:
     def change(self, log_id: str, **fields: Any) -> None:
         change = LogUpdate(self.organisation, "id", log_id, UpdateLogRequest(**fields))
         self.database.write_now(lambda connection: update_logs(connection, [(None, change)]))
+
+    def tell(self, session_id: str, **told: Any) -> None:
+        """Change what is told of a session."""
+        self.database.write_now(
+            lambda connection: update_session(connection, self.organisation, "id", session_id, told)
+        )
 
     def delete(self, log_ids: Sequence[str]) -> None:
         assert self.database.write_now(lambda connection: delete_logs(connection, self.organisation, log_ids))
@@ -455,6 +463,41 @@ def test_metadata_are_found_by_the_index(server: Server) -> None:
     assert server.find_sessions(search="metadata.customer=needle", sort="-cost").ids == found
     assert server.matching(search="metadata.customer=needle") == set(found)
     assert server.matching(search="metadata.customer=needle -word10") == set()
+
+
+@pytest.mark.parametrize("few", [0, 20_000])
+def test_metadata_of_sessions_count_beside_those_of_datapoints(
+    server: Server, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    """Whether the datapoints are looked at first, or the sessions are looked through."""
+    monkeypatch.setattr(session_search, "_FEW_DATAPOINTS", few)
+    created = server.log(
+        *({"session_reference_id": f"s{number}", "metadata": {"key": number}} for number in range(100))
+    )
+    server.index()
+    ids = [log["session_id"] for log in created]
+    told = {"customer": "acme", "key": 7, "score": 4.5, "vip": True, "tags": ["a"], "long": "x" * 300}
+    server.tell(ids[1], metadata=told)
+    for wanted, expected in (
+        ("metadata.customer=acme", [ids[1]]),
+        ("metadata.key=7", [ids[7], ids[1]]),
+        ("metadata.key>98", [ids[99]]),
+        ("metadata.score>4", [ids[1]]),
+        ("metadata.vip=true", [ids[1]]),
+        ("metadata.key=7 -metadata.vip=true", [ids[7]]),
+        ("metadata.key<=7 metadata.customer=acme", [ids[1]]),
+        ("metadata.customer=umbrella", []),
+    ):
+        assert server.find_sessions(search=wanted).ids == expected
+        assert server.matching(search=wanted) == set(expected)
+    assert server.find_sessions(search="metadata.key=7", sort="began").ids == [ids[1], ids[7]]
+    server.tell(ids[1], metadata={"customer": "umbrella"})
+    assert server.find_sessions(search="metadata.customer=acme").ids == []
+    assert server.find_sessions(search="metadata.customer=umbrella").ids == [ids[1]]
+    server.organisation = server.database.write_now(
+        lambda connection: find_or_create_organisation(connection, "other")
+    )
+    assert server.find_sessions(search="metadata.customer=umbrella").ids == []
 
 
 def test_a_search_of_another_organisation_finds_nothing(server: Server) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, case, select, type_coerce
+from sqlalchemy import Column, ColumnElement, Connection, Select, case, select, type_coerce
 
 from hl_sessions.server.database.stored_text import octets_of
 from hl_sessions.server.database.tables import feedback, labels, logs, sessions
@@ -122,23 +122,31 @@ def _values_of(connection: Connection, organisation_id: int, name: str) -> Itera
 
 
 def _recent_metadata(connection: Connection, organisation_id: int) -> list[dict[str, Any]]:
-    short = case((octets_of(logs.c.metadata) <= _LARGEST_METADATA, logs.c.metadata))
-    rows = connection.scalars(_recent(organisation_id, type_coerce(short, logs.c.metadata.type)))
+    told = select(_if_short(sessions.c.metadata)).where(sessions.c.id.in_(_newest(organisation_id)))
+    queries = (_recent(organisation_id, _if_short(logs.c.metadata)), told)
+    rows = (row for query in queries for row in connection.scalars(query))
     return [row for row in rows if isinstance(row, dict)]
 
 
-def _recent(organisation_id: int, column: ColumnElement[Any]) -> Any:
-    newest = (
+def _if_short(column: Column[Any]) -> ColumnElement[Any]:
+    return type_coerce(case((octets_of(column) <= _LARGEST_METADATA, column)), column.type)
+
+
+def _newest(organisation_id: int) -> Select[tuple[str]]:
+    return (
         select(sessions.c.id)
         .where(sessions.c.organisation_id == organisation_id)
         .order_by(sessions.c.created_at.desc(), sessions.c.sequence.desc())
         .limit(_RECENT_SESSIONS)
     )
+
+
+def _recent(organisation_id: int, column: ColumnElement[Any]) -> Any:
     of_session = logs.c.session_id == sessions.c.id
     return (
         select(column)
         .select_from(sessions)
         .join(logs, of_session)
-        .where(sessions.c.id.in_(newest))
+        .where(sessions.c.id.in_(_newest(organisation_id)))
         .limit(_RECENT_DATAPOINTS)
     )
