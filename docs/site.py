@@ -12,6 +12,7 @@ from mkdocs.structure.files import File
 
 if TYPE_CHECKING:
     from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
 
 ROOT: Final = Path(__file__).parent.parent
 FRONT_PAGE: Final = "README.md"
@@ -29,18 +30,20 @@ def on_files(files: "Files", config: Any) -> "Files":
         text = re.sub(r"\]\(docs/", "](", (ROOT / page).read_text(encoding="utf-8"))
         path = "index.md" if page == FRONT_PAGE else page
         files.append(File.generated(config, path, content=_with_links_of_the_site(text)))
-    examples = sorted((ROOT / "examples").glob("*.py"))
-    listed = "".join(f"- [`{example.name}`]({example.stem}.md)\n" for example in examples)
-    files.append(File.generated(config, "examples/index.md", content=f"# Examples\n\n{listed}"))
-    for example in examples:
+    examples = ROOT / "examples"
+    table = re.sub(r"\]\((\w+)\.py\)", r"](\1.md)", (examples / "README.md").read_text(encoding="utf-8"))
+    files.append(File.generated(config, "examples/index.md", content=table.replace("](../docs/", "](../")))
+    for example in sorted(examples.glob("*.py")):
         code = example.read_text(encoding="utf-8")
         text = f"# {example.name}\n\n```python\n{code}```\n"
         files.append(File.generated(config, f"examples/{example.stem}.md", content=text))
     return files
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
+def on_page_markdown(markdown: str, page: "Page", **_: Any) -> str:
     """Return the text of a page with links that lead out of ``docs/`` led to the site."""
+    if page.file.src_uri.startswith("examples/"):
+        return markdown
     return _with_links_of_the_site(re.sub(r"\]\(\.\./", "](", markdown))
 
 

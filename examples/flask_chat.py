@@ -1,12 +1,14 @@
-"""A Flask application: each request is a session, streamed replies included.
+"""A Flask application: a moderation, a retrieval, and an answer that a model streams.
 
-Needs the API (``hl-sessions serve``), then: ``flask --app examples/flask_chat.py run``
-and: ``curl -N 'http://127.0.0.1:5000/chat?question=Why'``
+``python examples flask_chat`` runs it with a server of sessions and a model that needs no network. It needs
+``pip install 'hl-sessions[server,flask]' openai``.
 """
 
+import os
 from collections.abc import Iterator
 
 from flask import Flask, Response, request
+from openai import OpenAI
 
 from hl_sessions import configure, datapoint, log
 from hl_sessions.integrations.flask import HLSessions
@@ -14,6 +16,9 @@ from hl_sessions.integrations.flask import HLSessions
 configure(project="flask-chat")
 app = Flask(__name__)
 HLSessions(app)
+model = OpenAI()
+
+TEXTS = {"return": "Shoes may be returned within 30 days.", "ship": "We ship to Norway in 3 to 5 days."}
 
 
 @app.get("/chat")
@@ -26,6 +31,24 @@ def chat() -> Response:
 
 @datapoint(source="answer")  # until the last word: the request is over then, its session is not
 def answer(question: str) -> Iterator[str]:
-    """Yield the words of the answer, which together are the output of its datapoint."""
-    for word in f"You asked: {question}".split():
-        yield word + " "
+    """Yield the words of the model, which together are the output of the datapoint."""
+    stream = model.chat.completions.create(
+        model="fake-model",
+        messages=[{"role": "system", "content": retrieve(question)}, {"role": "user", "content": question}],
+        stream=True,
+    )
+    for chunk in stream:
+        for choice in chunk.choices:
+            yield choice.delta.content or ""
+
+
+@datapoint(source="retrieval")  # nested under the answer
+def retrieve(question: str) -> str:
+    """Find the texts to answer from."""
+    return " ".join(text for word, text in TEXTS.items() if word in question.lower())
+
+
+if __name__ == "__main__":
+    port = int(os.environ.get("PORT", "5000"))
+    print(f"Ask: curl -N 'http://127.0.0.1:{port}/chat?question=Do+you+ship+to+Norway?'", flush=True)
+    app.run(port=port)
