@@ -11,11 +11,13 @@ Functions for ``key`` and ``trust`` are given the ``flask.Request``.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.integrations import wsgi
 from hl_sessions.integrations.wsgi import (
+    REQUEST,
     SignedCookie,
     baggage,
     first,
@@ -29,6 +31,7 @@ from hl_sessions.manager import SessionManager, checked_manager
 
 try:
     import flask  # noqa: TC002 - only here does its absence get a clear message
+    from werkzeug.exceptions import HTTPException
 except ImportError as error:
     raise ImportError(
         "hl_sessions.integrations.flask needs Flask: pip install 'hl-sessions[flask]'"
@@ -162,8 +165,18 @@ class HLSessions:
 class _Middleware(wsgi.HLSessionMiddleware):
     def __init__(self, app: flask.Flask, manager: SessionManager | None, **options: Any) -> None:
         super().__init__(app.wsgi_app, manager, **options)
-        self._request_class = app.request_class
+        self._flask = app
 
     def _native_request(self, environ: MutableMapping[str, Any]) -> flask.Request:
-        request: flask.Request = environ.get("werkzeug.request") or self._request_class({**environ})
+        request: flask.Request | None = environ.get(REQUEST)
+        if request is not None:
+            return request
+        request = self._flask.request_class({**environ})
+        if REQUEST in environ:
+            # Flask takes its own out when the view has returned; a stream may need the route only now.
+            with suppress(HTTPException):
+                adapter = self._flask.create_url_adapter(request)
+                if adapter is not None:
+                    request.url_rule, parameters = adapter.match(return_rule=True)
+                    request.view_args = {**parameters}
         return request

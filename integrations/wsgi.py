@@ -65,6 +65,8 @@ __all__ = [
     "session_of",
 ]
 
+#: Where Flask has its request, as long as it handles that.
+REQUEST = "werkzeug.request"
 #: Bodies of which no part is made while they are sent, and which servers treat specially.
 _FINISHED = frozenset({list, tuple, io.BufferedRandom, io.BufferedReader, io.BytesIO, io.FileIO})
 
@@ -136,9 +138,9 @@ class WSGIRequest(Request):
         return [] if value is None else [value]
 
     def path_param(self, name: str) -> object:
-        request = self._scope.get("werkzeug.request")  # of Flask
-        if request is not None:
-            return (request.view_args or {}).get(name)
+        if REQUEST in self._scope:
+            request = self._scope[REQUEST] or self.native
+            return (getattr(request, "view_args", None) or {}).get(name)
         return django_path_param(self._scope.get("PATH_INFO", ""), name)
 
     def read_body(self, limit: int) -> bytes:

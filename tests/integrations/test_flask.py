@@ -23,7 +23,7 @@ from hl_sessions import (
     flush,
     log,
 )
-from hl_sessions.integrations.flask import HLSessions
+from hl_sessions.integrations.flask import HLSessions, path_param
 from tests.integrations.conftest import SESSION_ID
 from tests.sessions_api import Answer, SessionsAPI, create_sessions
 from tests.waiting import PATIENCE
@@ -103,6 +103,26 @@ def test_stream_is_in_the_session(app: Flask, sessions_api: SessionsAPI, *, with
         assert len(set(chunks)) == 1
         seen.clear()
     assert sessions_api.posts == 2
+
+
+@pytest.mark.parametrize("with_context", [False, True], ids=["plain", "stream_with_context"])
+@pytest.mark.parametrize(
+    "key", [path_param("chat"), lambda request: request.view_args["chat"]], ids=["path_param", "function"]
+)
+def test_a_stream_that_reads_first_is_in_its_conversation(
+    key: Any, manager: SessionManager, *, with_context: bool
+) -> None:
+    """By the route, which Flask has given up when the view has returned; other chats have other sessions."""
+    app = Flask(__name__)
+    HLSessions(app, manager, key=key)
+
+    @app.get("/chats/<chat>")
+    def view(chat: str) -> Response:
+        stream = (read() for _ in range(2))
+        return Response(stream_with_context(stream) if with_context else stream)
+
+    first, again, other = (app.test_client().get(f"/chats/{chat}").text for chat in (1, 1, 2))
+    assert first == again != other
 
 
 def test_header_tells_the_session_or_is_left_out(app: Flask, sessions_api: SessionsAPI) -> None:
