@@ -23,10 +23,11 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 PAGES = (
     *("start.md", "why.md", "when-the-id-is-none.md"),
-    *("guide.md", "logging-datapoints.md", "conversations.md", "web.md", "jobs.md"),
+    *("guide.md", "logging-datapoints.md", "conversations.md", "jobs.md"),
+    *("web.md", "web-starlette.md", "web-flask.md", "web-django.md", "web-aiohttp.md", "web-grpc.md"),
+    "web-others.md",
     *("chat-pages.md", "bots.md", "between-services.md", "logs-and-traces.md"),
 )
-GUIDE = "\n".join((ROOT / "docs" / page).read_text() for page in PAGES)
 DOCUMENTED_URL = "http://127.0.0.1:8642/v4"
 DOCUMENTED_REDIS = "redis://127.0.0.1:6379"
 
@@ -156,15 +157,27 @@ def test_what_a_block_asserts_holds(name: str, run: Callable[[str], dict[str, An
     run(BLOCKS[name])
 
 
+def test_every_page_with_blocks_is_one_of_these() -> None:
+    """Unless another test runs its blocks."""
+    elsewhere = {
+        "agents.md",  # tests/test_crossings.py
+        "moving-from-humanloop.md",  # crossings/test_phoenix.py
+        "testing.md",  # tests/testing/test_page.py
+    }
+    with_blocks = {page.name for page in (ROOT / "docs").glob("*.md") if "```python" in page.read_text()}
+    assert with_blocks - elsewhere == set(PAGES)
+
+
 def _blocks_of_the_guide() -> Iterator[Any]:
     # Some of the pages need libraries that are in other environments.
     crossings = "".join(path.read_text() for path in (ROOT / "crossings").glob("test_*.py"))
     elsewhere = ["arq", *re.findall(r'run_block\("[^"]+", "([^"]+)"\)', crossings)]
-    title = ""
-    for heading, code in re.findall(r"^##+ (.*?)$|^```python\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE):
-        title = heading or title
-        if code and title not in elsewhere:
-            yield pytest.param(code, id=title)
+    for page in PAGES:
+        title, text = page, (ROOT / "docs" / page).read_text()
+        for heading, code in re.findall(r"^##+ (.*?)$|^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+            title = heading or title
+            if code and title not in elsewhere:
+                yield pytest.param(code, id=title)
 
 
 @pytest.mark.parametrize("code", list(_blocks_of_the_guide()))

@@ -9,7 +9,7 @@ __all__ = ["CROSSINGS", "Crossing"]
 AGENTS: Final = "docs/agents.md"
 CHAT_PAGES: Final = "docs/chat-pages.md"
 JOBS: Final = "docs/jobs.md"
-WEB: Final = "docs/web.md"
+WEB: Final = "docs/web-others.md"
 GUIDE: Final = "docs/guide.md"
 
 

@@ -667,7 +667,7 @@ def test_a_wrong_setting_is_named_at_the_start(make: Callable[[], Any], options:
 @GATEWAYS
 def test_the_settings_of_the_guide(gateway: str, manager: SessionManager) -> None:
     """They do what they say: a chat, by its route, is one session, which a header tells."""
-    page = (Path(__file__).parents[2] / "docs" / "web.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "web-django.md").read_text()
     block = next(
         block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "MIDDLEWARE" in block
     )
