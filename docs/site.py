@@ -15,8 +15,13 @@ if TYPE_CHECKING:
     from mkdocs.structure.pages import Page
 
 ROOT: Final = Path(__file__).parent.parent
-FRONT_PAGE: Final = "README.md"
-PAGES: Final = (FRONT_PAGE, "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+#: The pages of the root, and what they are called here. On some systems files may not differ in case only.
+PAGES: Final = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "CHANGELOG.md",
+    "CONTRIBUTING.md": "CONTRIBUTING.md",
+    "SECURITY.md": "reporting.md",
+}
 
 
 def on_files(files: "Files", config: Any) -> "Files":
@@ -26,9 +31,8 @@ def on_files(files: "Files", config: Any) -> "Files":
         files: What MkDocs has found in ``docs/``.
         config: That of MkDocs.
     """
-    for page in PAGES:
+    for page, path in PAGES.items():
         text = re.sub(r"\]\(docs/", "](", (ROOT / page).read_text(encoding="utf-8"))
-        path = "index.md" if page == FRONT_PAGE else page
         files.append(File.generated(config, path, content=_with_links_of_the_site(text)))
     examples = ROOT / "examples"
     table = re.sub(r"\]\((\w+)\.py\)", r"](\1.md)", (examples / "README.md").read_text(encoding="utf-8"))
@@ -49,4 +53,5 @@ def on_page_markdown(markdown: str, page: "Page", **_: Any) -> str:
 
 def _with_links_of_the_site(text: str) -> str:
     text = re.sub(r"\]\((examples/\w+)\.py\)", r"](\1.md)", text)
-    return text.replace("](examples)", "](examples/index.md)").replace(f"]({FRONT_PAGE}", "](index.md")
+    text = text.replace("](examples)", "](examples/index.md)")
+    return re.sub(r"\]\(([A-Z]+\.md)", lambda link: f"]({PAGES.get(link[1], link[1])}", text)
