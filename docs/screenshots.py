@@ -98,6 +98,9 @@ def _take_those_of_the_page(browser: Browser, directory: Path) -> None:
         _take(browser, f"{url}/activity?window=7d", "page-activity", DESKTOP, "dark")
         _take(browser, f"{url}/activity?q=order", "page-sums", TALL)
         _take(browser, f"{url}/", "page-jump", LOW, keys="Control+k")
+        _take(browser, f"{url}/judging", "page-judging", LOW)
+        answer_id = _give_feedback(f"{url}/v4")
+        _take(browser, f"{url}/datapoints/{answer_id}", "page-feedback", LOW, "dark")
         reply_id = _log_two_replies(f"{url}/v4")
         _take(browser, f"{url}/datapoints/{reply_id}/compare", "page-compare", LOW)
 
@@ -145,7 +148,11 @@ def _fill(base_url: str, path: Path) -> str:
 
 
 def _log(base_url: str, **datapoint: Any) -> Any:
-    answer = requests.post(f"{base_url}/logs", json=datapoint, timeout=10)
+    return _call("POST", f"{base_url}/logs", datapoint)
+
+
+def _call(method: str, url: str, body: Any) -> Any:
+    answer = requests.request(method, url, json=body, timeout=10)
     answer.raise_for_status()
     return answer.json()
 
@@ -200,6 +207,23 @@ def _log_agent(base_url: str, begin: datetime) -> str:
     shown = log("agent", 31, 0.8, inputs=thanks, output="You are welcome!", config=model, feedback=praise)
     session_id: str = shown["session_id"]
     return session_id
+
+
+def _give_feedback(base_url: str) -> str:
+    """Define types of feedback, and give some of each on an answer; gives the ID of that."""
+    shared: dict[str, Any] = {"project": "shop assistant", "session_reference_id": "ticket-2042"}
+    reply = "It left our warehouse **yesterday** and arrives on *Thursday*, before noon."
+    question = {"question": "Where is my order 4711?"}
+    answer = _log(base_url, **shared, source="answer", inputs=question, output=reply, duration=1.2)
+    tones = [{"value": "friendly"}, {"value": "formal"}, {"value": "curt", "sentiment": "negative"}]
+    types = [{"type": "tone", "values": tones}, {"type": "score", "kind": "number"}, {"type": "correction"}]
+    _call("PATCH", f"{base_url}/projects/{answer['project_id']}", {"feedback_types": types})
+    given = {"rating": "good", "tone": "friendly", "score": 0.9, "note": "It could name the carrier."}
+    for kind, value in given.items():
+        feedback = {"data_id": answer["id"], "type": kind, "value": value, "user": "reviewer"}
+        _call("POST", f"{base_url}/feedback", feedback)
+    log_id: str = answer["id"]
+    return log_id
 
 
 def _log_two_replies(base_url: str) -> str:
