@@ -17,7 +17,8 @@ from opentelemetry.trace import SpanKind
 from hl_sessions import Session, SessionManager
 from hl_sessions.carrying import carried, carry
 from hl_sessions.integrations.opentelemetry import SessionSpanProcessor
-from tests.waiting import wait_until
+from tests.servers import HL_SESSIONS, served
+from tests.waiting import PATIENCE, wait_until
 
 TURNS = ["first", "second"]
 SPANS = 2 * len(TURNS) + 1  # that a chat sends
@@ -50,6 +51,25 @@ def _answers(url: str) -> bool:
     with suppress(OSError), urllib.request.urlopen(url, timeout=10):
         return True
     return False
+
+
+def export_spans(folder: Path) -> str:
+    """Write ``spans.jsonl``, an export of a session with two datapoints, and return the session's ID."""
+    database = folder / "sessions.sqlite3"
+    with (
+        served(database) as url,
+        SessionManager(url, project="support") as manager,
+        manager.session() as session,
+    ):
+        with manager.datapoint(source="answer", inputs={"question": "Why?"}) as answer:
+            manager.log(source="search", output="a text")
+            answer.output = "42"
+        assert manager.flush(PATIENCE)
+        session_id = session.id
+    assert session_id is not None
+    command = [HL_SESSIONS, "export", "--format", "otlp-json", "--db", database, "spans.jsonl"]
+    subprocess.run(command, cwd=folder, check=True)
+    return session_id
 
 
 def chat(manager: SessionManager, url: str, headers: dict[str, str]) -> Session:
