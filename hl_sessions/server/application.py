@@ -1,4 +1,4 @@
-"""The application: the routes, who may call them, and the database behind them."""
+"""Assembles the application: the routes, the access checks, and the database behind them."""
 
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -33,11 +33,13 @@ from hl_sessions.server.records.retention import Retention
 from hl_sessions.server.settings import ServerSettings
 
 _BODIES_AT_ONCE: Final = 8
-"""How many bodies of the longest kind may be held at the same moment, or more that are shorter."""
+"""How many bodies of the maximum length may be held at the same time, or the same number of bytes in shorter
+ones.
+"""
 
 
 class OpenServerError(Exception):
-    """A server without any key would listen where other machines can call it, or a proxy for them."""
+    """A server without any key would be open to other machines, directly or through a proxy."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(
@@ -47,10 +49,10 @@ class OpenServerError(Exception):
 
 
 def create_application(settings: ServerSettings) -> FastAPI:
-    """Open the database and make the ASGI application on it, which closes the database at its end (lifespan).
+    """Open the database and make the ASGI application on it; the application closes the database (lifespan).
 
     Args:
-        settings: The database, the API key, and the host; to listen is for ``run.serving``.
+        settings: The database, the API key, the host, and the rest. ``run.serving`` does the listening.
 
     Raises:
         OpenServerError: When other machines could call, and no key keeps them out.
@@ -86,8 +88,8 @@ def create_application(settings: ServerSettings) -> FastAPI:
 
     def add_layers(application: FastAPI, framework: ASGIApp) -> ASGIApp:
         layer: ASGIApp = DirectCalls(framework, application)
-        # Nobody's body is read before it is clear that they may call. The page has a limit of its own, and
-        # what else is there reads no bodies.
+        # No body is read before its caller is let in. The page has a limit of its own, and the remaining
+        # routes read no bodies.
         layer = BodyLimitMiddleware(layer, settings.max_body, memory, below=BASE_PATH)
         layer = AccessMiddleware(layer, keys)
         layer = HeadMiddleware(layer)
@@ -117,10 +119,11 @@ def create_application(settings: ServerSettings) -> FastAPI:
 
 
 def create_metrics_application(application: FastAPI) -> ASGIApp:
-    """Make an application that has nothing but the metrics of another one, for a port of their own.
+    """Make an application that serves only the metrics of another one, for a separate port.
 
     Args:
-        application: What ``create_application`` has made. Nothing else of it is used: it may be closed.
+        application: An application made by ``create_application``. Only its metrics are used, so it may be
+            closed.
     """
     metrics_only = Starlette(routes=[metrics_route(application.state.metrics)])
     keys: KeyRing = application.state.keys
@@ -128,7 +131,7 @@ def create_metrics_application(application: FastAPI) -> ASGIApp:
 
 
 class _LayeredApplication(FastAPI):
-    """Has layers around all of the framework's, which most calls need not go through."""
+    """Puts layers around the framework, which most calls bypass."""
 
     def __init__(self, add_layers: Callable[[FastAPI, ASGIApp], ASGIApp], **options: Any) -> None:
         super().__init__(**options)
@@ -138,14 +141,14 @@ class _LayeredApplication(FastAPI):
         return self._add_layers(self, super().build_middleware_stack())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # FastAPI's own looks at each request for somebody else's telemetry.
+        # FastAPI's own method inspects each request for telemetry.
         await Starlette.__call__(self, scope, receive, send)
 
 
 def _add_routes(application: FastAPI, database: Database, page: ASGIApp, metrics: Metrics | None) -> None:
     add_calls(application, BASE_PATH)
     add_openapi(application, BASE_PATH)
-    # What is none of the calls above is none of the pages below.
+    # Unknown calls of the API are answered here, so that they never reach the page.
     add_unserved_calls(application, BASE_PATH)
     application.router.routes.extend(health_routes(database))
     if metrics is not None:
@@ -158,6 +161,6 @@ def _open_keys(database: Database, settings: ServerSettings) -> KeyRing:
     if keys.is_open() and not is_loopback(settings.host):
         raise OpenServerError(f"the server listens on loopback only, not on {settings.host!r}")
     if keys.is_open() and parse_prefix(settings.root_path):
-        # Not every proxy says that it is one.
-        raise OpenServerError("nothing is served to a proxy, and so there is no root path")
+        # Not every proxy adds a header that gives it away.
+        raise OpenServerError("nothing is served to a proxy, so there can be no root path")
     return keys

@@ -1,4 +1,4 @@
-"""What an operator of the server can choose."""
+"""The settings that an operator of the server can choose."""
 
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,31 +15,32 @@ from hl_sessions.server.http.placement import parse_prefix
 from hl_sessions.server.page.prices import Prices
 
 SHORTEST_KEY: Final = 16
-"""How many characters a configured key has at least, where other machines can try some."""
+"""The least length of a configured key, in characters, if other machines can try keys."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSettings:
-    """Where the server listens, where it keeps its data, and who may call it.
+    """Where the server listens, where it keeps its data, and which keys it accepts.
 
     Args:
         host: The address to listen on.
         port: The TCP port to listen on; 0 lets the operating system choose a free one.
         database: The path of an SQLite file, made on first use, or the URL of a PostgreSQL database.
-        api_key: A key that callers may send, beside those in the database; on another than a loopback
-            address it has at least 16 characters. Without any key every caller is let in, which is only
-            allowed on a loopback address.
+        api_key: An extra key that callers may send, beside those in the database. It needs at least 16
+            characters unless ``host`` is a loopback address. Without any key every caller is let in, which is
+            only allowed on a loopback address.
         max_body: The longest request body that is read, in bytes.
-        root_path: The path that a proxy serves this server at, such as ``/sessions``, whether it takes it off
-            the requests or passes it on.
-        keep: For how long after its last change something is kept; ``None``: for ever.
-        metrics_port: The TCP port that has the metrics, in place of the other one; 0 as above.
-        workers: How many processes serve.
+        root_path: The path that a proxy serves this server at, such as ``/sessions``. The proxy may strip it
+            from the requests or pass it on.
+        keep: How long data is kept after its last change; ``None``: for ever.
+        metrics_port: The TCP port that serves the metrics instead of the main port; 0 lets the operating
+            system choose a free one.
+        workers: The number of processes that serve.
         access_log: Whether each request is logged to the standard output.
-        prices: What models cost, where the page shows costs that were not logged.
+        prices: The prices of models, from which the page computes costs that were not logged.
 
     Raises:
-        ValueError: When a value cannot be served.
+        ValueError: When a setting has a value that the server cannot use.
     """
 
     host: str = "127.0.0.1"
@@ -61,7 +62,8 @@ class ServerSettings:
             not (self.api_key.isascii() and self.api_key.isprintable())
             or self.api_key != self.api_key.strip()
         ):
-            # No HTTP client could send such a key: every call would be a puzzling 401.
+            # No HTTP client could send such a key, so every call would be answered 401 without an
+            # explanation.
             raise ValueError("the API key may hold printable ASCII characters only, and no spaces around it")
         if self.api_key is not None and len(self.api_key) < SHORTEST_KEY and not is_loopback(self.host):
             raise ValueError(
@@ -71,14 +73,14 @@ class ServerSettings:
         if self.max_body < 1:
             raise ValueError(f"the longest body has to be at least 1 byte, not {self.max_body}")
         if self.keep is not None and self.keep <= timedelta(0):
-            raise ValueError(f"what has changed has to be kept for some time, not for {self.keep}")
+            raise ValueError(f"the age to keep data for has to be longer than 0, not {self.keep}")
         if self.workers < 1:
             raise ValueError(f"at least 1 process has to serve, not {self.workers}")
         try:
             parse_prefix(self.root_path)
         except ValueError as error:
             raise ValueError(f"the root path {error}, not {self.root_path!r}") from None
-        # A database that cannot be is a wrong setting too, and known before anything starts.
+        # An impossible database is a wrong setting too, so it is found before anything starts.
         _ = self.database_url
 
     @property
@@ -96,7 +98,7 @@ class ServerSettings:
             raise ValueError(
                 f"the database has to be a path, an sqlite:// or a postgresql:// URL, not {url.drivername!r}"
             )
-        # SQLite's URIs have other words for it.
+        # SQLite's own URIs have other names for it.
         names = {None, "", ":memory:", "file:", "file::memory:"}
         if url.database in names or url.query.get("mode") == "memory":
             raise ValueError("the database has to be a file, or a postgresql:// URL")
@@ -104,10 +106,10 @@ class ServerSettings:
 
 
 def _parsed(text: str) -> URL:
-    # ValueError is for what stands where the port should be.
+    # ValueError is raised for a port that is no number.
     with suppress(ArgumentError, ValueError):
         url = make_url(text)
-        # No host has this sign: it was one of the password.
+        # No host has this character: it belongs to the password.
         if "@" not in (url.host or ""):
             return url
     # The text may hold a password, so it is not repeated.

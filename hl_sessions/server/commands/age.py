@@ -1,4 +1,4 @@
-"""Ages and points in time as options have them: ``90d``, ``2026-11-22``."""
+"""Ages and points in time as values of options: ``90d``, ``2026-11-22``."""
 
 import re
 from datetime import datetime, timedelta, timezone
@@ -10,10 +10,10 @@ _UNITS: Final = {"h": "hours", "d": "days", "w": "weeks"}
 
 
 def parse_age(_context: click.Context, _parameter: click.Parameter, value: str | None) -> timedelta | None:
-    """Return the time that the value of an option stands for; meant as its callback.
+    """Parse the age that an option was given; used as a callback of click.
 
     Raises:
-        click.BadParameter: When it is no number of hours, days or weeks.
+        click.BadParameter: When the value is not a number of hours, days or weeks.
     """
     if value is None:
         return None
@@ -24,10 +24,10 @@ def parse_age(_context: click.Context, _parameter: click.Parameter, value: str |
 
 
 def parse_moment(context: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
-    """Return the point in time that the value of an option stands for; meant as its callback.
+    """Parse the point in time that an option was given; used as a callback of click.
 
     Raises:
-        click.BadParameter: When it is neither an age nor a time.
+        click.BadParameter: When the value is neither an age nor a time.
     """
     if value is None:
         return None

@@ -1,4 +1,4 @@
-"""The option ``--config``: a TOML file with what else would be said by flags or variables."""
+"""The option ``--config``: a TOML file with settings, in the place of flags and variables."""
 
 import re
 import sys
@@ -31,13 +31,13 @@ config_option = click.option(
     envvar="HL_SESSIONS_CONFIG",
     show_envvar=True,
     metavar="FILE",
-    # Before the other options, whose defaults it sets.
+    # Eager, because it sets the defaults of the other options.
     is_eager=True,
     expose_value=False,
     callback=_load,
     help="TOML file of the settings below, such as max_body = 1000000.",
 )
-"""The option ``--config``, for commands whose other options may all stand in the file."""
+"""The option ``--config``, for commands whose other options may all be set in the file."""
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -48,7 +48,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     try:
         settings: Mapping[str, Any] = toml.loads(path.read_text("utf-8"))
     except ValueError as error:
-        # Of what the parser says no more than the place: the line may hold a key.
+        # Only the place of the parser's message is repeated: the line may hold a key.
         place = re.search(r"line \d+", str(error))
         raise click.UsageError(f"{path} is not TOML" + (f": see {place[0]}" if place else "")) from None
     except OSError as error:
@@ -57,7 +57,7 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _options(context: click.Context) -> Mapping[str, click.Option]:
-    """Return what may stand in the file, by the name of the flag with underscores."""
+    """Return the options that the file may set, by the name of the flag with underscores."""
     return {
         option.opts[0].removeprefix("--").replace("-", "_"): option
         for option in context.command.params

@@ -1,4 +1,4 @@
-"""The commands about the whole of the data: ``db upgrade``, ``export``, ``import`` and ``prune``."""
+"""The commands for the data as a whole: ``db upgrade``, ``export``, ``import`` and ``prune``."""
 
 import os
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ _FORMATS: Final = {"jsonl": JSON_LINES, "csv": CSV, "otlp-json": OTLP_JSON}
 
 @click.group()
 def db() -> None:
-    """Look after the database of a server."""
+    """Manage the database of a server."""
 
 
 @db.command("upgrade")
@@ -66,25 +66,25 @@ def upgrade(database: str) -> None:
     type=click.Choice(list(_FORMATS)),
     default="jsonl",
     show_default=True,
-    help="JSON Lines of everything, which 'import' reads, CSV with a row for each datapoint, or datapoints as"
-    " OpenTelemetry's spans.",
+    help="JSON Lines of all records, which 'import' reads; CSV with a row for each datapoint; or the "
+    "datapoints as spans of OpenTelemetry.",
 )
 @click.option("--project", help="Only the datapoints of the project with this name, and their sessions.")
 @click.option(
     "--since",
     metavar="TIME",
     callback=parse_moment,
-    help="Only what was made since: an age such as 7d, or a time (UTC) such as 2026-11-22T10:30.",
+    help="Only records created since then: an age such as 7d, or a time (UTC) such as 2026-11-22T10:30.",
 )
-# Not when the first line is written: an empty database has none.
+# Opened now, not at the first line: an empty database has no lines.
 @click.argument("file", type=click.File("wb", lazy=False), default="-")
 def export_data(
     database: str, format_: str, project: str | None, since: datetime | None, file: BinaryIO
 ) -> None:
     """Write all sessions, datapoints, feedback and projects to FILE, or to stdout.
 
-    A server may go on meanwhile: the export is of one moment. Keys are not exported. In CSV, a text that a
-    spreadsheet would take for a formula has an apostrophe before it.
+    A server may keep running: the export shows one moment. Keys are not exported. In CSV, an apostrophe is
+    put before a text that a spreadsheet would take for a formula.
     """
     selection = Selection.of_datapoints(project, since)
     with opened_database(database) as opened:
@@ -101,17 +101,17 @@ def export_data(
     type=click.Choice(["hl-sessions", "humanloop", "humanloop-v4"]),
     default="hl-sessions",
     show_default=True,
-    help="What wrote it: 'export', Humanloop's tool 'humanloop-export' (a folder), or callers of the v4 API, "
-    "who saved pages of GET /logs, /sessions and /projects (any number of files).",
+    help="Origin of the data: a file of 'export', a folder of Humanloop's tool 'humanloop-export', or any "
+    "number of files with saved answers of the v4 API (GET /logs, /sessions and /projects).",
 )
 @click.option(
     "--organisation",
     default=DEFAULT_ORGANISATION,
     show_default=True,
     callback=require_name,
-    help="Whose it becomes, if it is from Humanloop; made on first use.",
+    help="Organisation that gets the data of Humanloop; made on first use.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what there is, if it is from Humanloop.")
+@click.option("--dry-run", is_flag=True, help="Count the records of Humanloop without importing any.")
 @click.argument(
     "paths",
     metavar="PATH...",
@@ -122,10 +122,10 @@ def export_data(
 def import_data(
     database: str, origin: str, organisation: str, paths: Sequence[Path], *, dry_run: bool
 ) -> None:
-    """Read what 'export' wrote from a file, or from stdin as '-', or what was saved at Humanloop.
+    """Read a file of 'export' (stdin as '-'), or data that was saved at Humanloop.
 
-    What the database has already is left as it is: after an interruption, run the same again. A server may
-    go on meanwhile.
+    Records that the database has already stay as they are: after an interruption, run the same command again.
+    A server may keep running.
     """
     if origin == "humanloop-v4":
         import_pages(database, organisation, paths, dry_run=dry_run)
@@ -136,7 +136,7 @@ def import_data(
         import_export(database, organisation, paths[0], dry_run=dry_run)
         return
     if dry_run:
-        raise click.UsageError("--dry-run is for what comes from Humanloop: see --from")
+        raise click.UsageError("--dry-run is for data of Humanloop only: see --from")
     with click.open_file(str(paths[0]), "rb") as file:
         _import_lines(database, file)
 
@@ -149,13 +149,13 @@ def import_data(
     required=True,
     metavar="AGE",
     callback=parse_age,
-    help="Such as 90d: a number of hours (h), days (d) or weeks (w).",
+    help="Time since the last change, such as 90d: a number of hours (h), days (d) or weeks (w).",
 )
 def prune(database: str, age: timedelta) -> None:
     """Delete sessions with their datapoints, and datapoints without a session, unchanged for that long.
 
-    A server may go on meanwhile. Projects and keys stay. SQLite files become smaller; those that an earlier
-    version has made keep their size, and use the space that has become free.
+    A server may keep running. Projects and keys stay. SQLite files become smaller. Files made by an earlier
+    version keep their size, and reuse the freed space.
     """
     before = datetime.now(timezone.utc) - age
     pruned = Deleted()
@@ -175,9 +175,7 @@ def _import_lines(database: str, file: IO[bytes]) -> None:
             try:
                 imported += opened.write_now(partial(importer.import_lines, lines=some))
             except InvalidLineError as error:
-                raise click.ClickException(
-                    f"{error}; what was before these lines has been imported"
-                ) from None
+                raise click.ClickException(f"{error}; the lines before have been imported") from None
             read += len(some)
             done(sum(len(line) for _, line in some))
     click.echo(f"Imported {imported:,} records; {read - imported:,} were there already", err=True)
@@ -192,9 +190,9 @@ def _write(connection: Connection, selection: Selection, format_: ExportFormat, 
         except DBAPIError as error:
             if not is_passing(error):
                 raise
-            # Not to be tried again: what is written cannot be taken back.
+            # Not retried: the lines already written cannot be taken back.
             raise click.ClickException(
-                "the database broke off, and what has been written is not the whole of it: export it again"
+                "the database broke off, so the output is incomplete: export again"
             ) from None
 
 

@@ -1,4 +1,4 @@
-"""What all commands that work on a database have in common: how it is named, opened, and failed by."""
+"""The ``--db`` option, shared by all commands, and how they open its database."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ database_option = click.option(
     "database",
     default=ServerSettings.database,
     envvar="HL_SESSIONS_DB",
-    # Not True: a default out of a file may hold a password.
+    # Not True: a default from a file may hold a password.
     show_default=ServerSettings.database,
     show_envvar=True,
     metavar="PATH_OR_URL",
@@ -32,7 +32,7 @@ def opened_database(database: str) -> Iterator[Database]:
     """Open the database of the option for the ``with`` block.
 
     Raises:
-        click.ClickException: When it cannot be opened, or fails in the block.
+        click.ClickException: When the database cannot be opened, or fails in the block.
     """
     url = url_of(database)
     upgrade_database(url)
@@ -48,7 +48,7 @@ def url_of(database: str) -> URL:
     """Return the SQLAlchemy URL of the database of the option.
 
     Raises:
-        click.UsageError: When there can be no such database.
+        click.UsageError: When the value names no usable database.
     """
     try:
         return ServerSettings(database=database).database_url
@@ -57,13 +57,13 @@ def url_of(database: str) -> URL:
 
 
 def upgrade_database(url: URL) -> tuple[str | None, str]:
-    """Bring the tables up to date, and say on stderr if there was something to do.
+    """Bring the tables up to date, and report an upgrade on stderr.
 
     Returns:
-        The revision that the database was of, ``None`` when it was empty, and the one that it is of now.
+        The revision of the database before, ``None`` if it was empty, and its revision now.
 
     Raises:
-        click.ClickException: When that cannot be done.
+        click.ClickException: When the upgrade fails.
     """
     engine = open_engine(url)
     try:
@@ -78,7 +78,7 @@ def upgrade_database(url: URL) -> tuple[str | None, str]:
 
 @contextmanager
 def database_failures(url: URL) -> Iterator[None]:
-    """Turn what a database raises into one clear line and the exit code 1."""
+    """Turn the exceptions of a database into one clear line and the exit code 1."""
     try:
         yield
     except DBAPIError as error:

@@ -1,4 +1,4 @@
-"""What ``hl-sessions import --from humanloop`` and ``--from humanloop-v4`` do."""
+"""Implements ``hl-sessions import --from humanloop`` and ``--from humanloop-v4``."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,17 +28,17 @@ _KINDS: Final = {
 
 
 def import_export(database: str, organisation: str, folder: Path, *, dry_run: bool) -> None:
-    """Import what ``humanloop-export`` has written to a folder.
+    """Import a folder that ``humanloop-export`` has written.
 
     Raises:
-        click.ClickException: When it is none, or cannot be read or stored as a whole.
+        click.ClickException: When the folder is no export, or something in it cannot be read or stored.
     """
     try:
         tree = Tree.of(folder)
     except UnreadableError as error:
         raise click.ClickException(str(error)) from None
     for of_file in tree.unfinished:
-        _say(f"{of_file}: this file was not exported to its end: there is no '.done'")
+        _say(f"{of_file}: this file was not exported to its end: '.done' is missing")
     for problem in tree.unreadable:
         _say(problem)
     with _target(database, dry_run=dry_run) as opened:
@@ -69,7 +69,7 @@ def import_pages(database: str, organisation: str, files: Sequence[Path], *, dry
 
 @contextmanager
 def _target(database: str, *, dry_run: bool) -> Iterator[Database]:
-    """Open the database; of a dry run, one that is thrown away."""
+    """Open the database, or for a dry run a temporary one."""
     if not dry_run:
         with opened_database(database) as opened:
             yield opened
@@ -99,16 +99,18 @@ def _run(opened: Database, organisation_id: int, sources: Sequence[Source], size
 
 def _report(imported: Imported, not_kept: Sequence[str], *, dry_run: bool) -> None:
     counts = ", ".join(f"{kind} {imported.new[table]:,}" for table, kind in _KINDS.items())
-    _say(f"There are: {counts}" if dry_run else f"Imported: {counts}; what was there already is as it was")
+    _say(f"There are: {counts}" if dry_run else f"Imported: {counts}; existing records are unchanged")
     if imported.orphans:
-        _say(f"Not nested, as what called them is in no file: datapoints {imported.orphans:,}")
+        _say(f"Not nested, because their parents are in no file: datapoints {imported.orphans:,}")
     if imported.unjudged:
-        _say(f"Not kept as feedback, as what they judge is in no file: judgments {imported.unjudged:,}")
+        _say(
+            f"Not kept as feedback, because their datapoints are in no file: judgments {imported.unjudged:,}"
+        )
     if not_kept:
         _say(f"Not kept: {', '.join(not_kept)}")
     if imported.unreadable:
         raise click.ClickException(
-            f"what could not be read, see above, is left out ({imported.unreadable:,}); all else is imported"
+            f"{imported.unreadable:,} entries, listed above, could not be read; all others are imported"
         )
 
 

@@ -1,4 +1,4 @@
-"""The commands ``hl-sessions keys``: who may call a server."""
+"""The commands ``hl-sessions keys``, which decide which callers a server lets in."""
 
 from typing import Final
 
@@ -13,33 +13,33 @@ _LONGEST_NAME: Final = 200
 
 @click.group()
 def keys() -> None:
-    """Make, list and revoke the keys that callers of a server have to send.
+    """Create, list and revoke the keys that callers of a server must send.
 
-    A server that has ever had a key in its database lets nobody in without one. A change is known to running
-    servers within a second.
+    Once its database has had a key, a server refuses calls without one, even if every key has been revoked.
+    Running servers notice a change within a second.
     """
 
 
 def require_name(_context: click.Context, _parameter: click.Parameter, name: str) -> str:
-    """Return a name that can be shown, or raise ``click.BadParameter``."""
-    # The list is made of lines, and a terminal acts on more characters than it shows.
+    """Return a name if it can be printed, or raise ``click.BadParameter``."""
+    # The list is made of lines, and some characters that it does not show are commands to a terminal.
     if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
         raise click.BadParameter(f"give one line of printable text of up to {_LONGEST_NAME} characters")
     return name
 
 
 @keys.command()
-@click.option("--name", required=True, callback=require_name, help="What tells the key from others.")
+@click.option("--name", required=True, callback=require_name, help="Name of the key, for lists and logs.")
 @click.option(
     "--organisation",
     default=DEFAULT_ORGANISATION,
     show_default=True,
     callback=require_name,
-    help="Whose data the key opens; made on first use.",
+    help="Organisation whose data the key opens; made on first use.",
 )
 @database_option
 def create(name: str, organisation: str, database: str) -> None:
-    """Make a key, and show it this once: only a hash of it is kept."""
+    """Create a key and print it this once: only a hash of it is stored."""
     with opened_database(database) as opened:
         click.echo(opened.write_now(lambda connection: create_key(connection, name, organisation)))
 
@@ -47,7 +47,7 @@ def create(name: str, organisation: str, database: str) -> None:
 @keys.command("list")
 @database_option
 def list_all(database: str) -> None:
-    """List the keys, without what opens anything: ID, name, organisation, and since when."""
+    """List the keys: ID, name, organisation, and dates. The keys themselves are not shown."""
     with opened_database(database) as opened:
         for key in opened.read_now(list_keys):
             state = f"created {key['created_at']:%Y-%m-%d %H:%M} UTC"
@@ -60,7 +60,7 @@ def list_all(database: str) -> None:
 @click.argument("key_id", metavar="ID")
 @database_option
 def revoke(key_id: str, database: str) -> None:
-    """End the key with this ID, which ``list`` shows, for good."""
+    """Revoke the key with this ID for good. 'list' shows the IDs."""
     with opened_database(database) as opened:
         if not opened.write_now(lambda connection: revoke_key(connection, key_id)):
             raise click.ClickException(

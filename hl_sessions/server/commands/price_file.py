@@ -1,4 +1,4 @@
-"""Prices as the option ``--prices`` has them: a file."""
+"""The option ``--prices``: a file of prices."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from hl_sessions.server.page.prices import Prices, PricesError, read_prices
 
 
 def parse_prices(_context: click.Context, _parameter: click.Parameter, path: Path | None) -> Prices:
-    """Return the prices of a file, or none without one; meant as the callback of the option.
+    """Return the prices of a file, or no prices without a file; used as a callback of click.
 
     Raises:
         click.BadParameter: When the file cannot be used.

@@ -1,4 +1,4 @@
-"""Shows on stderr how far a long command is: as a bar on a terminal, else as a line now and then."""
+"""Shows on stderr how far a long command is: a bar on a terminal, else a line now and then."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -9,18 +9,18 @@ from typing import Final
 import click
 
 _SILENT: Final = 2.0
-"""Seconds for which nothing is said where there is no terminal: most commands are done by then."""
+"""Seconds until the first line where there is no terminal: most commands are done by then."""
 
 _STEP: Final = 10  # percent
 
 
 @contextmanager
 def progress(label: str, length: int) -> Iterator[Callable[[int], None]]:
-    """Return the function to call with the number of steps that have been done since the last call.
+    """Return a function that takes the number of steps done since its last call.
 
     Args:
-        label: What is being done.
-        length: How many steps there are, about.
+        label: The name of the work.
+        length: The number of steps, approximately.
     """
     if sys.stderr.isatty():
         with click.progressbar(length=length, label=label, file=sys.stderr) as bar:

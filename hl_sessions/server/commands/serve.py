@@ -29,7 +29,7 @@ from hl_sessions.server.settings import ServerSettings
 
 
 class _KeyOption(click.Option):
-    """Click takes an empty variable for none, and would leave the API open."""
+    """Takes an empty variable for an empty key; click would take it for no key, and leave the API open."""
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:  # noqa: ARG002 - click's signature
         return os.environ.get(str(self.envvar))
@@ -61,8 +61,8 @@ class _KeyOption(click.Option):
     metavar="KEY",
     envvar="HL_SESSIONS_API_KEY",
     show_envvar=True,
-    help="Key that callers may send, beside those of 'hl-sessions keys'. Without any key: this machine only. "
-    "Other users of the machine see flags, so better a variable or a file.",
+    help="Extra key, beside those of 'hl-sessions keys'; it opens the default organisation. Without any key, "
+    "only this machine may call. Other users of it can read flags: prefer the variable or the file.",
 )
 @click.option(
     "--max-body",
@@ -80,7 +80,7 @@ class _KeyOption(click.Option):
     show_envvar=True,
     callback=parse_age,
     metavar="AGE",
-    help="Delete what has not changed for that long, such as 90d: "
+    help="Delete sessions and datapoints that have not changed for this long, such as 90d: "
     "a number of hours (h), days (d) or weeks (w). Without it, nothing is deleted.",
 )
 @click.option(
@@ -96,7 +96,7 @@ class _KeyOption(click.Option):
     envvar="HL_SESSIONS_METRICS_PORT",
     show_envvar=True,
     type=click.IntRange(0, 65535),
-    help="Port for /metrics, which the other one then does not have; 0 picks a free one.",
+    help="Separate port for /metrics, which --port then does not serve; 0 picks a free one.",
 )
 @click.option(
     "--workers",
@@ -106,7 +106,7 @@ class _KeyOption(click.Option):
     show_envvar=True,
     type=click.IntRange(min=1),
     metavar="NUMBER",
-    help="Processes that serve side by side.",
+    help="Number of processes that serve.",
 )
 @click.option(
     "--access-log/--no-access-log",
@@ -123,13 +123,13 @@ class _KeyOption(click.Option):
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     callback=parse_prices,
     metavar="FILE",
-    help="CSV file with the columns model, input and output, dollars for a million tokens: "
-    "the page computes costs that were not logged.",
+    help="CSV file of prices: the columns model, input and output, in dollars for a million tokens. "
+    "With it, the page computes costs that were not logged.",
 )
 def serve(**options: Any) -> None:
-    """Serve the v4 API, and the page, until interrupted. Requests under way are finished.
+    """Serve the v4 API and the page until interrupted. Requests in progress are finished.
 
-    A setting comes from its flag, else from its variable, else from the file of --config.
+    A flag overrides an environment variable, which overrides the file of --config.
     """
     try:
         settings = ServerSettings(**options)
@@ -152,13 +152,13 @@ def serve(**options: Any) -> None:
         except OpenServerError as error:
             raise click.UsageError(str(error)) from None
         if metrics_listener is not None:
-            # Of all workers, too: in the process that outlives them.
+            # Served by this process, which outlives its workers, and for all of them.
             metrics = create_metrics_application(application)
             running.enter_context(in_background(metrics, metrics_listener, grace=1, most=FEWEST))
         if settings.workers == 1:
             run(application, listener, lambda: click.echo("\n".join(greetings)))
             return
-        # What can be wrong with a setting would be so for each worker.
+        # Making the application has checked the settings once; each worker opens the database by itself.
         application.state.database.close()
         with told_to_end() as ending:
             click.echo("\n".join(greetings))

@@ -1,4 +1,4 @@
-"""The command ``hl-sessions tail``: datapoints as they come in."""
+"""The command ``hl-sessions tail``: prints datapoints as they arrive."""
 
 import json
 import re
@@ -17,12 +17,12 @@ from hl_sessions.process.checks import checked_api_key, checked_base_url
 from hl_sessions.server.protocol.identifiers import SESSION, identifier_pattern
 
 _PAUSE: Final = 1.0
-"""Seconds from an answer to the next question, and from a failure to the next attempt."""
+"""Seconds from an answer to the next request, and from a failure to the next attempt."""
 
 _TIMEOUT: Final = 30.0
 _AT_ONCE: Final = 100
 _PLACES: Final = 100
-"""How many earlier places are remembered, should the datapoints of later ones be deleted."""
+"""The number of earlier places that are remembered, in case the datapoints of later ones are deleted."""
 
 _LONGEST_TEXT: Final = 200  # characters
 
@@ -82,12 +82,12 @@ def tail(
     *,
     as_json: bool,
 ) -> None:
-    """Print the datapoints that a server gets from now on, until Ctrl-C.
+    """Print the datapoints that a server receives from now on, until Ctrl-C.
 
-    Each is printed once. A `datapoint` that is still open is printed as it is known then, without output and
-    duration.
+    Each is printed once. A `datapoint` that is still open is printed without output and duration.
 
-    Waits for a server that goes away; one that is away at the start is an error.
+    If the server goes away, the command waits for it. A server that cannot be reached at the start is an
+    error.
     """
     wanted = {"project": project, "session_id": session}
     with requests.Session() as http:
@@ -101,12 +101,12 @@ def tail(
 
 
 class _Tail:
-    """Yields the datapoints that a server gets, each once, in the order of their arrival.
+    """Yields the datapoints that a server receives, each once, in the order of their arrival.
 
     Args:
         http: Makes the calls.
         url: The URL of the API.
-        wanted: Parameters that say which datapoints.
+        wanted: The parameters that select datapoints.
     """
 
     def __init__(self, http: requests.Session, url: str, wanted: Mapping[str, str]) -> None:
@@ -117,15 +117,16 @@ class _Tail:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         places = deque([self._begin()], _PLACES)
         click.echo(f"Watching {self._url}", err=True)
-        # In the order in which they were given.
+        # The places, in the order of the answers.
         given: dict[str, None] = {}
         while True:
             answer = self._ask_until_answered({"after": places[-1], "size": _AT_ONCE})
             if answer is None:
-                # The datapoint there was deleted. What is behind an earlier one was given, up to there.
+                # The datapoint at this place was deleted. Ask again from an earlier place; what has been
+                # yielded is left out.
                 places.pop()
                 if not places:
-                    raise click.ClickException("all datapoints were deleted behind which it could go on")
+                    raise click.ClickException("all datapoints that it could continue from were deleted")
                 continue
             for datapoint in answer["records"]:
                 if datapoint["id"] not in given:
@@ -166,11 +167,11 @@ class _Tail:
             sleep(_PAUSE)
 
     def _ask(self, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return the answer, or ``None`` where nothing is found.
+        """Return the answer, or ``None`` for status 404.
 
         Raises:
-            requests.RequestException: When there is no answer, or the server cannot give one now.
-            click.ClickException: When the server refuses to give one.
+            requests.RequestException: When there is no answer, or the server is temporarily unavailable.
+            click.ClickException: When the server refuses the call.
         """
         answer = self._http.get(
             f"{self._url}/arrivals", params={**self._wanted, **parameters}, timeout=_TIMEOUT
@@ -192,7 +193,7 @@ class _Tail:
 
 
 def _line(datapoint: Mapping[str, Any]) -> str:
-    """Describe a datapoint in a line of printable text, with a dash for what it lacks."""
+    """Format a datapoint as a line of printable text, with a dash for each missing field."""
     parts = [datapoint["created_at"][:19].replace("T", " "), datapoint["project"]]
     parts += [datapoint.get(name) or "-" for name in ("session_id", "source")]
     parts.append(f"{datapoint['duration']:.2f} s" if "duration" in datapoint else "-")
@@ -200,7 +201,7 @@ def _line(datapoint: Mapping[str, Any]) -> str:
         parts.append(f"error: {datapoint['error']}")
     else:
         parts.append(datapoint.get("output") or "")
-    # A terminal acts on more characters than it shows.
+    # Some characters that are not shown are commands to a terminal.
     return "  ".join(map(_printable, parts)).rstrip()
 
 

@@ -169,8 +169,8 @@ def test_an_import_goes_on_after_an_interruption(database: str, tmp_path: Path) 
     write(part, tool=[tool], evaluator=[judged])
     said = imported(database, part)
     assert "datapoints 2, judgments 0" in said
-    assert "what called them is in no file: datapoints 1\n" in said
-    assert "what they judge is in no file: judgments 1\n" in said
+    assert "their parents are in no file: datapoints 1\n" in said
+    assert "their datapoints are in no file: judgments 1\n" in said
     write(whole, tool=[tool], prompt=[prompt], flow=[flow], evaluator=[judged])
     assert "datapoints 2, judgments 1" in imported(database, whole)
     logs = by_reference(database)
@@ -253,7 +253,7 @@ def test_what_is_broken_is_said_and_the_rest_comes_in(tmp_path: Path, folder: Pa
     assert f"{lines}, line 4: this is no log" in result.stderr
     assert f"{lines}, line 6: this is not JSON" in result.stderr
     assert f"{FILES['tool']}: this file was not exported to its end" in result.stderr
-    assert result.stderr.endswith("is left out (5); all else is imported\n")
+    assert result.stderr.endswith("5 entries, listed above, could not be read; all others are imported\n")
     assert len(by_reference(database)) == 8
 
 
@@ -298,7 +298,7 @@ def test_memory_does_not_grow_with_an_export(tmp_path: Path) -> None:
     [
         (["--from", "humanloop", "."], "there is no folder 'files' in it"),
         (["--from", "humanloop", ".", "."], "give one path with --from humanloop, rather than 2"),
-        (["--dry-run", "-"], "--dry-run is for what comes from Humanloop"),
+        (["--dry-run", "-"], "--dry-run is for data of Humanloop only"),
         (["--from", "langfuse", "-"], "'langfuse' is not one of"),
         (["--from", "humanloop-v4", "no-such-file"], "'no-such-file' does not exist"),
         (["no-such-file"], "'no-such-file' does not exist"),
@@ -406,7 +406,7 @@ def test_pages_that_are_none_are_said(tmp_path: Path, saved: tuple[list[str], di
     assert f"{odd}, record 2: a record has no 'id'" in result.stderr
     assert f"{odd}, record 3: a record is neither" in result.stderr
     assert "projects 2, sessions 3, datapoints 3" in result.stderr
-    assert result.stderr.endswith("is left out (3); all else is imported\n")
+    assert result.stderr.endswith("3 entries, listed above, could not be read; all others are imported\n")
 
 
 def test_datapoints_are_exported_as_spans(tmp_path: Path, folder: Path) -> None:
