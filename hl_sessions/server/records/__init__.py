@@ -1,1 +1,1 @@
-"""What is kept: a module for each kind of record, and for what concerns all of them."""
+"""Reads and changes the records: a module for each kind, and for the work that concerns all of them."""

@@ -1,4 +1,4 @@
-"""Datapoints in the order in which they have arrived, from behind one that is known."""
+"""Reads datapoints in the order of their arrival, after a known one."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, timezone
@@ -13,12 +13,11 @@ from hl_sessions.server.records.log_parts import parts_of_logs
 from hl_sessions.server.records.parts import Part, read_on
 
 START: Final = "start"
-"""Stands for a place before all datapoints."""
+"""The place before all datapoints."""
 
 _SETTLED: Final = timedelta(seconds=30)
-"""After which nobody stores a datapoint any more that was numbered before one that is there.
-
-On PostgreSQL transactions that run side by side number their datapoints before they are to be seen.
+"""The age from which on no datapoint with a lower number can still be stored.  On PostgreSQL, parallel
+transactions number their datapoints before these become visible.
 """
 
 _AT_ONCE: Final = 1000
@@ -46,10 +45,11 @@ _BEHIND: Final = (
 
 
 class Arrivals:
-    """Finds what has arrived, and remembers how far it has looked."""
+    """Finds the datapoints that have arrived, and remembers the last one that it has looked at."""
 
     def __init__(self) -> None:
-        # Behind the last datapoint of an organisation, those of others, which it must not hear of.
+        # The last datapoint of an organisation may be followed by those of others, which it must not learn
+        # of.
         self._looked_at: dict[tuple[int, str], str] = {}
         self._lock = Lock()
 
@@ -63,18 +63,19 @@ class Arrivals:
         project: str | None = None,
         session_id: str | None = None,
     ) -> list[Part] | None:
-        """Answer some datapoints that have arrived behind another one, in parts, and what to ask for next.
+        """Return the datapoints that have arrived after another one, in parts, with the next place.
 
         Args:
             connection: The connection of a transaction that reads.
-            organisation_id: Whose datapoints.
-            after: What was answered before as the ``next``; ``None`` begins with what arrives from now on.
-            size: How many, at most.
-            project: The name of their project, if only those of one are wanted.
-            session_id: Their session, if only those of one are wanted.
+            organisation_id: The organisation of the datapoints.
+            after: The ``next`` of the previous answer; ``None`` begins with everything that arrives from now
+                on.
+            size: The greatest number of datapoints.
+            project: The name of their project, to select those of one project.
+            session_id: The ID of their session, to select those of one session.
 
         Returns:
-            The answer; ``None`` when the datapoint that it begins behind is gone.
+            The answer; ``None`` when the datapoint of ``after`` was deleted.
         """
         if after is None:
             after = connection.scalar(_NEWEST, {"organisation": organisation_id}) or START
@@ -113,7 +114,7 @@ class Arrivals:
 
 
 def _arrived(connection: Connection, last: int) -> Iterator[Any]:
-    """Yield all datapoints behind a number, up to where others may still be stored in between."""
+    """Yield all datapoints after a number, up to the first gap that may still be filled."""
     while True:
         rows = connection.execute(_BEHIND, {"last": last}).all()
         settled = _settled(rows, last) if connection.dialect.name == "postgresql" else rows

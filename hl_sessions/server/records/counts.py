@@ -1,10 +1,10 @@
-"""Keeps count of the datapoints of projects and of sessions, in the transaction that changes them.
+"""Counts the datapoints of projects and of sessions, in the transaction that changes them.
 
-Transactions that run side by side may want the same rows. All lock them in one order, so that no two wait
-for each other: datapoints, sessions, the organisation of a new label, the totals and the labels of sessions,
-these counts of sessions, and projects, each in the order of its key. The row of a project, which most
-transactions want, comes last, so that nobody has it for long. Only idempotency keys, which hardly ever two
-transactions want, come after it.
+Parallel transactions may need the same rows. All lock them in one order, so that no two wait for each other:
+datapoints, sessions, the organisation of a new label, the totals and the labels of sessions, these counts of
+sessions, and projects, each in the order of its key. The row of a project, which most transactions need,
+comes last, so that it is locked only briefly. Only idempotency keys come after it, because two transactions
+hardly ever need the same one.
 """
 
 from collections import Counter
@@ -57,7 +57,7 @@ _ADD_TO_PROJECT: Final = (
 
 
 def count_added(connection: Connection, datapoints: Datapoints) -> None:
-    """Count datapoints that are added."""
+    """Count new datapoints."""
     add_to_totals(connection, datapoints)
     added = Counter(_places(datapoints))
     in_sessions = _in_sessions(added)
@@ -75,13 +75,13 @@ def count_added(connection: Connection, datapoints: Datapoints) -> None:
 def count_deleted(
     connection: Connection, datapoints: Datapoints, emptied: Select[tuple[int]] | None = None
 ) -> None:
-    """Count datapoints that are deleted.
+    """Count deleted datapoints.
 
     Args:
         connection: The connection of the transaction.
-        datapoints: What they were.
-        emptied: Finds the sequences of sessions that hold nothing any more, if these are known, and will be
-            deleted.
+        datapoints: The deleted datapoints.
+        emptied: Finds the sequences of sessions that have no datapoints left and will be deleted, if these
+            are known.
     """
     deleted = Counter(_places(datapoints))
     empty_sessions: Counter[str] = Counter()
@@ -99,7 +99,7 @@ def count_deleted(
             _TAKE_FROM_SESSION,
             [{"project": key[0], "session": key[1], "datapoints": n} for key, n in in_sessions],
         )
-        # No others hold nothing.
+        # Only these sessions can have become empty.
         for some in in_parts(sorted({session for (_, session), _ in in_sessions})):
             empty_sessions.update(connection.scalars(_FORGET_EMPTY, {"sessions": some}))
     _add_to_projects(

@@ -1,7 +1,7 @@
-"""The rows of an export as CSV (RFC 4180), one for each datapoint, to be read by a spreadsheet.
+"""The rows of an export as CSV (RFC 4180), one for each datapoint, for spreadsheets.
 
-A text that a spreadsheet would take for a formula is written with an apostrophe before it, whatever it holds:
-whoever logs an output must not be able to run anything where it is opened. Values that are JSON stay JSON.
+An apostrophe is written before every text that a spreadsheet would take for a formula. So an output that is
+logged cannot run anything where the file is opened. Values that are JSON stay JSON.
 """
 
 import csv
@@ -16,7 +16,7 @@ from hl_sessions.server.database.tables import ExactJSON, logs
 from hl_sessions.server.records.export_format import exported_columns
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""What formulas begin with, to one spreadsheet or another, or what hides it; East Asian ones, too."""
+"""Characters that begin a formula in some spreadsheet, or hide its beginning; East Asian ones included."""
 
 _COLUMNS: Final = exported_columns(logs)
 _JSON: Final = {name for name in _COLUMNS if isinstance(logs.c[name].type, ExactJSON)}
@@ -31,9 +31,9 @@ def csv_line(log: Mapping[str, Any], project: str, feedback: Sequence[Mapping[st
     """Return the row of a datapoint.
 
     Args:
-        log: Its columns.
+        log: The columns of the datapoint.
         project: The name of its project.
-        feedback: What was said of it: objects with ``type``, ``value`` and ``user``.
+        feedback: Its feedback: objects with ``type``, ``value`` and ``user``.
     """
     cells = [_cell(log[name], is_json=name in _JSON) for name in _COLUMNS]
     return _row([*cells, _cell(project), _cell(feedback or None, is_json=True)])

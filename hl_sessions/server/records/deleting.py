@@ -1,4 +1,4 @@
-"""Deletes many datapoints in small steps, each in a transaction of its own, so that nobody waits for long."""
+"""Deletes many datapoints in small steps, each in its own transaction, so that others wait only briefly."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from hl_sessions.server.records.projects import project_exists
 from hl_sessions.server.records.session_totals import COUNTED, Datapoints
 
 _LONGEST: Final = 0.015
-"""Seconds after which a step takes up nothing more: with its commit, others wait for some 20 ms."""
+"""Seconds after which a step deletes no more: with its commit, others wait for some 20 ms."""
 
 _DATAPOINTS_AT_ONCE: Final = 100
-"""How many datapoints are deleted before the clock is read again, as there are long ones."""
+"""The number of datapoints that are deleted between two looks at the clock: some are large."""
 
 _LOGS_OF_PROJECT: Final = (
     select(*COUNTED)
@@ -35,18 +35,18 @@ _DELETE: Final = delete(logs).where(logs.c.sequence.in_(bindparam("sequences", e
 
 @dataclass(frozen=True)
 class Deleted:
-    """What was deleted.
+    """The numbers of deleted records.
 
     Args:
-        sessions: How many sessions.
-        datapoints: How many datapoints, with or without a session.
+        sessions: The number of sessions.
+        datapoints: The number of datapoints, with or without a session.
     """
 
     sessions: int = 0
     datapoints: int = 0
 
     def __add__(self, other: "Deleted") -> "Deleted":
-        """Return both together."""
+        """Return the sum."""
         return Deleted(self.sessions + other.sessions, self.datapoints + other.datapoints)
 
     def __str__(self) -> str:
@@ -59,15 +59,15 @@ class Deleted:
 def delete_some_logs(
     connection: Connection, doomed: Select[Any], **parameters: Any
 ) -> tuple[Sequence[Row[Any]], bool]:
-    """Delete logs for some 15 milliseconds; to count them is left to the caller.
+    """Delete logs for some 15 milliseconds; the caller counts them.
 
     Args:
         connection: The connection of the transaction.
-        doomed: Finds, and locks, those that are to be deleted, with ``COUNTED``.
+        doomed: Finds and locks the logs to delete, with the columns of ``COUNTED``.
         parameters: Its parameters.
 
     Returns:
-        The logs that were deleted, and whether no others were found.
+        The deleted logs, and whether no others were found.
     """
     some = doomed.limit(_DATAPOINTS_AT_ONCE)
     deleted: list[Row[Any]] = []
@@ -84,15 +84,15 @@ def delete_some_logs(
 def delete_some_sessions(
     connection: Connection, *doomed: ColumnElement[bool], **parameters: Any
 ) -> tuple[Deleted, bool]:
-    """Delete some datapoints of sessions, and those of the sessions that hold none any more.
+    """Delete some datapoints of sessions, and the sessions that have none left.
 
     Args:
         connection: The connection of the transaction.
-        doomed: What is true of the sessions that are to be deleted.
+        doomed: The conditions that select the sessions.
         parameters: The parameters of these conditions.
 
     Returns:
-        What was deleted, and whether no other datapoints were found.
+        The numbers of deleted records, and whether no other datapoints were found.
     """
     of_doomed = (
         select(*COUNTED)
@@ -117,10 +117,10 @@ def delete_some_sessions(
 def delete_some_of_sessions(
     connection: Connection, organisation_id: int, session_ids: Sequence[str]
 ) -> tuple[Deleted, Sequence[str]]:
-    """Delete some of the datapoints of several sessions, and those of the sessions that hold none any more.
+    """Delete some datapoints of several sessions, and the sessions that have none left.
 
     Returns:
-        What was deleted, and the IDs of those sessions that are still there.
+        The numbers of deleted records, and the IDs of the sessions that still exist.
     """
     these = (sessions.c.id.in_(session_ids), sessions.c.organisation_id == organisation_id)
     deleted, _ = delete_some_sessions(connection, *these)
@@ -128,10 +128,10 @@ def delete_some_of_sessions(
 
 
 def delete_some_of_project(connection: Connection, organisation_id: int, project_id: str) -> bool | None:
-    """Delete some of the logs of a project, and with the last of them the project; sessions stay.
+    """Delete some logs of a project, and after the last of them the project; sessions stay.
 
     Returns:
-        Whether the project is gone; ``None`` when there was none.
+        Whether the project is gone; ``None`` if there was none.
     """
     if not project_exists(connection, organisation_id, project_id):
         return None
@@ -145,10 +145,10 @@ def delete_some_of_project(connection: Connection, organisation_id: int, project
 
 
 def delete_some_of_session(connection: Connection, organisation_id: int, session_id: str) -> bool | None:
-    """Delete some of the datapoints of a session, and with the last of them the session.
+    """Delete some datapoints of a session, and after the last of them the session.
 
     Returns:
-        Whether the session is gone; ``None`` when there was none.
+        Whether the session is gone; ``None`` if there was none.
     """
     this = (sessions.c.id == session_id, sessions.c.organisation_id == organisation_id)
     if connection.scalar(select(sessions.c.sequence).where(*this)) is None:

@@ -1,7 +1,7 @@
-"""The lines of an export, which is JSON Lines: what they hold, and how one is read.
+"""The lines of an export in JSON Lines: writes and parses them.
 
-A line is an object with the name of its table as ``record``, and its columns. Two things are left out: keys,
-and what follows from the rest. Organisations are called by their names.
+A line is an object with the name of its table as ``record``, and its columns. Keys and derived columns are
+left out. Organisations are referred to by their names.
 """
 
 import json
@@ -37,7 +37,7 @@ ORGANISATION: Final = "organisation"
 _TABLES: Final = {table.name: table for table in EXPORTED}
 _NOT_EXPORTED: Final = {"sequence", "organisation_id", "datapoints_count", "sessions_count"}
 
-# The page adds these up, or makes forms of them.
+# The page adds these up, or builds forms from them.
 _LIMITED: Final[dict[str, Any]] = {
     "feedback_types": FeedbackTypes,
     "prompt_tokens": Count,
@@ -48,11 +48,11 @@ _LIMITED: Final[dict[str, Any]] = {
 
 
 class InvalidLineError(Exception):
-    """A line is none of an export, or contradicts what is in the database.
+    """A line is not part of an export, or contradicts the database.
 
     Args:
         number: The number of the line, from 1.
-        message: What is wrong with it.
+        message: The problem.
     """
 
     def __init__(self, number: int, message: str) -> None:
@@ -62,7 +62,7 @@ class InvalidLineError(Exception):
 @cache
 def exported_columns(table: Table) -> Sequence[str]:
     """Return the names of the columns that are exported as they are."""
-    # Plain texts: SQLAlchemy's own names are slow to dump.
+    # Plain strings, because SQLAlchemy's own names are slow to dump.
     return [str(column.name) for column in table.c if column.name not in _NOT_EXPORTED]
 
 
@@ -70,9 +70,9 @@ def json_line(table: Table, record: Mapping[str, Any], organisation: str | None)
     """Return the line of a record.
 
     Args:
-        table: Its table.
+        table: The table of the record.
         record: Its columns.
-        organisation: The name of the organisation that it belongs to, unless it is one.
+        organisation: The name of its organisation; ``None`` for an organisation itself.
     """
     line: dict[str, Any] = {"record": str(table.name)}
     if organisation is not None:
@@ -98,22 +98,22 @@ _VALUES: Final[dict[str, dict[str, TypeAdapter[Any]]]] = {
 
 
 def numbered(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Return the lines with their numbers, without empty ones."""
+    """Yield the lines with their numbers, without empty ones."""
     return ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
 
 
 def parse_line(number: int, line: bytes) -> tuple[Table, dict[str, Any]]:
-    """Read a line.
+    """Parse a line.
 
     Args:
         number: The number of the line, from 1.
         line: The line.
 
     Returns:
-        The table, and the row, in which ``ORGANISATION`` stands for the organisation.
+        The table, and the row, in which ``ORGANISATION`` has the name of the organisation.
 
     Raises:
-        InvalidLineError: When it is none of an export.
+        InvalidLineError: When the line is not part of an export.
     """
     try:
         record = read_json(line)
@@ -136,12 +136,12 @@ def parse_line(number: int, line: bytes) -> tuple[Table, dict[str, Any]]:
     if "organisation_id" in table.c:
         row[ORGANISATION] = record.pop(ORGANISATION, None)
     if record:
-        raise InvalidLineError(number, "there are fields that no export has")
+        raise InvalidLineError(number, "it has fields that no export has")
     return table, row
 
 
 def read_json(line: bytes) -> Any:
-    """Parse JSON that is stored, also where it is nested deeper than a request may be.
+    """Parse stored JSON, which may be nested deeper than a request may be.
 
     Raises:
         ValueError: When it is no JSON.
@@ -150,8 +150,8 @@ def read_json(line: bytes) -> Any:
     try:
         value, _ = parse_storable(line)
     except ValueError:
-        # The fields of a config that are kept in its ``other`` may be nested one level deeper than this
-        # parser goes; the other one takes halves of surrogate pairs, which cannot be written again.
+        # Fields of a config in its ``other`` may be nested one level deeper than this parser allows. The
+        # fallback accepts halves of surrogate pairs, which cannot be written again.
         value = json.loads(line, parse_constant=_refuse)
         to_json(value)
     return value

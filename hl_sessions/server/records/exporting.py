@@ -1,4 +1,4 @@
-"""Writes a database, or a selection of it, some records at a time, of whatever size the whole is."""
+"""Writes a database, or a selection of it, piece by piece, regardless of its size."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,17 +29,17 @@ _AT_ONCE: Final = 2 * 1024 * 1024  # bytes, unless a single row has more
 Records: TypeAlias = Sequence[Mapping[str, Any]]
 Conditions: TypeAlias = Sequence[ColumnElement[bool]]
 FindSome: TypeAlias = Callable[[Connection, int], Sequence[tuple[int, str]]]
-"""Finds the sequences and the IDs of some sessions, in order, behind a sequence."""
+"""Returns the sequences and the IDs of some sessions after a sequence, in order."""
 
 
 @dataclass(frozen=True)
 class ExportFormat:
-    """What an export consists of.
+    """A format of exports.
 
     Args:
-        header: What stands before all records.
+        header: The bytes before all records.
         tables: The tables of its records, in order.
-        write: Writes some records of a table, of which the conditions are true.
+        write: Writes some records of a table, which the conditions select.
     """
 
     header: bytes
@@ -49,10 +49,10 @@ class ExportFormat:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which records are exported; of an empty one, all are.
+    """The records to export; by default all.
 
     Args:
-        conditions: What is true of the exported records of each table.
+        conditions: The conditions that select the records of each table.
     """
 
     conditions: Mapping[Table, Conditions] = field(default_factory=dict)
@@ -77,12 +77,12 @@ class Selection:
 
     @classmethod
     def of_datapoints(cls, project: str | None, since: datetime | None) -> "Selection":
-        """Select datapoints, and what belongs to them.
+        """Select datapoints, and the records that belong to them.
 
         Args:
             project: The name of their project; ``None``: of any.
-            since: When the oldest of them may have been made; ``None``: at any time. Sessions that began
-                since are exported, too, with datapoints or without.
+            since: The time of the oldest one; ``None``: of any time. Sessions that began since then are
+                exported as well, even without datapoints.
         """
         of_logs: list[ColumnElement[bool]] = []
         if project is not None:
@@ -112,12 +112,12 @@ class Selection:
         )
 
     def of(self, table: Table) -> Conditions:
-        """Return what is true of the exported records of a table."""
+        """Return the conditions that select the records of a table."""
         return self.conditions.get(table, ())
 
 
 def count_records(connection: Connection, selection: Selection, format_: ExportFormat) -> int:
-    """Answer how many records are to be exported."""
+    """Return how many records will be exported."""
     counts = (
         connection.scalar(select(func.count()).select_from(table).where(*selection.of(table))) or 0
         for table in format_.tables
@@ -128,10 +128,10 @@ def count_records(connection: Connection, selection: Selection, format_: ExportF
 def export_records(
     connection: Connection, selection: Selection, format_: ExportFormat
 ) -> Iterator[tuple[bytes, int]]:
-    """Yield the export of a selection; what is written to the database meanwhile is not in it.
+    """Yield the export of a selection, without records that are written meanwhile.
 
     Yields:
-        Some bytes, and how many records they hold.
+        Some bytes, and the number of their records.
     """
     yield format_.header, 0
     for table in format_.tables:
@@ -141,7 +141,7 @@ def export_records(
 
 
 def export_sessions(organisation_id: int, find_some: FindSome, format_: ExportFormat) -> Sequence[Part]:
-    """Return the export of some sessions of an organisation, with what belongs to them, in parts to be read.
+    """Return the export of some sessions of an organisation, with their records, in parts to be read.
 
     Args:
         organisation_id: The organisation.
@@ -156,7 +156,7 @@ def export_sessions(organisation_id: int, find_some: FindSome, format_: ExportFo
 
 @dataclass(frozen=True)
 class _StoredRecords:
-    """The exported records of a table behind a sequence, as a part of an answer."""
+    """The exported records of a table after a sequence, as a part of an answer."""
 
     table: Table
     conditions: Conditions
@@ -164,7 +164,7 @@ class _StoredRecords:
     after: int = 0
 
     def read(self, connection: Connection) -> Sequence[Part]:
-        """Return some of them, and the rest."""
+        """Return some of the records, and the rest."""
         some = next(_read(connection, self.table, self.conditions, self.after), None)
         if some is None:
             return []
@@ -174,13 +174,13 @@ class _StoredRecords:
 
 @dataclass(frozen=True)
 class _FoundSessions:
-    """Sessions behind a sequence, with what belongs to them, as a part of an answer.
+    """Sessions after a sequence, with their records, as a part of an answer.
 
     Args:
-        find_some: Finds them.
+        find_some: Finds the sessions.
         format: The format.
         after: The sequence.
-        written: The IDs of the projects that stand before them.
+        written: The IDs of the projects that are already in the answer.
     """
 
     find_some: FindSome
@@ -189,7 +189,7 @@ class _FoundSessions:
     written: frozenset[str] = frozenset()
 
     def read(self, connection: Connection) -> Sequence[Part]:
-        """Return some of them, still in the database, and the rest."""
+        """Return some of the sessions, still in the database, and the rest."""
         found = self.find_some(connection, self.after)
         if not found:
             return []
@@ -208,8 +208,8 @@ class _FoundSessions:
 
 
 def _read(connection: Connection, table: Table, conditions: Conditions, after: int = 0) -> Iterator[Records]:
-    # Piece by piece: to drivers, one result is in memory as a whole. What is read of many rows is in an
-    # index, and the rest is read of those alone that are wanted.
+    # Piece by piece, because drivers hold a whole result in memory. The first query reads many rows, but only
+    # an index; the others read only the wanted rows.
     of_table = select(table.c.sequence).where(*conditions).order_by(table.c.sequence).limit(_ROWS_AT_ONCE)
     sequence = table.c.sequence
     while found := connection.scalars(of_table.where(sequence > after)).all():
@@ -222,7 +222,7 @@ def _read(connection: Connection, table: Table, conditions: Conditions, after: i
 
 
 def _size_of(table: Table) -> ColumnElement[int]:
-    """Return the length of all in a row that has any length."""
+    """Return the total length of all columns of a row that have no fixed length."""
     lengths = [
         func.coalesce(octets_of(column), 0)
         for column in table.c
@@ -234,7 +234,7 @@ def _size_of(table: Table) -> ColumnElement[int]:
 def _write_json_lines(
     connection: Connection, table: Table, records: Records, conditions: Conditions
 ) -> bytes:
-    """Write records as lines of JSON; a parent that is not exported is left out, as no import knows it."""
+    """Write records as lines of JSON; a parent that is not exported is left out, for the import."""
     names: Mapping[int, str] = {}
     if "organisation_id" in table.c:
         query = select(organisations.c.sequence, organisations.c.name).where(

@@ -1,4 +1,4 @@
-"""Feedback in the database: what somebody thought of a datapoint, or of a session."""
+"""Feedback on datapoints and sessions in the database."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,18 +12,18 @@ from hl_sessions.server.protocol.identifiers import FEEDBACK, new_identifier
 from hl_sessions.server.protocol.requests import FeedbackRequest, LogFeedback
 
 _SUBJECTS: Final = {"log_id": "data_id", "session_id": "session_id"}
-"""What the protocol calls the columns that say what feedback is about."""
+"""The names that the protocol has for the columns of the subject of feedback."""
 
 
 class Subject(NamedTuple):
-    """What feedback is about: the column that names it, and its ID."""
+    """The subject of feedback: the column that refers to it, and its ID."""
 
     column: Literal["log_id", "session_id"]
     id: str
 
     @property
     def kind(self) -> str:
-        """What it is called: ``datapoint`` or ``session``."""
+        """The kind of the subject: ``datapoint`` or ``session``."""
         return "datapoint" if self.column == "log_id" else "session"
 
 
@@ -42,7 +42,7 @@ def feedback_values(on: Subject, given: LogFeedback | FeedbackRequest, now: date
 def feedback_on(
     connection: Connection, column: Literal["log_id", "session_id"], ids: Sequence[str]
 ) -> dict[str, list[dict[str, Any]]]:
-    """Answer the feedback on each of the logs, or sessions, that has any, in the order of its arrival."""
+    """Return the feedback on each of the logs or sessions that has any, in the order of its arrival."""
     query = select(feedback).where(feedback.c[column].in_(ids)).order_by(feedback.c.sequence)
     answers: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in connection.execute(query).mappings():
@@ -51,7 +51,7 @@ def feedback_on(
 
 
 def answer_feedback(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """Answer the feedback that a row holds."""
+    """Return the answer for the feedback in a row."""
     answer = {name: row[name] for name in ("id", "type", "value", "created_at")}
     for column, name in _SUBJECTS.items():
         if row.get(column) is not None:

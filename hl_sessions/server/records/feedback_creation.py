@@ -1,4 +1,4 @@
-"""Stores new feedback, and takes back what is to be unset."""
+"""Stores new feedback, and takes feedback back."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -24,11 +24,11 @@ from hl_sessions.server.records.sessions import touch_sessions
 
 
 class KnownSubject(NamedTuple):
-    """A subject that is there.
+    """An existing subject of feedback.
 
     Args:
-        session_id: The session in which something changes with the feedback, if there is one.
-        types: The types of feedback that the subject has, by their names.
+        session_id: The session that changes with the feedback, if there is one.
+        types: The types of feedback on the subject, by their names.
     """
 
     session_id: str | None
@@ -38,12 +38,12 @@ class KnownSubject(NamedTuple):
 def create_feedback(
     connection: Connection, organisation_id: int, requests: Sequence[FeedbackRequest]
 ) -> list[dict[str, Any]] | InvalidEntryError | UnknownSubjectError:
-    """Store the feedback, or take back what is to be unset.
+    """Store feedback, or take it back for requests with ``unset``.
 
     Returns:
-        The feedback that was stored or taken back, in the order of the requests. Or what is wrong: a request
-        that contradicts itself, a subject that is not there, a value that does not fit, or nothing that could
-        be unset; then nothing is stored or taken back.
+        The feedback that was stored or taken back, in the order of the requests; or the problem: a request
+        that contradicts itself, an unknown subject, a value that does not fit, or nothing to take back. In
+        that case nothing was changed.
     """
     now = datetime.now(timezone.utc)
     added: dict[str, dict[str, Any]] = {}
@@ -77,7 +77,7 @@ def create_feedback(
 def lock_subjects(
     connection: Connection, organisation_id: int, subjects: Collection[Subject]
 ) -> dict[Subject, KnownSubject]:
-    """Return which of these subjects there are, and let nobody else change feedback on them meanwhile."""
+    """Return those of these subjects that exist, and lock them against other changes of feedback."""
     log_ids = sorted(on.id for on in subjects if on.column == "log_id")
     session_ids = {on.id for on in subjects if on.column == "session_id"}
     found_logs: list[Any] = []
@@ -92,7 +92,8 @@ def lock_subjects(
     touched = session_ids | {log.session_id for log in found_logs if log.session_id is not None}
     found_sessions: list[Any] = []
     for some in in_parts(sorted(touched)):
-        # Those of the datapoints, too, which change later on: all lock sessions in one order.
+        # With the sessions of the datapoints, which are changed later: all transactions lock sessions in one
+        # order.
         query = (
             select(sessions.c.id, sessions.c.sequence)
             .where(sessions.c.id.in_(some), sessions.c.organisation_id == organisation_id)
@@ -117,7 +118,7 @@ def lock_subjects(
 def types_of_each_session(
     connection: Connection, sequences: Sequence[int]
 ) -> dict[int, Mapping[str, FeedbackType]]:
-    """Return the types of feedback that sessions have: those of the projects with datapoints in them."""
+    """Return the types of feedback on sessions, which are those of the projects of their datapoints."""
     defined: dict[int, list[Any]] = {sequence: [] for sequence in sequences}
     for some in in_parts(sorted(sequences)):
         query = (
@@ -164,7 +165,7 @@ def _subject_of(index: int, request: FeedbackRequest) -> Subject:
 def _check(index: int, on: Subject, known: KnownSubject | None, request: FeedbackRequest) -> None:
     if known is None:
         raise UnknownSubjectError(on.kind, on.id)
-    # Clients of v4 rate datapoints by whatever they like: it has no values for what no project has defined.
+    # Clients of v4 use types of feedback of their own. Types that no project has defined allow any value.
     is_free = on.column == "log_id" and request.type in BUILT_IN_NAMES
     if request.unset or is_free:
         return
@@ -174,7 +175,7 @@ def _check(index: int, on: Subject, known: KnownSubject | None, request: Feedbac
 
 
 def _take_back(index: int, rows: list[dict[str, Any]], request: FeedbackRequest) -> dict[str, Any]:
-    """Return the latest of the rows that a request is about, which is none of them any more."""
+    """Remove the latest row that matches a request from these rows, and return it."""
     for place in reversed(range(len(rows))):
         if _is_meant(rows[place], request):
             return rows.pop(place)
@@ -182,7 +183,7 @@ def _take_back(index: int, rows: list[dict[str, Any]], request: FeedbackRequest)
 
 
 def _is_meant(row: dict[str, Any], request: FeedbackRequest) -> bool:
-    # Compared here, not in the database, since not every one compares JSON; and as JSON, since to Python
-    # true is 1.
+    # Compared here, because not every database compares JSON; and compared as JSON, because True == 1 in
+    # Python.
     is_wanted = request.value is None or to_json(request.value) == to_json(row["value"])
     return is_wanted and row["type"] == request.type and request.user in {None, row["user"]}

@@ -1,4 +1,4 @@
-"""Makes a change once, however often its request arrives: a key is stored together with what it has made."""
+"""Makes a change once, however often its request arrives, by storing its key together with its result."""
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta, timezone
@@ -12,9 +12,9 @@ from hl_sessions.server.database.tables import idempotency_keys
 from hl_sessions.server.records.refusals import KeyReusedError, RequestUnderWayError
 
 KEPT: Final = timedelta(hours=24)
-"""For how long a request with the same key is the same request."""
+"""The time within which requests with the same key are the same request."""
 
-# By the key alone: it is the first column of the index.
+# By the key alone, because it is the first column of the index.
 _FIND: Final = select(idempotency_keys).where(idempotency_keys.c.key.in_(bindparam("keys", expanding=True)))
 _DELETE: Final = delete(idempotency_keys).where(
     idempotency_keys.c.sequence.in_(bindparam("sequences", expanding=True))
@@ -27,12 +27,12 @@ _Name: TypeAlias = tuple[int, str]
 
 
 class IdempotencyKey(NamedTuple):
-    """What a client calls a request, however often it sends it.
+    """The key under which a client may send a request several times.
 
     Args:
-        organisation_id: The organisation of the client, of which each key is its own.
+        organisation_id: The organisation of the client. Each organisation has keys of its own.
         key: The key.
-        request_hash: Tells the request from any other.
+        request_hash: A hash of the request.
     """
 
     organisation_id: int
@@ -41,7 +41,7 @@ class IdempotencyKey(NamedTuple):
 
     @property
     def name(self) -> _Name:
-        """What no other request has."""
+        """The name under which the key is unique."""
         return self.organisation_id, self.key
 
 
@@ -50,17 +50,17 @@ def make_once(
     connection: Connection,
     given: Sequence[tuple[IdempotencyKey | None, Argument]],
 ) -> Sequence[Result | Exception]:
-    """Make those changes that have not been made before, and answer all of them.
+    """Make the changes that have not been made before, and return the results of all.
 
-    A refusal is not kept. It has changed nothing, so the same request is looked at anew.
+    A refusal is not stored. It has changed nothing, so a repeated request is tried again.
 
     Args:
-        changes: Makes the changes. A result can be JSON; an exception, or ``None``, is a refusal.
+        changes: Makes the changes. Its results can be JSON; an exception or ``None`` is a refusal.
         connection: The connection of the transaction.
         given: The argument of each change, and the key of its request, if it has one.
 
     Returns:
-        What was answered when the change was made, now or earlier.
+        The result of each change from when it was made, now or earlier.
     """
     keys = {key.name: key for key, _ in given if key is not None}
     if not keys:
@@ -95,7 +95,7 @@ class _Kept(NamedTuple):
 def _find(
     connection: Connection, names: Collection[_Name], before: datetime
 ) -> tuple[dict[_Name, _Kept], list[int]]:
-    """Look up what is kept of requests, and the sequences of what is only there as it was not deleted yet."""
+    """Look up stored results, and the sequences of expired rows that were not deleted yet."""
     kept: dict[_Name, _Kept] = {}
     expired: list[int] = []
     for keys in in_parts(sorted({key for _, key in names})):
@@ -113,7 +113,7 @@ def _keep(
     expired: Sequence[int],
     now: datetime,
 ) -> None:
-    """Store keys with their answers, after all that the changes have locked: see ``records.counts``."""
+    """Store keys with their results, after all locks of the changes: see ``records.counts``."""
     for some in in_parts(expired):
         connection.execute(_DELETE, {"sequences": some})
     rows = [

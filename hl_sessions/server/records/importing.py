@@ -29,23 +29,22 @@ _Rows: TypeAlias = dict[str, tuple[int, dict[str, Any]]]
 
 
 def in_transactions(lines: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
-    """Return lines as many at a time as are imported in one transaction: a server that runs waits for it."""
+    """Yield as many lines at a time as are imported in one transaction, for which a running server waits."""
     sizes = ((line, len(line[1])) for line in lines)
     return in_parts_of_size(sizes, _BYTES_AT_ONCE, count=_LINES_AT_ONCE)
 
 
 class Importer:
-    """Imports lines in their order; what the database has already is left as it is.
+    """Imports lines in order; records that the database has already stay as they are.
 
-    An organisation, or a project of it, that has another ID in the database than in the lines is known by
-    its name.
+    An organisation or a project with another ID in the database than in the lines is recognised by its name.
     """
 
     def __init__(self) -> None:
         self._project_ids: dict[str, str] = {}
 
     def import_lines(self, connection: Connection, lines: Sequence[tuple[int, bytes]]) -> int:
-        """Store what these lines hold, each given with its number, and answer how many were new.
+        """Store the records of numbered lines, and return how many were new.
 
         Raises:
             InvalidLineError: When one of them cannot be stored; then none is.
@@ -113,7 +112,7 @@ class Importer:
 
 
 def insert_logs(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert datapoints, of which there is at least one, and count them."""
+    """Insert at least one datapoint, and count them."""
     insert_rows(connection, logs, rows)
     for wanted in in_parts([row["id"] for row in rows]):
         count_added(connection, Datapoints.read(connection.execute(_COUNTED, {"wanted": wanted}).all()))
@@ -128,8 +127,8 @@ def _require(connection: Connection, table: Table, column: str, rows: _Rows) -> 
     known = set(connection.scalars(select(table.c.id).where(table.c.id.in_(wanted))))
     for key, (number, row) in rows.items():
         if row[column] is not None and row[column] not in known:
-            raise InvalidLineError(number, f"what {column!r} names is in no line before")
-        # Only now, so that no datapoint is nested in itself, not even by way of others.
+            raise InvalidLineError(number, f"{column!r} refers to a record that is in no line before")
+        # Added after its own check, so that no datapoint is nested in itself, directly or through others.
         known.add(key)
 
 

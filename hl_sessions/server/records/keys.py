@@ -1,4 +1,4 @@
-"""The keys of the organisations in the database, which holds no key but only what proves one."""
+"""The keys of the organisations in the database, which has only hashes of them."""
 
 from datetime import datetime, timezone
 from hashlib import sha256
@@ -13,20 +13,20 @@ from hl_sessions.server.records.organisations import find_or_create_organisation
 
 
 def hash_of_key(key: str) -> str:
-    """Return what the database keeps in place of a key.
+    """Return the hash of a key, which the database stores in its place.
 
-    A fast hash without salt is right here: a key is 256 random bits, which no dictionary holds and nobody
-    can try through, unlike the passwords that slow hashes are made for.
+    A fast hash without salt is right here. A key is 256 random bits, which cannot be guessed, unlike the
+    passwords that slow hashes are made for.
     """
     return sha256(key.encode()).hexdigest()
 
 
 def create_key(connection: Connection, name: str, organisation: str) -> str:
-    """Make a key of the organisation, which is made on first use, and answer it: nobody can read it later.
+    """Create a key of the organisation, which is made on first use, and return it: it cannot be read later.
 
     Args:
         connection: The connection of the transaction.
-        name: What tells the key from the others in a list.
+        name: The name of the key.
         organisation: The name of the organisation.
     """
     key = f"hls_{token_urlsafe(32)}"
@@ -42,7 +42,7 @@ def create_key(connection: Connection, name: str, organisation: str) -> str:
 
 
 def list_keys(connection: Connection) -> list[dict[str, Any]]:
-    """Answer all keys, oldest first: ``id``, ``name``, ``organisation``, ``created_at``, ``revoked_at``."""
+    """Return all keys, oldest first: ``id``, ``name``, ``organisation``, ``created_at``, ``revoked_at``."""
     query = (
         select(
             keys.c.id,
@@ -58,14 +58,14 @@ def list_keys(connection: Connection) -> list[dict[str, Any]]:
 
 
 def revoke_key(connection: Connection, key_id: str) -> bool:
-    """End a key and its sign-ins for good; answers whether there was such a key that had not ended before."""
+    """Revoke a key and its sign-ins for good, and tell whether there was such a valid key."""
     connection.execute(delete(sign_ins).where(sign_ins.c.key_id == key_id))
     change = update(keys).where(keys.c.id == key_id, keys.c.revoked_at.is_(None))
     return connection.execute(change.values(revoked_at=datetime.now(timezone.utc))).rowcount == 1
 
 
 def count_keys(connection: Connection) -> tuple[int, int]:
-    """Answer how many keys were ever made, and how many of them were revoked."""
+    """Return how many keys were ever made, and how many of them were revoked."""
     made, revoked = connection.execute(
         select(func.count(), func.count(keys.c.revoked_at)).select_from(keys)
     ).one()
@@ -73,7 +73,7 @@ def count_keys(connection: Connection) -> tuple[int, int]:
 
 
 def valid_keys(connection: Connection) -> list[tuple[str, str, int, str]]:
-    """Answer ID, hash, organisation ID and name of each key that was not revoked."""
+    """Return ID, hash, organisation ID and name of each valid key."""
     query = select(keys.c.id, keys.c.hash, keys.c.organisation_id, keys.c.name).where(
         keys.c.revoked_at.is_(None)
     )

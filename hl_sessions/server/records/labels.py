@@ -1,7 +1,7 @@
-"""Labels: by which source, model and environment the datapoints of a session are told apart.
+"""Labels: the sources, models and environments of the datapoints of a session.
 
-Each label has a bit in a column of ``session_totals``, so that to look for sessions with it takes no look at
-anything else. The first 63 of a kind in an organisation have one of their own.
+Each label has a bit in a column of ``session_totals``, so that sessions with a label are found in this table
+alone. The first 63 labels of a kind in an organisation have a bit each; further ones share them.
 """
 
 from collections import Counter
@@ -24,17 +24,17 @@ BITS_OF: Final = {
 """The column with the bits of each kind."""
 
 LONGEST_VALUE: Final = 200
-"""How many characters of a value count, as no index takes any length."""
+"""The number of characters of a value that count, because an index limits the length."""
 
 _BITS: Final = 63
-"""How many bits an integer of every database has beside its sign."""
+"""The number of bits that an integer of every database has beside its sign."""
 
 LabelName: TypeAlias = tuple[int, str, str]
 """The ID of an organisation, a kind and a value."""
 
 
 class Label(NamedTuple):
-    """A label as it is stored: its ``sequence``, and its bit among those of its kind."""
+    """A stored label: its ``sequence``, and its bit among those of its kind."""
 
     sequence: int
     bit: int
@@ -58,12 +58,12 @@ _COUNT: Final = (
 
 
 def find_or_create_labels(connection: Connection, wanted: Collection[LabelName]) -> dict[LabelName, Label]:
-    """Return the labels with these names, and make those that are missing."""
+    """Return the labels with these names, and create the missing ones."""
     found = dict(_find(connection, wanted))
     missing = wanted - found.keys()
     if missing:
         organisation_ids = sorted({organisation_id for organisation_id, _, _ in missing})
-        # Whoever makes labels of an organisation at the same time would give them the same bits.
+        # Locked, because simultaneous transactions would give their new labels the same bits.
         connection.execute(_LOCK, {"organisations": organisation_ids}).all()
         found.update(_find(connection, missing))
         _create(connection, organisation_ids, sorted(missing - found.keys()))
@@ -76,9 +76,9 @@ def has_label(connection: Connection, organisation_id: int, kind: Kind, value: s
 
     Args:
         connection: The connection of the transaction.
-        organisation_id: Whose sessions.
-        kind: What is looked at.
-        value: What it has to be; of long ones the first ``LONGEST_VALUE`` characters count.
+        organisation_id: The organisation of the sessions.
+        kind: The kind of the label.
+        value: The value of the label, of which the first ``LONGEST_VALUE`` characters count.
     """
     name = (organisation_id, kind, value[:LONGEST_VALUE])
     label = dict(_find(connection, {name})).get(name)

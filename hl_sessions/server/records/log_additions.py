@@ -1,4 +1,4 @@
-"""What new logs add to what is known: also the projects and sessions that they are the first to name."""
+"""Finds the records that new logs add, including the projects and sessions that they name first."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,16 +13,16 @@ from hl_sessions.server.records.refusals import InvalidEntryError
 
 
 class AddedLog(NamedTuple):
-    """A log that is added.
+    """A log to be added.
 
     Args:
         id: Its ID.
         config_id: The ID of its config, if the request names none.
-        organisation_id: Whose it is.
-        project: Where it belongs.
-        session: The session that it is in, if it is in one.
-        parent: What it is nested under, if it is.
-        request: What else is told about it.
+        organisation_id: Its organisation.
+        project: Its project.
+        session: Its session, if it has one.
+        parent: The log that it is nested under, if there is one.
+        request: Its other fields.
     """
 
     id: str
@@ -36,10 +36,10 @@ class AddedLog(NamedTuple):
 
 @dataclass
 class Additions:
-    """What one request adds, or all of them.
+    """The records that one request adds, or several requests together.
 
     Args:
-        records: The projects, sessions and logs that are added, for others to refer to.
+        records: The projects, sessions and logs that are added, so that others can refer to them.
         logs: All logs that are added.
         feedback: The rows of the feedback on the logs.
     """
@@ -49,7 +49,7 @@ class Additions:
     feedback: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, others: "Additions") -> None:
-        """Add these, too."""
+        """Add further records."""
         self.records.add(others.records)
         self.logs += others.logs
         self.feedback += others.feedback
@@ -57,14 +57,14 @@ class Additions:
 
 @dataclass
 class Adding:
-    """Finds out what one request adds to what is known.
+    """Collects the records that one request adds.
 
     Args:
-        organisation_id: The organisation that the request belongs to.
-        known: What it may refer to.
+        organisation_id: The organisation of the request.
+        known: The records that it may refer to.
         identifiers: New IDs, of a log and of its config.
         now: The time of the request.
-        additions: What it adds.
+        additions: The records that it adds.
     """
 
     organisation_id: int
@@ -84,7 +84,7 @@ class Adding:
             The IDs of the log, of its project and, if it has one, its session.
 
         Raises:
-            InvalidEntryError: When it contradicts what is known.
+            InvalidEntryError: When it contradicts the known records.
         """
         project = self._find_project(index, request)
         session = self._find_session(index, request)

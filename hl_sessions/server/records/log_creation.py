@@ -1,4 +1,4 @@
-"""Stores new logs, those of many requests by a few statements, whatever their number."""
+"""Stores new logs, those of many requests with a few statements."""
 
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -21,15 +21,15 @@ from hl_sessions.server.records.sessions import find_sequences, touch_sessions
 def create_logs(
     connection: Connection, requests: Sequence[tuple[int, Sequence[LogRequest]]]
 ) -> list[list[dict[str, str]] | InvalidEntryError]:
-    """Store logs, and the projects and sessions that they are the first to name.
+    """Store logs, with the projects and sessions that they name first.
 
     Args:
         connection: The connection of the transaction.
-        requests: Of each request the ID of the organisation, and its logs.
+        requests: The ID of the organisation and the logs of each request.
 
     Returns:
-        Of each request the IDs of each log, of its project and, if it has one, its session, in the order of
-        the logs; or what is wrong with the request, of which nothing is stored then.
+        For each request the IDs of each log, of its project and, if it has one, its session, in the order of
+        the logs; or the problem of a request of which nothing was stored.
     """
     now = datetime.now(timezone.utc)
     known = look_up(connection, requests)

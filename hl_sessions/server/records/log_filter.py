@@ -1,4 +1,4 @@
-"""Which datapoints of a list are wanted."""
+"""The filter of a list of datapoints."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -30,7 +30,7 @@ def _end_of_day(value: object) -> object:
 
 
 FirstTime = Annotated[Timestamp, BeforeValidator(_begin_of_day), _DATE_OR_TIME]
-"""A point in time, or a date, which stands for the begin of its day in UTC."""
+"""A point in time, or a date, which stands for the start of its day in UTC."""
 
 LastTime = Annotated[Timestamp, BeforeValidator(_end_of_day), _DATE_OR_TIME]
 """A point in time, or a date, which stands for the end of its day in UTC."""
@@ -38,11 +38,11 @@ LastTime = Annotated[Timestamp, BeforeValidator(_end_of_day), _DATE_OR_TIME]
 
 @dataclass(frozen=True)
 class LogFilter:
-    """What the datapoints have in common; what is ``None`` is not asked for.
+    """The conditions for the wanted datapoints; ``None`` is no condition.
 
     Args:
-        search: A text in what went into the model or came out of it, in upper or lower case.
-        metadata_search: A text in the metadata, in upper or lower case.
+        search: A text in the inputs, messages or outputs, regardless of case.
+        metadata_search: A text in the metadata, regardless of case.
         start: The earliest time of the datapoint, in UTC.
         end: The latest time of the datapoint, in UTC.
         nothing: Whether no datapoint is wanted at all.
@@ -56,11 +56,11 @@ class LogFilter:
 
     @property
     def texts(self) -> list[str]:
-        """The texts that are looked for."""
+        """The texts to search for."""
         return [text for text in (self.search, self.metadata_search) if text is not None]
 
     def conditions(self) -> Iterator[ColumnElement[bool]]:
-        """Return what has to be true of a row of the table of logs."""
+        """Yield the conditions on a row of the table of logs."""
         if self.search is not None:
             in_json = [json_contains(column, self.search) for column in _JSON_TO_SEARCH]
             yield or_(text_contains(logs.c.output, self.search), *in_json)

@@ -1,4 +1,4 @@
-"""Datapoints as they are answered, in parts: what is short at once, and of what is long piece by piece."""
+"""Answers datapoints in parts: short values at once, and long values piece by piece."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from hl_sessions.server.records.feedback import feedback_on
 from hl_sessions.server.records.parts import AT_ONCE, Part, StoredBytes, StoredStrings
 
 _LONG: Final = 64 * 1024
-"""From which length on, in bytes, a value is not read with its row."""
+"""The length, in bytes, from which on a value is not read with its row."""
 
 _JSON: Final = ("config", "metadata", "inputs", "provider_request", "provider_response")
 _MESSAGES: Final = ("messages", "output_message")
@@ -28,17 +28,17 @@ _TEXTS: Final = (
     *("output", "error", "stdout"),
 )
 VALUES: Final = (*_STORED_JSON, *_TEXTS, "judgment")
-"""The columns whose values may be of any length."""
+"""The columns whose values have no fixed length."""
 
 _NOT_SHORT: Final = {"organisation_id", *VALUES}
 _OCTETS: Final = "octets_of_"
 _MEASURED: Final = select(logs.c.sequence, *(octets_of(logs.c[name]).label(name) for name in VALUES))
-# No evaluators run here, so there is nothing to wait for.
+# Empty, because this server runs no evaluators.
 _SAID_BY_THE_SERVER: Final = {"evaluation_results": [], "observability_status": "completed"}
 
 
 def parts_of_log(connection: Connection, *conditions: ColumnElement[bool]) -> list[Part] | None:
-    """Return the parts of the datapoint for which the conditions are true, or ``None``."""
+    """Return the parts of the datapoint that the conditions select, or ``None``."""
     row = connection.execute(_MEASURED.where(*conditions)).one_or_none()
     return None if row is None else [_Logs([_Measured.of(row)], are_first=True)]
 
@@ -46,7 +46,7 @@ def parts_of_log(connection: Connection, *conditions: ColumnElement[bool]) -> li
 def parts_of_logs(connection: Connection, sequences: Sequence[int]) -> list[Part]:
     """Return the parts of datapoints in their order, with commas between them.
 
-    The first ones have to be read in the same transaction, as there is no comma before them.
+    The first part must be read in the same transaction: no comma is before it, so it must not be empty.
     """
     parts: list[Part] = []
     for some in _in_batches(connection, sequences):
@@ -55,7 +55,7 @@ def parts_of_logs(connection: Connection, sequences: Sequence[int]) -> list[Part
 
 
 def parts_of_each_log(connection: Connection, sequences: Sequence[int]) -> dict[int, list[Part]]:
-    """Return the parts of each of the datapoints by itself."""
+    """Return the parts of each of the datapoints separately."""
     parts: dict[int, list[Part]] = {}
     for some in _in_batches(connection, sequences):
         parts |= _read(connection, some)
@@ -64,12 +64,12 @@ def parts_of_each_log(connection: Connection, sequences: Sequence[int]) -> dict[
 
 @dataclass(frozen=True)
 class _Measured:
-    """A datapoint, and what is long in it.
+    """A datapoint, and its long values.
 
     Args:
-        sequence: The datapoint.
-        size: The length of all its values, in bytes.
-        long_values: The names of those that are not read with the others.
+        sequence: The sequence of the datapoint.
+        size: The total length of its values, in bytes.
+        long_values: The names of the values that are not read with the others.
     """
 
     sequence: int
@@ -87,18 +87,18 @@ class _Measured:
 
 @dataclass(frozen=True)
 class _Logs:
-    """Some datapoints: several that are short, or one.
+    """Some datapoints: several short ones, or one.
 
     Args:
-        measured: They, in the order of the answer.
-        are_first: Whether nothing stands before them.
+        measured: The datapoints, in the order of the answer.
+        are_first: Whether they begin the answer.
     """
 
     measured: Sequence[_Measured]
     are_first: bool
 
     def read(self, connection: Connection) -> Sequence[Part]:
-        """Return the parts of those that are still there."""
+        """Return the parts of those datapoints that still exist."""
         parts_of = _read(connection, self.measured)
         parts: list[Part] = []
         for log in self.measured:
@@ -110,7 +110,7 @@ class _Logs:
 
 
 def _in_batches(connection: Connection, sequences: Sequence[int]) -> Iterator[Sequence[_Measured]]:
-    """Divide datapoints into those that can be read together."""
+    """Divide datapoints into batches that can be read together."""
     measured: dict[int, _Measured] = {}
     for some in in_parts(sequences):
         rows = connection.execute(_MEASURED.where(logs.c.sequence.in_(some)))
@@ -130,7 +130,7 @@ def _read(connection: Connection, measured: Sequence[_Measured]) -> dict[int, li
 
 @cache
 def _described(left_out: Sequence[str]) -> Select[Any]:
-    """Build the query of datapoints, with no more than the lengths of some of their values."""
+    """Build the query of datapoints, with only the lengths of some of their values."""
     parents = logs.alias("parents")
     return (
         select(
@@ -156,7 +156,7 @@ def _log(
     long_values: Sequence[str],
     feedback: Sequence[Mapping[str, Any]] | None,
 ) -> Iterator[Part]:
-    # As plain texts: it takes several times as long to write SQLAlchemy's own.
+    # As plain strings, because dumping SQLAlchemy's own takes several times as long.
     short = {
         str(name): value for name, value in row.items() if value is not None and name not in _STORED_JSON
     }

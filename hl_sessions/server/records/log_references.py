@@ -1,4 +1,4 @@
-"""What new logs refer to, looked up for all of them at once."""
+"""Looks up the records that new logs refer to, for all of them at once."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,11 +22,11 @@ _SHOWN: Final[dict[Table, list[Column[Any]]]] = {
     logs: [logs.c.id, logs.c.organisation_id, logs.c.reference_id, logs.c.session_id],
 }
 
-Name: TypeAlias = tuple[int, str]  # the ID of an organisation, and what is unique in it
+Name: TypeAlias = tuple[int, str]  # the ID of an organisation, and a name that is unique in it
 
 
 class KnownProject(NamedTuple):
-    """A project that is there, or is about to be."""
+    """A project that exists, or is about to be created."""
 
     id: str
     organisation_id: int
@@ -35,13 +35,13 @@ class KnownProject(NamedTuple):
 
 @dataclass
 class KnownSession:
-    """The same of a session.
+    """A session that exists, or is about to be created.
 
     Args:
         id: Its ID.
-        organisation_id: Whose it is.
+        organisation_id: Its organisation.
         reference_id: The caller's own ID for it, if there is one.
-        stored: What its totals need to know of it; ``None`` before it is stored.
+        stored: The fields that its totals need; ``None`` before it is stored.
     """
 
     id: str
@@ -51,7 +51,7 @@ class KnownSession:
 
 
 class KnownLog(NamedTuple):
-    """The same of a log."""
+    """A log that exists, or is about to be created."""
 
     id: str
     organisation_id: int
@@ -61,7 +61,7 @@ class KnownLog(NamedTuple):
 
 @dataclass
 class KnownRecords:
-    """What logs refer to, by ID or name."""
+    """The records that logs may refer to, by ID or name."""
 
     projects: dict[str, KnownProject] = field(default_factory=dict)
     projects_by_name: dict[Name, KnownProject] = field(default_factory=dict)
@@ -71,24 +71,24 @@ class KnownRecords:
     logs_by_reference: dict[Name, KnownLog] = field(default_factory=dict)
 
     def add_project(self, project: KnownProject) -> None:
-        """Know a project."""
+        """Add a project."""
         self.projects[project.id] = project
         self.projects_by_name[project.organisation_id, project.name] = project
 
     def add_session(self, session: KnownSession) -> None:
-        """Know a session."""
+        """Add a session."""
         self.sessions[session.id] = session
         if session.reference_id is not None:
             self.sessions_by_reference[session.organisation_id, session.reference_id] = session
 
     def add_log(self, log: KnownLog) -> None:
-        """Know a log."""
+        """Add a log."""
         self.logs[log.id] = log
         if log.reference_id is not None:
             self.logs_by_reference[log.organisation_id, log.reference_id] = log
 
     def add(self, others: "KnownRecords") -> None:
-        """Know these, too."""
+        """Add all records of others."""
         self.projects |= others.projects
         self.projects_by_name |= others.projects_by_name
         self.sessions |= others.sessions
@@ -100,11 +100,11 @@ class KnownRecords:
 def look_up(connection: Connection, requests: Sequence[tuple[int, Sequence[LogRequest]]]) -> KnownRecords:
     """Look up everything that the logs refer to.
 
-    May include records of other organisations: check ``organisation_id``.
+    The result may include records of other organisations: check ``organisation_id``.
 
     Args:
         connection: The connection of the transaction.
-        requests: Of each request the ID of the organisation, and its logs.
+        requests: The ID of the organisation and the logs of each request.
     """
     search = _Search(
         connection,

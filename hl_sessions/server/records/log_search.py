@@ -13,22 +13,22 @@ from hl_sessions.server.records.log_filter import LogFilter
 def find_logs(
     connection: Connection, project_id: str, wanted: LogFilter, most: int, datapoints: int
 ) -> list[int] | None:
-    """Find the newest datapoints that pass a filter which looks for texts.
+    """Find the newest datapoints that match a filter with texts.
 
     Args:
         connection: The connection of the transaction.
         project_id: The ID of their project.
         wanted: The filter.
-        most: How many are wanted.
-        datapoints: How many the project has.
+        most: The greatest number of results.
+        datapoints: The number of datapoints of the project.
 
     Returns:
-        Their sequences, the newest first; ``None`` when it is less work to look at all of the project.
+        Their sequences, newest first; ``None`` if reading the whole project is less work.
     """
     parts = parts_to_search(connection, wanted.texts, datapoints)
     if parts is None:
         return None
-    # By an expression, which no index has: they are found by their sequences.
+    # An expression, so that no index on it is used: the sequences find the rows.
     passing = [logs.c.project_id.concat("") == project_id, *wanted.conditions()]
 
     def find(sequences: Sequence[int]) -> Iterable[tuple[datetime, int]]:

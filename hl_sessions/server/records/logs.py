@@ -38,10 +38,10 @@ PAYLOADS: Final = {
     "provider_request",
     "provider_response",
 }
-"""What went into the model and came out of it: not stored of a datapoint logged with ``save: false``."""
+"""Inputs, messages and outputs, which are not stored of a datapoint logged with ``save: false``."""
 
 _LogName: TypeAlias = tuple[int, str, str]
-"""The ID of an organisation, what a log is named by, and its name."""
+"""The ID of an organisation, the column that a log is named by, and its value."""
 
 _NAMES: Final = ("id", "reference_id")
 _WANTED: Final[BindParameter[Any]] = bindparam("wanted", expanding=True)
@@ -69,9 +69,9 @@ class LogUpdate:
     """A change to one log.
 
     Args:
-        organisation_id: Whose log.
-        by: What the log is named by.
-        name: Its name.
+        organisation_id: The organisation of the log.
+        by: The column that the log is named by.
+        name: The value of this column.
         request: The change.
     """
 
@@ -82,11 +82,11 @@ class LogUpdate:
 
     @property
     def named(self) -> _LogName:
-        """The log that it is about."""
+        """The name of the log."""
         return self.organisation_id, self.by, self.name
 
     def values(self, log: Any) -> Iterator[tuple[str, Any]]:
-        """Yield what the columns of the log become, by their names."""
+        """Yield the new values of the changed columns, by their names."""
         for name in self.request.model_fields_set.difference(_NAMES, () if log.save else PAYLOADS):
             value = getattr(self.request, name)
             if name == "config" and value is not None:
@@ -105,7 +105,7 @@ def update_logs(
         given: The change of each request, with its key, if it has one.
 
     Returns:
-        Of each request the parts of the log as it is now, or why it was not changed.
+        For each request the parts of the changed log, or the reason why it was not changed.
     """
     found, outcomes = _update_once(connection, [(key, [change]) for key, change in given])
     parts_of = parts_of_each_log(connection, sorted({log.sequence for log in found.values()}))
@@ -115,7 +115,7 @@ def update_logs(
         if isinstance(outcome, Exception):
             answers.append(outcome)
         elif log is None:
-            # Deleted since it was changed.
+            # The log was deleted after it had been changed.
             answers.append(UnknownLogError(0, change.by, change.name))
         else:
             answers.append(parts_of[log.sequence])
@@ -125,10 +125,10 @@ def update_logs(
 def update_lists_of_logs(
     connection: Connection, given: Sequence[tuple[IdempotencyKey | None, Sequence[LogUpdate]]]
 ) -> list[list[str] | Exception]:
-    """Do the same with lists of changes: all of a list are made, or none.
+    """Make lists of changes, each as a whole or not at all.
 
     Returns:
-        Of each request the IDs of the logs, or why none was changed.
+        For each request the IDs of the logs, or the reason why none was changed.
     """
     found, outcomes = _update_once(connection, given)
     return [
@@ -142,7 +142,7 @@ def update_lists_of_logs(
 def _update_once(
     connection: Connection, given: Sequence[tuple[IdempotencyKey | None, Sequence[LogUpdate]]]
 ) -> tuple[Mapping[_LogName, Any], Sequence[Literal[True] | Exception]]:
-    """Change logs, and return those that there are; of each request, that it is done is all that is kept."""
+    """Change logs, and return the existing ones; for a repeated request, only that it was done is stored."""
     found = _lock_logs(connection, [change for _, changes in given for change in changes])
     return found, make_once(partial(_update, found), connection, given)
 
@@ -189,7 +189,7 @@ def _lock_logs(connection: Connection, changes: Sequence[LogUpdate]) -> Mapping[
     for some in in_parts(sorted(references)):
         log_ids.update(connection.scalars(_FIND, {"organisations": organisations, "wanted": some}))
     found: dict[_LogName, Any] = {}
-    # By their IDs only, so that all lock them in one order.
+    # By their IDs only, so that all transactions lock them in one order.
     for some in in_parts(sorted(log_ids)):
         for row in connection.execute(_LOCK, {"organisations": organisations, "wanted": some}):
             found[row.organisation_id, "id", row.id] = row
@@ -199,7 +199,7 @@ def _lock_logs(connection: Connection, changes: Sequence[LogUpdate]) -> Mapping[
 
 
 def get_logs_by_id(connection: Connection, organisation_id: int, log_ids: Sequence[str]) -> list[Part]:
-    """Answer a list of the logs of the organisation with these IDs, in parts, without those that are gone."""
+    """Return a list of the organisation's logs with these IDs, in parts, without deleted ones."""
     sequences: dict[str, int] = {}
     for some in in_parts(log_ids):
         query = select(logs.c.id, logs.c.sequence).where(
@@ -211,7 +211,7 @@ def get_logs_by_id(connection: Connection, organisation_id: int, log_ids: Sequen
 
 
 def get_log(connection: Connection, organisation_id: int, log_id: str) -> list[Part] | None:
-    """Answer the log of the organisation with this ID, in parts, or ``None``."""
+    """Return the organisation's log with this ID, in parts, or ``None``."""
     parts = parts_of_log(connection, logs.c.id == log_id, logs.c.organisation_id == organisation_id)
     return None if parts is None else read_on(connection, parts)
 
@@ -219,7 +219,7 @@ def get_log(connection: Connection, organisation_id: int, log_id: str) -> list[P
 def list_logs(
     connection: Connection, organisation_id: int, project_id: str, wanted: LogFilter, page: Page
 ) -> list[Part] | None:
-    """Answer one page of the wanted logs of the project, newest first, in parts.
+    """Return one page of the wanted logs of the project, newest first, in parts.
 
     Returns:
         The page, or ``None`` when the organisation has no such project.
@@ -244,7 +244,7 @@ def list_logs(
 
 
 def delete_logs(connection: Connection, organisation_id: int, log_ids: Sequence[str]) -> bool:
-    """Delete the logs with all of these IDs and their feedback; what was nested under them stays.
+    """Delete the logs with these IDs and their feedback; logs nested under them stay.
 
     Returns:
         Whether the organisation has a log with each of the IDs. If not, none is deleted.

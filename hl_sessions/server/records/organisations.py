@@ -1,4 +1,4 @@
-"""Organisations in the database: whose sessions, projects and datapoints these are."""
+"""Organisations in the database, which own sessions, projects and datapoints."""
 
 from datetime import datetime, timezone
 from typing import Final
@@ -9,11 +9,11 @@ from hl_sessions.server.database.tables import organisations
 from hl_sessions.server.protocol.identifiers import TEAM, new_identifier
 
 DEFAULT_ORGANISATION: Final = "default"
-"""The organisation of who calls an open server, or with the key that the server was started with."""
+"""The organisation of callers of an open server, and of the key from the settings."""
 
 
 def find_organisation(connection: Connection, name: str) -> int | None:
-    """Answer the ID of the organisation with this name, or ``None``."""
+    """Return the ID of the organisation with this name, or ``None``."""
     found: int | None = connection.scalar(
         select(organisations.c.sequence).where(organisations.c.name == name)
     )
@@ -21,7 +21,7 @@ def find_organisation(connection: Connection, name: str) -> int | None:
 
 
 def find_or_create_organisation(connection: Connection, name: str) -> int:
-    """Answer the ID of the organisation with this name, which is made on first use."""
+    """Return the ID of the organisation with this name, which is made on first use."""
     found = find_organisation(connection, name)
     if found is not None:
         return found
@@ -33,7 +33,7 @@ def find_or_create_organisation(connection: Connection, name: str) -> int:
 
 
 def find_team(connection: Connection, organisation_id: int) -> str:
-    """Answer what the protocol calls the team of an organisation."""
+    """Return the ID that the protocol has for the team of an organisation."""
     team_id: str = connection.execute(
         select(organisations.c.team_id).where(organisations.c.sequence == organisation_id)
     ).scalar_one()

@@ -1,7 +1,8 @@
 """Datapoints as spans in the JSON of OTLP, which other platforms read: a session is a trace.
 
-A line is the body of a request to a collector. Names are those of the semantic conventions of OpenTelemetry
-for generative AI; inputs and output have those of OpenInference, as there are none for what is no message.
+A line is the body of a request to a collector. Attributes have the names of OpenTelemetry's semantic
+conventions for generative AI. Inputs and output have those of OpenInference, because the conventions only
+cover messages.
 """
 
 from collections import defaultdict
@@ -142,7 +143,7 @@ def _of_model(log: Mapping[Any, Any], config: Mapping[str, Any]) -> dict[str, An
 
 
 def _message(message: Any) -> Any:
-    """Return a message of a chat as the conventions have it."""
+    """Return a message of a chat in the form of the conventions."""
     if not isinstance(message, dict):
         return message
     content, parts = message.get("content"), []

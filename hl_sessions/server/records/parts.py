@@ -1,4 +1,4 @@
-"""Answers in parts, most of which stay in the database until their turn comes."""
+"""Answers in parts, most of which stay in the database until they are sent."""
 
 from codecs import utf_8_decode
 from collections.abc import Collection, Iterator, Sequence
@@ -15,11 +15,11 @@ from hl_sessions.server.protocol.long_json import LongString
 from hl_sessions.server.protocol.paging import Page
 
 AT_ONCE: Final = 2 * 1024 * 1024
-"""How much of an answer is in memory at a time, in bytes, more or less."""
+"""Bytes of an answer that are in memory at a time, approximately."""
 
 
 class ChangedMeanwhileError(Exception):
-    """A datapoint was changed or deleted while it was answered: half of the answer is not true any more."""
+    """A datapoint was changed or deleted while it was answered, so the answer would mix two states."""
 
     def __init__(self) -> None:
         super().__init__("a datapoint was changed or deleted meanwhile")
@@ -29,7 +29,7 @@ class Unread(Protocol):
     """A part that is still in the database."""
 
     def read(self, connection: Connection) -> "Sequence[Part]":
-        """Return the parts that it consists of; it may be read again, with the same result."""
+        """Return the parts that it consists of; may be called again, with the same result."""
 
 
 Part: TypeAlias = bytes | Unread
@@ -40,12 +40,12 @@ class StoredBytes:
     """Some bytes of a column of a datapoint.
 
     Args:
-        sequence: The datapoint.
-        updated_at: When it was changed last.
+        sequence: The sequence of the datapoint.
+        updated_at: The time of its last change.
         column: The name of the column.
-        start: The first byte.
-        stop: The end, which does not belong to them.
-        is_string: Whether they are written as a string of JSON is, between its quotes.
+        start: The offset of the first byte.
+        stop: The offset after the last byte.
+        is_string: Whether they are escaped like the content of a JSON string.
     """
 
     sequence: int
@@ -56,23 +56,23 @@ class StoredBytes:
     is_string: bool = False
 
     def as_string(self) -> "StoredBytes":
-        """Return the same, written as a string of JSON."""
+        """Return the same bytes, escaped like the content of a JSON string."""
         return replace(self, is_string=True)
 
     def read(self, connection: Connection) -> Sequence[Part]:
-        """Return the first of them, and the rest.
+        """Return the first bytes, and the rest.
 
         Raises:
-            ChangedMeanwhileError: When the datapoint is not the same any more.
+            ChangedMeanwhileError: When the datapoint has changed since.
         """
         piece, rest = self._divided(connection)
         return [piece] if rest is None else [piece, rest]
 
     def pieces(self, connection: Connection) -> Iterator[bytes]:
-        """Return all of them, one piece after the other.
+        """Yield all bytes, piece by piece.
 
         Raises:
-            ChangedMeanwhileError: When the datapoint is not the same any more.
+            ChangedMeanwhileError: When the datapoint has changed since.
         """
         rest: StoredBytes | None = self
         while rest is not None:
@@ -83,17 +83,17 @@ class StoredBytes:
         end = min(self.start + AT_ONCE, self.stop)
         piece = self.piece(connection, self.start, end)
         if self.is_string:
-            # The last character may not be whole.
+            # The last character may be incomplete.
             text, length = utf_8_decode(piece, "strict", False)  # noqa: FBT003 - there may be more
             end = self.start + length
             piece = to_json(text)[1:-1]
         return piece, None if end == self.stop else replace(self, start=end)
 
     def piece(self, connection: Connection, start: int, stop: int) -> bytes:
-        """Return bytes of the column, wherever in it.
+        """Return any bytes of the column.
 
         Raises:
-            ChangedMeanwhileError: When the datapoint is not the same any more.
+            ChangedMeanwhileError: When the datapoint has changed since.
         """
         piece: bytes | None = connection.scalar(
             select(piece_of(logs.c[self.column], start, stop)).where(
@@ -107,11 +107,11 @@ class StoredBytes:
 
 @dataclass(frozen=True)
 class StoredStrings:
-    """JSON of which the long strings are in a column of a datapoint.
+    """JSON whose long strings are in a column of a datapoint.
 
     Args:
         stored: The column.
-        parts: The JSON, in which places of the column stand for the strings.
+        parts: The JSON, in which places in the column stand for the strings.
     """
 
     stored: StoredBytes
@@ -121,7 +121,7 @@ class StoredStrings:
         """Return the beginning, with as many strings as are close to each other, and the rest.
 
         Raises:
-            ChangedMeanwhileError: When the datapoint is not the same any more.
+            ChangedMeanwhileError: When the datapoint has changed since.
         """
         count, start, stop = self._beginning()
         if count == 0:
@@ -136,7 +136,7 @@ class StoredStrings:
         return [b"".join(ready), *self._from(count)]
 
     def _beginning(self) -> tuple[int, int, int]:
-        """Return how many parts can be read together, and from where to where in the column."""
+        """Return the number of parts that can be read together, and their range in the column."""
         start, stop = self.stored.stop, self.stored.start
         for count, part in enumerate(self.parts):
             if isinstance(part, LongString):
@@ -155,7 +155,7 @@ class StoredStrings:
 def find_stored(
     connection: Connection, column: Column[Any], sequences: Collection[int]
 ) -> dict[int, StoredBytes]:
-    """Look up where the whole of a column of datapoints is, by their sequences."""
+    """Look up a whole column of datapoints as ``StoredBytes``, by their sequences."""
     if not sequences:
         return {}
     query = select(logs.c.sequence, logs.c.updated_at, octets_of(column).label("octets"))
@@ -166,16 +166,16 @@ def find_stored(
 
 
 def parts_of_page(page: Page, records: Sequence[Part], total: int) -> list[Part]:
-    """Return the answer of the protocol from the parts of its records and the length of the list."""
+    """Return the answer of the protocol, made of the parts of its records and the length of the list."""
     begin, end = to_json(page.answer([], total)).split(b"[]")
     return [begin + b"[", *records, b"]" + end]
 
 
 def read_on(connection: Connection, parts: Sequence[Part]) -> list[Part]:
-    """Read parts from the first one on, until there are enough to be sent.
+    """Read parts from the first one on, until there are enough bytes to send.
 
     Returns:
-        The same answer: bytes, and what is not read yet.
+        The same answer: bytes, and the parts that are not read yet.
     """
     ready: list[Part] = []
     pending = list(reversed(parts))

@@ -20,7 +20,7 @@ Direction = Literal["asc", "desc"]
 
 @dataclass(frozen=True)
 class ProjectOrder:
-    """What projects are sorted by; of those that are equal in it, the one that came later is the greater.
+    """The order of projects; of equal ones, the later one counts as the greater.
 
     Args:
         by: The field.
@@ -31,7 +31,7 @@ class ProjectOrder:
     direction: Direction = "desc"
 
     def columns(self) -> list[ColumnElement[Any]]:
-        """Return what a query of projects is ordered by."""
+        """Return the columns that a query of projects is ordered by."""
         columns = (projects.c[self.by], projects.c.sequence)
         return [column.asc() if self.direction == "asc" else column.desc() for column in columns]
 
@@ -50,7 +50,7 @@ def is_project_name(connection: Connection, name: str) -> bool:
 
 
 def create_project(connection: Connection, organisation_id: int, name: str) -> dict[str, Any] | None:
-    """Make a project and answer it, or ``None`` when another one has the name."""
+    """Create a project and return it, or ``None`` if another one has the name."""
     if _is_taken(connection, organisation_id, name):
         return None
     now = datetime.now(timezone.utc)
@@ -61,7 +61,7 @@ def create_project(connection: Connection, organisation_id: int, name: str) -> d
 
 
 def get_project(connection: Connection, organisation_id: int, project_id: str) -> dict[str, Any] | None:
-    """Answer the project of the organisation with this ID, or ``None``."""
+    """Return the organisation's project with this ID, or ``None``."""
     query = _described_projects(organisation_id).where(projects.c.id == project_id)
     row = connection.execute(query).mappings().one_or_none()
     return None if row is None else _answer(row)
@@ -70,7 +70,7 @@ def get_project(connection: Connection, organisation_id: int, project_id: str) -
 def define_feedback_types(
     connection: Connection, organisation_id: int, project_id: str, types: Sequence[FeedbackType]
 ) -> None:
-    """Have these types in the place of those that a project defines; feedback that there is stays."""
+    """Replace the types of feedback that a project defines; existing feedback stays."""
     change = update(projects).where(
         projects.c.id == project_id, projects.c.organisation_id == organisation_id
     )
@@ -80,7 +80,7 @@ def define_feedback_types(
 
 
 def rename_project(connection: Connection, organisation_id: int, project_id: str, name: str) -> bool:
-    """Rename a project that is there; answers whether no other project has the name."""
+    """Rename an existing project, and tell whether no other project has the name."""
     if _is_taken(connection, organisation_id, name, except_project=project_id):
         return False
     change = update(projects).where(
@@ -93,14 +93,14 @@ def rename_project(connection: Connection, organisation_id: int, project_id: str
 def list_projects(
     connection: Connection, organisation_id: int, order: ProjectOrder, name_filter: str | None, page: Page
 ) -> dict[str, Any]:
-    """Answer one page of the projects of the organisation.
+    """Return one page of the projects of the organisation.
 
     Args:
         connection: The connection of the transaction.
-        organisation_id: Whose projects.
-        order: What they are sorted by.
-        name_filter: A text in their names, in upper or lower case, or ``None``.
-        page: Which part of the list.
+        organisation_id: The organisation.
+        order: The order of the projects.
+        name_filter: A text in their names, regardless of case, or ``None``.
+        page: The part of the list.
     """
     conditions = [projects.c.organisation_id == organisation_id]
     if name_filter is not None:

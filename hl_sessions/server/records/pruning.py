@@ -1,4 +1,4 @@
-"""Deletes what has not changed for long, in small steps, between which others write."""
+"""Deletes records that have not changed for long, in small steps between which others can write."""
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
@@ -17,20 +17,20 @@ from hl_sessions.server.records.idempotency import KEPT
 from hl_sessions.server.records.session_totals import COUNTED, Datapoints
 
 _AT_ONCE: Final = 250
-"""How many sessions, or datapoints without one, are looked up at once."""
+"""The number of sessions, or of datapoints without one, that are looked up at once."""
 
 _LONGEST_RANGE: Final = 4 * _AT_ONCE
-"""How many sessions a step may look at, old or not."""
+"""The number of sessions that a step may look at, old or not."""
 
 _KEYS_AT_ONCE: Final = 100
-"""How many idempotency keys a step deletes: the answer beside one has up to a megabyte."""
+"""The number of idempotency keys that a step deletes: each has an answer of up to a megabyte."""
 
 _HANDOVER: Final = 0.003
-"""Seconds between two steps, in which whoever waits for SQLite's lock gets it."""
+"""Seconds between two steps, in which a waiting process gets SQLite's lock."""
 
 _IS_OLD: Final = sessions.c.updated_at < bindparam("before")
 _ARE_OLD: Final = (sessions.c.sequence.between(bindparam("first"), bindparam("last")), _IS_OLD)
-# On PostgreSQL, what somebody uses at this moment is left out, and nobody is waited for.
+# On PostgreSQL, locked rows are skipped, so that no step waits.
 _OLD_LOGS: Final = (
     select(*COUNTED)
     .outerjoin(sessions, sessions.c.id == logs.c.session_id)
@@ -39,7 +39,7 @@ _OLD_LOGS: Final = (
     )
     .with_for_update(of=logs, skip_locked=True)
 )
-# In the order in which they came: behind one that is not old, none is.
+# In the order of their arrival: after the first key that is not old, none is old.
 _OLDEST_KEYS: Final = (
     select(idempotency_keys.c.sequence, idempotency_keys.c.created_at)
     .order_by(idempotency_keys.c.sequence)
@@ -51,16 +51,16 @@ Result = TypeVar("Result")
 
 
 def prune(database: Database, before: datetime) -> Iterator[Deleted]:
-    """Delete sessions with their datapoints, and datapoints without a session, that have not changed since.
+    """Delete sessions with their datapoints, and datapoints without a session, unchanged since a time.
 
-    Datapoints without a session are also kept as long as their own time is not before that.
+    Datapoints without a session are also kept if their own time is not before that.
 
     Args:
-        database: From where.
-        before: A point in time.
+        database: The database.
+        before: The point in time.
 
     Yields:
-        What each step has deleted.
+        The numbers of records that each step has deleted.
     """
     last = 0
     while found := database.read_now(partial(_find_sessions, after=last, before=before)):
@@ -74,14 +74,14 @@ def prune(database: Database, before: datetime) -> Iterator[Deleted]:
 
 
 def prune_idempotency_keys(database: Database) -> Iterator[None]:
-    """Delete the idempotency keys whose time is over, in steps."""
+    """Delete the expired idempotency keys, in steps."""
     before = datetime.now(timezone.utc) - KEPT
     while _gently(database, partial(_prune_some_keys, before=before)):
         yield
 
 
 def give_back(database: Database) -> Iterator[None]:
-    """Give the disk space that is free in the database back, as far as the database can, in steps."""
+    """Return the free space of the database to the disk, as far as the database can, in steps."""
     while _gently(database, give_back_space):
         yield
 
@@ -94,7 +94,7 @@ def _in_steps(database: Database, change: Callable[[Connection], tuple[Deleted, 
 
 
 def _find_sessions(connection: Connection, after: int, before: datetime) -> tuple[int, int] | None:
-    """Return the first and the last sequence of some old sessions; ``None`` when there are no more."""
+    """Return the first and the last sequence of some old sessions; ``None`` if there are no more."""
     query = (
         select(sessions.c.sequence)
         .where(sessions.c.sequence > after, _IS_OLD)
@@ -112,7 +112,8 @@ def _find_logs(
     connection: Connection, after: tuple[datetime, int], before: datetime
 ) -> Sequence[tuple[datetime, int]]:
     """Return the times and the sequences of some old datapoints without a session."""
-    # By the index of their times. To look when each was changed would take the longer, the more there are.
+    # By the index of their times. Reading the time of the last change of each would take longer the more
+    # there are.
     time = tuple_(logs.c.created_at, logs.c.sequence)
     query = (
         select(logs.c.created_at, logs.c.sequence)
@@ -154,6 +155,6 @@ def _gently(database: Database, change: Callable[[Connection], Result]) -> Resul
         return change(connection)
 
     result = database.write_now(step)
-    # Half of the time belongs to others who write.
+    # Half of the time is left to other writers.
     sleep(_HANDOVER if is_alone else monotonic() - begun)
     return result

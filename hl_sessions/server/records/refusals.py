@@ -1,13 +1,13 @@
-"""Why a request is not done, though its form is right."""
+"""The reasons why a well-formed request is refused."""
 
 
 class InvalidEntryError(Exception):
-    """An entry of a request contradicts what is stored, so nothing of the request is.
+    """An entry of a request contradicts the stored records, so nothing of the request is stored.
 
     Args:
-        index: Which one of the entries that were given.
+        index: The place of the entry in the request.
         field: The field that is wrong.
-        message: What is wrong with it.
+        message: The problem.
     """
 
     def __init__(self, index: int, field: str, message: str) -> None:
@@ -18,12 +18,12 @@ class InvalidEntryError(Exception):
 
 
 class UnknownLogError(Exception):
-    """An entry of a request is about a datapoint that is not there, so nothing of the request is done.
+    """An entry of a request names an unknown datapoint, so nothing of the request is done.
 
     Args:
-        index: Which one of the entries that were given.
-        by: What it names the datapoint by.
-        name: The name.
+        index: The place of the entry in the request.
+        by: The field that names the datapoint.
+        name: The value of this field.
     """
 
     def __init__(self, index: int, by: str, name: str) -> None:
@@ -34,20 +34,20 @@ class UnknownLogError(Exception):
 
 
 def absence(kind: str, name: str) -> str:
-    """Say that something is not there.
+    """Return the message that a record does not exist.
 
     Args:
-        kind: What it should be, such as ``session``.
+        kind: The kind of the record, such as ``session``.
         name: Its ID.
     """
-    return f"There is no {kind} {name!r}: it was deleted, or never was"
+    return f"There is no {kind} {name!r}: it was deleted, or never existed"
 
 
 class UnknownSubjectError(Exception):
-    """Feedback is about something that is not there, so nothing of the request is done.
+    """Feedback has an unknown subject, so nothing of the request is done.
 
     Args:
-        kind: What it should be, such as ``session``.
+        kind: The kind of the subject, such as ``session``.
         subject_id: Its ID.
     """
 
@@ -56,14 +56,14 @@ class UnknownSubjectError(Exception):
 
 
 class KeyReusedError(Exception):
-    """A request has the idempotency key of another one, which was done."""
+    """A request has the idempotency key of another, finished request."""
 
     def __init__(self) -> None:
         super().__init__("another request had this idempotency key")
 
 
 class RequestUnderWayError(Exception):
-    """A request has the idempotency key of one that is not done yet."""
+    """A request has the idempotency key of an unfinished request."""
 
     def __init__(self) -> None:
         super().__init__("a request with this idempotency key is under way")

@@ -1,4 +1,4 @@
-"""Deletes what has not changed for long while the server runs, in one of its processes at a time."""
+"""Deletes records that have not changed for long while the server runs, in one process at a time."""
 
 import logging
 import secrets
@@ -20,38 +20,38 @@ from hl_sessions.server.records.deleting import Deleted
 from hl_sessions.server.records.pruning import give_back, prune, prune_idempotency_keys
 
 _LEASE: Final = timedelta(minutes=1)
-"""After which another process goes on, when this one stands still."""
+"""The time after which another process continues, if this one freezes."""
 
 _RENEWED: Final = 20.0
-"""Seconds after which a process that is at it renews the lease."""
+"""Seconds after which a working process renews the lease."""
 
 _REST: Final = timedelta(minutes=10)
-"""Between two times, of whichever processes, that all is looked through."""
+"""Time between two passes through the database, by any process."""
 
 _LOOK: Final = 60.0
-"""Seconds after which a process looks whether the lease is to be had."""
+"""Seconds after which a process tries to get the lease."""
 
 _PAUSE: Final = 0.05
-"""Seconds between two steps, which most of the time of a processor is left for the requests in."""
+"""Seconds between two steps, which leave most of the processor's time to requests."""
 
 _logger = logging.getLogger(__name__)
 
 
 class RetentionObserver(Protocol):
-    """Is told what was deleted, on whatever thread."""
+    """Told on any thread how many records were deleted."""
 
     def pruned(self, pruned: Deleted) -> None:
-        """Note what a step has deleted."""
+        """Note the records that a step has deleted."""
 
 
 @dataclass
 class _Work:
-    """What is to be done every ten minutes.
+    """Work to be done every ten minutes.
 
     Args:
         lease: The name of its lease.
-        steps: Does it.
-        begins: When its next turn is, by ``time.monotonic``.
+        steps: Does the work in steps.
+        begins: The time of its next turn, by ``time.monotonic``.
     """
 
     lease: str
@@ -60,13 +60,13 @@ class _Work:
 
 
 class Retention:
-    """Deletes what is old on a thread of its own, beside all that the server does.
+    """Deletes old records on a thread of its own, beside the work of the server.
 
     Args:
-        database: From where.
-        keep: For how long after its last change something is kept; ``None``: for ever. Idempotency keys are
-            deleted when their time is over.
-        observer: Is told what was deleted.
+        database: The database.
+        keep: How long records are kept after their last change; ``None``: for ever. Idempotency keys are
+            deleted when they expire.
+        observer: Told how many records were deleted.
     """
 
     def __init__(self, database: Database, keep: timedelta | None, observer: RetentionObserver) -> None:
@@ -74,22 +74,22 @@ class Retention:
         self._observer = observer
         self._holder = secrets.token_hex(8)
         self._ending = Event()
-        # Each with a lease of its own, as not every server may be told to delete the rest. Keys can wait: a
-        # server that starts has other things to do.
+        # Each has its own lease, because only some of the servers may be set to delete old records. Keys can
+        # wait until a starting server has done its other work.
         self._works = [_Work("idempotency keys", self._delete_keys, monotonic() + _LOOK)]
         if keep is not None:
             self._works.append(_Work("retention", partial(self._delete_what_is_old, keep), monotonic()))
-        # In an empty context, and no thread that a process which has to end at once waits for.
+        # Runs in an empty context. A daemon, so that a process that must end at once does not wait for it.
         self._thread = Thread(
             target=Context().run, args=(self._run,), name="hl-sessions-retention", daemon=True
         )
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """End after the step that runs."""
+        """Stop the thread after the running step."""
         self._ending.set()
         self._thread.join()
 
@@ -100,7 +100,7 @@ class Retention:
                     try:
                         self._do(work)
                     except DatabaseError as error:
-                        _logger.warning("what is old could not be deleted, which is tried again: %s", error)
+                        _logger.warning("old records could not be deleted; this is tried again: %s", error)
             self._ending.wait(_LOOK)
 
     def _do(self, work: _Work) -> None:
@@ -117,7 +117,7 @@ class Retention:
                     if not self._hold_lease(work, _LEASE):
                         break
         if self._ending.is_set():
-            # Somebody else may go on.
+            # Another process may continue.
             self._hold_lease(work, timedelta(0))
         elif self._hold_lease(work, _REST):
             work.begins = monotonic() + _REST.total_seconds()
@@ -135,7 +135,7 @@ class Retention:
                 yield step
         finally:
             if pruned != Deleted():
-                # A warning, as these reach the standard error output without any set-up.
+                # A warning, because warnings reach the standard error output without any setup.
                 _logger.warning(
                     "deleted %s without a change since %s UTC",
                     pruned,

@@ -1,4 +1,4 @@
-"""Keeps what the datapoints of each session add up to, in the transaction that changes them."""
+"""Keeps the totals of the datapoints of each session, in the transaction that changes them."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,26 +31,28 @@ from hl_sessions.server.database.tables import labels, logs, session_labels, ses
 from hl_sessions.server.records.labels import BITS_OF, LONGEST_VALUE, Label, find_or_create_labels
 
 NANODOLLARS: Final = 10**9
-"""How many of them a dollar has."""
+"""The number of nanodollars in a dollar."""
 
 _KINDS: Final = tuple(BITS_OF)
 _SUMS: Final = ("datapoints", "errors", "tokens", "prompt_tokens", "output_tokens", "nanodollars")
 _CLOSE: Final = 1e-3
-"""Seconds within which two moments may be the same, whoever has made a number of them."""
+"""Points in time within so many seconds may be equal: databases and Python turn them into numbers
+differently.
+"""
 
 MATTERING: Final = frozenset(
     {"error", "duration", "prompt_tokens", "output_tokens", "prompt_cost", "output_cost", "config"}
 )
-"""The columns of a datapoint that may change, and change the totals of its session."""
+"""The columns of a datapoint whose changes affect the totals of its session."""
 
 
 class TotalledSession(NamedTuple):
-    """A session whose datapoints are added up.
+    """A session that has totals.
 
     Args:
         sequence: Its place in the order of arrival.
-        organisation_id: Whose it is.
-        created_at: When it was made.
+        organisation_id: Its organisation.
+        created_at: The time of its creation.
     """
 
     sequence: int
@@ -60,12 +62,13 @@ class TotalledSession(NamedTuple):
 
 @dataclass(frozen=True)
 class Datapoints:
-    """Datapoints that are counted.
+    """Datapoints to be counted.
 
     Args:
         project_ids: The ID of the project of each.
-        sessions: The session of each, if it is in one.
-        columns: Their values by the names of the columns, and ``model``; those that none has may be missing.
+        sessions: The session of each, if it has one.
+        columns: Their values by the names of the columns, and ``model``. A column without any value may be
+            missing.
     """
 
     project_ids: Sequence[str]
@@ -74,7 +77,7 @@ class Datapoints:
 
     @classmethod
     def read(cls, rows: Sequence[Any]) -> "Datapoints":
-        """Return those of rows that have ``COUNTED``."""
+        """Return the datapoints of rows with the columns of ``COUNTED``."""
         return cls(
             [row.project_id for row in rows],
             [
@@ -99,24 +102,24 @@ COUNTED: Final = (
     sessions.c.sequence.label("session_sequence"),
     sessions.c.created_at.label("session_created_at"),
     *(logs.c[name] for name in _READ if name not in {"error", "model"}),
-    # Only whether there is one.
+    # Only whether there is an error.
     func.substr(logs.c.error, 1, 1).label("error"),
     logs.c.config["model"].label("model"),
 )
-"""What is read of logs, and of the sessions that they are in, in order to count them."""
+"""The columns of logs, and of their sessions, that are needed to count them."""
 
 
 @dataclass
 class _Change:
-    """What is added to the totals of a session, less what is taken away.
+    """A change of the totals of a session: additions less removals.
 
     Args:
         session: The session.
-        first_at: When the first of what is added began, in seconds since 1970.
-        last_at: When the last of it ended.
-        first_taken_at: The same of what is taken away.
-        last_taken_at: As well.
-        labels: How many more datapoints have a label, by its kind and value.
+        first_at: The start of the first added datapoint, in seconds since 1970.
+        last_at: The latest end of an added datapoint.
+        first_taken_at: The start of the first removed datapoint.
+        last_taken_at: The latest end of a removed datapoint.
+        labels: The change of the number of datapoints with a label, by its kind and value.
     """
 
     session: TotalledSession
@@ -132,7 +135,7 @@ class _Change:
     labels: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def row(self, known: Mapping[tuple[int, str, str], Label]) -> tuple[Any, ...]:
-        """Return what is added, in the order of the columns."""
+        """Return the change, in the order of the columns."""
         sequence, organisation_id, created_at = self.session
         bits = dict.fromkeys(_KINDS, 0)
         for (kind, value), count in self.labels.items():
@@ -141,13 +144,13 @@ class _Change:
         tokens = (self.prompt_tokens + self.output_tokens, self.prompt_tokens, self.output_tokens)
         return (
             *(sequence, organisation_id, created_at.timestamp(), self.datapoints, self.errors),
-            # As floats: no integer of a database is as large as a sum may be.
+            # As floats, because a sum may be larger than any integer of a database.
             *map(float, (*tokens, self.nanodollars)),
             *(*bits.values(), self.first_at, self.last_at),
         )
 
     def may_be_untimely(self, first_at: float, last_at: float) -> bool:
-        """Tell whether these times of the session may be of what was taken away."""
+        """Tell whether these times of the session may be those of a removed datapoint."""
         return (
             self.first_taken_at is not None
             and self.first_taken_at < first_at + _CLOSE
@@ -160,13 +163,13 @@ class _Change:
 
 
 def create_totals(connection: Connection, session_ids: Sequence[str]) -> None:
-    """Make the totals of new sessions, which have no datapoints yet."""
+    """Create the totals of new sessions, which have no datapoints yet."""
     for some in in_parts(session_ids):
         connection.execute(_CREATE, {"wanted": some})
 
 
 def note_beginnings(connection: Connection, session_ids: Sequence[str]) -> None:
-    """Note in the totals when sessions began, after that has changed."""
+    """Update the creation times in the totals, after those of the sessions have changed."""
     for some in in_parts(session_ids):
         connection.execute(_BEGIN_ANEW, {"wanted": some})
 
@@ -179,12 +182,12 @@ def add_to_totals(connection: Connection, datapoints: Datapoints) -> None:
 
 
 def take_from_totals(connection: Connection, datapoints: Datapoints, gone: Collection[int] = ()) -> None:
-    """Take datapoints, which are deleted already, from the totals of their sessions.
+    """Remove datapoints, which are already deleted, from the totals of their sessions.
 
     Args:
         connection: The connection of the transaction.
-        datapoints: What they were.
-        gone: The sequences of sessions whose totals do not matter any more.
+        datapoints: The deleted datapoints.
+        gone: The sequences of sessions whose totals are no longer needed.
     """
     changes: dict[int, _Change] = {}
     _take(changes, datapoints)
@@ -195,7 +198,7 @@ def take_from_totals(connection: Connection, datapoints: Datapoints, gone: Colle
 
 
 def change_totals(connection: Connection, before: Datapoints, after: Datapoints) -> None:
-    """Put what datapoints are now into the place of what they were."""
+    """Replace the former state of datapoints by the current one, in the totals of their sessions."""
     changes: dict[int, _Change] = {}
     _take(changes, before)
     _add(changes, after)
@@ -204,7 +207,7 @@ def change_totals(connection: Connection, before: Datapoints, after: Datapoints)
 
 
 def _add(changes: dict[int, _Change], datapoints: Datapoints) -> None:
-    """Note what is added."""
+    """Note additions."""
     for change, begin, end in _count(changes, datapoints, 1):
         if change.first_at is None or change.first_at > begin:
             change.first_at = begin
@@ -213,7 +216,7 @@ def _add(changes: dict[int, _Change], datapoints: Datapoints) -> None:
 
 
 def _take(changes: dict[int, _Change], datapoints: Datapoints) -> None:
-    """Note what is taken away."""
+    """Note removals."""
     for change, begin, end in _count(changes, datapoints, -1):
         if change.first_taken_at is None or change.first_taken_at > begin:
             change.first_taken_at = begin
@@ -224,7 +227,7 @@ def _take(changes: dict[int, _Change], datapoints: Datapoints) -> None:
 def _count(
     changes: dict[int, _Change], datapoints: Datapoints, sign: int
 ) -> Iterator[tuple[_Change, float, float]]:
-    """Count datapoints, and yield the change of the session of each, and when it began and ended."""
+    """Count datapoints, and yield the change of the session of each, with its start and its end."""
     columns = [datapoints.columns.get(name, repeat(None)) for name in _READ]
     rows = zip(datapoints.sessions, *columns)  # noqa: B905 - columns that none has do not end
     for session, created_at, duration, error, prompt, output, prompt_cost, output_cost, *labelled in rows:
@@ -239,7 +242,7 @@ def _count(
         change.output_tokens += sign * (output or 0)
         change.nanodollars += sign * (_nanodollars(prompt_cost) + _nanodollars(output_cost))
         for kind, value in zip(_KINDS, labelled, strict=True):
-            # A config may have anything as its model.
+            # The model of a config may be any JSON value.
             if value and isinstance(value, str):
                 name = (kind, value[:LONGEST_VALUE])
                 change.labels[name] = change.labels.get(name, 0) + sign
@@ -268,7 +271,7 @@ def _store(connection: Connection, changes: Mapping[int, _Change]) -> None:
 
 
 def _find_anew(connection: Connection, changes: Mapping[int, _Change]) -> None:
-    """Find times and labels of sessions anew, where those that are stored may be of what was taken away."""
+    """Compute times and labels of sessions again if the stored ones may be those of removed datapoints."""
     for some in in_parts(sorted(changes)):
         untimely = [
             sequence
@@ -310,7 +313,7 @@ def _bits_in(kind: str) -> ScalarSelect[Any]:
 
 
 def _of_logs(moment: ColumnElement[float]) -> ScalarSelect[Any]:
-    """Build the subquery of a moment of all logs of a session."""
+    """Build the subquery of an aggregated time of all logs of a session."""
     return (
         select(cast(moment, Float))
         .join_from(logs, sessions, sessions.c.id == logs.c.session_id)

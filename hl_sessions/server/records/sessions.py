@@ -32,7 +32,7 @@ from hl_sessions.server.records.session_metadata import keep_metadata, replace_m
 from hl_sessions.server.records.session_totals import create_totals
 
 _LONG: Final = 16 * 1024
-"""From which length on, in bytes, the inputs or the output of a session are not read with it."""
+"""The length, in bytes, from which on the inputs or the output of a session are not read with it."""
 
 _TOLD: Final = ("name", "user", "metadata", "ended_at", "previous_id")
 _SHORT: Final = ("id", "reference_id", "datapoints_count", "created_at", "updated_at", *_TOLD)
@@ -50,11 +50,11 @@ _TOUCH: Final = update(sessions).where(sessions.c.id.in_(_LOCKED)).values(update
 
 
 class NewSession(NamedTuple):
-    """A session that is to be made.
+    """A session to be created.
 
     Args:
-        organisation_id: Whose it is.
-        told: What the caller tells of it, with the names of the columns.
+        organisation_id: Its organisation.
+        told: The values that the caller sets, by the names of the columns.
     """
 
     organisation_id: int
@@ -62,7 +62,7 @@ class NewSession(NamedTuple):
 
 
 def create_sessions(connection: Connection, wanted: Sequence[NewSession]) -> list[str]:
-    """Make sessions, and answer their IDs; of one with a known reference ID, the ID that it has already."""
+    """Create sessions and return their IDs; for a known reference ID, that of the existing session."""
     now = datetime.now(timezone.utc)
     session_ids = new_identifiers(SESSION, len(wanted))
     by_reference = _find_by_reference(connection, wanted)
@@ -96,7 +96,7 @@ def update_session(
     name: str,
     told: Mapping[str, Any],
 ) -> str | None:
-    """Change what is told of a session, named by one of its IDs; answer its ID, ``None`` if there is none."""
+    """Change a session that is named by one of its IDs; return its ID, or ``None`` if there is none."""
     changed = update(sessions).where(sessions.c[by] == name, sessions.c.organisation_id == organisation_id)
     changed = changed.values(**told, updated_at=datetime.now(timezone.utc))
     session_id: str | None = connection.scalar(changed.returning(sessions.c.id))
@@ -106,7 +106,7 @@ def update_session(
 
 
 def _find_by_reference(connection: Connection, wanted: Sequence[NewSession]) -> dict[tuple[int, str], str]:
-    """Look up the IDs of those sessions that are there, by organisation and reference ID."""
+    """Look up the IDs of the existing sessions, by organisation and reference ID."""
     names = {
         (organisation_id, told["reference_id"]) for organisation_id, told in wanted if "reference_id" in told
     }
@@ -119,7 +119,7 @@ def _find_by_reference(connection: Connection, wanted: Sequence[NewSession]) -> 
 
 
 def find_sequences(connection: Connection, session_ids: Sequence[str]) -> Iterator[tuple[str, int]]:
-    """Answer the ID and the sequence of each of these sessions."""
+    """Yield the ID and the sequence of each of these sessions."""
     for wanted in in_parts(session_ids):
         for row in connection.execute(_SEQUENCES, {"wanted": wanted}):
             yield row.id, row.sequence
@@ -132,7 +132,7 @@ def touch_sessions(connection: Connection, session_ids: Collection[str], now: da
 
 
 def get_session(connection: Connection, organisation_id: int, session_id: str) -> list[Part] | None:
-    """Answer the session of the organisation with this ID, in parts, or ``None``."""
+    """Return the organisation's session with this ID, in parts, or ``None``."""
     query = _described_sessions().where(
         sessions.c.id == session_id, sessions.c.organisation_id == organisation_id
     )
@@ -140,9 +140,9 @@ def get_session(connection: Connection, organisation_id: int, session_id: str) -
 
 
 def list_all_sessions(connection: Connection, organisation_id: int, page: Page) -> list[Part]:
-    """Answer one page of all sessions of the organisation, also those without a datapoint, newest first.
+    """Return one page of all sessions of the organisation, with or without datapoints, newest first.
 
-    They are counted to a bound: see ``Page.counting``.
+    They are counted up to a limit: see ``Page.counting``.
     """
     newest_first = select(sessions.c.sequence).where(sessions.c.organisation_id == organisation_id)
     newest_first = newest_first.order_by(sessions.c.created_at.desc(), sessions.c.sequence.desc())
@@ -177,7 +177,7 @@ def answer_sessions(connection: Connection, session_ids: Sequence[str], page: Pa
 def list_sessions(
     connection: Connection, organisation_id: int, project_id: str, page: Page
 ) -> list[Part] | None:
-    """Answer one page of the sessions that hold a datapoint of the project, newest first, in parts.
+    """Return one page of the sessions with a datapoint of the project, newest first, in parts.
 
     Returns:
         The page, or ``None`` when the organisation has no such project.
@@ -187,7 +187,7 @@ def list_sessions(
     placed = project_sessions.c.project_id == project_id
     newest_first = select(project_sessions.c.session_sequence).where(placed)
     newest_first = page.of(newest_first.order_by(project_sessions.c.session_sequence.desc()))
-    # The sessions of the page are found in the index alone, and described only then.
+    # The sessions of the page are found in the index alone; only then their rows are read.
     query = (
         _described_sessions()
         .where(sessions.c.sequence.in_(newest_first))
@@ -218,7 +218,7 @@ def find_projects_of(
         order: The column that the projects of a session are sorted by.
 
     Returns:
-        ID and name of each project, by the ID of the session; a session without datapoints has none.
+        ID and name of each project, by the ID of the session. Sessions without datapoints are missing.
     """
     query = (
         select(sessions.c.id, projects.c.id, projects.c.name)
@@ -284,7 +284,7 @@ def _read(connection: Connection, query: Select[Any]) -> list[Part]:
     parts: list[Part] = []
     for row in rows:
         short = {name: row[name] for name in _SHORT if row[name] is not None}
-        # The type is required since 0.7, where every project of v4 is a prompt.
+        # SDKs require the type since 0.7, where every project of v4 is a prompt.
         short["projects"] = [
             {"id": id_, "name": name, "type": "prompt"} for id_, name in projects_of[row["id"]]
         ]

@@ -1,4 +1,4 @@
-"""Who is signed in to the page: rows that hold no cookie, but only what proves one."""
+"""The sign-ins to the page: rows with hashes of cookies instead of the cookies."""
 
 from datetime import datetime
 
@@ -10,14 +10,14 @@ from hl_sessions.server.database.tables import sign_ins
 def create_sign_in(
     connection: Connection, hash_: str, key_id: str, now: datetime, expires_at: datetime
 ) -> None:
-    """Keep a sign-in until it expires or is deleted; those that have expired are deleted.
+    """Store a sign-in until it expires or is deleted, and delete expired ones.
 
     Args:
         connection: The connection of the transaction.
-        hash_: What the cookie can be told by.
-        key_id: The ID of the key that was signed in with.
+        hash_: The hash of the cookie.
+        key_id: The ID of the key that was used to sign in.
         now: The time now.
-        expires_at: When it ends by itself.
+        expires_at: The time when it expires.
     """
     connection.execute(delete(sign_ins).where(sign_ins.c.expires_at <= now))
     connection.execute(insert(sign_ins).values(hash=hash_, key_id=key_id, expires_at=expires_at))
@@ -30,5 +30,5 @@ def is_signed_in(connection: Connection, hash_: str, now: datetime) -> bool:
 
 
 def delete_sign_in(connection: Connection, hash_: str) -> None:
-    """End a sign-in, if there is one."""
+    """Delete a sign-in, if it exists."""
     connection.execute(delete(sign_ins).where(sign_ins.c.hash == hash_))

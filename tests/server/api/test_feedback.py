@@ -130,7 +130,7 @@ def test_feedback_on_what_is_gone_is_not_found(client: Any, unique: str) -> None
             for body in (given, given[1]):
                 response = client("POST", "/feedback", json=body)
                 assert response.status_code == 404
-                detail = f"There is no {name} '{gone}': it was deleted, or never was"
+                detail = f"There is no {name} '{gone}': it was deleted, or never existed"
                 assert response.json() == {"detail": detail}
     assert feedback_on(client, log_id) == []
 

@@ -276,7 +276,7 @@ def test_an_export_that_breaks_off_says_so(postgresql: Any) -> None:
                 '{"record": "organisations", "name": "SECRET", "team_id": "t", "created_at": '
                 '"2025-01-01T00:00:00Z", "SECRET": 1}'
             ),
-            "line 1: there are fields that no export has",
+            "line 1: it has fields that no export has",
         ),
         (
             '{"record": "feedback", "id": "a", "log_id": "SECRET", "type": "t", "value": 1}',
@@ -336,7 +336,7 @@ def test_parents_in_lines_make_no_circle(tmp_path: Path, lines: str) -> None:
         text = "".join(json.dumps(record) + "\n" for record in around)
         result = run(import_data, "--db", str(tmp_path / "database.sqlite3"), "-", text=text)
         assert result.exit_code == 1
-        assert f"line {number + 1}: what 'parent_id' names is in no line before" in result.stderr
+        assert f"line {number + 1}: 'parent_id' refers to a record that is in no line before" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_feedback_on_what_is_gone_is_told(reader: Any, unique: str) -> None:
     ):
         answer = reader.post(path, data={"type": "rating", "value": "good"})
         assert answer.status_code == 404
-        assert "it was deleted, or never was" in text_of(answer.text)
+        assert "it was deleted, or never existed" in text_of(answer.text)
 
 
 def test_the_key_of_the_reader_says_who_gave_it(locked_server: Any, unique: str) -> None:

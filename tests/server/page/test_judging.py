@@ -157,7 +157,7 @@ def test_a_place_in_the_queue_that_was_deleted_leads_to_its_beginning(reader: An
     gone = f"/judging/{logged[1]['session_id']}?{query}"
     for answer in (reader.get(gone), reader.post(gone, data={"rating": "good"})):
         assert answer.status_code == 404
-        assert "it was deleted, or never was" in answer.text
+        assert "it was deleted, or never existed" in answer.text
 
 
 def test_many_that_are_left_are_counted_to_a_bound(sqlite_reader: Any, unique: str) -> None:

@@ -26,7 +26,7 @@ async def answer_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - as registered below
     if error.status_code in {404, 405}:
         return await problem(
-            request, 404, "Not found", "There is nothing here: it was deleted, or never was."
+            request, 404, "Not found", "There is nothing here: it was deleted, or never existed."
         )
     return await problem(request, error.status_code, "That did not work", error.detail)
 
