@@ -1,4 +1,4 @@
-"""What the calls of the API have in common: parameters, bodies, and the way to the database."""
+"""What the calls of the API share: parameters, bodies, and the access to the database."""
 
 import asyncio
 import re
@@ -21,27 +21,27 @@ from hl_sessions.server.records.idempotency import IdempotencyKey, make_once
 from hl_sessions.server.records.parts import Part
 from hl_sessions.server.records.refusals import InvalidEntryError, absence
 
-# Above, the offset of a page would not fit into an integer of the database.
+# Beyond it, the offset of a page would not fit into an integer of the database.
 PageNumber = Annotated[int, Query(ge=1, lt=2**31)]
-# The published document has 0 for the default of some lists, and the vendor's examples send it.
+# The published document has 0 as the default of some lists, and the vendor's examples send it.
 PageNumberOrZero = Annotated[
     int, Query(ge=0, lt=2**31, description="0 is the same as 1."), AfterValidator(lambda page: max(page, 1))
 ]
 PageSize = Annotated[int, Query(ge=1, le=100)]
 
 TEXT_PATTERN: Final = r"^[^\u0000]*$"
-"""What a text parameter may be: not every database takes a NUL character."""
+"""The pattern of a text parameter: some databases refuse NUL characters."""
 
 SearchText = Annotated[str, Query(max_length=1000, pattern=TEXT_PATTERN)]
 
 _IGNORED_FIELDS: Final = b"x-ignored-fields"
-# What is sent becomes a header.
+# The reference ID becomes a header.
 _FIELD_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MOST_NAMED: Final = 20
 
 Model = TypeVar("Model", bound=BaseModel)
 Entry = TypeVar("Entry")
-# One request is one transaction, which others wait for.
+# A request is one transaction, and other requests wait for it.
 Entries = Annotated[list[Entry], Field(max_length=10_000)]
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -54,14 +54,15 @@ async def write_for(
     *arguments: Parameters.args,
     **named: Parameters.kwargs,
 ) -> Result:
-    """Answer what ``change`` answers for the organisation that calls, once it is durable.
+    """Return the result of ``change`` for the calling organisation, once it is durable.
 
-    Of requests with the same idempotency key the first one makes the change, and all get its answer.
+    Of several requests with the same idempotency key only the first makes the change, and all get its answer.
 
     Args:
         request: The call.
-        change: Is given the connection, the ID of the organisation, and the arguments. An exception that
-            it returns, before it has changed anything, is raised here. ``None`` is a refusal, too.
+        change: Called with the connection, the ID of the organisation, and the arguments. An exception that
+            it returns is raised here; it must not have changed anything before. Returning ``None`` means that
+            it refuses, too.
     """
     organisation_id = organisation_of(request)
     key = await idempotency_key_of(request)
@@ -84,13 +85,13 @@ async def write_together_for(
     argument: Argument,
     size: int = 1,
 ) -> Result:
-    """Do the same together with other requests: see ``Database.write_together``.
+    """Like ``write_for``, together with other requests: see ``Database.write_together``.
 
     Args:
         request: The call.
-        changes: Is given the key and the argument of each request, for ``make_once``.
-        argument: That of this one.
-        size: How many records it is about.
+        changes: Called with the key and the argument of each request, for ``make_once``.
+        argument: The argument of this request.
+        size: The number of records in this request.
     """
     key = await idempotency_key_of(request)
     write = database_of(request).write_together
@@ -103,13 +104,14 @@ async def delete_in_steps(
     kind: str,
     identifier: str,
 ) -> Response:
-    """Delete a record with what belongs to it, in steps, so that nobody waits for all of them.
+    """Delete a record with everything that belongs to it, in short steps between which other requests run.
 
     Args:
         request: The call.
-        delete_some: Takes a step, and returns whether that was the last one; ``None``: there is none.
-        kind: What the record is, such as ``session``.
-        identifier: Its ID.
+        delete_some: Takes a step, and returns whether it was the last one; ``None`` if there is no such
+            record.
+        kind: The kind of the record, such as ``session``.
+        identifier: The ID of the record.
     """
     is_gone: bool | None = False
     is_there = False
@@ -119,56 +121,56 @@ async def delete_in_steps(
         if is_gone is None and not is_there:
             raise not_found(kind, identifier)
         is_there = True
-        # Half of the time belongs to the others, those of other processes too.
+        # Half of the time is left to other requests, also those of other processes.
         await asyncio.sleep(0 if is_gone else monotonic() - started)
     return Response(status_code=204)
 
 
 def found(record: Mapping[str, Any] | None, kind: str, name: str) -> Response:
-    """Make the answer that holds the record, or say that there is none: see ``not_found``."""
+    """Make the answer with the record, or raise ``not_found`` if there is none."""
     if record is None:
         raise not_found(kind, name)
     return json_response(record)
 
 
 def found_parts(request: Request, parts: Sequence[Part] | None, kind: str, name: str) -> Response:
-    """Do the same with a record in parts."""
+    """Like ``found``, for a record in parts."""
     if parts is None:
         raise not_found(kind, name)
     return parts_response(request, parts)
 
 
 def minimal_response(request: Request) -> Response | None:
-    """Make the answer without a body if the caller prefers that (RFC 7240); ``None``: it does not."""
+    """Make the answer without a body if the caller prefers that (RFC 7240); else return ``None``."""
     if "return=minimal" not in request.headers.get("prefer", ""):
         return None
     return Response(status_code=204, headers={"Preference-Applied": "return=minimal"})
 
 
 def not_found(kind: str, name: str) -> HTTPException:
-    """Make the error that says that an ID is unknown.
+    """Make the error for an unknown ID.
 
     Args:
-        kind: What it should be the ID of, such as ``session``.
+        kind: The kind of the record, such as ``session``.
         name: The ID.
     """
     return HTTPException(404, absence(kind, name))
 
 
 async def read_object(request: Request, model: type[Model]) -> Model:
-    """Return the object in the body.
+    """Read and check the JSON object in the body.
 
     Raises:
-        InvalidRequestError: When there is something else.
+        InvalidRequestError: When the body is no such object.
     """
     return checked_object(request, model, await read_json(request))
 
 
 def checked_object(request: Request, model: type[Model], body: Any) -> Model:
-    """Return the object that the body is.
+    """Check a body that has to be a JSON object.
 
     Raises:
-        InvalidRequestError: When it is something else.
+        InvalidRequestError: When the body is no such object.
     """
     _tell_what_is_ignored(request, model, [body])
     try:
@@ -180,10 +182,10 @@ def checked_object(request: Request, model: type[Model], body: Any) -> Model:
 def checked_entries(
     request: Request, model: type[Entry], entries: TypeAdapter[list[Entry]], body: Any
 ) -> Sequence[Entry]:
-    """Return the one object that the body is, or those in the list that it is.
+    """Check a body that is one object or a list of them, and return the objects.
 
     Raises:
-        InvalidRequestError: When there is something else.
+        InvalidRequestError: When the body is anything else.
     """
     is_list = isinstance(body, list)
     bodies = body if is_list else [body]
@@ -217,7 +219,7 @@ async def create_entries(
 
 
 def refuse_other_filters(request: Request, known: set[str]) -> None:
-    """Refuse a parameter that is not served: ignored, it would pass the whole list off as the filtered one.
+    """Refuse unknown parameters: if a filter were ignored, the whole list would pass for the filtered one.
 
     Raises:
         InvalidRequestError: When there is such a parameter.
@@ -237,7 +239,7 @@ async def _alone(
 
 
 def _tell_what_is_ignored(request: Request, model: type[Any], bodies: Sequence[Any]) -> None:
-    """Name the fields that are not kept in a header of the answer."""
+    """List the ignored fields in a header of the answer."""
     fields = model.model_fields if issubclass(model, BaseModel) else model.__annotations__
     known = fields.keys()
     ignored: set[str] = set()

@@ -1,4 +1,4 @@
-"""Calls that are made without the framework: they need nothing of it, and it takes longer than they do."""
+"""Calls that bypass the framework: they need nothing of it, and it takes longer than they do."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeAlias
@@ -12,19 +12,19 @@ _Call: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
 class DirectCalls:
-    """Makes those calls of an application that take nothing but the request: an ASGI application.
+    """An ASGI application with the calls of another one that take nothing but the request.
 
-    They are routes of the framework nevertheless, for its OpenAPI document.
+    They are routes of the framework, too, for its OpenAPI document.
 
     Args:
-        framework: Makes the others.
-        application: What has the calls, and the answers to exceptions.
+        framework: Handles all other calls.
+        application: The application with the calls and the exception handlers.
     """
 
     def __init__(self, framework: ASGIApp, application: FastAPI) -> None:
         self._framework = framework
         self._calls = _direct_calls(application.routes)
-        # What is unexpected is for a layer further out.
+        # Unexpected exceptions are handled by an outer layer.
         self._answers: dict[Any, Any] = {
             kind: answer for kind, answer in application.exception_handlers.items() if kind is not Exception
         }

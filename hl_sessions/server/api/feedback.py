@@ -1,4 +1,4 @@
-"""The call about feedback."""
+"""The call for feedback."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -24,9 +24,9 @@ router: Final = APIRouter(tags=["Feedback"])
     openapi_extra=body_of(FeedbackRequest, or_list_of=FeedbackRequest),
 )
 async def post_feedback(request: Request) -> Response:
-    """Store what somebody thinks of a datapoint or a session, or take it back.
+    """Store feedback on datapoints or sessions, or take it back.
 
-    It is one feedback, or a list, of which all is stored, or none.
+    The body is one feedback or a list. Of a list all are stored, or none.
     """
     return await create_entries(request, FeedbackRequest, _FEEDBACK_REQUESTS, _create_feedback)
 

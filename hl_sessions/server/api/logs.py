@@ -1,4 +1,4 @@
-"""The calls about logs, the datapoints."""
+"""The calls for logs, which are the datapoints."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -76,7 +76,7 @@ router: Final = APIRouter(tags=["Logs"])
     openapi_extra=body_of(LogRequest, or_list_of=LogRequest),
 )
 async def post_logs(request: Request) -> Response:
-    """Store one datapoint, or all of a list, or none."""
+    """Store one datapoint, or a list of them, all or none."""
     return await create_entries(request, LogRequest, _LOG_REQUESTS, _create_logs)
 
 
@@ -95,9 +95,9 @@ async def get_logs(
 ) -> Response:
     """Answer a page of the datapoints of the project, newest first.
 
-    A search looks for a text, in upper or lower case: ``search`` in inputs, messages and outputs, and
-    ``metadata_search`` in the metadata. A date stands for the whole of its day. The version of every config
-    is uncommitted here.
+    A search finds a text regardless of case: ``search`` in inputs, messages and outputs, and
+    ``metadata_search`` in the metadata. A date stands for its whole day. The version of every config is
+    uncommitted here.
     """
     refuse_other_filters(request, _FILTERS)
     wanted = LogFilter(
@@ -120,10 +120,11 @@ async def get_arrivals(
     session_id: SessionId | None = None,
     size: PageSize = 100,
 ) -> Response:
-    """Answer the datapoints that have arrived since ``after``, which is the ``next`` of the answer before.
+    """Answer the datapoints that have arrived since ``after``, which is the ``next`` of the previous answer.
 
-    Those of one project, by its name, or one session, or all. Without ``after``, there are none: ``next``
-    stands for what arrives from now on. 404 says that the datapoint that it named is deleted.
+    They can be limited to one project, by its name, or to one session. Without ``after`` the list is empty,
+    and ``next`` stands for everything that arrives from now on. Status 404 means that the datapoint that
+    ``after`` stands for was deleted.
     """
     arrivals: Arrivals = request.app.state.arrivals
     parts = await scan_for(request, arrivals.find, after, size, project=project, session_id=session_id)
@@ -142,7 +143,7 @@ async def get_one_log(request: Request, log_id: LogId) -> Response:
     openapi_extra=body_of(UpdateLogRequest),
 )
 async def patch_log(request: Request, log_id: LogId) -> Response:
-    """Complete or change a datapoint after it was logged: what is told takes the place of what was there."""
+    """Complete or change a datapoint after it was logged; each given field replaces the stored one."""
     return await _update_log(request, "id", log_id, await read_object(request, UpdateLogRequest))
 
 
@@ -154,10 +155,10 @@ async def patch_log(request: Request, log_id: LogId) -> Response:
 async def patch_logs(
     request: Request, reference_id: Annotated[str | None, Query(pattern=TEXT_PATTERN)] = None
 ) -> Response:
-    """Do the same to the datapoint with the caller's own ID, or to all of a list, or to none.
+    """Change the datapoint with the caller's own ID, or a list of datapoints, all or none.
 
     The entries of a list name their datapoints themselves, by ``id`` or ``reference_id``. A caller that does
-    not need them as they are then sends ``Prefer: return=minimal`` (RFC 7240).
+    not need the changed datapoints sends ``Prefer: return=minimal`` (RFC 7240).
     """
     body = await read_json(request)
     if isinstance(body, list):
@@ -173,7 +174,7 @@ async def patch_logs(
 
 @router.delete("/logs", status_code=204, responses={**NOT_FOUND})
 async def delete_some_logs(request: Request, ids: Annotated[list[LogId], Query(alias="id")]) -> Response:
-    """Delete datapoints with their feedback, all of them or none; what was nested under them stays."""
+    """Delete datapoints with their feedback, all or none. Datapoints nested under them stay."""
     if not await write_for(request, delete_logs, ids):
         problem = "One of these datapoints is not there: it was deleted, or never was. None is deleted now"
         raise HTTPException(404, problem)
@@ -206,7 +207,7 @@ async def _update_list(request: Request, entries: Sequence[UpdateLogEntry]) -> R
     except UnknownLogError as error:
         problem = f"There is no datapoint with the {error.by} {error.name!r}, that of entry {error.index}"
         raise HTTPException(404, problem) from None
-    # Not by the transaction that writes: others would wait for an answer that may be long.
+    # Read outside the transaction that writes: the answer may be long, and other requests would wait.
     return minimal_response(request) or parts_response(
         request, await read_for(request, get_logs_by_id, log_ids)
     )

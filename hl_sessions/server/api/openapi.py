@@ -1,4 +1,4 @@
-"""The OpenAPI document of what is served, true to what is read and answered."""
+"""The OpenAPI document of the served calls, with the bodies that are read and the answers that are given."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -35,7 +35,7 @@ PROBLEMS: Final[Mapping[int | str, dict[str, Any]]] = {
     503: {"model": Problem, "description": "The database does not answer, is busy, or took too long"},
     507: {"model": Problem, "description": "The disk is full"},
 }
-"""How every call may be turned down."""
+"""The errors that any call may be answered with."""
 
 UNDER_WAY: Final[Mapping[int | str, dict[str, Any]]] = {
     409: {"model": Problem, "description": "The request with this Idempotency-Key is under way"}
@@ -68,9 +68,9 @@ def body_of(
     """Describe the body that a call reads by itself.
 
     Args:
-        model: The JSON object that it reads.
-        or_list_of: The objects of the list that it takes, too, if it takes one.
-        is_required: Whether it may not be empty.
+        model: The JSON object that the call reads.
+        or_list_of: The objects of the list that the call accepts as well, if it does.
+        is_required: Whether the body must not be empty.
     """
     schema: dict[str, Any] = {"$ref": _REFERENCE.format(model=model.__name__)}
     if or_list_of is not None:
@@ -80,11 +80,11 @@ def body_of(
 
 
 def add_openapi(application: FastAPI, prefix: str) -> None:
-    """Have the application serve its document, with the bodies and keys, which FastAPI does not read.
+    """Have the application serve its document, with the bodies and keys, which FastAPI does not read itself.
 
     Args:
         application: The application, with all of its calls.
-        prefix: What stands before the path of the document.
+        prefix: The path before that of the document.
     """
     describe_the_rest = application.openapi
 
@@ -99,7 +99,7 @@ def add_openapi(application: FastAPI, prefix: str) -> None:
             document["components"]["securitySchemes"] = {
                 "APIKey": {"type": "apiKey", "in": "header", "name": "X-API-KEY"}
             }
-            # An open server takes no key, too.
+            # An open server accepts calls without a key.
             document["security"] = [{"APIKey": []}, {}]
             application.openapi_schema = document
         return application.openapi_schema

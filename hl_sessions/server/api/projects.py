@@ -1,4 +1,4 @@
-"""The calls about projects."""
+"""The calls for projects."""
 
 from typing import Any, Final
 
@@ -49,7 +49,7 @@ async def get_projects(
     sort_by: SortedBy = "created_at",
     order: Direction = "desc",
 ) -> Response:
-    """Answer a page of the projects; ``filter`` is a text in their names, in upper or lower case."""
+    """Answer a page of the projects. ``filter`` is a text in their names, regardless of case."""
     refuse_other_filters(request, {"page", "size", "filter", "sort_by", "order"})
     part, sorting = Page(page, size), ProjectOrder(sort_by, order)
     return json_response(await scan_for(request, list_projects, sorting, filter or None, part))
@@ -62,7 +62,7 @@ async def get_projects(
     openapi_extra=body_of(CreateProjectRequest),
 )
 async def post_project(request: Request) -> Response:
-    """Make a project; its name has to be new."""
+    """Create a project; its name must be new."""
     name = (await read_object(request, CreateProjectRequest)).name
     project = await write_for(request, create_project, name)
     if project is None:
@@ -82,7 +82,7 @@ async def get_one_project(request: Request, project_id: ProjectId) -> Response:
     openapi_extra=body_of(UpdateProjectRequest),
 )
 async def patch_project(request: Request, project_id: ProjectId) -> Response:
-    """Rename a project, or define its types of feedback; the name has to be new."""
+    """Rename a project, or define its types of feedback. A new name must be unused."""
     wanted = await read_object(request, UpdateProjectRequest)
     name, types = wanted.name, wanted.feedback_types
 
@@ -100,7 +100,7 @@ async def patch_project(request: Request, project_id: ProjectId) -> Response:
 
 @router.delete("/projects/{project_id}", status_code=204, responses={**NOT_FOUND})
 async def delete_one_project(request: Request, project_id: ProjectId) -> Response:
-    """Delete a project with its datapoints, in steps, so that nobody waits for all of them; sessions stay."""
+    """Delete a project with its datapoints, in short steps between which others run. Sessions stay."""
     return await delete_in_steps(request, delete_some_of_project, "project", project_id)
 
 

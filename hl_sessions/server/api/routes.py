@@ -1,4 +1,4 @@
-"""The calls of the v4 API. Each one reads the request, asks the database, and answers."""
+"""Adds the calls of the v4 API. Each one reads the request, asks the database, and answers."""
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -11,9 +11,9 @@ from hl_sessions.server.http.idempotency import METHODS
 def add_calls(application: FastAPI, prefix: str) -> None:
     """Have the application serve the calls, each under the prefix and its path.
 
-    Not by including routers: at each level of them FastAPI looks twice for the route of a request.
+    Routers are not included, because FastAPI matches a request twice at each level of them.
     """
-    # Those that are called most come first: they are looked for in this order.
+    # The most frequent calls come first, because routes are tried in this order.
     for kind in (sessions, logs, projects, feedback):
         for route in kind.router.routes:
             if isinstance(route, APIRoute):

@@ -1,4 +1,4 @@
-"""The calls about sessions."""
+"""The calls for sessions."""
 
 from functools import partial
 from typing import Annotated, Any, Final, Literal
@@ -58,9 +58,9 @@ router: Final = APIRouter(tags=["Sessions"])
     openapi_extra=body_of(CreateSessionRequest, is_required=False),
 )
 async def post_session(request: Request) -> Response:
-    """Make a session.
+    """Create a session.
 
-    If there is one already with the ``reference_id``, its ID is answered, and it stays as it is.
+    If a session with this ``reference_id`` exists, its ID is answered, and it is not changed.
     """
     new = NewSession(organisation_of(request), await _told(request))
     session_id = await write_together_for(request, _CREATE_SESSIONS, new)
@@ -80,9 +80,9 @@ async def get_one_session(request: Request, session_id: SessionId) -> Response:
     openapi_extra=body_of(UpdateSessionRequest),
 )
 async def patch_session(request: Request, session_id: SessionId) -> Response:
-    """Change what is told about a session.
+    """Change the fields of a session.
 
-    A caller that does not need it as it is then sends ``Prefer: return=minimal`` (RFC 7240).
+    A caller that does not need the changed session sends ``Prefer: return=minimal`` (RFC 7240).
     """
     return await _update(request, "id", session_id)
 
@@ -95,13 +95,13 @@ async def patch_session(request: Request, session_id: SessionId) -> Response:
 async def patch_session_by_reference(
     request: Request, reference_id: Annotated[str, Query(pattern=TEXT_PATTERN)]
 ) -> Response:
-    """Do the same to the session with the caller's own ID."""
+    """Change the session with the caller's own ID."""
     return await _update(request, "reference_id", reference_id)
 
 
 @router.delete("/sessions/{session_id}", status_code=204, responses={**NOT_FOUND})
 async def delete_one_session(request: Request, session_id: SessionId) -> Response:
-    """Delete a session with its datapoints, in steps, so that nobody waits for all of them."""
+    """Delete a session with its datapoints, in short steps between which other requests run."""
     return await delete_in_steps(request, delete_some_of_session, "session", session_id)
 
 
@@ -115,11 +115,11 @@ async def get_sessions(
     q: str = "",
     sort: str = "",
 ) -> Response:
-    """Answer a page of the sessions that hold a datapoint of the project, or of all, newest first.
+    """Answer a page of all sessions, or of those with a datapoint of the project, newest first.
 
-    ``q`` is a filter as the page has it, such as ``model:large-1 cost>0.05 "red shoes"``, and ``sort`` one of
-    the page's orders, such as ``-cost``; with one of them the pages go to the first 10,000 sessions. All
-    sessions are counted to a bound, which ``total`` is then, but for those of a project without a filter.
+    ``q`` is a filter of the page, such as ``model:large-1 cost>0.05 "red shoes"``. ``sort`` is an order of the
+    page, such as ``-cost``. With either of them, only the first 10,000 sessions can be paged through. ``total``
+    is exact for a project without a filter; otherwise it counts up to a limit.
     """
     refuse_other_filters(request, _FILTERS)
     wanted = Page(page, size)
@@ -134,7 +134,7 @@ async def get_sessions(
 
 def _filter(q: str, sort: str, project_id: str | None, page: Page) -> SessionFilter:
     if page.number * page.size > _MOST_FOUND:
-        problem = f"The pages of a filter go to {_MOST_FOUND} sessions: narrow it, as by began<2026-11-22"
+        problem = f"Only the first {_MOST_FOUND} sessions of a filter have pages: narrow it, such as by began<2026-11-22"
         raise InvalidRequestError.at(("query", "page"), problem)
     try:
         return SessionFilter.read({"q": q, "sort": sort, "project": project_id or ""})

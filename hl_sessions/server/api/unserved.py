@@ -1,4 +1,4 @@
-"""What is answered to calls that this server does not have: what they are, and what there is instead."""
+"""Answers calls that this server does not have, and names the calls to use instead."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -11,27 +11,27 @@ from starlette.types import Receive, Scope, Send
 
 from hl_sessions.server.http.rejections import NOT_FOUND, rejection
 
-_THIS_VERSION: Final = "This server speaks v4 of the API, and has the calls of it that 'served' lists."
+_THIS_VERSION: Final = "This server speaks v4 of the API; 'served' lists its calls."
 _NO_MODELS: Final = (
-    "It has a model answer, and this server calls none: call yours, and log its answer with POST /v4/logs."
+    "It asks a model, and this server calls no models: call yours, and log its answer with POST /v4/logs."
 )
 _NO_EVALUATIONS: Final = (
-    "It is about evaluations, which this server does not run: log what they say as 'judgment' with "
+    "It is about evaluations, which this server does not run: log their results as 'judgment' with "
     "POST /v4/logs, or with POST /v4/feedback."
 )
 _NO_DATASETS: Final = (
-    "It is about datasets, which this server does not keep: GET /v4/logs has the datapoints that were logged."
+    "It is about datasets, which this server does not keep: GET /v4/logs has the logged datapoints."
 )
 _NO_CONFIGS: Final = (
-    "It is about configs, which this server keeps with each datapoint only: log them as 'config' with "
+    "It is about configs, which this server keeps only with each datapoint: log them as 'config' with "
     "POST /v4/logs."
 )
 _NO_PROJECT_PARTS: Final = (
     "It is about the configs, datasets or evaluations of a project, which this server does not keep: "
-    "GET /v4/projects/{id} tells of the project and its feedback types, which PATCH /v4/projects/{id} "
-    "defines, and GET /v4/logs of what was logged to it."
+    "GET /v4/projects/{id} has the project and its feedback types, which PATCH /v4/projects/{id} defines; "
+    "GET /v4/logs has its datapoints."
 )
-# By the first part of the path, up to its first hyphen.
+# Keyed by the first part of the path, up to its first hyphen.
 _PURPOSES: Final = {
     "chat": _NO_MODELS,
     "completion": _NO_MODELS,
@@ -46,11 +46,11 @@ _PURPOSES: Final = {
 
 
 class UnservedCalls:
-    """Answers 404 to whatever comes: an ASGI application.
+    """An ASGI application that answers every call with 404.
 
     Args:
-        served: The calls that there are, such as ``POST /v4/logs``.
-        is_this_version: Whether they are of the version of the API that is called.
+        served: The calls that exist, such as ``POST /v4/logs``.
+        is_this_version: Whether the called version of the API is the one that is served.
     """
 
     def __init__(self, served: Sequence[str], *, is_this_version: bool) -> None:
@@ -73,7 +73,7 @@ class UnservedCalls:
 
 
 def add_unserved_calls(application: FastAPI, prefix: str) -> None:
-    """Have the application answer what is none of the calls that it has so far, in any version of the API."""
+    """Have the application answer all calls that it does not have yet, in any version of the API."""
     served = [
         f"{method} {route.path}"
         for route in application.routes
@@ -91,7 +91,7 @@ def add_unserved_calls(application: FastAPI, prefix: str) -> None:
             return of_this_version.answer(path.removeprefix(prefix))
         return rejection(404, NOT_FOUND)
 
-    # A known path with a method that is not served is as absent as an unknown path.
+    # A known path with an unserved method is handled like an unknown path.
     application.exception_handler(405)(answer_other_method)
 
 

@@ -12,8 +12,8 @@ from tests.waiting import PATIENCE
 @pytest.mark.parametrize(
     ("method", "path", "purpose"),
     [
-        ("POST", "/chat-deployed", "a model answer"),
-        ("POST", "/completion", "a model answer"),
+        ("POST", "/chat-deployed", "It asks a model"),
+        ("POST", "/completion", "It asks a model"),
         ("POST", "/evaluations", "about evaluations"),
         ("GET", "/evaluators/", "about evaluations"),
         ("GET", "/datasets/evts_1/datapoints", "about datasets"),
