@@ -1,1 +1,1 @@
-"""What is around every request: who may call, what is counted and logged, how JSON comes in and goes out."""
+"""Handles every request around its call: access, bodies, limits, JSON, metrics and logs."""

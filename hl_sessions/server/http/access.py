@@ -1,4 +1,4 @@
-"""Who may call: holders of a key, or, while there is no key, this machine and no foreign web page."""
+"""Decides which calls are let in: those with a key or, while there is no key, those of this machine."""
 
 from functools import lru_cache
 from typing import Final
@@ -15,19 +15,19 @@ from hl_sessions.server.http.origins import is_from_own_page, is_loopback
 from hl_sessions.server.http.rejections import rejection
 
 BASE_PATH: Final = "/v4"
-"""Where the API begins."""
+"""The path where the API begins."""
 
 _ORGANISATION: Final = "organisation_id"
 
 _HEADERS_OF_PROXIES: Final = frozenset({b"forwarded", b"via", b"x-real-ip"})
-"""What a proxy adds to a call, beside headers that begin with ``X-Forwarded-``."""
+"""The headers that a proxy adds to a call, beside those that begin with ``X-Forwarded-``."""
 
 
 class AccessMiddleware:
-    """Lets calls in, and tells the application for which organisation: see ``organisation_of``.
+    """Lets calls in, and notes the organisation of each: see ``organisation_of``.
 
-    With keys, calls of the API have to carry one in the header ``X-API-KEY``, else they are answered 401;
-    what lies outside of the API is passed on. While there is no key, ``LoopbackOnlyMiddleware`` decides.
+    If there are keys, calls of the API must carry one in the header ``X-API-KEY``, else they are answered
+    401. Requests outside the API are passed on. While there is no key, ``LoopbackOnlyMiddleware`` decides.
 
     Args:
         app: The ASGI application.
@@ -44,7 +44,7 @@ class AccessMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # Whether this process is alive has nothing to do with the database.
+        # Whether this process is alive does not depend on the database.
         if scope["path"] != LIVENESS and not self._keys.is_fresh():
             await self._keys.refresh()
         if self._keys.is_open():
@@ -62,16 +62,16 @@ class AccessMiddleware:
 
     def _holder(self, scope: Scope) -> KeyHolder | None:
         given = (_header(scope, b"x-api-key") or b"").decode("latin-1")
-        # A caller may put one word before the key, such as "Bearer".
+        # The caller may put one word before the key, such as "Bearer".
         return self._keys.holder_of(given) or self._keys.holder_of(given.partition(" ")[2].strip())
 
 
 class LoopbackOnlyMiddleware:
-    """Answers 403 to what a foreign web page could make a browser send to this machine, and to proxies.
+    """Answers 403 to calls of proxies, and to calls that a foreign web page could make a browser send.
 
     A page can reach a loopback address under a name of its own ("DNS rebinding": the header ``Host`` shows
-    the name), or send a form or a simple request across origins (the header ``Origin`` shows the page). A
-    proxy calls from this machine for the whole world, by default with ``Host: 127.0.0.1``.
+    the name). It can also send a form or a simple request across origins (the header ``Origin`` shows the
+    page). A proxy calls from this machine for the whole world, by default with ``Host: 127.0.0.1``.
 
     Args:
         app: The ASGI application.
@@ -92,7 +92,7 @@ class LoopbackOnlyMiddleware:
 
 
 def organisation_of(connection: HTTPConnection) -> int:
-    """Return the ID of the organisation for which a call of the API was let in."""
+    """Return the ID of the organisation whose key let a call of the API in."""
     organisation_id: int = connection.scope["state"][_ORGANISATION]
     return organisation_id
 
@@ -102,7 +102,7 @@ def _let_in(scope: Scope, organisation_id: int) -> None:
 
 
 def _foreign_origin(scope: Scope) -> str | None:
-    """Say why a call may come from elsewhere, or return ``None``."""
+    """Return the reason why a call may come from elsewhere, or ``None``."""
     host = None
     has_origin = False
     for name, value in scope["headers"]:
@@ -115,9 +115,10 @@ def _foreign_origin(scope: Scope) -> str | None:
                 f"this call has the header {name.decode('latin-1')!r}, so a proxy may have passed it on. "
                 "To serve behind a proxy, make a key with: hl-sessions keys create"
             )
-    # Every browser sends one. A call by HTTP/1.0 need not have any, and by HTTP/1.1 none gets here without.
+    # Every browser sends a Host. A call by HTTP/1.0 need not; a call by HTTP/1.1 without one is refused
+    # earlier.
     if host is not None and not is_loopback(_name_in(host)):
-        return "the header 'host' names another one"
+        return "the header 'host' names another machine"
     if has_origin and not is_from_own_page(Headers(scope=scope)):
         return "the header 'origin' names a foreign page"
     return None

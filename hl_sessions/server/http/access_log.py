@@ -1,4 +1,4 @@
-"""The access log: a line of JSON for each request, with nothing in it of what the request holds."""
+"""The access log: a line of JSON for each request, without anything from its body or query."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ from hl_sessions.server.http.line_writer import LineWriter
 from hl_sessions.server.http.metrics import Metrics
 from hl_sessions.server.http.rarely import Rarely
 
-# With it, a line is shorter than the 4 KiB that are written as a whole.
+# This limit keeps a line below the 4 KiB that are written as a whole.
 _LONGEST_PATH: Final = 1024
 _LONGEST_METHOD: Final = 32
 
@@ -22,11 +22,11 @@ _logger = logging.getLogger(__name__)
 
 
 class AccessLog:
-    """Has lines written, and waits for nobody: see ``LineWriter``.
+    """Queues lines for a thread that writes them, so that no request waits: see ``LineWriter``.
 
     Args:
         descriptor: The number of the open file to write to, such as that of the standard output.
-        metrics: Where lost lines are counted.
+        metrics: Counts the lost lines.
     """
 
     def __init__(self, descriptor: int, metrics: Metrics) -> None:
@@ -40,22 +40,24 @@ class AccessLog:
         self._lines.start()
 
     def close(self) -> None:
-        """Write what waits, unless nobody reads it."""
+        """Write the remaining lines, unless nothing reads the file."""
         self._lines.close()
 
     def write(self, scope: Scope, exchange: Exchange, status: int, seconds: float) -> None:
-        """Have the line of a request written.
+        """Queue the line of a request.
 
         Args:
-            scope: The request, of which method and path are logged; its query may hold what is searched for.
-            exchange: What is known of it.
+            scope: The request. Its method and path are logged, but not its query, which may hold searched
+                texts.
+            exchange: The observations of the request.
             status: The status of the answer.
-            seconds: How long it took.
+            seconds: The duration of the request.
         """
         line = {
             "time": self._clock.now(),
             "method": scope["method"][:_LONGEST_METHOD],
-            # As it was on the wire, percent-encoded: nothing that a terminal would act on.
+            # The path is percent-encoded as it was sent, so it has no characters that a terminal would act
+            # on.
             "path": scope["raw_path"][:_LONGEST_PATH].decode("ascii", "backslashreplace"),
             "status": status,
             "duration": round(seconds, 6),
@@ -69,7 +71,7 @@ class AccessLog:
         if exchange.deleted is not None:
             line["deleted_sessions"] = exchange.deleted.sessions
             line["deleted_datapoints"] = exchange.deleted.datapoints
-            # What one line does for good is to be understood without a look into the database.
+            # Deletions are final, so their log lines must make sense without the database.
             if exchange.key is not None and exchange.key.name is not None:
                 line["key_name"] = exchange.key.name
         line["process"] = os.getpid()
@@ -79,12 +81,12 @@ class AccessLog:
         self._metrics.access_log_lost(lines)
         if self._warning.is_time():
             _logger.warning(
-                "lines of the access log are lost: nobody reads the standard output, or its disk is full"
+                "lines of the access log are lost: nothing reads the standard output, or its disk is full"
             )
 
 
 class _Clock:
-    """Tells the time in UTC, in milliseconds, of which all but the last digits are made once a second."""
+    """Returns the time in UTC with milliseconds. Its text up to the seconds is made once a second."""
 
     def __init__(self) -> None:
         self._second = 0

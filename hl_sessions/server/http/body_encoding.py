@@ -1,4 +1,4 @@
-"""Bodies as the bytes that were meant: decompressed, and in UTF-8."""
+"""Decodes bodies: decompresses gzip, and turns other encodings into UTF-8."""
 
 import re
 import zlib
@@ -17,29 +17,27 @@ def is_compressed(request: Request) -> bool:
     """Tell whether the body is compressed by gzip.
 
     Raises:
-        HTTPException: When it is encoded in any other way.
+        HTTPException: When the body is encoded in any other way.
     """
     given = [value for name, value in request.scope["headers"] if name == b"content-encoding"]
     encoding = b", ".join(given).strip().lower()
     if encoding in {b"gzip", b"x-gzip"}:
         return True
     if encoding not in {b"", b"identity"}:
-        raise HTTPException(
-            415, "The body may be compressed by gzip, and in no other way", {"Accept-Encoding": "gzip"}
-        )
+        raise HTTPException(415, "The body may be compressed by gzip only", {"Accept-Encoding": "gzip"})
     return False
 
 
 def decompress(body: bytes, limit: int) -> bytes:
-    """Undo the compression by gzip.
+    """Decompress a gzip body.
 
     Args:
-        body: What has arrived.
-        limit: The longest result, in bytes; of a longer one no more than that is ever made.
+        body: The compressed body.
+        limit: The longest result, in bytes; decompression stops there.
 
     Raises:
         HTTPException: When the result is longer.
-        InvalidRequestError: When the body was not compressed by gzip, or is not complete.
+        InvalidRequestError: When the body is not complete gzip data.
     """
     decompressor = zlib.decompressobj(_GZIP_FORMAT)
     try:
@@ -54,13 +52,14 @@ def decompress(body: bytes, limit: int) -> bytes:
 
 
 def in_utf_8(json: bytes) -> tuple[bytes, int]:
-    """Return JSON of any Unicode encoding in UTF-8, without a byte order mark.
+    """Convert JSON in any Unicode encoding to UTF-8 without a byte order mark.
 
     Returns:
-        The JSON, and how many halves of surrogate pairs, which UTF-8 does not have, were replaced by U+FFFD.
+        The JSON, and the number of halves of surrogate pairs, which UTF-8 does not have, that were replaced
+        by U+FFFD.
 
     Raises:
-        ValueError: When it is in none of these encodings.
+        ValueError: When the JSON is in none of these encodings.
     """
     encoding = detect_encoding(json)
     if encoding == "utf-8":

@@ -1,4 +1,4 @@
-"""Keeps request bodies within limits, each and all together, whatever their headers say."""
+"""Limits the size of each request body, and of all together, regardless of their headers."""
 
 from typing import Final
 
@@ -10,10 +10,10 @@ _STATE: Final = "body"
 
 
 class BodyMemory:
-    """Counts the bytes of all bodies that are held at the same moment.
+    """Counts the bytes of all bodies that are held at the same time.
 
     Args:
-        most: How many they may be.
+        most: The limit, in bytes.
     """
 
     def __init__(self, most: int) -> None:
@@ -21,23 +21,23 @@ class BodyMemory:
         self._held = 0
 
     def take(self, count: int) -> bool:
-        """Count bytes that have arrived; tells whether there was still room for them."""
+        """Count bytes that have arrived, and tell whether there was room for them."""
         self._held += count
         return self._held <= self._most
 
     def give_back(self, count: int) -> None:
-        """Count bytes that are held no longer."""
+        """Count bytes that have been released."""
         self._held -= count
 
 
 class BodyLimitMiddleware:
-    """Reads the body before the application does, and answers 413 to a longer one, 503 when too many arrive.
+    """Reads bodies before the application does. Answers 413 to a long body, and 503 when too many arrive.
 
     Args:
         app: The ASGI application, which gets the whole body in one message.
         max_body: The longest body that is read, in bytes.
-        memory: What counts the bodies of all requests.
-        below: The path that it is for, with all that begins with it; others are passed on.
+        memory: Counts the bodies of all requests.
+        below: The path that the limit applies to, with all paths below it. Other requests are passed on.
     """
 
     def __init__(self, app: ASGIApp, max_body: int, memory: BodyMemory, below: str = "") -> None:
@@ -57,11 +57,11 @@ class BodyLimitMiddleware:
             await self._pass_on(body, scope, receive, send)
         finally:
             self._memory.give_back(len(body))
-            # The server has the scope until the next request of the connection.
+            # The server keeps the scope until the next request of the connection.
             del scope["state"][_STATE]
 
     async def _pass_on(self, body: bytearray, scope: Scope, receive: Receive, send: Send) -> None:
-        # What announces to be too long is not read at all.
+        # A body with a Content-Length over the limit is not read at all.
         is_too_long = _announced_length(scope) > self._max_body
         more_body = not is_too_long
         while more_body:
@@ -92,7 +92,7 @@ class BodyLimitMiddleware:
 
 
 def body_of(scope: Scope) -> bytearray:
-    """Return the whole body of a request that has passed the limit, however often it is asked for."""
+    """Return the whole body of a request that has passed the limit; can be called again."""
     body: bytearray = scope["state"][_STATE]
     return body
 
@@ -100,6 +100,6 @@ def body_of(scope: Scope) -> bytearray:
 def _announced_length(scope: Scope) -> int:
     for name, value in scope["headers"]:
         if name == b"content-length":
-            # The HTTP server has refused what is no number.
+            # The HTTP server has already refused a value that is no number.
             return int(value)
     return 0

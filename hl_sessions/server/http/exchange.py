@@ -1,4 +1,4 @@
-"""What is known of a request and its answer, for the access log and the metrics."""
+"""A request with its answer, as the access log and the metrics describe it."""
 
 import re
 from os import urandom
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 _STATE: Final = "exchange"
 _REQUEST_ID_HEADER: Final = b"x-request-id"
-# Whatever comes from outside goes into a log and a header.
+# An ID from outside goes into a log and a header, so it is checked.
 _SAFE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._~:=+/@-]{1,128}")
 
 
 class Exchange:
-    """One request and what is answered to it; whoever learns something of it notes it here.
+    """One request and its answer. Each layer notes here what it learns.
 
     Args:
         request_id: The ID to be sent back with the answer.
@@ -26,11 +26,11 @@ class Exchange:
 
     Attributes:
         status: The status of the answer; ``None`` as long as there is none.
-        sent: The length of what was sent of the body of the answer, in bytes.
+        sent: The bytes of the answer's body that were sent.
         session_id: The session that the call names or makes.
-        key: The key that the caller has sent, or is signed in with.
-        deleted: What the reader of a page has had deleted.
-        headers: What is added to the headers of the answer, such as the ID of the request.
+        key: The holder of the key that the caller has sent, or is signed in with.
+        deleted: The numbers of records that the reader of a page has deleted.
+        headers: Headers to be added to the answer, such as the ID of the request.
     """
 
     __slots__ = ("_begun", "_send", "deleted", "headers", "key", "request_id", "sent", "session_id", "status")
@@ -52,7 +52,7 @@ class Exchange:
         return perf_counter() - self._begun
 
     async def send(self, message: Message) -> None:
-        """Send a part of the answer, and note what it was; the headers of this exchange go with it."""
+        """Send a part of the answer with the headers of this exchange, and note its status and length."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self.headers[_REQUEST_ID_HEADER] = self.request_id.encode()
@@ -63,18 +63,18 @@ class Exchange:
 
 
 def begin_exchange(scope: Scope, exchange: Exchange) -> None:
-    """Let the application find the exchange with ``exchange_of``."""
+    """Attach the exchange to a request, so that ``exchange_of`` finds it."""
     scope.setdefault("state", {})[_STATE] = exchange
 
 
 def exchange_of(scope: Scope) -> Exchange:
-    """Return the exchange that a request of this application belongs to."""
+    """Return the exchange of a request of this application."""
     exchange: Exchange = scope["state"][_STATE]
     return exchange
 
 
 def request_id_of(scope: Scope) -> str:
-    """Return what the header ``X-Request-ID`` says, if it is 1 to 128 harmless characters, else a new ID."""
+    """Return the header ``X-Request-ID`` if it is 1 to 128 harmless characters, else a new ID."""
     for name, value in scope["headers"]:
         if name == _REQUEST_ID_HEADER:
             given: bytes = value

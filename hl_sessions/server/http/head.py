@@ -1,13 +1,13 @@
-"""The method HEAD, wherever there is GET."""
+"""Serves the method HEAD wherever GET is served."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class HeadMiddleware:
-    """Answers HEAD with the head of the answer to GET, and without its body.
+    """Answers HEAD with the head of the answer to GET, without its body.
 
     Args:
-        app: The ASGI application, which sees GET.
+        app: The ASGI application, which gets a GET instead.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -28,5 +28,5 @@ class HeadMiddleware:
         try:
             await self._app(as_get, receive, send_without_body)
         finally:
-            # What was learned of the request, such as its route.
+            # What the application has learned of the request, such as its route.
             scope.update(as_get, method="HEAD")

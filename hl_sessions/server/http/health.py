@@ -1,4 +1,4 @@
-"""The routes for who runs the server: is it alive, can it serve, how is it doing. They need no key."""
+"""The routes for operators: liveness, readiness and metrics. They need no key."""
 
 import asyncio
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ READINESS: Final = "/readyz"
 METRICS: Final = "/metrics"
 
 PATIENCE: Final = 1.0
-"""How long the database may take for a small query, in seconds, for the server to count as ready."""
+"""Seconds within which the database must answer a small query for the server to count as ready."""
 
 
 class Readiness:
@@ -36,7 +36,7 @@ class Readiness:
         self._asking: asyncio.Task[bool] | None = None
 
     async def is_ready(self) -> bool:
-        """Ask the database; all who want to know at once share one query, however often they ask."""
+        """Ask the database; simultaneous callers share one query."""
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._ask())
         answered, _ = await asyncio.wait([self._asking], timeout=PATIENCE)
@@ -72,7 +72,7 @@ def health_routes(database: Database) -> Sequence[Route]:
 def metrics_route(metrics: Metrics) -> Route:
     """Make the route of the metrics."""
 
-    # Not a coroutine function: with several processes it reads files.
+    # Not a coroutine function, because it reads files if there are several processes.
     def tell_metrics(_request: Request) -> Response:
         return Response(metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
@@ -80,5 +80,5 @@ def metrics_route(metrics: Metrics) -> Route:
 
 
 def _read_something(connection: Connection) -> None:
-    # From a table, as the connection alone says nothing about the file behind it.
+    # A table is read, because a connection alone says nothing about the file behind it.
     connection.execute(select(organisations.c.sequence).limit(1))

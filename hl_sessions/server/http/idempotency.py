@@ -1,4 +1,4 @@
-"""The header ``Idempotency-Key``: a request that has one is done once, however often it arrives."""
+"""The header ``Idempotency-Key``: a request with a key is carried out once, however often it arrives."""
 
 import re
 from collections.abc import Callable, Coroutine
@@ -16,32 +16,32 @@ from hl_sessions.server.records.refusals import RequestUnderWayError
 
 HEADER: Final = "Idempotency-Key"
 METHODS: Final = frozenset({"PATCH", "POST"})
-"""Whose calls may have the header. To others it means nothing: they come to the same if they are repeated."""
+"""The methods that may have the header. The others ignore it: repeating them changes nothing."""
 
 PATTERN: Final = "^[A-Za-z0-9_-]{8,128}$"
 
 _HEADER: Final = HEADER.lower().encode()
 _WELL_FORMED: Final = re.compile(PATTERN.encode())
 _QUICKLY_HASHED: Final = 256 * 1024
-"""The longest body, in bytes, for which other requests may as well wait."""
+"""The longest body, in bytes, that is hashed on the event loop; longer ones are hashed on a thread."""
 
 Result = TypeVar("Result")
 
 
 class RequestsUnderWay:
-    """Knows which requests with keys this process is at, so that nobody waits for one to do it again.
+    """The keys of the requests that this process is working on, so that a repeated request need not wait.
 
-    Whatever it knows, the database does none of them twice.
+    Even without it, the database carries out no request twice.
     """
 
     def __init__(self) -> None:
         self._keys: set[tuple[int, str]] = set()
 
     async def do_alone(self, key: IdempotencyKey, do: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-        """Return what the request with this key comes to.
+        """Carry out the request with this key, and return its result.
 
         Raises:
-            RequestUnderWayError: When this process is at it already.
+            RequestUnderWayError: When this process is already carrying it out.
         """
         if key.name in self._keys:
             raise RequestUnderWayError
@@ -53,10 +53,10 @@ class RequestsUnderWay:
 
 
 async def idempotency_key_of(request: Request) -> IdempotencyKey | None:
-    """Return the key of a request, if it has one.
+    """Return the idempotency key of a request, if it has one.
 
     Raises:
-        InvalidRequestError: When the header holds anything else.
+        InvalidRequestError: When the header holds no valid key.
     """
     scope = request.scope
     given = [value for name, value in scope["headers"] if name == _HEADER]

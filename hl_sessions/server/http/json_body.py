@@ -1,4 +1,4 @@
-"""JSON in and out: strict about what it reads, lean in what it writes."""
+"""Parses JSON bodies strictly, and writes JSON answers compactly."""
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
@@ -17,24 +17,24 @@ from hl_sessions.server.protocol.storable import parse_storable
 _REPLACED_CHARACTERS: Final = b"x-replaced-characters"
 
 _QUICKLY_PARSED: Final = 256 * 1024
-"""The longest body, in bytes, for which other requests may as well wait; ten megabytes can take a second."""
+"""The longest body, in bytes, that is parsed on the event loop; ten megabytes can take a second."""
 
 
 async def read_json(request: Request) -> Any:
-    """Parse the body of a request, whatever its content type.
+    """Parse the body of a request, regardless of its content type.
 
-    The result is without ``provider_api_keys``: users' secrets, which the vendor's SDK adds to its bodies.
-    What no database keeps, NUL and halves of surrogate pairs, is replaced by U+FFFD; a header of the answer
-    says how often.
+    ``provider_api_keys`` is removed from the result: the vendor's SDK adds these secrets of users to its
+    bodies. Characters that no database can store, NUL and halves of surrogate pairs, are replaced by U+FFFD.
+    A header of the answer has their number.
 
     Raises:
-        HTTPException: When the body is encoded otherwise than by gzip, or too long when it is decoded.
+        HTTPException: When the body has another encoding than gzip, or is too long when it is decoded.
         InvalidRequestError: When the body is not JSON (``NaN`` and ``Infinity`` are not), is nested deeper
             than 200 levels, or holds a number beyond a float.
     """
     body = bytes(body_of(request.scope))
     if is_compressed(request):
-        # A short body may become a long one.
+        # Decompression may turn a short body into a long one.
         value, replaced = await run_in_threadpool(_parse_compressed, body, request.app.state.max_body)
     elif len(body) > _QUICKLY_PARSED:
         value, replaced = await run_in_threadpool(_parse, body)
@@ -52,7 +52,7 @@ def json_response(content: Mapping[str, Any] | Sequence[Any], status: int = 200)
 
 class _JSON(Response):
     def __init__(self, content: Mapping[str, Any] | Sequence[Any], status: int) -> None:
-        # No more than these: what the framework's own does takes three times as long.
+        # Only these headers are set: the framework's own response takes three times as long.
         self.status_code = status
         self.background = None
         self.body = to_json(content)
@@ -67,12 +67,12 @@ def _parse_compressed(body: bytes, limit: int) -> tuple[Any, int]:
 
 
 def _parse(body: bytes) -> tuple[Any, int]:
-    """Return the value, and how many characters in it were replaced."""
+    """Return the value, and the number of replaced characters."""
     try:
         json, replaced_halves = in_utf_8(body)
         value, replaced = parse_storable(json)
     except ValueError:
-        # The parser's message tells where, but may tell what as well.
+        # The parser's message has the place of the error, but may also have parts of the body.
         raise InvalidRequestError.at(("body",), "The body is not valid JSON", "json_invalid") from None
     if not _clean(value):
         raise InvalidRequestError.at(("body", *_place_of_problem(value)), "A number is too large")
@@ -80,9 +80,9 @@ def _parse(body: bytes) -> tuple[Any, int]:
 
 
 def _clean(value: Any) -> bool:
-    """Drop the users' keys, and tell whether all numbers can be stored."""
+    """Remove the users' keys, and tell whether all numbers can be stored."""
     pending = [value]
-    # Grows meanwhile. The parser makes these types and none derived from them.
+    # The list grows during the loop. The parser makes exactly these types, and no subclasses.
     for item in pending:
         kind = type(item)
         if kind is dict:
@@ -96,7 +96,7 @@ def _clean(value: Any) -> bool:
 
 
 def _place_of_problem(value: Any) -> tuple[str | int, ...]:
-    """Return the entry and the field, but nothing further inside, where names are part of the payload."""
+    """Return the entry and the field, but nothing below them, where names are part of the payload."""
     if isinstance(value, list):
         for index, entry in enumerate(value):
             if not _clean(entry):

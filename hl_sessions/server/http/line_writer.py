@@ -1,4 +1,4 @@
-"""Writes lines to an open file on a thread of its own, so that nobody waits for whoever reads the file."""
+"""Writes lines to an open file on a thread of its own, so that no request waits for the file's reader."""
 
 import os
 import threading
@@ -8,37 +8,37 @@ from time import sleep
 from typing import Final
 
 MOST_WAITING: Final = 4 * 1024 * 1024
-"""How many bytes of lines wait, at most, while nobody reads; further ones are lost."""
+"""The greatest number of bytes that wait while nothing reads the file; further lines are lost."""
 
 _LONGEST_WRITE: Final = 4096
-"""So much, in bytes, several processes may write to one pipe without mixing it up."""
+"""The longest write, in bytes, that is not mixed up with those of other processes on one pipe."""
 
 _GATHERING: Final = 0.01
-"""For how long, in seconds, lines are gathered before they are written."""
+"""Seconds for which lines are gathered before they are written."""
 
 _LAST_WAIT: Final = 1.0
-"""How long the end waits, in seconds, for lines to be written."""
+"""Seconds that ``close`` waits for lines to be written."""
 
 
 class LineWriter:
-    """Writes lines in their order, and counts those that are lost because nobody reads, or the disk is full.
+    """Writes lines in order, and counts the lines that are lost because nothing reads, or the disk is full.
 
-    One thread at a time may give it lines.
+    Only one thread at a time may call ``write``.
 
     Args:
         descriptor: The number of the open file to write to, such as that of the standard output.
-        lose: Told how many lines have been lost; called on any thread.
+        lose: Called on any thread with the number of lost lines.
     """
 
     def __init__(self, descriptor: int, lose: Callable[[int], None]) -> None:
         self._descriptor = descriptor
         self._lose = lose
-        # ``None`` is the end.
+        # ``None`` marks the end.
         self._lines: SimpleQueue[bytes | None] = SimpleQueue()
-        # Each is counted by one thread only, so that neither waits for a lock.
+        # Each counter has only one thread that changes it, so no lock is needed.
         self._taken = 0
         self._done = 0
-        # A daemon, as it may be stuck in a write when the process ends.
+        # A daemon, because it may be stuck in a write when the process ends.
         self._thread = threading.Thread(target=self._run, name="hl-sessions-line-writer", daemon=True)
 
     def start(self) -> None:
@@ -46,7 +46,7 @@ class LineWriter:
         self._thread.start()
 
     def write(self, line: bytes) -> None:
-        """Have a line, of up to 4 KiB, be written as a whole, or lose it when too many wait."""
+        """Queue a line of up to 4 KiB, to be written as a whole, or lose it if too many wait."""
         if self._taken - self._done + len(line) > MOST_WAITING:
             self._lose(1)
             return
@@ -54,7 +54,7 @@ class LineWriter:
         self._lines.put(line)
 
     def close(self) -> None:
-        """Write what waits, unless nobody reads it."""
+        """Write the remaining lines, unless nothing reads the file."""
         self._lines.put(None)
         self._thread.join(_LAST_WAIT)
 
@@ -62,7 +62,7 @@ class LineWriter:
         is_open = True
         while is_open:
             waiting = [self._lines.get()]
-            # One by one they would take the interpreter from the thread that answers, each time.
+            # Writing lines one by one would take the interpreter from the answering thread each time.
             sleep(_GATHERING)
             while not self._lines.empty():
                 waiting.append(self._lines.get())
@@ -86,6 +86,6 @@ class LineWriter:
         try:
             os.write(self._descriptor, b"".join(lines))
         except OSError:
-            # Whoever read them has gone, or the disk is full: no reason to answer nobody.
+            # The reader has gone, or the disk is full: requests are served nevertheless.
             self._lose(len(lines))
         self._done += length

@@ -1,4 +1,4 @@
-"""What Prometheus is told: counts and times, without names, IDs or payloads."""
+"""The metrics for Prometheus: counts and times, without names, IDs or payloads."""
 
 import os
 from pathlib import Path
@@ -18,10 +18,10 @@ from hl_sessions.server.database.errors import (
 from hl_sessions.server.records.deleting import Deleted
 
 SHARED_DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
-"""The variable that names the folder where processes share their counts; read when ``Metrics`` are made."""
+"""The variable with the folder where processes share their counts; read when ``Metrics`` is created."""
 
 _METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
-# A caller can make up any number of others.
+# Other methods share one label, because a caller can make up any number of them.
 _OTHER_METHOD: Final = "other"
 _NO_ROUTE: Final = "none"
 _REASONS: Final[dict[type[DatabaseError], str]] = {
@@ -37,10 +37,10 @@ _WRITES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """The metrics of one application; with ``SHARED_DIRECTORY``, of those of all processes that share it."""
+    """The metrics of one application, or with ``SHARED_DIRECTORY`` those of all processes that share it."""
 
     def __init__(self) -> None:
-        # The library has looked for the folder when it was loaded, in a worker that is a copy too early.
+        # The library looked for the folder when it was loaded, which in a forked worker was too early.
         values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._requests = Counter(
@@ -78,20 +78,20 @@ class Metrics:
             self._database_errors.labels(reason)
         self._lost_lines = Counter(
             "hl_sessions_access_log_lost_lines",
-            "Lines of the access log that were not written, as nobody read them or the disk was full.",
+            "Lines of the access log that were lost because nothing read them or the disk was full.",
             registry=self._registry,
         )
         self._pruned_sessions = Counter(
             "hl_sessions_pruned_sessions",
-            "Sessions that were deleted as they had not changed for long.",
+            "Sessions that were deleted because they had not changed for long.",
             registry=self._registry,
         )
         self._pruned_datapoints = Counter(
             "hl_sessions_pruned_datapoints",
-            "Datapoints that were deleted as they had not changed for long.",
+            "Datapoints that were deleted because they had not changed for long.",
             registry=self._registry,
         )
-        # Finding a child by its labels takes longer than counting.
+        # Looking up a child by its labels takes longer than counting.
         self._children: dict[tuple[str, str | None, int], tuple[Counter, Histogram]] = {}
 
     def request_begins(self) -> None:
@@ -102,10 +102,10 @@ class Metrics:
         """Count an answer.
 
         Args:
-            method: The method of the request, whatever it is.
+            method: The method of the request, known or not.
             route: The template of its route; ``None`` when it has none.
             status: The status of the answer.
-            seconds: How long it took.
+            seconds: The duration of the request.
         """
         if method not in _METHODS:
             method = _OTHER_METHOD
@@ -120,11 +120,11 @@ class Metrics:
         self._in_flight.dec()
 
     def committed(self, writes: int) -> None:
-        """Count a transaction that holds the writes of so many requests."""
+        """Count a transaction with the writes of this number of requests."""
         self._writes.observe(writes)
 
     def failed(self, error: DatabaseError) -> None:
-        """Count what the database did not do."""
+        """Count a failure of the database."""
         self._database_errors.labels(_REASONS.get(type(error), _OTHER_REASON)).inc()
 
     def access_log_lost(self, lines: int) -> None:
@@ -132,13 +132,13 @@ class Metrics:
         self._lost_lines.inc(lines)
 
     def pruned(self, pruned: Deleted) -> None:
-        """Count what was deleted as it was old."""
+        """Count records that were deleted because of their age."""
         self._pruned_sessions.inc(pruned.sessions)
         self._pruned_datapoints.inc(pruned.datapoints)
 
     def render(self) -> bytes:
         """Return all metrics in the text format of Prometheus."""
-        # While the folder is gone, as temporary ones are cleaned, a process tells of itself.
+        # If the folder is gone, because temporary folders are cleaned, a process reports only itself.
         directory = os.environ.get(SHARED_DIRECTORY)
         if directory is None or not Path(directory).is_dir():
             return generate_latest(self._registry)
@@ -148,10 +148,10 @@ class Metrics:
 
 
 def forget_process(process_id: int, directory: Path) -> None:
-    """Take the requests of a process that has ended out of those in flight; what it counted stays.
+    """Remove the in-flight requests of a process that has ended; its counts stay.
 
     Args:
         process_id: The process.
-        directory: What ``SHARED_DIRECTORY`` named for it.
+        directory: The folder that ``SHARED_DIRECTORY`` named for it.
     """
     mark_process_dead(process_id, str(directory))  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Observes each request from the outside: what was asked, and how it was answered."""
+"""Observes each request from the outside: its ID, its answer, and its duration."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -17,13 +17,13 @@ _SESSION_ID: Final = re.compile(identifier_pattern(SESSION))
 
 
 class ObservationMiddleware:
-    """Counts requests, logs them, and gives each an ID and an answer, even if it ends in an unexpected error.
+    """Counts and logs requests, gives each an ID, and answers even after an unexpected error.
 
     Args:
         app: The ASGI application.
-        templates: The route that each endpoint serves.
-        metrics: Where requests are counted.
-        access_log: Where they are logged, if at all.
+        templates: The template of the route of each endpoint.
+        metrics: Counts the requests.
+        access_log: Logs the requests, if given.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class ObservationMiddleware:
         self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and note how it was answered."""
+        """Pass the request on, and record its answer."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -63,13 +63,13 @@ class ObservationMiddleware:
 
 
 def route_templates(routes: Iterable[BaseRoute], prefix: str = "") -> Mapping[object, str]:
-    """Return the template, such as ``/sessions/{session_id}``, of each endpoint that a request can have.
+    """Return the template, such as ``/sessions/{session_id}``, of each endpoint.
 
-    Unlike paths, there are only as many of them as there are routes.
+    The number of templates is bounded, unlike that of paths.
 
     Args:
-        routes: The routes, with what is mounted on them.
-        prefix: What stands before their paths.
+        routes: The routes, with those of mounted applications.
+        prefix: The path before theirs.
     """
     templates: dict[object, str] = {}
     for route in routes:

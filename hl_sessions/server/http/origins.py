@@ -1,4 +1,4 @@
-"""Where a call comes from: a page of this server, this machine, or elsewhere."""
+"""Tells where a call comes from: a page of this server, this machine, or elsewhere."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -14,10 +14,10 @@ _DEFAULT_PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
 def is_from_own_page(headers: Headers) -> bool:
     """Tell whether a page of this server has sent a call, by its headers.
 
-    What the browser says in ``Sec-Fetch-Site`` decides: it has compared the addresses before any proxy
-    changed one, and no page can set that header. Old browsers do not send it, and none does by HTTP to
-    another machine. Then ``Origin`` and ``Host`` are compared, without the schemes, as a proxy may have
-    changed that.
+    The header ``Sec-Fetch-Site`` decides if it is there: the browser has compared the addresses before any
+    proxy changed one, and no page can set the header. Old browsers do not send it, and no browser sends it
+    over plain HTTP to another machine. Then ``Origin`` and ``Host`` are compared, without the schemes, which
+    a proxy may have changed.
     """
     site = headers.get("sec-fetch-site")
     if site is not None:
@@ -34,7 +34,7 @@ def is_from_own_page(headers: Headers) -> bool:
         return False
 
 
-# Asked of every request to an open server.
+# Cached, because every request to an open server asks it.
 @lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
     """Tell whether ``host``, a name or an address without port and brackets, can only mean this machine."""

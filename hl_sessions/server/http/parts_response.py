@@ -1,4 +1,4 @@
-"""Answers that are read from the database while they are sent."""
+"""Sends answers that are read from the database while they are sent."""
 
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -24,17 +24,17 @@ def parts_response(
     media_type: str = _JSON,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Make the answer that consists of these parts.
+    """Make an answer that consists of these parts.
 
-    What is not read yet is read when what is before it was sent, by a short transaction each time, so that no
-    client makes the database keep its old state for long. Where that goes wrong the connection is closed
-    before the end of the answer: it is never taken for whole.
+    A part that is still in the database is read after the part before it was sent, in a short transaction of
+    its own. So no client makes the database keep its old state for long. After an error the connection is
+    closed before the end of the answer, so a client never takes it for complete.
 
     Args:
         request: The request.
-        parts: What is answered.
+        parts: The parts of the body.
         media_type: The type of the answer.
-        headers: Further headers of it.
+        headers: Additional headers.
     """
     ready = _beginning(parts)
     if len(ready) == len(parts):
@@ -44,7 +44,7 @@ def parts_response(
 
 class _PartsResponse(StreamingResponse):
     async def stream_response(self, send: Send) -> None:
-        """Send what there is. Where it breaks off no end is sent, and so the connection is closed."""
+        """Send the parts. After an error no end is sent, so the connection is closed."""
         try:
             await super().stream_response(send)
         except (ChangedMeanwhileError, DatabaseError) as error:

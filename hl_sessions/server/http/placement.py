@@ -1,7 +1,7 @@
-"""Where the server is in the eyes of its callers: at which address, below which path, behind which proxies.
+"""Undoes the changes that proxies make to requests: to addresses, paths, and the caller's address.
 
-To the application, all its paths begin with ``/``. What proxies make of them, and of who calls, is undone
-before anything else looks at a request. What shows an address of this server begins it with ``prefix_of``.
+To the application, all its paths begin with ``/``. This layer sees a request before any other. Links to this
+server begin with ``prefix_of``.
 """
 
 import os
@@ -19,28 +19,28 @@ from hl_sessions.server.http.access import BASE_PATH
 _STATE: Final = "prefix"
 
 _TRUSTED: Final = "FORWARDED_ALLOW_IPS"
-"""The variable that lists the addresses of trusted proxies; its name is uvicorn's."""
+"""The variable with the addresses of trusted proxies; the name is uvicorn's."""
 
 _THIS_MACHINE: Final = "127.0.0.0/8,::1"
 
-# No other characters: it stands in links, in a header and in a cookie.
+# Only these characters, because the prefix stands in links, in a header and in a cookie.
 _PREFIX: Final = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 
 _ABSOLUTE: Final = re.compile(rb"https?://([^/@]+)(/.*)?", re.IGNORECASE)
 
 
 class PlacementMiddleware:
-    """Makes of each request what the caller meant, whatever is between the two: the outermost layer.
+    """Restores each request to what the caller sent, before any proxy changed it; the outermost layer.
 
-    Trusted proxies tell who has called, and how, in ``X-Forwarded-For`` and ``X-Forwarded-Proto``. Where the
-    server is below a path, its prefix, some proxies take it off, and others pass it on: either will do. The
-    target of a request may be a whole URL, as for a proxy, whose host then counts (RFC 9112, 3.2.2).
+    Trusted proxies name the caller and the scheme in ``X-Forwarded-For`` and ``X-Forwarded-Proto``. If the
+    server is below a path, its prefix, some proxies strip the prefix and others pass it on: both work. The
+    target of a request may be a whole URL, as for a proxy; then its host counts (RFC 9112, 3.2.2).
 
     Args:
         app: The ASGI application.
         prefix: The path that the server is below, such as ``/sessions``. When it is empty, trusted proxies
             may name one in ``X-Forwarded-Prefix``.
-        routes: What the application serves.
+        routes: The routes of the application.
     """
 
     def __init__(self, app: ASGIApp, prefix: str, routes: Iterable[BaseRoute]) -> None:
@@ -57,14 +57,14 @@ class PlacementMiddleware:
             await self._app(scope, receive, send)
             return
         self._place(scope)
-        # Of requests that no proxy has passed on, nobody need ask whom to trust, which takes longer.
+        # Requests without such headers skip the check of trusted proxies, which takes longer.
         is_of_proxy = any(name.startswith(b"x-forwarded-") for name, _value in scope["headers"])
         await (self._app_behind_proxy if is_of_proxy else self._app)(scope, receive, send)
 
     def _place(self, scope: Scope) -> None:
         peer, port = scope["client"] or ("", 0)
         if "." in peer:
-            # Of a socket for both, an address of IPv4 comes as one of IPv6.
+            # On a dual-stack socket, an IPv4 address arrives as an IPv6 address.
             peer = peer.removeprefix("::ffff:")
             scope["client"] = (peer, port)
         prefix = self._prefix or self._named_by_proxy(scope, peer)
@@ -76,33 +76,33 @@ class PlacementMiddleware:
 
     def _named_by_proxy(self, scope: Scope, peer: str) -> str:
         named = next((value for name, value in scope["headers"] if name == b"x-forwarded-prefix"), None)
-        # Almost no request has one: whom to trust is asked after that, as it takes longer.
+        # Almost no request has the header, so the slower check of the proxy comes second.
         if named is None or peer not in self._trusted:
             return ""
         try:
             return parse_prefix(named.decode("latin-1"))
         except ValueError:
-            # A proxy that does not set it passes on what any client makes up.
+            # A proxy that does not set the header passes on any value of a client.
             return ""
 
     def _without(self, prefix: str, path: str) -> str:
         if path == prefix:
             return path if _is_served(self._routes, path) else "/"
         rest = path.removeprefix(prefix)
-        # Behind a proxy that takes "/sessions" off, "/sessions/sesh_..." is the whole of a path: so it is
-        # decided by what there is.
+        # If the proxy strips the prefix "/sessions", a path may still begin with it ("/sessions/sesh_..."),
+        # so the routes decide.
         was_passed_on = path.startswith(f"{prefix}/") and _is_served(self._routes, rest)
         return rest if was_passed_on else path
 
 
 def prefix_of(scope: Scope) -> str:
-    """Return what stands before the paths of this server in the addresses that its callers use, or ``""``."""
+    """Return the path that callers put before the paths of this server, or ``""``."""
     prefix: str = scope["state"][_STATE]
     return prefix
 
 
 def parse_prefix(text: str) -> str:
-    """Return a path without the slash at its end, such as ``/sessions``; ``""`` for the root.
+    """Return a path without its trailing slash, such as ``/sessions``; ``""`` for the root.
 
     Raises:
         ValueError: When the server cannot be below that path.

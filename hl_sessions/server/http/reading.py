@@ -1,4 +1,4 @@
-"""Reads for requests, which end when nobody waits for their answers any more."""
+"""Reads the database for requests, and stops a read when its client has gone."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -20,11 +20,13 @@ async def read_for(
     *arguments: Parameters.args,
     **named: Parameters.kwargs,
 ) -> Result:
-    """Return what ``query`` finds for the organisation that asks, of single records: see ``Database.read``.
+    """Return the result of ``query``, which reads single records of the calling organisation.
+
+    See ``Database.read``.
 
     Args:
         request: The request.
-        query: Is given the connection, the ID of the organisation, and the arguments.
+        query: Called with the connection, the ID of the organisation, and the arguments.
 
     Raises:
         ClientDisconnect: When the client goes before the answer is there.
@@ -38,12 +40,12 @@ async def scan_for(
     *arguments: Parameters.args,
     **named: Parameters.kwargs,
 ) -> Result:
-    """Do the same with a search or a list, which no read of single records waits for."""
+    """Like ``read_for``, for searches and lists. Reads of single records do not wait for them."""
     return await _while_connected(request, database_of(request).scan, query, *arguments, **named)
 
 
 def database_of(request: Request) -> Database:
-    """Return the database of the application that is called."""
+    """Return the database of the called application."""
     database: Database = request.app.state.database
     return database
 
@@ -71,6 +73,6 @@ async def _while_connected(
 
 
 async def _disconnection(request: Request) -> None:
-    # The body comes first, even if there is none.
+    # The message with the body comes first, even if the body is empty.
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""How a request is turned down: always as JSON, and never with anything of what it held."""
+"""Answers refused and failed requests, always as JSON and never with any of their content."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -21,7 +21,7 @@ from hl_sessions.server.records.refusals import KeyReusedError, RequestUnderWayE
 NOT_FOUND: Final = "Not Found"
 
 CLIENT_HAS_GONE: Final = 499
-"""Not a status that is sent: what proxies log when nobody was left to answer to."""
+"""The status that proxies log for a client that has gone; it is never sent."""
 
 _RETRY_AFTER: Final = 5  # seconds
 _RETRY_AFTER_UNDER_WAY: Final = 1  # second
@@ -31,7 +31,7 @@ class InvalidRequestError(Exception):
     """The request breaks a rule of the protocol; it is answered with status 422.
 
     Args:
-        details: What is wrong. Of each mapping only ``loc``, ``msg`` and ``type`` are passed on.
+        details: The problems. Of each mapping only ``loc``, ``msg`` and ``type`` are passed on.
     """
 
     def __init__(self, details: Iterable[Mapping[str, Any]]) -> None:
@@ -42,23 +42,23 @@ class InvalidRequestError(Exception):
     def at(
         cls, location: tuple[str | int, ...], message: str, error_type: str = "value_error"
     ) -> "InvalidRequestError":
-        """Say that one place of the request is wrong."""
+        """Make the error for one place of the request."""
         return cls([{"loc": location, "msg": message, "type": error_type}])
 
     @classmethod
     def in_body(cls, error: ValidationError, skipped: int = 0) -> "InvalidRequestError":
-        """Say what pydantic found wrong in the body.
+        """Make the error for the problems that pydantic found in the body.
 
         Args:
-            error: What pydantic raised.
-            skipped: How many outer levels of its locations the client did not send.
+            error: The error of pydantic.
+            skipped: The number of outer levels of its locations that the client did not send.
         """
         details = error.errors(include_url=False, include_context=False, include_input=False)
         return cls({**detail, "loc": ("body", *detail["loc"][skipped:])} for detail in details)
 
 
 def add_rejections(application: FastAPI) -> None:
-    """Have the application answer whatever goes wrong in the shapes of the v4 protocol."""
+    """Have the application answer every error in the shapes of the v4 protocol."""
     application.exception_handler(InvalidRequestError)(_invalid_request)
     application.exception_handler(RequestValidationError)(_invalid_parameters)
     application.exception_handler(ClientDisconnect)(answer_nobody)
@@ -86,13 +86,13 @@ def unavailable(detail: str) -> JSONResponse:
 def internal_error() -> JSONResponse:
     """Make the answer to a request that ended in an unexpected error."""
     answer = rejection(500, "Internal Server Error")
-    # Uvicorn closes the connection after a failure: a client has to know, or its next call goes there.
+    # Uvicorn closes the connection after a failure. The client must know, or it sends its next call there.
     answer.headers["Connection"] = "close"
     return answer
 
 
 async def answer_nobody(_request: Request, _error: Exception) -> Response:
-    """Make what goes into the access log and the metrics, and nowhere else."""
+    """Make an answer that only the access log and the metrics see."""
     return Response(status_code=CLIENT_HAS_GONE)
 
 
@@ -102,7 +102,7 @@ def too_long(limit: int) -> str:
 
 
 def _unprocessable(details: Iterable[Mapping[str, Any]]) -> JSONResponse:
-    # FastAPI's own handler sends the offending value back too, under "input" and "ctx".
+    # FastAPI's own handler would repeat the offending value, under "input" and "ctx".
     return rejection(422, [{name: detail[name] for name in ("loc", "msg", "type")} for detail in details])
 
 
@@ -120,7 +120,7 @@ async def _key_reused(_request: Request, _error: Exception) -> JSONResponse:
 
 
 async def _under_way(_request: Request, _error: Exception) -> JSONResponse:
-    answer = rejection(409, "The request with this Idempotency-Key is under way; in a moment it is answered")
+    answer = rejection(409, "The request with this Idempotency-Key is still under way; try again in a moment")
     answer.headers["Retry-After"] = str(_RETRY_AFTER_UNDER_WAY)
     return answer
 
@@ -138,7 +138,7 @@ async def _busy(_request: Request, _error: Exception) -> JSONResponse:
 
 
 async def _too_slow(_request: Request, _error: Exception) -> JSONResponse:
-    # Nothing says that it would be faster in a moment.
+    # No Retry-After, because a repeated read would not be faster.
     return rejection(
         503, f"The database took longer than {BUDGET:.0f} seconds, and was told to stop: ask for less"
     )

@@ -66,5 +66,5 @@ def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path, spawn: Callable[.
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(PATIENCE) == 0
     assert server.process.stderr.read().splitlines() == [
-        "lines of the access log are lost: nobody reads the standard output, or its disk is full"
+        "lines of the access log are lost: nothing reads the standard output, or its disk is full"
     ]

@@ -36,7 +36,7 @@ def ask(base_url: str, target: str, host: str | None, version: str = "1.1") -> t
         ("https://localhost", "evil.example", 200, "<title>Sessions"),
         ("http://localhost?q=needle", "evil.example", 200, 'value="needle"'),
         ("http://localhost/%76%34/projects", "evil.example", 200, '"records"'),
-        ("http://evil.example/v4/projects", "localhost", 403, "names another one"),
+        ("http://evil.example/v4/projects", "localhost", 403, "names another machine"),
         ("http:///v4/projects", "localhost", 404, "Not Found"),
         ("http://me@localhost/v4/projects", "localhost", 404, "Not Found"),
         ("ftp://localhost/v4/projects", "localhost", 404, "Not Found"),
