@@ -1,1 +1,1 @@
-"""Where everything is kept: SQLite or PostgreSQL, their tables, and the transactions on them."""
+"""Stores everything in SQLite or PostgreSQL: tables, transactions, migrations and the text index."""

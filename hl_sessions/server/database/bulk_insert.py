@@ -1,4 +1,4 @@
-"""Inserts many rows by one statement, in the way that costs the least on each database."""
+"""Inserts many rows with one statement, in the cheapest way of each database."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
@@ -12,28 +12,27 @@ from hl_sessions.server.database.errors import ConflictError
 from hl_sessions.server.database.tables import UTCDateTime
 
 _TIMES: Final = 16
-"""How many moments are kept as the database has them."""
+"""The number of points in time whose stored form is cached."""
 
 _STATEMENTS: Final = 256
-"""How many are kept: which columns there are depends on what is in the rows."""
+"""The number of statements that are cached: their columns depend on the rows."""
 
 _ROWS_OF_STATEMENT: Final = 50
-"""How many rows SQLite is given at once: less of them take longer than one at a time.
-
-Between two statements another thread may take over, and give back late.
+"""The number of rows in one statement of SQLite: smaller statements take longer than single rows. Between two
+statements another thread may take the interpreter and return it late.
 """
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert the rows.
+    """Insert rows.
 
     Args:
         connection: The connection of the transaction.
-        table: Where to.
-        rows: At least one. A column that only some of them name is null in the others.
+        table: The table.
+        rows: At least one row. A column that only some of them have is null in the others.
 
     Raises:
-        ConflictError: When somebody else has inserted a row of the same name since it was looked for.
+        ConflictError: When another transaction has inserted a row with the same name since it was looked up.
     """
     names = dict.fromkeys(name for row in rows for name in row)
     insert_columns(connection, table, {name: [row.get(name) for row in rows] for name in names})
@@ -44,13 +43,13 @@ def insert_columns(connection: Connection, table: Table, columns: Mapping[str, S
 
     Args:
         connection: The connection of the transaction.
-        table: Where to.
-        columns: The values of each column, one for each row, of which there is at least one.
+        table: The table.
+        columns: The values of each column, one for each row. There is at least one row.
 
     Raises:
-        ConflictError: When somebody else has inserted a row of the same name since it was looked for.
+        ConflictError: When another transaction has inserted a row with the same name since it was looked up.
     """
-    # Columns of which no row has anything are left out: a null takes SQLite's driver longer than a text.
+    # Columns without any value are left out: SQLite's driver takes longer for a null than for a text.
     given = {name: columns[name] for name in _column_names(table) if not _is_empty(columns.get(name, ()))}
     names = tuple(given)
     if connection.dialect.name == "postgresql":
@@ -58,7 +57,7 @@ def insert_columns(connection: Connection, table: Table, columns: Mapping[str, S
         if not given.keys() >= set(key):
             key = ()
         rows = [dict(zip(names, values, strict=True)) for values in zip(*given.values(), strict=True)]
-        # One parameter: the driver takes many times as long for one per value.
+        # All rows are one parameter: the driver takes many times as long with one for each value.
         parameters = {"rows": to_json(rows).decode()}
         inserted = connection.execute(_insert_from_json(table.name, names, key), parameters)
         if inserted.rowcount < len(rows):
@@ -69,7 +68,7 @@ def insert_columns(connection: Connection, table: Table, columns: Mapping[str, S
         for some, count in ((values[:whole], _ROWS_OF_STATEMENT), (values[whole:], 1)):
             if some:
                 size = count * len(names)
-                # SQLAlchemy's own handling of the values of many rows takes as long as the database does.
+                # SQLAlchemy's own handling of many rows takes as long as the database itself.
                 connection.exec_driver_sql(
                     _insert_values(table.name, names, count),
                     [tuple(some[at : at + size]) for at in range(0, len(some), size)],
@@ -79,14 +78,14 @@ def insert_columns(connection: Connection, table: Table, columns: Mapping[str, S
 def add_to_rows(
     connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]], changes: Mapping[str, str]
 ) -> None:
-    """Insert rows, or change those with the same keys that are there.
+    """Insert rows, or change the existing rows with the same keys.
 
     Args:
         connection: The connection of the transaction.
-        table: Where to.
-        rows: The values of all columns of each, in the order of the keys, in which the rows are locked.
-        changes: What columns become in a row that is there: expressions in which the row has the name of the
-            table, and the one that is given is called ``excluded``.
+        table: The table.
+        rows: The values of all columns of each row, in the order of the keys, in which the rows are locked.
+        changes: The new value of each changed column: an expression in which the existing row has the name of
+            the table, and the given one is called ``excluded``.
     """
     if not rows:
         return
@@ -104,13 +103,13 @@ def _is_empty(column: Sequence[Any]) -> bool:
 
 @cache
 def _column_names(table: Table) -> tuple[str, ...]:
-    """Return the names as plain texts: SQLAlchemy's own take longer to compare."""
+    """Return the names as plain strings: comparing SQLAlchemy's own takes longer."""
     return tuple(str(column.name) for column in table.columns)
 
 
 @cache
 def _unique_names(table: Table) -> tuple[str, ...]:
-    """Return the columns of the names that callers give to rows: those that several may give at once."""
+    """Return the columns with names that callers choose, which several may choose at the same time."""
     for constraint in table.constraints:
         if isinstance(constraint, UniqueConstraint) and "organisation_id" in constraint.columns:
             return tuple(str(column.name) for column in constraint.columns)
@@ -123,8 +122,8 @@ def _insert_from_json(table: str, names: tuple[str, ...], key: tuple[str, ...]) 
     rows = f'json_populate_recordset(CAST(NULL AS "{table}"), CAST(:rows AS json))'
     if not key:
         return text(f'INSERT INTO "{table}" ({columns}) SELECT {columns} FROM {rows}')  # noqa: S608 - our names
-    # Numbered in the order in which they are given, and inserted in that of their names: of two transactions
-    # that insert the same names one waits for the other, and never both.
+    # Rows are numbered in the given order, and inserted in the order of their names. So of two transactions
+    # that insert the same names one waits for the other, and they never wait for each other.
     names_in_order = ", ".join(f'"{name}"' for name in key)
     number = f"nextval(pg_get_serial_sequence('\"{table}\"', 'sequence'))"
     return text(
@@ -170,5 +169,5 @@ def _values_of_rows(table: Table, columns: Mapping[str, Sequence[Any]], dialect:
 def _converter(table: Table, name: str, dialect: Dialect) -> Callable[[Any], Any] | None:
     column = table.c[name]
     convert = column.type.dialect_impl(dialect).bind_processor(dialect)
-    # Rows that are inserted together have the same times.
+    # Cached, because rows that are inserted together have the same times.
     return lru_cache(_TIMES)(convert) if convert and isinstance(column.type, UTCDateTime) else convert

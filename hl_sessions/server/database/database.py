@@ -1,4 +1,4 @@
-"""The database as the routes see it: reads side by side, writes in groups."""
+"""The database for the routes: reads in parallel, writes in groups."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from threading import Event
@@ -15,22 +15,21 @@ from hl_sessions.server.database.retrying import retrying
 
 _WAITING_READS: Final = 256
 WAITING_SCANS: Final = 32
-"""How many searches and lists may wait for their turn, beside those that run."""
+"""The number of searches and lists that may wait for their turn, beside those that run."""
 
 Result = TypeVar("Result")
 Argument = TypeVar("Argument")
 
 
 class Database:
-    """Runs functions in transactions, on threads of its own, so that no event loop waits for the disk.
+    """Runs functions in transactions on threads of its own, so that no event loop waits for the disk.
 
-    What they raise is raised to who asked for them. So are ``DatabaseUnavailableError`` and
-    ``DatabaseBusyError``; by those that read, ``DatabaseTimeoutError``; and by those that write,
-    ``DatabaseFullError``. One event loop may use it.
+    Their exceptions are raised to the caller. So are ``DatabaseUnavailableError`` and ``DatabaseBusyError``,
+    by reads ``DatabaseTimeoutError``, and by writes ``DatabaseFullError``. Only one event loop may use it.
 
     Args:
         engine: The engine of a database that has the tables.
-        observer: Is told what is done for requests, that is by the methods that are coroutines.
+        observer: Told of the work for requests, which is that of the coroutine methods.
     """
 
     def __init__(self, engine: Engine, observer: DatabaseObserver | None = None) -> None:
@@ -61,26 +60,26 @@ class Database:
         return cls(engine, observer)
 
     async def read(self, query: Callable[[Connection], Result]) -> Result:
-        """Answer what ``query`` returns; all its statements see the same state.
+        """Return the result of ``query``, whose statements all see the same state.
 
-        It is about single records, so it takes as long however many there are. When the caller is cancelled,
-        it ends.
+        It is for single records: its time must not depend on how many there are. It is stopped when the
+        caller is cancelled.
         """
         return await self._observed(self._readers.run(query))
 
     async def scan(self, query: Callable[[Connection], Result]) -> Result:
-        """Do the same with a query that takes the longer the more there is, such as a search."""
+        """Like ``read``, for a query that takes longer the more records there are, such as a search."""
         return await self._observed(self._scanners.run(query))
 
     async def read_promptly(self, query: Callable[[Connection], Result]) -> Result:
-        """Do the same with a small query of the server itself, which waits for no request."""
+        """Like ``read``, for a small query of the server itself, which does not wait behind requests."""
         return await self._observed(self._prompt_reader.run(query))
 
     async def write(self, change: Callable[[Connection], Result | Exception]) -> Result:
-        """Answer what ``change`` returns once its changes are durable; when it raises, there are none.
+        """Return the result of ``change`` once its changes are durable; if it raises, nothing is changed.
 
-        It may be called again, after what it did before was undone. To refuse, it returns an exception before
-        it has changed anything: that is raised here, and costs other requests nothing.
+        It may be called again after its changes were undone. To refuse a request it returns an exception
+        before it has changed anything. The exception is raised here, and costs other requests nothing.
         """
         result: Result = await self._observed(self._writes.make(_one_by_one, change))
         return result
@@ -91,19 +90,19 @@ class Database:
         argument: Argument,
         size: int = 1,
     ) -> Result:
-        """Do the same with the arguments of all requests that wait, by one call.
+        """Like ``write``, with one call for the arguments of all waiting requests.
 
         Args:
-            changes: Answers a result for each argument, or an exception, which is raised to the one who
-                gave the argument, and after which nothing of it may be left.
-            argument: One of them.
-            size: How many records it is about. No more than so many share a transaction.
+            changes: Returns a result or an exception for each argument. An exception is raised to the caller
+                who gave the argument, and must leave none of its changes behind.
+            argument: The argument of this request.
+            size: The number of its records, of which only so many share a transaction.
         """
         result: Result = await self._observed(self._writes.make(changes, argument, size))
         return result
 
     def read_now(self, query: Callable[[Connection], Result]) -> Result:
-        """Do the same on the calling thread, without a time limit: for commands, and at the start."""
+        """Like ``read``, on the calling thread and without a time limit: for commands, and at the start."""
 
         def attempt(_longest_wait: float) -> Result:
             with self._engine_for_reading.connect() as connection:
@@ -112,7 +111,7 @@ class Database:
         return retrying(attempt, ending=self._ending)
 
     def write_now(self, change: Callable[[Connection], Result]) -> Result:
-        """Do the same as ``write`` on the calling thread."""
+        """Like ``write``, on the calling thread."""
 
         def attempt(longest_wait: float) -> Result:
             with durable_transaction(self._engine_for_writing, longest_wait) as connection:
@@ -121,11 +120,11 @@ class Database:
         return retrying(attempt, ending=self._ending)
 
     def begin_to_close(self) -> None:
-        """Let ``read_now`` and ``write_now`` wait no longer for a database that is locked or away."""
+        """Have ``read_now`` and ``write_now`` no longer wait for a locked or unreachable database."""
         self._ending.set()
 
     def close(self) -> None:
-        """Wait for the transactions that write, end those that read, and close the connections."""
+        """Wait for the transactions that write, stop those that read, and close the connections."""
         self._writes.close()
         for lane in (self._prompt_reader, self._scanners, self._readers):
             lane.close()

@@ -1,4 +1,4 @@
-"""SQLAlchemy engines, the same to their users whichever database is behind them."""
+"""Makes SQLAlchemy engines that behave alike for both databases."""
 
 from typing import Any, Final
 
@@ -19,42 +19,45 @@ from hl_sessions.server.database.sqlite import (
 )
 
 READERS: Final = 4
-"""How many reads of single records may run side by side."""
+"""The number of reads of single records that may run in parallel."""
 
 SCANNERS: Final = 2
-"""How many searches and lists may run beside them."""
+"""The number of searches and lists that may run beside them."""
 
 _CONNECTIONS: Final = READERS + SCANNERS + 4
-"""Theirs, one for the small queries of the server itself, one that writes, and two for background work."""
+"""Those of the reads, one for the small queries of the server itself, one that writes, and two for background
+work.
+"""
 
 
 def open_engine(url: URL) -> Engine:
-    """Make the engine for a database; nothing is connected to yet."""
+    """Make the engine of a database, without connecting yet."""
     if url.get_backend_name() == "sqlite":
         engine = create_sqlite_engine(url, _CONNECTIONS)
     else:
         engine = create_postgresql_engine(url, _CONNECTIONS)
-    # Many rows are one statement: between two of them another thread takes over, and gives back late.
+    # Many rows fit into one statement, because between two statements another thread may take the interpreter
+    # and return it late.
     engine.dialect.use_insertmanyvalues_wo_returning = True
     return engine
 
 
 def for_reading(engine: Engine, longest: float | None = None) -> Engine:
-    """Return the same engine with transactions whose statements all see the same state.
+    """Return the same engine for transactions whose statements all see the same state.
 
     Args:
         engine: The engine.
-        longest: Seconds after which a database that is a server ends a statement; ``None``: never.
+        longest: Seconds after which PostgreSQL ends a statement by itself; ``None``: never.
     """
     return engine if engine.name == "sqlite" else postgresql_for_reading(engine, longest)
 
 
 def interrupt(engine: Engine, driver_connection: Any) -> None:
-    """End the statement that a connection runs on another thread, if there is one; it raises there.
+    """Stop the statement that a connection runs on another thread, if there is one; it raises there.
 
     Args:
-        engine: Whose connection it is.
-        driver_connection: The connection, as the driver has it.
+        engine: The engine of the connection.
+        driver_connection: The connection of the driver.
     """
     if engine.name == "sqlite":
         driver_connection.interrupt()
@@ -63,15 +66,15 @@ def interrupt(engine: Engine, driver_connection: Any) -> None:
 
 
 def for_writing(engine: Engine) -> Engine:
-    """Return the same engine with transactions that write.
+    """Return the same engine for transactions that write.
 
-    Those on SQLite take turns among all processes; those on PostgreSQL run side by side.
+    On SQLite they take turns among all processes. On PostgreSQL they run in parallel.
     """
     return sqlite_for_writing(engine) if engine.name == "sqlite" else postgresql_for_writing(engine)
 
 
 def others_wrote(connection: Connection) -> bool:
-    """Tell whether others have written, where writers take turns, since this was last asked.
+    """Tell whether others have written since the last call, on a database where writers take turns.
 
     Args:
         connection: The connection of a transaction that writes.
@@ -80,19 +83,19 @@ def others_wrote(connection: Connection) -> bool:
 
 
 def give_back_space(connection: Connection) -> bool:
-    """Give some of the space that is free in the database back to the disk.
+    """Return some of the free space in the database to the disk.
 
-    PostgreSQL does that by itself, as far as it can.
+    PostgreSQL does so by itself, as far as it can.
 
     Args:
         connection: The connection of a transaction that writes.
 
     Returns:
-        Whether there is more to give back.
+        Whether there is more to return.
     """
     return connection.dialect.name == "sqlite" and give_back_pages(connection)
 
 
 def for_migrating(engine: Engine) -> Engine:
-    """Return the same engine with transactions that change tables, one at a time among all processes."""
+    """Return the same engine for transactions that change tables, one at a time among all processes."""
     return sqlite_for_writing(engine) if engine.name == "sqlite" else postgresql_for_migrating(engine)

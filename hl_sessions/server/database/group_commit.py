@@ -1,4 +1,4 @@
-"""Changes of one kind by waiting requests share one transaction, and so one wait for the disk."""
+"""Makes changes of the same kind, by waiting requests, in one transaction, with one wait for the disk."""
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -25,30 +25,34 @@ from hl_sessions.server.database.errors import (
 )
 
 _LARGEST_GROUP: Final = 1000
-"""How many records share a transaction, unless one request has more: others wait for as long as it takes."""
+"""The number of records that share a transaction, unless a single request has more: other requests wait for
+it.
+"""
 
 _TURNS: Final = 4
-"""For how many turns of the event loop a group is gathered: requests that have arrived need some to come by.
-
-Who is alone waits some microseconds for that. Of many, all come by, and not only half of them.
+"""The number of turns of the event loop in which a group is gathered.  Requests that have arrived need some
+turns until they get here. A single request loses microseconds. Of many, all join the group instead of half of
+them.
 """
 
 MOST_WAITING: Final = 4096
-"""How many changes may wait for their turn; the next one is refused at once."""
+"""The number of changes that may wait for their turn; the next one is refused at once."""
 
 Result = TypeVar("Result")
 Changes: TypeAlias = Callable[[Connection, Sequence[Any]], Sequence[Any]]
-"""Makes a change for each argument, in one go. An exception among the results refuses that argument alone."""
+"""Makes the changes for several arguments together. An exception among the results refuses only that
+argument.
+"""
 
 
 class DatabaseObserver(Protocol):
-    """Is told what a database has done, on whatever thread; what it does then takes no time to speak of."""
+    """Told on any thread what a database has done; it must return quickly."""
 
     def committed(self, writes: int) -> None:
-        """Note a transaction that holds the writes of so many requests."""
+        """Note a transaction with the writes of this number of requests."""
 
     def failed(self, error: DatabaseError) -> None:
-        """Note a read or a write of one request that the database did not do."""
+        """Note that a read or a write for a request has failed."""
 
 
 @dataclass(eq=False, slots=True)
@@ -65,13 +69,13 @@ class _Waiting:
 
 
 class GroupCommit:
-    """Takes changes from one event loop, and makes those that have come in meanwhile, of one kind, together.
+    """Takes changes from one event loop, and makes waiting changes of the same kind together.
 
-    Each change waits for the database for as long as one alone would, whatever the others of its group do.
+    Each change waits for the database as long as it would alone, regardless of the others in its group.
 
     Args:
-        engine: Where to make them.
-        observer: Is told how many of them each transaction held.
+        engine: The engine for writing.
+        observer: Told how many changes each transaction held.
     """
 
     def __init__(self, engine: Engine, observer: DatabaseObserver | None = None) -> None:
@@ -79,19 +83,19 @@ class GroupCommit:
         self._observer = observer
         self._is_running = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="hl-sessions-writer")
-        # The oldest one first.
+        # In the order of arrival.
         self._waiting: list[_Waiting] = []
 
     async def make(self, changes: Changes, argument: Any, size: int = 1) -> Any:
-        """Answer the result for this argument once it is durable.
+        """Return the result for this argument once it is durable.
 
         Args:
-            changes: May be called again for the same argument, after what it did before was undone.
-            argument: What to call it with, together with the arguments of other requests.
-            size: How many records it is about.
+            changes: May be called again for the same argument after its changes were undone.
+            argument: Passed to ``changes`` together with the arguments of other requests.
+            size: The number of its records.
 
         Raises:
-            DatabaseBusyError: When too many wait already.
+            DatabaseBusyError: When too many changes wait already.
         """
         if len(self._waiting) >= MOST_WAITING:
             raise DatabaseBusyError
@@ -103,7 +107,7 @@ class GroupCommit:
         return await future
 
     def close(self) -> None:
-        """Wait for the transaction that runs."""
+        """Wait for the running transaction."""
         self._thread.shutdown()
 
     def _gather(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -131,11 +135,11 @@ class GroupCommit:
         else:
             if self._observer is not None:
                 self._observer.committed(len(group))
-        # One wake-up for all of them.
+        # A single wake-up serves them all.
         loop.call_soon_threadsafe(self._finish, loop, group, outcomes)
 
     def _give_up(self, loop: asyncio.AbstractEventLoop, group: Sequence[_Waiting]) -> None:
-        """End the wait of all whose time is over, in this group or not; the others wait on."""
+        """Fail all changes whose time is over, in this group or not; the others continue to wait."""
         over = monotonic() + retrying.LONGEST_PAUSE
         waiting = sorted([*group, *self._waiting], key=lambda one: one.deadline)
         late = [one for one in waiting if one.deadline <= over]
@@ -147,7 +151,7 @@ class GroupCommit:
     ) -> None:
         for waiting, outcome in zip(group, outcomes, strict=True):
             if waiting.future.done():
-                continue  # who waited has gone
+                continue  # its caller has gone
             if isinstance(outcome, Exception):
                 waiting.future.set_exception(outcome)
             else:
@@ -162,21 +166,22 @@ class GroupCommit:
         except Exception as error:
             if _concerns_all(error):
                 raise
-        # One of them spoiled it for all. Again then, each so that it can be undone alone.
+        # One change has failed the whole group. They are repeated one by one, so that each can be undone
+        # alone.
         with durable_transaction(self._engine, longest_wait) as connection:
             return [_make_alone(connection, waiting.make_alone) for waiting in group]
 
 
 @contextmanager
 def durable_transaction(engine: Engine, longest_wait: float) -> Iterator[Connection]:
-    """Commit what is done in the ``with`` block.
+    """Commit the changes of the ``with`` block.
 
     Args:
-        engine: Where to.
-        longest_wait: Seconds to wait for a lock, at most.
+        engine: The engine for writing.
+        longest_wait: The greatest number of seconds to wait for a lock.
 
     Raises:
-        UnknownOutcomeError: When nobody can tell whether it was committed.
+        UnknownOutcomeError: When it is unknown whether the transaction was committed.
     """
     with engine.connect() as connection:
         retrying.let_wait(connection, longest_wait)
@@ -191,9 +196,9 @@ def durable_transaction(engine: Engine, longest_wait: float) -> Iterator[Connect
 
 
 def _next_group(waiting: Sequence[_Waiting]) -> list[_Waiting]:
-    """Return those of the kind of the oldest, in their order, up to the largest group.
+    """Return the changes of the same kind as the oldest one, in order, up to the largest group.
 
-    Of one kind, as a transaction locks rows in one order. The oldest of another one is next.
+    Changes of one kind lock rows in one order. Those of another kind go into a later group, the oldest first.
     """
     kind = waiting[0].changes
     group: list[_Waiting] = []

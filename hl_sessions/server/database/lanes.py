@@ -1,4 +1,4 @@
-"""Reads in lanes of their own: so many at a time, so many more in a queue, each within a time limit."""
+"""Runs reads in separate lanes: each has a number of threads, a queue, and a time limit."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -15,26 +15,27 @@ from hl_sessions.server.database.errors import DatabaseBusyError, DatabaseTimeou
 from hl_sessions.server.database.retrying import retrying
 
 BUDGET: Final = 10.0
-"""Seconds that a read may take, with those that it waits for its turn."""
+"""Seconds that a read may take, including the wait for its turn."""
 
 _PAUSE: Final = 0.02
-"""Seconds between two interruptions of a read: one that comes between two of its statements has no effect."""
+"""Seconds between two interruptions of a read: one that arrives between two of its statements has no effect.
+"""
 
 Result = TypeVar("Result")
 
 
 class Lane:
-    """Runs reads of one kind on threads and connections that no other kind takes.
+    """Runs reads of one kind on threads and connections of their own.
 
     Args:
         engine: The engine of the database.
-        name: What the threads are called.
-        width: How many reads run at a time.
-        queue: How many more may wait for their turn.
+        name: The name of the threads.
+        width: The number of reads that run at a time.
+        queue: The number of reads that may wait for their turn.
     """
 
     def __init__(self, engine: Engine, name: str, *, width: int, queue: int) -> None:
-        # The database has to know the limit too: this process may be frozen when it is reached.
+        # The database must know the limit as well, because this process may be frozen when it is reached.
         self._engine = for_reading(engine, BUDGET)
         self._threads = ThreadPoolExecutor(width, thread_name_prefix=f"hl-sessions-{name}")
         self._interrupters = ThreadPoolExecutor(width, thread_name_prefix=f"hl-sessions-{name}-end")
@@ -42,10 +43,11 @@ class Lane:
         self._reads: dict[Future[Any], _Read[Any]] = {}
 
     async def run(self, query: Callable[[Connection], Result]) -> Result:
-        """Return what ``query`` returns; when the caller is cancelled, the statement that runs ends.
+        """Return the result of ``query``; when the caller is cancelled, its running statement is stopped.
 
         Raises:
-            DatabaseBusyError: When too many wait already, or its turn does not come within the time limit.
+            DatabaseBusyError: When too many reads wait already, or its turn does not come within the time
+                limit.
             DatabaseTimeoutError: When it takes longer than the time limit.
         """
         if len(self._reads) >= self._most:
@@ -63,7 +65,7 @@ class Lane:
                 self._end(running, read)
 
     def close(self) -> None:
-        """End the reads that run, and the threads."""
+        """Stop the running reads, and the threads."""
         for running, read in list(self._reads.items()):
             self._end(running, read)
         self._threads.shutdown(cancel_futures=True)
@@ -85,7 +87,7 @@ class _Read(Generic[Result]):
         return retrying(self._attempt)
 
     def interrupt(self) -> None:
-        """End the statement that runs, if there is one."""
+        """Stop the running statement, if there is one."""
         with self._lock:
             if self._connection is not None:
                 interrupt(self._engine, self._connection)
@@ -106,7 +108,7 @@ class _Read(Generic[Result]):
         try:
             yield
         finally:
-            # Waits for an interruption that is on its way: it must not meet the next user of the connection.
+            # Waits for an interruption under way, which must not hit the next user of the connection.
             with self._lock:
                 self._connection = None
 

@@ -1,4 +1,4 @@
-"""Which process does what only one of all has to do, though no harm is done if two do."""
+"""Leases: they choose one process for work that only one needs to do, though two would do no harm."""
 
 from datetime import datetime, timedelta, timezone
 
@@ -9,10 +9,10 @@ from hl_sessions.server.database.tables import leases
 
 
 def hold_lease(connection: Connection, name: str, holder: str, duration: timedelta) -> bool:
-    """Take or renew a lease, and answer whether it is the holder's now: nobody else's before it expires."""
+    """Take or renew a lease, and tell whether this holder has it now, until it expires."""
     now = datetime.now(timezone.utc)
     taken = {"holder": holder, "expires_at": now + duration}
-    # Both databases have the same words for it, and SQLAlchemy one function for each.
+    # Both databases have the same syntax for it, but SQLAlchemy has a function for each.
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     statement = (
         insert(leases)

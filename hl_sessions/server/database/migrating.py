@@ -16,10 +16,10 @@ SCRIPTS: Final = Path(__file__).with_name("migrations")
 
 
 class DatabaseVersionError(DatabaseError):
-    """The database is of a version of the program that this one does not know.
+    """A version of the program that this one does not know has used the database.
 
     Args:
-        revision: What it says it is.
+        revision: The revision of the database.
     """
 
     def __init__(self, revision: str) -> None:
@@ -30,10 +30,10 @@ class DatabaseVersionError(DatabaseError):
 
 
 def upgrade(engine: Engine) -> tuple[str | None, str]:
-    """Make the tables, or change them to those of this version; other processes wait for that.
+    """Create the tables, or change them to those of this version; other processes wait meanwhile.
 
     Returns:
-        The revision that the database was of, ``None`` when it was empty, and the one that it is of now.
+        The revision of the database before, ``None`` if it was empty, and its revision now.
 
     Raises:
         DatabaseVersionError: When the database is newer than this program.
@@ -47,7 +47,7 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
         revision = MigrationContext.configure(connection).get_current_revision()
     if revision != head:
         with for_migrating(engine).begin() as connection:
-            # Somebody else may have been quicker.
+            # Another process may have been quicker.
             revision = MigrationContext.configure(connection).get_current_revision()
             if revision is not None and revision not in {
                 script.revision for script in scripts.walk_revisions()
@@ -58,7 +58,7 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
 
 
 def alembic_config(connection: Connection) -> Config:
-    """Return what alembic's commands want to know in order to work on this connection."""
+    """Return the configuration with which alembic's commands work on this connection."""
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     return config

@@ -1,7 +1,7 @@
-"""What PostgreSQL alone needs: its driver, and transactions that end though their process stands still.
+"""The engine for PostgreSQL: its driver, and transactions that end even if their process freezes.
 
-Nothing outlives a transaction: no setting, no lock, no prepared statement. So a pooler may hand a connection
-to somebody else between two of them.
+No setting, lock or prepared statement outlives a transaction. So a pooler may give a connection to another
+client between two transactions.
 """
 
 from contextlib import suppress
@@ -21,47 +21,47 @@ _MIGRATING: Final = "migrating"
 
 _CANCEL_TIMEOUT: Final = 3  # seconds
 _MIGRATIONS_LOCK: Final = 5_487_123_907_321
-"""Any number that nobody else who uses the database locks."""
+"""The number of an advisory lock; no other program on the database may use it."""
 
 _STOPPED_WRITER: Final = 3_000
-"""Milliseconds of silence after which PostgreSQL ends a transaction that writes, and with it its locks.
-
-Less than others wait, who may need the same rows.
+"""Milliseconds of silence after which PostgreSQL ends a transaction that writes, and releases its locks.
+Less than the time that other transactions wait for the same rows.
 """
 
 _STOPPED_READER: Final = 600_000
-"""The same of one that reads, and locks nothing: an export may wait for its reader."""
+"""The same for a transaction that reads and locks nothing: an export may wait for its reader."""
 
 _STOPPED_MIGRATION: Final = 60_000
-"""The same of one that changes the tables, with much to do between two statements."""
+"""The same for a transaction that changes the tables, with much work between two statements."""
 
 _LONGEST_STATEMENT: Final = 30_000
-"""Milliseconds that a statement may take that writes: far more than the largest group of writes needs."""
+"""Milliseconds that a writing statement may take: far more than the largest group of writes needs."""
 
 _CONNECTION: Final = {
     "connect_timeout": "3",  # seconds
-    # A network that was cut is noticed after these milliseconds, or seconds of silence, not after two hours.
+    # With these limits of silence, in milliseconds or seconds, a broken network is noticed earlier than after
+    # two hours.
     "tcp_user_timeout": "5000",
     "keepalives_idle": "5",
     "keepalives_interval": "2",
     "application_name": "hl-sessions",
 }
-"""Parameters of libpq, of which the URL may have others. No pooler refuses them."""
+"""Parameters of libpq, which the URL may override. No pooler refuses them."""
 
 
 def postgresql_url(url: URL) -> URL:
     """Return the URL in the form that ``create_postgresql_engine`` takes.
 
     Raises:
-        ValueError: When it has an option that PostgreSQL's client library does not know, or one twice.
+        ValueError: When it has an option twice, or one that PostgreSQL's client library does not know.
     """
     from psycopg import ProgrammingError
     from psycopg.conninfo import make_conninfo
 
-    # Many URLs for a pooler have it, to keep drivers from what this one never does here.
+    # Many URLs for a pooler have this option. It turns off a feature of drivers that is never used here.
     url = url.set(drivername="postgresql+psycopg").difference_update_query(["prepare_threshold"])
     for name, value in url.query.items():
-        # Of several hosts one after the other is tried.
+        # Several hosts are tried one after the other.
         if not isinstance(value, str) and name not in {"host", "port"}:
             raise ValueError(f"the database URL has the option {name!r} more than once")
         try:
@@ -80,12 +80,12 @@ def postgresql_url(url: URL) -> URL:
 def create_postgresql_engine(url: URL, connections: int) -> Engine:
     """Make an engine for a PostgreSQL database.
 
-    Connections are not tried out before each use, which would cost a round trip: when one turns out to be
-    broken, all of that age are replaced, and what failed is done again.
+    Connections are not tested before each use, because that would cost a round trip. When one turns out to be
+    broken, all connections of its age are replaced, and the failed work is repeated.
 
     Args:
         url: An SQLAlchemy URL.
-        connections: How many are kept open, at most.
+        connections: The greatest number of open connections.
     """
     engine = create_engine(
         url,
@@ -94,11 +94,12 @@ def create_postgresql_engine(url: URL, connections: int) -> Engine:
         json_serializer=json_for_database,
         pool_size=connections,
         max_overflow=0,
-        # Transactions are begun by ``_begin``, which sets their time limits in the same round trip.
+        # ``_begin`` begins transactions, and sets their time limits in the same round trip.
         isolation_level="AUTOCOMMIT",
         connect_args={
             **{name: value for name, value in _CONNECTION.items() if name not in url.query},
-            # What a connection has prepared is unknown to the one that a pooler hands out next.
+            # A statement that was prepared on one connection is unknown to the next one that a pooler
+            # provides.
             "prepare_threshold": None,
         },
     )
@@ -107,7 +108,7 @@ def create_postgresql_engine(url: URL, connections: int) -> Engine:
 
 
 def postgresql_for_reading(engine: Engine, longest: float | None) -> Engine:
-    """Return the same engine with transactions that read one snapshot.
+    """Return the same engine for transactions that read one snapshot.
 
     Args:
         engine: The engine.
@@ -117,23 +118,23 @@ def postgresql_for_reading(engine: Engine, longest: float | None) -> Engine:
 
 
 def postgresql_for_writing(engine: Engine) -> Engine:
-    """Return the same engine with transactions that write, beside those of all processes.
+    """Return the same engine for transactions that write, in parallel with those of all processes.
 
-    They lock rows only, all in the same order: see ``bulk_insert`` and ``records.counts``.
+    They lock only rows, and all in the same order: see ``bulk_insert`` and ``records.counts``.
     """
     return engine.execution_options(**{_MODE: _WRITING})
 
 
 def postgresql_for_migrating(engine: Engine) -> Engine:
-    """Return the same engine with transactions that change tables, one at a time among all processes."""
+    """Return the same engine for transactions that change tables, one at a time among all processes."""
     return engine.execution_options(**{_MODE: _MIGRATING})
 
 
 def cancel_statement(driver_connection: Any) -> None:
-    """End the statement that a connection runs on another thread, if it can be done soon."""
+    """Stop the statement that a connection runs on another thread, if that is possible soon."""
     from psycopg import Error
 
-    # Where it cannot, the statement ends by its own time limit.
+    # Otherwise the statement ends by its own time limit.
     with suppress(Error):
         driver_connection.cancel_safe(timeout=_CANCEL_TIMEOUT)
 
@@ -141,8 +142,8 @@ def cancel_statement(driver_connection: Any) -> None:
 def _begin(connection: Connection) -> None:
     options = connection.get_execution_options()
     mode, longest = options.get(_MODE, _READING), options.get(_LONGEST)
-    # Moments come in the time zone of the session, and the driver cannot read one that falls into the year 0
-    # or 10000 there.
+    # Points in time arrive in the time zone of the session, and the driver cannot read one that is in the
+    # year 0 or 10000 there.
     settings: dict[str, str | int] = {"timezone": "'UTC'"}
     isolation = "READ COMMITTED"
     if mode != _MIGRATING:
@@ -161,5 +162,5 @@ def _begin(connection: Connection) -> None:
     statements += [f"SET LOCAL {name} = {value}" for name, value in settings.items()]
     if mode == _MIGRATING:
         statements.append(f"SELECT pg_advisory_xact_lock({_MIGRATIONS_LOCK})")
-    # Without parameters, so that they are one message.
+    # Without parameters, so that the statements are sent as one message.
     connection.exec_driver_sql("; ".join(statements), execution_options={"no_parameters": True}).close()

@@ -1,4 +1,4 @@
-"""Patience with a database that is locked, that restarts, or in which somebody else was faster."""
+"""Repeats work on a database that is locked or restarts, or where another transaction was faster."""
 
 from collections.abc import Callable
 from threading import Event
@@ -20,10 +20,12 @@ from hl_sessions.server.database.errors import (
 )
 
 PATIENCE: Final = 5.0
-"""Seconds for which a database that is locked or restarts is waited for."""
+"""Seconds to wait for a database that is locked or restarts."""
 
 LONGEST_PAUSE: Final = 0.25
-"""Seconds between two attempts, at most, and by which the last one may begin too early."""
+"""The longest pause between two attempts, in seconds; the last attempt may begin this much before the
+deadline.
+"""
 
 _SHORTEST_PAUSE: Final = 0.02
 _SHORTEST_WAIT: Final = 0.1
@@ -35,15 +37,15 @@ Result = TypeVar("Result")
 def retrying(
     attempt: Callable[[float], Result], deadline: float | None = None, ending: Event | None = None
 ) -> Result:
-    """Answer what ``attempt`` returns, which is called again while the database is only passingly at fault.
+    """Return the result of ``attempt``, which is called again after each temporary failure of the database.
 
     Args:
-        attempt: Is given how long it may wait for a lock, in seconds.
-        deadline: When to give up, by ``time.monotonic``; ``None`` is after ``PATIENCE``.
-        ending: Set once there is no time left for more than one attempt; ``None`` is never.
+        attempt: Called with the seconds that it may wait for a lock.
+        deadline: When to give up, by ``time.monotonic``; ``None``: after ``PATIENCE``.
+        ending: Once it is set, there is time for one more attempt only; ``None``: never set.
 
     Raises:
-        DatabaseFullError: When there is no space left to write to.
+        DatabaseFullError: When there is no space left to write.
         DatabaseUnavailableError: When the database did not recover in time.
         UnexpectedDatabaseError: When it failed in any other way.
     """
@@ -57,12 +59,12 @@ def retrying(
         except ConflictError:
             if monotonic() > deadline:
                 raise DatabaseUnavailableError from None
-            # What was in the way is there to be found now.
+            # The row of the other transaction can be looked up now.
             continue
         except DBAPIError as error:
             final = _final_error(error, is_late=monotonic() + pause > deadline)
             if final is not None:
-                # "from None": the driver's message may quote what was to be stored.
+                # "from None", because the driver's message may quote values of the statement.
                 raise final from None
         if ending.wait(pause):
             deadline = monotonic()
@@ -70,7 +72,7 @@ def retrying(
 
 
 def _final_error(error: DBAPIError, *, is_late: bool) -> DatabaseError | None:
-    """Return what to raise; ``None`` if it is worth another attempt."""
+    """Return the exception to raise, or ``None`` if another attempt makes sense."""
     if is_full(error):
         return DatabaseFullError()
     if not is_passing(error) or (is_late and is_conflict(error)):
@@ -79,7 +81,7 @@ def _final_error(error: DBAPIError, *, is_late: bool) -> DatabaseError | None:
 
 
 def let_wait(connection: Connection, seconds: float) -> None:
-    """Limit how long the transactions of a connection, which writes, wait for those of others."""
+    """Set how long the transactions of a writing connection wait for those of others."""
     connection.execution_options(**{_WAIT: seconds})
 
 

@@ -1,7 +1,7 @@
-"""Which datapoints a search looks at: those that the text index cannot rule out, and those not in it yet.
+"""Finds the datapoints that a search must read: all that the text index cannot rule out.
 
-A segment of the index is about datapoints that are numbered in a row, in blocks (``search_signature``). It
-tells how new they are at most, so that a search for the newest ones can end before it has seen them all.
+A segment of the index covers datapoints with consecutive numbers, in blocks (``search_signature``). It stores
+the newest time among them, so that a search for the newest matches can end before it has seen all segments.
 """
 
 from bisect import bisect_right
@@ -22,21 +22,23 @@ from hl_sessions.server.database.tables import logs, search_bits, search_changes
 
 BUCKETS_OF_ROW: Final = 32
 ROWS_OF_SEGMENT: Final = BUCKETS // BUCKETS_OF_ROW
-"""How the bits are spread over rows: small ones, which databases read without a detour."""
+"""How the bits are distributed over rows: small rows, which databases read directly."""
 
 _MOST_BUCKETS: Final = 10
 _FEWEST_BUCKETS: Final = 4
-"""How many buckets of a text are looked at: only some when more than half of all blocks have them."""
+"""The most and the fewest buckets of a text that are read: no more than the fewest if over half of the blocks
+still match.
+"""
 
 _FEW_BLOCKS: Final = 32
-"""How many blocks are looked at rather than further buckets."""
+"""With so few blocks left, they are read instead of further buckets."""
 
 _FEW_DATAPOINTS: Final = 2_000
-"""How many datapoints are looked at in the time that the index takes."""
+"""The number of datapoints that can be read in the time of a look-up in the index."""
 
 _SEGMENTS_AT_ONCE: Final = 32
 _LOOKED_AT_TOGETHER: Final = 1_000
-"""How many datapoints one statement looks at."""
+"""The number of datapoints that one statement reads."""
 
 Range: TypeAlias = tuple[int, int]
 Match = TypeVar("Match", bound=tuple[Any, ...])
@@ -45,13 +47,13 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Newest:
-    """What nothing in a part is newer than.
+    """An upper limit of the times and numbers in a part.
 
     Args:
-        at: The time of a datapoint.
-        number: The number of a datapoint.
-        session: The number of a session.
-        session_at: The time of a session.
+        at: The latest time of a datapoint.
+        number: The highest number of a datapoint.
+        session: The highest number of a session.
+        session_at: The latest time of a session.
     """
 
     at: datetime
@@ -62,12 +64,12 @@ class Newest:
 
 @dataclass(frozen=True)
 class Part:
-    """Some of the datapoints to look at.
+    """Some of the datapoints to read.
 
     Args:
-        size: About how many.
-        ranges: Finds the first and the last number of those in a row.
-        newest: How new they are at most; ``None`` when nobody knows.
+        size: Their number, approximately.
+        ranges: Returns the first and the last number of each consecutive range.
+        newest: The upper limit of their times and numbers; ``None`` if it is unknown.
     """
 
     size: int
@@ -76,7 +78,7 @@ class Part:
 
 
 class _Elements(FunctionElement[Any]):
-    """The elements of a list as JSON, as a table with the column ``value``."""
+    """The elements of a list in JSON, as a table with the column ``value``."""
 
     inherit_cache = True
 
@@ -92,28 +94,28 @@ def _compile_elements_for_sqlite(element: _Elements, compiler: SQLCompiler, **op
 
 
 def is_one_of(column: ColumnElement[int], numbers: Iterable[int]) -> ColumnElement[bool]:
-    """Build the condition that a column is one of any number of numbers: they are one parameter."""
+    """Build the condition that a column is one of any number of numbers, passed as one parameter."""
     elements = _Elements(literal(f"[{','.join(map(str, numbers))}]")).table_valued("value")
     return column.in_(select(cast(elements.c.value, BigInteger)))
 
 
 def note_changes(connection: Connection, numbers: Iterable[int]) -> None:
-    """Note that the texts of datapoints have changed, of which the index may say what they were before."""
+    """Note that the texts of datapoints have changed, so the index may be outdated for them."""
     rows = [{"log_sequence": number} for number in numbers]
     if rows:
         connection.execute(insert(search_changes), rows)
 
 
 def parts_to_search(connection: Connection, texts: Iterable[str], datapoints: int) -> list[Part] | None:
-    """Find the datapoints that may hold all of the texts, in upper or lower case.
+    """Find the datapoints that may contain all of the texts, regardless of case.
 
     Args:
         connection: The connection of the transaction.
         texts: The texts.
-        datapoints: How many there are that the caller asks for.
+        datapoints: The number of datapoints that the caller searches.
 
     Returns:
-        Where they are; ``None`` when it is less work to look at all that the caller asks for.
+        The parts to read; ``None`` if reading all the caller's datapoints is less work.
     """
     if datapoints <= _FEW_DATAPOINTS:
         return None
@@ -141,16 +143,16 @@ def newest_matches(
     find: Callable[[Sequence[int]], Iterable[Match]],
     wanted: int,
 ) -> list[Match]:
-    """Look into parts until nothing can follow that is newer than what was found.
+    """Read parts until no newer match can follow.
 
     Args:
-        parts: Where to look.
-        bound: Makes of how new something is what a match in there is at most.
-        find: Looks at datapoints of these numbers, and returns matches, the greater the newer.
-        wanted: How many matches are wanted.
+        parts: The parts to read.
+        bound: Turns the upper limit of a part into a value that no match in it exceeds.
+        find: Reads the datapoints with these numbers, and returns the matches; newer ones compare greater.
+        wanted: The number of matches.
 
     Returns:
-        The newest ones, the newest first: so many, or all.
+        The newest matches, newest first: as many as are wanted, or all.
     """
     found: list[Match] = []
     unknown: list[tuple[Any, Part]] = [(None, part) for part in parts if part.newest is None]
@@ -171,11 +173,11 @@ def newest_matches(
 
 
 def all_matches(parts: Iterable[Part], find: Callable[[Sequence[int]], Iterable[Value]]) -> set[Value]:
-    """Look into all of the parts.
+    """Read all of the parts.
 
     Args:
-        parts: Where to look.
-        find: Looks at datapoints of these numbers, and returns what matches.
+        parts: The parts to read.
+        find: Reads the datapoints with these numbers, and returns the matches.
     """
     found: set[Value] = set()
     numbers: list[int] = []
@@ -192,13 +194,13 @@ def all_matches(parts: Iterable[Part], find: Callable[[Sequence[int]], Iterable[
 
 
 def read_segments(connection: Connection) -> Sequence[Any]:
-    """Read all about the segments but where their blocks begin, in their order."""
+    """Read the segments in order, with all columns except the starts of their blocks."""
     columns = (column for column in search_segments.c if column is not search_segments.c.starts)
     return connection.execute(select(*columns).order_by(search_segments.c.first)).all()
 
 
 def unindexed_ranges(connection: Connection, segments: Iterable[Any], last: int) -> list[Range]:
-    """Return the ranges of datapoints up to a number that are in none of the segments, in their order."""
+    """Return the ranges of datapoints, up to a number, that no segment covers, in order."""
     gaps, end = [], 0
     for segment in segments:
         gaps.append((end + 1, segment.first - 1))
@@ -208,7 +210,7 @@ def unindexed_ranges(connection: Connection, segments: Iterable[Any], last: int)
 
 
 def _narrowed(connection: Connection, first: int, last: int) -> Range | None:
-    """Return the part of a range from its first to its last datapoint, if it has any: many are deleted."""
+    """Return the part of a range from its first to its last existing datapoint, if it has any."""
     inside = logs.c.sequence.between(first, last)
     first = connection.scalar(select(func.min(logs.c.sequence)).where(inside)) or 0
     last = connection.scalar(select(func.max(logs.c.sequence)).where(inside)) or 0
@@ -225,11 +227,11 @@ def _newest_of(
 
 @dataclass(frozen=True)
 class _Blocks:
-    """Blocks of a segment, all by default.
+    """Blocks of a segment, by default all.
 
     Args:
         blocks: A number with the bits of these blocks.
-        most: How many the segment has, or a few more.
+        most: The number of blocks of the segment, or a few more.
     """
 
     blocks: int = -1
@@ -239,7 +241,7 @@ class _Blocks:
 def _find_blocks(
     connection: Connection, segments: Sequence[int], buckets: Sequence[int]
 ) -> dict[int, _Blocks]:
-    """Return the blocks that have these buckets, for each segment with any."""
+    """Return the blocks that have these buckets, for each segment with such blocks."""
     blocks_of = dict.fromkeys(segments, _Blocks())
     for count, bucket in enumerate(buckets[:_MOST_BUCKETS], start=1):
         row_of_bucket, place = divmod(bucket, BUCKETS_OF_ROW)
@@ -263,7 +265,7 @@ def _find_blocks(
 
 
 class _Starts:
-    """Reads where the blocks of segments begin, of some at a time, as the newest are asked for first."""
+    """Reads the starts of the blocks of several segments at a time, as the newest are needed first."""
 
     def __init__(self, connection: Connection, segments: Sequence[int]) -> None:
         self._connection = connection
@@ -271,7 +273,7 @@ class _Starts:
         self._starts_of: dict[int, Sequence[int]] = {}
 
     def of(self, segment: int) -> Sequence[int]:
-        """Return where the blocks of one of the segments begin."""
+        """Return the starts of the blocks of a segment."""
         if segment not in self._starts_of:
             end = bisect_right(self._segments, segment)
             some = self._segments[max(0, end - _SEGMENTS_AT_ONCE) : end]
@@ -282,7 +284,7 @@ class _Starts:
 
 
 def _ranges_of(starts_of: _Starts, segment: Any, blocks: int) -> Iterator[Range]:
-    """Yield the ranges of the blocks of a segment whose bits are set; neighbours are one."""
+    """Yield the ranges of the blocks of a segment whose bits are set; neighbours are merged."""
     starts = starts_of.of(segment.first)
     begin = None
     for number, start in enumerate([*starts, segment.last + 1]):

@@ -1,4 +1,4 @@
-"""Builds the text index in the background, in small steps: each commits what it has built."""
+"""Builds the text index in the background, in small steps that are committed one by one."""
 
 import logging
 import secrets
@@ -35,22 +35,24 @@ _SEARCHED: Final = tuple(
 _NAME: Final = "text index"
 
 _PAUSE: Final = 1.0
-"""Seconds between two looks at what there is to do."""
+"""Seconds between two checks for work."""
 
 _REST: Final = 60.0
-"""Seconds after which it is looked whether there is something to do though nothing seems to be new."""
+"""Seconds after which work is looked for even if nothing seems to be new."""
 
 _FEWEST: Final = 2_048
-"""How many new datapoints are worth a segment. A search looks at those that are in none."""
+"""The number of new datapoints from which on a segment is built. A search reads datapoints outside of
+segments.
+"""
 
 _MOST_WHILE_BUSY: Final = 32_768
-"""How many wait while others write a lot: what is put off costs them nothing."""
+"""The same during many writes, so that the work is postponed and costs the writers nothing."""
 
 _BUSY: Final = 200
-"""How many new datapoints in a second are a lot."""
+"""The number of new datapoints in a second that count as many."""
 
 _MOST_CHANGES: Final = 500
-"""How many datapoints may change before the segment with the most of them is built again."""
+"""The number of changed datapoints from which on the segment with most of them is built again."""
 
 _BYTES_AT_ONCE: Final = 1_000_000
 _ROWS_AT_ONCE: Final = 256
@@ -62,7 +64,7 @@ _logger = logging.getLogger(__name__)
 
 
 class SearchIndexing:
-    """Keeps the text index of a database on a thread of its own, beside that of other processes.
+    """Keeps the text index of a database up to date on a thread, together with other processes.
 
     Args:
         database: The database.
@@ -77,22 +79,23 @@ class SearchIndexing:
         self._seen_at = monotonic()
         self._has_failed = False
         self._is_closed = Event()
-        # In an empty context, and no thread that a process which has to end at once waits for.
+        # The thread starts with an empty context. It is a daemon, so a process that must end at once does not
+        # wait for it.
         self._thread = Thread(
             target=Context().run, args=(self._run,), name="hl-sessions-text-index", daemon=True
         )
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """End, and leave undone what is not committed."""
+        """Stop the thread, and discard work that is not committed."""
         self._is_closed.set()
         self._thread.join()
 
     def step(self) -> bool:
-        """Do the next thing that there is to do, and answer whether there was one."""
+        """Do the next piece of work, and tell whether there was one."""
         work = self._database.read_now(self._find_work)
         if work is None or not self._database.write_now(self._take_turn):
             return False
@@ -110,7 +113,7 @@ class SearchIndexing:
             while not self._is_closed.is_set() and self.step():
                 self._has_failed = False
         except DatabaseError as error:
-            # Searches are complete without it.
+            # Searches find everything without the index, only slower.
             if not self._has_failed:
                 _logger.warning("the text index is not kept up to date: %s", error)
             self._has_failed = True
@@ -133,7 +136,7 @@ class SearchIndexing:
         for found in unindexed_ranges(connection, segments, last):
             if found[0] < end or found[1] - found[0] + 1 >= enough:
                 return found
-        # There is nothing to do until something is new, or a segment has nothing left.
+        # There is no work until a datapoint is new, or a segment has lost all of its datapoints.
         self._seen, self._seen_at = None if are_many else seen, monotonic()
         return None
 
@@ -164,7 +167,7 @@ class SearchIndexing:
         ]
 
         def store(connection: Connection) -> bool:
-            # SQLite has used no number again as long as this datapoint is there.
+            # SQLite may use a number again, but not as long as this datapoint exists.
             if connection.scalar(select(logs.c.id).where(logs.c.sequence == last_added)) != last_id:
                 return False
             _remove(connection, [first], last_added)
@@ -183,13 +186,13 @@ class SearchIndexing:
                 return
             yield from rows
             first = rows[-1].sequence + 1
-            # Half of the time belongs to the others.
+            # Half of the time is left to others.
             self._is_closed.wait(monotonic() - started)
 
 
 @dataclass(frozen=True)
 class _Outdated:
-    """Segments that say too little of what is there now."""
+    """Segments that no longer match their datapoints."""
 
     segments: Sequence[int]
 
@@ -202,7 +205,7 @@ class _Arrivals:
         self._seen_at = monotonic()
 
     def are_many(self, last: int) -> bool:
-        """Compare the number of the last datapoint with that of the call before."""
+        """Compare the number of the last datapoint with that of the previous call."""
         now = monotonic()
         seconds, self._seen_at = now - self._seen_at, now
         before, self._last = self._last, last
@@ -210,18 +213,18 @@ class _Arrivals:
 
 
 class _Settled:
-    """Finds out up to which number no transaction that runs will still add a datapoint."""
+    """Finds the number up to which no running transaction will add a datapoint any more."""
 
     def __init__(self) -> None:
         self._settled = self._next = 0
         self._writers: frozenset[str] = frozenset()
 
     def last(self, connection: Connection) -> int:
-        """Return that number."""
+        """Return the highest such number."""
         if connection.dialect.name == "sqlite":
             return connection.scalar(select(func.max(logs.c.sequence))) or 0
         if self._next == self._settled:
-            # In this order: who has got a number before has the lock of a writer since before.
+            # In this order, because a transaction takes the lock of a writer before it gets a number.
             self._next = connection.scalar(_LAST_NUMBER) or 0
             self._writers = frozenset(connection.scalars(_WRITERS))
         if self._writers.isdisjoint(connection.scalars(_WRITERS)):
@@ -239,7 +242,7 @@ _WRITERS: Final = text(
 
 
 def _find_outdated(connection: Connection, segments: Sequence[Any]) -> Sequence[int]:
-    """Return the segments of which nothing is left, or the one with the most of too many changes."""
+    """Return the empty segments, or the most changed one if there are too many changes."""
     there = select(logs.c.sequence).where(
         logs.c.sequence.between(search_segments.c.first, search_segments.c.last)
     )
@@ -255,7 +258,7 @@ def _find_outdated(connection: Connection, segments: Sequence[Any]) -> Sequence[
 
 
 def _datapoints_of_full(connection: Connection, segment: Any) -> int:
-    """Return how many datapoints like those of a segment fill one with as many blocks as possible."""
+    """Return how many datapoints, of the size of those in a segment, fill a segment with the most blocks."""
     query = select(search_segments.c.starts).where(search_segments.c.first == segment.first)
     datapoints: int = segment.last - segment.first + 1
     return datapoints * MOST_BLOCKS // len(connection.scalar(query) or [0])
@@ -266,7 +269,7 @@ def _find_changes(connection: Connection, first: int, last: int) -> Sequence[int
     return connection.scalars(query).all()
 
 
-# Made once: to make one takes as long as to read some dozens of rows.
+# Built once, because building one takes as long as reading some dozens of rows.
 _TEXTS: Final = tuple(cast(column, Text) for column in _SEARCHED)
 _LENGTHS: Final = [func.coalesce(octets_of(column), 0) for column in _SEARCHED]
 _IN_RANGE: Final = logs.c.sequence.between(bindparam("first"), bindparam("last"))
@@ -289,7 +292,7 @@ _FIND_NEWEST: Final = (
 
 
 def _read_rows(connection: Connection, first: int, last: int) -> Sequence[Any]:
-    """Read the first rows of a range, not too much at once: they may be large."""
+    """Read the first rows of a range, up to a total size, because they may be large."""
     end = size = 0
     found = connection.execute(_FIND_LENGTHS, {"first": first, "last": last, "rows": _ROWS_AT_ONCE})
     for sequence, length in found:
@@ -301,12 +304,12 @@ def _read_rows(connection: Connection, first: int, last: int) -> Sequence[Any]:
 
 
 def _find_newest(connection: Connection, first: int, last: int) -> dict[str, Any]:
-    """Find what nothing in a range is newer than."""
+    """Find the upper limit of the times and numbers in a range."""
     return dict(connection.execute(_FIND_NEWEST, {"first": first, "last": last}).mappings().one())
 
 
 def _remove(connection: Connection, segments: Sequence[int], last: int | None = None) -> None:
-    """Remove segments, and bits up to a number that SQLite's trigger may have left of others."""
+    """Remove segments, and bits up to a number that SQLite's trigger may have left of deleted segments."""
     for first in segments:
         end = connection.scalar(select(search_segments.c.last).where(search_segments.c.first == first))
         numbers = (first * ROWS_OF_SEGMENT, ((last or end or first) + 1) * ROWS_OF_SEGMENT - 1)

@@ -1,8 +1,8 @@
-"""What a search knows of many texts at once: which windows of a few letters their words have.
+"""The signature of many texts in the text index: the windows of a few letters that their words have.
 
 A block of datapoints has a bit for each of its windows, at a place that is computed from the window. A text
-can only be in a block that has the bits of all windows of the text. Several windows may share a bit, and each
-may be in another word, so what is found this way has to be looked at.
+can only be in blocks that have the bits of all of its windows. Several windows may share a bit, and each may
+be in another word, so the datapoints that are found have to be read.
 """
 
 import re
@@ -12,38 +12,40 @@ from typing import Final
 from zlib import crc32
 
 BUCKETS: Final = 16384
-"""How many bits a block has."""
+"""The number of bits of a block."""
 
 MOST_BLOCKS: Final = 256
-"""How many blocks are built together."""
+"""The number of blocks that are built together."""
 
 _FULL_BLOCK: Final = 10_500
-"""Bytes of different words with which about a third of the bits of a block are set."""
+"""Bytes of different words that set about a third of the bits of a block."""
 
 _SATURATED_BLOCK: Final = 10 * _FULL_BLOCK
-"""Bytes of different words with which nearly all are."""
+"""Bytes of different words that set nearly all bits."""
 
 _LARGEST_BLOCK: Final = 64
-"""How many datapoints a block holds at most, as a search looks at all of them."""
+"""The greatest number of datapoints in a block, all of which a search reads."""
 
 _SLICE: Final = 65_536
 _OVERLAP: Final = 16
-"""Letters of a long text that are looked at together, and those of them that are looked at twice."""
+"""The number of letters of a long text that are split together, and the number that neighbours share."""
 
 _END_OF_MESSAGE: Final = '"}'
-"""What the JSON of a message ends with. It is in no word, so texts can be cut there."""
+"""The end of the JSON of a message. No word contains it, so texts can be cut there."""
 
 _MOST_REMEMBERED: Final = 512
-"""How many messages of a block are told from new ones: they may be long."""
+"""The number of messages of a block that are remembered, to skip their copies; messages may be long."""
 
 _WINDOWS: Final = (5, 4, 3)
-"""Lengths of windows in letters. Short ones are in nearly every block, and long words have many long ones."""
+"""Lengths of windows in letters. Short ones are in nearly every block. Long words have many long ones."""
 
 _WINDOWS_OF_SIGNS: Final = (2, 1)
-"""The same where words are short, or not told apart, and letters many, as in Chinese, Korean or Thai."""
+"""The same for scripts with short or unseparated words and many letters, such as Chinese, Korean or Thai."""
 
 _BITS_OF_SIGNS: Final = 3
-"""How many bits such a window has: most words have only one of two letters, and its letters."""
+"""The number of bits of such a window: most words have only one window of two letters, and those of its
+letters.
+"""
 
 _PARTS: Final = re.compile("([\u0e00-\u1dff\u2070-\U0010ffff]+)|[^\u0e00-\u1dff\u2070-\U0010ffff]+")
 _SEPARATORS: Final = bytes(
@@ -58,7 +60,7 @@ class Blocks:
     def __init__(self) -> None:
         self.starts: list[int] = []
         self._words: set[bytes] = set()
-        # Those of a conversation are in each of its datapoints, and have nothing new there.
+        # Each datapoint of a conversation repeats the earlier messages, which add nothing.
         self._messages: set[str] = set()
         self._size = 0
         self._length = 0
@@ -66,7 +68,7 @@ class Blocks:
         self._saturated = 0
 
     def is_full(self) -> bool:
-        """Tell whether a further datapoint might be one too many."""
+        """Tell whether there may be no room for a further datapoint."""
         return len(self.starts) == MOST_BLOCKS and self._is_complete()
 
     def add(self, number: int, texts: Iterable[str]) -> None:
@@ -119,20 +121,20 @@ class Blocks:
 
 
 def width_of(blocks: int) -> int:
-    """Return how many bytes hold a bit for each of so many blocks."""
+    """Return the number of bytes that hold a bit for each of these blocks."""
     return (blocks + 7) // 8
 
 
 def buckets_of(text: str) -> list[int]:
-    """Return the buckets of a text to look for, those that tell the most first; short words have none."""
+    """Return the buckets of a text, the most selective ones first; short words have none."""
     words = sorted(_words_of(text), key=len, reverse=True)
     return list(dict.fromkeys(bucket for word in words for bucket in _buckets_of_word(word)))
 
 
 def _words_of(text: str) -> list[bytes]:
-    """Split a text at all that is no letter or digit: a part of the text has parts of its words as words."""
+    """Split a text at everything but letters and digits: part of the text yields parts of its words."""
     if not text.isascii():
-        # The lower case of some letters is not one letter, or depends on those beside it, or on the database.
+        # For these letters, lower case is not one letter, or depends on its neighbours, or on the database.
         text = text.replace("\u0130", "i").replace("\u0131", "i").replace("\u0307", "")
         text = text.lower().replace("\u03c2", "\u03c3")
         return text.encode(errors="replace").translate(_SEPARATORS).split()
@@ -158,6 +160,6 @@ def _buckets_of_word(word: bytes) -> list[int]:
 
 
 def _let_others_go_on(count: int) -> None:
-    """Let other threads have the interpreter, which they else wait for, each time that they need it."""
+    """Release the interpreter from time to time, so that other threads need not wait for it."""
     if count % _WORDS_AT_ONCE == 0:
         sleep(0)

@@ -1,4 +1,4 @@
-"""What SQLite alone needs: durable commits, readers beside the writer, explicit transactions."""
+"""The engine for SQLite: durable commits, readers beside the writer, explicit transactions."""
 
 import sqlite3
 from contextlib import closing
@@ -16,30 +16,29 @@ _IS_WRITING: Final = "sqlite_is_writing"
 _VERSION: Final = "sqlite_data_version"
 
 _INCREMENTAL: Final = 2
-"""The mode of ``PRAGMA auto_vacuum`` in which free pages are given back when that is asked for."""
+"""The mode of ``PRAGMA auto_vacuum`` in which free pages are returned on request."""
 
 _KEPT_FREE: Final = 10
-"""Which part of a file stays free, for what will be written."""
+"""The part of a file, as a divisor, that stays free for later writes."""
 
 _PAGES_AT_ONCE: Final = 250
-"""How many pages a step gives back at most. What the last ones of the file hold may have to be moved."""
+"""The greatest number of pages that a step returns. The content of the last pages may have to be moved."""
 
 _LONGEST: Final = 0.01
-"""Seconds after which a step moves nothing more: its commit takes a while, too."""
+"""Seconds after which a step moves no more pages: its commit takes a while, too."""
 
 _LOCK_TIMEOUT: Final = 0.003
-"""Seconds that SQLite itself waits for the write lock, before it is told to again.
-
-Its own pauses grow up to a tenth of a second, and miss what others let go of for a moment only.
+"""Seconds that SQLite itself waits for the write lock before it is asked again.  Its own pauses grow up to a
+tenth of a second, and miss locks that are released only for a moment.
 """
 
 
 def create_sqlite_engine(url: URL, connections: int) -> Engine:
-    """Make an engine for an SQLite file; each transaction of it reads one snapshot.
+    """Make an engine for an SQLite file; each of its transactions reads one snapshot.
 
     Args:
         url: An SQLAlchemy URL of a file.
-        connections: How many are kept open.
+        connections: The number of open connections.
     """
     # SQLAlchemy's messages would carry the payloads of a failed statement into the log.
     engine = create_engine(
@@ -51,16 +50,16 @@ def create_sqlite_engine(url: URL, connections: int) -> Engine:
 
 
 def sqlite_for_writing(engine: Engine) -> Engine:
-    """Return the same engine with transactions that take the write lock at their begin.
+    """Return the same engine for transactions that take the write lock when they begin.
 
-    A transaction that reads first and asks for the lock only then fails at once when another process has
-    written in between, whatever the busy timeout (https://www.sqlite.org/isolation.html).
+    A transaction that reads first, and asks for the lock only then, fails at once if another process has
+    written in between, regardless of the busy timeout (https://www.sqlite.org/isolation.html).
     """
     return engine.execution_options(**{_IS_WRITING: True})
 
 
 def others_wrote_to_sqlite(connection: Connection) -> bool:
-    """Tell whether others have written since this was last asked on the same connection of the pool."""
+    """Tell whether others have written since the last call on the same connection of the pool."""
     version = _pragma(connection, "data_version")
     before: int = connection.info.get(_VERSION, version)
     connection.info[_VERSION] = version
@@ -68,9 +67,9 @@ def others_wrote_to_sqlite(connection: Connection) -> bool:
 
 
 def give_back_pages(connection: Connection) -> bool:
-    """Make the file smaller by some of the space that is free in it, and tell whether there is more of that.
+    """Make the file smaller by some of its free space, and tell whether there is more.
 
-    A tenth of the file stays free for what will be written. Files that earlier versions have made keep all.
+    A tenth of the file stays free for later writes. Files of earlier versions keep all of their space.
 
     Args:
         connection: The connection of a transaction that writes.
@@ -94,26 +93,27 @@ def _pragma(connection: Connection, name: str) -> int:
 
 
 def _configure(connection: Any, _record: object) -> None:
-    # Else the driver begins transactions by itself, and only before some statements.
+    # Otherwise the driver begins transactions by itself, and only before some statements.
     connection.isolation_level = None
-    # Closed at once: in PyPy an answer that nobody has fetched would keep transactions from ending.
+    # Closed at once: on PyPy an unread result would keep transactions from ending.
     with closing(connection.cursor()) as cursor:
-        # First, so that the others wait for another process too.
+        # First, so that the following statements wait for other processes, too.
         cursor.execute(_busy_timeout(PATIENCE))
-        # Before there is anything in a new file; others keep what they have.
+        # Before a new file has any content; existing files keep their setting.
         if cursor.execute("PRAGMA page_count").fetchone() == (0,):
-            # In smaller pages, the space left beside two or three datapoints of some KB is as large as those.
+            # In smaller pages, the gaps beside two or three datapoints of some KB are as large as the
+            # datapoints.
             cursor.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
             # See ``give_back_pages``.
             while_locked(lambda: cursor.execute("PRAGMA auto_vacuum = INCREMENTAL"), PATIENCE)
-        # Readers go on beside the one writer. Several processes may start on a new file at the same moment.
+        # Readers continue beside the one writer. Several processes may start on a new file at the same time.
         while_locked(lambda: cursor.execute("PRAGMA journal_mode = WAL"), PATIENCE)
         for pragma in (
             # A commit is on the disk before it is answered.
             "synchronous = FULL",
             "foreign_keys = ON",
             # KiB, as negative numbers, for each connection. The default of 2 MiB does not hold the upper
-            # levels of large indexes; much more would fill with payloads that were read once.
+            # levels of large indexes. Much more would fill with payloads that are read once.
             "cache_size = -4096",
         ):
             cursor.execute(f"PRAGMA {pragma}")
@@ -133,12 +133,12 @@ def _begin(connection: Connection) -> None:
     while _is_locked(driver_connection) and monotonic() < end:
         pass
     if not driver_connection.in_transaction:
-        # Raises what the driver does, in the way in which SQLAlchemy tells it.
+        # Raises the driver's error, wrapped by SQLAlchemy.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _is_locked(driver_connection: Any) -> bool:
-    """Try to begin, and tell whether others have the lock."""
+    """Try to begin, and tell whether another connection has the lock."""
     try:
         driver_connection.execute("BEGIN IMMEDIATE").close()
     except sqlite3.OperationalError as error:

@@ -1,4 +1,4 @@
-"""The text of a column, as JSON or as it is, measured and read piece by piece in UTF-8."""
+"""Measures the text of a column, JSON or not, and reads it piece by piece in UTF-8."""
 
 from typing import Any
 
@@ -16,14 +16,14 @@ class _Octets(FunctionElement[int]):
 
 
 class _Piece(FunctionElement[bytes]):
-    """As many bytes of its first argument in UTF-8 as the third one says, from the second one, from 1."""
+    """Bytes of its first argument in UTF-8: from the position of the second, as many as the third."""
 
     type = LargeBinary()
     inherit_cache = True
 
 
 def octets_of(column: ColumnElement[Any]) -> ColumnElement[int]:
-    """Return the length of a text or of JSON, in bytes; of nothing there is none."""
+    """Return the length of a text or of JSON, in bytes; null for null."""
     return _Octets(column)
 
 

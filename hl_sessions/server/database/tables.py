@@ -1,8 +1,8 @@
 """The tables, in terms that every database of SQLAlchemy understands.
 
-Each table has a ``sequence``, the order of arrival, which never leaves the server: the IDs that do tell the
-time only, and two rows may have the same. Everything belongs to one organisation, whose keys open nothing of
-another one: ``organisation_id`` is the ``sequence`` of the organisation.
+Each table has a ``sequence``, the order of arrival, which never leaves the server: IDs tell only the time,
+which two rows may share. Everything belongs to one organisation, whose keys open nothing of another:
+``organisation_id`` is the ``sequence`` of the organisation.
 """
 
 from collections.abc import Callable
@@ -43,31 +43,31 @@ class UTCDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Put back the time zone, which SQLite does not keep."""
+        """Restore the time zone, which SQLite does not store."""
         return value if value is None or value.tzinfo else value.replace(tzinfo=timezone.utc)
 
 
 def json_for_database(value: Any) -> str:
-    """Return the JSON that is stored: every letter as itself, so that a search finds it."""
+    """Return the JSON to store: letters are not escaped, so that a search finds them."""
     return to_json(value).decode()
 
 
 class ExactJSON(TypeDecorator[Any]):
-    """JSON in which numbers stay what they are.
+    """JSON in which numbers stay exactly as they are.
 
-    A column of SQLite for JSON turns texts that look like numbers into integers of 64 bits or floats, but
-    leaves bytes as they are.
+    SQLite's JSON columns turn texts that look like numbers into integers of 64 bits or floats, but leave
+    bytes as they are.
     """
 
     impl = JSON
     cache_ok = True
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any] | None:
-        """Return what makes a value of the column from JSON."""
+        """Return the function that turns a value into the JSON of the column."""
         return _to_sqlite if dialect.name == "sqlite" else super().bind_processor(dialect)
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> Any | None:  # noqa: ARG002
-        """Return a number for one beyond a float of an earlier version: JSON has nothing infinite."""
+        """Replace an infinite float, which an earlier version may have stored: JSON has no infinity."""
         return copysign(float_info.max, value) if isinstance(value, float) and isinf(value) else value
 
 
@@ -100,7 +100,7 @@ organisations = Table(
     "organisations",
     metadata,
     _sequence(),
-    # What the protocol calls the team of a project.
+    # The ID that the protocol has for the team of a project.
     Column("team_id", String, nullable=False, unique=True),
     Column("name", String, nullable=False, unique=True),
     Column("created_at", UTCDateTime, nullable=False),
@@ -115,17 +115,17 @@ keys = Table(
     Column("name", String, nullable=False),
     Column("hash", String, nullable=False, unique=True),
     Column("created_at", UTCDateTime, nullable=False),
-    # A key that was revoked stays: that there was a key is why the server is not open.
+    # Revoked keys stay: a server is open only if it has never had a key.
     Column("revoked_at", UTCDateTime),
 )
 
-# Who is signed in to the page.
+# The readers who are signed in to the page.
 sign_ins = Table(
     "sign_ins",
     metadata,
-    # Of the cookie and its key: see ``page.security.sign_in``.
+    # A hash of the cookie and its key: see ``page.security.sign_in``.
     Column("hash", String, primary_key=True),
-    # No foreign key: the configured one is not in the database.
+    # No foreign key, because the configured key is not in the database.
     Column("key_id", String, nullable=False),
     Column("expires_at", UTCDateTime, nullable=False),
 )
@@ -139,10 +139,10 @@ projects = Table(
     Column("name", String, nullable=False),
     Column("created_at", UTCDateTime, nullable=False),
     Column("updated_at", UTCDateTime, nullable=False),
-    # Counted along, as to count anew takes the longer the more there are: see ``records.counts``.
+    # Updated with each change, because counting takes longer the more there are: see ``records.counts``.
     Column("datapoints_count", BigInteger, nullable=False, server_default="0"),
     Column("sessions_count", BigInteger, nullable=False, server_default="0"),
-    # Those that it defines: see ``protocol.feedback_types``.
+    # The types that the project defines: see ``protocol.feedback_types``.
     _json("feedback_types"),
     UniqueConstraint("organisation_id", "name", name="project_names"),
 )
@@ -156,12 +156,12 @@ sessions = Table(
     Column("reference_id", String),
     Column("created_at", UTCDateTime, nullable=False),
     Column("updated_at", UTCDateTime, nullable=False),
-    # What callers tell of it.
+    # Fields that callers set.
     Column("name", Text),
     Column("user", Text),
     _json("metadata"),
     Column("ended_at", UTCDateTime),
-    # The session of the same conversation before this one, which need not be there.
+    # The session before this one in the same conversation, which need not exist.
     Column("previous_id", String),
     UniqueConstraint("organisation_id", "reference_id", name="session_references"),
     Index("sessions_of_organisation", "organisation_id", "created_at", "sequence"),
@@ -175,14 +175,14 @@ Index(
     postgresql_where=_has_previous,
 )
 
-# The members of the metadata of sessions, by which sessions are found: see ``records.session_metadata``.
+# The members of the metadata of sessions, for filters: see ``records.session_metadata``.
 session_metadata = Table(
     "session_metadata",
     metadata,
     Column("session_sequence", ForeignKey(sessions.c.sequence, ondelete="CASCADE"), primary_key=True),
     Column("key", String, primary_key=True),
     _organisation(),
-    # As it is written, and as a number if it is one.
+    # The value as a text and, if it is a number, as a number.
     Column("text", Text),
     Column("number", Float),
     Index("session_metadata_by_text", "organisation_id", "key", "text", "session_sequence"),
@@ -190,7 +190,7 @@ session_metadata = Table(
     sqlite_with_rowid=False,
 )
 
-# Which sessions hold datapoints of which projects, and how many: never none.
+# How many datapoints of each project are in each session; never zero.
 project_sessions = Table(
     "project_sessions",
     metadata,
@@ -201,8 +201,8 @@ project_sessions = Table(
     sqlite_with_rowid=False,
 )
 
-# What is counted and added up of the datapoints of each session: see ``records.session_totals``. The rows are
-# short, so that all of them are looked at in a moment, and no index has to follow what changes.
+# Counts and sums of the datapoints of each session: see ``records.session_totals``. The rows are short, so
+# all of them can be read in a moment, and no index has to follow their changes.
 session_totals = Table(
     "session_totals",
     metadata,
@@ -213,26 +213,26 @@ session_totals = Table(
         autoincrement=False,
     ),
     _organisation(),
-    # Seconds since 1970: when the session was made.
+    # Seconds since 1970: the creation of the session.
     Column("began_at", Float, nullable=False),
     Column("datapoints", BigInteger, nullable=False),
     Column("errors", BigInteger, nullable=False),
-    # Whole numbers, however large the sum.
+    # Exact integers, however large the sum.
     Column("tokens", Float, nullable=False),
     Column("prompt_tokens", Float, nullable=False),
     Column("output_tokens", Float, nullable=False),
-    # Whole ones, as sums of fractions depend on the order of what is added and taken away.
+    # Integers, because sums of fractions depend on the order of additions and subtractions.
     Column("nanodollars", Float, nullable=False),
-    # The labels that datapoints of the session have, as bits: see ``records.labels``.
+    # The labels of the datapoints of the session, as bits: see ``records.labels``.
     Column("sources", BigInteger, nullable=False),
     Column("models", BigInteger, nullable=False),
     Column("environments", BigInteger, nullable=False),
-    # Seconds since 1970: the beginning of the first datapoint, and the end of the one that ended last.
+    # Seconds since 1970: the start of the first datapoint, and the end of the datapoint that ended last.
     Column("first_at", Float),
     Column("last_at", Float),
 )
 
-# What datapoints are told apart by: see ``records.labels``.
+# Sources, models and environments of datapoints: see ``records.labels``.
 labels = Table(
     "labels",
     metadata,
@@ -240,12 +240,12 @@ labels = Table(
     _organisation(),
     Column("kind", String, nullable=False),
     Column("value", String, nullable=False),
-    # What stands for it in the totals of a session; the 64th of a kind shares that of the first.
+    # The bit of the label in the totals of a session; the 64th label of a kind shares that of the first.
     Column("bit", BigInteger, nullable=False),
     UniqueConstraint("organisation_id", "kind", "value", name="label_values"),
 )
 
-# Which sessions hold datapoints with which labels, and how many: never none.
+# How many datapoints with each label are in each session; never zero.
 session_labels = Table(
     "session_labels",
     metadata,
@@ -264,7 +264,7 @@ logs = Table(
     Column("reference_id", String),
     Column("project_id", ForeignKey(projects.c.id), nullable=False),
     Column("session_id", ForeignKey(sessions.c.id)),
-    # What was nested under a datapoint outlives it.
+    # A nested datapoint outlives its parent.
     Column("parent_id", ForeignKey("logs.id", ondelete="SET NULL"), index=True),
     Column("created_at", UTCDateTime, nullable=False),
     Column("updated_at", UTCDateTime, nullable=False),
@@ -294,7 +294,7 @@ logs = Table(
     Index("logs_of_project", "project_id", "created_at", "sequence"),
 )
 
-# The few logs with an error, which are counted over time.
+# For the few logs with an error, which are counted over time.
 _has_error = logs.c.error.is_not(None)
 Index(
     "errors_of_project",
@@ -319,12 +319,12 @@ feedback = Table(
         ForeignKey(sessions.c.id, ondelete="CASCADE", name="feedback_session_id_fkey"),
         index=True,
     ),
-    # True of what was given on the page, where the reader can change it.
+    # True for feedback that was given on the page, where its reader can change it.
     Column("from_page", Boolean),
     CheckConstraint("(log_id IS NULL) <> (session_id IS NULL)", name="feedback_on_one"),
 )
 
-# Calls that must not be made twice, and what was answered: see ``records.idempotency``.
+# Calls that must not be repeated, and their answers: see ``records.idempotency``.
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
@@ -337,7 +337,7 @@ idempotency_keys = Table(
     UniqueConstraint("key", "organisation_id", name="idempotency_keys_of_organisation"),
 )
 
-# Which process does what only one has to do.
+# The process that does work which only one needs to do.
 leases = Table(
     "leases",
     metadata,
@@ -346,7 +346,7 @@ leases = Table(
     Column("expires_at", UTCDateTime, nullable=False),
 )
 
-# What a search knows of datapoints without reading them: see ``search_index``.
+# The text index, from which a search rules out datapoints without reading them: see ``search_index``.
 search_segments = Table(
     "search_segments",
     metadata,
@@ -354,13 +354,13 @@ search_segments = Table(
     Column("last", _Sequence, nullable=False),
     # The sequences at which its blocks begin.
     Column("starts", ExactJSON, nullable=False),
-    # Nothing in it is newer, in the orders of lists.
+    # Upper limits of the segment, in the orders of lists.
     Column("newest_at", UTCDateTime, nullable=False),
     Column("newest_session", _Sequence, nullable=False),
     Column("newest_session_at", UTCDateTime, nullable=False),
 )
 
-# The bits of its blocks, some buckets a row: see ``search_signature``.
+# The bits of the blocks, some buckets in each row: see ``search_signature``.
 search_bits = Table(
     "search_bits",
     metadata,
@@ -368,7 +368,7 @@ search_bits = Table(
     Column("bits", LargeBinary, nullable=False),
 )
 
-# Datapoints whose texts have changed, of which the bits may say what they were before.
+# Datapoints whose texts have changed, so that their bits may be outdated.
 search_changes = Table(
     "search_changes",
     metadata,
@@ -377,7 +377,7 @@ search_changes = Table(
     sqlite_autoincrement=True,
 )
 
-# SQLite numbers new rows anew where the newest ones were deleted.
+# SQLite reuses the numbers of the newest rows after they were deleted.
 event.listen(
     metadata,
     "after_create",

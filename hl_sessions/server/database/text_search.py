@@ -1,4 +1,4 @@
-"""Looking for a text in a column, in upper or lower case, with the same result on every database."""
+"""Searches a text in a column regardless of case, with the same result on every database."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -11,27 +11,27 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 _LETTERS: Final = range(0x80, 0x20000)
-"""The code points beyond A to Z among which all letters are that have an upper and a lower case."""
+"""The range of code points, beyond A to Z, that contains all letters with upper and lower case."""
 
 
 class _Condition(FunctionElement[bool]):
-    """Is true or false."""
+    """A function that is true or false."""
 
     type = Boolean()
 
     def self_group(self, against: Any = None) -> Any:  # noqa: ARG002
-        """Stay a condition: compared with 1, as SQLAlchemy does it, SQLite would compute all of its parts."""
+        """Stay a condition: if SQLAlchemy compared it with 1, SQLite would compute all of its parts."""
         return self
 
 
 class _Like(_Condition):
-    """Tells whether its first argument is like the second one, a pattern, in upper or lower case."""
+    """Tells whether its first argument matches the second one, a pattern of LIKE, regardless of case."""
 
     inherit_cache = True
 
 
 class _Glob(_Condition):
-    """Tells whether its first argument matches the second one, a pattern of SQLite with sets of letters."""
+    """Tells whether its first argument matches the second one, a pattern of GLOB with sets of letters."""
 
     inherit_cache = True
 
@@ -43,20 +43,20 @@ class _OnSQLite(_Condition):
 
 
 def text_contains(column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
-    """Return the condition that a column of text holds ``text``, in upper or lower case."""
+    """Return the condition that a column of text contains ``text``, regardless of case."""
     like = _Like(column, literal(f"%{''.join(map(_escaped, text))}%"))
     if not text.isascii() and all(len(_set_of_cases(letter)) == 1 for letter in text):
-        # Where letters have no cases, as in Chinese, what compares bytes takes half of the time.
+        # For letters without case, as in Chinese, comparing bytes takes half the time.
         return _OnSQLite(func.instr(column, text) > 0, like)
     if not any(map(_is_beyond_like, text)):
         return like
-    # SQLite's LIKE knows the cases of A to Z only. A function of this program would know all, but hold its
-    # interpreter for each row, so that nothing else goes on. So LIKE finds what may match, with any letter in
-    # place of those that it does not know, and GLOB decides: quickly if its pattern begins with one letter.
+    # SQLite's LIKE knows only the cases of A to Z. A function of this program would know all, but would hold
+    # its interpreter for each row. So LIKE finds candidates, with any letter in the place of those that it
+    # does not know, and GLOB decides. GLOB is fast if its pattern begins with one letter.
     maybe = ["_" if _is_beyond_like(letter) else _escaped(letter) for letter in text]
     rest = "".join(map(_set_of_cases, text[1:]))
     certainly = [_Glob(column, literal(f"*{first}{rest}*")) for first in _cases(text[0])]
-    # A pattern that begins with any letter takes longer, and one of nothing else tells nothing.
+    # A pattern that begins with a wildcard takes longer, and one of wildcards only excludes nothing.
     while maybe and maybe[0] == "_":
         del maybe[0]
     on_sqlite = and_(_Like(column, literal(f"%{''.join(maybe)}%")), or_(*certainly))
@@ -64,7 +64,7 @@ def text_contains(column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
 
 
 def json_contains(column: Column[Any], text: str) -> ColumnElement[bool]:
-    """Return the condition that the keys and values of a column of JSON hold ``text``."""
+    """Return the condition that the keys and values of a column of JSON contain ``text``."""
     return text_contains(cast(column, Text), to_json(text).decode()[1:-1])
 
 
@@ -82,7 +82,7 @@ def _set_of_cases(letter: str) -> str:
 
 
 def _cases(letter: str) -> list[str]:
-    """Return what the letter is in lower and in upper case, as GLOB takes it."""
+    """Return the letter in lower and in upper case, as a pattern of GLOB."""
     lower = letter.lower()
     if letter.isascii():
         upper = letter.upper()
@@ -92,7 +92,7 @@ def _cases(letter: str) -> list[str]:
 
 @cache
 def _upper_cases() -> Mapping[str, str]:
-    """Return the letters whose lower case is a letter, by that; of some, such as å, there are two."""
+    """Return the upper-case letters by their lower-case letter, beyond A to Z; some, such as å, have two."""
     upper_cases: dict[str, str] = {}
     for letter in map(chr, _LETTERS):
         lower = letter.lower()
