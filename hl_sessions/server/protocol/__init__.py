@@ -1,1 +1,1 @@
-"""What goes over the wire of the v4 API: values, requests, answers. Nothing here reads or stores anything."""
+"""Defines the values, requests and answers of the v4 API. Nothing here reads or stores anything."""

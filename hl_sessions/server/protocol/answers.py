@@ -1,9 +1,9 @@
-"""What the calls answer, for the OpenAPI document; fields without a value are left out, never ``null``."""
+"""The answers of the calls, for the OpenAPI document. Fields without a value are left out, never ``null``."""
 
 from datetime import datetime
 from typing import Any, Literal
 
-# Pydantic needs this one before Python 3.12.
+# Pydantic needs the backport before Python 3.12.
 from typing_extensions import NotRequired, TypedDict
 
 from hl_sessions.server.protocol.feedback_types import FeedbackType
@@ -11,13 +11,13 @@ from hl_sessions.server.protocol.values import Judgment
 
 
 class Problem(TypedDict):
-    """Why a call was turned down."""
+    """The reason why a call was refused."""
 
     detail: str
 
 
 class FieldProblem(TypedDict):
-    """What is wrong with one place of the request."""
+    """A problem with one place of the request."""
 
     loc: list[str | int]
     msg: str
@@ -25,7 +25,7 @@ class FieldProblem(TypedDict):
 
 
 class FieldProblems(TypedDict):
-    """What is wrong with the request."""
+    """The problems of the request."""
 
     detail: list[FieldProblem]
 
@@ -37,7 +37,7 @@ class CreatedSession(TypedDict):
 
 
 class SessionProject(TypedDict):
-    """A project that has datapoints in a session."""
+    """A project with datapoints in a session."""
 
     id: str
     name: str
@@ -45,7 +45,7 @@ class SessionProject(TypedDict):
 
 
 class FeedbackAnswer(TypedDict):
-    """What somebody thought of a datapoint or of a session."""
+    """Feedback on a datapoint or a session."""
 
     id: str
     data_id: NotRequired[str]
@@ -93,7 +93,7 @@ class CreatedLog(TypedDict):
 
 
 class LogAnswer(TypedDict):
-    """A datapoint: what was logged, and what the server says about it."""
+    """A datapoint: its logged fields, and those that the server adds."""
 
     id: str
     reference_id: NotRequired[str]
@@ -141,7 +141,7 @@ class LogPage(TypedDict):
 
 
 class Arrived(TypedDict):
-    """Datapoints in the order of their arrival, and what to ask for those behind them with."""
+    """Datapoints in the order of their arrival, and the ``after`` that asks for the following ones."""
 
     next: str
     records: list[LogAnswer]

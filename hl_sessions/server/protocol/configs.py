@@ -1,7 +1,7 @@
-"""The configs of datapoints: what a client may send, made into what the published answers allow.
+"""The configs of datapoints: parsed from requests, and shaped for the published answers.
 
-What these have no place for, an unknown field or provider, a tool or a format of a newer kind, is kept in the
-field ``other``.
+Parts that these answers have no place for are kept in the field ``other``: an unknown field or provider, a
+tool or a format of a newer kind.
 """
 
 from functools import cache, cached_property, lru_cache
@@ -28,26 +28,26 @@ from hl_sessions.server.protocol.values import JSONObject, Message, Number, Wire
 
 _REMEMBERED: Final = 128
 _LONGEST_REMEMBERED: Final = 16_384
-"""How many configs are remembered, and how many bytes of JSON each may have."""
+"""The number of configs that are cached, and the longest JSON of each, in bytes."""
 
 _Template = list[Annotated[Message, AfterValidator(answered_message)]]
 
 
 class _OpenModel(WireModel):
-    """Keeps unknown fields too, where the published schema of the answer allows them."""
+    """Keeps unknown fields in place, where the published schema of the answer allows them."""
 
     model_config = ConfigDict(extra="allow")
 
 
 class _Config(WireModel):
-    """Keeps what has no place in its ``other``."""
+    """Keeps everything that has no place of its own in ``other``."""
 
     said_by_the_server: ClassVar[frozenset[str]] = frozenset({"id"})
     other: JSONObject | None = None
 
     @cached_property
     def described(self) -> dict[str, Any]:
-        """The fields that are answered. Not to be changed: equal configs are one object."""
+        """The fields of the answer. Do not change them: equal configs share one object."""
         return self.model_dump(exclude_none=True, by_alias=True)
 
     @model_validator(mode="wrap")
@@ -75,7 +75,7 @@ class _Config(WireModel):
 
 @cache
 def _names_of(model: type[WireModel]) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the names of the fields on the wire, and which of them are required."""
+    """Return the names of the fields on the wire, and the names of the required ones."""
     fields = {field.alias or name: field for name, field in model.model_fields.items()}
     return frozenset(fields), frozenset(name for name, field in fields.items() if field.is_required())
 
@@ -89,14 +89,14 @@ def _with_others(given: dict[str, Any], names: set[Any]) -> dict[str, Any]:
 
 
 class ResponseFormat(_OpenModel):
-    """What a model was asked to answer in."""
+    """The format that a model was asked to answer in."""
 
     type: Literal["json_object", "json_schema"]
     json_schema: JSONObject | None = None
 
 
 class ModelTool(_OpenModel):
-    """A tool that a model may call: given by its name, or by the ID of one that is linked."""
+    """A tool that a model may call, given by its name or by the ID of a linked one."""
 
     id: str
     name: str
@@ -107,7 +107,7 @@ class ModelTool(_OpenModel):
     @model_validator(mode="before")
     @classmethod
     def _name(cls, value: Any) -> Any:
-        # An answer has both, but newer tools have a type, and stand under its name.
+        # Answers require both. Newer tools have a type instead, and their details in a field of that name.
         if not isinstance(value, dict):
             return value
         details = value.get("function")
@@ -122,7 +122,7 @@ class ModelTool(_OpenModel):
 
 
 class ModelConfig(_Config):
-    """Which model was called, and how."""
+    """The model that was called, and its parameters."""
 
     type: Literal["model"] = "model"
     model: str
@@ -163,7 +163,7 @@ class _NamedConfig(_Config, _OpenModel):
 
 
 class ToolConfig(_NamedConfig):
-    """Which tool was called, and how."""
+    """The tool that was called, and its parameters."""
 
     type: Literal["tool"]
     source: Literal["organization", "inline"] | None = None
@@ -191,17 +191,17 @@ class AgentTool(_OpenModel):
 
 
 class AgentConfig(_NamedConfig):
-    """Which agent was called, and how."""
+    """The agent that was called, and its parameters."""
 
     type: Literal["agent"]
     agent_class: str
     tools: list[AgentTool] | None = None
-    # Pydantic keeps the name "model_config" for itself.
+    # Pydantic reserves the name "model_config".
     model: ModelConfig = Field(alias="model_config", serialization_alias="model_config")
 
 
 class GenericConfig(_NamedConfig):
-    """Anything else that was called."""
+    """Any other code that was called."""
 
     type: Literal["generic"]
 
@@ -221,7 +221,7 @@ _Checked = Annotated[
     | Annotated[ToolConfig, Tag("tool")]
     | Annotated[AgentConfig, Tag("agent")]
     | Annotated[GenericConfig, Tag("generic")],
-    # Pydantic tells them apart by itself, too, but its message repeats what it found in the field.
+    # Pydantic could choose the type by itself, but its error message would repeat the value of the field.
     Discriminator(
         _type_of,
         custom_error_type="unknown_type",
@@ -231,14 +231,14 @@ _Checked = Annotated[
 
 
 def _check_once(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    """Check a config, unless it is the same as one before: most are."""
+    """Check a config, unless it equals a cached one: most configs do."""
     if isinstance(value, dict):
         json = to_json(value)
         if len(json) <= _LONGEST_REMEMBERED:
             try:
                 return _checked(json)
             except ValidationError:
-                pass  # it does not know where in the request this one is
+                pass  # the error cached here does not know its place in this request
     return check(value)
 
 
@@ -253,7 +253,7 @@ def _checked(json: bytes) -> _Checked:
 
 
 def described_config(config: Config | None, config_id: str) -> dict[str, Any]:
-    """Return the config as it is answered: with its ID and, but for models, a name and a status."""
+    """Return the config as it is answered: with its ID and, except for models, a name and a status."""
     if config is None:
         described: dict[str, Any] = {"type": "generic"}
     else:

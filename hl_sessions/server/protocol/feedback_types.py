@@ -1,23 +1,23 @@
-"""The types of feedback that a project has, and which values fit them."""
+"""The types of feedback that a project has, and the values that they allow."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, with_config
 
-# Pydantic needs this one before Python 3.12.
+# Pydantic needs the backport before Python 3.12.
 from typing_extensions import NotRequired, TypedDict
 
 from hl_sessions.server.protocol.values import Judgment, WireModel
 
 RATING: Final = "rating"
-"""The type by which a session counts as judged."""
+"""The type whose feedback makes a session count as judged."""
 
 NOTE: Final = "note"
 """The type of a free text."""
 
 LONGEST_TEXT: Final = 4096
-"""Bytes of a text in UTF-8: a form of the page, where each may take three characters, has room for it."""
+"""The longest text, in bytes of UTF-8; a form of the page has room for 3 characters for each byte."""
 
 MOST_TYPES: Final = 50
 MOST_VALUES: Final = 50
@@ -35,7 +35,7 @@ class FeedbackLabel(TypedDict):
 
 @with_config(WireModel.model_config)
 class FeedbackType(TypedDict):
-    """A type of feedback: one of its ``values``, a number if that is its ``kind``, else a text."""
+    """A type of feedback: it allows one of its ``values``, a number if that is its ``kind``, else a text."""
 
     type: _Name
     values: NotRequired[Annotated[list[FeedbackLabel], Field(max_length=MOST_VALUES)]]
@@ -77,7 +77,7 @@ def _check(types: list[FeedbackType]) -> list[FeedbackType]:
 
 
 def _described(one: FeedbackType) -> FeedbackType:
-    """Return a type in the one form in which it is stored."""
+    """Return a type in the only form that is stored."""
     described: FeedbackType = {"type": one["type"]}
     if "kind" in one:
         described["kind"] = one["kind"]
@@ -89,14 +89,14 @@ def _described(one: FeedbackType) -> FeedbackType:
 
 
 FeedbackTypes = Annotated[list[FeedbackType], Field(max_length=MOST_TYPES), AfterValidator(_check)]
-"""The types that a project defines; those that every project has may be among them, and are left out."""
+"""The types that a project defines. The types of every project may be listed with them, and are left out."""
 
 
 def types_by_name(defined: Iterable[Sequence[FeedbackType] | None]) -> Mapping[str, FeedbackType]:
-    """Return the types that some projects have, by their names; of two with one name the first counts.
+    """Return the types of some projects by their names; the first one of a name counts.
 
     Args:
-        defined: What each of the projects defines.
+        defined: The types that each of the projects defines.
     """
     types = {one["type"]: one for one in BUILT_IN}
     for of_project in defined:
@@ -106,10 +106,10 @@ def types_by_name(defined: Iterable[Sequence[FeedbackType] | None]) -> Mapping[s
 
 
 def problem_with(wanted: FeedbackType | None, value: Judgment | None) -> str | None:
-    """Say what is wrong with a value of a type, and what may stand there; ``None``: nothing is.
+    """Return what is wrong with a value and which values are allowed, or ``None`` if the value is valid.
 
     Args:
-        wanted: The type; ``None``: one that no project defines, of which there may be any value.
+        wanted: The type; ``None`` for a type that no project defines, which allows any value.
         value: The value.
     """
     if wanted is None:

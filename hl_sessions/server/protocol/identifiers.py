@@ -1,7 +1,7 @@
-"""The IDs of the v4 protocol: a prefix that names the kind, the time, and a part that nobody can guess.
+"""The IDs of the v4 protocol: a prefix for the kind, the time, and a part that cannot be guessed.
 
-IDs of one time are neighbours in an index of the database. Were they random from their beginning, each row of
-a transaction would change a page of its own there.
+IDs of the same time are neighbours in an index of the database. With random IDs, each row of a transaction
+would change a different page of the index.
 """
 
 from base64 import urlsafe_b64encode
@@ -23,25 +23,27 @@ _NANOSECONDS: Final = 1_000_000
 
 _BYTES: Final = 12
 _CHARACTERS: Final = 16
-"""How many random bytes become how many characters: whole threes, so that nothing is left between two IDs."""
+"""The number of random bytes, and of the characters that encode them; multiples of three leave no padding
+between IDs.
+"""
 
 _BASE64: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _IN_ORDER: Final = bytes.maketrans(_BASE64, bytes(sorted(_BASE64)))
-"""Makes characters of base64 that compare like what they stand for."""
+"""Replaces characters of base64 by characters that sort like the values they encode."""
 
 
 def new_identifier(prefix: str) -> str:
     """Make an ID.
 
-    It is the prefix and 24 characters of ``[A-Za-z0-9_-]``: 8 for the time, and 16 (96 bits) that cannot be
-    guessed.
+    An ID is the prefix and 24 characters of ``[A-Za-z0-9_-]``: 8 for the time, and 16 (96 bits) that cannot
+    be guessed.
     """
     [identifier] = new_identifiers(prefix, 1)
     return identifier
 
 
 def new_identifiers(prefix: str, count: int) -> list[str]:
-    """Make as many IDs, in a fraction of the time that they take one by one."""
+    """Make several IDs, much faster than one by one."""
     time = (time_ns() // _NANOSECONDS).to_bytes(_TIME_BYTES, "big")
     beginning = prefix + urlsafe_b64encode(time).translate(_IN_ORDER).decode()
     characters = urlsafe_b64encode(urandom(count * _BYTES)).decode()

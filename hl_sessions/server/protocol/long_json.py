@@ -1,4 +1,4 @@
-"""JSON with long strings, of which only the outline is parsed: megabytes of text stay what they are."""
+"""Parses only the outline of JSON with long strings, and leaves megabytes of text as they are."""
 
 import json
 import re
@@ -11,28 +11,28 @@ from typing import Any, Final
 _LONG: Final = 256
 """The least length, in bytes, of a string that is left out."""
 
-# Of the same length as what they stand for.
+# As long as the strings that they replace.
 _MASKS: Final = ((rb"\\", b".."), (rb"\"", b".."))
 
 _BETWEEN_QUOTES: Final = re.compile(rb'"[^"]{%d,}"' % _LONG)
 
-# Nobody can guess it, and so nobody has logged it.
+# The mark cannot be guessed, so no logged text contains it.
 _TOKEN: Final = secrets.token_hex(16)
 _MARK: Final = f"\N{START OF HEADING}{_TOKEN}"
-# In JSON that is itself the text of a string, there is a second backslash.
+# In JSON within a string of JSON, the backslash is doubled.
 _MARK_IN_JSON: Final = re.compile(rb"(?P<nested>\\?)\\u0001" + _TOKEN.encode() + rb"(?P<number>\d+);")
 
 
 @dataclass(frozen=True, slots=True)
 class LongString:
-    """What stands between the quotes of a long string, for where it is in its JSON.
+    """The content of a long string, without its quotes, by its place in the JSON.
 
     Args:
-        start: Where it begins, in bytes.
-        stop: Where its last quote is.
-        nested: Whether it has to be written as the text of another string.
-        beginning: As much of it as was to be kept.
-        digest: What tells it from all others, if anything was to be kept.
+        start: The offset of its first byte.
+        stop: The offset of its closing quote.
+        nested: Whether it has to be escaped for JSON within a string of JSON.
+        beginning: The part of it that was kept.
+        digest: A digest that tells it from other strings, if a part was kept.
     """
 
     start: int
@@ -47,8 +47,8 @@ class Outline:
     """JSON without its long strings.
 
     Args:
-        value: The value, in which marks stand for them.
-        strings: What the marks stand for.
+        value: The value, with marks in the place of the strings.
+        strings: The string that each mark stands for.
     """
 
     value: Any
@@ -60,7 +60,7 @@ def outline_of(pieces: Iterable[bytes], kept: int = 0) -> Outline:
 
     Args:
         pieces: The JSON, cut anywhere.
-        kept: How much of each long string is kept, in bytes.
+        kept: The length of the beginning of each long string that is kept, in bytes.
     """
     outline = bytearray()
     strings: list[LongString] = []
@@ -87,7 +87,7 @@ def outline_of(pieces: Iterable[bytes], kept: int = 0) -> Outline:
             open_string = None
         while match := _BETWEEN_QUOTES.search(masked, position):
             if masked.count(b'"', position, match.start()) % 2:
-                # Between two strings.
+                # The part between two strings.
                 outline += piece[position : match.end() - 1]
                 position = match.end() - 1
             else:
@@ -107,12 +107,12 @@ def outline_of(pieces: Iterable[bytes], kept: int = 0) -> Outline:
 
 
 def with_texts(outline: Outline, text_of: Callable[[LongString], str]) -> Any:
-    """Return the value of an outline with a text in the place of each long string, in names too."""
+    """Return the value of an outline with a text in the place of each long string, also in names."""
     return _filled(outline.value, outline.strings, text_of)
 
 
 def with_long_strings(text: bytes, outline: Outline) -> Iterator[bytes | LongString]:
-    """Return the parts of JSON that was made of the value of an outline, in which marks are strings again."""
+    """Yield the parts of JSON made of the value of an outline, with strings in the place of the marks."""
     position = 0
     for match in _MARK_IN_JSON.finditer(text):
         yield text[position : match.start()]
@@ -122,8 +122,8 @@ def with_long_strings(text: bytes, outline: Outline) -> Iterator[bytes | LongStr
     yield text[position:]
 
 
-# Not a function inside of the other one: that would be garbage of the kind that has to be searched for, and
-# keep the outline.
+# A module-level function: a nested one would be cyclic garbage, and keep the outline alive until it is
+# collected.
 def _filled(value: Any, strings: Sequence[LongString], text_of: Callable[[LongString], str]) -> Any:
     if isinstance(value, str):
         return text_of(strings[int(value[len(_MARK) : -1])]) if value.startswith(_MARK) else value
@@ -137,11 +137,11 @@ def _filled(value: Any, strings: Sequence[LongString], text_of: Callable[[LongSt
 
 
 class _OpenString:
-    """A string whose end was not seen yet.
+    """A string whose end was not found yet.
 
     Args:
-        start: Where it begins, in bytes.
-        kept: How much of it is kept, in bytes.
+        start: The offset of its first byte.
+        kept: The length of the beginning that is kept, in bytes.
     """
 
     def __init__(self, start: int, kept: int) -> None:
@@ -153,7 +153,7 @@ class _OpenString:
 
     def go_on(self, text: bytes) -> None:
         self.length += len(text)
-        # Should it turn out to be short it is kept in any case.
+        # A string that turns out to be short is kept as a whole.
         self.beginning += text[: max(self._kept, _LONG) - len(self.beginning)]
         if self._hash is not None:
             self._hash.update(text)
@@ -166,11 +166,11 @@ class _OpenString:
 
 
 def _masked(pieces: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """Return the pieces, each also without escaped quotes: those that are left are the ends of strings."""
+    """Yield each piece with a copy without escaped quotes, in which every quote is the end of a string."""
     rest = b""
     for given in pieces:
         piece = rest + given
-        # The last backslash may belong to what comes next.
+        # A backslash at the end may belong to the next piece.
         backslashes = len(piece) - len(piece.rstrip(b"\\"))
         stop = len(piece) - backslashes % 2
         piece, rest = piece[:stop], piece[stop:]

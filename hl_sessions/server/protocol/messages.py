@@ -1,8 +1,8 @@
-"""The messages of chats, in the shape that the published answers allow, which are older than many models.
+"""The messages of chats, in the shape of the published answers, which are older than many models.
 
-What they have no place for is answered as the nearest thing that they have, with what was logged beside it
-in the field ``original``: a role or another field of a message, or the whole of a content part or a tool
-call. Fields with names that they do not know are no problem to them.
+Parts that this shape has no place for are answered as the nearest thing that it has, and kept as they were
+logged in the field ``original``: a role or another field of a message, or the whole of a content part or a
+tool call. Additional fields with other names are allowed.
 """
 
 from typing import Any, Final
@@ -17,7 +17,7 @@ _DETAILS: Final = (None, "high", "low", "auto")
 
 
 def answered_message(message: dict[str, Any]) -> dict[str, Any]:
-    """Return a message as it is answered, without what is ``null``."""
+    """Return a message as it is answered, without fields that are ``null``."""
     answer = _without_nulls(message)
     original = {name: answer.pop(name) for name in _TEXTS if not isinstance(answer.get(name, ""), str)}
     role = answer.get("role")
@@ -32,14 +32,14 @@ def answered_message(message: dict[str, Any]) -> dict[str, Any]:
     if "tool_call" in answer:
         answer["tool_call"] = _answered_function(answer["tool_call"])
     if original:
-        # Should something of this name have been logged, it is an original as well.
+        # A logged field of this name is kept as an original as well.
         logged = {_ORIGINAL: answer[_ORIGINAL]} if _ORIGINAL in answer else {}
         answer[_ORIGINAL] = original | logged
     return answer
 
 
 def _nearest_role(role: Any) -> str:
-    # What has no role at all is something that a model did, such as to think or to call a function.
+    # An entry without a role is something that a model did, such as thinking or calling a function.
     return "assistant" if role is None else _NEAREST_ROLES.get(str(role), "user")
 
 
@@ -71,7 +71,7 @@ def _answered_call(call: Any) -> dict[str, Any]:
     if isinstance(call_id, str) and given.get("type") == "function" and _is_function(given.get("function")):
         return {**given, "function": _without_nulls(given["function"])}
     kind = given.get("type")
-    # The details stand under the name of the type, as in {"type": "custom", "custom": {...}}, or beside it.
+    # The details are in a field named like the type, as in {"type": "custom", "custom": {...}}, or beside it.
     details = given.get(kind if isinstance(kind, str) else "function")
     return {
         "id": call_id if isinstance(call_id, str) else "",

@@ -1,4 +1,4 @@
-"""Pages of lists, which count from 1."""
+"""Pages of lists, numbered from 1."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,18 +7,18 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Select, func, select
 
 MOST_COUNTED: Final = 200
-"""How many records a list is counted beyond those of a page."""
+"""How far a list is counted beyond the end of a page."""
 
 Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
 class Page:
-    """Which part of a list is wanted.
+    """The requested part of a list.
 
     Args:
         number: The number of the page, from 1.
-        size: How many records a page holds.
+        size: The number of records on a page.
     """
 
     number: int
@@ -29,24 +29,24 @@ class Page:
         return query.limit(self.size).offset((self.number - 1) * self.size)
 
     def count_at_end(self, records: Sequence[Any]) -> int | None:
-        """Return the length of the list if these records of this page tell that it ends with them."""
+        """Return the length of the list if these records of the page show its end, else ``None``."""
         if len(records) == self.size or (self.number > 1 and not records):
             return None
         return (self.number - 1) * self.size + len(records)
 
     def part_of(self, found: Sequence[Found]) -> Sequence[Found]:
-        """Return what of a list belongs to this page."""
+        """Return the part of a list that belongs to this page."""
         return found[(self.number - 1) * self.size : self.number * self.size]
 
     @property
     def most_counted(self) -> int:
-        """How many records are counted for this page."""
+        """The greatest length that is counted for this page."""
         return self.number * self.size + MOST_COUNTED
 
     def counting(self, query: Select[Any]) -> Select[Any]:
-        """Build the query of the length of a list, which counts to ``MOST_COUNTED`` beyond this page at most.
+        """Build the query that counts the list, up to ``MOST_COUNTED`` records beyond this page.
 
-        So its time has a bound, and a client that asks for page after page still gets to the end.
+        So its time is bounded, and a client that asks for page after page still gets to the end.
         """
         counted = query.limit(self.most_counted).subquery()
         return select(func.count()).select_from(counted)

@@ -1,11 +1,11 @@
-"""What a client may send, as in the published OpenAPI document of the v4 API."""
+"""The requests that a client may send, as in the published OpenAPI document of the v4 API."""
 
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator, with_config
 from pydantic_core import to_json
 
-# Pydantic needs this one before Python 3.12.
+# Pydantic needs the backport before Python 3.12.
 from typing_extensions import TypedDict
 
 from hl_sessions.server.protocol.configs import Config
@@ -25,7 +25,7 @@ from hl_sessions.server.protocol.values import (
 )
 
 _LONGEST_METADATA: Final = 16_384
-"""Bytes of the metadata of a session."""
+"""The longest metadata of a session, in bytes."""
 
 
 def _as_list(value: object) -> object:
@@ -33,7 +33,7 @@ def _as_list(value: object) -> object:
 
 
 class LogFeedback(WireModel):
-    """What somebody thought of a datapoint, told together with it."""
+    """Feedback on a datapoint that is logged together with it."""
 
     type: str
     value: Judgment
@@ -42,7 +42,7 @@ class LogFeedback(WireModel):
 
 
 class FeedbackRequest(WireModel):
-    """What somebody thought of a datapoint or of a session, or, with ``unset``, thinks no longer."""
+    """Feedback on a datapoint or a session, or with ``unset`` the removal of one."""
 
     data_id: LogId | None = None
     session_id: SessionId | None = None
@@ -60,7 +60,7 @@ class FeedbackRequest(WireModel):
 
 
 class UpdateLogRequest(WireModel):
-    """What may be told about a datapoint later; ``duration`` is in seconds, and costs are in dollars."""
+    """Changes of a datapoint; ``duration`` is in seconds, and costs are in dollars."""
 
     output: str | None = None
     error: str | None = None
@@ -81,7 +81,7 @@ class UpdateLogRequest(WireModel):
 
 
 class UpdateLogEntry(UpdateLogRequest):
-    """The same, in a list: about the datapoint with the ``id`` or the ``reference_id``."""
+    """An entry of a list of changes, for the datapoint with the ``id`` or the ``reference_id``."""
 
     id: LogId | None = None
     reference_id: Reference | None = None
@@ -137,7 +137,7 @@ def _check_references(given: LogRequest) -> LogRequest:
     return given
 
 
-# A dict takes half of the time of a model, and a list has many.
+# A dict takes half the time of a model, and a list has many of them.
 ConsistentLogRequest = Annotated[LogRequest, AfterValidator(_check_references)]
 
 
@@ -147,13 +147,13 @@ def _require_short(metadata: dict[str, Any]) -> dict[str, Any]:
     return metadata
 
 
-# Read with the session by each list and page of sessions.
+# Limited, because each list and each page of sessions reads it.
 _Label = Annotated[str, Field(max_length=512)]
 _Metadata = Annotated[JSONObject, AfterValidator(_require_short)]
 
 
 class UpdateSessionRequest(WireModel):
-    """What may be told about a session after it was made; ``metadata`` takes the place of what was there."""
+    """Changes of a session; ``metadata`` replaces the stored one."""
 
     name: _Label | None = None
     user: _Label | None = None
@@ -163,10 +163,10 @@ class UpdateSessionRequest(WireModel):
 
 
 class CreateSessionRequest(WireModel):
-    """What may be told about a new session.
+    """The fields of a new session.
 
-    ``reference_id`` is the caller's own ID for it, and ``previous_id`` that of the session before it in the
-    same conversation, which need not be there.
+    ``reference_id`` is the caller's own ID for it. ``previous_id`` is the ID of the session before it in the
+    same conversation, which need not exist.
     """
 
     reference_id: Reference | None = None
@@ -177,13 +177,13 @@ class CreateSessionRequest(WireModel):
 
 
 class CreateProjectRequest(WireModel):
-    """A new project."""
+    """The fields of a new project."""
 
     name: Reference
 
 
 class UpdateProjectRequest(WireModel):
-    """What may be changed of a project; ``feedback_types`` takes the place of those that it had defined."""
+    """Changes of a project; ``feedback_types`` replaces the types that it had defined."""
 
     name: Reference | None = None
     feedback_types: FeedbackTypes | None = None

@@ -1,6 +1,6 @@
-"""The values that requests hold: IDs, names, points in time, numbers, messages.
+"""The values in requests: IDs, names, points in time, numbers, messages.
 
-Everything is read strictly: a number is no text, and a text no number.
+Types are strict: a number is not accepted as a text, nor a text as a number.
 """
 
 import re
@@ -13,14 +13,14 @@ from hl_sessions.server.protocol.identifiers import LOG, PROJECT, SESSION, ident
 
 
 def _require_date_and_time(value: object) -> object:
-    # Pydantic would also take numbers, and digits, as seconds since 1970.
+    # Pydantic would also accept numbers and digits as seconds since 1970.
     if not isinstance(value, str) or not re.match(r"\d{4}-\d\d-\d\d[Tt ]\d\d:", value, re.ASCII):
         raise ValueError("give date and time as in 2025-09-08T12:00:00Z")
     return value
 
 
 def in_utc(value: datetime) -> datetime:
-    """Return the same point in time in UTC, which is also what a time without a time zone is taken for.
+    """Convert a point in time to UTC; one without a time zone is taken for UTC.
 
     Raises:
         ValueError: When it is before the year 1 or after the year 9999.
@@ -33,7 +33,7 @@ def in_utc(value: datetime) -> datetime:
         raise ValueError("the date is out of range") from None
 
 
-# An index of PostgreSQL takes up to 2,704 bytes, and a character takes up to 4.
+# An index of PostgreSQL takes up to 2,704 bytes, and a character up to 4.
 Reference = Annotated[str, Field(min_length=1, max_length=512)]
 ProjectId = Annotated[str, Field(pattern=identifier_pattern(PROJECT))]
 SessionId = Annotated[str, Field(pattern=identifier_pattern(SESSION))]
@@ -41,9 +41,9 @@ LogId = Annotated[str, Field(pattern=identifier_pattern(LOG))]
 Timestamp = Annotated[
     datetime, Field(strict=False), BeforeValidator(_require_date_and_time), AfterValidator(in_utc)
 ]
-# What the integers of a database can hold.
+# The range of an integer in a database.
 Count = Annotated[int, Field(ge=0, lt=2**63)]
-# However many of them there are, their sum is a float.
+# The sum of any number of such values is a finite float.
 Dollars = Annotated[float, Field(ge=-1e15, le=1e15, allow_inf_nan=False)]
 Number = int | float
 Judgment = bool | int | float | list[str] | str
