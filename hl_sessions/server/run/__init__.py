@@ -1,1 +1,1 @@
-"""An application as a process, or several: on a socket, until it is told to end."""
+"""Runs an application as one or several processes, on a socket, until it is told to end."""

@@ -1,6 +1,6 @@
 """Accepts connections as long as there is room for them.
 
-The event loops could do so by themselves, but know no bound: when descriptors run out, asyncio writes
+The event loops could accept by themselves, but have no limit: when descriptors run out, asyncio writes
 thousands of tracebacks a second, and uvloop drops new clients.
 """
 
@@ -11,15 +11,15 @@ from typing import Final
 from hl_sessions.server.run.connections import Connections
 
 _AT_ONCE: Final = 16
-"""How many are accepted before requests have their turn, and other workers a chance."""
+"""How many connections are accepted before requests have their turn, and other workers a chance."""
 
 
 async def accept(listener: socket.socket, connections: Connections) -> None:
-    """Accept connections until cancelled; without room, clients wait in the queue of the system.
+    """Accept connections until cancelled. Without room, clients wait in the queue of the system.
 
     Args:
         listener: The socket, which does not block.
-        connections: Serves what is accepted.
+        connections: Serves the accepted sockets.
     """
     while True:
         await _wait_for_client(listener)

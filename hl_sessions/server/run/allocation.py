@@ -11,8 +11,8 @@ _LARGE: Final = 512 * 1024  # bytes
 def return_large_blocks() -> None:
     """Have every large block of memory given back to the system as soon as it is free.
 
-    The GNU C library does so until the first one was freed, and from then on keeps blocks of that size: each
-    thread some as large as the largest payload. Other libraries are left as they are.
+    The GNU C library does so until the first large block is freed. From then on it keeps blocks of that size:
+    each thread keeps some as large as the largest payload. Other libraries are left as they are.
     """
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE)

@@ -1,4 +1,4 @@
-"""All connections of an HTTP server; ends those that take too long, and others when there are too many."""
+"""Holds all connections of an HTTP server, and ends slow ones, or more of them when there are too many."""
 
 import asyncio
 import logging
@@ -16,19 +16,20 @@ from hl_sessions.server.run.descriptors import limit
 from hl_sessions.server.run.patience import Connection
 
 MOST: Final = 4096
-"""How many connections a process has at most."""
+"""The greatest number of connections of a process."""
 
 FEWEST: Final = 16
-"""How many it has at least, and what is enough for a port that few use."""
+"""The least number of connections of a process, which is enough for a rarely used port."""
 
 _OTHER_DESCRIPTORS: Final = 64
-"""What else a process has open: the database, the log, files of the page."""
+"""Descriptors for the rest of the process: the database, the log, files of the page."""
 
 _GRACE: Final = 0.5
-"""Seconds after its begin, and after each answer, in which none is ended: a request may be on its way."""
+"""Seconds after its start and each answer in which no connection is ended: a request may be on its way."""
 
 _SHARE: Final = 8
-"""The part, as a divisor, that is ended at once: to look for a single one would cost as much."""
+"""The part of the connections, as a divisor, that is ended at once: finding a single one would cost as much.
+"""
 
 _PAUSE: Final = 0.05
 """Seconds from choosing connections to ending them."""
@@ -43,9 +44,9 @@ class Connections:
     """All connections of an HTTP server.
 
     Args:
-        state: What the server shares with them.
-        make: Makes one that is to be connected.
-        most: How many there may be.
+        state: The state that the server shares with its connections.
+        make: Makes a connection for an accepted socket.
+        most: The greatest number of connections.
     """
 
     def __init__(self, state: ServerState, make: Callable[[], asyncio.Protocol], most: int) -> None:
@@ -57,7 +58,7 @@ class Connections:
 
     @property
     def room(self) -> int:
-        """How many more there may be."""
+        """How many more connections there is room for."""
         return self._most - len(self._state.connections) - len(self._opening)
 
     def open(self, accepted: socket.socket) -> None:
@@ -67,12 +68,12 @@ class Connections:
         opening.add_done_callback(self._opening.discard)
 
     async def opened(self) -> None:
-        """Wait until all that were accepted count as connections of the server."""
+        """Wait until all accepted sockets count as connections of the server."""
         if self._opening:
             await asyncio.wait(self._opening)
 
     async def make_room(self) -> None:
-        """Warn that there is none, and end those whose requests are due the soonest."""
+        """Log a warning that there is no room, and end the connections whose requests are due the soonest."""
         if self._full.is_time():
             _logger.warning(
                 "no more than %s connections are served at once: those that send nothing, or take long, are "
@@ -100,7 +101,7 @@ class Connections:
             await _end([connection for connection in self._all() if connection.is_late(now)])
 
     def end_waiting_ones(self) -> None:
-        """End all on which no whole request has arrived."""
+        """End all connections on which no whole request has arrived."""
         for connection in self._all():
             if connection.waits():
                 connection.end()
@@ -118,9 +119,9 @@ class Connections:
 
 
 async def _end(connections: list[Connection]) -> None:
-    """End connections, except those on which something happens in the meantime."""
+    """End connections, except those that make progress in the meantime."""
     before = [(connection, connection.progress) for connection in connections]
-    # Perhaps only the server is late: what has arrived by now is read during the pause.
+    # Perhaps only the server is late: the pause lets it read what has arrived by now.
     await asyncio.sleep(_PAUSE)
     for connection, progress in before:
         if connection.progress == progress:

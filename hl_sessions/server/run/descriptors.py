@@ -8,23 +8,23 @@ if sys.platform != "win32":
     import resource
 
 _ENOUGH: Final = 65_536
-"""More than is ever used; some programs count up to the limit, and there may be none at all."""
+"""More descriptors than are ever used. Some programs count up to the limit, so it must not be endless."""
 
 
 def raise_limit() -> None:
-    """Let this process, and those that it starts, have open what the system allows."""
+    """Raise the limit on open files of this process and its children as far as the system allows."""
     if sys.platform == "win32":
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = _ENOUGH if hard == resource.RLIM_INFINITY else min(hard, _ENOUGH)
     if soft != resource.RLIM_INFINITY and soft < allowed:
-        # macOS has one more limit, below this one, that it does not tell.
+        # macOS has one more limit, below this one, that cannot be asked for.
         with suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 def limit() -> int:
-    """Return how many there may be now."""
+    """Return the current limit on open files."""
     if sys.platform == "win32":
         return _ENOUGH
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)

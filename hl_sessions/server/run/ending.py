@@ -1,4 +1,4 @@
-"""Ending in order when told to: by Ctrl-C, by SIGTERM, or by the closing of the terminal."""
+"""Ends a process in order after Ctrl-C, SIGTERM, or the closing of the terminal."""
 
 import signal
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ class Ending:
     """Knows whether the process was told to end."""
 
     def __init__(self) -> None:
-        # Not an Event: a signal handler that sets one may meet the lock of the wait that it interrupted.
+        # Not an Event: a signal handler that sets one may wait for the lock of the wait that it interrupted.
         self._signals: SimpleQueue[int] = SimpleQueue()
 
     def is_told(self) -> bool:
-        """Tell whether it is time to end."""
+        """Tell whether the process was told to end."""
         return not self._signals.empty()
 
     def tell(self, number: int, _frame: object) -> None:
@@ -26,7 +26,7 @@ class Ending:
         self._signals.put(number)
 
     def wait(self) -> None:
-        """Wait until it is time to end."""
+        """Wait until the process is told to end."""
         while True:
             try:
                 # Not one long wait: on Windows no signal would get through to it.
@@ -38,9 +38,9 @@ class Ending:
 
 @contextmanager
 def told_to_end() -> Iterator[Ending]:
-    """Listen for the signals as long as the ``with`` block runs.
+    """Listen for the signals while the ``with`` block runs.
 
-    No exception interrupts the main thread, wherever it is: what was started is always cleaned up.
+    The main thread is never interrupted by an exception, so everything that was started is cleaned up.
     """
     ending = Ending()
     before = {number: signal.signal(number, ending.tell) for number in _SIGNALS}

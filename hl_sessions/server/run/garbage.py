@@ -1,17 +1,17 @@
-"""Keeps Python's search for garbage cycles small in a process that does nothing but serve."""
+"""Keeps Python's search for garbage cycles small in a process that only serves."""
 
 import gc
 from typing import Final
 
 _ALLOCATIONS: Final = 20_000
-"""How many more objects than now start a search; Python's default of 700 are those of a few requests."""
+"""How many new objects start a search. Python's default of 700 is reached within a few requests."""
 
 
 def search_less() -> None:
-    """Leave everything that is there now out of the search for garbage, and search less often.
+    """Leave all current objects out of the search for garbage, and search less often.
 
-    What a server loads at its start stays until its end: some hundred thousand objects, which took a fifth of
-    the time of its requests to look through again and again.
+    Objects that a server loads at its start stay until its end: some hundred thousand. Searching them again
+    and again took a fifth of the time of its requests.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""Reads HTTP by a parser in C, as strictly as the one in Python does, and any method and target as well."""
+"""Reads HTTP with a parser in C, as strictly as the one in Python, and accepts any method and target."""
 
 import re
 from typing import Final
@@ -7,25 +7,25 @@ from urllib.parse import unquote
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 LONGEST_HEAD: Final = 64 * 1024
-"""After how many bytes, beside those that come first, the head of a request has to be complete."""
+"""The longest head of a request, in bytes, not counting its first packet."""
 
 _USUAL: Final = re.compile(rb"(?:DELETE|GET|HEAD|OPTIONS|PATCH|POST|PUT) /")
 _UNUSUAL: Final = re.compile(
     rb"(?P<method>[!#$%&'*+.^_`|~0-9A-Za-z-]+) (?P<target>[\x21-\x7e]+)(?P<rest> HTTP/1\.[01]\r\n)"
 )
-# To the parser, what follows is the same for all methods but CONNECT.
+# The parser treats all methods alike, except CONNECT.
 _AS_USUAL: Final = rb"POST /\g<rest>"
 
 
 class _HostError(Exception):
-    """The request is answered 400: of what host it is would be for others to guess (RFC 9112, 3.2)."""
+    """The host of the request is missing or ambiguous, so it is answered 400 (RFC 9112, 3.2)."""
 
 
 class ParsingInC(HttpToolsProtocol):
-    """A connection that passes on requests for one host, with any method, and with the whole of any target.
+    """A connection that passes on requests for exactly one host, with any method and any whole target.
 
-    By itself the parser refuses methods that it has no name for. Of a target that is a URL, as for a proxy,
-    uvicorn passes on the path alone, though the host in it counts more than the header (RFC 9112, 3.2.2).
+    The parser by itself refuses methods that it has no name for. If the target is a URL, as for a proxy,
+    uvicorn passes on only its path, although its host takes precedence over the header (RFC 9112, 3.2.2).
     """
 
     _is_between = True
@@ -51,7 +51,7 @@ class ParsingInC(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Pass on a request, whose body may be still to come."""
+        """Pass on a request; its body may still be arriving."""
         self._reads_head = False
         hosts = [name for name, _value in self.headers if name == b"host"]
         if len(hosts) > 1 or (not hosts and self.parser.get_http_version() == "1.1"):

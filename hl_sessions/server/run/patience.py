@@ -1,4 +1,4 @@
-"""A connection of an HTTP server, and how long its client may take."""
+"""A connection of an HTTP server with time limits for its client."""
 
 import asyncio
 import logging
@@ -12,13 +12,14 @@ from hl_sessions.server.http.rarely import Rarely
 from hl_sessions.server.run.protocol import HTTPProtocol
 
 TIME_TO_SEND: Final = 60.0
-"""Seconds from the begin of a connection, or the end of an answer, in which a request has to have arrived."""
+"""Seconds from the start of a connection, or the end of an answer, until a whole request must have arrived.
+"""
 
 SLOWEST: Final = 4096
-"""Bytes of a request for which there is one second more."""
+"""A request earns one more second for each such number of bytes received."""
 
 TIME_TO_TAKE: Final = 60.0
-"""Seconds in which a client has to have taken something of its answer."""
+"""Seconds within which a client must read some part of its answer."""
 
 
 class _OnceAMinute:
@@ -33,7 +34,7 @@ class _OnceAMinute:
         return self._warnings.setdefault(record.msg, Rarely()).is_time()
 
 
-# In place of uvicorn's own logger, as any client can cause its warnings, any number of times.
+# Replaces uvicorn's own logger, because any client can cause any number of its warnings.
 _warnings = logging.getLogger("uvicorn.error.hl_sessions")
 _warnings.setLevel(logging.WARNING)
 _warnings.addFilter(_OnceAMinute())
@@ -43,7 +44,8 @@ class Connection(HTTPProtocol):
     """A connection that measures how long its client takes.
 
     Attributes:
-        waits_since: The time, by ``time.monotonic``, of its begin or of the end of its last answer.
+        waits_since: The time, by ``time.monotonic``, at which the connection started or its last answer
+            ended.
     """
 
     def __init__(self, config: uvicorn.Config, state: ServerState, application_state: dict[str, Any]) -> None:
@@ -57,12 +59,12 @@ class Connection(HTTPProtocol):
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """Count what arrives."""
+        """Count the bytes that arrive."""
         self._received += len(data)
         super().data_received(data)
 
     def on_message_begin(self) -> None:
-        """Count the bytes of another request; httptools tells of its begin."""
+        """Count the bytes of a new request, whose start httptools reports."""
         self._received = 0
         super().on_message_begin()  # type: ignore[misc]
 
@@ -78,7 +80,7 @@ class Connection(HTTPProtocol):
 
     @property
     def due(self) -> float:
-        """The time, by ``time.monotonic``, by which the request has to arrive; long ones have more."""
+        """The time, by ``time.monotonic``, by which the request must have arrived; long ones have more."""
         is_arriving = self.cycle is not None and not self.cycle.response_complete
         earned = self._received / SLOWEST if is_arriving else 0.0
         return self.waits_since + TIME_TO_SEND + earned
@@ -88,7 +90,7 @@ class Connection(HTTPProtocol):
         if self.transport.is_closing() or self._length_of_unsent():
             return False
         if self.flow.read_paused or getattr(self, "pipeline", None):
-            # There is more than the server has got to.
+            # More requests have arrived than the server has read.
             return False
         request = self.cycle
         if request is None or request.response_complete:
@@ -96,10 +98,10 @@ class Connection(HTTPProtocol):
         return request.more_body and not request.response_started
 
     def is_late(self, now: float) -> bool:
-        """Tell whether the client has taken too long to send a request, or to take what was answered.
+        """Tell whether the client has taken too long to send a request, or to read its answer.
 
         Args:
-            now: The time, by ``time.monotonic``; no more than the two limits may pass between two calls.
+            now: The time, by ``time.monotonic``. At most the two limits may pass between two calls.
         """
         unsent = self._length_of_unsent()
         if unsent != self._unsent:
@@ -109,7 +111,7 @@ class Connection(HTTPProtocol):
         return self.waits() and now > self.due
 
     def end(self) -> None:
-        """End it at once."""
+        """End the connection at once."""
         self.transport.abort()
 
     def _begin_to_wait(self) -> None:

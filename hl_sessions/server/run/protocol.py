@@ -1,9 +1,9 @@
-"""What reads HTTP: a parser in C, or, where that cannot be had, as on PyPy, one in Python that is like it."""
+"""Chooses the HTTP parser: one in C, or one in Python where that is not available, as on PyPy."""
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    # The other one has all of it that is used here.
+    # The parser in Python has all the members that are used here.
     from uvicorn.protocols.http.h11_impl import H11Protocol as HTTPProtocol
 else:
     try:

@@ -24,17 +24,18 @@ from hl_sessions.server.run.patience import Connection
 from hl_sessions.server.settings import ServerSettings
 
 GRACE: Final = 8
-"""Seconds that requests have to end in when the server is told to.
+"""Seconds that requests have to finish when the server is told to end.
 
-More than the patience with a locked database, and less than the ten seconds after which Docker kills.
+This is more than the time that a write waits for a locked database, and less than the ten seconds after which
+Docker kills.
 """
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Take a port; connections are accepted, and wait to be served, from now on.
+    """Take a port. From now on connections are accepted, and wait to be served.
 
     Raises:
-        OSError: When the port is taken, or the host cannot be listened on.
+        OSError: When the port is taken, or the host has no such address.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # "::" is every address of this machine, those of IPv4 as well.
@@ -49,17 +50,17 @@ def base_url(listener: socket.socket, path: str = BASE_PATH) -> str:
 
 
 def serve(application: FastAPI, listener: socket.socket, greet: Callable[[], None]) -> None:
-    """Serve until the process is told to end by SIGINT or SIGTERM, then answer what has been taken.
+    """Serve until SIGINT or SIGTERM, then answer the accepted requests.
 
     Args:
-        application: What to serve.
+        application: The application to serve.
         listener: The socket to serve it on.
-        greet: Called when the process may be told to end.
+        greet: Called once signals are handled, so that the process may be told to end.
     """
     search_less()
     return_large_blocks()
     server = make_server(application, GRACE)
-    # The server listens for signals only while it runs, and gives them back to these handlers at its end.
+    # The server listens for signals only while it runs. At its end it passes them to these handlers.
     before = {number: signal.signal(number, server.handle_exit) for number in HANDLED_SIGNALS}
     try:
         greet()
@@ -71,7 +72,7 @@ def serve(application: FastAPI, listener: socket.socket, greet: Callable[[], Non
 
 @contextmanager
 def serving_in_background(settings: ServerSettings) -> Iterator[str]:
-    """Serve on a thread of this process as long as the ``with`` block runs; gives the base URL of the API.
+    """Serve on a thread of this process while the ``with`` block runs, and yield the base URL of the API.
 
     Raises:
         OSError: When the port is taken, or the host cannot be listened on.
@@ -88,13 +89,13 @@ def serving_in_background(settings: ServerSettings) -> Iterator[str]:
 def in_background(
     application: ASGIApp, listener: socket.socket, *, grace: int = GRACE, most: int | None = None
 ) -> Iterator[None]:
-    """Serve any application on a thread of this process as long as the ``with`` block runs.
+    """Serve any application on a thread of this process while the ``with`` block runs.
 
     Args:
-        application: What to serve.
+        application: The application to serve.
         listener: The socket to serve it on.
-        grace: Seconds that requests have to end in when the block is left.
-        most: How many connections there may be; ``None``: as many as this process can have.
+        grace: Seconds that requests have to finish when the block is left.
+        most: The greatest number of connections; ``None``: as many as this process can have.
     """
     server = make_server(application, grace, most)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="hl-sessions-server")
@@ -110,19 +111,19 @@ def make_server(application: ASGIApp, grace: int, most: int | None = None) -> uv
     """Make the HTTP server of an application, to be run with a socket.
 
     Args:
-        application: What to serve.
-        grace: Seconds that requests have to end in when the server is told to.
-        most: How many connections there may be; ``None``: as many as this process can have.
+        application: The application to serve.
+        grace: Seconds that requests have to finish when the server is told to end.
+        most: The greatest number of connections; ``None``: as many as this process can have.
     """
     config = uvicorn.Config(
         application,
         http=Connection,
         ws="none",
-        # Logging is set up by the process that serves; warnings and errors reach stderr without any.
+        # The process that serves sets logging up. Warnings and errors reach stderr without any setup.
         log_config=None,
         log_level="warning",
         access_log=False,
-        # The application knows of proxies by itself.
+        # The application handles the headers of proxies itself.
         proxy_headers=False,
         timeout_graceful_shutdown=grace,
     )
@@ -130,7 +131,7 @@ def make_server(application: ASGIApp, grace: int, most: int | None = None) -> uv
 
 
 class _Server(uvicorn.Server):
-    """A server with a bound of connections, which ends those whose clients take too long."""
+    """A server with a limit of connections, which ends those of slow clients."""
 
     def __init__(self, config: uvicorn.Config, most: int) -> None:
         super().__init__(config)
@@ -139,7 +140,8 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept connections."""
-        # Windows has no limit on descriptors, and its event loop no readers: uvicorn accepts there.
+        # Windows has no limit on descriptors, and its event loop cannot watch sockets, so uvicorn accepts
+        # there.
         accepts = sys.platform != "win32"
         await super().startup([] if accepts else sockets)
         self._tasks.append(asyncio.create_task(self._connections.end_late_ones()))
@@ -150,7 +152,7 @@ class _Server(uvicorn.Server):
                 self._tasks.append(asyncio.create_task(accept(listener, self._connections)))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answer all requests that arrive within half of the time that is left."""
+        """Answer all requests that arrive within half of the remaining time."""
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)

@@ -28,16 +28,18 @@ from hl_sessions.server.settings import ServerSettings
 _NAME: Final = "hl-sessions-worker"
 
 _TICK: Final = 0.2
-"""How long a signal may wait to be noticed, in seconds."""
+"""Seconds after which a signal is noticed, at the latest."""
 
 _SHORTEST_LIFE: Final = 3.0
-"""Seconds after its start before which none is replaced: what cannot start must not keep the machine busy."""
+"""Seconds after its start before which no worker is replaced: failing starts must not keep the machine busy.
+"""
 
 _FAILED_STARTS: Final = 3
-"""How many workers in a row may end before they serve, while no other one serves, until it is of no use."""
+"""After so many workers in a row have ended before serving, with no other one serving, no more are started.
+"""
 
 _LAST_GRACE: Final = 2 * GRACE
-"""Seconds after which a worker that was told to end, and should have by itself, is killed."""
+"""Seconds after which a worker that does not end by itself is killed."""
 
 _logger = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ class NoWorkerError(Exception):
     """No worker can be started.
 
     Args:
-        exit_code: That of the last one which has ended.
+        exit_code: The exit code of the last worker.
     """
 
     def __init__(self, exit_code: int | None) -> None:
@@ -54,16 +56,16 @@ class NoWorkerError(Exception):
 
 
 def serve_with_workers(settings: ServerSettings, listener: socket.socket, ending: Ending) -> None:
-    """Serve until the process is told to end; then the workers answer what they have taken.
+    """Serve until the process is told to end; then the workers answer the requests that they have accepted.
 
     Args:
-        settings: What to serve, and with how many processes. They get it as a copy, or through a pipe:
-            neither their command lines nor their environment are given a key.
+        settings: The settings, with the number of processes. The workers get them as a copy of the memory or
+            through a pipe, so no key is in a command line or an environment.
         listener: The socket, which is closed at the end.
-        ending: Knows when it is time to end.
+        ending: Knows whether the process was told to end.
 
     Raises:
-        NoWorkerError: When none serves any more, and new ones end before they do.
+        NoWorkerError: When no worker serves, and new ones end before they do.
     """
     with _shared_metrics() as metrics:
         workers = _Workers(settings, listener, metrics)
@@ -72,17 +74,17 @@ def serve_with_workers(settings: ServerSettings, listener: socket.socket, ending
                 if workers.has_lost_one() and not ending.is_told():
                     workers.replace_the_dead()
         finally:
-            # While it is open here, connections that no worker will serve are still accepted.
+            # While the socket is open here, it accepts connections that no worker will serve.
             listener.close()
             workers.end()
 
 
 class _Worker:
-    """A process, and whether it got as far as to serve.
+    """A process, and whether it has begun to serve.
 
     Args:
         process: The process, which has just been started.
-        told: Where it tells that it begins to serve.
+        told: The end of a pipe on which the process reports that it begins to serve.
     """
 
     def __init__(self, process: BaseProcess, told: Connection) -> None:
@@ -92,16 +94,16 @@ class _Worker:
         self._has_served = False
 
     def has_served(self) -> bool:
-        """Tell whether it serves, or did so before it ended."""
+        """Tell whether the worker serves, or served before it ended."""
         if not self._has_served and self._told.poll():
-            # The end of the pipe is there to be read, too.
+            # The end of the pipe counts as something to read, too.
             with suppress(EOFError):
                 self._told.recv()
                 self._has_served = True
         return self._has_served
 
     def forget(self) -> None:
-        """Give back what is held of a process that has ended."""
+        """Release the resources of a process that has ended."""
         self.process.join()
         self._told.close()
 
@@ -112,18 +114,18 @@ class _Workers:
         self._listener = listener
         self._metrics = metrics
         self._failed_starts = 0
-        # Nothing is ever sent: its other end is seen to close, also when this process is killed.
+        # Nothing is ever sent: workers notice when its other end closes, even if this process is killed.
         self._until, self._alive = Pipe(duplex=False)
-        # A search for garbage in a copy would write to all that it shares with this process.
+        # A search for garbage in a copy would write to the memory that it shares with this process.
         search_less()
         self._workers = [self._start() for _ in range(settings.workers)]
 
     def has_lost_one(self) -> bool:
-        """Wait a moment for a worker to die, and tell whether one has."""
+        """Wait a moment for a worker to die, and tell whether one has died."""
         return bool(wait([worker.process.sentinel for worker in self._workers], timeout=_TICK))
 
     def replace_the_dead(self) -> None:
-        """Replace what has died, at once or when it is time for that."""
+        """Replace dead workers, at once or after the shortest life of a worker."""
         for index, worker in enumerate(self._workers):
             process = worker.process
             if process.is_alive():
@@ -141,7 +143,7 @@ class _Workers:
             )
 
     def end(self) -> None:
-        """Tell all to end, and wait for that."""
+        """Tell all workers to end, and wait until they have ended."""
         self._alive.close()
         deadline = monotonic() + _LAST_GRACE
         for worker in self._workers:
@@ -181,9 +183,9 @@ class _Workers:
 
 
 def _is_safe_to_copy() -> bool:
-    """Tell whether workers may be copies of this process, which share the memory of all that it has loaded.
+    """Tell whether workers may be forked from this process, to share the memory of all loaded code.
 
-    A copy has none of the threads, but their locks as they were.
+    A fork has none of the other threads, but has their locks as they were.
     """
     return sys.platform == "linux" and threading.active_count() == 1
 
@@ -211,21 +213,21 @@ def _work(
 
 
 class _SharedMetrics:
-    """The folder where the processes that are started share what they count."""
+    """The folder where the workers share their metrics."""
 
     def __init__(self) -> None:
         self._folder = self._new()
 
     @property
     def directory(self) -> Path:
-        """The folder."""
+        """The path of the folder."""
         return Path(self._folder.name)
 
     def ensure(self) -> None:
-        """Make another folder when it is gone: what cleans the temporary directory knows of no program."""
+        """Make a new folder if it is gone, because some programs clean the temporary directory."""
         if not self.directory.is_dir():
             self._folder.cleanup()
-            # Another name, which nobody else can have taken in the meantime.
+            # Under a new name, which no other user can have taken in the meantime.
             self._folder = self._new()
 
     def remove(self) -> None:
@@ -242,7 +244,7 @@ class _SharedMetrics:
 
 @contextmanager
 def _shared_metrics() -> Iterator[_SharedMetrics]:
-    """Have the processes that are started in the ``with`` block share what they count."""
+    """Have the processes that are started in the ``with`` block share their metrics."""
     metrics = _SharedMetrics()
     try:
         yield metrics
@@ -252,11 +254,11 @@ def _shared_metrics() -> Iterator[_SharedMetrics]:
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Start processes that Ctrl-C, which a terminal sends to all of them, does not reach: they are told."""
+    """Block Ctrl-C in the started processes: a terminal sends it to all, but this one tells them to end."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    # Else the first start does that, and lets interrupts through again.
+    # Otherwise the first start would start the resource tracker, which lets interrupts through again.
     ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
