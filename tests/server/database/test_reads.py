@@ -113,7 +113,7 @@ def test_searches_wait_in_a_short_queue_and_end_when_nobody_waits(
         assert int(answer.headers["Retry-After"]) > 0
         page = server.get_page("/?q=x")
         assert page.status_code == 503
-        assert "Too many ask at once" in page.text
+        assert "Too many requests at once" in page.text
         assert int(page.headers["Retry-After"]) > 0
         assert server.call("GET", f"/sessions/{server.session_id}").status_code == 200
     wait_until(lambda: server.measured("hl_sessions_http_requests_in_flight") == 1)

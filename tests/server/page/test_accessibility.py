@@ -123,7 +123,7 @@ def test_axe_objects_to_no_dialog(axe: str, views: dict[str, str], open_page: Ca
         assert objections(page, axe) == []
         page.keyboard.press("Escape")
     page.get_by_role("combobox", name="Search").press("ArrowDown")
-    page.get_by_role("listbox", name="What may follow").wait_for()
+    page.get_by_role("listbox", name="Suggestions").wait_for()
     assert objections(page, axe) == []
 
 

@@ -61,7 +61,7 @@ def test_a_rating_is_feedback_of_the_api(reader: Any, unique: str) -> None:
         ({"type": "note", "value": "x" * 4097}, "which may be a text of up to 4,096 bytes."),
         ({"type": "tone", "value": "formal"}, "type: 'tone' is none of: rating, note."),
         ({"value": "formal"}, "type: '' is none of: rating, note."),
-        ({"type": "rating"}, "value is missing: an empty one takes back what you gave."),
+        ({"type": "rating"}, "value is missing: an empty value takes your feedback back."),
     ],
 )
 def test_feedback_that_does_not_fit_is_refused(
@@ -154,7 +154,7 @@ def test_types_of_a_project_are_forms_on_its_sessions(reader: Any, unique: str) 
 @pytest.mark.parametrize(
     ("form", "message"),
     [
-        ({"type": "tone", "kind": "list", "values": " , "}, "values: a list needs some"),
+        ({"type": "tone", "kind": "list", "values": " , "}, "values: a list needs at least one value"),
         ({"type": "tone", "kind": "list", "values": "a, a"}, "a value of 'tone' is there twice"),
         ({"type": "tone", "kind": "date"}, "kind may be list, number or text."),
         ({"type": " ", "kind": "text"}, "type: String should have at least 1 character."),

@@ -130,7 +130,7 @@ def test_a_session_that_another_reader_has_judged_meanwhile_is_skipped(reader: A
     verdict(reader, page, rating="good")
     late = verdict(reader, page, rating="bad", note="Not so good")
     assert question_on(late) == "Question 1"
-    assert "Somebody else had judged the session before this one" in late
+    assert "Another reader had judged the previous session first" in late
     assert sorted(feedback_on(reader, logged[2]["session_id"])) == [
         ("note", "Not so good"),
         ("rating", "good"),

@@ -12,8 +12,8 @@ from hl_sessions.server.database.errors import DatabaseFullError, DatabaseUnavai
     ("error", "status", "told"),
     [
         (DatabaseFullError(), 507, "The disk of the database is full."),
-        (DatabaseUnavailableError(), 503, "It may in a moment: load the page again."),
-        (ArithmeticError("SECRET"), 500, "Why is in its log."),
+        (DatabaseUnavailableError(), 503, "Try again in a moment: load the page again."),
+        (ArithmeticError("SECRET"), 500, "The reason is in its log."),
     ],
     ids=["full", "away", "unexpected"],
 )

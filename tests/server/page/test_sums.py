@@ -153,7 +153,7 @@ def test_the_names_of_the_most_datapoints_are_shown(reader: Any, unique: str) ->
     reader.log(*({**shared, "source": source} for source in [*sources, *sources[2:]]))
     page = reader.read(f"/activity?q={unique}")
     assert set(rows_by("source", page)) == set(sources[2:])
-    assert "2 more of fewer datapoints." in page
+    assert "2 more with fewer datapoints." in page
 
 
 def test_sums_are_sent_as_they_come(reader: Any, unique: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 const ASKED_BY_SCRIPT = { "X-Requested-With": "fetch" };
 
-/** Asks the server; who is not signed in any more gets to the form. */
+/** Asks the server. If the reader is no longer signed in, shows the form to sign in. */
 export async function ask(address, options = {}) {
   const response = await fetch(address, { ...options, headers: ASKED_BY_SCRIPT });
   if (response.status === 401) location.reload();
@@ -8,7 +8,7 @@ export async function ask(address, options = {}) {
   return response;
 }
 
-/** Does something again and again, with a pause after each time, as long as somebody can see the page. */
+/** Repeats an action, with a pause after each time, while the page is visible. */
 export function repeat(action, milliseconds) {
   let timer;
   let isRunning = false;

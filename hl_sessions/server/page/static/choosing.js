@@ -1,4 +1,4 @@
-/** Lets a field choose one of the options of a list, as screen readers are told; nothing is chosen by `null`. */
+/** Marks an option of a list as the active one of its field, also for screen readers; `null` marks none. */
 export function choosing(field, list) {
   return {
     choose(option) {

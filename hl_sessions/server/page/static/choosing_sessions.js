@@ -4,7 +4,7 @@ import { say } from "./status.js";
 
 const BOX = "input[name=session]";
 
-/** Lets the reader choose rows of the list: one by one, from one to another with Shift, or all on the page. */
+/** Lets the reader choose rows of the list: one by one, a range with Shift, or all on the page. */
 export function chooseSessions() {
   const form = document.getElementById("choosing");
   if (!form) return;

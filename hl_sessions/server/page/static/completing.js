@@ -2,7 +2,7 @@ import { ask } from "./asking.js";
 import { choosing } from "./choosing.js";
 import { say } from "./status.js";
 
-/** Offers what may follow in the field for filters, as a combobox: nothing is chosen until the reader does it. */
+/** Offers completions in the field for filters, as a combobox in which no option is active at first. */
 export function completeFilters() {
   const field = document.getElementById("q");
   const list = document.getElementById("completions");
@@ -15,7 +15,7 @@ export function completeFilters() {
   field.setAttribute("aria-controls", list.id);
   close();
 
-  /** Offers nothing, whatever was asked for before. */
+  /** Closes the list, and ignores answers to earlier requests. */
   function close() {
     asked += 1;
     list.hidden = true;
@@ -39,16 +39,16 @@ export function completeFilters() {
     list.hidden = false;
     field.setAttribute("aria-expanded", "true");
     choose(null);
-    say(`${list.children.length} may follow`);
+    say(`${list.children.length} suggestions`);
   }
 
   function take(option) {
-    // The reader may have typed on, or gone back, meanwhile.
+    // The reader may have typed more, or have left the field.
     field.setRangeText(option.dataset.text, start, Math.max(start, field.selectionStart), "end");
     goOn();
   }
 
-  /** Offers what may follow what was typed; where a new term begins, only to those who ask with a key. */
+  /** Offers completions for the typed text; where a new term begins, only if the reader asks with a key. */
   function goOn() {
     if (/(^|\s)$/.test(field.value.slice(0, field.selectionStart))) close();
     else lookUp();
@@ -60,7 +60,7 @@ export function completeFilters() {
   field.addEventListener("keydown", async (event) => {
     if (event.isComposing || event.altKey || event.ctrlKey || event.metaKey) return;
     if (event.key === "Escape") {
-      // One that closes nothing empties the field, as browsers do.
+      // If the list is closed, Escape empties the field, as browsers do.
       if (!list.hidden) event.preventDefault();
       close();
     } else if (event.key === "Enter" && chosen()) {

@@ -1,7 +1,7 @@
 import { ask } from "./asking.js";
 import { say } from "./status.js";
 
-/** Shows the copy buttons, which work with scripts only. */
+/** Shows the copy buttons, which need scripts. */
 export function offerCopying() {
   for (const button of document.querySelectorAll("button.copy")) button.hidden = false;
   document.addEventListener("click", async (event) => {
@@ -23,7 +23,7 @@ export function offerCopying() {
   });
 }
 
-/** Gives what is to be copied: of a datapoint the whole value, whatever part of it is shown. */
+/** Returns the text to copy: for a datapoint the whole value, even if only a part is shown. */
 async function textOf(button) {
   if (button.dataset.text !== undefined) return button.dataset.text;
   if (button.dataset.link !== undefined) return new URL(button.dataset.link, location).href;
@@ -32,13 +32,13 @@ async function textOf(button) {
   return typeof value === "string" ? value : JSON.stringify(value, null, 2);
 }
 
-/** Puts a text into the clipboard. */
+/** Copies a text to the clipboard. */
 export async function put(text) {
   if (navigator.clipboard) {
     await navigator.clipboard.writeText(text);
     return;
   }
-  // Over plain HTTP from another machine, browsers have no clipboard but this one.
+  // Over plain HTTP from another machine, browsers offer only this way to the clipboard.
   const field = document.createElement("textarea");
   field.value = text;
   document.body.append(field);

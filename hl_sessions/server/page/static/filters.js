@@ -3,7 +3,7 @@ export function applyFilters() {
   const form = document.getElementById("filters");
   if (!form) return;
   form.addEventListener("change", (event) => {
-    // A date is typed digit by digit: it counts when the reader goes on.
+    // A date is typed digit by digit, so it is applied only when the field is left.
     if (!["search", "date"].includes(event.target.type)) form.requestSubmit();
   });
   form.addEventListener("formdata", (event) => {

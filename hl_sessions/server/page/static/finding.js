@@ -3,12 +3,12 @@ import { say } from "./status.js";
 const AREAS = ".value-text, .json, .value > pre, .error pre, .name, .role, .given, .inputs dt, .inputs dd > code, .identity dd";
 const MOST = 1000;
 
-/** Marks a text wherever the session has it, and goes from one place to the next, also in what is folded. */
+/** Marks all places of a text in the session, and moves between them, also in folded parts. */
 export function findInSession() {
   const field = document.getElementById("find");
   if (!field) return;
   const told = document.getElementById("found");
-  // A conversation has the answers, and only the timeline has the steps that are nested under them.
+  // A conversation has the answers; only the time line has the steps nested under them.
   const limit = document.querySelector(".turn-foot .nested") ? " (nested not searched)" : "";
   let areas;
   let found = [];
@@ -39,7 +39,7 @@ export function findInSession() {
   });
 }
 
-/** Reads the text of an element, and where in it each of its text nodes begins. */
+/** Returns the text of an element, and the offset of each of its text nodes. */
 function read(element) {
   const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
   const nodes = [];
@@ -73,18 +73,18 @@ function pointAt(nodes, index, more = 0) {
 }
 
 function mark(name, ranges) {
-  // A browser without highlights still goes to the places.
+  // Browsers without highlights still move between the places.
   if (globalThis.Highlight) CSS.highlights.set(name, new Highlight(...ranges));
 }
 
 function reveal(range) {
   const element = range.startContainer.parentElement;
   for (let details = element.closest("details"); details; details = details.parentElement.closest("details")) {
-    // What stands in the summary is to be seen as it is.
+    // The summary is visible while the details are folded.
     if (!details.firstElementChild.contains(element)) details.open = true;
   }
   element.scrollIntoView({ block: "center" });
-  // A long text is not to be seen as a whole.
+  // In a long text, the place may still be off the screen.
   const { top, bottom } = range.getBoundingClientRect();
   if (top < 0 || bottom > innerHeight) scrollBy({ top: top - innerHeight / 2 });
 }

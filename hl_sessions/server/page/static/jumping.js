@@ -28,7 +28,7 @@ export function offerJumping() {
   field.addEventListener("keydown", async (event) => {
     if (event.isComposing || !["ArrowDown", "ArrowUp", "Enter"].includes(event.key)) return;
     event.preventDefault();
-    // What was typed last may still be looked up.
+    // The last request may still be under way.
     await latest;
     if (event.key === "Enter") chosen()?.click();
     else if (event.key === "ArrowDown") choose(chosen()?.nextElementSibling ?? list.firstElementChild);

@@ -1,14 +1,14 @@
-/** Tells whether a key is for the page: not for what the reader types, and not for an open dialog. */
+/** Tells whether a key is for the page, and not for a text field or an open dialog. */
 export function isForPage(event) {
   if (event.defaultPrevented || event.isComposing || document.querySelector("dialog[open]")) return false;
   return !event.target.closest("input:not([type=checkbox]), select, textarea");
 }
 
-/** Lets single keys do what `aria-keyshortcuts` says of links, buttons and fields, and move through the list. */
+/** Handles the keys in `aria-keyshortcuts` of links, buttons and fields, and those that move through the list. */
 export function obeyKeys() {
   document.addEventListener("keydown", (event) => {
     if (!isForPage(event) || event.ctrlKey || event.metaKey || event.altKey) return;
-    // An arrow moves what is wider than its place.
+    // Arrow keys scroll an element that is wider than its place.
     if (event.key.startsWith("Arrow") && event.target.closest("main [tabindex='0']")) return;
     const element = elementOf(event.key) ?? rowFor(event.key);
     if (!element) return;
@@ -18,7 +18,7 @@ export function obeyKeys() {
   });
 }
 
-/** Has Escape leave a text, so that keys are for the page again. */
+/** Makes Escape leave a text field, so that keys are for the page again. */
 export function leaveTexts() {
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && event.target.matches("textarea")) event.target.blur();
@@ -29,7 +29,7 @@ function elementOf(key) {
   return document.querySelector(`[aria-keyshortcuts~="${CSS.escape(key)}"]:not([hidden])`);
 }
 
-/** Finds the link of the next row, or of the first one as long as none is chosen. */
+/** Finds the link of the next row, or of the first row if none has the focus. */
 function rowFor(key) {
   const step = { j: 1, k: -1 }[key];
   if (!step) return null;

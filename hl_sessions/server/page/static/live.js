@@ -4,7 +4,7 @@ import { refreshTimes } from "./times.js";
 
 const MILLISECONDS = 2000;
 
-/** Keeps the list of sessions up to date, and moves nothing that somebody reads. */
+/** Keeps the list of sessions up to date without moving rows that the reader is looking at. */
 export function followSessions() {
   const rows = document.getElementById("rows");
   if (!rows) return;
@@ -18,7 +18,7 @@ export function followSessions() {
   const inRow = (id, selector) => rows.querySelector(`tr[data-id="${id}"] ${selector}`);
   const isShown = (row) => rows.querySelector(`tr[data-id="${row.dataset.id}"]`) !== null;
 
-  /** Tells whether the rows that are shown are the latest ones: where they are sorted, they change places. */
+  /** Tells whether the rows are those of the latest answer, in its order: sorted rows change places. */
   const isInOrder = () => latest.length === rows.rows.length && latest.every((row, index) => rows.rows[index].dataset.id === row.dataset.id);
 
   function takeOver() {
@@ -26,7 +26,7 @@ export function followSessions() {
     const focused = rows.contains(document.activeElement) && document.activeElement;
     const isLatest = new Set(latest.map((row) => row.dataset.id));
     const chosen = [...rows.querySelectorAll("input:checked")].map((box) => box.closest("tr"));
-    // What is chosen stays, where the list would end before it too.
+    // A chosen row stays, even if the list would end before it.
     const rest = chosen.filter((row) => !isLatest.has(row.dataset.id));
     rows.replaceChildren(...latest, ...rest);
     for (const { dataset } of chosen) inRow(dataset.id, "input").checked = true;
@@ -35,14 +35,14 @@ export function followSessions() {
     pill.hidden = true;
   }
 
-  /** Tells whether new rows may push the others down: nobody has paused, has scrolled, points at one or is at one. */
+  /** Tells whether new rows may push the others down: not if paused, scrolled, hovered or focused. */
   const isAtRest = () => !isPaused && scrollY < 10 && !rows.matches(":hover") && !rows.contains(document.activeElement);
 
   function update(table) {
     latest = [...table.querySelectorAll("tr")];
     refreshTimes(table);
     if (!rows.matches("tbody")) {
-      // There was nothing, and so nothing to put the first rows into.
+      // The list was empty, so there is no table for the first rows yet.
       if (latest.length) location.reload();
       return;
     }
@@ -73,7 +73,7 @@ export function followSessions() {
 
   pause?.addEventListener("click", () => {
     isPaused = !isPaused;
-    pause.textContent = isPaused ? "Go on" : "Pause";
+    pause.textContent = isPaused ? "Resume" : "Pause";
     if (!isPaused && latest.length) takeOver();
     setLive(live, isPaused ? "paused" : "live");
   });
@@ -103,12 +103,12 @@ function setLive(live, text) {
   say(text);
 }
 
-/** Compares what two rows show, but for the times, which always go on. */
+/** Compares the contents of two rows without their ages, which always change. */
 function differs(shown, row) {
   return [...row.cells].some((cell, index) => !cell.querySelector("time") && cell.innerHTML !== shown.cells[index].innerHTML);
 }
 
-/** Puts new contents into a row; the link stays, and with it the focus. */
+/** Replaces the contents of a row, except its link, which may have the focus. */
 function refill(shown, row) {
   [...row.cells].forEach((cell, index) => {
     const link = cell.querySelector("a");
@@ -117,7 +117,7 @@ function refill(shown, row) {
   });
 }
 
-/** Tells the reader of a session when something in it has changed. */
+/** Tells the reader of a session when it has changed. */
 export function followSession() {
   const version = document.getElementById("version");
   if (!version) return;

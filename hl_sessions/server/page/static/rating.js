@@ -20,7 +20,7 @@ export function rateInPlace() {
     for (const button of form.querySelectorAll("button")) {
       const isPressed = button === chosen && !isTakenBack;
       button.setAttribute("aria-pressed", isPressed);
-      // A click on what is pressed takes it back.
+      // A click on a pressed button takes the rating back.
       button.name = isPressed ? "unset" : "value";
     }
     form.dispatchEvent(new CustomEvent("rated", { bubbles: true }));

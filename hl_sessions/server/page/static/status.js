@@ -1,4 +1,4 @@
-/** Has screen readers say something, without moving anything. */
+/** Makes screen readers announce a text. */
 export function say(text) {
   document.getElementById("status").textContent = text;
 }

@@ -2,7 +2,7 @@ const MINUTE = 60;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
-/** Says how long ago a moment was, in the words of the server; nothing of what is older than a week. */
+/** Formats the age of a point in time as the server does; returns null for ages over a week. */
 function age(seconds) {
   if (seconds < 5) return "just now";
   for (const [limit, unit, name] of [[MINUTE, 1, "s"], [HOUR, MINUTE, "min"], [DAY, HOUR, "h"], [7 * DAY, DAY, "d"]]) {
@@ -11,7 +11,7 @@ function age(seconds) {
   return null;
 }
 
-/** Brings the times in a part of the page up to date, and tells them in the reader's own time zone. */
+/** Updates the ages in a part of the page, with the times in the reader's time zone as titles. */
 export function refreshTimes(part = document) {
   for (const element of part.querySelectorAll("time")) {
     const moment = new Date(element.dateTime);

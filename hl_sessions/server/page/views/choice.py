@@ -51,7 +51,7 @@ async def ask_to_delete(request: Request) -> Response:
     choice = Choice.read(await request.form(), request.query_params)
     chosen = await scan_for(request, count_chosen, choice)
     if not chosen.sessions:
-        return await problem(request, 404, "Nothing to delete", "What was chosen is gone already.")
+        return await problem(request, 404, "Nothing to delete", "The chosen sessions are already deleted.")
     if choice.are_all:
         choice = choice.as_known(chosen.changed_at)
     return await render(request, "delete.html", choice=choice, chosen=chosen)
@@ -62,7 +62,7 @@ async def delete_chosen(request: Request) -> Response:
     form = await request.form()
     choice = Choice.read(form, request.query_params)
     if choice.are_all and choice.unchanged_since is None:
-        raise InvalidFilterError("unchanged_since is missing: ask to delete them once more")
+        raise InvalidFilterError("unchanged_since is missing: begin the deletion again")
     count = _read_count(form.get("count")) if choice.are_all else len(choice.session_ids)
     steps = _delete(request, choice)
     if len(choice.session_ids) == 1:
@@ -153,5 +153,5 @@ async def _rendered(request: Request, template: str, values: dict[str, Any]) -> 
 def _read_count(value: object) -> int:
     text = str(value)
     if not text.isascii() or not text.isdigit():
-        raise InvalidFilterError("count has to be a number: ask to delete them once more")
+        raise InvalidFilterError("count has to be a number: begin the deletion again")
     return int(text)

@@ -36,7 +36,7 @@ async def _give(request: Request, on: Subject, path: str) -> Response:
     form = await request.form()
     texts = {text_in(form, "type"): text_in(form, "value")}
     if "value" not in form and "unset" not in form:
-        raise HTTPException(422, "value is missing: an empty one takes back what you gave.")
+        raise HTTPException(422, "value is missing: an empty value takes your feedback back.")
     organisation_id, reader = request.state.organisation_id, request.state.reader
     try:
         await request.app.state.database.write(

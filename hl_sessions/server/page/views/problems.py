@@ -33,7 +33,7 @@ async def answer_http_error(request: Request, error: Exception) -> Response:
 
 async def answer_invalid_filter(request: Request, error: Exception) -> Response:
     """Say which parameter of the address is wrong."""
-    return await problem(request, 422, "The address cannot be understood", f"{error}.")
+    return await problem(request, 422, "This address cannot be understood", f"{error}.")
 
 
 async def answer_full_database(request: Request, _error: Exception) -> Response:
@@ -44,7 +44,7 @@ async def answer_full_database(request: Request, _error: Exception) -> Response:
 async def answer_absent_database(request: Request, _error: Exception) -> Response:
     """Say that the database does not answer."""
     answer = await problem(
-        request, 503, "The database does not answer", "It may in a moment: load the page again."
+        request, 503, "The database does not answer", "Try again in a moment: load the page again."
     )
     answer.headers["Retry-After"] = "1"
     return answer
@@ -53,7 +53,7 @@ async def answer_absent_database(request: Request, _error: Exception) -> Respons
 async def answer_busy_database(request: Request, _error: Exception) -> Response:
     """Say that too many ask at once."""
     answer = await problem(
-        request, 503, "Too many ask at once", "The database is busy: load the page again in a moment."
+        request, 503, "Too many requests at once", "The database is busy: load the page again in a moment."
     )
     answer.headers["Retry-After"] = "1"
     return answer
@@ -65,13 +65,13 @@ async def answer_slow_database(request: Request, _error: Exception) -> Response:
         request,
         503,
         "This takes too long",
-        f"It was given up after {BUDGET:.0f} seconds. Ask for less: for one project, or for fewer days.",
+        f"It was stopped after {BUDGET:.0f} seconds. Ask for less: one project, or fewer days.",
     )
 
 
 async def answer_failure(request: Request, _error: Exception) -> Response:
     """Say that the server has failed; why is in its log."""
-    return await problem(request, 500, "The server has failed", "Why is in its log.")
+    return await problem(request, 500, "The server has failed", "The reason is in its log.")
 
 
 HANDLERS = {

@@ -52,5 +52,5 @@ def _type_in(form: FormData) -> FeedbackType:
         raise HTTPException(422, "kind may be list, number or text.")
     values = [value.strip() for value in text_in(form, "values").split(",")]
     if not any(values):
-        raise HTTPException(422, "values: a list needs some, such as formal, casual.")
+        raise HTTPException(422, "values: a list needs at least one value, such as formal, casual.")
     return {"type": name, "values": [{"value": value} for value in values if value]}

@@ -154,5 +154,5 @@ async def _show_beside(request: Request, side: str, cursor_at: Callable[[str], C
 
 async def _lost_part(request: Request) -> Response:
     return await problem(
-        request, 404, "This part of the list is gone", "The session that it began at was deleted."
+        request, 404, "This part of the list is gone", "The session at its start was deleted."
     )
