@@ -176,7 +176,7 @@ async def patch_logs(
 async def delete_some_logs(request: Request, ids: Annotated[list[LogId], Query(alias="id")]) -> Response:
     """Delete datapoints with their feedback, all or none. Datapoints nested under them stay."""
     if not await write_for(request, delete_logs, ids):
-        problem = "One of these datapoints is not there: it was deleted, or never was. None is deleted now"
+        problem = "One of these datapoints was deleted, or never existed. None is deleted now"
         raise HTTPException(404, problem)
     return Response(status_code=204)
 

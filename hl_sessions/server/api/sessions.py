@@ -117,9 +117,9 @@ async def get_sessions(
 ) -> Response:
     """Answer a page of all sessions, or of those with a datapoint of the project, newest first.
 
-    ``q`` is a filter of the page, such as ``model:large-1 cost>0.05 "red shoes"``. ``sort`` is an order of the
-    page, such as ``-cost``. With either of them, only the first 10,000 sessions can be paged through. ``total``
-    is exact for a project without a filter; otherwise it counts up to a limit.
+    ``q`` is a filter of the page, such as ``model:large-1 cost>0.05 "red shoes"``. ``sort`` is an order of
+    the page, such as ``-cost``. With either of them, only the first 10,000 sessions have pages. ``total`` is
+    exact for a project without a filter; otherwise it counts up to a limit.
     """
     refuse_other_filters(request, _FILTERS)
     wanted = Page(page, size)
@@ -134,7 +134,9 @@ async def get_sessions(
 
 def _filter(q: str, sort: str, project_id: str | None, page: Page) -> SessionFilter:
     if page.number * page.size > _MOST_FOUND:
-        problem = f"Only the first {_MOST_FOUND} sessions of a filter have pages: narrow it, such as by began<2026-11-22"
+        problem = (
+            f"Only the first {_MOST_FOUND} sessions have pages: narrow the filter, as by began<2026-11-22"
+        )
         raise InvalidRequestError.at(("query", "page"), problem)
     try:
         return SessionFilter.read({"q": q, "sort": sort, "project": project_id or ""})

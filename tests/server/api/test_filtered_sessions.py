@@ -103,4 +103,4 @@ def test_a_session_that_is_gone_is_told_so(method: str, client: Any) -> None:
     client("DELETE", f"/sessions/{session_id}")
     answer = client(method, f"/sessions/{session_id}", json={"ended_at": "2026-11-29T10:00:00Z"})
     assert answer.status_code == 404
-    assert answer.json()["detail"] == f"There is no session '{session_id}': it was deleted, or never was"
+    assert answer.json()["detail"] == f"There is no session '{session_id}': it was deleted, or never existed"
