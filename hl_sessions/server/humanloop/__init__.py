@@ -1,1 +1,1 @@
-"""What Humanloop's customers have saved, as records of this server."""
+"""Reads data that Humanloop's customers have saved, and stores it as records of this server."""

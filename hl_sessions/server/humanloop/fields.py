@@ -1,4 +1,4 @@
-"""Which fields of a saved log are columns of a datapoint, and where the others go: into its metadata."""
+"""Sorts the fields of a saved log into columns of a datapoint, and the others into its metadata."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -12,7 +12,7 @@ from hl_sessions.server.protocol.requests import LogRequest
 from hl_sessions.server.protocol.values import Timestamp
 
 _METADATA: Final = "humanloop"
-"""The field of the metadata of a datapoint that has what no column is for."""
+"""The field of the metadata of a datapoint that has all values without a column."""
 
 _LONGEST_NAME: Final = 512  # as that of a ``Reference``
 _CONFIG: Final[TypeAdapter[Any]] = TypeAdapter(Config)
@@ -40,11 +40,11 @@ _SECRETS: Final = frozenset(
 
 
 def columns_and_rest(log: Mapping[str, Any], others: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what of a log has a column, checked as ``POST /logs`` does, and what has none.
+    """Return the fields of a log that have a column, checked as ``POST /logs`` does, and the others.
 
     Args:
         log: The log.
-        others: The names of fields that are dealt with elsewhere.
+        others: The names of fields that are handled elsewhere.
     """
     columns: dict[str, Any] = {"save": True}
     rest = {}
@@ -65,7 +65,7 @@ def columns_and_rest(log: Mapping[str, Any], others: Iterable[str]) -> tuple[dic
 
 
 def add_to_metadata(columns: dict[str, Any], rest: dict[str, Any]) -> None:
-    """Put what has no column into the metadata, beside what the user has put there."""
+    """Add the fields without a column to the metadata, beside those of the user."""
     if not rest:
         return
     metadata = dict(columns.get("metadata", {}))
@@ -75,10 +75,10 @@ def add_to_metadata(columns: dict[str, Any], rest: dict[str, Any]) -> None:
 
 
 def described(config: Any, config_id: str) -> dict[str, Any] | None:
-    """Return a config as it is stored, or ``None`` when it is none of the protocol.
+    """Return a config as it is stored, or ``None`` if the protocol does not allow it.
 
     Args:
-        config: The config; ``None`` stands for one of which nothing is known.
+        config: The config; ``None`` stands for an unknown one.
         config_id: Its ID.
     """
     try:
@@ -89,7 +89,7 @@ def described(config: Any, config_id: str) -> dict[str, Any] | None:
 
 
 def moment(value: object) -> datetime | None:
-    """Return a point in time in UTC, or ``None`` when this is none."""
+    """Return a point in time in UTC, or ``None`` if the value is none."""
     try:
         return None if value is None else _TIMESTAMP.validate_python(value)
     except ValidationError:
@@ -97,15 +97,15 @@ def moment(value: object) -> datetime | None:
 
 
 def reference(value: object) -> str | None:
-    """Return the caller's own ID of a record, or ``None`` when this is none."""
+    """Return the caller's own ID of a record, or ``None`` if the value is none."""
     return value if isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME else None
 
 
 def name_of(*candidates: object) -> str:
-    """Return the first that is a name, as long as a name may be.
+    """Return the first candidate that is a name, cut to the longest length of a name.
 
     Raises:
-        UnreadableError: When none of them is.
+        UnreadableError: When none of them is a name.
     """
     for candidate in candidates:
         if isinstance(candidate, str) and candidate:
@@ -114,7 +114,7 @@ def name_of(*candidates: object) -> str:
 
 
 def without_secrets(value: Any, secrets: frozenset[str] = _SECRETS) -> Any:
-    """Return a value without the fields that hold keys of model providers and other services.
+    """Return a value without the fields for keys of model providers and other services.
 
     Args:
         value: A value of JSON.

@@ -1,4 +1,4 @@
-"""Finds the files that were saved, and reads them entry by entry."""
+"""Finds the saved files, and reads them entry by entry."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -14,17 +14,19 @@ from hl_sessions.server.humanloop.v5_logs import project_of, read_evaluation_log
 from hl_sessions.server.records.export_format import numbered, read_json
 
 _ORDER: Final = ("flow", "agent", "prompt", "tool", "evaluator")
-"""The kinds of files: traces come as a whole with their flow, and what is judged before its judgment."""
+"""The kinds of files, in order: traces come as a whole with their flow, and judged logs before their
+judgments.
+"""
 
 
 @dataclass
 class Tree:
-    """What ``humanloop-export`` has written.
+    """The output of ``humanloop-export``.
 
     Args:
         folder: The folder with ``files`` in it.
-        described: What ``file.json`` tells of each file, by its folder.
-        unreadable: What could not be read, and why.
+        described: The content of ``file.json`` of each file, by its folder.
+        unreadable: The files that could not be read, with the reasons.
         unfinished: The folders of files that the tool did not export to their end.
     """
 
@@ -57,11 +59,11 @@ class Tree:
         return tree
 
     def projects(self) -> list[Project]:
-        """Return what becomes of the files, but of datasets."""
+        """Return the projects of all files except datasets."""
         return [project_of(file) for file in self.described.values() if file.get("type") in _ORDER]
 
     def sources(self, identities: Identities) -> list[Source]:
-        """Return all files with logs, those first that others refer to."""
+        """Return all files with logs, in an order in which referenced files come first."""
         logs = [path for of_file in self._in_order() for path in _latest_last(of_file / "logs")]
         return [
             *(partial(_lines, path, partial(read_log, identities=identities)) for path in logs),
@@ -76,10 +78,10 @@ class Tree:
         return sum(path.stat().st_size for path in self.folder.glob("files/**/logs/*.jsonl"))
 
     def not_kept(self, versions: Collection[str]) -> Iterator[tuple[int, str]]:
-        """Yield what has no place among the records of this server, and how much of it there is.
+        """Yield the kinds of data that this server cannot store, with their numbers.
 
         Args:
-            versions: The versions that datapoints are of: these hold them.
+            versions: The IDs of the versions that are stored with datapoints.
         """
         files = self.folder / "files"
         unused = {
@@ -111,7 +113,7 @@ class Tree:
 
 
 def pages(paths: Iterable[Path], identities: Identities) -> list[Source]:
-    """Return saved answers of v4: what they tell of projects and sessions comes before datapoints."""
+    """Return saved answers of v4: those with projects and sessions before those with datapoints."""
     paths = list(paths)
     return [
         partial(_records, path, identities, of_logs=of_logs) for of_logs in (False, True) for path in paths
@@ -144,7 +146,7 @@ def _records(path: Path, identities: Identities, *, of_logs: bool) -> Iterator[E
     try:
         records = records_of(read_object(path))
     except UnreadableError as error:
-        # Not by each reading of the file.
+        # Reported once, and not each time the file is read.
         if not of_logs:
             yield Entry(str(path), size, partial(_refuse, str(error)))
         return
@@ -159,10 +161,10 @@ def _refuse(problem: str) -> Iterable[Record]:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Return the JSON object that a file holds.
+    """Return the JSON object in a file.
 
     Raises:
-        UnreadableError: When it cannot be read, or holds something else.
+        UnreadableError: When the file cannot be read, or holds anything else.
     """
     try:
         value = read_json(path.read_bytes())
@@ -176,5 +178,5 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def _latest_last(folder: Path) -> list[Path]:
-    # The first of them holds the newest logs.
+    # The first file holds the newest logs.
     return sorted(folder.glob("*.jsonl"), key=lambda path: (len(path.stem), path.stem), reverse=True)

@@ -1,4 +1,4 @@
-"""What is found in the files that Humanloop's customers have saved, in terms of the tables."""
+"""The records found in saved files, in terms of the tables."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 
 class UnreadableError(ValueError):
-    """What stands in a file is not what such a file holds; the message says what is wrong with it."""
+    """The content of a file is not as expected; the message names the problem."""
 
 
 @dataclass(frozen=True)
@@ -15,9 +15,9 @@ class Project:
     """A project.
 
     Args:
-        id: The ID it gets if none of its name is there; ``None`` for a new one.
-        name: What it is known by.
-        created_at: When it was made, if that is told.
+        id: The ID it gets if no project has its name; ``None`` for a new ID.
+        name: Its name, by which it is recognised.
+        created_at: The time of its creation, if known.
     """
 
     id: str | None
@@ -31,9 +31,9 @@ class Session:
 
     Args:
         id: Its ID.
-        created_at: When it began.
-        told: What else is told of it, by the names of the columns.
-        begins_with_datapoints: Whether it is there only because of its datapoints, and as old as the first.
+        created_at: The time of its start.
+        told: Its other values, by the names of the columns.
+        begins_with_datapoints: Whether it is only known from its datapoints, and as old as the first.
     """
 
     id: str
@@ -48,11 +48,11 @@ class Datapoint:
 
     Args:
         id: Its ID.
-        project: The project that it is of.
-        session: The session that it is in, if it is in one.
-        parent_id: The ID of the one that it is nested under, if it is.
-        created_at: When it began.
-        columns: What else is told of it, by the names of the columns.
+        project: Its project.
+        session: Its session, if it has one.
+        parent_id: The ID of the datapoint that it is nested under, if there is one.
+        created_at: The time of its start.
+        columns: Its other values, by the names of the columns.
     """
 
     id: str
@@ -65,12 +65,12 @@ class Datapoint:
 
 @dataclass(frozen=True)
 class Judgment:
-    """What an evaluator or a person thought of a datapoint.
+    """The judgment of an evaluator or a person on a datapoint.
 
     Args:
         id: Its ID as feedback.
         log_id: The ID of the datapoint.
-        columns: What is told of it, by the names of the columns.
+        columns: Its values, by the names of the columns.
     """
 
     id: str
@@ -87,7 +87,7 @@ class Found:
 
     Args:
         projects: The projects, by name.
-        sessions: The sessions that are told of by themselves, by ID.
+        sessions: The sessions that have entries of their own, by ID.
         datapoints: The datapoints, by ID.
         judgments: The judgments, by ID.
     """
@@ -98,7 +98,7 @@ class Found:
     judgments: dict[str, Judgment] = field(default_factory=dict)
 
     def add(self, record: Record) -> None:
-        """Add a record, unless it is there; several files may hold the same."""
+        """Add a record, unless it is already there; several files may hold the same."""
         match record:
             case Project():
                 self.projects.setdefault(record.name, record)
@@ -120,7 +120,7 @@ class Found:
         return {config_id for config_id in given if config_id is not None}
 
     def parents_first(self) -> Iterator[Datapoint]:
-        """Yield the datapoints, each behind the one that it is nested under."""
+        """Yield the datapoints, each after the one that it is nested under."""
         passed: set[str] = set()
         for datapoint in self.datapoints.values():
             chain: list[Datapoint] = []

@@ -1,4 +1,4 @@
-"""Imports saved files, of whatever size they are all together."""
+"""Imports saved files of any total size."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,16 +12,16 @@ from hl_sessions.server.humanloop.storing import Stored, store
 
 _RECORDS_AT_ONCE: Final = 500
 _BYTES_AT_ONCE: Final = 2 * 1024 * 1024
-"""How much is stored in one transaction: a server that runs waits for it."""
+"""The number of records and bytes in one transaction, for which a running server waits."""
 
 
 class Entry(NamedTuple):
-    """A part of a file, which is readable or is not.
+    """A part of a file, which may be unreadable.
 
     Args:
-        place: Where it stands, for people.
+        place: Its place, for messages.
         size: Its length in bytes.
-        records: Returns what it holds, or raises ``UnreadableError``.
+        records: Returns its records, or raises ``UnreadableError``.
     """
 
     place: str
@@ -35,14 +35,14 @@ Source = Callable[[], Iterator[Entry]]
 
 @dataclass
 class Imported:
-    """What became of the files.
+    """The result of an import.
 
     Args:
-        new: How many records of each kind are new.
-        orphans: How many datapoints are not nested, as the one above them is in no file.
-        unjudged: How many judgments are of datapoints that are in no file.
-        unreadable: How many entries could not be read.
-        versions: The IDs of the versions that datapoints are of.
+        new: The number of new records of each kind.
+        orphans: The number of datapoints that are not nested, because their parent is in no file.
+        unjudged: The number of judgments on datapoints that are in no file.
+        unreadable: The number of entries that could not be read.
+        versions: The IDs of the versions of datapoints.
     """
 
     new: Counter[str] = field(default_factory=Counter)
@@ -59,17 +59,17 @@ def import_sources(
     complain: Callable[[str], None],
     done: Callable[[int], None],
 ) -> Imported:
-    """Import files. Those that refer to what came later are read once more.
+    """Import files. Those that refer to records of later files are read once more.
 
     Args:
-        database: Where to.
-        organisation_id: Whose it becomes.
+        database: The database.
+        organisation_id: The organisation that gets the records.
         sources: The files.
-        complain: Is told of each entry that cannot be read: where it stands, and why.
-        done: Is told how many bytes have been read, once for each file.
+        complain: Called with the place and the problem of each unreadable entry.
+        done: Called with the number of bytes that have been read, once for each file.
 
     Raises:
-        OfOthersError: When another organisation has what is in them.
+        OfOthersError: When another organisation has some of the records.
     """
     imported = Imported()
 
@@ -97,7 +97,7 @@ def import_sources(
 
 
 def _read(source: Source, complain: Callable[[str], None], done: Callable[[int], None]) -> Iterator[Found]:
-    """Yield what a file holds, in parts."""
+    """Yield the records of a file, in parts."""
     found, size = Found(), 0
     for entry in source():
         try:

@@ -1,4 +1,4 @@
-"""Stores what was found in saved files; what the database has already is left as it is."""
+"""Stores the records found in saved files; records that the database has already stay as they are."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -30,17 +30,18 @@ _BEGAN_EARLIER: Final = (
 
 
 class OfOthersError(Exception):
-    """What was found has IDs that records of another organisation have."""
+    """Some of the IDs belong to records of another organisation."""
 
 
 @dataclass
 class Stored:
-    """What became of records.
+    """The result of storing records.
 
     Args:
-        new: How many of each kind are new.
-        orphans: How many datapoints are not nested, as the one above them is not there or in another session.
-        unjudged: How many judgments are of datapoints that are not there.
+        new: The number of new records of each kind.
+        orphans: The number of datapoints that are not nested, because their parent is missing or in another
+            session.
+        unjudged: The number of judgments on missing datapoints.
     """
 
     new: Counter[str] = field(default_factory=Counter)
@@ -54,19 +55,19 @@ class _Place(NamedTuple):
 
 
 _Placed = tuple[Datapoint, str | None]
-"""A datapoint, and the ID of the one that it is nested under."""
+"""A datapoint, and the ID of the datapoint that it is nested under."""
 
 
 def store(connection: Connection, organisation_id: int, found: Found) -> Stored:
-    """Store what is not there yet, and nest what is there already if the one above it is there now, too.
+    """Store new records, and nest existing datapoints whose parents exist now.
 
     Args:
         connection: The connection of the transaction.
-        organisation_id: Whose it becomes.
-        found: What is stored.
+        organisation_id: The organisation that gets the records.
+        found: The records.
 
     Raises:
-        OfOthersError: When another organisation has it.
+        OfOthersError: When another organisation has some of the records.
     """
     storing = _Storing(connection, organisation_id, found)
     storing.add_projects()
@@ -90,7 +91,7 @@ class _Storing:
     project_ids: dict[str, str] = field(default_factory=dict)
 
     def add_projects(self) -> None:
-        """Make the projects that are not there; each is known by its name."""
+        """Create missing projects; each is recognised by its name."""
         for names in in_parts(list(self.found.projects)):
             query = select(projects.c.name, projects.c.id).where(
                 projects.c.organisation_id == self.organisation_id, projects.c.name.in_(names)
@@ -111,7 +112,7 @@ class _Storing:
             insert_rows(self.connection, projects, self._new(projects, rows))
 
     def place(self) -> tuple[list[_Placed], dict[str, str]]:
-        """Return the datapoints that are not there, and of the others what they are to be nested under."""
+        """Return the new datapoints, and the parents that existing ones are to be nested under."""
         datapoints = self.found.datapoints
         above = {one.parent_id for one in datapoints.values() if one.parent_id is not None}
         places = self._places(datapoints.keys() | above)
@@ -133,7 +134,7 @@ class _Storing:
         return added, links
 
     def add_sessions(self, added: Iterable[Datapoint]) -> None:
-        """Make the sessions that are not there; each began with its first datapoint."""
+        """Create missing sessions, which begin with their first datapoint."""
         wanted = dict(self.found.sessions)
         began = {id_: session.created_at for id_, session in wanted.items()}
         for datapoint in added:
@@ -160,7 +161,7 @@ class _Storing:
             insert_sessions(self.connection, self._new(sessions, rows))
 
     def add_datapoints(self, added: Sequence[_Placed]) -> None:
-        """Store these, and count them."""
+        """Store these datapoints, and count them."""
         taken = self._taken(logs, (datapoint.columns for datapoint, _ in added))
         rows = []
         for datapoint, parent_id in added:
@@ -180,7 +181,7 @@ class _Storing:
         insert_logs(self.connection, self._new(logs, rows))
 
     def add_judgments(self) -> None:
-        """Store the judgments of datapoints that are there."""
+        """Store the judgments on existing datapoints."""
         ids, known = self.found.judgments, set[str]()
         for some in in_parts(sorted(ids)):
             known.update(self.connection.scalars(select(feedback.c.id).where(feedback.c.id.in_(some))))
@@ -197,13 +198,13 @@ class _Storing:
         self.stored.unjudged += len(new) - len(rows)
 
     def _new(self, table: Table, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return rows as they are inserted, and count them as new."""
+        """Return the rows to insert, and count them as new."""
         self.stored.new[table.name] += len(rows)
-        # Changed now, so that what is old is kept for as long as what was logged now.
+        # They count as changed now, so that old records are kept as long as those logged now.
         return [{**row, "organisation_id": self.organisation_id, "updated_at": self.now} for row in rows]
 
     def _places(self, log_ids: Collection[str]) -> dict[str, _Place]:
-        """Return where those of these datapoints are that there are."""
+        """Return the places of those of these datapoints that exist."""
         places: dict[str, _Place] = {}
         for some in in_parts(sorted(log_ids)):
             for row in self.connection.execute(_PLACE, {"wanted": some}):
@@ -213,7 +214,7 @@ class _Storing:
         return places
 
     def _organisations_of(self, table: Table, ids: Collection[str]) -> dict[str, int]:
-        """Return whose those of these records are that there are."""
+        """Return the organisations of those of these records that exist."""
         found: dict[str, int] = {}
         for some in in_parts(sorted(ids)):
             query = select(table.c.id, table.c.organisation_id).where(table.c.id.in_(some))
@@ -221,7 +222,7 @@ class _Storing:
         return found
 
     def _taken(self, table: Table, told: Iterable[Mapping[str, Any]]) -> set[str]:
-        """Return those reference IDs that other records have."""
+        """Return those of the reference IDs that other records have."""
         column: Column[Any] = table.c.reference_id
         taken: set[str] = set()
         given = {str(one["reference_id"]) for one in told if one.get("reference_id") is not None}
@@ -232,7 +233,7 @@ class _Storing:
 
 
 def _nest(connection: Connection, links: Mapping[str, str]) -> None:
-    """Nest datapoints, each under another one, but in no circle."""
+    """Nest datapoints under others, without making a circle."""
     above: dict[str, str | None] = {}
     pending = set(links.values())
     while pending:
@@ -252,7 +253,7 @@ def _nest(connection: Connection, links: Mapping[str, str]) -> None:
 
 
 def _free(reference: str | None, taken: set[str]) -> str | None:
-    """Return a reference ID that nothing else has, which is taken from now on, or ``None``."""
+    """Return a reference ID and mark it as taken, or return ``None`` if another record has it."""
     if reference is None or reference in taken:
         return None
     taken.add(reference)

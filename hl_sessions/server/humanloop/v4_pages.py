@@ -1,4 +1,4 @@
-"""Saved answers of ``GET /logs``, ``/sessions`` and ``/projects`` of v4; all IDs stay as they were."""
+"""Reads saved answers of ``GET /logs``, ``/sessions`` and ``/projects`` of v4; all IDs stay the same."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
@@ -52,7 +52,7 @@ def records_of(page: object) -> list[Any]:
     """Return the records of a page.
 
     Raises:
-        UnreadableError: When it is none.
+        UnreadableError: When the value is no page.
     """
     records = page.get("records") if isinstance(page, dict) else None
     if not isinstance(records, list):
@@ -66,10 +66,10 @@ def is_log(record: object) -> bool:
 
 
 def read_record(record: object, identities: Identities) -> Iterator[Record]:
-    """Yield what a record of a page is: a project, a session, or a datapoint with its feedback.
+    """Yield the records in an entry of a page: a project, a session, or a datapoint with its feedback.
 
     Raises:
-        UnreadableError: When it is none of them.
+        UnreadableError: When the entry is none of them.
     """
     id_ = record.get("id") if isinstance(record, dict) else None
     if not isinstance(record, dict) or not isinstance(id_, str):

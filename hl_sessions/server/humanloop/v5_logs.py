@@ -1,7 +1,7 @@
-"""The logs of Humanloop's last API, v5, as datapoints: a trace is a session, and a file is a project.
+"""Reads logs of Humanloop's last API, v5, as datapoints: a trace becomes a session, and a file a project.
 
-A log stands in the export of its file. As part of a trace it stands in the log of the flow, too, nested in
-what called it.
+A log is in the export of its file. As a part of a trace it is also in the log of the flow, nested in its
+caller.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ from hl_sessions.server.protocol.identifiers import FEEDBACK, LOG, SESSION
 
 _EVALUATOR: Final = "evaluator"
 _FILES: Final = ("prompt", "tool", "flow", "agent", _EVALUATOR)
-"""The kinds of files, under the name of which a log holds its version of the file."""
+"""The kinds of files; a log has its version of the file in the field of this name."""
 
 _PLACED: Final = (
     *("id", "log_id", "trace_id", "trace_children", "evaluator_logs", "parent"),
@@ -39,12 +39,12 @@ _OF_THE_FILE: Final = frozenset(
         *("setup_values",),
     }
 )
-"""What a version tells of the file or of the whole account, rather than of what was called."""
+"""The fields of a version that describe its file or the whole account, not the called code."""
 
 
 @dataclass(frozen=True)
 class _Nested:
-    """A log, and what is known of it from the log that it is nested in."""
+    """A log, and the values that it takes from the log that it is nested in."""
 
     log: Any
     parent: str | None = None
@@ -55,7 +55,7 @@ class _Nested:
 
 @dataclass(frozen=True)
 class _Log:
-    """A log, and where it belongs, by the IDs that it had at Humanloop."""
+    """A log with the IDs of its file, trace and parent at Humanloop."""
 
     fields: dict[str, Any]
     kind: str
@@ -83,16 +83,16 @@ class _Log:
 
     @property
     def file(self) -> dict[str, Any]:
-        """The version of the file that it is of."""
+        """The version of the file of the log."""
         version: dict[str, Any] = self.fields[self.kind]
         return version
 
 
 def read_evaluation_log(record: Mapping[str, Any], identities: Identities) -> Iterator[Datapoint | Judgment]:
-    """Yield what a line of the logs of an evaluation holds: the log, and what was thought of it there.
+    """Yield the log in a line of the logs of an evaluation, and its judgments.
 
     Raises:
-        UnreadableError: When it is none.
+        UnreadableError: When the line is no such log.
     """
     log, judging = record.get("log"), record.get("evaluator_logs")
     if not isinstance(log, dict):
@@ -102,10 +102,10 @@ def read_evaluation_log(record: Mapping[str, Any], identities: Identities) -> It
 
 
 def read_log(record: Mapping[str, Any], identities: Identities) -> Iterator[Datapoint | Judgment]:
-    """Yield a log and all that is nested in it, and of those of evaluators their judgments, too.
+    """Yield a log and all logs nested in it; for logs of evaluators, also their judgments.
 
     Raises:
-        UnreadableError: When it, or what is nested in it, is no log.
+        UnreadableError: When the value, or a part nested in it, is no log.
     """
     pending = [_Nested(record)]
     while pending:
