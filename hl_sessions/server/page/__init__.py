@@ -1,1 +1,1 @@
-"""The page of the server: what was logged, for people to look at."""
+"""The page of the server, which shows the logged sessions."""

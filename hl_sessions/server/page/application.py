@@ -1,4 +1,4 @@
-"""The page as an application of its own, beside the API."""
+"""Assembles the page as an application of its own, beside the API."""
 
 from pathlib import Path
 from typing import Final
@@ -45,7 +45,7 @@ from hl_sessions.server.page.views.sessions import (
 from hl_sessions.server.page.views.sign_in import show_sign_in, sign_in, sign_out
 
 _LONGEST_FORM: Final = 16 * 1024
-"""The longest body that is read, in bytes: that of a form, of which one can be sent by anybody."""
+"""The longest body of a form, in bytes; the form to sign in can be sent without a key."""
 
 _WITHOUT_DATABASE: Final = {
     error: HANDLERS[error] for error in (DatabaseBusyError, DatabaseTimeoutError, DatabaseUnavailableError)
@@ -58,10 +58,10 @@ def create_page(database: Database, keys: KeyRing, memory: BodyMemory, prices: P
     """Make the ASGI application of the page, to be mounted behind the routes of the API.
 
     Args:
-        database: What is shown, and who is signed in.
-        keys: Who may look.
-        memory: What counts the bodies of all requests.
-        prices: What models cost.
+        database: The database, with the data and the sign-ins.
+        keys: The valid keys, which let readers in.
+        memory: Counts the bodies of all requests.
+        prices: The prices of models.
     """
     signing_in = SignIn(database, keys)
     page = Starlette(
@@ -97,7 +97,7 @@ def create_page(database: Database, keys: KeyRing, memory: BodyMemory, prices: P
         middleware=[
             Middleware(SecurityHeadersMiddleware),
             Middleware(SameOriginMiddleware),
-            # Who is signed in is looked up in the database.
+            # The sign-in of each request is looked up in the database.
             Middleware(ExceptionMiddleware, handlers=_WITHOUT_DATABASE),
             Middleware(SignInMiddleware, sign_in=signing_in),
             Middleware(BodyLimitMiddleware, max_body=_LONGEST_FORM, memory=memory),

@@ -1,4 +1,4 @@
-"""What models cost: the operator's prices, and the costs that are computed from them."""
+"""The operator's prices of models, and the costs that are computed from them."""
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,18 +18,18 @@ class PricesError(ValueError):
 
 @dataclass(frozen=True)
 class Price:
-    """What a model costs.
+    """The price of a model.
 
     Args:
-        input: Dollars for a million tokens that go in.
-        output: Dollars for a million tokens that come out.
+        input: Dollars for a million input tokens.
+        output: Dollars for a million output tokens.
     """
 
     input: float
     output: float
 
     def cost_of(self, prompt_tokens: float | None, output_tokens: float | None) -> float:
-        """Return what so many tokens cost, in dollars."""
+        """Return the cost of these tokens, in dollars."""
         return ((prompt_tokens or 0) * self.input + (output_tokens or 0) * self.output) / _MILLION
 
 
@@ -39,11 +39,11 @@ Prices: TypeAlias = Mapping[str, Price]
 
 @dataclass(frozen=True)
 class Cost:
-    """What something cost, in dollars; of both parts at least one is there.
+    """A cost in dollars; at least one of its two parts is known.
 
     Args:
-        logged: What was logged.
-        computed: What was not logged, computed from tokens and prices.
+        logged: The part that was logged.
+        computed: The part that was not logged, computed from tokens and prices.
     """
 
     logged: float | None
@@ -58,7 +58,7 @@ class Cost:
 def compute_cost(
     prices: Prices, model: Any, prompt_tokens: float | None, output_tokens: float | None
 ) -> float | None:
-    """Return what tokens of a model cost in dollars; ``None`` without any tokens, or a price of the model."""
+    """Return the cost of tokens in dollars; ``None`` without tokens, or without a price of the model."""
     price = prices.get(model) if isinstance(model, str) else None
     if price is None or (prompt_tokens is None and output_tokens is None):
         return None
@@ -69,7 +69,7 @@ def read_prices(path: Path) -> Prices:
     """Read a CSV file with the columns ``model``, ``input`` and ``output``, dollars per million tokens.
 
     Raises:
-        PricesError: When it cannot be read, or has a line that says anything else.
+        PricesError: When the file cannot be read, or has an invalid line.
     """
     try:
         # Spreadsheets write a byte order mark.
@@ -108,7 +108,7 @@ def _parse(path: Path, file: Iterable[str]) -> Prices:
 
 
 def _lines_of(path: Path, file: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
-    """Yield the lines that say anything, with their numbers."""
+    """Yield the lines that are not empty, with their numbers."""
     rows = csv.reader(file, strict=True)
     try:
         for row in rows:

@@ -1,4 +1,4 @@
-"""What a request to the page tells: whether a script has sent it, the ID in its path, the prices."""
+"""Reads requests to the page: whether a script has sent them, IDs in their paths, the prices."""
 
 import re
 
@@ -10,15 +10,15 @@ from hl_sessions.server.protocol.identifiers import identifier_pattern
 
 
 def is_from_script(request: Request) -> bool:
-    """Tell whether a script of the page asks, which cannot do anything with a page in place of an answer."""
+    """Tell whether a script of the page asks, which needs an answer for scripts instead of a page."""
     return request.headers.get("x-requested-with") == "fetch"
 
 
 def identifier_in(request: Request, name: str, prefix: str) -> str:
-    """Return an ID that is part of the path.
+    """Return an ID in the path.
 
     Raises:
-        HTTPException: When it cannot be one, which not every database would take as the text that it is.
+        HTTPException: When it is malformed; some databases would refuse such a text.
     """
     identifier: str = request.path_params[name]
     if not re.match(identifier_pattern(prefix), identifier):
@@ -27,6 +27,6 @@ def identifier_in(request: Request, name: str, prefix: str) -> str:
 
 
 def prices_of(request: Request) -> Prices:
-    """Return the prices that the operator has given to the application that is called."""
+    """Return the prices of the called application."""
     prices: Prices = request.app.state.prices
     return prices

@@ -92,7 +92,7 @@ def test_what_is_gone_meanwhile_is_told(reader: Any, unique: str) -> None:
     assert "0 sessions with 0 datapoints are deleted. 2 more were gone already." in confirm(reader, form)
     answer = reader.post("/sessions/delete", data={"session": [first, second]})
     assert answer.status_code == HTTPStatus.NOT_FOUND
-    assert "gone already" in answer.text
+    assert "already deleted" in answer.text
 
 
 def test_all_that_the_filter_finds_are_those_that_the_reader_was_asked_about(

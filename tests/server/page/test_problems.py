@@ -12,7 +12,7 @@ from hl_sessions.server.database.errors import DatabaseFullError, DatabaseUnavai
     ("error", "status", "told"),
     [
         (DatabaseFullError(), 507, "The disk of the database is full."),
-        (DatabaseUnavailableError(), 503, "Try again in a moment: load the page again."),
+        (DatabaseUnavailableError(), 503, "Load the page again in a moment."),
         (ArithmeticError("SECRET"), 500, "The reason is in its log."),
     ],
     ids=["full", "away", "unexpected"],

@@ -167,7 +167,7 @@ def test_sums_are_sent_as_they_come(reader: Any, unique: str, monkeypatch: pytes
     assert "<progress" not in last
     assert facts_on(page)["Datapoints"] == "3"
     assert facts_on(page)["Duration"] == "4.0 s median, 4.0 s 95th percentile"
-    assert "of a sample: the 1 datapoints of the newest sessions" in text_of(last)
+    assert "computed from a sample: the 1 datapoints of the newest sessions" in text_of(last)
 
 
 def test_sums_that_break_off_say_how_far_they_are(

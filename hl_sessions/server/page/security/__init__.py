@@ -1,1 +1,1 @@
-"""Who may look, and what keeps foreign pages and foreign content out."""
+"""Lets readers in, and keeps foreign pages and foreign content out."""

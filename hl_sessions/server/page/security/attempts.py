@@ -1,4 +1,4 @@
-"""Slows down whoever tries keys."""
+"""Slows down clients that try keys."""
 
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -6,19 +6,19 @@ from time import monotonic
 from typing import Final
 
 FREE_FAILURES: Final = 10
-"""How many wrong keys a peer may send before it has to wait."""
+"""The number of wrong keys that a peer may send before it has to wait."""
 
 LONGEST_WAIT: Final = 10.0
-"""Seconds between two attempts, at most: somebody with a right key may be behind the same address."""
+"""The longest wait between two attempts, in seconds: the holder of a right key may have the same address."""
 
 _FORGOTTEN_AFTER: Final = 600.0
-"""Seconds after its last failure from which a peer is as good as a new one."""
+"""Seconds after its last failure from which on a peer counts as new."""
 
 _MOST_PEERS: Final = 10_000
-"""How many peers are remembered; beyond that the one that has failed first is forgotten."""
+"""The number of peers that are remembered; beyond it, the peer that failed first is forgotten."""
 
 _IPV6_NETWORK: Final = 8
-"""How many bytes of an IPv6 address are the network, whose other addresses are its owner's as well."""
+"""The number of bytes of an IPv6 address that are its network, whose addresses all belong to one owner."""
 
 
 @dataclass
@@ -31,17 +31,17 @@ class _Failures:
 
 
 class Attempts:
-    """Knows of which peers wrong keys came, and how long they have to wait before the next attempt."""
+    """Counts the wrong keys of each peer, and delays its next attempt."""
 
     def __init__(self) -> None:
         self._failures: dict[str | bytes, _Failures] = {}
 
     def seconds_to_wait(self, host: str) -> float:
-        """Return for how long no key of this peer is looked at; 0 for one that may try now."""
+        """Return for how many seconds keys of this peer are refused; 0 if it may try now."""
         failures = self._failures.get(_peer(host))
         if failures is None or failures.is_forgotten() or failures.number < FREE_FAILURES:
             return 0.0
-        # Doubled with each failure; the exponent is bounded as well, as the number is not.
+        # Doubled with each failure. The exponent is limited, because the number of failures is not.
         wait = min(2.0 ** min(failures.number - FREE_FAILURES, 10), LONGEST_WAIT)
         return max(0.0, failures.last_at + wait - monotonic())
 

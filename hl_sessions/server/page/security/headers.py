@@ -1,4 +1,4 @@
-"""What browsers are told about everything that a page serves."""
+"""The headers that tell browsers how to treat the pages."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -11,13 +11,13 @@ class SecurityHeadersMiddleware:
 
     Args:
         app: The ASGI application.
-        images: Where images may come from, besides the page's own origin: as in a Content Security Policy.
+        images: The origins of images besides the page's own, as in a Content Security Policy.
     """
 
     def __init__(self, app: ASGIApp, images: str = "") -> None:
         self._app = app
         self._headers = {
-            # Scripts, styles and data from this origin only, nothing inline, and no foreign frame around it.
+            # Scripts, styles and data only from this origin, nothing inline, and no foreign frame around it.
             "Content-Security-Policy": (
                 "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
                 f" img-src 'self' {images};"
@@ -25,7 +25,8 @@ class SecurityHeadersMiddleware:
             ),
             "Cross-Origin-Opener-Policy": "same-origin",
             "Cross-Origin-Resource-Policy": "same-origin",
-            # Nothing to other hosts; with "no-referrer" the page's own forms would not say where they stand.
+            # Other hosts get no referrer. With "no-referrer" the page's own forms would not send their
+            # origin.
             "Referrer-Policy": "same-origin",
             "X-Content-Type-Options": "nosniff",
         }
@@ -37,7 +38,7 @@ class SecurityHeadersMiddleware:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(self._headers)
-                # What was shown to who was signed in is not to be shown once they are not.
+                # Signed-in pages must not be readable from the cache after sign-out.
                 is_file = scope["path"].startswith(f"{STATIC}/")
                 headers["Cache-Control"] = "no-cache" if is_file else "no-store"
             await send(message)

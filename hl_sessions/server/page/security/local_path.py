@@ -1,4 +1,4 @@
-"""The addresses of the pages."""
+"""Checks addresses to go on to."""
 
 import re
 from typing import Final
@@ -10,11 +10,11 @@ _LOCAL: Final = re.compile(r"/(?![/\\])[!-~]*")
 
 
 def local_path(path: str | None, prefix: str) -> str:
-    """Return a path of this server to go on to: the first page, if the given one leads elsewhere.
+    """Return a path of this server to go on to: the first page if the given one leads elsewhere.
 
     Args:
-        path: The path as a browser has it.
-        prefix: What the paths of this server begin with.
+        path: The path, as browsers see it.
+        prefix: The path that the server is below.
     """
     if path is None or "\\" in path or not path.startswith(f"{prefix}/") or not _LOCAL.fullmatch(path):
         return f"{prefix}/"

@@ -16,7 +16,7 @@ _REFUSAL: Final = (
 
 
 class SameOriginMiddleware:
-    """Answers 403 to what would change something and was not sent by a page of this server.
+    """Answers 403 to requests that change something and were not sent by a page of this server.
 
     Args:
         app: The ASGI application.

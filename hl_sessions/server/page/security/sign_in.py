@@ -1,4 +1,4 @@
-"""Signing in with a key: a cookie of random letters, which the server knows as long as key and time allow."""
+"""Signs readers in with a key: a random cookie is valid as long as the key, for a limited time."""
 
 import secrets
 from datetime import datetime, timedelta, timezone
@@ -20,16 +20,16 @@ from hl_sessions.server.page.security.local_path import SIGN_IN, STATIC
 from hl_sessions.server.records.sign_ins import create_sign_in, delete_sign_in, is_signed_in
 
 MAX_AGE: Final = 14 * 24 * 60 * 60
-"""How long a sign-in lasts, in seconds."""
+"""The duration of a sign-in, in seconds."""
 
 _COOKIE: Final = "hl_sessions_sign_in"
 
 
 class Reader(NamedTuple):
-    """Who is signed in.
+    """A reader of the page.
 
     Args:
-        organisation_id: Whose data the reader sees.
+        organisation_id: The organisation whose data the reader sees.
         name: The name of the reader's key, if it has one.
     """
 
@@ -38,13 +38,13 @@ class Reader(NamedTuple):
 
 
 class SignIn:
-    """Makes, reads and ends the cookies of those who are signed in.
+    """Makes, checks and revokes the cookies of signed-in readers.
 
-    A cookie is the ID of its key and a random text. The database holds a hash of that text and of the key's
-    own hash: nobody can make the cookie of it, and it is that of no other key, whatever its ID.
+    A cookie is the ID of its key and a random text. The database holds a hash of the cookie and the key's own
+    hash. The cookie cannot be made from it, and it fits no other key, even one with the same ID.
 
     Args:
-        database: Where sign-ins are kept.
+        database: The database with the sign-ins.
         keys: The valid keys.
     """
 
@@ -53,11 +53,11 @@ class SignIn:
         self._keys = keys
 
     def is_needed(self) -> bool:
-        """Tell whether only those who are signed in may look."""
+        """Tell whether readers must sign in."""
         return not self._keys.is_open()
 
     async def begin(self, key: str) -> str | None:
-        """Return a new cookie for the holder of this key, or ``None`` of a key that is not valid."""
+        """Return a new cookie for the holder of this key, or ``None`` if the key is not valid."""
         holder = self._keys.holder_of(key)
         if holder is None:
             return None
@@ -73,9 +73,9 @@ class SignIn:
         return cookie
 
     async def reader_of(self, request: Request) -> Reader | None:
-        """Return who the sender is signed in as, or ``None``.
+        """Return the signed-in reader who has sent the request, or ``None``.
 
-        Whose key it is gets into the access log.
+        The key of the reader is noted for the access log.
         """
         if self._keys.is_open():
             return Reader(self._keys.default_organisation_id, None)
@@ -93,7 +93,7 @@ class SignIn:
         return Reader(holder.organisation_id, holder.name)
 
     async def end(self, request: Request) -> None:
-        """Have the cookie of this request open nothing any more."""
+        """Revoke the cookie of this request."""
         hash_ = self._hash(_cookie_in(request))
         if hash_ is not None:
             await self._database.write(partial(delete_sign_in, hash_=hash_))
@@ -104,12 +104,12 @@ class SignIn:
 
 
 class SignInMiddleware:
-    """Lets those in who are signed in, and sends the others to the form.
+    """Lets signed-in readers in, and sends all others to the form.
 
     Args:
-        app: The pages; ``request.state.organisation_id`` tells them whose data to show, and
+        app: The pages; ``request.state.organisation_id`` is the organisation whose data to show, and
             ``request.state.reader`` the name of the reader, or ``None``.
-        sign_in: Who is signed in.
+        sign_in: Checks the sign-ins.
     """
 
     def __init__(self, app: ASGIApp, sign_in: SignIn) -> None:
@@ -141,7 +141,7 @@ class SignInMiddleware:
 
 
 class CookiePlace(TypedDict):
-    """Which cookie it is: the arguments that setting it and deleting it share."""
+    """The arguments that setting and deleting a cookie share, and that identify it."""
 
     key: str
     path: str
@@ -153,9 +153,9 @@ class CookiePlace(TypedDict):
 def cookie_place(request: Request) -> CookiePlace:
     """Return the name and the attributes of the cookie.
 
-    Under HTTPS it has a name that this very host alone can set, and only so. Browsers send such a cookie to
-    all paths of the host. Below a path there are other applications on it, which must not get it: then it has
-    a name that can be set by HTTPS only, and that path.
+    Under HTTPS the cookie has the prefix ``__Host-``, so that only this host can set it. Browsers send such a
+    cookie to all paths of the host. Below a path, other applications on the host must not get it. There the
+    cookie has a prefix that only needs HTTPS, and the path.
     """
     is_secure, path = request.url.scheme == "https", prefix_of(request.scope) or "/"
     kind = "" if not is_secure else "__Host-" if path == "/" else "__Secure-"
@@ -163,8 +163,8 @@ def cookie_place(request: Request) -> CookiePlace:
 
 
 def _cookie_in(request: Request) -> str:
-    # As browsers send them: ``SimpleCookie`` gives up at one of another application that is not strict. The
-    # first one is that with the longest path, and so not that of another server at the root.
+    # Parsed as browsers send them: ``SimpleCookie`` stops at a lax cookie of another application. The first
+    # cookie has the longest path, so it is not that of another server at the root.
     wanted = cookie_place(request)["key"]
     for part in request.headers.get("cookie", "").split(";"):
         name, _, value = part.partition("=")

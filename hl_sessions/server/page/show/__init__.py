@@ -1,1 +1,1 @@
-"""How what was logged is made readable: as text, HTML and shapes."""
+"""Turns logged values into readable text, HTML and shapes."""

@@ -1,4 +1,4 @@
-"""Charts as shapes in units of their own: the page stretches them to the width that there is."""
+"""Charts as shapes in units of their own, which the page stretches to its width."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ WIDTH: Final = 1000
 HEIGHT: Final = 100
 
 _GAP: Final = 0.2
-"""The part of a bar's place that is left free."""
+"""The part of the place of a bar that stays free."""
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar of a chart, from the bottom up: ``marked`` of its ``height`` are the part that stands out."""
+    """A bar of a chart, from the bottom up; the part ``marked`` of its ``height`` stands out."""
 
     x: float
     width: float
@@ -24,7 +24,7 @@ class Bar:
 
 
 def round_up(value: float) -> float:
-    """Return the next round number, so that the top of a chart is one: one digit and zeros."""
+    """Return the next round number, with one digit and zeros, for the top of a chart."""
     if value <= 0:
         return 1
     power = 10.0 ** floor(log10(value))
@@ -35,7 +35,7 @@ def draw_bars(values: Sequence[tuple[int, int]], top: float) -> list[Bar]:
     """Draw a bar for each value.
 
     Args:
-        values: The values, and how much of each stands out.
+        values: The values, and the part of each that stands out.
         top: The value at the top of the chart.
     """
     place = WIDTH / max(len(values), 1)
@@ -44,7 +44,7 @@ def draw_bars(values: Sequence[tuple[int, int]], top: float) -> list[Bar]:
             x=(index + _GAP / 2) * place,
             width=place * (1 - _GAP),
             height=value / top * HEIGHT,
-            # One error among thousands is still to be seen.
+            # One error among thousands stays visible.
             marked=max(marked / top * HEIGHT, 2) if marked else 0,
         )
         for index, (value, marked) in enumerate(values)
@@ -52,7 +52,7 @@ def draw_bars(values: Sequence[tuple[int, int]], top: float) -> list[Bar]:
 
 
 def draw_line(values: Sequence[float | None], top: float) -> list[str]:
-    """Draw a line through the middles of the places; give the points of each unbroken part of it."""
+    """Return the points of each unbroken part of a line through the middles of the places."""
     place = WIDTH / max(len(values), 1)
     lines = []
     for is_there, part in groupby(enumerate(values), lambda pair: pair[1] is not None):

@@ -1,4 +1,4 @@
-"""The columns of the list of sessions, and which of them a reader has chosen."""
+"""The columns of the list of sessions, and those that a reader has chosen."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ class ListColumn:
     """A column of the list.
 
     Args:
-        name: How it is called in an address, and where it is styled.
+        name: Its name in addresses and style sheets.
         label: Its heading.
-        sort: What the list is sorted by on a click on the heading; ``None``: nothing.
+        sort: The name of the order that a click on the heading chooses; ``None``: no order.
         is_number: Whether it holds numbers.
-        is_chosen: Whether readers see it who have chosen nothing.
+        is_chosen: Whether it is shown by default.
     """
 
     name: str
@@ -25,7 +25,7 @@ class ListColumn:
 
 
 LINKING: Final = "input"
-"""The column that is always there, as it leads to the session."""
+"""The column that is always shown, because it links to the session."""
 
 COLUMNS: Final = (
     ListColumn("when", "Began", "began", is_chosen=True),
@@ -42,20 +42,20 @@ COLUMNS: Final = (
     ListColumn("tokens", "Tokens", "tokens", is_number=True),
     ListColumn("cost", "Cost", "cost", is_number=True),
 )
-"""All of them, in their order."""
+"""All columns, in their order."""
 
 _SEPARATOR: Final = "."
-"""Stands between their names: neither a cookie nor an address has to quote it."""
+"""Separates their names; neither cookies nor addresses have to quote it."""
 
 
 def choose(names: Iterable[str]) -> Sequence[ListColumn]:
-    """Return the columns of these names, and the one that is always there; unknown names are nothing."""
+    """Return the columns of these names, and the one that is always shown; unknown names are ignored."""
     chosen = {LINKING, *names}
     return [column for column in COLUMNS if column.name in chosen]
 
 
 def read_columns(text: str | None) -> Sequence[ListColumn]:
-    """Return the columns that a text of ``write_columns`` names; without one, the usual ones."""
+    """Return the columns in a text of ``write_columns``; without one, the default columns."""
     if not text:
         return [column for column in COLUMNS if column.is_chosen]
     return choose(text.split(_SEPARATOR))

@@ -30,13 +30,13 @@ _VALUES: Final = (
 )
 _MOST_LINES: Final = 600
 _MOST_WORDS: Final = 1_000
-"""How much of a value is compared line by line, and of a line word by word: it takes the square of that."""
+"""The length of a value that is compared line by line, and of a line word by word: the time is its square."""
 
 _LEAST_ALIKE: Final = 0.4
-"""Lines that have less than this share of their words in common are two different lines."""
+"""Lines that share less than this part of their words count as different lines."""
 
 _AROUND: Final = 3
-"""How many equal lines are shown before and after different ones."""
+"""The number of equal lines that are shown before and after different ones."""
 
 _WORD: Final = re.compile(r"\w+|\s+|[^\w\s]")
 
@@ -60,9 +60,9 @@ class Line:
 
     Args:
         older: The line of the older one, if it has one, with its differences marked.
-        newer: That of the newer one.
+        newer: The line of the newer one.
         is_same: Whether both are the same.
-        skipped: How many equal lines are left out in the place of this one.
+        skipped: The number of equal lines that this line stands for.
     """
 
     older: Markup | None = None
@@ -78,7 +78,7 @@ class Difference:
     Args:
         name: Its name.
         lines: Its lines.
-        is_whole: Whether all lines of both are here.
+        is_whole: Whether all lines of both values are there.
     """
 
     name: str
@@ -88,14 +88,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """In what two datapoints differ.
+    """The differences between two datapoints.
 
     Args:
         older: The older one.
         newer: The newer one.
-        facts: Names, and what is to be read of each in a table, the older one first.
+        facts: Names and short values for a table, those of the older one first.
         differences: The values in which they differ.
-        same: The names of the values that both have, and that are the same.
+        same: The names of the values that are the same in both.
     """
 
     older: Datapoint
@@ -121,7 +121,7 @@ def compare(older: Datapoint, newer: Datapoint) -> Comparison:
 
 def _value_of(datapoint: Datapoint, name: str) -> Any:
     value = datapoint[name]
-    # Each config has an ID of its own, and most datapoints have nothing more in theirs.
+    # Each config has an ID of its own, and most configs have nothing else.
     if name == "config" and value:
         return {key: item for key, item in value.items() if key != "id"}
     return value
@@ -187,7 +187,7 @@ def _compare_row(row: _Row) -> Iterator[Line]:
 
 
 def _marked(tag: str, text: str | None) -> Markup | None:
-    """Put a text into an element; there is none around nothing."""
+    """Put a text into an element; ``None`` stays ``None``."""
     if not text:
         return None if text is None else Markup("")
     return Markup("<{0}>{1}</{0}>").format(tag, text)

@@ -1,4 +1,4 @@
-"""The datapoints of a session as a conversation, in which nothing is said twice."""
+"""The datapoints of a session as a conversation without repetitions."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,18 +8,18 @@ from typing import Any, Final
 from hl_sessions.server.page.queries.datapoints import Datapoint
 
 MOST_MESSAGES: Final = 200
-"""How many messages of a datapoint are shown, the last ones; the link to all of it leads to the rest."""
+"""The number of messages of a datapoint that are shown, the last ones; the others are in its JSON."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """Something that was said.
+    """A message of the conversation.
 
     Args:
-        role: Who said it: usually ``user``, ``assistant``, ``system`` or ``tool``.
-        content: A text, or a list of parts, or ``None``; or anything else that was logged.
-        calls: The tools that it calls, if any.
-        place: Where it stands in the datapoint.
+        role: Its author: usually ``user``, ``assistant``, ``system`` or ``tool``.
+        content: A text, a list of parts, ``None``, or any other logged value.
+        calls: Its tool calls, if any.
+        place: Its place in the datapoint.
     """
 
     role: str
@@ -30,18 +30,18 @@ class Message:
 
 @dataclass(frozen=True)
 class Turn:
-    """What one datapoint adds to the conversation.
+    """The part of the conversation that one datapoint adds.
 
     Args:
         datapoint: The datapoint.
-        messages: The messages that went into it and were not there before, the last ones of them.
-        left_out: How many more such messages there are.
-        repeated_messages: How many messages went into it that were.
-        inputs: Its inputs, unless they are those of the turn before.
-        repeats_inputs: Whether they are.
-        output: What came out of it, if anything.
-        nested: How many datapoints are nested in it, at any depth.
-        nested_errors: How many of them have an error.
+        messages: Its input messages that are new in the conversation, the last ones of them.
+        left_out: The number of further new messages.
+        repeated_messages: The number of its input messages that are not new.
+        inputs: Its inputs, unless they equal those of the turn before.
+        repeats_inputs: Whether they equal those of the turn before.
+        output: Its output, if it has one.
+        nested: The number of datapoints nested in it, at any depth.
+        nested_errors: The number of those with an error.
     """
 
     datapoint: Datapoint
@@ -56,7 +56,7 @@ class Turn:
 
 
 def tell(datapoints: Sequence[Datapoint]) -> list[Turn]:
-    """Make a conversation of the datapoints that are nested in no other one of these."""
+    """Make a conversation of the datapoints that are not nested in another one of them."""
     top_of = _tops(datapoints)
     nested = Counter(top for own, top in top_of.items() if own != top)
     errors = Counter(
@@ -102,13 +102,13 @@ def tell(datapoints: Sequence[Datapoint]) -> list[Turn]:
 
 
 def _tops(datapoints: Sequence[Datapoint]) -> dict[str, str]:
-    """Give, by the ID of each datapoint, the ID of the outermost one that it is nested in, or its own."""
+    """Return the ID of the outermost datapoint that each one is nested in, or its own."""
     parent_of = {datapoint["id"]: datapoint["parent_id"] for datapoint in datapoints}
     top_of: dict[str, str] = {}
     for own_id in parent_of:
         top = own_id
         path = {top}
-        # A circle, which only a change behind the server's back can make, ends where it began.
+        # A circle can only come from a change of the database by other programs; it ends where it began.
         while top not in top_of and (parent := parent_of[top]) in parent_of and parent not in path:
             top = parent
             path.add(top)
@@ -136,6 +136,6 @@ def _output(datapoint: Datapoint) -> Message | None:
 
 def _message(message: dict[str, Any], place: tuple[str | int, ...]) -> Message:
     calls = message.get("tool_calls") or message.get("tool_call")
-    # What a model does without a role, such as to think, has a type.
+    # Outputs of a model without a role, such as thinking, have a type.
     role = message.get("role") or message.get("type") or "assistant"
     return Message(str(role), message.get("content"), calls, (*place, "content"))

@@ -1,4 +1,4 @@
-"""Feedback as a reader sees it: what there is, and the forms to give some."""
+"""Feedback as a reader sees it: the given feedback, and the forms to give more."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Choice:
 
     Args:
         value: The value.
-        kind: Whether it is ``good`` or ``bad``; else empty.
+        kind: ``good`` or ``bad`` if it is one of these, else empty.
         is_chosen: Whether the reader has given it.
     """
 
@@ -27,13 +27,13 @@ class Choice:
 
 @dataclass(frozen=True)
 class TypedField:
-    """A number or a text that can be given.
+    """A field to give a number or a text.
 
     Args:
         name: The type of the feedback.
         is_number: Whether it is a number.
-        value: What the reader has given; empty: nothing.
-        longest: How many characters it may have.
+        value: The value that the reader has given; empty if none.
+        longest: The greatest number of characters.
     """
 
     name: str
@@ -47,9 +47,9 @@ class ShownFeedback:
     """Feedback on one subject.
 
     Args:
-        told: What is there, without what the choices show.
+        told: The given feedback, without the values that the choices show.
         choices: The values that can be given with a click, by type.
-        fields: What can be typed.
+        fields: The fields for other values.
     """
 
     told: Sequence[Feedback]
@@ -60,12 +60,12 @@ class ShownFeedback:
 def show_feedback(
     given: Sequence[Feedback], types: Mapping[str, FeedbackType], reader: str | None
 ) -> ShownFeedback:
-    """Sort what there is from what the reader can give.
+    """Separate the given feedback from the values that the reader can give.
 
     Args:
         given: All feedback on the subject.
         types: The types that it can have, by their names.
-        reader: The name of the reader, if there is one.
+        reader: The name of the reader, if known.
     """
     own = {one.type: one.value for one in given if one.is_of(reader)}
     choices = {

@@ -1,4 +1,4 @@
-"""Numbers and times as people read them; each function gives plain text."""
+"""Formats numbers and times for readers, as plain text."""
 
 from datetime import datetime, timedelta, timezone
 from math import floor
@@ -11,18 +11,18 @@ _HOUR: Final = 60 * _MINUTE
 _DAY: Final = 24 * _HOUR
 _WEEK: Final = 7 * _DAY
 _NONSENSE: Final = 1e9
-"""Nobody measured that many seconds; the protocol takes any number all the same."""
+"""The protocol allows any number of seconds, but no real duration is longer than this."""
 
 
 def format_count(count: float) -> str:
-    """Return a whole number with its thousands set apart: ``12,345``."""
+    """Return a whole number with separated thousands: ``12,345``."""
     return f"{count:,.0f}"
 
 
 def format_seconds(seconds: float | None) -> str:
-    """Return a duration in units that say something: ``1.4 ms``, ``380 ms``, ``2.4 s``, ``3 min 20 s``.
+    """Return a duration in suitable units: ``1.4 ms``, ``380 ms``, ``2.4 s``, ``3 min 20 s``.
 
-    Nothing is said of a duration that nobody measured.
+    The text is empty if there is no duration.
     """
     if seconds is None:
         return ""
@@ -39,7 +39,7 @@ def format_dollars(dollars: float) -> str:
 
 
 def format_cost(cost: Cost) -> str:
-    """Return a cost, and how much of it was computed: ``$0.01``, ``≈ $0.0012 computed``."""
+    """Return a cost, and its computed part: ``$0.01``, ``≈ $0.0012 computed``."""
     if cost.computed is None:
         return format_dollars(cost.logged or 0)
     if cost.logged is None:
@@ -57,7 +57,7 @@ def format_bytes(size: int) -> str:
 
 
 def format_age(moment: datetime, now: datetime) -> str:
-    """Say how long ago a moment was, or on which day when that is more than a week ago."""
+    """Return the age of a point in time, or its day if that is more than a week ago."""
     seconds = (now - moment).total_seconds()
     if seconds < 5:  # noqa: PLR2004
         return "just now"
@@ -79,7 +79,7 @@ def format_moment(moment: datetime) -> str:
 
 
 def format_label(moment: datetime, span: timedelta) -> str:
-    """Name a place on an axis whose places are this far apart: by the day, the time of day, or both."""
+    """Label a place on an axis by day, time of day, or both, depending on the distance of its places."""
     day = f"{moment.day} {moment:%b}"
     if span >= timedelta(days=1):
         return day

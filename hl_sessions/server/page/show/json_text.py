@@ -1,4 +1,4 @@
-"""JSON to read: indented and foldable, and its kinds of values told apart."""
+"""Formats JSON for readers: indented, foldable, and coloured by the kinds of values."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from markupsafe import Markup, escape
 
-# A text may have lost its end with the rest of the value: whatever is missing, no part is looked at twice.
+# A text may be cut off anywhere. Each part of the expression still looks at every character only once.
 _TOKEN: Final = re.compile(
     r'(?P<string>"(?:[^"\\]|\\.)*"?)(?P<before_colon>(?=:))?'
     r"|(?P<number>-?\d[\d.eE+-]*)"
@@ -15,21 +15,21 @@ _TOKEN: Final = re.compile(
 )
 
 LARGE: Final = 600
-"""How many characters of JSON are folded at first."""
+"""The number of characters from which on JSON is folded at first."""
 
 _DEEPEST: Final = 16
-"""How deep objects and lists can be folded; browsers have a limit, JSON has none."""
+"""The depth to which objects and lists can be folded; browsers have a limit, JSON has none."""
 
 _OPENING: Final = re.compile(r' +(?:"(?:[^"\\]|\\.)*": )?[{[]')
 
 
 def format_json(value: Any) -> str:
-    """Give a JSON value as indented text."""
+    """Return a JSON value as indented text."""
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def highlight_json(text: str) -> Markup:
-    """Mark the names, strings, numbers and constants of JSON text by classes; all of it stays text."""
+    """Mark the names, strings, numbers and constants of JSON text by classes; the text is escaped."""
     parts: list[str] = []
     position = 0
     for token in _TOKEN.finditer(text):
@@ -48,10 +48,10 @@ class _Fold:
     """An object or a list that is being read.
 
     Args:
-        place: Where its beginning belongs among the parts.
+        place: The index of its first line among the parts.
         line: Its first line, marked.
-        begin: Where it begins in the text.
-        items: How many items it has so far.
+        begin: Its offset in the text.
+        items: The number of its items so far.
     """
 
     place: int
@@ -68,7 +68,7 @@ class _Fold:
 
 
 def fold_json(text: str) -> Markup:
-    """Mark indented JSON text, and make its objects and lists foldable; the text may lack its end."""
+    """Mark indented JSON text, and make its objects and lists foldable; the text may be cut off."""
     parts: list[str] = []
     folds: list[_Fold] = []
     too_deep = 0
@@ -79,7 +79,7 @@ def fold_json(text: str) -> Markup:
         parts[fold.place] = fold.opening(position)
         parts.append(Markup("</details>"))
 
-    # No part that is marked goes over the end of a line.
+    # No marked part crosses the end of a line.
     for line, marked in zip(text.split("\n"), highlight_json(text).split("\n"), strict=True):
         is_closing = line.lstrip(" ").startswith(("}", "]"))
         if folds and not is_closing and not too_deep:

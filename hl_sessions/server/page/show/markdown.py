@@ -1,4 +1,4 @@
-"""Markdown of foreign origin as HTML that can do nothing but be read."""
+"""Renders untrusted Markdown as HTML without scripts, images or styles."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -10,12 +10,12 @@ from markdown_it.utils import EnvType, OptionsDict
 from markupsafe import Markup
 
 _OUTERMOST_HEADING: Final = 4
-"""The page has headings of its own above."""
+"""The lowest level of headings; the page has headings of its own above."""
 
 
 class _Renderer(RendererHTML):
     def link_open(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
-        # Whoever is linked learns nothing of where the link was.
+        # Linked sites do not learn the address of the page.
         tokens[index].attrSet("rel", "noopener noreferrer nofollow")
         return self.renderToken(tokens, index, options, env)
 
@@ -35,8 +35,8 @@ class _Renderer(RendererHTML):
 
 
 def _parser() -> MarkdownIt:
-    # Without HTML; links of the kinds javascript, vbscript, file and data are left as text. Images would
-    # tell other hosts who reads what.
+    # Without HTML. Links of the kinds javascript, vbscript, file and data stay text. Images would tell other
+    # hosts about the reader.
     parser = MarkdownIt("commonmark", {"html": False, "breaks": True}, renderer_cls=_Renderer)
     return parser.enable(["table", "strikethrough"]).disable("image")
 
@@ -45,6 +45,6 @@ _PARSER: Final[Any] = _parser()
 
 
 def render_markdown(text: str) -> Markup:
-    """Return the HTML of Markdown text; HTML in it is shown as the text that it is."""
-    # Safe by the parser's options, which the tests try with what browsers run.
+    """Return the HTML of Markdown text; HTML in it is shown as text."""
+    # Safe by the options of the parser; the tests try them in a browser.
     return Markup(_PARSER.render(text))  # noqa: S704

@@ -1,4 +1,4 @@
-"""The templates of the page, in which every value is text unless it was made safe on purpose."""
+"""Renders the templates of the page, in which every value is escaped unless it is marked as safe."""
 
 import json
 from collections.abc import AsyncIterator
@@ -57,18 +57,18 @@ def _environment() -> Environment:
 
 _ENVIRONMENT: Final = _environment()
 
-# No value can look like it, as its signs are escaped in one.
+# No value contains it, because its characters are escaped in values.
 _PLACE: Final = Markup("<!-- parts -->")
 
 
 async def render(request: Request, template: str, status: int = 200, **values: Any) -> Response:
-    """Answer with a template, which is filled in a worker thread: a long session takes its time.
+    """Answer with a template, which is rendered on a thread, because a long session takes a while.
 
     Args:
-        request: The request, which knows whether its sender is signed in.
+        request: The request, with the sign-in of its sender.
         template: The name of the template.
         status: The status of the answer.
-        **values: What the template is given, beside the time and who is signed in.
+        **values: The values for the template, beside the time and the sign-in.
     """
     return HTMLResponse(await _fill(request, template, **values), status)
 
@@ -76,14 +76,14 @@ async def render(request: Request, template: str, status: int = 200, **values: A
 async def stream(
     request: Request, template: str, part: str, states: AsyncIterator[dict[str, Any]], **values: Any
 ) -> Response:
-    """Answer with a template that has a place for parts, which are sent as they come.
+    """Answer with a template that has a place for parts, which are sent as they are ready.
 
     Args:
         request: The request.
-        template: The name of the template, which shows ``parts`` where the parts belong.
+        template: The name of the template, which shows ``parts`` at the place of the parts.
         part: The name of the template of a part.
-        states: What the template of a part is given, each time.
-        **values: What both templates are given, unless a state says something else.
+        states: The values for the template of each part.
+        **values: The values for both templates; a state overrides them.
     """
 
     async def pieces() -> AsyncIterator[str]:

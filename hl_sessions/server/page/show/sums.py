@@ -10,7 +10,7 @@ from hl_sessions.server.page.queries.activity import Span
 from hl_sessions.server.page.queries.sums import MOST_NAMES, NamedSums, Sums
 
 MOST_ROWS: Final = 20
-"""How many names are shown, those of the most datapoints."""
+"""The number of names that are shown, those with the most datapoints."""
 
 _FIRST_MONDAY: Final = datetime(1970, 1, 5, tzinfo=timezone.utc)
 _SPANS: Final = tuple(timedelta(hours=hours) for hours in (1, 4, 24, 7 * 24, 28 * 24, 364 * 24))
@@ -20,11 +20,11 @@ _MOST_SPANS: Final = 60
 
 @dataclass(frozen=True)
 class LargestSums:
-    """The sums of those names that have the most datapoints.
+    """The sums of the names with the most datapoints.
 
     Args:
         rows: The names with their sums, the largest first.
-        others: How many names there are beside these.
+        others: The number of further names.
         is_cut: Whether there may be even more.
     """
 
@@ -34,13 +34,13 @@ class LargestSums:
 
 
 def spread(hours: Mapping[datetime, Sums]) -> tuple[timedelta, list[Span]]:
-    """Put hours together into spans of time, one after the other, that are few enough for a chart.
+    """Combine hours into consecutive spans of time, few enough for a chart.
 
     Args:
-        hours: What is known of hours, by their begins; of at least one.
+        hours: The sums of at least one hour, by the start of the hour.
 
     Returns:
-        How long a span is, and the spans.
+        The length of a span, and the spans.
     """
     first, last = min(hours), max(hours)
     span = next((span for span in _SPANS if (last - first) / span < _MOST_SPANS - 1), _SPANS[-1])
@@ -58,7 +58,7 @@ def _span(begin: datetime, sums: Sums) -> Span:
 
 
 def largest(named: NamedSums) -> LargestSums:
-    """Choose the names that are shown."""
+    """Choose the names to show."""
     rows = sorted(named.items(), key=lambda item: item[1].datapoints, reverse=True)
     others = max(len(rows) - MOST_ROWS, 0)
     return LargestSums(rows[:MOST_ROWS], others, is_cut=len(named) == MOST_NAMES)

@@ -8,10 +8,10 @@ from typing import Final
 from hl_sessions.server.page.queries.datapoints import Datapoint
 
 WIDTH: Final = 1000
-"""How wide the time line is, in units of its pictures."""
+"""The width of the time line, in units of its pictures."""
 
 _LEAST_WIDTH: Final = 4
-"""A datapoint without a duration is still to be seen."""
+"""The least width of a bar: a datapoint without a duration stays visible."""
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,10 @@ class Branch:
 
     Args:
         datapoint: The datapoint.
-        depth: How many datapoints it is nested in.
-        offset: Where its bar begins, from 0 to ``WIDTH``.
-        width: How wide its bar is.
-        seconds: When it began, in seconds from the first one.
+        depth: The number of datapoints that it is nested in.
+        offset: The start of its bar, from 0 to ``WIDTH``.
+        width: The width of its bar.
+        seconds: Its start, in seconds after that of the first datapoint.
     """
 
     datapoint: Datapoint
@@ -35,11 +35,11 @@ class Branch:
 
 @dataclass(frozen=True)
 class Timeline:
-    """Datapoints as a tree, each one followed by those that are nested in it.
+    """Datapoints as a tree, each followed by the datapoints nested in it.
 
     Args:
         branches: The datapoints.
-        seconds: The time from the begin of the first one to the end of the last one.
+        seconds: The time from the start of the first one to the end of the last one.
     """
 
     branches: Sequence[Branch]
@@ -47,15 +47,15 @@ class Timeline:
 
     @property
     def has_computed_costs(self) -> bool:
-        """Whether the cost of some datapoint was computed, which takes more words to say."""
+        """Whether the cost of some datapoint was computed, which takes more words."""
         costs = [branch.datapoint.cost for branch in self.branches]
         return any(cost is not None and cost.computed is not None for cost in costs)
 
 
 def lay_out(datapoints: Sequence[Datapoint]) -> Timeline:
-    """Make the tree of datapoints; they begin at their ``created_at`` and take their ``duration``.
+    """Build the tree of datapoints; they begin at their ``created_at`` and take their ``duration``.
 
-    A datapoint that is nested in one that is not among these stands by itself.
+    A datapoint whose parent is not among these is at the top.
     """
     if not datapoints:
         return Timeline([], 0)
@@ -69,7 +69,7 @@ def lay_out(datapoints: Sequence[Datapoint]) -> Timeline:
         children_of[parent_id if parent_id in begins else None].append(datapoint)
 
     branches = []
-    # Not by recursion: nothing bounds the depth.
+    # Without recursion, because the depth has no limit.
     pending = [(root, 0) for root in reversed(children_of[None])]
     while pending:
         datapoint, depth = pending.pop()
@@ -89,5 +89,5 @@ def lay_out(datapoints: Sequence[Datapoint]) -> Timeline:
 
 
 def _duration(datapoint: Datapoint) -> float:
-    # The protocol takes any number.
+    # The protocol allows any number.
     return max(datapoint["duration"] or 0, 0)

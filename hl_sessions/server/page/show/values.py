@@ -1,4 +1,4 @@
-"""Logged values as the page shows them: readable, and no longer than anybody reads."""
+"""Logged values as the page shows them: readable, and cut to a length that can be read."""
 
 import json
 from collections.abc import Iterator
@@ -19,9 +19,9 @@ class ShownValue:
     """A value on the page.
 
     Args:
-        html: Its content, which can do nothing.
+        html: Its content as safe HTML.
         kind: ``markdown``, ``text`` or ``json``.
-        size: Its size, for people.
+        size: Its size, formatted.
         is_whole: Whether all of it is shown.
         is_large: Whether it is folded at first.
     """
@@ -34,18 +34,18 @@ class ShownValue:
 
 
 def show_text(text: str) -> ShownValue:
-    """Show a text: as Markdown, as JSON if it is an object or a list, plain if it is cut."""
+    """Show a text: as Markdown, as JSON if it is an object or a list, or as plain text if it is cut."""
     if isinstance(text, CutText) or len(text) > MAX_SHOWN:
         return show_plainly(text)
     if text.lstrip().startswith(("{", "[")):
-        # Such a text may be nested deeper than values may.
+        # Such a text may be nested deeper than logged JSON may.
         with suppress(ValueError, RecursionError):
             return show_json(json.loads(text))
     return ShownValue(render_markdown(text), "markdown", _size_of(text), is_whole=True)
 
 
 def show_plainly(text: str) -> ShownValue:
-    """Show a text as it is, such as an error."""
+    """Show a text as plain text, such as an error."""
     is_whole = len(text) <= MAX_SHOWN and not isinstance(text, CutText)
     return ShownValue(Markup.escape(text[:MAX_SHOWN]), "text", _size_of(text), is_whole)
 
@@ -62,7 +62,7 @@ def show_json(value: Any) -> ShownValue:
 
 
 def is_cut(value: Any) -> bool:
-    """Tell whether of some text in a value only the beginning was read."""
+    """Tell whether some text in a value is only the beginning of the stored text."""
     return next(_cut_texts(value), None) is not None
 
 

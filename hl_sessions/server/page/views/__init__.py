@@ -1,1 +1,1 @@
-"""The pages and what is behind their forms and scripts: each view answers one kind of request."""
+"""The routes of the page: each view answers one kind of request."""

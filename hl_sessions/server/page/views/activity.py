@@ -1,4 +1,4 @@
-"""The page of what was logged over time, and of what sessions come to."""
+"""The page of activity over time, and of the totals of sessions."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -24,19 +24,19 @@ from hl_sessions.server.page.show.rendering import stream
 from hl_sessions.server.page.show.sums import largest, spread
 
 _ALL: Final = "all"
-"""The name of the window that has no end."""
+"""The name of the window without a limit."""
 
 _LABELS: Final = 6
 _FIRST_PART: Final = 500
 _PART: Final = 2000
-"""How many sessions are summed up by one read: it takes a tenth of a second."""
+"""The number of sessions that one read sums up, which takes a tenth of a second."""
 
 _PAUSE: Final = 1.0
 """Seconds between two states of the sums that are shown."""
 
 
 async def show_activity(request: Request) -> Response:
-    """Show what was logged over the time that the address names, and what the sessions of it come to."""
+    """Show the activity in the time that the address names, and the totals of its sessions."""
     wanted = SessionFilter.read(request.query_params)
     is_of_list = bool(replace(wanted, project_id=None))
     window = _read_window(request, _ALL if is_of_list else "24h")
@@ -75,7 +75,7 @@ def _read_window(request: Request, default: str) -> Window | None:
 async def _states(
     request: Request, wanted: SessionFilter, since: datetime | None, *, has_charts: bool
 ) -> AsyncIterator[dict[str, Any]]:
-    """Yield what the sums are so far, again and again, and what they are in the end."""
+    """Yield the sums so far, again and again, and at last the complete sums."""
     prices = prices_of(request)
     sums, done = SessionSums(), 0
     sequences: Sequence[int] = ()

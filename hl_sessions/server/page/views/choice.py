@@ -1,4 +1,4 @@
-"""What is done with chosen sessions of the list: they are deleted or exported."""
+"""Deletes and exports chosen sessions of the list."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -28,10 +28,10 @@ from hl_sessions.server.records.exporting import CSV, IDS, JSON_LINES, ExportFor
 from hl_sessions.server.records.parts import Part, read_on
 
 _TOLD_EVERY: Final = 0.5
-"""Seconds between two times that the reader is told how far a deletion is."""
+"""Seconds between two reports of the progress of a deletion."""
 
 _STEPS: Final = b"<!-- steps -->"
-"""Where the page of a deletion says how far it is."""
+"""The mark for the progress in the page of a deletion."""
 
 
 class _File(NamedTuple):
@@ -47,7 +47,7 @@ _FILES: Final = {
 
 
 async def ask_to_delete(request: Request) -> Response:
-    """Ask whether the chosen sessions are to be deleted, and say what that is."""
+    """Ask whether to delete the chosen sessions, and show how much that is."""
     choice = Choice.read(await request.form(), request.query_params)
     chosen = await scan_for(request, count_chosen, choice)
     if not chosen.sessions:
@@ -58,7 +58,7 @@ async def ask_to_delete(request: Request) -> Response:
 
 
 async def delete_chosen(request: Request) -> Response:
-    """Delete the chosen sessions, and tell how far that is; it goes on when the reader has left."""
+    """Delete the chosen sessions, and report the progress; continue even if the reader leaves."""
     form = await request.form()
     choice = Choice.read(form, request.query_params)
     if choice.are_all and choice.unchanged_since is None:
@@ -70,7 +70,7 @@ async def delete_chosen(request: Request) -> Response:
         if deleted.sessions:
             return RedirectResponse(f"{prefix_of(request.scope)}/{choice.wanted.query()}", 303)
     response = _WholeResponse(_tell(request, choice, count, steps), media_type="text/html")
-    # Or nginx would tell it all at the end.
+    # Otherwise nginx would hold everything back until the end.
     response.headers["X-Accel-Buffering"] = "no"
     return response
 
@@ -98,16 +98,16 @@ async def export_chosen(request: Request) -> Response:
 
 class _WholeResponse(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        """Send what comes, and go on when nobody listens any more: what is confirmed is done."""
+        """Send the parts, and continue after the client has gone: a confirmed deletion is carried out."""
         await self.stream_response(send)
 
 
 async def _delete(request: Request, choice: Choice) -> AsyncIterator[Deleted]:
-    """Delete what is chosen in steps, and yield what was deleted so far, at last the whole of it."""
+    """Delete the chosen sessions in steps, and yield the numbers of deleted records so far."""
     database, organisation_id = database_of(request), organisation_of(request)
     exchange = exchange_of(request.scope)
     exchange.deleted = deleted = Deleted()
-    # Without an end when the client goes, unlike what ``scan_for`` does.
+    # Not by ``scan_for``, which would stop when the client goes.
     chosen = await database.scan(partial(find_chosen, organisation_id=organisation_id, choice=choice))
     after = 0
     while found := await database.read(partial(chosen.some_behind, after=after)):
@@ -120,7 +120,7 @@ async def _delete(request: Request, choice: Choice) -> AsyncIterator[Deleted]:
             )
             exchange.deleted = deleted = deleted + step
             yield deleted
-            # Half of the time belongs to the others, those of other processes too.
+            # Half of the time is left to other requests, also those of other processes.
             await asyncio.sleep(monotonic() - started)
     yield deleted
 

@@ -1,4 +1,4 @@
-"""Choosing the columns of the list of sessions."""
+"""Chooses the columns of the list of sessions."""
 
 from typing import Final
 
@@ -10,13 +10,13 @@ from hl_sessions.server.page.security.local_path import local_path
 from hl_sessions.server.page.show.columns import choose, write_columns
 
 COOKIE: Final = "hl_sessions_columns"
-"""Remembers the columns: a cookie, so that the first page has them, and without JavaScript, too."""
+"""The cookie with the columns, so that they apply to the first page, and without JavaScript."""
 
 _MAX_AGE: Final = 365 * 24 * 60 * 60
 
 
 async def choose_columns(request: Request) -> Response:
-    """Remember the columns of the form for a year, and go back to the list."""
+    """Store the columns of the form in a cookie for a year, and go back to the list."""
     form = await request.form()
     prefix, following = prefix_of(request.scope), form.get("next")
     names = (name for name in form.getlist("column") if isinstance(name, str))

@@ -17,7 +17,7 @@ from hl_sessions.server.protocol.identifiers import LOG, identifier_pattern
 
 
 async def show_comparison(request: Request) -> Response:
-    """Show a datapoint beside another one of its source, or beside any other one."""
+    """Show a datapoint beside another one, by default one of the same source."""
     log_id = identifier_in(request, "log_id", LOG)
     parameters = request.query_params
     other_id = parameters.get("id", "").strip() or parameters.get("with") or None

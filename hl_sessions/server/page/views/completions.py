@@ -1,4 +1,4 @@
-"""What may follow in the field for filters, for the script that offers it."""
+"""Completions for the field for filters."""
 
 from dataclasses import asdict
 
@@ -11,6 +11,6 @@ from hl_sessions.server.page.queries.completions import complete
 
 
 async def give_completions(request: Request) -> Response:
-    """Give the end of a filter, and what may stand in its place, as JSON."""
+    """Answer the end of a filter, and what may stand in its place, as JSON."""
     filter_text = request.query_params.get("q", "")[:MAX_FILTER]
     return JSONResponse(asdict(await read_for(request, complete, filter_text)))

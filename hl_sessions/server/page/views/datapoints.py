@@ -25,14 +25,14 @@ async def show_datapoint(request: Request) -> Response:
     if place.session_id is None:
         return RedirectResponse(f"{prefix}/datapoints/{log_id}.json", 303)
     view = "timeline" if place.is_nested else request.query_params.get("view")
-    # One that is opened only by the page's script moves what is below it.
+    # Opened here, because opening it by the page's script would move everything below it.
     opened = log_id if view == "timeline" else None
     query = wanted.query(view=view, after=place.after, open=opened)
     return RedirectResponse(f"{prefix}/sessions/{place.session_id}{query}#{log_id}", 303)
 
 
 async def give_datapoint(request: Request) -> Response:
-    """Give the whole of a datapoint as JSON."""
+    """Answer the whole datapoint as JSON."""
     log = await read_for(request, get_log, identifier_in(request, "log_id", LOG))
     if log is None:
         raise HTTPException(404)

@@ -1,4 +1,4 @@
-"""Giving feedback on a datapoint or on a session."""
+"""Stores feedback of readers on a datapoint or a session."""
 
 from fastapi import HTTPException
 from starlette.datastructures import FormData
@@ -14,21 +14,21 @@ from hl_sessions.server.records.refusals import UnknownSubjectError
 
 
 async def give_on_datapoint(request: Request) -> Response:
-    """Keep what the reader thinks of a datapoint, or take that back, and go back to it."""
+    """Store the reader's feedback on a datapoint, or take it back, and go back to the datapoint."""
     log_id = identifier_in(request, "log_id", LOG)
     return await _give(request, Subject("log_id", log_id), f"/datapoints/{log_id}")
 
 
 async def give_on_session(request: Request) -> Response:
-    """Keep what the reader thinks of a session, or take that back, and go back to it."""
+    """Store the reader's feedback on a session, or take it back, and go back to the session."""
     session_id = identifier_in(request, "session_id", SESSION)
     return await _give(request, Subject("session_id", session_id), f"/sessions/{session_id}")
 
 
 def text_in(form: FormData, name: str) -> str:
-    """Return a text of a form as a database keeps it; without one, it is empty."""
+    """Return a text of a form as a database can store it; a missing one is empty."""
     text = form.get(name)
-    # A browser ends lines as mails do, and not every database takes a NUL character.
+    # Browsers end lines with CRLF, and some databases refuse NUL characters.
     return text.replace("\r\n", "\n").replace("\0", "\ufffd").strip() if isinstance(text, str) else ""
 
 

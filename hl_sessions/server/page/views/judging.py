@@ -1,4 +1,4 @@
-"""The queue of the sessions that nobody has judged, one after the other."""
+"""The queue of sessions that have not been judged, shown one by one."""
 
 from fastapi import HTTPException
 from sqlalchemy import Connection
@@ -21,13 +21,13 @@ from hl_sessions.server.records.refusals import UnknownSubjectError
 
 
 async def go_on(request: Request) -> Response:
-    """Go on to the next session of the queue, or say that there is none."""
+    """Go on to the next session of the queue, or show that there is none."""
     wanted, cursor = SessionFilter.read(request.query_params), Cursor.read(request.query_params)
     late = _late(request)
     try:
         session_id = await scan_for(request, find_next, wanted, cursor)
     except UnknownCursorError:
-        # It was deleted, and with it the place in the queue.
+        # The session was deleted, and with it the place in the queue.
         return RedirectResponse(f"{prefix_of(request.scope)}/judging{wanted.query(late=late)}", 303)
     if session_id is None:
         return await render(request, "judged.html", wanted=wanted, cursor=cursor, late=late)
@@ -66,7 +66,7 @@ async def show_queue(request: Request) -> Response:
 
 
 async def judge_session(request: Request) -> Response:
-    """Keep what the reader thinks of a session, and go on to the next one."""
+    """Store the reader's rating and note on a session, and go on to the next one."""
     wanted, session_id = (
         SessionFilter.read(request.query_params),
         identifier_in(request, "session_id", SESSION),
@@ -95,5 +95,5 @@ async def judge_session(request: Request) -> Response:
 
 
 def _late(request: Request) -> str | None:
-    """Return the parameter that says that somebody else judged the session before; ``None``: nobody did."""
+    """Return the parameter for a rating that came too late; ``None`` if the last one was in time."""
     return "1" if request.query_params.get("late") else None

@@ -1,4 +1,4 @@
-"""What the dialog to jump offers."""
+"""Results for the dialog to jump."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -10,6 +10,6 @@ from hl_sessions.server.page.show.rendering import render
 
 
 async def show_places(request: Request) -> Response:
-    """Give what a text leads to as HTML for the dialog."""
+    """Answer the places that match a text, as HTML for the dialog."""
     text = read_search(request.query_params) or ""
     return await render(request, "places.html", places=await read_for(request, find_places, text))

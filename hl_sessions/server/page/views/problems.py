@@ -1,4 +1,4 @@
-"""What the page says when there is nothing to show."""
+"""The pages for errors."""
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -17,12 +17,12 @@ from hl_sessions.server.page.show.rendering import render
 
 
 async def problem(request: Request, status: int, title: str, text: str) -> Response:
-    """Say what is wrong, with the way back."""
+    """Answer with a page that describes a problem, with a link back."""
     return await render(request, "problem.html", status, title=title, text=text)
 
 
 async def answer_http_error(request: Request, error: Exception) -> Response:
-    """Say that there is no such page, or what else is wrong with the request."""
+    """Answer an HTTP error, such as an unknown address."""
     assert isinstance(error, HTTPException)  # noqa: S101 - as registered below
     if error.status_code in {404, 405}:
         return await problem(
@@ -37,21 +37,19 @@ async def answer_invalid_filter(request: Request, error: Exception) -> Response:
 
 
 async def answer_full_database(request: Request, _error: Exception) -> Response:
-    """Say that nothing can be stored."""
+    """Answer that the disk of the database is full."""
     return await problem(request, 507, "Nothing can be stored", "The disk of the database is full.")
 
 
 async def answer_absent_database(request: Request, _error: Exception) -> Response:
-    """Say that the database does not answer."""
-    answer = await problem(
-        request, 503, "The database does not answer", "Try again in a moment: load the page again."
-    )
+    """Answer that the database does not answer."""
+    answer = await problem(request, 503, "The database does not answer", "Load the page again in a moment.")
     answer.headers["Retry-After"] = "1"
     return answer
 
 
 async def answer_busy_database(request: Request, _error: Exception) -> Response:
-    """Say that too many ask at once."""
+    """Answer that there are too many requests."""
     answer = await problem(
         request, 503, "Too many requests at once", "The database is busy: load the page again in a moment."
     )
@@ -60,7 +58,7 @@ async def answer_busy_database(request: Request, _error: Exception) -> Response:
 
 
 async def answer_slow_database(request: Request, _error: Exception) -> Response:
-    """Say that something was given up."""
+    """Answer that a read took too long."""
     return await problem(
         request,
         503,
@@ -70,7 +68,7 @@ async def answer_slow_database(request: Request, _error: Exception) -> Response:
 
 
 async def answer_failure(request: Request, _error: Exception) -> Response:
-    """Say that the server has failed; why is in its log."""
+    """Answer an unexpected error, whose reason is in the log."""
     return await problem(request, 500, "The server has failed", "The reason is in its log.")
 
 
@@ -84,4 +82,4 @@ HANDLERS = {
     InvalidFilterError: answer_invalid_filter,
     Exception: answer_failure,
 }
-"""Which problem is answered by what."""
+"""The handler of each problem."""

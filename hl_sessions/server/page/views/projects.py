@@ -1,4 +1,4 @@
-"""The page of the projects, and the types of feedback that they define."""
+"""The page of the projects and of the types of feedback that they define."""
 
 from fastapi import HTTPException
 from starlette.datastructures import FormData

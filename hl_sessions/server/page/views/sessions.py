@@ -36,7 +36,7 @@ async def show_sessions(request: Request) -> Response:
     except UnknownCursorError:
         return await _lost_part(request)
     if cursor.after and not values["found"].has_newer:
-        # The first part is a full one, and is kept up to date.
+        # The first part is a full one, because it is kept up to date.
         return RedirectResponse(f"{prefix_of(request.scope)}/{wanted.query()}", 303)
     return await render(
         request,
@@ -51,13 +51,13 @@ async def show_sessions(request: Request) -> Response:
 
 
 async def show_session_rows(request: Request) -> Response:
-    """Give the same part of the list as HTML for the page to take over."""
+    """Answer the same part of the list as HTML, for the page to update itself."""
     wanted, cursor = SessionFilter.read(request.query_params), Cursor.read(request.query_params)
     try:
         values = await _read_list(request, wanted, cursor, with_projects=False)
     except UnknownCursorError:
         return await _lost_part(request)
-    # Of the page that asks, whatever was chosen on another one meanwhile.
+    # The columns of the asking page, because another page may have chosen others meanwhile.
     columns = read_columns(request.query_params.get("columns"))
     return await render(request, "session_rows.html", columns=columns, **values)
 
@@ -77,7 +77,7 @@ async def show_session(request: Request) -> Response:
         if detail is None:
             return None
         if wanted.looks_inside:
-            # Found on the way there: it may take as long as the list does.
+            # Looked up when the link is followed, because it may take as long as the list.
             return detail, Neighbours(f"{session_id}/newer", f"{session_id}/older")
         return detail, find_neighbours(connection, organisation_id, session_id, wanted)
 
@@ -112,7 +112,7 @@ async def show_older(request: Request) -> Response:
 
 
 async def tell_version(request: Request) -> Response:
-    """Tell the version of a session, which changes with every change in it."""
+    """Answer the version of a session, which changes with every change in it."""
     version = await read_for(request, read_version, identifier_in(request, "session_id", SESSION))
     if version is None:
         raise HTTPException(404)
@@ -133,7 +133,7 @@ async def _read_list(
             "projects": name_projects(connection, organisation_id) if with_projects else (),
         }
 
-    # Without looking inside, it is 50 entries of an index.
+    # Without a search, this reads 50 entries of an index.
     return await (scan_for if wanted.looks_inside else read_for)(request, query)
 
 

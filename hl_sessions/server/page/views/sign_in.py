@@ -1,4 +1,4 @@
-"""The form to sign in with a key, and the way out."""
+"""The form to sign in with a key, and signing out."""
 
 from math import ceil
 
@@ -12,7 +12,7 @@ from hl_sessions.server.page.show.rendering import render
 
 
 async def show_sign_in(request: Request) -> Response:
-    """Show the form, unless there is nothing to sign in to."""
+    """Show the form, unless no sign-in is needed."""
     sign_in: SignIn = request.app.state.sign_in
     wanted = local_path(request.query_params.get("next"), prefix_of(request.scope))
     if await sign_in.reader_of(request) is not None:
@@ -44,7 +44,7 @@ async def sign_in(request: Request) -> Response:
 
 
 async def sign_out(request: Request) -> Response:
-    """End the sign-in, for whoever has a copy of the cookie too."""
+    """End the sign-in, also for copies of the cookie."""
     await request.app.state.sign_in.end(request)
     response = RedirectResponse(prefix_of(request.scope) + SIGN_IN, 303)
     response.delete_cookie(**cookie_place(request))
