@@ -1,4 +1,4 @@
-"""A demo that the tests share, and demos in processes of their own."""
+"""A demo that several tests share, and demos in processes of their own."""
 
 import asyncio
 import re
@@ -34,11 +34,11 @@ class Chat:
     api_url: str
 
     def ask(self, message: str) -> requests.Response:
-        """Send a message; the reply is still to be read."""
+        """Send a message, and return the reply before it is read."""
         return requests.post(f"{self.url}chat", json={"message": message}, stream=True, timeout=PATIENCE)
 
     def sessions(self) -> list[dict[str, Any]]:
-        """The list of sessions, with all that the chats of this process have logged by now."""
+        """Return the list of sessions, after the chats of this process have logged all datapoints."""
         assert flush(PATIENCE)
         answer = requests.get(f"{self.url}sessions", timeout=PATIENCE)
         sessions: list[dict[str, Any]] = answer.json()["sessions"]
@@ -59,14 +59,14 @@ class Demo(Chat):
     temporary: Path
 
     def end(self, number: signal.Signals = signal.SIGINT) -> tuple[str, str]:
-        """Tell it to end, and give what it has printed since the greeting, to stdout and to stderr."""
+        """Tell the demo to end, and return its output since the greeting, to stdout and to stderr."""
         self.process.send_signal(number)
         return self.process.communicate(timeout=PATIENCE)
 
 
 @pytest.fixture
 def start_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Demo]]:
-    """Starts ``hl-sessions demo`` with the arguments, and waits until it says where it is."""
+    """Starts ``hl-sessions demo`` with arguments, and waits until it prints its address."""
     with spawning("demo") as start_process:
 
         def start(*arguments: str) -> Demo:
@@ -83,14 +83,14 @@ def start_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
 
 @dataclass
 class PausingChat(Chat):
-    """A chat whose bot says one word, and the others when it may go on."""
+    """A chat whose bot says one word, and waits to be released for the others."""
 
     may_go_on: threading.Event
 
 
 @pytest.fixture
 def pausing_chat(chat: Chat) -> Iterator[PausingChat]:
-    """One beside the shared chat, on its API."""
+    """A pausing chat beside the shared one, on the same API."""
     may_go_on = threading.Event()
 
     async def pause() -> None:
@@ -110,7 +110,7 @@ def pausing_chat(chat: Chat) -> Iterator[PausingChat]:
 
 @pytest.fixture(scope="session")
 def chat() -> Iterator[Chat]:
-    """One that the tests share; its bot is quick."""
+    """A chat that the tests share; its bot is quick."""
     with (
         pytest.MonkeyPatch.context() as environment,
         create_server(("127.0.0.1", 0)) as chat_listener,

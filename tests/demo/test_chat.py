@@ -18,7 +18,7 @@ STEPS = ["moderation", "retrieval", "answer"]
 
 
 def test_a_reply_is_streamed_under_one_session(chat: Any, pausing_chat: Any) -> None:
-    """It comes in many chunks, and its answer is logged after the last one, under the ID of the header."""
+    """The reply comes in many chunks. Its answer is logged after the last one, under the ID in the header."""
     with pausing_chat.ask("What happens when the API is down?") as response:
         chunks = response.iter_content(chunk_size=None)
         first = next(chunks)
@@ -62,7 +62,7 @@ def test_a_blocked_word_is_refused_and_logged(chat: Any) -> None:
 
 
 def test_a_reader_that_goes_away_leaves_a_whole_session(chat: Any, pausing_chat: Any) -> None:
-    """What was said until then is logged as the answer."""
+    """The words up to then are logged as the answer."""
     with pausing_chat.ask("When is a session created?") as response:
         first = next(response.iter_content(chunk_size=None))
     session_id = response.headers["X-Session-ID"]
@@ -109,7 +109,7 @@ def test_a_message_may_be_in_any_script(chat: Any) -> None:
 
 @pytest.mark.parametrize("header", ["Host", "Origin"])
 def test_foreign_pages_cannot_use_the_chat(chat: Any, header: str) -> None:
-    """A name that was bound to the loopback, or another origin, gets 403."""
+    """A foreign name for this machine, or another origin, gets 403."""
     value = {"Host": "evil.example", "Origin": "https://evil.example"}[header]
     response = requests.post(
         f"{chat.url}chat", b'{"message": "hello"}', headers={header: value}, timeout=PATIENCE
@@ -126,7 +126,7 @@ def test_the_page_of_the_server_is_open_to_this_machine_only(chat: Any) -> None:
 
 
 def test_without_the_api_the_chat_goes_on_and_the_list_says_so() -> None:
-    """The reply comes all the same, without a session, and the list is an error with a sentence."""
+    """The reply comes without a session, and the list is an error with a sentence."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         nowhere = f"http://127.0.0.1:{listener.getsockname()[1]}/v4"
     api = API(nowhere, "key")
@@ -166,7 +166,7 @@ def test_without_the_api_the_chat_goes_on_and_the_list_says_so() -> None:
     ],
 )
 def test_a_question_finds_its_text(question: str, title: str | None) -> None:
-    """The text that shares the rarest words is found, and none where no word is shared."""
+    """The text with the rarest words of the question is found, and no text without a common word."""
     text = find_text(question)
     assert (text.title if text else None) == title
 

@@ -21,7 +21,7 @@ Run = Callable[..., Result]
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a demo that ends by itself."""
-    # What the command does to its environment ends with the test.
+    # Changes of the environment by the command end with the test.
     monkeypatch.setenv("no_proxy", "*")
     return lambda *arguments: CliRunner().invoke(command.demo, arguments)
 
@@ -32,7 +32,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     ids=lambda number: number.name,
 )
 def test_the_demo_ends_at_once_when_told_to(start_demo: Any, number: signal.Signals) -> None:
-    """In the middle of a reply, which is then said to its end, it leaves no word, process or file."""
+    """Even in the middle of a reply, which is finished, it leaves no word, process or file behind."""
     demo = start_demo("--port", "0", "--api-port", "0")
     with demo.ask("When is a session created?") as response:
         chunks = response.iter_content(chunk_size=None)
@@ -78,7 +78,7 @@ def test_two_demos_run_side_by_side(start_demo: Any) -> None:
 
 @pytest.mark.slow
 def test_a_file_keeps_the_sessions(run: Run, start_demo: Any, tmp_path: Path) -> None:
-    """The next demo with the same --db lists what the one before has made."""
+    """The next demo with the same --db lists the sessions of the one before."""
     database = str(tmp_path / "demo.sqlite3")
     made = re.findall("-> (sesh_.*)", run("--script", "--db", database).output)
     assert len(made) == 4
@@ -97,7 +97,7 @@ def test_a_file_that_is_no_database_is_one_clear_line(run: Run, tmp_path: Path) 
 
 
 def test_a_database_with_keys_is_one_clear_line(run: Run, tmp_path: Path) -> None:
-    """The demo has none of them, and says what to do."""
+    """The demo has none of the keys, and says what to do."""
     path = tmp_path / "keys.sqlite3"
     database = Database.open(ServerSettings(database=str(path)).database_url)
     database.write_now(lambda connection: create_key(connection, "name", "organisation"))

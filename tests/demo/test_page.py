@@ -26,7 +26,7 @@ def pages() -> Iterator[Any]:
 
 @pytest.fixture
 def page(pages: Any, chat: Any) -> Iterator[Page]:
-    """The page of the shared chat; anything on its console, such as a refused script, is a failure."""
+    """The page of the shared chat. Anything on its console, such as a refused script, fails the test."""
     page = pages()
     page.set_default_timeout(1000 * PATIENCE)
     complaints: list[str] = []
@@ -36,7 +36,7 @@ def page(pages: Any, chat: Any) -> Iterator[Page]:
     expect(page.get_by_label("Your message")).to_be_focused()
     yield page
     page.close()
-    # A call that was answered with an error is one of the cases.
+    # Some tests have calls that are answered with an error.
     assert [text for text in complaints if not text.startswith("Failed to load resource")] == []
 
 
@@ -77,7 +77,7 @@ def test_a_session_of_an_earlier_reply_can_be_shown_again(page: Page) -> None:
 
 
 def test_an_end_of_the_demo_is_said_on_the_page(page: Page) -> None:
-    """The list, which stays, and the chat both say what is wrong."""
+    """The list stays, and both the list and the chat show what is wrong."""
     page.route("**/*", lambda route: route.abort("connectionrefused"))
     expect(page.get_by_role("alert")).to_have_text(
         "The demo has ended. Start it again with: hl-sessions demo"
@@ -87,7 +87,7 @@ def test_an_end_of_the_demo_is_said_on_the_page(page: Page) -> None:
 
 
 def test_an_api_that_fails_is_said_on_the_page(page: Page) -> None:
-    """The sentence of the chat application is shown, and goes when the API is back."""
+    """The sentence of the chat application is shown, until the API is back."""
     page.route("**/sessions", lambda route: route.fulfill(status=502, json={"error": "Away"}))
     expect(page.get_by_role("alert")).to_have_text("Away")
     page.unroute("**/sessions")
@@ -95,7 +95,7 @@ def test_an_api_that_fails_is_said_on_the_page(page: Page) -> None:
 
 
 def test_the_page_is_whole_and_closed_to_foreign_content(chat: Any) -> None:
-    """It names no other host, holds no inline code, and tells browsers to let none in."""
+    """It names no other host, has no inline code, and tells browsers to load nothing foreign."""
     response = requests.get(chat.url, timeout=PATIENCE)
     policy = response.headers["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")

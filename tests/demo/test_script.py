@@ -19,7 +19,7 @@ NOWHERE = "http://127.0.0.1:9"
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What the script prints where the environment would lead it to another API, with another key."""
+    """The output of the script in an environment that names another API and another key."""
     temporary = tmp_path_factory.mktemp("temporary")
     variables = {
         "TMPDIR": str(temporary),
@@ -64,7 +64,7 @@ def test_the_script_fits_into_100_columns(output: str) -> None:
 
 
 def test_the_script_checks_what_it_shows(monkeypatch: pytest.MonkeyPatch, chat: Any) -> None:
-    """Sessions that are not those of the conversation are an error, and no success."""
+    """Sessions that are not those of the conversation are an error."""
     monkeypatch.setattr(script, "STEPS", ("moderation", "retrieval", "another step"))
     lines: list[str] = []
     with pytest.raises(script.UnexpectedSessionsError, match="each with moderation, retrieval, another step"):
@@ -73,7 +73,7 @@ def test_the_script_checks_what_it_shows(monkeypatch: pytest.MonkeyPatch, chat: 
 
 
 def test_the_script_stops_between_messages() -> None:
-    """Told to end, it asks nothing more."""
+    """Told to end, it sends no further message."""
     lines: list[str] = []
     script.converse(NOWHERE, lines.append, is_ending=lambda: True)
     assert lines == []

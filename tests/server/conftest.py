@@ -1,4 +1,4 @@
-"""A real server, shared by the tests that do not need one of their own, and a client that talks to it."""
+"""A real server, shared by most tests, and a client for it."""
 
 import json
 import re
@@ -23,7 +23,7 @@ VENDOR: dict[str, Any] = json.loads(Path(__file__).with_name("vendor_answers.jso
 
 @cache
 def published_answer(call: str, status: str) -> jsonschema_rs.Validator | None:
-    """What the vendor's OpenAPI document says about an answer, if anything."""
+    """Return the description of an answer in the vendor's OpenAPI document, if there is one."""
     schema = VENDOR["answers"].get(call, {}).get(status)
     if schema is None:
         return None
@@ -31,19 +31,19 @@ def published_answer(call: str, status: str) -> jsonschema_rs.Validator | None:
 
 
 def hold_against_the_published_answers(method: str, path: str, response: requests.Response) -> None:
-    """Check that an answer is what the vendor's SDKs expect."""
+    """Check that the vendor's SDKs would accept an answer."""
     pattern = re.sub("^(/[a-z]+)/[^/]+$", r"\1/{id}", path.partition("?")[0])
     validator = published_answer(f"{method} {pattern}", str(response.status_code))
     if validator is not None:
         answer = response.json()
-        # That a list can be changed is ours: each of its datapoints is answered as one is.
+        # Changes of lists are our own call: each datapoint is answered like a single one.
         for one in answer if method == "PATCH" and isinstance(answer, list) else [answer]:
             validator.validate(one)
 
 
 @dataclass
 class Client:
-    """Calls one server, and holds every answer against the vendor's OpenAPI document."""
+    """Calls one server, and checks every answer against the vendor's OpenAPI document."""
 
     base_url: str
     http: requests.Session = field(default_factory=requests.Session)
@@ -82,7 +82,7 @@ def postgresql_base_url(postgresql: Any) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def base_url(request: pytest.FixtureRequest) -> str:
-    """The same on both databases; both servers run until the last test, in whatever order the tests come."""
+    """The same on both databases. Both servers run until the last test, in any order of the tests."""
     url: str = request.getfixturevalue(f"{request.param}_base_url")
     return url
 
@@ -136,7 +136,7 @@ def serving() -> Iterator[Callable[..., Server]]:
     with spawning("serve") as start_process:
 
         def start(directory: Path, *arguments: str, **variables: str) -> Server:
-            # Nobody reads the output while the server runs, so the log would fill the pipe.
+            # The output is not read while the server runs, so the log would fill the pipe.
             environment = {"HL_SESSIONS_ACCESS_LOG": "false", **variables}
             process = start_process("--port", "0", *arguments, directory=directory, **environment)
             return Server(process, *first_lines(process, 1))
@@ -146,7 +146,7 @@ def serving() -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture
 def spawn() -> Iterator[Callable[..., Server]]:
-    """Starts ``hl-sessions serve`` on a free port; what is left of it at the end of the test is killed."""
+    """Starts ``hl-sessions serve`` on a free port, and kills it at the end of the test if it still runs."""
     with serving() as start:
         yield start
 

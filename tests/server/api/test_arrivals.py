@@ -23,7 +23,7 @@ from tests.waiting import PATIENCE, wait_until
 
 
 def arrivals(client: Client, after: str, **parameters: Any) -> tuple[list[str], str]:
-    """The IDs of what has arrived, and the place behind it."""
+    """Return the IDs of the datapoints that have arrived, and the next place."""
     ids: list[str] = []
     while True:
         answer = client.ok("GET", "/arrivals", params={"after": after, **parameters})
@@ -34,7 +34,7 @@ def arrivals(client: Client, after: str, **parameters: Any) -> tuple[list[str], 
 
 
 def test_what_arrives_is_listed_in_its_order(client: Client, unique: str) -> None:
-    """From where the list begins, whatever time the datapoints give themselves, in pages."""
+    """In pages from any place, whatever times the datapoints have."""
     client.log(project=unique)
     begin = client.ok("GET", "/arrivals")
     assert begin["records"] == []
@@ -49,7 +49,7 @@ def test_what_arrives_is_listed_in_its_order(client: Client, unique: str) -> Non
 
 
 def test_those_of_a_project_and_of_a_session(client: Client, unique: str) -> None:
-    """A project is named, whether or not there is one yet."""
+    """A project is named, even one that does not exist yet."""
     after = client.log(project=f"{unique} 1")["id"]
     assert arrivals(client, after, project=unique)[0] == []
     first = client.log(project=unique, session_reference_id=unique)
@@ -63,8 +63,8 @@ def test_those_of_a_project_and_of_a_session(client: Client, unique: str) -> Non
 def test_a_place_that_is_gone_is_not_found(
     client: Client, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An earlier one is as good."""
-    # Else PostgreSQL waits for the number that is missing.
+    """An earlier place still works."""
+    # Otherwise PostgreSQL waits for the missing number.
     monkeypatch.setattr(arrivals_module, "_SETTLED", timedelta(0))
     first, second, third = (client.log(project=unique)["id"] for _ in range(3))
     assert client("DELETE", "/logs", params={"id": second}).ok
@@ -75,7 +75,7 @@ def test_a_place_that_is_gone_is_not_found(
 
 
 def test_an_organisation_gets_its_own_only(database: str) -> None:
-    """Nor does a place name what is another's; it begins with its first one."""
+    """No place names a datapoint of another organisation; the list begins with its own first one."""
     there = Database.open(ServerSettings(database=database).database_url)
     keys = [there.write_now(partial(create_key, name=name, organisation=name)) for name in "ab"]
     there.close()
@@ -97,7 +97,7 @@ def test_an_organisation_gets_its_own_only(database: str) -> None:
 def test_what_is_numbered_first_and_stored_later_is_not_missed(
     postgresql: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of two transactions on PostgreSQL the later one may end first: what it stored waits for the other."""
+    """The later of two transactions on PostgreSQL may end first: its datapoint waits for the other's."""
     monkeypatch.setattr(retrying, "PATIENCE", PATIENCE)
     monkeypatch.setattr(postgresql_module, "_STOPPED_WRITER", int(1000 * PATIENCE))
     database = postgresql.new_database()
@@ -118,7 +118,7 @@ def test_what_is_numbered_first_and_stored_later_is_not_missed(
             assert arrivals(quick, free["id"]) == ([], free["id"])
         earlier = writing.result()
         assert arrivals(quick, free["id"])[0] == [earlier["id"], later["id"]]
-        # A number that nobody will have is waited for only for a while.
+        # A number that no datapoint gets is waited for only for a while.
         watching.execute("SELECT nextval(pg_get_serial_sequence('logs', 'sequence'))")
         last = quick.log(project="free")
         assert arrivals(quick, later["id"])[0] == []
@@ -127,7 +127,7 @@ def test_what_is_numbered_first_and_stored_later_is_not_missed(
 
 
 def test_those_who_read_while_others_write_get_all(database: str) -> None:
-    """By several servers at once: each datapoint once."""
+    """Several servers write at once, and a reader gets each datapoint once."""
     with ExitStack() as running, ThreadPoolExecutor(4) as threads:
         clients = [Client(running.enter_context(served(database))) for _ in range(2)]
         begin = clients[0].log(project="p")["id"]

@@ -45,7 +45,7 @@ def test_the_value_keeps_its_type(client: Any, unique: str, value: Any) -> None:
 
 
 def test_feedback_is_taken_back(client: Any, unique: str) -> None:
-    """The latest one of the type goes, or that with the value and the user, if they are named."""
+    """The latest one of the type is removed, or the one with the given value and user."""
     log_id = client.log(project=unique)["id"]
     about = {"type": "issue", "data_id": log_id}
     for value in ("slow", "wrong", ["long"]):
@@ -95,7 +95,7 @@ def session_of(client: Any, unique: str) -> str:
 
 
 def test_feedback_on_a_session_is_shown_with_it(client: Any, unique: str) -> None:
-    """Alone, in lists and in the order of its arrival; a session without any has no such field."""
+    """Alone, in lists, and in the order of arrival. A session without feedback has no such field."""
     session_id = session_of(client, unique)
     before = client.ok("GET", f"/sessions/{session_id}")
     assert "feedback" not in before
@@ -118,7 +118,7 @@ def test_feedback_on_a_session_is_shown_with_it(client: Any, unique: str) -> Non
 
 
 def test_feedback_on_what_is_gone_is_not_found(client: Any, unique: str) -> None:
-    """The answer names it, and nothing of the list is stored."""
+    """The answer names the missing subject, and nothing of the list is stored."""
     log_id = client.log(project=unique)["id"]
     kind = {"type": "rating", "value": "good"}
     for field, name, gone in (
@@ -143,7 +143,7 @@ TYPES: list[dict[str, Any]] = [
 
 
 def test_a_project_defines_types_of_feedback(client: Any, unique: str) -> None:
-    """They are answered as v4 has them, behind those of every project, and can be sent back as they are."""
+    """They are answered as in v4, after those of every project, and can be sent back unchanged."""
     path = f"/projects/{client.log(project=unique)['project_id']}"
     built_in = client.ok("GET", path)["feedback_types"]
     labels = [
@@ -187,7 +187,7 @@ def test_a_project_defines_types_of_feedback(client: Any, unique: str) -> None:
 def test_types_that_cannot_be_are_refused(
     client: Any, unique: str, types: list[dict[str, Any]], message: str
 ) -> None:
-    """The 422 says which, and what to do; nothing is changed, the name neither."""
+    """The 422 names the problem and the way out. Nothing is changed, not even the name."""
     path = f"/projects/{client.log(project=unique)['project_id']}"
     response = client("PATCH", path, json={"name": f"{unique} 2", "feedback_types": types})
     assert response.status_code == 422
@@ -198,7 +198,7 @@ def test_types_that_cannot_be_are_refused(
 
 
 def test_values_fit_their_types(client: Any, unique: str) -> None:
-    """On a datapoint those of its project, on a session those of all its projects; others are free."""
+    """A datapoint has the types of its project, a session those of all its projects; others are free."""
     session_id = session_of(client, unique)
     logged = client.log(project=f"{unique} 2", session_id=session_id)
     path = f"/projects/{logged['project_id']}"
@@ -219,7 +219,7 @@ def test_values_fit_their_types(client: Any, unique: str) -> None:
         given = [("tone", "formal"), ("score", 0.5), ("score", 5), ("correction", "ü" * 2048), ("free", [])]
         client.ok("POST", "/feedback", json=[{**subject, "type": kind, "value": v} for kind, v in given])
     client.ok("POST", "/feedback", json={"data_id": other, "type": "tone", "value": "rude"})
-    # Of what no project has defined, datapoints have any value, as in v4.
+    # For types that no project has defined, datapoints take any value, as in v4.
     fine = {"type": "rating", "value": "fine"}
     client.ok("POST", "/feedback", json={**fine, "data_id": other})
     [detail] = client("POST", "/feedback", json={**fine, "session_id": session_id}).json()["detail"]
@@ -240,7 +240,7 @@ def test_of_two_definitions_the_older_project_counts(client: Any, unique: str) -
 
 
 def test_feedback_that_is_sent_again_is_stored_once(client: Any, unique: str) -> None:
-    """On a session as on a datapoint: what was answered is answered again, and a refusal is not kept."""
+    """For sessions as for datapoints, the first answer is repeated, and a refusal is not stored."""
     session_id = session_of(client, unique)
     body = {"session_id": session_id, "type": "rating", "value": "good"}
     header = {"Idempotency-Key": f"key-{unique}"}

@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def chats(client: Any, unique: str) -> Sequence[str]:
-    """Three sessions of a project, with 1, 2 and 3 datapoints that cost more and more."""
+    """Three sessions of a project with 1, 2 and 3 datapoints and rising costs."""
     session_ids = [client.new_session() for _ in range(3)]
     for number, session_id in enumerate(session_ids, 1):
         logs = [{"project": unique, "session_id": session_id, "output_cost": 0.01 * number}] * number
@@ -24,7 +24,7 @@ def _found(client: Any, **parameters: Any) -> list[str]:
 
 
 def test_a_filter_finds_what_it_finds_on_the_page(client: Any, chats: Sequence[str], unique: str) -> None:
-    """One that is typed, whatever it is about; the newest session comes first."""
+    """Any filter that can be typed there; the newest session comes first."""
     first, second, third = chats
     of_project = f"project:{unique}"
     assert _found(client, q=of_project) == [third, second, first]
@@ -36,7 +36,7 @@ def test_a_filter_finds_what_it_finds_on_the_page(client: Any, chats: Sequence[s
 
 
 def test_a_filter_and_a_project_both_hold(client: Any, chats: Sequence[str], unique: str) -> None:
-    """The parameter of v4 stays what it was, and the filter is about its sessions."""
+    """The parameter of v4 keeps its meaning, and the filter selects among its sessions."""
     project_id = client.ok("GET", f"/sessions/{chats[0]}")["projects"][0]["id"]
     assert _found(client, project_id=project_id, q="datapoints>1") == [chats[2], chats[1]]
     other = client.log(project=f"{unique} other", session_id=chats[1])["project_id"]
@@ -46,14 +46,14 @@ def test_a_filter_and_a_project_both_hold(client: Any, chats: Sequence[str], uni
 def test_the_list_comes_in_the_order_that_is_asked_for(
     client: Any, chats: Sequence[str], unique: str
 ) -> None:
-    """That of a column, with a minus the greatest first, page after page."""
+    """In the order of a column, with a minus the greatest first, page after page."""
     in_order = [_found(client, q=f"project:{unique}", sort="cost", page=page, size=2) for page in (1, 2, 3)]
     assert in_order == [[*chats[:2]], [chats[2]], []]
     assert _found(client, q=f"project:{unique}", sort="-cost", size=1) == [chats[2]]
 
 
 def test_all_that_is_found_is_counted(client: Any, chats: Sequence[str], unique: str) -> None:
-    """``total`` is that of all pages."""
+    """``total`` counts the sessions of all pages."""
     page = client.ok("GET", "/sessions", params={"q": f"project:{unique}", "size": 1, "page": 2})
     assert page["total"] == len(chats)
     assert [record["id"] for record in page["records"]] == [chats[1]]
@@ -82,14 +82,14 @@ def test_what_cannot_be_understood_is_told(
 
 
 def test_an_unknown_project_is_no_project_without_sessions(client: Any) -> None:
-    """It is 404, with a filter as without one."""
+    """It is 404, with or without a filter."""
     answer = client("GET", "/sessions", params={"project_id": f"pr_{'A' * 24}", "q": "errors>0"})
     assert answer.status_code == 404
     assert "no project" in answer.json()["detail"]
 
 
 def test_a_session_does_not_come_before_itself(client: Any) -> None:
-    """It would be a chain without an end."""
+    """That would be an endless chain."""
     session_id = client.new_session()
     answer = client("PATCH", f"/sessions/{session_id}", json={"previous_id": session_id})
     assert answer.status_code == 422
@@ -98,7 +98,7 @@ def test_a_session_does_not_come_before_itself(client: Any) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
 def test_a_session_that_is_gone_is_told_so(method: str, client: Any) -> None:
-    """The answer names it, so that an ``ended_at`` or a deletion that comes too late can be told."""
+    """The answer names the session, so that a late ``ended_at`` or deletion can be recognised."""
     session_id = client.new_session()
     client("DELETE", f"/sessions/{session_id}")
     answer = client(method, f"/sessions/{session_id}", json={"ended_at": "2026-11-29T10:00:00Z"})

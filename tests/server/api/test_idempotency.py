@@ -1,4 +1,4 @@
-"""A call with an idempotency key is made once, however often it arrives, and at whichever server."""
+"""A call with an idempotency key is made once, however often and at whichever server it arrives."""
 
 import itertools
 import socket
@@ -32,7 +32,7 @@ DAY = timedelta(hours=24)
 
 
 def make_older(there: Database, age: timedelta) -> None:
-    """Let all keys have been used so much earlier."""
+    """Make all keys older by this time."""
 
     def change(connection: Connection) -> None:
         for sequence, created_at in connection.execute(
@@ -49,7 +49,7 @@ def with_key(key: str) -> dict[str, str]:
 
 
 def datapoints(client: Client, project: str) -> list[dict[str, Any]]:
-    """What is there of a project, the newest first."""
+    """Return the datapoints of a project, newest first."""
     found = client.ok("GET", "/projects", params={"filter": project})["records"]
     if not found:
         return []
@@ -61,7 +61,7 @@ def datapoints(client: Client, project: str) -> list[dict[str, Any]]:
 
 
 def test_a_list_of_datapoints_is_stored_once(client: Client, unique: str) -> None:
-    """The IDs of the first time are answered, in the form of the body, as often as it is sent."""
+    """Each repetition is answered with the first IDs, in the form of the body."""
     logs = [
         {"project": unique, "session_reference_id": unique, "reference_id": f"{unique} {n}"} for n in "123"
     ]
@@ -99,7 +99,7 @@ def test_every_call_that_makes_or_changes_something_is_made_once(client: Client,
 
 
 def test_a_change_that_is_sent_again_changes_nothing(client: Client, unique: str) -> None:
-    """What was changed since then stays, and is answered."""
+    """Changes that were made since then stay, and are in the answer."""
     log = client.log(project=unique)
     path = f"/logs/{log['id']}"
     client.ok("PATCH", path, json={"output": "first"}, headers=with_key(unique))
@@ -126,7 +126,7 @@ def test_a_change_that_is_sent_again_changes_nothing(client: Client, unique: str
     ],
 )
 def test_a_key_belongs_to_one_request(client: Client, unique: str, method: str, path: str, body: str) -> None:
-    """Another one that has it is refused, with a reason, and does nothing."""
+    """Another request with the key is refused with a reason, and does nothing."""
 
     def call(method: str, path: str, body: str) -> requests.Response:
         return client(method, path, data=body.replace("one", unique), headers=with_key(unique))
@@ -145,7 +145,7 @@ def test_a_key_belongs_to_one_request(client: Client, unique: str, method: str, 
     "key", ["", "7-chars", "x" * 129, "with space", '"quoted-key"', "a.b.c.d.e", "schlüssel"]
 )
 def test_a_malformed_key_is_refused(client: Client, unique: str, key: str) -> None:
-    """It says what a key is, and stores nothing; one of 8 and one of 128 characters is one."""
+    """The answer explains keys, and nothing is stored; 8 and 128 characters are allowed."""
     answer = client("POST", "/logs", json={"project": unique}, headers={"Idempotency-Key": key.encode()})
     assert answer.status_code == 422
     [problem] = answer.json()["detail"]
@@ -157,7 +157,7 @@ def test_a_malformed_key_is_refused(client: Client, unique: str, key: str) -> No
 
 
 def test_a_refusal_is_not_kept(client: Client, unique: str) -> None:
-    """It has changed nothing: what was wrong can be put right, in the body or elsewhere."""
+    """It has changed nothing, so the mistake can be corrected, in the body or elsewhere."""
     child = {"project": unique, "parent_reference_id": unique}
     assert client("POST", "/logs", json=child, headers=with_key(unique)).status_code == 422
     assert client("POST", "/logs", json={"project": 1}, headers=with_key(unique)).status_code == 422
@@ -171,7 +171,7 @@ def test_a_refusal_is_not_kept(client: Client, unique: str) -> None:
 
 
 def test_calls_without_a_key_and_other_calls_are_made_each_time(client: Client, unique: str) -> None:
-    """To delete something again is to find it gone."""
+    """A repeated deletion finds nothing to delete."""
     first, second = (client.log(project=unique)["id"] for _ in range(2))
     for status in (204, 404):
         answer = client("DELETE", "/logs", params={"id": first}, headers=with_key(unique))
@@ -180,7 +180,7 @@ def test_calls_without_a_key_and_other_calls_are_made_each_time(client: Client, 
 
 
 def test_organisations_have_keys_of_their_own(database: str) -> None:
-    """None gets the answer of another one."""
+    """No organisation gets the answer of another."""
     with opened_database(database) as there:
         keys = [there.write_now(partial(create_key, name=name, organisation=name)) for name in ("a", "b")]
     with served(database) as base_url:
@@ -196,7 +196,7 @@ def test_organisations_have_keys_of_their_own(database: str) -> None:
 
 
 def test_nothing_of_a_body_is_kept_beside_what_it_makes(tmp_path: Path) -> None:
-    """Neither secrets nor what was said: a hash tells one body from another."""
+    """Neither secrets nor texts: only a hash tells bodies apart."""
     with served(tmp_path / "database.sqlite3") as base_url:
         secrets = {"provider_api_keys": {"openai": "SECRET"}}
         body: Any = {"project": "p", "save": False, "output": "SAID", **secrets}
@@ -210,7 +210,7 @@ def test_nothing_of_a_body_is_kept_beside_what_it_makes(tmp_path: Path) -> None:
 
 
 def test_a_key_is_free_again_after_a_day(database: str) -> None:
-    """Whether or not its row has been deleted by then."""
+    """Even if its row has not been deleted by then."""
 
     def post() -> str:
         answer = requests.post(f"{base_url}/sessions", headers=with_key("12345678"), timeout=PATIENCE)
@@ -230,7 +230,7 @@ def test_a_key_is_free_again_after_a_day(database: str) -> None:
 def test_what_the_server_could_not_do_is_done_by_the_next_attempt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An answer of 5xx is not kept."""
+    """An answer of 5xx is not stored."""
     path = tmp_path / "database.sqlite3"
     with served(path) as base_url:
         client = Client(base_url)
@@ -248,7 +248,7 @@ def test_what_the_server_could_not_do_is_done_by_the_next_attempt(
 def test_while_a_request_is_under_way_the_same_one_has_to_come_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is told when; whoever came first is answered, and then all are."""
+    """The repetition is told when to come again. After the first call is answered, all are."""
     for module in (retrying, sqlite):
         monkeypatch.setattr(module, "PATIENCE", PATIENCE)
     path = tmp_path / "database.sqlite3"
@@ -274,7 +274,7 @@ def test_while_a_request_is_under_way_the_same_one_has_to_come_again(
 
 
 def test_equal_calls_at_several_servers_are_made_once(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the same moment, on one database: each is answered the same, or told to come again."""
+    """At the same moment, on one database. Each call gets the same answer, or is told to come again."""
     for module in (retrying, sqlite):
         monkeypatch.setattr(module, "PATIENCE", PATIENCE)
     with ExitStack() as running, ThreadPoolExecutor(6) as threads:
@@ -305,7 +305,7 @@ def test_equal_calls_at_several_servers_are_made_once(database: str, monkeypatch
 def test_of_equal_calls_in_open_transactions_one_is_made(
     postgresql: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two servers have begun the same change when neither has the key yet: the later one does it no more."""
+    """Two servers begin the same change when neither has the key yet, and only the first makes it."""
     monkeypatch.setattr(retrying, "PATIENCE", PATIENCE)
     monkeypatch.setattr(postgresql_module, "_STOPPED_WRITER", int(1000 * PATIENCE))
     database = postgresql.new_database()
@@ -336,7 +336,7 @@ def test_of_equal_calls_in_open_transactions_one_is_made(
 def test_a_call_is_made_once_though_its_server_is_killed(
     database: str, tmp_path: Path, spawn: Callable[..., Any]
 ) -> None:
-    """Killed under several writers, whatever it had done by then: who asks again for all, gets each once."""
+    """A server is killed under several writers. Those who repeat all their calls get each once."""
     killed = spawn(tmp_path, "--db", database)
     asked: list[str] = []
     enough = threading.Event()
@@ -376,7 +376,7 @@ def test_a_call_is_made_once_though_its_server_is_killed(
 def test_our_client_makes_one_session_though_the_answer_is_cut_off(
     database: str, serve: Callable[[Play], FaultServer]
 ) -> None:
-    """The server had made it when the connection broke; another call makes another one."""
+    """The server made it before the connection broke. Another call makes another one."""
     with served(database) as base_url, opened_database(database) as there:
         answers: list[str] = []
 

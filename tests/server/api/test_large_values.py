@@ -19,7 +19,7 @@ from tests.server.conftest import Client
 from tests.waiting import PATIENCE, wait_until
 
 MEGABYTE = 1024 * 1024
-# Characters of one to four bytes, so that some are cut wherever a piece ends, and what JSON escapes.
+# Characters of one to four bytes, so that pieces end within some of them, and characters that JSON escapes.
 TEXT = 'Übung "macht"\\\n\t\x01 漢字 den 😀 Meister; ' * 30_000
 MESSAGES: list[dict[str, Any]] = [
     {"role": "user", "content": "short"},
@@ -97,7 +97,7 @@ def test_a_session_is_answered_with_its_long_inputs_and_output(client: Client, u
 
 @contextmanager
 def slow_answer(client: Client, path: str) -> Iterator[http.client.HTTPResponse]:
-    """An answer of which no more is on its way than a network holds."""
+    """An answer that is held back after as much as a network holds."""
     address = urlsplit(client.base_url)
     with socket.socket() as connection:
         connection.settimeout(PATIENCE)
@@ -110,7 +110,7 @@ def slow_answer(client: Client, path: str) -> Iterator[http.client.HTTPResponse]
 
 
 def test_an_answer_whose_rest_is_gone_ends_before_its_end(client: Client, unique: str) -> None:
-    """No client takes half of an answer for all of it."""
+    """No client takes half of an answer for the whole."""
     _, log_id = of_project(client, unique, output="x" * 9 * MEGABYTE)
     with slow_answer(client, f"/logs/{log_id}") as answer:
         beginning = answer.read(1000)

@@ -32,7 +32,7 @@ def project_id(client: Any, unique: str) -> str:
 
 
 def found(client: Any, project_id: str, **parameters: Any) -> list[int]:
-    """Return which of the logs are found, the newest first."""
+    """Return the names of the logs that are found, newest first."""
     page = client.ok("GET", "/logs", params={"project_id": project_id, **parameters})
     assert page["total"] == len(page["records"])
     days = {log["created_at"][:19]: number for number, log in enumerate(LOGS)}
@@ -60,7 +60,7 @@ def found(client: Any, project_id: str, **parameters: Any) -> list[int]:
 def test_a_search_finds_a_text_in_what_went_in_or_came_out(
     client: Any, project_id: str, search: str, numbers: list[int]
 ) -> None:
-    """Upper and lower case are the same in every alphabet, and no character is special."""
+    """Case does not matter in any alphabet, and no character is special."""
     assert found(client, project_id, search=search) == numbers
 
 
@@ -84,7 +84,7 @@ def test_a_search_finds_a_text_in_what_went_in_or_came_out(
 def test_a_search_takes_every_sign_beside_letters_as_it_is(
     client: Any, unique: str, search: str, number: int
 ) -> None:
-    """Databases have signs that stand for others, and some of them no letters beyond A to Z in two cases."""
+    """Databases have wildcards, and some know upper and lower case only from A to Z."""
     output = "x ä*[ü]?_%\\ Ü^-ß Οδός ΟΔΌΣ K\N{ANGSTROM SIGN}L 漢Ö 😀ö"
     project_id = client.log(project=unique, output=output)["project_id"]
     found = client.ok("GET", "/logs", params={"project_id": project_id, "search": search})
@@ -95,7 +95,7 @@ def test_a_search_takes_every_sign_beside_letters_as_it_is(
 def test_a_metadata_search_finds_a_text_in_the_metadata(
     client: Any, project_id: str, search: str, numbers: list[int]
 ) -> None:
-    """It looks nowhere else."""
+    """It does not search other fields."""
     assert found(client, project_id, metadata_search=search) == numbers
 
 
@@ -115,12 +115,12 @@ def test_a_metadata_search_finds_a_text_in_the_metadata(
 def test_dates_bound_the_list(
     client: Any, project_id: str, start: str | None, end: str | None, numbers: list[int]
 ) -> None:
-    """Both bounds belong to what they bound, and a date is the whole of its day."""
+    """Both bounds are inclusive, and a date stands for its whole day."""
     assert found(client, project_id, start_date=start, end_date=end) == numbers
 
 
 def test_filters_add_up(client: Any, project_id: str) -> None:
-    """A datapoint has to pass all of them; a config that is committed is not to be had here."""
+    """A datapoint must pass all of them. There are no committed configs here."""
     assert found(client, project_id, search="why", start_date="2025-01-02") == []
     assert found(client, project_id, search="why", end_date="2025-01-02", version_status="uncommitted") == [0]
     assert found(client, project_id, version_status="committed") == []
@@ -150,7 +150,7 @@ def test_a_filter_that_cannot_be_is_refused(client: Any, project_id: str, name: 
 
 
 def test_datapoints_are_deleted(client: Any, unique: str) -> None:
-    """They are gone with their feedback; their session and what was nested under them stay."""
+    """Their feedback is deleted, too. Their session, and datapoints nested under them, stay."""
     session_id = client.new_session()
     first, second, third = client.ok(
         "POST", "/logs", json=[{"project": unique, "session_id": session_id, "output": n} for n in "123"]
@@ -169,7 +169,7 @@ def test_datapoints_are_deleted(client: Any, unique: str) -> None:
 
 
 def test_datapoints_are_deleted_together_or_not_at_all(client: Any, unique: str) -> None:
-    """One unknown or malformed ID keeps the others."""
+    """One unknown or malformed ID keeps all others."""
     log_id = client.log(project=unique)["id"]
     for other, status in (("data_AAAAAAAAAAAAAAAAAAAAAAAA", 404), ("x", 422)):
         assert client("DELETE", "/logs", params={"id": [log_id, other]}).status_code == status
@@ -178,7 +178,7 @@ def test_datapoints_are_deleted_together_or_not_at_all(client: Any, unique: str)
 
 
 def test_a_deleted_reference_can_be_taken_again(client: Any, unique: str) -> None:
-    """The reference ID of a datapoint that is gone is free."""
+    """The reference ID of a deleted datapoint is free."""
     log_id = client.log(project=unique, reference_id=unique)["id"]
     assert client("DELETE", "/logs", params={"id": log_id}).status_code == 204
     assert client.log(project=unique, reference_id=unique)["id"] != log_id
@@ -189,7 +189,7 @@ def test_a_deleted_reference_can_be_taken_again(client: Any, unique: str) -> Non
     [("Europe/Berlin", "9999-12-31T23:30:00Z"), ("America/New_York", "0001-01-01T00:30:00Z")],
 )
 def test_the_time_zone_of_the_database_does_not_matter(postgresql: Any, time_zone: str, moment: str) -> None:
-    """A moment that is in no year of that zone's calendar is listed as it was given, in UTC."""
+    """A time outside of that zone's calendar is listed as it was given, in UTC."""
     database = postgresql.new_database()
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(f"ALTER DATABASE {connection.info.dbname} SET timezone = '{time_zone}'")
@@ -204,7 +204,7 @@ def test_the_time_zone_of_the_database_does_not_matter(postgresql: Any, time_zon
 def test_a_filtered_list_is_counted_a_bounded_way_ahead(
     client: Any, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A total is never less than what follows, so going from page to page ends with the last record."""
+    """The total is never less than the records that follow, so paging ends with the last record."""
     monkeypatch.setattr(paging, "MOST_COUNTED", 3)
     created = client.ok("POST", "/logs", json=[{"project": unique, "output": "word"}] * 10)
     totals, ids, page = [2], [], 0

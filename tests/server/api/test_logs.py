@@ -71,7 +71,7 @@ def test_a_log_comes_back_as_it_was_logged(client: Any, unique: str) -> None:
 
 
 def test_a_log_with_nothing_but_a_project_has_no_nulls(client: Any, unique: str) -> None:
-    """A field that was null is left out, and a config is made up where none was logged."""
+    """Fields that were null are left out. A missing config is answered as a generic one."""
     log_id = client.log(project=unique, output=None, inputs=None, session_id=None)["id"]
     log = client.ok("GET", f"/logs/{log_id}")
     assert "null" not in json.dumps(log)
@@ -107,7 +107,7 @@ def test_a_config_gets_what_the_protocol_requires_of_its_type(
 
 
 def test_configs_that_are_alike_are_told_apart(client: Any, unique: str) -> None:
-    """Each comes back as it was sent, with an ID of its own; a wrong one is refused each time."""
+    """Each is answered as it was sent, with an ID of its own. A wrong one is refused each time."""
     configs = [{"model": "m", "temperature": number} for number in (1, 1.0, 0, -0.0, 1)]
     created = client.ok("POST", "/logs", json=[{"project": unique, "config": config} for config in configs])
     answered = [client.ok("GET", f"/logs/{log['id']}")["config"] for log in created]
@@ -152,7 +152,7 @@ def test_the_value_of_feedback_keeps_its_type(client: Any, unique: str, value: A
     ids=lambda number: repr(number)[:24],
 )
 def test_a_number_comes_back_as_it_was_sent(client: Any, unique: str, number: float) -> None:
-    """Judgments and values of feedback are kept to the last digit, and taken back by them."""
+    """Judgments and values of feedback keep all digits, and can be taken back by them."""
     log_id = client.log(project=unique, judgment=number, feedback={"type": "mark", "value": number})["id"]
     mark = {"data_id": log_id, "type": "mark", "value": number}
     client.ok("POST", "/feedback", json=mark)
@@ -163,13 +163,13 @@ def test_a_number_comes_back_as_it_was_sent(client: Any, unique: str, number: fl
 
 
 def test_what_an_earlier_version_made_infinite_is_answered_as_json(tmp_path: Path) -> None:
-    """The largest float stands for what is lost."""
+    """The largest float stands for the lost value."""
     database = tmp_path / "old.sqlite3"
     log: Any = {"project": "p", "judgment": 10**400, "feedback": {"type": "mark", "value": -(10**400)}}
     with served(database) as base_url, requests.Session() as http:
         path = f"{base_url}/logs/{http.post(f'{base_url}/logs', json=log, timeout=PATIENCE).json()['id']}"
         with closing(sqlite3.connect(database)) as connection:
-            # As that version did: the column makes a float of a text.
+            # Stored as by that version: the column turns a text into a float.
             connection.execute("UPDATE logs SET judgment = CAST(judgment AS TEXT)")
             connection.execute("UPDATE feedback SET value = CAST(value AS TEXT)")
             connection.commit()
@@ -180,7 +180,7 @@ def test_what_an_earlier_version_made_infinite_is_answered_as_json(tmp_path: Pat
 
 
 def test_without_save_no_payload_is_kept(client: Any, unique: str) -> None:
-    """Neither the log nor a later update stores what went into the model or came out of it."""
+    """Neither the log nor a later update stores inputs, messages or outputs."""
     session_id = client.new_session()
     created = client.log(project=unique, session_id=session_id, save=False, **EVERYTHING)
     log = client.ok("PATCH", f"/logs/{created['id']}", json={**COMPLETED, "duration": 2})
@@ -222,7 +222,7 @@ def test_an_unknown_session_reference_makes_a_session_once(client: Any, unique: 
 
 
 def test_a_datapoint_nests_under_one_of_the_same_session(client: Any, unique: str) -> None:
-    """A parent is named by either ID, and passes its session on to a child that names none."""
+    """Either ID names a parent, whose session a child without one joins."""
     session_id = client.new_session()
     parent = client.log(project=unique, session_id=session_id, reference_id=unique)
     by_id = client.log(project=unique, parent_id=parent["id"])
@@ -235,7 +235,7 @@ def test_a_datapoint_nests_under_one_of_the_same_session(client: Any, unique: st
 
 
 def test_a_batch_answers_in_its_order(client: Any, unique: str) -> None:
-    """The IDs stand where their logs stood."""
+    """The IDs are in the order of their logs."""
     created = client.ok("POST", "/logs", json=[{"project": unique, "output": str(n)} for n in range(20)])
     outputs = [client.ok("GET", f"/logs/{log['id']}")["output"] for log in created]
     assert outputs == [str(n) for n in range(20)]
@@ -243,7 +243,7 @@ def test_a_batch_answers_in_its_order(client: Any, unique: str) -> None:
 
 
 def test_a_long_batch_is_stored_in_its_order(client: Any, unique: str) -> None:
-    """More datapoints than SQLite is given at once, of which each has what was sent and nothing else."""
+    """More datapoints than one statement of SQLite has; each has exactly the fields that were sent."""
     sent = [{"output": str(n), **({"stdout": f"line {n}"} if n % 3 else {})} for n in range(130)]
     created = client.ok("POST", "/logs", json=[{"project": unique, **log} for log in sent])
     pages = [
@@ -256,7 +256,7 @@ def test_a_long_batch_is_stored_in_its_order(client: Any, unique: str) -> None:
 
 
 def test_logs_are_listed_newest_first(client: Any, unique: str) -> None:
-    """The time that the caller gave decides, and the order of arrival where times are equal."""
+    """By the caller's time, and for equal times by the order of arrival."""
     times = ["2025-01-02T00:00:00Z", "2025-01-01T00:00:00Z", "2025-01-02T00:00:00Z"]
     logs = [{"project": unique, "output": str(n), "created_at": time} for n, time in enumerate(times)]
     project_id = client.ok("POST", "/logs", json=logs)[0]["project_id"]
@@ -269,7 +269,7 @@ def test_logs_are_listed_newest_first(client: Any, unique: str) -> None:
 
 
 def test_a_log_is_completed_later(client: Any, unique: str) -> None:
-    """An update by ID or by reference sets what it holds, leaves the rest, and answers the whole log."""
+    """An update by ID or by reference changes its fields only, and answers the whole log."""
     session_id = client.new_session()
     created = client.log(project=unique, session_id=session_id, reference_id=unique, inputs={"a": 1})
     before = client.ok("GET", f"/logs/{created['id']}")
@@ -291,7 +291,7 @@ COMPLETED = {
 
 
 def test_a_log_that_was_sent_while_it_was_open_is_completed(client: Any, unique: str) -> None:
-    """Whatever its work can come to is told later, in the place of what was told before."""
+    """Any result of its work can be sent later, and replaces the earlier value."""
     created = client.log(project=unique, inputs={"a": 1}, metadata={"a": 1}, config={"model": "old"})
     before = client.ok("GET", f"/logs/{created['id']}")
     log = client.ok("PATCH", f"/logs/{created['id']}", json=COMPLETED)
@@ -308,7 +308,7 @@ def test_a_config_that_is_told_later_has_the_id_that_was_given(client: Any, uniq
 
 
 def test_a_list_of_logs_is_completed(client: Any, unique: str) -> None:
-    """Each is named by either ID, gets what its entry says, and is answered in the place of this."""
+    """Each log is named by either ID, gets the fields of its entry, and is answered in its place."""
     session_id = client.new_session()
     logs = [{"project": unique, "session_id": session_id, "reference_id": f"{unique} {n}"} for n in range(4)]
     created = client.ok("POST", "/logs", json=logs)
@@ -338,7 +338,7 @@ def test_a_list_of_logs_is_completed(client: Any, unique: str) -> None:
 
 
 def test_a_list_is_completed_without_an_answer_if_asked(client: Any, unique: str) -> None:
-    """It may be longer than the caller wants to read."""
+    """The answer may be longer than the caller wants to read."""
     log_id = client.log(project=unique)["id"]
     headers = {"Prefer": "return=minimal"}
     answer = client("PATCH", "/logs", json=[{"id": log_id, "output": "later"}], headers=headers)
@@ -348,7 +348,7 @@ def test_a_list_is_completed_without_an_answer_if_asked(client: Any, unique: str
 
 
 def test_a_long_list_of_logs_is_completed(client: Any, unique: str) -> None:
-    """Longer than what one statement names."""
+    """The list is longer than one statement allows."""
     created = client.ok("POST", "/logs", json=[{"project": unique}] * 2500)
     entries = [{"id": log["id"], "output": f"{n}"} for n, log in enumerate(created)]
     answered = client.ok("PATCH", "/logs", json=entries)
@@ -369,7 +369,7 @@ def test_a_long_list_of_logs_is_completed(client: Any, unique: str) -> None:
 def test_a_list_with_a_bad_entry_changes_nothing(
     client: Any, unique: str, entry: dict[str, Any], field: str | None
 ) -> None:
-    """The 422 names its index and, if it is one, the field."""
+    """The 422 names the index of the entry and the field, if it is one."""
     log_id = client.log(project=unique)["id"]
     before = client.ok("GET", f"/logs/{log_id}")
     response = client("PATCH", "/logs", json=[{"id": log_id, "output": "x"}, {"id": log_id, **entry}])
@@ -381,7 +381,7 @@ def test_a_list_with_a_bad_entry_changes_nothing(
 
 @pytest.mark.parametrize("name", [{"id": "data_AAAAAAAAAAAAAAAAAAAAAAAA"}, {"reference_id": "nobody's"}])
 def test_a_list_with_an_unknown_log_changes_nothing(client: Any, unique: str, name: dict[str, str]) -> None:
-    """The 404 names what is unknown, and its index."""
+    """The 404 names the unknown log, and its index."""
     log_id = client.log(project=unique)["id"]
     before = client.ok("GET", f"/logs/{log_id}")
     response = client("PATCH", "/logs", json=[{"id": log_id, "output": "x"}, {**name, "output": "y"}])
@@ -393,7 +393,7 @@ def test_a_list_with_an_unknown_log_changes_nothing(client: Any, unique: str, na
 
 
 def test_an_address_of_one_log_takes_no_list(client: Any, unique: str) -> None:
-    """A list names its datapoints itself."""
+    """The entries of a list name their datapoints themselves."""
     created = client.log(project=unique, reference_id=unique)
     entries = [{"id": created["id"], "output": "x"}]
     response = client("PATCH", "/logs", params={"reference_id": unique}, json=entries)
@@ -404,7 +404,7 @@ def test_an_address_of_one_log_takes_no_list(client: Any, unique: str) -> None:
 
 
 def refused_logs(log: Any, session: str) -> dict[str, tuple[dict[str, Any], str | None]]:
-    """Return logs that break a rule, by the name of the rule, each with the field that is to blame."""
+    """Return logs that break a rule, by the name of the rule, each with the wrong field."""
     other_parent = log(project="refused", session_reference_id="another session")["id"]
     homeless_parent = log(project="refused")["id"]
     nobody = "A" * 24
@@ -472,7 +472,7 @@ def test_a_reference_id_is_taken_once(client: Any, unique: str) -> None:
 
 
 def test_a_parent_may_stand_before_its_child_in_a_list(client: Any, unique: str) -> None:
-    """To any depth, however their reference IDs sort; each child is in the session of its parent."""
+    """To any depth, in any order of reference IDs. Each child is in the session of its parent."""
     parents = [None, f"{unique} 9", f"{unique} 5", f"{unique} 9"]
     logs = [
         {"project": unique, "session_reference_id": unique, "reference_id": f"{unique} 9"},
@@ -489,7 +489,7 @@ def test_a_parent_may_stand_before_its_child_in_a_list(client: Any, unique: str)
 
 
 def test_a_parent_that_stands_behind_its_child_or_elsewhere_is_refused(client: Any, unique: str) -> None:
-    """So is one of another session, and a datapoint as its own parent; nothing of the list is stored."""
+    """So is a parent in another session, and a datapoint as its own parent. Nothing is stored."""
     parent = {"project": unique, "session_reference_id": unique, "reference_id": unique}
     child = {"project": unique, "parent_reference_id": unique}
     stranger = {**child, "session_reference_id": f"{unique} 2"}
@@ -519,7 +519,7 @@ def test_a_parent_that_stands_behind_its_child_or_elsewhere_is_refused(client: A
 def test_an_unknown_log_is_not_found_and_a_malformed_id_invalid(
     client: Any, method: str, path: str, status: int
 ) -> None:
-    """404 says that the ID could have been one."""
+    """404 is for IDs that are well-formed."""
     assert client(method, path, json={}).status_code == status
 
 
@@ -536,7 +536,7 @@ def test_an_update_of_the_wrong_type_is_refused(client: Any, unique: str, update
 
 @pytest.mark.parametrize("parameter", ["sort", "source_filter", "model_filter", "feedback-explicit_filter"])
 def test_a_filter_that_is_not_served_is_refused(client: Any, unique: str, parameter: str) -> None:
-    """The whole list is never passed off as the filtered one."""
+    """The whole list never passes for the filtered one."""
     project_id = client.log(project=unique)["project_id"]
     response = client("GET", "/logs", params={"project_id": project_id, parameter: "x"})
     assert response.status_code == 422

@@ -1,6 +1,6 @@
-"""What models and their callers say today, to a protocol that ended in 2025.
+"""Messages and configs of today's models, in a protocol that ended in 2025.
 
-The client of these tests holds every answer against the published schema.
+The client of these tests checks every answer against the published schema.
 """
 
 from typing import Any
@@ -211,7 +211,7 @@ def test_what_has_no_place_in_a_config_is_kept_in_its_other(
 
 
 def test_what_is_new_does_not_refuse_a_list(client: Any, unique: str) -> None:
-    """Ten thousand datapoints are stored, whatever roles they have."""
+    """Ten thousand datapoints are stored, regardless of their roles."""
     logs = [
         {"project": unique, "messages": [{"role": f"role {n}", "content": [{"type": n}]}]}
         for n in range(10_000)

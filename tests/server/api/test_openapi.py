@@ -1,4 +1,4 @@
-"""The server against its own OpenAPI document: what this allows, and what it forbids."""
+"""The server against its own OpenAPI document: what it allows, and what it forbids."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -70,7 +70,7 @@ def http() -> Iterator[requests.Session]:
 
 
 def known_values(http: requests.Session, server: str) -> dict[str, str]:
-    """Return parameters and fields that lead somewhere."""
+    """Return parameters and fields with values that exist."""
     log = {"project": "known", "session_reference_id": "known", "output": "known"}
     created = http.post(f"{server}/logs", json=log, timeout=PATIENCE).json()
     reference_ids = {"session_reference_id": "known", "parent_reference_id": "known"}
@@ -84,7 +84,7 @@ def known_values(http: requests.Session, server: str) -> dict[str, str]:
 
 
 def lead_somewhere(case: Any, known: dict[str, str]) -> None:
-    """Put what is known in the place of what was made up."""
+    """Replace made-up values by existing ones."""
     for container in (case.path_parameters, case.query, case.body):
         if isinstance(container, dict):
             container |= {name: value for name, value in known.items() if name in container}
@@ -96,7 +96,7 @@ def lead_somewhere(case: Any, known: dict[str, str]) -> None:
 def test_every_answer_is_one_that_the_document_describes(
     call: str, document: Any, server: str, http: requests.Session
 ) -> None:
-    """No call makes the server fail, and whatever it answers has a described status, type and schema."""
+    """No call makes the server fail, and every answer has a described status, type and schema."""
     method, path = call.split()
     operation = document[path][method]
 
@@ -117,7 +117,7 @@ def test_every_answer_is_one_that_the_document_describes(
 
 
 def test_the_document_says_how_to_sign_in_and_names_every_call(server: str) -> None:
-    """Every call can be turned down for its key, and for its form."""
+    """Every call can be refused because of its key, and of its form."""
     document = requests.get(f"{server}/openapi.json", timeout=PATIENCE).json()
     assert document["components"]["securitySchemes"]["APIKey"]["name"] == "X-API-KEY"
     calls = {

@@ -34,13 +34,13 @@ def test_a_project_is_renamed(client: Any, unique: str) -> None:
     assert renamed.pop("updated_at") > project.pop("updated_at")
     assert renamed == {**project, "name": f"{unique} 2", "data_count": 1}
     assert client.ok("GET", f"/logs/{log_id}")["project"] == f"{unique} 2"
-    # Its own name is not another project's.
+    # A project may keep its own name.
     assert client.ok("PATCH", path, json={"name": f"{unique} 2"})["name"] == f"{unique} 2"
     assert client.ok("PATCH", path, json={"unknown": "field"})["name"] == f"{unique} 2"
 
 
 def test_a_deleted_project_takes_its_datapoints_along(client: Any, unique: str) -> None:
-    """Sessions and the datapoints of other projects stay, and the name is free again."""
+    """Sessions, and datapoints of other projects, stay, and the name is free again."""
     session_id = client.new_session()
     other = client.log(project=f"{unique} 2", session_id=session_id, output="kept")
     log = client.log(project=unique, session_id=session_id, output="gone", feedback={"type": "a", "value": 1})
@@ -60,8 +60,8 @@ def test_a_deleted_project_takes_its_datapoints_along(client: Any, unique: str) 
 
 
 def test_a_large_project_is_deleted_in_steps(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is a transaction of its own, and after the last one nothing is left."""
-    # As on a slow machine: a step ends as soon as it can.
+    """Each step is a transaction of its own, and after the last one nothing is left."""
+    # As on a slow machine, where a step ends as soon as it can.
     monkeypatch.setattr(deleting, "_LONGEST", 0)
     with served(database) as base_url, requests.Session() as http:
 
@@ -84,7 +84,7 @@ def test_a_large_project_is_deleted_in_steps(database: str, monkeypatch: pytest.
 
 
 def commits(base_url: str) -> float:
-    """How many transactions have been written for requests."""
+    """Return how many transactions have been written for requests."""
     text = requests.get(f"{base_url.removesuffix('/v4')}/metrics", timeout=PATIENCE).text
     [count] = re.findall(r"^hl_sessions_database_writes_per_commit_count (\S+)$", text, re.MULTILINE)
     return float(count)
@@ -102,7 +102,7 @@ def test_a_taken_name_is_refused(client: Any, unique: str) -> None:
 
 
 def test_projects_are_filtered_and_sorted(client: Any, unique: str) -> None:
-    """The filter is a text in the name, in upper or lower case, with no special characters."""
+    """The filter is a text in the name, regardless of case, without special characters."""
     for name in ("b_1", "Ä 100%", "C"):
         make(client, f"{unique} {name}")
 
@@ -123,7 +123,7 @@ def test_projects_are_filtered_and_sorted(client: Any, unique: str) -> None:
 
 
 def test_page_0_of_projects_and_of_logs_is_the_first(client: Any, unique: str) -> None:
-    """It is what the published API has for a default there, and what the vendor's examples send."""
+    """The published API has it as a default there, and the vendor's examples send it."""
     project_id = client.log(project=unique)["project_id"]
     for path, name, value in (("/projects", "filter", unique), ("/logs", "project_id", project_id)):
         pages = [client.ok("GET", path, params={name: value, "page": page, "size": 1}) for page in (0, 1, 2)]
@@ -151,7 +151,7 @@ def test_page_0_of_projects_and_of_logs_is_the_first(client: Any, unique: str) -
 def test_an_unknown_project_is_not_found_and_what_is_malformed_invalid(
     client: Any, method: str, path: str, status: int
 ) -> None:
-    """404 says that the ID could have been one; a parameter that is not served is refused."""
+    """404 is for IDs that are well-formed; unknown parameters are refused."""
     assert client(method, path, json={"name": "x"}).status_code == status
 
 

@@ -19,7 +19,7 @@ def test_a_new_session_has_an_unguessable_id_and_nothing_else(client: Any) -> No
 
 
 def test_ids_begin_with_the_time(client: Any) -> None:
-    """IDs of one time are neighbours in the indexes of a database, and so change few pages of it."""
+    """IDs of the same time are neighbours in the indexes of a database, so they change few pages."""
     beginnings = [client.new_session()[: len("sesh_") + 8] for _ in range(10)]
     assert beginnings == sorted(beginnings)
 
@@ -122,14 +122,14 @@ def test_a_page_that_cannot_be_is_refused(client: Any, parameters: dict[str, Any
     ],
 )
 def test_an_unknown_id_is_not_found_and_a_malformed_one_invalid(client: Any, path: str, status: int) -> None:
-    """404 says that the ID could have been one."""
+    """404 is for IDs that are well-formed."""
     response = client("GET", path)
     assert response.status_code == status
     assert response.json().keys() == {"detail"}
 
 
 def test_a_caller_tells_of_a_new_session(client: Any, unique: str) -> None:
-    """What was told is answered; old clients, which tell nothing, see nothing of it."""
+    """The fields are in the answer. Old clients, which send none, see nothing of them."""
     told = {
         "reference_id": unique,
         "name": "Shoes",
@@ -143,7 +143,7 @@ def test_a_caller_tells_of_a_new_session(client: Any, unique: str) -> None:
 
 
 def test_a_known_reference_id_makes_no_second_session(client: Any, unique: str) -> None:
-    """Whether a datapoint or a call has named it first; what is told again changes nothing."""
+    """Whether a datapoint or a call has named it first. Fields that are sent again change nothing."""
     by_log = client.log(project=unique, session_reference_id=unique)["session_id"]
     again = {"reference_id": unique, "name": "other"}
     assert client.ok("POST", "/sessions", json=again)["id"] == by_log
@@ -151,7 +151,7 @@ def test_a_known_reference_id_makes_no_second_session(client: Any, unique: str) 
 
 
 def test_simultaneous_sessions_of_a_reference_id_are_one(client: Any, base_url: str, unique: str) -> None:
-    """Who comes first makes it, the others get its ID."""
+    """The first caller creates it, and the others get its ID."""
 
     def create(_: int) -> Any:
         response = requests.post(f"{base_url}/sessions", json={"reference_id": unique}, timeout=PATIENCE)
@@ -163,7 +163,7 @@ def test_simultaneous_sessions_of_a_reference_id_are_one(client: Any, base_url: 
 
 
 def test_a_session_is_changed(client: Any) -> None:
-    """What is not told stays; metadata is replaced as a whole; the session counts as changed."""
+    """Fields that are not sent stay, metadata is replaced as a whole, and the session counts as changed."""
     session_id = client.ok("POST", "/sessions", json={"user": "alice", "metadata": {"a": 1}})["id"]
     before = client.ok("GET", f"/sessions/{session_id}")
     changes = {"name": "Shoes", "metadata": {"b": [2, None]}, "ended_at": "2026-01-02T03:04:05+02:00"}
@@ -177,7 +177,7 @@ def test_a_session_is_changed(client: Any) -> None:
 
 
 def test_a_session_is_changed_by_its_reference_id(client: Any, unique: str) -> None:
-    """That a datapoint has made; whoever wants no answer gets none."""
+    """Even if a datapoint has created it. A caller that wants no answer gets none."""
     parameters = {"reference_id": unique}
     assert client("PATCH", "/sessions", params=parameters, json={"name": "Shoes"}).status_code == 404
     session_id = client.log(project=unique, session_reference_id=unique)["session_id"]
@@ -193,7 +193,7 @@ def test_a_session_is_changed_by_its_reference_id(client: Any, unique: str) -> N
 
 
 def test_a_session_names_the_one_before_it(client: Any) -> None:
-    """Which need not be there, or can be told later."""
+    """That session need not exist, and may be sent later."""
     first = client.ok("POST", "/sessions", json={"previous_id": "sesh_deleted"})["id"]
     second = client.new_session()
     client.ok("PATCH", f"/sessions/{second}", json={"previous_id": first})
@@ -202,7 +202,7 @@ def test_a_session_names_the_one_before_it(client: Any) -> None:
 
 
 def test_a_session_is_deleted_with_its_datapoints(client: Any, unique: str) -> None:
-    """Others stay, and are counted as before."""
+    """Other sessions stay, and are counted as before."""
     session_id, other = client.new_session(), client.new_session()
     logs = [{"project": unique, "session_id": session_id} for _ in range(150)]
     created = client.ok("POST", "/logs", json=[*logs, {"project": unique, "session_id": other}])
@@ -239,21 +239,21 @@ def test_what_is_told_is_checked(client: Any, body: bytes, place: list[str]) -> 
 
 
 def test_a_moment_of_the_end_is_checked(client: Any) -> None:
-    """As all moments are."""
+    """Like all points in time."""
     response = client("PATCH", f"/sessions/{client.new_session()}", json={"ended_at": "yesterday"})
     assert response.status_code == 422
     assert response.json()["detail"][0]["loc"] == ["body", "ended_at"]
 
 
 def test_fields_that_a_session_has_not_are_named(client: Any) -> None:
-    """They are not kept, and a header says so."""
+    """They are not stored, and a header lists them."""
     response = client("POST", "/sessions", json={"user": "alice", "color": "red"})
     assert response.status_code == 201
     assert response.headers["X-Ignored-Fields"] == "color"
 
 
 def test_all_sessions_are_listed_newest_first(client: Any) -> None:
-    """Also those without a datapoint; those of other organisations are not."""
+    """With those without a datapoint, but not those of other organisations."""
     made = [client.new_session() for _ in range(3)]
     page = client.ok("GET", "/sessions", params={"size": 2})
     assert [record["id"] for record in page["records"]] == made[:0:-1]

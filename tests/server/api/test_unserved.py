@@ -1,4 +1,4 @@
-"""What this server does not have, or does not keep, is said."""
+"""Calls that this server does not have, and fields that it does not store, are named."""
 
 import json
 from typing import Any
@@ -33,7 +33,7 @@ from tests.waiting import PATIENCE
 def test_a_call_that_is_not_served_is_answered_with_what_there_is(
     client: Any, method: str, path: str, purpose: str
 ) -> None:
-    """The 404 says what the call is, if that is known, which version of the API this is, and what it has."""
+    """The 404 explains the call, if it is known, and names the version of the API and its calls."""
     response = client(method, path, json={"a": "PAYLOAD"}, allow_redirects=False)
     assert response.status_code == 404
     detail = response.json()["detail"]
@@ -62,12 +62,12 @@ def test_another_version_of_the_api_is_answered_as_such(
 
 
 def test_a_head_of_a_call_that_has_none_is_not_found(client: Any) -> None:
-    """It has no body, so nothing is said."""
+    """The answer has no body."""
     assert client("HEAD", "/unserved").status_code == 404
 
 
 def test_fields_that_are_not_kept_are_named(client: Any, unique: str) -> None:
-    """The header of the answer names them, those of a list too; without such a field there is none."""
+    """A header lists them, also for lists of logs. Without such a field there is no header."""
 
     def ignored(method: str, path: str, body: Any) -> str | None:
         response = client(method, path, data=json.dumps(body))

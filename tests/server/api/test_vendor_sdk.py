@@ -12,7 +12,7 @@ PACKAGES = {"0.5.18": ["humanloop==0.5.18", "urllib3<2"], "0.7.35": ["humanloop=
 
 @pytest.fixture(scope="session", params=PACKAGES)
 def vendor_python(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Path:
-    """The interpreter of an environment that holds the vendor's SDK, which our own dependencies exclude."""
+    """The interpreter of an environment with the vendor's SDK, which our own dependencies exclude."""
     environment = pytestconfig.cache.mkdir(f"vendor-sdk-{request.param}-{sys.implementation.cache_tag}")
     python = environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     complete = environment / "complete"

@@ -36,7 +36,7 @@ def checked(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def plain(answer: Any) -> Any:
-    """Give what was answered as JSON, however the SDK wraps it."""
+    """Return an answer as JSON, regardless of how the SDK wraps it."""
     if isinstance(answer, list):
         return [plain(entry) for entry in answer]
     return answer.model_dump() if hasattr(answer, "model_dump") else getattr(answer, "body", answer)
@@ -118,7 +118,7 @@ async def walk(client: Any, call: Call, project: str) -> None:
 
 
 async def read_what_is_newer(client: Any, call: Call) -> None:
-    """Read what the SDK does not know, and so would not send; its checks of the answer pass."""
+    """Read values that the SDK does not know, and could not send; its checks of the answer pass."""
     newer = {
         "messages": [
             {"role": "developer", "content": "Be brief", "refusal": None},
@@ -194,7 +194,7 @@ if __name__ == "__main__":
     humanloop = Humanloop(host=base_url, api_key=api_key, openai_api_key="sk-of-the-user")
     run_without_asyncio(walk(humanloop, call, uuid4().hex))
     asyncio.run(walk(humanloop, acall, uuid4().hex))
-    # The shortest way to log, which the vendor's examples go.
+    # The shortest way to log, as in the vendor's examples.
     assert plain(humanloop.log(project="sdk", inputs={}, output="1", config={"type": "model", "model": "m"}))[
         "id"
     ]

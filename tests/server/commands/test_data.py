@@ -1,4 +1,4 @@
-"""The commands about the whole of the data, on both databases."""
+"""The commands for the data as a whole, on both databases."""
 
 import csv
 import io
@@ -29,7 +29,7 @@ from tests.waiting import PATIENCE
 
 
 def age(database: str) -> None:
-    """Let everything in the database be two hours older."""
+    """Make everything in the database two hours older."""
     engine = open_engine(ServerSettings(database=database).database_url)
     with for_writing(engine).begin() as connection:
         past = datetime.now(timezone.utc) - timedelta(hours=2)
@@ -42,7 +42,7 @@ def age(database: str) -> None:
 
 @pytest.fixture(scope="session")
 def lines(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An export of a bit of everything."""
+    """An export with some records of each kind."""
     database = str(tmp_path_factory.mktemp("export") / "database.sqlite3")
     done(keys, "create", "--name", "somebody", "--organisation", "others", "--db", database)
     key = done(keys, "create", "--name", "me", "--db", database).stdout.strip()
@@ -91,7 +91,7 @@ def test_an_export_holds_everything_but_keys(lines: str) -> None:
 
 
 def test_an_export_may_hold_one_project_since_a_time(database: str, lines: str, tmp_path: Path) -> None:
-    """With what belongs to its datapoints; what these name is in the lines before, or left out."""
+    """Datapoints with all that belongs to them. Records that they name come before, or are left out."""
     done(import_data, "--db", database, "-", text=lines)
     file = tmp_path / "some.jsonl"
     arguments = ("--project", "project 1", "--since", "2025-01-01")
@@ -111,13 +111,13 @@ def test_an_export_may_hold_one_project_since_a_time(database: str, lines: str, 
     assert {record["record"] for record in newest} == {
         *("organisations", "projects", "sessions", "logs", "feedback")
     }
-    # Those on sessions: the datapoints that have some are older.
+    # The feedback on sessions: the datapoints with feedback are older.
     assert {"session_id" in record for record in newest if record["record"] == "feedback"} == {True}
     assert exported(database, "--since", "2000-01-01T12:30") == exported(database)
 
 
 def test_an_export_may_be_csv(database: str, lines: str) -> None:
-    """One row for each datapoint; no line but that of the names without any."""
+    """A row for each datapoint; without datapoints only the row of names."""
     done(import_data, "--db", database, "-", text=lines)
     table = done(export_data, "--db", database, "--format", "csv").stdout
     rows = list(csv.DictReader(io.StringIO(table, newline="")))
@@ -145,7 +145,7 @@ def test_an_export_of_nothing_known_is_refused(tmp_path: Path, arguments: list[s
 
 
 def test_an_import_is_what_was_exported(database: str, lines: str, tmp_path: Path) -> None:
-    """On either database; a second import, or one that goes on after an interruption, adds nothing twice."""
+    """On either database. A second import, also after an interruption, adds nothing twice."""
     begin = "".join(LINE.findall(lines)[:11])
     done(import_data, "--db", database, "-", text=begin)
     result = done(import_data, "--db", database, "-", text=lines)
@@ -162,7 +162,7 @@ def test_an_import_is_what_was_exported(database: str, lines: str, tmp_path: Pat
 
 
 def test_a_server_counts_what_was_imported(database: str, lines: str) -> None:
-    """Projects and sessions know their datapoints, and a name that was there already stays one project."""
+    """Projects and sessions have the right counts, and an existing project keeps its name to itself."""
     settings = ServerSettings(port=0, database=database)
     with serving_in_background(settings) as url, requests.Session() as http:
         here = http.post(f"{url}/logs", json={"project": "project 1"}, timeout=PATIENCE).json()["project_id"]
@@ -200,7 +200,7 @@ def test_of_large_datapoints_few_are_exported_or_imported_at_a_time(tmp_path: Pa
 
 
 def test_an_export_of_nothing_is_an_empty_file(tmp_path: Path) -> None:
-    """Not none, which an import would not find."""
+    """The file exists, so that an import finds it."""
     database, file = str(tmp_path / "empty.sqlite3"), tmp_path / "export.jsonl"
     done(export_data, "--db", database, str(file))
     assert file.read_bytes() == b""
@@ -227,7 +227,7 @@ def test_what_is_nested_as_deep_as_can_be_is_imported(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_an_export_that_breaks_off_says_so(postgresql: Any) -> None:
-    """It exits with 1, and has written nothing twice: what is written already cannot be taken back."""
+    """It exits with 1, and has written nothing twice, because written lines cannot be taken back."""
     database = postgresql.new_database()
     with served(database) as url:
         given = [{"project": "p", "output": "x" * 500}] * 3000
@@ -236,7 +236,7 @@ def test_an_export_that_breaks_off_says_so(postgresql: Any) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stderr
-        # The rest does not fit into a pipe: the command waits for a reader, in the middle of its work.
+        # The rest does not fit into a pipe, so the command waits for a reader in the middle of its work.
         written = process.stdout.read(200_000)
         with psycopg.connect(database, autocommit=True) as connection:
             connection.execute(
@@ -300,7 +300,7 @@ def test_an_export_that_breaks_off_says_so(postgresql: Any) -> None:
     ids=lambda value: value[:60],
 )
 def test_a_line_that_is_none_is_named(database: str, line: str, message: str) -> None:
-    """The command exits with 1 and says which line is wrong, and nothing of what it holds."""
+    """The command exits with 1, and names the line but nothing of its content."""
     result = run(import_data, "--db", database, "-", text=f"{line}\n")
     assert result.exit_code == 1
     assert result.stderr.startswith(f"Error: {message}")
@@ -326,7 +326,7 @@ def test_a_reference_id_names_one_record(database: str, lines: str) -> None:
 
 
 def test_parents_in_lines_make_no_circle(tmp_path: Path, lines: str) -> None:
-    """A datapoint is nested in what a line before holds: not in itself, nor in what is nested in it."""
+    """A datapoint can only be nested in one of an earlier line, never in itself or its own children."""
     records = [json.loads(line) for line in LINE.findall(lines)]
     first, *_, last = (number for number, record in enumerate(records) if record["record"] == "logs")
     inner = next(number for number, record in enumerate(records) if "parent_id" in record)
@@ -344,7 +344,7 @@ def test_parents_in_lines_make_no_circle(tmp_path: Path, lines: str) -> None:
     [("prompt_tokens", 2**63), ("output_tokens", -1), ("prompt_cost", 1e16), ("duration", 10**400)],
 )
 def test_a_number_out_of_range_is_refused(tmp_path: Path, lines: str, column: str, value: float) -> None:
-    """What the API does not take is not imported either."""
+    """Values that the API refuses are not imported either."""
     records = [json.loads(line) for line in LINE.findall(lines)]
     number, log = next((n, record) for n, record in enumerate(records, 1) if record["record"] == "logs")
     log[column] = value
@@ -355,7 +355,7 @@ def test_a_number_out_of_range_is_refused(tmp_path: Path, lines: str, column: st
 
 
 def test_prune_deletes_what_has_not_changed(database: str, lines: str) -> None:
-    """Old sessions go with their datapoints, and so do old datapoints without a session; a server goes on."""
+    """Old sessions go with their datapoints, and so do old datapoints without one. A server keeps running."""
     old = [json.loads(line) for line in LINE.findall(lines)]
     for record in old:
         if record["record"] in {"sessions", "logs"}:
@@ -386,7 +386,7 @@ def test_prune_deletes_what_has_not_changed(database: str, lines: str) -> None:
 
 
 def test_prune_goes_on_until_all_is_deleted(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In however many steps: of many sessions, of one with much in it, and of datapoints without any."""
+    """In any number of steps: many sessions, a large session, and datapoints without a session."""
     monkeypatch.setattr(deleting, "_LONGEST", 0)
     with served(database) as url, requests.Session() as http:
 
@@ -401,9 +401,9 @@ def test_prune_goes_on_until_all_is_deleted(database: str, monkeypatch: pytest.M
     age(database)
     with served(database) as url, requests.Session() as http:
         http.post(f"{url}/logs", json={"project": "p", "session_reference_id": "new"}, timeout=PATIENCE)
-        # Used again.
+        # An old session that is used again.
         http.post(f"{url}/logs", json={"project": "p", "session_reference_id": "7"}, timeout=PATIENCE)
-        # Of long ago, but stored now.
+        # An old datapoint that is stored now.
         late = {"project": "p", "created_at": "2025-01-01T00:00:00Z"}
         http.post(f"{url}/logs", json=late, timeout=PATIENCE)
         result = done(prune, "--db", database, "--older-than", "1h")
@@ -419,7 +419,7 @@ def test_prune_goes_on_until_all_is_deleted(database: str, monkeypatch: pytest.M
 
 
 def test_prune_waits_for_nobody(own_postgresql: Any) -> None:
-    """What somebody else is about to change is left out."""
+    """Records that another transaction has locked are skipped."""
     database = own_postgresql.new_database()
     with served(database) as url:
         given = [{"project": "p", "session_reference_id": name} for name in ("a", "b", "c")]
@@ -437,7 +437,7 @@ def test_prune_waits_for_nobody(own_postgresql: Any) -> None:
 
 @pytest.mark.parametrize("given", ["90", "0d", "d", "-1d", "90 days", "1e3d"])
 def test_an_age_that_is_none_is_refused(tmp_path: Path, given: str) -> None:
-    """The command says how to write one, and touches nothing."""
+    """The command explains ages, and changes nothing."""
     database = tmp_path / "database.sqlite3"
     result = run(prune, "--db", str(database), f"--older-than={given}")
     assert result.exit_code == 2
@@ -446,7 +446,7 @@ def test_an_age_that_is_none_is_refused(tmp_path: Path, given: str) -> None:
 
 
 def test_upgrade_says_what_it_did(database: str) -> None:
-    """A new database gets its tables, and one that has them is left alone."""
+    """A new database gets its tables, and an up-to-date one is not changed."""
     made = done(db, "upgrade", "--db", database).output
     told = re.fullmatch(r"Made the tables, of revision (\d{4})\n", made)
     assert told is not None

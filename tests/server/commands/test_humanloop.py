@@ -1,4 +1,4 @@
-"""What Humanloop's customers have saved is imported, and what is here is exported for others."""
+"""Data that was saved at Humanloop is imported, and data of this server is exported for other platforms."""
 
 import json
 from collections.abc import Sequence
@@ -30,17 +30,17 @@ from tests.waiting import PATIENCE
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where an export is written to."""
+    """The folder of an export."""
     return tmp_path / "exports" / "20250605-120000"
 
 
 def imported(database: str, folder: Path, *options: str) -> str:
-    """What the command says about an import that succeeds."""
+    """Run an import that succeeds, and return its messages."""
     return done(import_data, "--from", "humanloop", "--db", database, *options, str(folder)).stderr
 
 
 def by_reference(database: str) -> dict[str, dict[str, Any]]:
-    """The datapoints of a database by the IDs that they had."""
+    """Return the datapoints of a database by their original IDs."""
     records = [record for record in exported(database) if record["record"] == "logs"]
     return {record["reference_id"]: record for record in records}
 
@@ -52,7 +52,7 @@ def write(folder: Path, **logs: Sequence[Any]) -> None:
 
 
 def test_a_trace_becomes_a_session(database: str, folder: Path) -> None:
-    """Each log comes in once, nested as it was, into the project of its file, and without anybody's keys."""
+    """Each log is imported once, with its parent, into the project of its file, without secrets."""
     write_export(folder, 2)
     said = imported(database, folder)
     assert "Imported: projects 5, sessions 2, datapoints 8, judgments 2;" in said
@@ -75,7 +75,7 @@ def test_a_trace_becomes_a_session(database: str, folder: Path) -> None:
 
 
 def test_all_of_a_log_is_kept(tmp_path: Path, folder: Path) -> None:
-    """What has no column is in its metadata, and the version of its file is its config."""
+    """Fields without a column are in its metadata, and the version of its file is its config."""
     database = str(tmp_path / "database.sqlite3")
     write_export(folder, 1)
     imported(database, folder)
@@ -123,7 +123,7 @@ def test_all_of_a_log_is_kept(tmp_path: Path, folder: Path) -> None:
 
 
 def test_what_does_not_fit_a_column_is_kept_beside_the_rest(tmp_path: Path, folder: Path) -> None:
-    """Also what the types of the API did not foresee, and a version that no config can hold."""
+    """Also values of types that the API does not allow, and a version that no config can hold."""
     odd = answer("log_odd", new={"field": 1, "api-key": SECRET}) | {
         "prompt_tokens": -1,
         "output_message": {"role": "assistant", "provider_api_keys": {"openai": SECRET}},
@@ -149,7 +149,7 @@ def test_what_does_not_fit_a_column_is_kept_beside_the_rest(tmp_path: Path, fold
 
 
 def test_a_second_import_adds_nothing(tmp_path: Path, folder: Path) -> None:
-    """Whatever is there is left as it is; another organisation gets records of its own."""
+    """Existing records stay as they are. Another organisation gets records of its own."""
     database = str(tmp_path / "database.sqlite3")
     write_export(folder, 2)
     imported(database, folder)
@@ -163,7 +163,7 @@ def test_a_second_import_adds_nothing(tmp_path: Path, folder: Path) -> None:
 
 
 def test_an_import_goes_on_after_an_interruption(database: str, tmp_path: Path) -> None:
-    """What came in without the log that it is nested under, or that it judges, is put right."""
+    """Logs that were imported without their parent, and judgments without their log, are corrected."""
     flow, [prompt, tool, judged] = trace(0)
     part, whole = tmp_path / "part", tmp_path / "whole"
     write(part, tool=[tool], evaluator=[judged])
@@ -180,7 +180,7 @@ def test_an_import_goes_on_after_an_interruption(database: str, tmp_path: Path) 
 
 
 def test_parents_may_come_late_or_never(database: str, folder: Path) -> None:
-    """In whatever file a log stands: nested are those that can be, and in no circle.
+    """Logs are nested if their parent is in any file, and never in a circle.
 
     The session began with the earliest of them.
     """
@@ -217,7 +217,7 @@ def test_parents_may_come_late_or_never(database: str, folder: Path) -> None:
 
 
 def test_judgments_of_evaluations_and_of_people_are_feedback(tmp_path: Path, folder: Path) -> None:
-    """One that stands at several places is one; of any type that a judgment may have."""
+    """One that is in several places is imported once; it may have any type that a judgment may have."""
     values = [0.75, "good", ["kind", "short"], False]
     judged = [judgment(f"log_j{n}", "log_a", value, user="ada") for n, value in enumerate(values)]
     file = write_file(folder, "prompt")
@@ -236,7 +236,7 @@ def test_judgments_of_evaluations_and_of_people_are_feedback(tmp_path: Path, fol
 
 
 def test_what_is_broken_is_said_and_the_rest_comes_in(tmp_path: Path, folder: Path) -> None:
-    """With the file and the line of each; the command counts them, and exits with 1."""
+    """Each problem with its file and line. The command counts them, and exits with 1."""
     write_export(folder, 2)
     prompts = folder / "files" / FILES["prompt"]
     lines = prompts / "logs" / "1.jsonl"
@@ -258,7 +258,7 @@ def test_what_is_broken_is_said_and_the_rest_comes_in(tmp_path: Path, folder: Pa
 
 
 def test_a_dry_run_says_what_there_is(tmp_path: Path, folder: Path) -> None:
-    """And what has no place here; nothing is made."""
+    """It also says what has no place here, and imports nothing."""
     write_export(folder, 2)
     write_lines(folder / "files" / "ds_1" / "datapoints" / "dsv_1", [{"id": "dp_1"}])
     (folder / "files" / "ds_1" / "file.json").write_text('{"type": "dataset", "path": "d"}')
@@ -274,7 +274,7 @@ def test_a_dry_run_says_what_there_is(tmp_path: Path, folder: Path) -> None:
 
 @pytest.mark.slow
 def test_files_of_any_length_are_read(tmp_path: Path, folder: Path) -> None:
-    """The tool put 1,001 logs into the first file, and 1,000 into others; what is the oldest comes first."""
+    """The tool wrote 1,001 logs into the first file and 1,000 into others; the oldest ones come first."""
     write(folder, tool=[log("tool", f"log_{number}") for number in range(2003)])
     counts = [len(path.read_text().splitlines()) for path in sorted(folder.glob("files/*/logs/*"))]
     assert counts == [1001, 1000, 2]
@@ -307,7 +307,7 @@ def test_memory_does_not_grow_with_an_export(tmp_path: Path) -> None:
 def test_what_cannot_be_imported_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
 ) -> None:
-    """The command says what it takes."""
+    """The command explains what it accepts."""
     monkeypatch.chdir(tmp_path)
     result = run(import_data, "--db", "database.sqlite3", *arguments)
     assert result.exit_code in {1, 2}
@@ -316,7 +316,7 @@ def test_what_cannot_be_imported_is_refused(
 
 @pytest.fixture
 def saved(tmp_path: Path) -> tuple[list[str], dict[str, Any]]:
-    """Pages of a server's answers, the datapoints first, and what it says of each datapoint and session."""
+    """Saved pages of a server, datapoints first, and the server's answer for each datapoint and session."""
     with served(tmp_path / "first.sqlite3") as url:
 
         def get(path: str) -> Any:
@@ -360,7 +360,7 @@ def saved(tmp_path: Path) -> tuple[list[str], dict[str, Any]]:
 
 
 def test_saved_pages_are_imported(database: str, saved: tuple[list[str], dict[str, Any]]) -> None:
-    """All of it is as it was, with the same IDs; a second import adds nothing."""
+    """All records are the same, with the same IDs. A second import adds nothing."""
     files, answers = saved
     said = done(import_data, "--from", "humanloop-v4", "--db", database, *files).stderr
     assert "Imported: projects 2, sessions 2, datapoints 3, judgments 1;" in said
@@ -377,7 +377,7 @@ def test_saved_pages_are_imported(database: str, saved: tuple[list[str], dict[st
 def test_pages_of_another_organisation_are_refused(
     tmp_path: Path, saved: tuple[list[str], dict[str, Any]]
 ) -> None:
-    """Their IDs are known already; nothing of it becomes anybody else's."""
+    """Their IDs already exist, and no record changes its owner."""
     files, _ = saved
     arguments = ("--from", "humanloop-v4", "--db", str(tmp_path / "second.sqlite3"))
     done(import_data, *arguments, *files)
@@ -394,7 +394,7 @@ def test_pages_of_another_organisation_are_refused(
 
 
 def test_pages_that_are_none_are_said(tmp_path: Path, saved: tuple[list[str], dict[str, Any]]) -> None:
-    """With the file and the number of the record; all others are imported."""
+    """With the file and the number of the record. All others are imported."""
     files, _ = saved
     broken, odd = tmp_path / "broken.json", tmp_path / "odd.json"
     broken.write_text('{"records": [')
@@ -410,7 +410,7 @@ def test_pages_that_are_none_are_said(tmp_path: Path, saved: tuple[list[str], di
 
 
 def test_datapoints_are_exported_as_spans(tmp_path: Path, folder: Path) -> None:
-    """A session is a trace, in the encoding of OTLP's JSON and by the names of the conventions."""
+    """A session is a trace, in OTLP's encoding of JSON, with the names of the conventions."""
     database = str(tmp_path / "database.sqlite3")
     flow, others = trace(0)
     failed = log("tool", "log_failed", output=None, error="no such index")
@@ -463,5 +463,5 @@ def test_datapoints_are_exported_as_spans(tmp_path: Path, folder: Path) -> None:
 
 
 def plain(attributes: list[dict[str, Any]]) -> dict[str, Any]:
-    """The values of attributes, of which each is in a field that is named by its type."""
+    """Return the values of attributes, each of which is in a field named like its type."""
     return {one["key"]: next(iter(one["value"].values())) for one in attributes}

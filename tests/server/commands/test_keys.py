@@ -68,7 +68,7 @@ def wait_for_status(call: Callable[[], requests.Response], status: int) -> None:
 
 
 def test_a_key_is_shown_once_and_only_its_hash_is_kept(database: Path) -> None:
-    """The list names every key by what opens nothing, and no file holds the key."""
+    """The list shows no part of a key that opens anything, and no file holds the key."""
     made = [create(database, "--name", "laptop"), create(database, "--name", "ci", "--organisation", "acme")]
     listed = run(database, "list").output
     assert re.fullmatch(
@@ -94,7 +94,7 @@ def test_a_name_that_would_spoil_the_list_is_refused(database: Path, name: str) 
 
 
 def test_a_key_of_nobody_cannot_be_revoked(database: Path) -> None:
-    """The message says where the IDs are; a key is revoked once."""
+    """The message says where to find the IDs. A key is revoked once."""
     create(database, "--name", "laptop")
     [key_id] = ids(database)
     assert run(database, "revoke", key_id).output == f"Revoked {key_id}\n"
@@ -116,12 +116,12 @@ def test_a_database_that_cannot_be_opened_is_one_clear_line(tmp_path: Path) -> N
 
 
 def test_running_servers_take_keys_and_lose_them_within_a_moment(database: Path) -> None:
-    """The first key closes an open server, a second one works beside it, and a revoked one ends."""
+    """The first key closes an open server, a second key works beside it, and a revoked key stops working."""
     with serving(database) as call:
         session_id = call("POST", "/sessions").json()["id"]
         first = create(database, "--name", "first")
         wait_for_status(lambda: call("POST", "/sessions"), 401)
-        # What was made while the server was open belongs to the default organisation.
+        # Data from before the first key belongs to the default organisation.
         assert call("GET", f"/sessions/{session_id}", first).status_code == 200
         second = create(database, "--name", "second")
         wait_for_status(lambda: call("POST", "/sessions", f"Bearer {second}"), 201)
@@ -130,7 +130,7 @@ def test_running_servers_take_keys_and_lose_them_within_a_moment(database: Path)
         began = time.monotonic()
         wait_for_status(lambda: call("POST", "/sessions", first), 401)
         assert time.monotonic() - began < 5
-        # Without any valid key the server stays closed: somebody wanted it so.
+        # Without any valid key the server stays closed, because it has had a key.
         assert call("POST", "/sessions", second).status_code == 401
         assert call("POST", "/sessions").status_code == 401
 
@@ -138,7 +138,7 @@ def test_running_servers_take_keys_and_lose_them_within_a_moment(database: Path)
 def test_keys_are_taken_and_lost_while_searches_take_long(
     postgresql: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Long searches hold up neither news of the keys nor the answer whether the server is ready."""
+    """Long searches delay neither changes of the keys nor the answer to readiness probes."""
     monkeypatch.setattr(lanes, "BUDGET", PATIENCE)
     database = postgresql.new_database()
     staying, leaving = create(database, "--name", "staying"), create(database, "--name", "leaving")
@@ -159,7 +159,7 @@ def test_keys_are_taken_and_lost_while_searches_take_long(
 
         project_id = call("POST", "/logs", staying, json={"project": "p"}).json()["project_id"]
         search = f"/logs?project_id={project_id}&search=x"
-        # Each search that has begun waits for the end of this block.
+        # Each running search waits for the end of this block.
         with psycopg.connect(database) as locking:
             locking.execute("LOCK TABLE logs IN ACCESS EXCLUSIVE MODE")
             searching = [threads.submit(call, "GET", search, staying) for _ in range(searches)]
@@ -175,7 +175,7 @@ def test_keys_are_taken_and_lost_while_searches_take_long(
 def test_while_the_keys_cannot_be_read_the_known_ones_stay(
     database: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nobody is locked out, nobody is let in, and the log says so without a key."""
+    """No reader is locked out or let in, and the log says so without a key."""
     key = create(database, "--name", "x")
     with serving(database) as call, closing(sqlite3.connect(database)) as connection:
         connection.execute("ALTER TABLE keys RENAME TO gone")
@@ -191,7 +191,7 @@ def test_while_the_keys_cannot_be_read_the_known_ones_stay(
 
 
 def test_the_key_of_the_command_line_goes_on_to_work_beside_others(database: Path) -> None:
-    """It opens the default organisation, as the keys without another organisation do."""
+    """It opens the default organisation, like keys without an organisation."""
     key = create(database, "--name", "x")
     with serving(database, api_key="given") as call:
         session_id = call("POST", "/sessions", key).json()["id"]
@@ -200,7 +200,7 @@ def test_the_key_of_the_command_line_goes_on_to_work_beside_others(database: Pat
 
 
 def test_another_host_needs_a_key_of_either_kind(database: Path) -> None:
-    """A server that other machines can reach does not start open."""
+    """A server that other machines can reach does not start without a key."""
     settings = ServerSettings(host="0.0.0.0", port=0, database=str(database))
     with pytest.raises(OpenServerError, match="hl-sessions keys create"):
         create_application(settings)
@@ -210,7 +210,7 @@ def test_another_host_needs_a_key_of_either_kind(database: Path) -> None:
 
 
 def test_an_organisation_sees_nothing_of_another(database: Path) -> None:
-    """The IDs of others are unknown in every call, and reference IDs and names do not collide."""
+    """The IDs of others are unknown to every call, and reference IDs and names do not collide."""
     ours = create(database, "--name", "ours", "--organisation", "ours")
     theirs = create(database, "--name", "theirs", "--organisation", "theirs")
     log = {"project": "same", "session_reference_id": "same", "reference_id": "same", "output": "secret"}

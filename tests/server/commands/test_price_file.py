@@ -12,7 +12,7 @@ HEADER = b"model,input,output\n"
 
 
 def test_a_file_of_prices_is_read_as_spreadsheets_write_it(tmp_path: Path) -> None:
-    """With a byte order mark, quotes, spaces, empty lines and Windows' ends of lines."""
+    """With a byte order mark, quotes, spaces, empty lines and Windows' line ends."""
     path = tmp_path / "prices.csv"
     lines = [b"\xef\xbb\xbfmodel,input,output", b'"large, 1",2.50,10', b",,", b"", b"small-2 , 0 , 1e-1"]
     path.write_bytes(b"\r\n".join(lines))
@@ -51,7 +51,7 @@ def test_a_file_with_a_mistake_stops_the_start(tmp_path: Path, content: bytes, m
 
 
 def test_a_file_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
-    """Whether a flag, a variable or the file of the settings names it."""
+    """Whether a flag, a variable or the settings file names it."""
     path = tmp_path / "prices.csv"
     config = tmp_path / "config.toml"
     config.write_text(f'prices = "{path}"')

@@ -27,7 +27,7 @@ def run(*arguments: str) -> Result:
 def test_serve_says_where_it_listens_and_keeps_its_file_beside_it(
     tmp_path: Path, spawn: RunningServer
 ) -> None:
-    """A free port is picked and printed, and the default database is a file of the current directory."""
+    """It picks and prints a free port, and the default database is a file of the current directory."""
     server = spawn(tmp_path)
     assert re.fullmatch(r"Listening on http://127\.0\.0\.1:\d+/v4\n", server.greeting)
     assert requests.post(f"{server.base_url}/sessions", timeout=PATIENCE).status_code == 201
@@ -36,7 +36,7 @@ def test_serve_says_where_it_listens_and_keeps_its_file_beside_it(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_serve_ends_when_told_to(tmp_path: Path, spawn: RunningServer, number: signal.Signals) -> None:
-    """With a client still connected it ends, without a traceback, and leaves one file."""
+    """Even with a connected client it ends, without a traceback, and leaves one file."""
     server = spawn(tmp_path)
     with requests.Session() as http:
         http.post(f"{server.base_url}/sessions", timeout=PATIENCE)
@@ -49,7 +49,7 @@ def test_serve_ends_when_told_to(tmp_path: Path, spawn: RunningServer, number: s
 
 @pytest.mark.slow
 def test_serve_may_be_told_to_end_at_once(tmp_path: Path, spawn: RunningServer) -> None:
-    """From its greeting on it ends in order, also before it has begun to serve."""
+    """After its greeting it ends in order, even if it has not begun to serve."""
     server = spawn(tmp_path)
     server.process.terminate()
     output, errors = server.process.communicate(timeout=PATIENCE)
@@ -81,7 +81,7 @@ def test_serve_listens_on_ipv6(tmp_path: Path, spawn: RunningServer) -> None:
 
 @pytest.mark.slow
 def test_every_address_is_one_of_ipv4_too(tmp_path: Path, spawn: RunningServer) -> None:
-    """What listens on ``::`` is reached by both."""
+    """A server on ``::`` is reached by both."""
     server = spawn(tmp_path, "--host", "::", "--api-key", KEY)
     port = server.base_url.split(":")[-1]
     for host in ("127.0.0.1", "[::1]"):
@@ -90,7 +90,7 @@ def test_every_address_is_one_of_ipv4_too(tmp_path: Path, spawn: RunningServer) 
 
 
 def test_postgres_is_postgresql(postgresql: Any) -> None:
-    """Platforms give their databases such URLs."""
+    """Some platforms use such URLs for their databases."""
     url = postgresql.new_database().replace("postgresql://", "postgres://") + "&prepare_threshold=0"
     with served(url) as base_url:
         assert requests.post(f"{base_url}/sessions", timeout=PATIENCE).status_code == 201
@@ -125,7 +125,7 @@ def test_a_taken_port_for_metrics_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_a_host_of_another_machine_is_one_clear_line() -> None:
-    """An address that this machine does not have is no traceback."""
+    """An address that this machine does not have causes no traceback."""
     result = run("--host", "192.0.2.1", "--port", "0", "--api-key", KEY)
     assert result.exit_code == 1
     assert result.output.startswith("Error: cannot listen on port 0 of 192.0.2.1: ")
@@ -197,7 +197,7 @@ def test_a_database_that_cannot_be_opened_is_one_clear_line(tmp_path: Path, cont
 
 @pytest.mark.parametrize("place", ["me:hidden@127.0.0.1:1/x", "me@127.0.0.1:1/x?password=hidden"])
 def test_a_database_that_does_not_answer_is_told_without_its_password(place: str) -> None:
-    """The URL is named, so that a wrong one is seen, and the password is not, wherever it stands."""
+    """The message has the URL, so that a mistake is visible, but never the password."""
     result = run("--port", "0", "--db", f"postgresql://{place}")
     assert result.exit_code == 1
     assert "127.0.0.1:1/x: connection failed" in result.output
@@ -209,7 +209,7 @@ def test_a_database_that_does_not_answer_is_told_without_its_password(place: str
     ["click", *(pytest.param(each, marks=pytest.mark.slow) for each in ("uvicorn", "fastapi", "sqlalchemy"))],
 )
 def test_without_the_extra_the_command_names_it(module: str) -> None:
-    """Whatever is missing, the message says what to install."""
+    """For any missing package, the message says what to install."""
     code = f"import sys; sys.modules[{module!r}] = None; from hl_sessions.cli import main; main()"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False

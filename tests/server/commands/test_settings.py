@@ -1,4 +1,4 @@
-"""Settings come from flags, variables and a file, in this order."""
+"""A flag overrides a variable, which overrides the file."""
 
 import re
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def run(*arguments: str, **variables: str) -> tuple[int, str]:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Callable[[str], str]:
-    """Writes a file for ``--config``, and gives its path."""
+    """Writes a file for ``--config``, and returns its path."""
 
     def write(text: str) -> str:
         path = tmp_path / "config.toml"
@@ -32,7 +32,7 @@ def config(tmp_path: Path) -> Callable[[str], str]:
 
 
 def test_a_flag_goes_before_a_variable_and_that_before_the_file(config: Callable[[str], str]) -> None:
-    """The address that cannot be listened on is named, and so tells where it came from."""
+    """The message names the host that cannot be used, and so shows its origin."""
     variables = {"HL_SESSIONS_CONFIG": config(f'host = "192.0.2.1"\nport = 1024\napi_key = "{KEY}"')}
     _, output = run(**variables)
     assert "port 1024 of 192.0.2.1" in output
@@ -41,7 +41,7 @@ def test_a_flag_goes_before_a_variable_and_that_before_the_file(config: Callable
     assert "port 1024 of 198.51.100.1" in output
     _, output = run("--host", "203.0.113.1", **variables)
     assert "port 1024 of 203.0.113.1" in output
-    # Empty is not the same as missing: a key that was lost must not open the server.
+    # An empty key is not a missing key: a lost key must not open the server.
     assert run(**variables, HL_SESSIONS_API_KEY="") == (2, run("--api-key", "")[1])
 
 
@@ -64,7 +64,7 @@ def test_a_flag_goes_before_a_variable_and_that_before_the_file(config: Callable
 def test_a_file_with_a_mistake_is_a_usage_error(
     config: Callable[[str], str], text: str, message: str
 ) -> None:
-    """It names the file and the place, but not what may be a key."""
+    """The message names the file and the place, but no text that may be a key."""
     path = config(text)
     code, output = run("--config", path)
     assert code == 2
@@ -74,7 +74,7 @@ def test_a_file_with_a_mistake_is_a_usage_error(
 
 @pytest.mark.parametrize("key", ["hidden-schlüssel", " hidden", "hidden\nline"])
 def test_a_key_that_no_client_can_send_is_a_usage_error(key: str) -> None:
-    """Else every call would be answered 401. The key is not shown."""
+    """Otherwise every call would be answered 401. The key is not shown."""
     code, output = run(HL_SESSIONS_API_KEY=key)
     assert code == 2
     assert "printable ASCII characters only" in " ".join(output.split())
@@ -93,7 +93,7 @@ def test_a_driver_that_is_missing_is_told_with_the_command_that_installs_it(
 
 
 def test_help_and_documentation_list_all_settings_and_no_secret(config: Callable[[str], str]) -> None:
-    """Each flag is there with its variable; what the file says is not shown."""
+    """Each flag is there with its variable. Values of the file are not shown."""
     path = config('db = "postgresql://me:hidden@example.com/x"\napi_key = "hidden"')
     code, output = run("--config", path, "--help")
     assert code == 0

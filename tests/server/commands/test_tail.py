@@ -1,4 +1,4 @@
-"""``hl-sessions tail`` prints what comes in, whatever happens to the server."""
+"""``hl-sessions tail`` prints datapoints as they arrive, even across restarts of the server."""
 
 import json
 import signal
@@ -21,7 +21,7 @@ Start = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts the command, and waits until it says that it watches the server."""
+    """Starts the command, and waits until it watches the server."""
     with spawning("tail") as spawn:
 
         def start(base_url: str, *arguments: str) -> subprocess.Popen[str]:
@@ -43,7 +43,7 @@ def next_error(process: subprocess.Popen[str]) -> str:
 
 
 def end(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """Press Ctrl-C, and give the exit code and all that was printed since."""
+    """Press Ctrl-C, and return the exit code and the output since then."""
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=PATIENCE)
     return process.returncode, output + errors
@@ -51,7 +51,7 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 @pytest.mark.slow
 def test_datapoints_are_printed_as_they_come_in(database: str, start: Start) -> None:
-    """A line each, on which a terminal does nothing; Ctrl-C ends it without a word."""
+    """A line for each, without characters that a terminal acts on. Ctrl-C ends it without a message."""
     with served(database) as base_url:
         client = Client(base_url)
         client.log(project="p", output="before")
@@ -70,7 +70,7 @@ def test_datapoints_are_printed_as_they_come_in(database: str, start: Start) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("option", ["--project", "--session"])
 def test_those_of_a_project_or_of_a_session_as_json(database: str, start: Start, option: str) -> None:
-    """All of each datapoint, in lines of JSON."""
+    """All fields of each datapoint, in lines of JSON."""
     with served(database) as base_url:
         client = Client(base_url)
         session_id = client.new_session()
@@ -87,7 +87,7 @@ def test_those_of_a_project_or_of_a_session_as_json(database: str, start: Start,
 def test_none_is_missed_or_repeated_when_the_server_restarts(
     tmp_path: Path, start: Start, spawn: Callable[..., Any]
 ) -> None:
-    """Not when the latest datapoints are deleted either."""
+    """Even if the latest datapoints are deleted."""
     port = str(free_port())
     server = spawn(tmp_path, "--port", port)
     client = Client(server.base_url)
@@ -108,7 +108,7 @@ def test_none_is_missed_or_repeated_when_the_server_restarts(
 
 @pytest.mark.slow
 def test_a_closed_pipe_ends_it_without_a_word(database: str, start: Start) -> None:
-    """As soon as there is something to print."""
+    """When there is something to print."""
     with served(database) as base_url:
         process = start(base_url)
         assert process.stdout is not None
@@ -120,7 +120,7 @@ def test_a_closed_pipe_ends_it_without_a_word(database: str, start: Start) -> No
 
 
 def test_a_server_that_cannot_be_asked_is_one_clear_line(locked_base_url: str, api_key: str) -> None:
-    """At the start: later it is waited for."""
+    """At the start. Later the command waits for the server."""
 
     def run(*arguments: str) -> str:
         result = CliRunner().invoke(tail, arguments)

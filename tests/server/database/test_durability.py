@@ -1,4 +1,4 @@
-"""What was answered is there, whatever happens to the server and to others that use the database."""
+"""An answered write is stored, whatever happens to the server and other users of the database."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ def all_records(http: requests.Session, url: str) -> Iterator[dict[str, Any]]:
 def test_what_was_answered_survives_a_kill(
     database: str, tmp_path: Any, spawn: Spawn, http: requests.Session
 ) -> None:
-    """Killed under several writers and started again, a server has everything that it answered."""
+    """A server is killed under several writers and started again: it has everything that it answered."""
     server = spawn(tmp_path, "--db", database)
     sessions: set[str] = set()
     logs: list[dict[str, str]] = []
@@ -62,7 +62,7 @@ def test_what_was_answered_survives_a_kill(
     server = spawn(tmp_path, "--db", database)
     projects = list(all_records(http, f"{server.base_url}/projects?"))
     assert {project["name"] for project in projects} == {f"p{number}" for number in range(4)}
-    # A batch is there as a whole or not at all.
+    # A batch is stored as a whole or not at all.
     assert all(project["data_count"] % 3 == 0 for project in projects)
     kept_sessions: dict[str, int] = {}
     kept_logs: set[str] = set()
@@ -79,7 +79,7 @@ def test_what_was_answered_survives_a_kill(
 def test_servers_share_one_database(
     database: str, tmp_path: Any, spawn: Spawn, http: requests.Session
 ) -> None:
-    """Started and written to at once, a name or reference that all of them are the first to use is one."""
+    """They start and write at once. A name or reference that all use first exists once."""
     with ThreadPoolExecutor(4) as threads:
         servers = list(threads.map(lambda _: spawn(tmp_path, "--db", database), range(2)))
 

@@ -1,4 +1,4 @@
-"""A database that is full, locked or away is told in the wire format, and the server recovers by itself."""
+"""A full, locked or missing database is reported in the wire format, and the server recovers by itself."""
 
 import resource
 import sys
@@ -34,13 +34,13 @@ def wait_for_databases(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However busy the machine is, a database that comes back is waited for."""
+    """Even on a busy machine, the server waits until the database is back."""
     wait_for_databases(PATIENCE, monkeypatch)
 
 
 @pytest.fixture
 def impatient(patient: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The database is waited for only as long as a test has time for."""
+    """The server waits for the database only as long as a test has time."""
     wait_for_databases(0.3, monkeypatch)
 
 
@@ -64,7 +64,7 @@ def counted(http: requests.Session, base_url: str) -> int:
 def test_a_full_disk_refuses_writes_only(
     tmp_path: Path, spawn: Callable[..., Any], http: requests.Session
 ) -> None:
-    """Without space a datapoint is answered 507 and not stored; reads go on, and with space writes do."""
+    """Without space a datapoint is answered 507 and not stored. Reads work, and later writes, too."""
     server = spawn(tmp_path, "--db", "full.sqlite3")
     first = log(http, server.base_url).json()["id"]
     size = max(path.stat().st_size for path in tmp_path.iterdir())
@@ -101,7 +101,7 @@ def test_a_locked_file_is_waited_for(tmp_path: Path, http: requests.Session) -> 
 
 
 def test_a_new_file_that_another_process_has_locked(tmp_path: Path) -> None:
-    """Servers may start on it at the same moment: the later one waits."""
+    """Servers may start on it at the same time: the later one waits."""
     database = tmp_path / "new.sqlite3"
     url = ServerSettings(database=str(database)).database_url
     with ThreadPoolExecutor(1) as threads:
@@ -115,7 +115,7 @@ def test_a_new_file_that_another_process_has_locked(tmp_path: Path) -> None:
 def test_a_file_that_stays_locked_is_unavailable(
     tmp_path: Path, http: requests.Session, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """After a bounded time a write is answered 503; it is not made later, and those to come are."""
+    """After a limited time a write is answered 503. It is not made later, but new writes are."""
     database = tmp_path / "locked.sqlite3"
     settings = ServerSettings(port=0, database=str(database))
     with serving_in_background(settings) as base_url:
@@ -132,7 +132,7 @@ def test_a_file_that_stays_locked_is_unavailable(
 def test_a_restart_of_postgresql_loses_nothing(
     own_postgresql: Any, http: requests.Session, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Under load, calls wait for it, or are told that nobody knows; what was answered is there."""
+    """Under load, calls wait, or are answered that their outcome is unknown. Answered writes are stored."""
     stop = threading.Event()
     answers: list[requests.Response] = []
     settings = ServerSettings(port=0, database=own_postgresql.new_database())
@@ -178,7 +178,7 @@ def test_postgresql_that_is_away_is_unavailable(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Reads and writes are answered 503 after a bounded time, and are served again when it is back."""
+    """Reads and writes are answered 503 after a limited time, and work again when it is back."""
     settings = ServerSettings(port=0, database=own_postgresql.new_database())
     with serving_in_background(settings) as base_url:
         log(http, base_url)

@@ -1,4 +1,4 @@
-"""Writes share transactions, and one that fails, waits or is refused costs the others nothing."""
+"""Writes share transactions, and one that fails, waits or is refused does not delay the others."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -35,7 +35,7 @@ def write(connection: Connection) -> str:
 def test_each_write_waits_for_a_lock_no_longer_than_one_alone(
     database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many there are, and whatever group each is in."""
+    """Regardless of their number and their groups."""
     monkeypatch.setattr(retrying, "PATIENCE", 3.0)
 
     async def write_many() -> list[Any]:
@@ -50,7 +50,7 @@ def test_each_write_waits_for_a_lock_no_longer_than_one_alone(
 def test_those_with_time_left_are_written_after_others_have_given_up(
     database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that has come earlier fails, and one that has come later goes on waiting."""
+    """An earlier write fails, and a later one keeps waiting."""
 
     async def write_both() -> str:
         with locked_file(path):
@@ -70,7 +70,7 @@ def test_those_with_time_left_are_written_after_others_have_given_up(
 def test_when_too_many_wait_the_next_one_is_refused_at_once(
     database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those that wait already are written."""
+    """Those that already wait are written."""
     monkeypatch.setattr(retrying, "PATIENCE", PATIENCE)
     monkeypatch.setattr(group_commit, "MOST_WAITING", 10)
 
@@ -86,7 +86,7 @@ def test_when_too_many_wait_the_next_one_is_refused_at_once(
 
 
 def test_a_refused_write_is_told_when_to_come_back(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a 503 with the header for that."""
+    """As a 503 with the header ``Retry-After``."""
     with served(path) as base_url:
         monkeypatch.setattr(group_commit, "MOST_WAITING", 0)
         answer = requests.post(f"{base_url}/sessions", timeout=PATIENCE)
@@ -98,7 +98,7 @@ def test_a_refused_write_is_told_when_to_come_back(path: Path, monkeypatch: pyte
 
 
 def test_a_refusal_costs_the_others_of_its_group_nothing(database: Database) -> None:
-    """What is made together with it is made once."""
+    """The other changes of the group are made once."""
     calls = 0
 
     def accepted(connection: Connection) -> str:
@@ -120,7 +120,7 @@ def test_a_refusal_costs_the_others_of_its_group_nothing(database: Database) -> 
 
 
 def test_a_transaction_holds_so_many_records_whatever_their_requests(database: Database) -> None:
-    """Long lists share one with few others, which are answered no later than they have to be."""
+    """Long lists share one with few others, which are answered no later than necessary."""
 
     def count_together(_connection: Connection, arguments: Sequence[None]) -> list[int]:
         return [len(arguments)] * len(arguments)

@@ -1,4 +1,4 @@
-"""The migrations lead to the tables that the program works with."""
+"""The migrations lead to the tables of the program."""
 
 import re
 import shutil
@@ -46,7 +46,7 @@ def opened(database: str) -> Engine:
 
 @pytest.mark.parametrize("revision", [None, *REVISIONS[:2], *BETWEEN, REVISIONS[-1]])
 def test_an_upgraded_database_has_the_tables_of_the_program(database: str, revision: str | None) -> None:
-    """Whichever version it is of: nothing is missing or left over, and no type or default differs."""
+    """From any version: nothing is missing or left over, and no type or default differs."""
     engine = opened(database)
     if revision is not None:
         with for_writing(engine).begin() as connection:
@@ -60,12 +60,12 @@ def test_an_upgraded_database_has_the_tables_of_the_program(database: str, revis
 
 
 def test_an_upgraded_file_is_made_by_the_same_statements(tmp_path: Path) -> None:
-    """What the comparison above does not look at is the same, too."""
+    """The parts that the comparison above does not see are the same, too."""
 
     def statements(database: Path) -> list[list[str]]:
         with closing(sqlite3.connect(database)) as connection:
             rows = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
-        # In whatever order: that of constraints is nobody's choice.
+        # In any order, because the order of constraints cannot be chosen.
         return sorted(sorted(re.findall(r"\w+", sql)) for (sql,) in rows if "alembic" not in sql)
 
     upgraded, made = opened(str(tmp_path / "upgraded")), opened(str(tmp_path / "made"))
@@ -77,7 +77,7 @@ def test_an_upgraded_file_is_made_by_the_same_statements(tmp_path: Path) -> None
 
 
 def test_processes_that_start_at_once_upgrade_once(database: str) -> None:
-    """One of them makes the tables, and the others find them."""
+    """One of them creates the tables, and the others find them."""
     with ThreadPoolExecutor(4) as threads:
         engines = [opened(database) for _ in range(4)]
         found = sorted(str(before) for before, _ in threads.map(upgrade, engines))
@@ -89,7 +89,7 @@ def test_processes_that_start_at_once_upgrade_once(database: str) -> None:
 def test_a_later_version_upgrades_and_an_earlier_one_refuses(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An upgrade is told; a database of a version to come is left alone, with a clear error."""
+    """An upgrade is reported. A database of a later version is left alone, with a clear error."""
     engine = opened(database)
     upgrade(engine)
     scripts = tmp_path / "migrations"
@@ -113,7 +113,7 @@ def test_a_later_version_upgrades_and_an_earlier_one_refuses(
 
 
 def test_ratings_of_earlier_pages_can_still_be_taken_back(database: str) -> None:
-    """They had a user of their own, and are known as given on the page now; others stay as they are."""
+    """They had a user of their own, and now count as given on the page. Others stay as they are."""
     engine = opened(database)
     with for_writing(engine).begin() as connection:
         command.upgrade(alembic_config(connection), REVISIONS[REVISIONS.index("0010") + 1])

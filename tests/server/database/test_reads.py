@@ -1,4 +1,4 @@
-"""Reads have a time limit, end when nobody waits for them, and searches hold up nothing but searches."""
+"""Reads have a time limit, end when their client has gone, and searches only delay searches."""
 
 import re
 import socket
@@ -18,9 +18,9 @@ from hl_sessions.server.database.engines import SCANNERS
 from tests.servers import served
 from tests.waiting import PATIENCE, wait_until
 
-# Long enough for a quick search, and not for one that has to wait for a slow one.
+# Long enough for a quick search, but not for one that has to wait for a slow one.
 BUDGET = lanes.BUDGET
-# Each place of such a text is compared with nearly all of the search.
+# At each place, such a text matches nearly all of the search.
 DATAPOINT = {"project": "slow", "session_reference_id": "slow", "output": 10_000 * "a"}
 DATAPOINTS = 1000
 SLOW = 199 * "a" + "b"
@@ -51,13 +51,13 @@ class Server:
         return self.call("GET", f"/logs?project_id={self._slow_id}&search={SLOWEST}")
 
     def measured(self, metric: str) -> float:
-        """Tell what the server says of itself."""
+        """Return the metrics of the server."""
         lines = self.get_page("/metrics").text.splitlines()
         return sum(float(line.split()[-1]) for line in lines if line.startswith(metric))
 
     @contextmanager
     def searches(self, count: int) -> Iterator[list[socket.socket]]:
-        """Have so many callers search; at the end of the block they go, whether they were answered or not."""
+        """Have this many callers search. At the end of the block they go, answered or not."""
         address = urlsplit(self.base_url)
         target = f"/v4/logs?project_id={self._slow_id}&search={SLOWEST}"
         host, port = address.netloc.split(":")
@@ -65,7 +65,7 @@ class Server:
         try:
             for connection in connections:
                 connection.sendall(f"GET {target} HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode())
-            # The request for the metrics is one, too.
+            # The request for the metrics counts as well.
             wait_until(lambda: self.measured("hl_sessions_http_requests_in_flight") > count)
             yield connections
         finally:
@@ -75,7 +75,7 @@ class Server:
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However busy the machine is, nothing takes too long."""
+    """Even on a busy machine, nothing times out."""
     monkeypatch.setattr(lanes, "BUDGET", PATIENCE)
 
 
@@ -92,7 +92,7 @@ def assert_given_up(answer: requests.Response) -> None:
 
 
 def test_single_records_wait_for_no_search(server: Server) -> None:
-    """A session and its page are answered while more callers search than searches run at a time."""
+    """A session and its page are answered although more callers search than may run at a time."""
     with server.searches(3 * SCANNERS) as searching:
         assert server.call("GET", f"/sessions/{server.session_id}").status_code == 200
         assert server.get_page(f"/sessions/{server.session_id}").status_code == 200
@@ -104,7 +104,7 @@ def test_single_records_wait_for_no_search(server: Server) -> None:
 def test_searches_wait_in_a_short_queue_and_end_when_nobody_waits(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One too many is told to come back; when the callers have gone, the next one has its turn at once."""
+    """One too many is told to come back. When the callers have gone, the next one runs at once."""
     most = SCANNERS + database_module.WAITING_SCANS
     with server.searches(most):
         answer = server.search_quickly()
@@ -126,7 +126,7 @@ def test_searches_wait_in_a_short_queue_and_end_when_nobody_waits(
 
 @pytest.mark.slow
 def test_a_search_that_takes_too_long_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its caller is told so, in plain words on the page, and it does not go on by itself."""
+    """Its caller is told so, in plain words on the page, and the search stops."""
     monkeypatch.setattr(lanes, "BUDGET", 1)
     with ThreadPoolExecutor(SCANNERS) as threads:
         for answer in [threads.submit(server.search_slowly) for _ in range(SCANNERS)]:

@@ -1,4 +1,4 @@
-"""What has not changed for long is deleted while the server runs, and its space is given back."""
+"""Records that have not changed for long are deleted while the server runs, and their space is returned."""
 
 import logging
 import re
@@ -28,7 +28,7 @@ NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
 
 def make_old(database: str) -> None:
-    """Let all that is there be two hours old."""
+    """Make all records two hours old."""
     times = dict.fromkeys(("created_at", "updated_at"), datetime.now(timezone.utc) - 2 * HOUR)
     with opened_database(database) as there:
         for table in (sessions, logs):
@@ -36,14 +36,14 @@ def make_old(database: str) -> None:
 
 
 def pruned(base_url: str) -> dict[str, float]:
-    """What the server tells that it has deleted."""
+    """Return the numbers of deleted records in the metrics."""
     text = requests.get(f"{base_url.removesuffix('/v4')}/metrics", timeout=PATIENCE).text
     found = re.findall(r"^hl_sessions_pruned_(\w+)_total (\S+)$", text, re.MULTILINE)
     return {name: float(count) for name, count in found}
 
 
 class Told:
-    """What a ``Retention`` tells."""
+    """Collects the reports of a ``Retention``."""
 
     def __init__(self) -> None:
         self.sum = Deleted()
@@ -58,7 +58,7 @@ class Told:
 
 @pytest.mark.slow
 def test_a_server_deletes_what_is_old(database: str, caplog: pytest.LogCaptureFixture) -> None:
-    """It counts and logs how much that was; what is used again, and what is new, stays."""
+    """It counts and logs the deleted records. Records that are used again, and new ones, stay."""
     with served(database) as url:
         given = [{"project": "p", "session_reference_id": f"{n % 20}"} for n in range(40)]
         for body in (given, {"project": "p"}):
@@ -81,7 +81,7 @@ def test_a_server_deletes_what_is_old(database: str, caplog: pytest.LogCaptureFi
 
 @pytest.mark.slow
 def test_without_an_age_a_server_deletes_nothing(database: str) -> None:
-    """Nor does it tell of anything."""
+    """It reports nothing either."""
     with served(database) as url:
         created = requests.post(f"{url}/sessions", timeout=PATIENCE).json()
     make_old(database)
@@ -92,7 +92,7 @@ def test_without_an_age_a_server_deletes_nothing(database: str) -> None:
 
 @pytest.mark.slow
 def test_idempotency_keys_are_deleted_after_a_day(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without an age for the rest, too; what they have made stays, and so do younger keys."""
+    """Even without an age for other records. Their results stay, and so do younger keys."""
     monkeypatch.setattr(retention_module, "_LOOK", 0.01)
 
     def post(base_url: str, key: str) -> None:
@@ -123,7 +123,7 @@ def test_idempotency_keys_are_deleted_after_a_day(database: str, monkeypatch: py
 
 @pytest.mark.slow
 def test_of_workers_one_deletes(tmp_path: Path, spawn: Any) -> None:
-    """Any of them tells in its metrics what was deleted, once."""
+    """Any of them has the deleted records in its metrics, counted once."""
     database = tmp_path / "database.sqlite3"
     with served(database) as url:
         for n in range(3):
@@ -141,7 +141,7 @@ def test_of_workers_one_deletes(tmp_path: Path, spawn: Any) -> None:
 
 
 def test_who_is_told_to_end_leaves_the_rest_to_others(database: str) -> None:
-    """At once, and not after the time in which one that stands still is waited for."""
+    """At once, without the time that a frozen process is waited for."""
     with opened_database(database) as there, ExitStack() as running:
         past = {"created_at": NOW, "updated_at": NOW}
         organisation = {"team_id": "t", "name": "o", "created_at": NOW}
@@ -212,7 +212,7 @@ def test_space_is_given_back(tmp_path: Path, is_new: bool) -> None:  # noqa: FBT
     assert (path.stat().st_size < size / 4) == is_new
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        # What the documentation says.
+        # The commands of the documentation.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("VACUUM")
         assert connection.execute("PRAGMA auto_vacuum").fetchone() == (2,)

@@ -21,14 +21,14 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However busy the machine is, servers wait for each other."""
+    """Even on a busy machine, servers wait for each other."""
     monkeypatch.setattr(retrying, "PATIENCE", PATIENCE)
     monkeypatch.setattr(postgresql, "_STOPPED_WRITER", int(1000 * PATIENCE))
 
 
 @pytest.fixture
 def servers() -> Iterator[Callable[[str, int], list[str]]]:
-    """Starts so many servers on a database."""
+    """Starts this many servers on a database."""
     with ExitStack() as running:
 
         def start(database: str, number: int) -> list[str]:
@@ -56,7 +56,7 @@ def assert_counts_are_right(base_url: str, project_id: str) -> None:
 def test_a_name_that_all_give_at_once_is_one(
     own_postgresql: Any, servers: Callable[[str, int], list[str]]
 ) -> None:
-    """In opposite orders, too: one session, one project, right counts, and no error in PostgreSQL's log."""
+    """Even in opposite orders: one session, one project, right counts, and no error in PostgreSQL's log."""
     base_urls = servers(own_postgresql.new_database(), 3)
 
     def write(number: int) -> list[dict[str, str]]:
@@ -83,7 +83,7 @@ def test_a_name_that_all_give_at_once_is_one(
         for project_id in project_ids:
             assert_counts_are_right(base_urls[0], project_id)
 
-        # Deleted by two at once, and once only.
+        # Two servers delete it at once, and it is counted once.
         doomed = [answer["id"] for answer in created[:20]]
 
         def delete(number: int) -> int:
@@ -123,7 +123,7 @@ def test_references_in_opposite_orders_are_given_once(
 def test_a_stopped_server_stops_nobody(
     own_postgresql: Any, servers: Callable[[str, int], list[str]], spawn: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """Stopped in a transaction, with locks on rows that all want: others wait for moments, and go on."""
+    """It is stopped in a transaction, with locks on rows that all need: the others only wait for a moment."""
     import psycopg
 
     database = own_postgresql.new_database()
@@ -147,7 +147,7 @@ def test_a_stopped_server_stops_nobody(
         assert answer.status_code == 200
         stopped.process.send_signal(signal.SIGCONT)
         late = writing.result()
-    # It did the same again, or told that it could not.
+    # It repeated the write, or answered that it could not.
     assert late.status_code in {200, 503}
     if late.ok:
         assert late.json()["session_id"] == answer.json()["session_id"]
@@ -157,7 +157,7 @@ def test_a_stopped_server_stops_nobody(
 
 
 def test_a_server_that_ends_waits_for_no_database(own_postgresql: Any) -> None:
-    """What is done beside requests gives up then, however patient it is."""
+    """Background work gives up then, however patient it is."""
     attempts: list[Connection] = []
 
     def lose_the_connection(connection: Connection) -> None:
@@ -174,7 +174,7 @@ def test_a_server_that_ends_waits_for_no_database(own_postgresql: Any) -> None:
 
 
 def test_what_a_server_does_at_its_end_waits_for_no_lock(tmp_path: Path) -> None:
-    """Such as to leave a lease to others: what begins then has one short attempt."""
+    """Such as releasing a lease: work that begins then has one short attempt."""
     path = tmp_path / "database.sqlite3"
     with opened_database(path) as database, locked_file(path):
         database.begin_to_close()
@@ -185,7 +185,7 @@ def test_what_a_server_does_at_its_end_waits_for_no_lock(tmp_path: Path) -> None
 def test_servers_share_the_connections_of_a_pooler(
     own_postgresql: Any, servers: Callable[[str, int], list[str]]
 ) -> None:
-    """Behind PgBouncer, each transaction has whatever connection is free: nothing fails."""
+    """Behind PgBouncer, each transaction uses any free connection, and nothing fails."""
     database = own_postgresql.new_database()
     with own_postgresql.behind_pgbouncer(connections=2) as through:
         base_urls = servers(through(database), 2)

@@ -1,4 +1,4 @@
-"""How SQLite keeps what was logged in its file."""
+"""The layout of the SQLite file."""
 
 import sqlite3
 from contextlib import closing
@@ -9,7 +9,7 @@ from hl_sessions.server.settings import ServerSettings
 
 
 def test_a_new_file_has_large_pages_and_an_old_one_its_own(tmp_path: Path) -> None:
-    """Datapoints of some KB fit into them with little space left."""
+    """Datapoints of some KB fit into them with little unused space."""
     new, old = tmp_path / "new.sqlite3", tmp_path / "old.sqlite3"
     with closing(sqlite3.connect(old)) as connection:
         connection.execute("PRAGMA page_size = 4096")

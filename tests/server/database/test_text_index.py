@@ -37,7 +37,7 @@ from tests.waiting import PATIENCE, wait_until
 
 LOG_REQUESTS = TypeAdapter(list[LogRequest])
 BEGIN = datetime(2026, 1, 1, tzinfo=timezone.utc)
-# Letters of some scripts in both cases, those that are special, and what is no letter.
+# Letters of several scripts in both cases, special characters, and characters that are no letters.
 ALPHABETS = [
     "abcdeABCDE0123",
     "äöüßéÄÖÜẞÉİıiIſkKåÅÅ",  # noqa: RUF001 - they are here because they look alike
@@ -54,7 +54,7 @@ ALPHABETS = [
 
 @pytest.fixture(autouse=True)
 def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few datapoints are enough for an index."""
+    """Builds an index even for a few datapoints."""
     monkeypatch.setattr(search_signature, "_FULL_BLOCK", 200)
     monkeypatch.setattr(search_signature, "_LARGEST_BLOCK", 3)
     monkeypatch.setattr(search_signature, "MOST_BLOCKS", 10)
@@ -69,7 +69,7 @@ def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Server:
-    """What a server does with its database, without HTTP."""
+    """The database work of a server, without HTTP."""
 
     def __init__(self, database: str) -> None:
         self.database = Database.open(ServerSettings(database=database).database_url)
@@ -100,12 +100,12 @@ class Server:
         assert self.database.write_now(lambda connection: delete_logs(connection, self.organisation, log_ids))
 
     def index(self) -> None:
-        """Build the index of all that is worth it."""
+        """Build the index for all datapoints that need one."""
         while self.indexing.step():
             pass
 
     def search(self, project_id: str, size: int = 1000, **texts: Any) -> list[str]:
-        """Return the IDs of the datapoints that are found, as the API lists them."""
+        """Return the IDs of the found datapoints, as the API lists them."""
 
         def query(connection: Connection) -> Any:
             pending = list_logs(connection, self.organisation, project_id, LogFilter(**texts), Page(1, size))
@@ -124,7 +124,7 @@ class Server:
         return [record["id"] for record in page["records"]]
 
     def read(self, project_id: str, **texts: Any) -> list[str]:
-        """Return the IDs of what is found by reading everything."""
+        """Return the IDs that are found by reading everything."""
         query = (
             select(logs.c.id)
             .where(logs.c.project_id == project_id, *LogFilter(**texts).conditions())
@@ -150,7 +150,7 @@ class Server:
         return [(row.first, row.last) for row in rows]
 
     def looked_at(self, *texts: str) -> int:
-        """Return how many datapoints a search looks at."""
+        """Return how many datapoints a search reads."""
         everything = self.count(logs)
         parts = self.database.read_now(lambda connection: parts_to_search(connection, texts, everything))
         return everything if parts is None else sum(part.size for part in parts)
@@ -181,10 +181,10 @@ def server(open_server: Callable[[], Server]) -> Server:
 
 @contextmanager
 def during_the_indexing(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], None]) -> Iterator[None]:
-    """Something happens after the first datapoints were read for the index, and before it is stored."""
+    """Run code after the first datapoints were read for the index, and before it is stored."""
     bits = search_signature.Blocks.bits
     still_to_happen = [happens]
-    # The servers that other tests share keep an index too, on threads of their own.
+    # The servers of other tests keep an index too, on threads of their own.
     thread = threading.get_ident()
 
     def bits_after(self: search_signature.Blocks) -> Iterator[bytes]:
@@ -209,7 +209,7 @@ def random_log(draw: random.Random) -> dict[str, Any]:
         "messages": [{"role": "user", "content": texts[2]}],
         "output": texts[3],
         "metadata": {"text": texts[4]},
-        # In another order than they arrive in.
+        # In another order than that of their arrival.
         "created_at": (BEGIN + timedelta(seconds=draw.randrange(10**6))).isoformat(),
     }
 
@@ -254,7 +254,7 @@ def test_a_rare_word_is_found_without_reading_all(server: Server) -> None:
 
 
 def test_what_a_conversation_repeats_is_found_in_each_datapoint(server: Server) -> None:
-    """Each datapoint holds the messages of those before it, of which some end alike."""
+    """Each datapoint has the messages of those before it, and some messages end alike."""
     said = [f'say "word{number}"}}' for number in range(30)]
     messages = [{"role": "user", "content": text} for text in said]
     created = server.log(*({"messages": messages[: number + 1]} for number in range(30)))
@@ -266,7 +266,7 @@ def test_what_a_conversation_repeats_is_found_in_each_datapoint(server: Server) 
 
 
 def test_an_old_database_gets_its_index_while_it_is_used(server: Server) -> None:
-    """Step by step, each of which is there to stay; searches are complete before, between and after."""
+    """In steps that are committed one by one. Searches are complete before, between and after them."""
     texts = {"output": "needle"}
     ids = [log["id"] for log in server.log(*({**texts, "metadata": {"n": n}} for n in range(100)))]
     project_id = server.log({"output": "hay"})[0]["project_id"]
@@ -275,10 +275,10 @@ def test_an_old_database_gets_its_index_while_it_is_used(server: Server) -> None
         assert server.search(project_id, search="needle") == ids[::-1]
         assert server.indexing.step()
         assert len(server.segments()) == step + 1
-        # Beside others who write.
+        # While others write.
         ids += [log["id"] for log in server.log(texts, {"output": "hay"})[:1]]
         server.change(ids[3], output=f"a needle {step}")
-        # The next step is that of a server that has just started.
+        # The next step is made by a server that has just started.
         server.indexing = SearchIndexing(server.database)
         server.database.write_now(lambda connection: connection.execute(expired))
     server.index()
@@ -287,7 +287,7 @@ def test_an_old_database_gets_its_index_while_it_is_used(server: Server) -> None
 
 
 def test_what_has_changed_is_found_by_what_it_is_now(server: Server) -> None:
-    """At once, and when so much has changed that it is indexed again."""
+    """At once, and after so many changes that it is indexed again."""
     created = server.log(*({"output": f"before{number}"} for number in range(100)))
     project_id = created[0]["project_id"]
     server.index()
@@ -304,7 +304,7 @@ def test_what_has_changed_is_found_by_what_it_is_now(server: Server) -> None:
 
 
 def test_a_change_during_the_indexing_is_not_lost(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The index holds what was read before it; the datapoint is looked at all the same."""
+    """The index has the earlier text, and the datapoint is read nevertheless."""
     created = server.log(*({"output": f"before{number}"} for number in range(40)))
     server.change(created[1]["id"], output="between")
     with during_the_indexing(monkeypatch, lambda: server.change(created[1]["id"], output="after1")):
@@ -317,7 +317,7 @@ def test_a_change_during_the_indexing_is_not_lost(server: Server, monkeypatch: p
 def test_new_datapoints_in_the_place_of_deleted_ones_are_found(
     server: Server, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    """SQLite numbers them as those were, of which the index still tells, or is about to."""
+    """SQLite reuses the numbers of deleted datapoints, which the index still has, or is about to have."""
     created = server.log(*({"output": f"old{number}"} for number in range(60)))
     project_id = created[0]["project_id"]
 
@@ -341,7 +341,7 @@ def test_new_datapoints_in_the_place_of_deleted_ones_are_found(
 
 
 def test_the_index_of_what_was_deleted_goes_too(server: Server) -> None:
-    """So that it does not grow for ever; what stays is found."""
+    """So it does not grow for ever. The remaining datapoints are found."""
     created = server.log(*({"output": f"word{number}"} for number in range(120)))
     server.index()
     before = server.segments()
@@ -354,7 +354,7 @@ def test_the_index_of_what_was_deleted_goes_too(server: Server) -> None:
 
 @pytest.mark.slow
 def test_several_processes_index_one_database(open_server: Callable[[], Server]) -> None:
-    """At the same time, while others write; each datapoint is in one segment."""
+    """At the same time, while others write. Each datapoint is in one segment."""
     servers = [open_server() for _ in range(3)]
     project_id = servers[0].log({"output": "first"})[0]["project_id"]
 
@@ -380,7 +380,7 @@ def test_several_processes_index_one_database(open_server: Callable[[], Server])
 def test_what_is_committed_late_is_indexed_later(
     postgresql: Any,
 ) -> None:
-    """PostgreSQL's numbers are taken before the commit: a transaction that lasts commits low ones."""
+    """PostgreSQL assigns numbers before the commit, so a long transaction commits low ones."""
     server = Server(postgresql.new_database())
     created = server.log({"output": "first"})[0]
     row = {
@@ -447,7 +447,7 @@ def test_the_page_finds_sessions_however_old(server: Server) -> None:
 
 
 def test_metadata_are_found_by_the_index(server: Server) -> None:
-    """What only holds the text elsewhere is looked at, and not found."""
+    """Datapoints with the text in other fields are read, and not found."""
     logs_of = [
         {"session_reference_id": f"s{number}", "output": f"word{number}", "metadata": {"key": "hay"}}
         for number in range(600)
@@ -501,7 +501,7 @@ def test_metadata_of_sessions_count_beside_those_of_datapoints(
 
 
 def test_a_search_of_another_organisation_finds_nothing(server: Server) -> None:
-    """The index is one for all of them."""
+    """All organisations share one index."""
     server.log(*({"session_reference_id": "s", "output": f"needle{number}"} for number in range(100)))
     server.index()
     server.organisation = server.database.write_now(
@@ -512,7 +512,7 @@ def test_a_search_of_another_organisation_finds_nothing(server: Server) -> None:
 
 
 def test_a_large_text_is_found_by_any_part(server: Server) -> None:
-    """One that is longer than what is looked at together, or has too many words for its bits."""
+    """Even if it is longer than a slice, or has too many words for its bits."""
     draw = random.Random(1)
     many = " ".join("".join(draw.choices("abcdefghij", k=8)) for _ in range(20_000))
     created = server.log({"output": "x" * 65_530 + "needle" + "x" * 1000}, {"output": f"{many} quux"})
@@ -525,7 +525,7 @@ def test_a_large_text_is_found_by_any_part(server: Server) -> None:
 
 @pytest.mark.slow
 def test_a_running_server_builds_the_index(database: str) -> None:
-    """By itself, from what is logged; the API and the page find the same as before."""
+    """By itself, from logged datapoints. The API and the page find the same as before."""
     with served(database) as base_url:
         body = [
             {"project": "p", "session_reference_id": f"s{number}", "output": f"word{number}"}

@@ -22,7 +22,7 @@ CALLS = [
 def test_with_a_key_others_are_unauthorized(
     locked_client: Any, method: str, path: str, given: str | bytes | None
 ) -> None:
-    """Whatever the call, it needs the key."""
+    """Every call needs the key."""
     headers = {} if given is None else {"X-API-KEY": given}
     response = locked_client(method, path, headers=headers)
     assert response.status_code == 401
@@ -37,7 +37,7 @@ def test_the_key_lets_in_with_or_without_a_prefix(locked_client: Any, api_key: s
 
 @pytest.mark.parametrize("headers", [{}, {"X-API-KEY": "any"}])
 def test_without_a_key_every_key_is_let_in(client: Any, headers: dict[str, str]) -> None:
-    """A client that is configured with some key works against the open server too."""
+    """A client with some configured key works with the open server, too."""
     assert client("POST", "/sessions", headers=headers).status_code == 201
 
 
@@ -67,7 +67,7 @@ def test_without_a_key_every_key_is_let_in(client: Any, headers: dict[str, str])
     ids=str,
 )
 def test_without_a_key_no_foreign_page_is_let_in(client: Any, headers: dict[str, str]) -> None:
-    """Neither a name that was pointed at this machine nor a page of another host or port gets through."""
+    """Neither a foreign name for this machine nor a page of another host or port is let in."""
     response = client("POST", "/sessions", headers=headers)
     assert response.status_code == 403
     assert response.json().keys() == {"detail"}
@@ -81,7 +81,7 @@ def test_without_a_key_no_foreign_page_is_let_in(client: Any, headers: dict[str,
 def test_without_a_key_nothing_is_let_in_by_a_proxy(
     sqlite_base_url: str, locked_base_url: str, api_key: str, name: str, path: str
 ) -> None:
-    """It would call for the whole world: whatever has a header of proxies is refused, with the way out."""
+    """A proxy would call for the whole world. Requests with its headers are refused, with the way out."""
     root = sqlite_base_url.removesuffix("/v4")
     for value in ("127.0.0.1", ""):
         answer = requests.request(
@@ -115,13 +115,13 @@ def test_without_a_key_nothing_is_let_in_by_a_proxy(
     ids=str,
 )
 def test_without_a_key_this_machine_is_let_in(client: Any, headers: dict[str, str]) -> None:
-    """Every name of the loopback will do, with any port, and so will a page of that very name and port."""
+    """By every name of the loopback, with any port, and from a page of that same name and port."""
     assert client("POST", "/sessions", headers=headers).status_code == 201
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/v4/projects", "/"])
 def test_a_call_by_http_1_0_needs_no_host(sqlite_base_url: str, path: str) -> None:
-    """As many health checks are; no browser can send such a call."""
+    """Many health checks use it, and no browser can send such a call."""
     address = urlsplit(sqlite_base_url)
     with socket.create_connection((str(address.hostname), address.port or 0), PATIENCE) as connection:
         connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
@@ -132,7 +132,7 @@ def test_a_call_by_http_1_0_needs_no_host(sqlite_base_url: str, path: str) -> No
     "path", ["/healthz", "/v4/projects", "/v4/openapi.json", "/v4/nothing", "/", "/nothing"]
 )
 def test_head_answers_as_get_does_without_a_body(sqlite_base_url: str, path: str) -> None:
-    """Status and headers are the same, with the length of what was left out, and the connection goes on."""
+    """Status and headers are the same, with the length of the omitted body, and the connection stays open."""
     url = sqlite_base_url.removesuffix("/v4") + path
     with requests.Session() as http:
         answers = [http.request(method, url, timeout=PATIENCE) for method in ("HEAD", "GET")]

@@ -1,4 +1,4 @@
-"""The access log is of no use to callers, and in nobody's way."""
+"""The access log tells callers nothing, and delays no request."""
 
 import os
 import re
@@ -23,7 +23,7 @@ AT_ONCE = 50
 
 
 async def send(_message: Message) -> None:
-    """Nobody is there."""
+    """Accept a message, and drop it."""
 
 
 def lost_lines(metrics: str) -> float:
@@ -32,7 +32,7 @@ def lost_lines(metrics: str) -> float:
 
 
 def test_a_log_whose_reader_has_gone_stops_nothing() -> None:
-    """Requests are answered although their lines cannot be written: they count as lost."""
+    """Requests are answered although their lines cannot be written: the lines count as lost."""
     reader, writer = os.pipe()
     os.close(reader)
     metrics = Metrics()
@@ -47,7 +47,7 @@ def test_a_log_whose_reader_has_gone_stops_nothing() -> None:
 
 @pytest.mark.slow
 def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path, spawn: Callable[..., Any]) -> None:
-    """All is answered, lost lines are counted and told of once, and the process ends when told to."""
+    """Requests are answered, lost lines are counted and reported once, and the process can end."""
     server = spawn(tmp_path, HL_SESSIONS_ACCESS_LOG="true")
     port = int(server.base_url.split(":")[-1].removesuffix("/v4"))
     request = f"GET {LONG_PATH} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()

@@ -45,7 +45,7 @@ LIMIT = 10 * MIB
 )
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
 def test_a_body_that_is_no_json_object_is_refused(client: Any, method: str, body: bytes) -> None:
-    """The answer is a 422 in the shape of the protocol, nothing is stored, and the server goes on."""
+    """The answer is a 422 in the shape of the protocol, nothing is stored, and the server keeps running."""
     path = "/logs" if method == "POST" else "/logs?reference_id=unknown"
     response = client(method, path, data=body, headers={"Content-Type": "application/json"})
     assert response.status_code == 422
@@ -81,7 +81,7 @@ def test_a_body_that_is_no_json_object_is_refused(client: Any, method: str, body
 def test_one_bad_entry_is_named_and_spoils_the_batch(
     client: Any, unique: str, entry: dict[str, Any], field: str | None
 ) -> None:
-    """The 422 says which entry, and which field of it, but nothing of what was in it."""
+    """The 422 names the entry and the field, but nothing of its content."""
     good = {"project": unique, "session_reference_id": unique}
     body = json.dumps([good, good, {"project": unique, **entry}, good])
     response = client("POST", "/logs", data=body)
@@ -93,7 +93,7 @@ def test_one_bad_entry_is_named_and_spoils_the_batch(
 
 
 def test_a_batch_has_an_end(client: Any, unique: str) -> None:
-    """10,000 entries are stored at once, and one more is too many."""
+    """10,000 entries are stored together, and one more is too many."""
     body = f'{{"project":"{unique}"}},' * 9_999 + f'{{"project":"{unique}"}}'
     assert len(client.ok("POST", "/logs", data=f"[{body}]")) == 10_000
     response = client("POST", "/logs", data=f"[{body},1]")
@@ -102,7 +102,7 @@ def test_a_batch_has_an_end(client: Any, unique: str) -> None:
 
 
 def test_parents_make_no_circle(client: Any, unique: str) -> None:
-    """A parent was there before its children, and stays what it was."""
+    """A parent exists before its children, and cannot be changed."""
     one, two = (
         {"project": unique, "session_reference_id": unique, "reference_id": f"{unique} {n}"} for n in (1, 2)
     )
@@ -132,12 +132,12 @@ def test_parents_make_no_circle(client: Any, unique: str) -> None:
     ],
 )
 def test_a_parameter_that_no_database_takes_is_refused(client: Any, path: str) -> None:
-    """It is as malformed as a wrong type."""
+    """It counts as malformed, like a wrong type."""
     assert client("PATCH", path, json={}).status_code == 422
 
 
 def test_a_number_of_any_size_is_kept_where_anything_is(client: Any, unique: str) -> None:
-    """Inside of inputs and metadata, integers are not those of the database."""
+    """Integers inside inputs and metadata may be larger than those of the database."""
     for number in (2**63, -(10**40), 1e308, -0.0, 5e-324):
         created = client.log(project=unique, inputs={"n": number}, metadata={"n": [number]})
         log = client.ok("GET", f"/logs/{created['id']}")
@@ -152,7 +152,7 @@ def test_the_first_and_the_last_time_come_back(client: Any, unique: str, time: s
 
 
 def test_json_at_the_limits_comes_back(client: Any, unique: str) -> None:
-    """What the parser lets in can be stored, read and listed."""
+    """JSON that the parser accepts can be stored, read and listed."""
     deep: Any = []
     for _ in range(190):
         deep = [deep]
@@ -188,7 +188,7 @@ def test_the_limit_can_be_chosen(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["/logs", "/sessions", "/nothing"])
 def test_a_body_without_a_length_is_counted_while_it_arrives(client: Any, path: str) -> None:
-    """A stream is refused wherever it goes, although no header tells how long it is."""
+    """A stream is refused at every address, although no header has its length."""
 
     def stream() -> Iterator[bytes]:
         for _ in range(64):
@@ -199,7 +199,7 @@ def test_a_body_without_a_length_is_counted_while_it_arrives(client: Any, path: 
 
 
 def test_an_endless_body_is_answered_before_it_ends(client: Any) -> None:
-    """The answer does not wait for the rest of a body that is too long already."""
+    """The answer does not wait for the rest of a body that is already too long."""
     address = urlsplit(client.base_url)
     assert address.hostname
     assert address.port
@@ -211,7 +211,7 @@ def test_an_endless_body_is_answered_before_it_ends(client: Any) -> None:
 
 @dataclass
 class Kept:
-    """A server whose files can be looked into."""
+    """A server whose files can be searched."""
 
     base_url: str
     database: Path
@@ -262,7 +262,7 @@ def test_what_must_not_be_kept_is_neither_stored_nor_echoed(
 def test_a_failure_inside_tells_nothing_about_the_inside(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The answer is a plain 500, the log has nothing of the payload, and the server goes on."""
+    """The answer is a plain 500, the log has nothing of the payload, and the server keeps running."""
     database = tmp_path / "broken.sqlite3"
     settings = ServerSettings(port=0, database=str(database))
     with requests.Session() as http, serving_in_background(settings) as base_url:

@@ -1,4 +1,4 @@
-"""Bodies are read for whoever may send them, and never more of them than there is room for."""
+"""Bodies are read only for callers with a key, and never more than there is room for."""
 
 import re
 import socket
@@ -22,7 +22,7 @@ STRANGERS = 20
 
 @contextmanager
 def sent(url: str, *parts: bytes | str) -> Iterator[socket.socket]:
-    """A connection on which something was sent."""
+    """A connection on which some bytes were sent."""
     address = urlsplit(url)
     with socket.create_connection((str(address.hostname), address.port or 0), PATIENCE) as connection:
         connection.sendall(b"".join(part if isinstance(part, bytes) else part.encode() for part in parts))
@@ -47,7 +47,7 @@ def sent(url: str, *parts: bytes | str) -> Iterator[socket.socket]:
 def test_nobody_has_a_long_body_read_without_a_key(
     locked_base_url: str, request_line: str, status: int
 ) -> None:
-    """The answer is there although nothing of the body was sent."""
+    """The answer arrives although nothing of the body was sent."""
     origin = locked_base_url.removesuffix("/v4")
     head = f"{request_line} HTTP/1.1\r\nHost: {urlsplit(origin).netloc}\r\nOrigin: {origin}\r\n"
     with sent(origin, f"{head}Content-Length: 10000000\r\n\r\n") as connection:
@@ -55,7 +55,7 @@ def test_nobody_has_a_long_body_read_without_a_key(
 
 
 def test_a_form_that_does_not_end_is_refused(locked_base_url: str) -> None:
-    """No header tells how long it is, and no key is needed to send it."""
+    """No header has its length, and no key is needed to send it."""
     origin = locked_base_url.removesuffix("/v4")
     head = f"POST /sign-in HTTP/1.1\r\nHost: {urlsplit(origin).netloc}\r\nOrigin: {origin}\r\n"
     parts = 20 * (b"400\r\n" + bytes(1024) + b"\r\n")
@@ -64,7 +64,7 @@ def test_a_form_that_does_not_end_is_refused(locked_base_url: str) -> None:
 
 
 def test_all_bodies_together_have_a_bound(tmp_path: Path) -> None:
-    """While eight of the longest are on their way there is room for no other; afterwards there is."""
+    """While eight of the longest bodies arrive, there is no room for another. Afterwards there is."""
     with ExitStack() as stack:
         base_url = stack.enter_context(served(tmp_path / "database", max_body=LONGEST))
 
@@ -93,7 +93,7 @@ def peak_of_memory(process_id: int) -> int:
 
 @pytest.mark.slow
 def test_bodies_of_strangers_take_no_memory(tmp_path: Path, spawn: Callable[..., Any]) -> None:
-    """However long they are, and although all of them are sent to their ends but one byte, and stay there."""
+    """However long they are, and although each is sent except for its last byte."""
     if not Path("/proc/self/status").exists():
         pytest.skip("nobody tells how much memory a process has")
     server = spawn(tmp_path, "--api-key", "the key of somebody else")

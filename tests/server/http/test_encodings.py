@@ -1,4 +1,4 @@
-"""What is valid JSON is taken, however it arrives."""
+"""Valid JSON is accepted in any encoding."""
 
 import gzip
 import json
@@ -33,7 +33,7 @@ MIB = 1024 * 1024
 def test_what_cannot_be_stored_is_replaced_and_counted(
     client: Any, unique: str, escaped: str, kept: str, replaced: int | None
 ) -> None:
-    """U+FFFD stands in its place, in texts as in names, and a header says how often."""
+    """U+FFFD takes its place, in texts and in names, and a header has the number."""
     body = f'{{"project": "{unique}", "output": "{escaped}", "metadata": {{"n": [{{"m{escaped}": 1}}]}}}}'
     created = client("POST", "/logs", data=body)
     assert created.status_code == 200
@@ -49,7 +49,7 @@ def test_what_cannot_be_stored_is_replaced_and_counted(
 
 
 def test_one_such_text_does_not_refuse_the_list(client: Any, unique: str) -> None:
-    """All entries are stored, feedback and references too."""
+    """All entries are stored, with feedback and references."""
     log = {"project": unique, "reference_id": f"{unique}\0", "feedback": {"type": "note", "value": "\0"}}
     created = client(
         "POST", "/logs", json=[{"project": unique}, log, {"project": unique, "output": "\ud800"}]
@@ -64,14 +64,14 @@ def test_one_such_text_does_not_refuse_the_list(client: Any, unique: str) -> Non
     "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
 )
 def test_json_is_read_in_every_unicode_encoding(client: Any, unique: str, encoding: str) -> None:
-    """With a byte order mark and without one."""
+    """With or without a byte order mark."""
     body = json.dumps({"project": unique, "output": "Zoë 😀"}, ensure_ascii=False)
     log_id = client.ok("POST", "/logs", data=body.encode(encoding))["id"]
     assert client.ok("GET", f"/logs/{log_id}")["output"] == "Zoë 😀"
 
 
 def test_half_a_surrogate_pair_in_utf_16_is_replaced(client: Any, unique: str) -> None:
-    """It needs no escape there."""
+    """UTF-16 can have it without an escape."""
     body = json.dumps({"project": unique, "output": "a\ud83d\0"}, ensure_ascii=False)
     body = body.replace("\\u0000", r"\u0000\ud83d")
     response = client("POST", "/logs", data=body.encode("utf-16", "surrogatepass"))
@@ -82,7 +82,7 @@ def test_half_a_surrogate_pair_in_utf_16_is_replaced(client: Any, unique: str) -
 
 @pytest.mark.parametrize("body", [b"\xff\xfe{", b"\xff\xfe{\x00\x00", b"\xfe\xff\xd8\x00", b"\xef\xbb\xbf"])
 def test_what_is_no_json_in_any_encoding_is_refused(client: Any, body: bytes) -> None:
-    """As it is in UTF-8."""
+    """Like in UTF-8."""
     response = client("POST", "/logs", data=body)
     assert response.status_code == 422
     assert response.json()["detail"][0]["type"] == "json_invalid"
@@ -99,7 +99,7 @@ def test_a_body_may_be_compressed(client: Any, unique: str, encoding: str) -> No
 
 @pytest.mark.parametrize("encoding", ["br", "deflate", "zstd", "gzip, gzip", "PAYLOAD"])
 def test_another_compression_is_refused(client: Any, encoding: str) -> None:
-    """The answer names the one that is understood."""
+    """The answer names the supported one."""
     response = client("POST", "/logs", data=b"{}", headers={"Content-Encoding": encoding})
     assert (response.status_code, response.headers["Accept-Encoding"]) == (415, "gzip")
     assert "gzip" in response.json()["detail"]
@@ -112,14 +112,14 @@ def test_another_compression_is_refused(client: Any, encoding: str) -> None:
     ids=["nothing", "not compressed", "cut off", "more behind it", "zlib"],
 )
 def test_what_is_not_compressed_as_its_header_says_is_refused(client: Any, body: bytes) -> None:
-    """So is what was cut off."""
+    """So is a truncated body."""
     response = client("POST", "/logs", data=body, headers={"Content-Encoding": "gzip"})
     assert response.status_code == 422
     assert response.json()["detail"][0]["loc"] == ["body"]
 
 
 def test_the_limit_is_that_of_what_was_compressed(tmp_path: Path) -> None:
-    """It holds to the byte, and no more than that is made of a body that would be 64 times as long."""
+    """It is exact to the byte, and a body that would be 64 times as long is not decompressed further."""
     headers = {"Content-Encoding": "gzip"}
     start = '{"project": "p", "output": "'
     body = f'{start}{"x" * (MIB - len(start) - 2)}"}}'.encode()

@@ -1,4 +1,4 @@
-"""The server behind proxies, below a path, and called as if it were one: run/test_nginx.py has a real one."""
+"""The server behind proxies, below a path, and called like a proxy; run/test_nginx.py has a real one."""
 
 import html
 import re
@@ -18,7 +18,7 @@ KEY = "the key of this server"
 
 
 def ask(base_url: str, target: str, host: str | None, version: str = "1.1") -> tuple[int, str]:
-    """Send a request with any target; gives the status and the whole of the answer."""
+    """Send a request with any target, and return the status and the whole answer."""
     address = urlsplit(base_url)
     header = "" if host is None else f"Host: {host}\r\n"
     with socket.create_connection((str(address.hostname), address.port or 0), PATIENCE) as connection:
@@ -45,20 +45,20 @@ def ask(base_url: str, target: str, host: str | None, version: str = "1.1") -> t
 def test_the_target_may_be_a_whole_url(
     sqlite_base_url: str, target: str, host: str, status: int, expected: str
 ) -> None:
-    """Its host goes before that of the header, for what is refused too."""
+    """Its host takes precedence over the header, also for refusals."""
     answered, answer = ask(sqlite_base_url, target, host)
     assert answered == status
     assert expected in answer
 
 
 def test_a_whole_url_needs_no_other_host_and_the_key(locked_base_url: str, api_key: str) -> None:
-    """By HTTP/1.0 there may be none; no target gets around the key."""
+    """By HTTP/1.0 there may be no host. No target avoids the key."""
     assert ask(locked_base_url, "http://any/healthz", None, "1.0")[0] == 200
     assert ask(locked_base_url, "http://any/v4/projects", "any")[0] == 401
 
 
 def all_linked(call: Callable[..., requests.Response], prefix: str) -> set[str]:
-    """Follow all links from the first page, but no forms that change something; gives where they lead."""
+    """Follow all links from the first page, without forms that change something, and return their targets."""
     seen: set[str] = set()
     waiting = {f"{prefix}/", f"{prefix}/nothing"}
     while waiting:
@@ -68,7 +68,7 @@ def all_linked(call: Callable[..., requests.Response], prefix: str) -> set[str]:
         if answer.status_code == 303:
             waiting |= {answer.headers["Location"].partition("#")[0]} - seen
             continue
-        # Of a sorted list, what is beside a session is found only by that link.
+        # In a sorted list, only that link leads to the neighbours of a session.
         is_nowhere = re.search(r"/nothing$|/(newer|older)\?", path)
         assert answer.status_code == (404 if is_nowhere else 200), path
         if "html" in answer.headers["Content-Type"]:
@@ -92,7 +92,7 @@ def all_linked(call: Callable[..., requests.Response], prefix: str) -> set[str]:
 def test_everything_leads_below_the_prefix(
     tmp_path: Path, way: str, prefix: str, *, is_passed_on: bool
 ) -> None:
-    """Whether the proxy takes it off or passes it on, also where a path of the server begins as it does."""
+    """Whether the proxy strips it or not, even if a path of the server begins like it."""
     root_path = {"root path": prefix, "root path with a slash": f"{prefix}/"}.get(way, "")
     with (
         served(tmp_path / "database", api_key=KEY, root_path=root_path) as base_url,
@@ -160,7 +160,7 @@ def test_everything_leads_below_the_prefix(
         assert call("GET", f"{prefix}/v4/projects").status_code == 401
         assert call("GET", f"{prefix}/v5/projects").json()["detail"].startswith("This is a call of another")
         assert call("POST", f"{prefix}/sign-out", headers=own).headers["Location"] == f"{prefix}/sign-in"
-        # Past the proxy it is there, too.
+        # Without the proxy the page is there, too.
         assert requests.get(f"{root}/healthz", timeout=PATIENCE).status_code == 200
 
 
@@ -190,7 +190,7 @@ def test_the_page_shows_the_address_that_callers_use(tmp_path: Path) -> None:
     "given", ["//evil.example", "evil", "/a//b", "/a/../b", "/a?b", "/a b", "/é", '/"', "/v4", "/v4/x", "/;"]
 )
 def test_a_prefix_is_a_path_or_nothing(tmp_path: Path, given: str) -> None:
-    """It stands in links and headers, and so it is nothing that could lead elsewhere."""
+    """It stands in links and headers, so it must not lead elsewhere."""
     with pytest.raises(ValueError, match="the root path "), served(tmp_path / "database", root_path=given):
         pass
 
@@ -198,7 +198,7 @@ def test_a_prefix_is_a_path_or_nothing(tmp_path: Path, given: str) -> None:
 def test_nobody_but_trusted_proxies_names_a_prefix(
     locked_base_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing else counts: what is no path, what others send, and what differs from the setting."""
+    """Malformed paths, headers of other peers, and prefixes other than the setting are ignored."""
 
     def location(base_url: str, prefix: str) -> str:
         answer = requests.get(
@@ -222,7 +222,7 @@ def test_nobody_but_trusted_proxies_names_a_prefix(
 def test_a_proxy_on_this_machine_is_known_on_a_socket_for_both(
     tmp_path: Path, spawn: Callable[..., Any]
 ) -> None:
-    """Of what listens on ``::``, the address of a peer by IPv4 is written in another way."""
+    """On a server on ``::``, the IPv4 address of a peer is written differently."""
     server = spawn(tmp_path, "--host", "::", "--api-key", KEY)
     port = server.base_url.split(":")[-1].removesuffix("/v4")
     for host in ("127.0.0.1", "[::1]"):

@@ -1,4 +1,4 @@
-"""A server that is open and one that wants keys, both with a page, what is sent to them, and a browser."""
+"""A server without keys and one with keys, both with a page, helpers that fill them, and a browser."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -44,7 +44,7 @@ class Reader:
         return answer.text
 
     def log(self, *datapoints: dict[str, Any], **datapoint: Any) -> Any:
-        """Log one datapoint, or several ones in one call; gives what the API answers."""
+        """Log one datapoint, or several in one call, and return the answer of the API."""
         key = {} if self.api_key is None else {"X-API-KEY": self.api_key}
         answer = requests.post(
             f"{self.url}/v4/logs", json=list(datapoints) or datapoint, headers=key, timeout=30
@@ -75,7 +75,7 @@ def open_url_on_postgresql(postgresql: Any) -> Iterator[str]:
 
 @pytest.fixture
 def sqlite_reader(open_url: str) -> Iterator[Reader]:
-    """The reader of a server without keys, which other tests use too."""
+    """The reader of a server without keys, which other tests use, too."""
     reader = Reader(open_url)
     with reader.http:
         yield reader
@@ -111,7 +111,7 @@ def priced_url_on_postgresql(postgresql: Any) -> Iterator[str]:
 
 @pytest.fixture(params=["priced_url", "priced_url_on_postgresql"], ids=["sqlite", "postgresql"])
 def priced_reader(request: pytest.FixtureRequest) -> Iterator[Reader]:
-    """The reader of a server that knows what a model costs, on both databases."""
+    """The reader of a server that has the price of a model, on both databases."""
     reader = Reader(request.getfixturevalue(request.param))
     with reader.http:
         yield reader
@@ -119,7 +119,7 @@ def priced_reader(request: pytest.FixtureRequest) -> Iterator[Reader]:
 
 @dataclass
 class LockedServer:
-    """A server that wants keys; its database is there before and after it."""
+    """A server with keys, whose database exists before and after it."""
 
     settings: ServerSettings
     url: str
@@ -130,7 +130,7 @@ class LockedServer:
         return reader
 
     def reader(self, organisation: str, name: str | None = None) -> tuple[Reader, str]:
-        """Make a key of the organisation; gives a reader with it, and the ID of the key."""
+        """Create a key of the organisation, and return a reader with it, and the ID of the key."""
         database = Database.open(self.settings.database_url)
         try:
             key = database.write_now(
@@ -140,7 +140,7 @@ class LockedServer:
         finally:
             database.close()
         reader = Reader(self.url, key)
-        # A running server knows of a new key within a moment.
+        # A running server notices a new key within a moment.
         wait_until(lambda: reader.get("/v4/projects", headers={"X-API-KEY": key}).ok)
         assert reader.sign_in().status_code == HTTPStatus.SEE_OTHER
         return reader, key_id
@@ -169,7 +169,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def open_page(browser: Any) -> Iterator[Callable[..., Page]]:
-    """Opens pages; a refused script, an error in one, or anything else on the console is a failure."""
+    """Opens pages. A refused script, an error in one, or anything else on the console fails the test."""
     complaints: list[str] = []
     contexts = []
 
@@ -188,5 +188,5 @@ def open_page(browser: Any) -> Iterator[Callable[..., Page]]:
     yield open_one
     for context in contexts:
         context.close()
-    # A server that does not answer, or refuses, is one of the cases.
+    # Some tests have a server that does not answer, or refuses.
     assert [text for text in complaints if not text.startswith("Failed to load resource")] == []

@@ -1,4 +1,4 @@
-"""Axe, which knows the Web Content Accessibility Guidelines, finds nothing to object to in any view."""
+"""Axe, which checks the Web Content Accessibility Guidelines, finds no problem in any view."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ def axe() -> str:
 
 @pytest.fixture(scope="module")
 def views(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The address of each view, of a server that has something to show in each."""
+    """The address of each view, on a server with something to show in each."""
     with served(tmp_path_factory.mktemp("views") / "views.sqlite3") as base_url:
         reader = Reader(base_url.removesuffix("/v4"))
         yield {name: reader.url + path for name, path in fill(reader).items()}
@@ -35,7 +35,7 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 
 def fill(reader: Reader) -> dict[str, str]:
-    """Log what has a bit of everything, and return the path of each view."""
+    """Log datapoints of all kinds, and return the path of each view."""
     answer = {
         "project": "shop assistant",
         "session_reference_id": "chat",
@@ -85,7 +85,7 @@ def fill(reader: Reader) -> dict[str, str]:
 
 
 def objections(page: Page, axe: str) -> list[str]:
-    """Return what Axe objects to, with the elements."""
+    """Return the problems that Axe finds, with the elements."""
     page.evaluate(axe)
     found: dict[str, Any] = json.loads(page.evaluate("axe.run().then(JSON.stringify)"))
     return [
@@ -103,7 +103,7 @@ def objections(page: Page, axe: str) -> list[str]:
 def test_axe_objects_to_nothing(
     viewport: Any, scheme: Any, axe: str, views: dict[str, str], open_page: Callable[..., Page]
 ) -> None:
-    """Nor does any view scroll sideways."""
+    """No view scrolls sideways either."""
     page = open_page("about:blank", viewport=viewport, color_scheme=scheme)
     found = {}
     for name, address in views.items():
@@ -115,7 +115,7 @@ def test_axe_objects_to_nothing(
 
 
 def test_axe_objects_to_no_dialog(axe: str, views: dict[str, str], open_page: Callable[..., Page]) -> None:
-    """That of the keys, that to jump to, and what completes a text."""
+    """Those for keys and for jumping, and the completions."""
     page = open_page(views["list"])
     for keys in ("?", "Control+k"):
         page.keyboard.press(keys)
@@ -128,7 +128,7 @@ def test_axe_objects_to_no_dialog(axe: str, views: dict[str, str], open_page: Ca
 
 
 def test_axe_objects_to_no_deletion(axe: str, open_page: Callable[..., Page], tmp_path: Path) -> None:
-    """The question, on a desktop and on a phone, and what is said at the end."""
+    """The question, on a desktop and on a phone, and the result."""
     with served(tmp_path / "deleted.sqlite3") as base_url:
         reader = Reader(base_url.removesuffix("/v4"))
         for _ in range(2):
@@ -148,7 +148,7 @@ def test_axe_objects_to_no_deletion(axe: str, open_page: Callable[..., Page], tm
 
 
 def test_axe_objects_to_no_sign_in(axe: str, locked_server: Any, open_page: Callable[..., Page]) -> None:
-    """The form, and the list with the way out."""
+    """The form, and the list with the button to sign out."""
     page = open_page(locked_server.url)
     assert objections(page, axe) == []
     page.get_by_label("Key").fill(locked_server.settings.api_key)
@@ -158,7 +158,7 @@ def test_axe_objects_to_no_sign_in(axe: str, locked_server: Any, open_page: Call
 
 
 def test_no_view_shifts_its_layout(views: dict[str, str], open_page: Callable[..., Page]) -> None:
-    """What is shown first stays where it is."""
+    """Content that is shown first stays where it is."""
     shifted = """async () => {
       await document.fonts.ready;
       await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));

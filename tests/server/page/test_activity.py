@@ -14,7 +14,7 @@ from tests.servers import served
 
 
 def numbers_on(page: str) -> list[list[str]]:
-    """The table below the charts, the newest span first: begin, [sessions,] datapoints, errors, latencies."""
+    """Return the table of the charts, newest span first: start, [sessions,] datapoints, errors, latencies."""
     rows = re.findall(r'<tr><th scope="row">(.*?)</tr>', page, re.DOTALL)
     return [
         [html.unescape(re.sub(r"<[^>]+>", "", cell)).strip() for cell in re.split(r"</th>|</td>", row)[:-1]]
@@ -23,7 +23,7 @@ def numbers_on(page: str) -> list[list[str]]:
 
 
 def test_activity_counts_what_was_logged_when(reader: Any, unique: str) -> None:
-    """Each datapoint at its ``created_at``, with its error and duration, in the span that it fell into."""
+    """Each datapoint counts at its ``created_at``, with its error and duration, in its span."""
     now = datetime.now(timezone.utc)
     begin = WINDOWS[0].begins(now)[10]
 
@@ -56,7 +56,7 @@ def test_activity_of_all_projects_counts_sessions_too(reader: Any, unique: str) 
 
 @pytest.mark.parametrize("window", WINDOWS, ids=lambda window: window.name)
 def test_windows_reach_from_round_times_to_now(window: Any) -> None:
-    """Also when now is a round time itself."""
+    """Even if now is a round time itself."""
     for now in (
         datetime(2026, 11, 22, 12, tzinfo=timezone.utc),
         datetime(2026, 2, 28, 23, 59, 59, 999999, timezone.utc),
@@ -70,7 +70,7 @@ def test_windows_reach_from_round_times_to_now(window: Any) -> None:
 
 @pytest.mark.slow
 def test_activity_of_thousands_of_projects_is_one_too(tmp_path: Path) -> None:
-    """There are more of them than a statement of SQLite takes values for."""
+    """They are more than a statement of SQLite takes values."""
     with served(tmp_path / "many.sqlite3") as base_url:
         logs = [{"project": f"project {number}"} for number in range(5400)]
         requests.post(f"{base_url}/logs", json=logs, timeout=30).raise_for_status()
@@ -80,7 +80,7 @@ def test_activity_of_thousands_of_projects_is_one_too(tmp_path: Path) -> None:
 
 
 def test_a_window_that_is_not_there_is_told(reader: Any) -> None:
-    """With those that are."""
+    """The answer lists the existing ones."""
     answer = reader.get("/activity?window=2h")
     assert answer.status_code == 422
     assert "window may be 1h, 24h, 7d, 30d, all." in answer.text

@@ -21,17 +21,17 @@ from tests.waiting import PATIENCE, wait_until
 
 @pytest.fixture
 def reader(sqlite_reader: Any) -> Any:
-    """What a browser does is the same on every database."""
+    """A browser does the same on every database, so one is enough."""
     return sqlite_reader
 
 
 def look_again(page: Page) -> None:
-    """Let the time pass after which the page asks for what is new."""
+    """Let the time pass after which the page updates itself."""
     page.clock.run_for(2000)
 
 
 def wait_for(page: Page, expression: str, value: object) -> None:
-    """Do what Playwright's own wait for an expression does only as long as the page allows ``eval``."""
+    """Wait for an expression, as Playwright does only on pages that allow ``eval``."""
     wait_until(lambda: page.evaluate(expression) == value)
 
 
@@ -47,7 +47,7 @@ EVIL = '"><script>document.title = "owned"; alert(1)</script><img src=x onerror=
 def test_every_value_is_shown_and_none_is_run(
     reader: Any, unique: str, open_page: Callable[..., Page]
 ) -> None:
-    """Whatever field it was logged in, and wherever it is shown."""
+    """Regardless of its field, and of the place where it is shown."""
     created = reader.log(
         project=f"{EVIL} {unique}",
         session_reference_id=f"{EVIL} {unique}",
@@ -99,7 +99,7 @@ def test_every_value_is_shown_and_none_is_run(
 
 
 def test_new_sessions_appear_by_themselves(reader: Any, unique: str, open_page: Callable[..., Page]) -> None:
-    """On the newest page, as long as nobody has scrolled or is at a row; changes do in any case."""
+    """On the newest page, unless the reader has scrolled or is at a row. Changes of rows always appear."""
     created = reader.log(
         *(
             {"project": unique, "session_reference_id": f"{unique}-{n}", "output": f"old {n}"}
@@ -142,7 +142,7 @@ def test_new_sessions_appear_by_themselves(reader: Any, unique: str, open_page: 
 def test_rows_stay_chosen_when_sessions_arrive(
     reader: Any, unique: str, open_page: Callable[..., Page]
 ) -> None:
-    """One by one, from one to another or all; also those that the list would end before by now."""
+    """Single rows, a range or all, even if the list would end before them by now."""
     created = reader.log(
         *(
             {"project": unique, "session_reference_id": f"{unique}-{n}", "output": f"output {n}"}
@@ -181,7 +181,7 @@ def test_rows_stay_chosen_when_sessions_arrive(
 def test_chosen_sessions_are_copied_and_deleted(
     reader: Any, unique: str, open_page: Callable[..., Page]
 ) -> None:
-    """From the list and from the page of a session; each time that is asked once."""
+    """From the list and from the page of a session; each deletion is confirmed once."""
     created = reader.log(
         *({"project": unique, "session_reference_id": f"{unique}-{n}", "output": unique} for n in range(70))
     )
@@ -217,7 +217,7 @@ def test_chosen_sessions_are_copied_and_deleted(
 def test_a_paused_list_says_what_has_come_meanwhile(
     reader: Any, unique: str, open_page: Callable[..., Page]
 ) -> None:
-    """By a button and by a key; nothing in it moves or changes until it goes on."""
+    """By a button and by a key. Nothing in the list moves or changes until it is resumed."""
     created = reader.log(project=unique, session_reference_id=unique, output="old")
     page = open_page(f"{reader.url}/?project={created['project_id']}")
     rows = page.locator("#rows tr")
@@ -242,7 +242,7 @@ def test_a_paused_list_says_what_has_come_meanwhile(
 
 @pytest.mark.slow
 def test_the_first_datapoint_appears_by_itself(tmp_path: Path, open_page: Callable[..., Page]) -> None:
-    """An empty server shows the lines that send one, and they do."""
+    """An empty server shows the code that sends one, and the code works."""
     settings = ServerSettings(port=0, database=str(tmp_path / "empty.sqlite3"))
     with serving_in_background(settings) as base_url:
         page = open_page(base_url.removesuffix("v4"))
@@ -258,7 +258,7 @@ def test_the_first_datapoint_appears_by_itself(tmp_path: Path, open_page: Callab
         assert requests.post(url, data=body, headers={header: value}, timeout=PATIENCE).ok
         look_again(page)
         expect(page.locator("#rows tr")).to_have_count(2)
-        # The end of the server is said, and what was there stays.
+        # When the server ends, the page says so, and keeps its content.
     look_again(page)
     expect(page.locator("#live")).to_have_text("not live: the server does not answer")
     expect(page.locator("#rows tr")).to_have_count(2)
@@ -268,7 +268,7 @@ def test_the_first_datapoint_appears_by_itself(tmp_path: Path, open_page: Callab
 def test_filters_are_completed_by_keys_and_clicks(
     reader: Any, unique: str, open_page: Callable[..., Page]
 ) -> None:
-    """Nothing is taken that the reader has not chosen, and Enter searches unless something is chosen."""
+    """No completion is taken unless the reader has chosen it. Otherwise Enter searches."""
     config = {"model": f"model of {unique}"}
     reader.log(project=unique, session_reference_id=unique, inputs={"q": unique}, config=config)
     page = open_page(f"{reader.url}/")
@@ -306,7 +306,7 @@ def test_filters_are_completed_by_keys_and_clicks(
 def test_a_sorted_list_stays_sorted_when_sessions_arrive(
     reader: Any, unique: str, open_page: Callable[..., Page]
 ) -> None:
-    """What is new takes its place among the others, with the columns that the reader has chosen."""
+    """A new session takes its place in the order, with the columns that the reader has chosen."""
     for cost in (1, 3):
         reader.log(project=unique, session_reference_id=f"{unique}-{cost}", prompt_cost=cost)
     page = open_page(f"{reader.url}/?q=project:{unique}")
@@ -325,7 +325,7 @@ def test_a_sorted_list_stays_sorted_when_sessions_arrive(
 
 @pytest.mark.slow
 def test_filters_stand_in_the_address(reader: Any, unique: str, open_page: Callable[..., Page]) -> None:
-    """A choice is applied at once, a search by the return key; what is empty stays out."""
+    """A choice is applied at once, a search by the return key. Empty fields are not in the address."""
     created = reader.log(project=unique, session_reference_id=unique, inputs={"q": f"needle {unique}"})
     page = open_page(f"{reader.url}/")
     page.get_by_label("Project", exact=True).select_option(unique)
@@ -343,7 +343,7 @@ def test_filters_stand_in_the_address(reader: Any, unique: str, open_page: Calla
 
 @pytest.mark.slow
 def test_a_rating_and_a_copy_are_one_click(reader: Any, unique: str, open_page: Callable[..., Page]) -> None:
-    """The page stays where it is; the whole value is copied, not the part that is shown."""
+    """The page stays where it is. The whole value is copied, not only the shown part."""
     text = "**word** " * 5000
     created = reader.log(project=unique, session_reference_id=unique, output=text)
     page = open_page(
@@ -378,7 +378,7 @@ def test_a_rating_and_a_copy_are_one_click(reader: Any, unique: str, open_page: 
 
 @pytest.mark.slow
 def test_a_session_that_goes_on_says_so(reader: Any, unique: str, open_page: Callable[..., Page]) -> None:
-    """And shows it when the reader wants it to."""
+    """It shows the change when the reader wants to see it."""
     created = reader.log(project=unique, session_reference_id=unique, output="first")
     page = open_page(f"{reader.url}/sessions/{created['session_id']}")
     reader.log(project=unique, session_reference_id=unique, output="second")
@@ -389,7 +389,7 @@ def test_a_session_that_goes_on_says_so(reader: Any, unique: str, open_page: Cal
 
 @pytest.mark.slow
 def test_the_keyboard_gets_everywhere(reader: Any, unique: str, open_page: Callable[..., Page]) -> None:
-    """Past the navigation, into a session, into a branch of its tree, with the focus to be seen."""
+    """Past the navigation, into a session, and into a branch of its tree, with a visible focus."""
     created = reader.log(project=unique, session_reference_id=unique, source="step", inputs={"q": unique})
     page = open_page(f"{reader.url}/?q={unique}")
     page.keyboard.press("Tab")
@@ -415,7 +415,7 @@ def test_the_keyboard_gets_everywhere(reader: Any, unique: str, open_page: Calla
 def test_keys_lead_through_the_list_and_its_sessions(
     reader: Any, unique: str, open_page: Callable[..., Page]
 ) -> None:
-    """In the order and the filter of the list; they do nothing while the reader types, nor with Ctrl."""
+    """In the order and the filter of the list. They do nothing while the reader types, nor with Ctrl."""
     created = reader.log(
         *(
             {"project": unique, "session_reference_id": f"{unique}-{n}", "inputs": {"q": f"input {n}"}}
@@ -452,7 +452,7 @@ def test_keys_lead_through_the_list_and_its_sessions(
 def test_a_name_or_an_id_is_all_it_takes_to_get_there(
     reader: Any, unique: str, open_page: Callable[..., Page]
 ) -> None:
-    """Ctrl-K and Cmd-K open a dialog that leads there, ``?`` one that shows the keys."""
+    """Ctrl-K and Cmd-K open a dialog for it, and ``?`` opens one that shows the keys."""
     created = reader.log(project=unique, session_reference_id=f"chat {unique}", inputs={"q": unique})
     session = f"{reader.url}/sessions/{created['session_id']}"
     page = open_page(f"{reader.url}/projects")
@@ -486,7 +486,7 @@ def test_a_name_or_an_id_is_all_it_takes_to_get_there(
 
 @pytest.mark.slow
 def test_a_text_is_found_in_what_is_folded(reader: Any, unique: str, open_page: Callable[..., Page]) -> None:
-    """Enter opens what the next place is in and goes there, Shift-Enter goes back."""
+    """Enter opens the folded part with the next place and goes there, Shift-Enter goes back."""
     items = [{"name": f"item {number}", "of": {"x": "y" * 30}} for number in range(30)]
     created = reader.log(project=unique, session_reference_id=unique, inputs={"a": items, "b": "ITEM 29?"})
     page = open_page(f"{reader.url}/sessions/{created['session_id']}")
@@ -512,7 +512,7 @@ def test_a_text_is_found_in_what_is_folded(reader: Any, unique: str, open_page: 
 def test_finding_tells_that_nested_datapoints_are_in_the_timeline(
     reader: Any, unique: str, open_page: Callable[..., Page]
 ) -> None:
-    """A conversation shows only how many there are, so that nothing is found in them there."""
+    """A conversation shows only their number, so no text of theirs is found there."""
     shared = {"project": unique, "session_reference_id": unique}
     answer = {"reference_id": f"{unique}-answer", "output": "A needle", **shared}
     step = {"parent_reference_id": f"{unique}-answer", "output": "needle " * 1001, **shared}
@@ -532,7 +532,7 @@ def test_finding_tells_that_nested_datapoints_are_in_the_timeline(
 def test_screen_readers_are_told_what_is_what(
     reader: Any, unique: str, open_page: Callable[..., Page]
 ) -> None:
-    """Landmarks, a named table with headers, names of everything that can be used; on a phone, too."""
+    """Landmarks, a named table with headers, and names of all controls; on a phone, too."""
     created = reader.log(project=unique, session_reference_id=unique, inputs={"q": "Why?"}, error="Oh")
     page = open_page(f"{reader.url}/?project={created['project_id']}")
     for width in (1280, PHONE["width"]):
@@ -560,7 +560,7 @@ def test_screen_readers_are_told_what_is_what(
 def test_a_phone_shows_it_without_scrolling_sideways(
     reader: Any, unique: str, open_page: Callable[..., Page]
 ) -> None:
-    """Long words, wide tables and long code included."""
+    """With long words, wide tables and long code."""
     words = {
         "inputs": {"x" * 90: "y" * 300},
         "output": f"{'z' * 300}\n\n|a|b|\n|-|-|\n|{'c' * 200}|{'d' * 200}|",
@@ -584,7 +584,7 @@ def test_a_phone_shows_it_without_scrolling_sideways(
 def test_a_phone_gives_fields_the_whole_width(
     reader: Any, unique: str, open_page: Callable[..., Page]
 ) -> None:
-    """The field to find a text, and the choice of what to compare with."""
+    """The fields to find a text, and to choose the datapoint to compare with."""
     shared = {"project": unique, "session_reference_id": unique}
     created, _ = reader.log(*({"source": "answer", "output": output, **shared} for output in "ab"))
     page = open_page(f"{reader.url}/sessions/{created['session_id']}", viewport=PHONE)
@@ -603,7 +603,7 @@ def test_a_phone_gives_fields_the_whole_width(
 def test_a_phone_shows_names_and_links_whole(
     reader: Any, unique: str, open_page: Callable[..., Page]
 ) -> None:
-    """In the time line they have a line of their own, and a long project leaves room for the links."""
+    """In the time line names have a line of their own, and a long project leaves room for the links."""
     project, parent = f"{unique}_in_production", {"session_reference_id": unique}
     for name in ("answer customer", "agent", "search orders", "call tool", "write reply"):
         created = reader.log(project=project, source=name, duration=1.5, prompt_tokens=12345, **parent)
@@ -636,7 +636,7 @@ def test_each_state_of_sums_takes_the_place_of_the_one_before(
     monkeypatch: pytest.MonkeyPatch,
     has_scripts: bool,  # noqa: FBT001
 ) -> None:
-    """All that were sent are in the page, and the last one is seen."""
+    """All sent states are in the page, and only the last one is visible."""
     for name, value in (("_FIRST_PART", 1), ("_PART", 1), ("_PAUSE", 0)):
         monkeypatch.setattr(activity, name, value)
     reader.log(
@@ -656,7 +656,7 @@ def test_each_state_of_sums_takes_the_place_of_the_one_before(
 
 @pytest.mark.slow
 def test_dark_and_light_follow_the_reader(reader: Any, open_page: Callable[..., Page]) -> None:
-    """Dark text on light ground, and the other way round."""
+    """Dark text on light ground, or the other way round."""
     page = open_page(f"{reader.url}/projects")
     for scheme, is_dark in (("light", False), ("dark", True)):
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
@@ -669,7 +669,7 @@ def test_dark_and_light_follow_the_reader(reader: Any, open_page: Callable[..., 
 
 @pytest.mark.slow
 def test_fifty_rows_come_without_a_shift(reader: Any, unique: str, open_page: Callable[..., Page]) -> None:
-    """Nothing on the page moves once it was drawn, whatever the scripts then do."""
+    """Nothing on the page moves after it was drawn, even when the scripts run."""
     created = reader.log(
         *({"project": unique, "session_reference_id": f"{unique}-{n}", "output": "o"} for n in range(50))
     )
@@ -689,7 +689,7 @@ def test_fifty_rows_come_without_a_shift(reader: Any, unique: str, open_page: Ca
 
 @pytest.mark.slow
 def test_the_form_signs_in_and_out(locked_server: Any, open_url: str, open_page: Callable[..., Page]) -> None:
-    """In the browser as it is: with its cookie, its origin and the policy of the page."""
+    """In a real browser: with its cookie, its origin and the policy of the page."""
     page = open_page(f"{locked_server.url}/projects")
     expect(page.get_by_label("API key")).to_be_focused()
     page.get_by_label("API key").fill("wrong")
@@ -700,7 +700,7 @@ def test_the_form_signs_in_and_out(locked_server: Any, open_url: str, open_page:
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("Projects")
     assert page.evaluate("document.cookie") == ""
-    # By a link on another site, the browser comes without the cookie at first.
+    # After a link on another site, the browser sends its first request without the cookie.
     page.goto(open_url.replace("127.0.0.1", "localhost"))
     page.evaluate(f"location.href = '{locked_server.url}/projects?a=b'")
     expect(page).to_have_url(f"{locked_server.url}/projects?a=b")
@@ -715,7 +715,7 @@ def test_the_form_signs_in_and_out(locked_server: Any, open_url: str, open_page:
 def test_behind_nginx_and_below_a_path_the_page_works_as_ever(
     tmp_path: Path, open_page: Callable[..., Page], scheme: str, host: str
 ) -> None:
-    """Signing in, what is new, copying, ratings and signing out, for a cookie that no other path gets."""
+    """Signing in, updates, copying, ratings and signing out, with a cookie that no other path gets."""
     trustme.CA().issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "pem")
     listen = (
         "listen 80;" if scheme == "http" else "listen 80 ssl; ssl_certificate pem; ssl_certificate_key pem;"
@@ -754,7 +754,7 @@ def test_behind_nginx_and_below_a_path_the_page_works_as_ever(
         look_again(page)
         page.get_by_role("button", name="This session has changed: show it").click()
         expect(page.get_by_text("More?").first).to_be_visible()
-        # The scripts run: without them, a rating is a form that leads back to the page.
+        # This shows that the scripts run: without them, a rating is a form that leads back to the page.
         expect(page.get_by_role("button", name="Copy output")).to_be_visible()
         page.get_by_role("button", name="Good").first.click()
         expect(page.get_by_role("status")).to_have_text("Rated good")

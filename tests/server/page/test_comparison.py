@@ -16,7 +16,7 @@ def names_on(page: str) -> list[str]:
 
 
 def test_two_datapoints_are_compared_word_by_word(reader: Any, unique: str) -> None:
-    """The older one on the left, whichever is named first; what both have is named only."""
+    """The older one is on the left, whichever is named first. Equal values are only named."""
     shared = {"project": unique, "session_reference_id": unique, "source": "reply"}
     inputs = {"lines": list(range(50))}
     older = reader.log(
@@ -40,7 +40,7 @@ def test_two_datapoints_are_compared_word_by_word(reader: Any, unique: str) -> N
 
 
 def test_it_is_compared_with_the_one_before_of_its_source(reader: Any, unique: str) -> None:
-    """In its session, or else in its project; one may choose among these, or give any ID."""
+    """In its session, or else in its project. The reader may choose among these, or enter any ID."""
     shared = {"project": unique, "source": "reply"}
     elsewhere = reader.log(**shared, output="elsewhere")
     first, other, second, third = reader.log(
@@ -64,7 +64,7 @@ def test_it_is_compared_with_the_one_before_of_its_source(reader: Any, unique: s
 
 
 def test_large_values_are_compared_in_a_moment(reader: Any, unique: str) -> None:
-    """As far as they are shown, which is said."""
+    """Only the shown parts are compared, and the page says so."""
     words = [" ".join(f"w{(number * step) % 997}" for number in range(40_000)) for step in (7, 11)]
     lines = ["x\n" * MAX_SHOWN + ending for ending in "ab"]
     first, second = reader.log(
@@ -81,7 +81,7 @@ def test_large_values_are_compared_in_a_moment(reader: Any, unique: str) -> None
 
 
 def test_nothing_of_another_organisation_is_compared(locked_server: Any, unique: str) -> None:
-    """Neither from here, nor from there."""
+    """From neither side."""
     owner, stranger = (locked_server.reader(f"{name} {unique}")[0] for name in ("owner", "stranger"))
     theirs, own = (one.log(project=unique, output="secret") for one in (owner, stranger))
     for one, other in ((theirs, own), (own, theirs)):

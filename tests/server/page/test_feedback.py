@@ -1,4 +1,4 @@
-"""Feedback that is given on the page: what it becomes, where it is shown, and the types of projects."""
+"""Feedback that is given on the page: how it is stored and shown, and the types of projects."""
 
 import html
 import re
@@ -18,7 +18,7 @@ def api(reader: Any, method: str, path: str, **options: Any) -> Any:
 
 
 def given_on(reader: Any, path: str) -> list[tuple[str, Any, str | None]]:
-    """Type, value and user of what the API has of a datapoint or a session."""
+    """Return type, value and user of the feedback that the API has on a datapoint or a session."""
     found = api(reader, "GET", path).get("feedback", [])
     return [(one["type"], one["value"], one.get("user")) for one in found]
 
@@ -29,7 +29,7 @@ def text_of(page: str) -> str:
 
 
 def test_a_rating_is_feedback_of_the_api(reader: Any, unique: str) -> None:
-    """A click replaces the one before, leaves alone what others gave, and can be taken back."""
+    """A click replaces the reader's last one, leaves others alone, and can be taken back."""
     logged = [{"type": "rating", "value": "good", "user": "anna"}, {"type": "rating", "value": "good"}]
     created = reader.log(project="rated", session_reference_id=unique, feedback=logged)
     datapoint, session = f"/datapoints/{created['id']}", f"/sessions/{created['session_id']}"
@@ -67,7 +67,7 @@ def test_a_rating_is_feedback_of_the_api(reader: Any, unique: str) -> None:
 def test_feedback_that_does_not_fit_is_refused(
     sqlite_reader: Any, unique: str, form: dict[str, str], message: str
 ) -> None:
-    """The page says which field, which value, and what may stand there."""
+    """The page names the field, the value, and the allowed values."""
     created = sqlite_reader.log(project=unique, session_reference_id=unique)
     answer = sqlite_reader.post(f"/sessions/{created['session_id']}/feedback", data=form)
     assert answer.status_code == 422
@@ -76,7 +76,7 @@ def test_feedback_that_does_not_fit_is_refused(
 
 
 def test_feedback_on_what_is_gone_is_told(reader: Any, unique: str) -> None:
-    """Instead of being stored: the datapoint, or the session, was deleted meanwhile."""
+    """It is not stored, because the datapoint or the session was deleted meanwhile."""
     created = reader.log(project=unique, session_reference_id=unique)
     requests.delete(f"{reader.url}/v4/sessions/{created['session_id']}", timeout=PATIENCE)
     for path in (
@@ -89,14 +89,14 @@ def test_feedback_on_what_is_gone_is_told(reader: Any, unique: str) -> None:
 
 
 def test_the_key_of_the_reader_says_who_gave_it(locked_server: Any, unique: str) -> None:
-    """Each reader has a rating and a note, which others see with the name of the key, and leave alone."""
+    """Each reader has a rating and a note. Others see them with the key's name, and cannot change them."""
     anna, _ = locked_server.reader(f"anna {unique}")
     nobody = locked_server.reader_with_the_key_of_the_settings()
     created = nobody.log(project=unique, session_reference_id=unique)
     session = f"/sessions/{created['session_id']}"
     for value in ("good", "bad"):
         nobody.post(f"{session}/feedback", data={"type": "rating", "value": value})
-    # A key without a name: see the settings.
+    # The key of the settings has no name.
     assert given_on(nobody, session) == [("rating", "bad", None)]
     theirs = anna.log(project=unique, session_reference_id=unique)
     path = f"/sessions/{theirs['session_id']}"
@@ -109,7 +109,7 @@ def test_the_key_of_the_reader_says_who_gave_it(locked_server: Any, unique: str)
 
 
 def test_two_readers_of_an_organisation_do_not_replace_each_other(locked_server: Any, unique: str) -> None:
-    """What one gives, the other sees, with its name, and cannot take back."""
+    """Each sees the feedback of the other, with its name, and cannot take it back."""
     first, _ = locked_server.reader(f"one {unique}")
     second, _ = locked_server.reader(f"one {unique}", "two")
     created = first.log(project=unique, session_reference_id=unique)
@@ -122,7 +122,7 @@ def test_two_readers_of_an_organisation_do_not_replace_each_other(locked_server:
 
 
 def test_types_of_a_project_are_forms_on_its_sessions(reader: Any, unique: str) -> None:
-    """They are defined on the page of the projects; values are numbers where numbers are wanted."""
+    """They are defined on the page of the projects. A type for numbers takes numbers."""
     created = reader.log(project=unique, session_reference_id=unique)
     session, datapoint = f"/sessions/{created['session_id']}", f"/datapoints/{created['id']}"
     define = f"/projects/{created['project_id']}/feedback-types"
@@ -145,7 +145,7 @@ def test_types_of_a_project_are_forms_on_its_sessions(reader: Any, unique: str) 
     assert "Hint: <b>" in text_of(reader.read(session))
     reader.post(define, data={"remove": "tone"})
     assert "Feedback: rating, note, score, Hint" in text_of(reader.read("/projects"))
-    # What was given stays, and can be taken back.
+    # Existing feedback stays, and can be taken back.
     assert "tone: formal" in text_of(reader.read(session))
     reader.post(f"{session}/feedback", data={"type": "tone", "unset": "formal"})
     assert given_on(reader, session) == expected[1:]
@@ -172,7 +172,7 @@ def test_a_type_that_cannot_be_is_refused(
 
 
 def test_types_of_others_are_not_changed(locked_server: Any, unique: str) -> None:
-    """A project of another organisation is none."""
+    """A project of another organisation does not exist for the reader."""
     owner, stranger = (locked_server.reader(f"{name} {unique}")[0] for name in ("owner", "stranger"))
     project_id = owner.log(project=unique)["project_id"]
     form = {"type": "score", "kind": "number"}

@@ -1,4 +1,4 @@
-"""Filters that are typed, and what they find."""
+"""Filters that are typed, and the sessions that they find."""
 
 import html
 import re
@@ -17,7 +17,7 @@ REST = {"cheap": " red shoes", "expensive": " shoes that are red", "failed": ""}
 
 
 def found(reader: Any, filter_text: str, **parameters: str) -> list[str]:
-    """The first inputs of the sessions that a filter finds, in the order of the list."""
+    """Return the first inputs of the sessions that a filter finds, in the order of the list."""
     answer = reader.get("/", params={"q": filter_text} | parameters)
     assert answer.status_code == HTTPStatus.OK, html.unescape(answer.text)
     return shown_on(answer.text)
@@ -77,7 +77,7 @@ def log_three(reader: Any, unique: str) -> list[Any]:
 def finding_reader(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Reader, str]]:
-    """A reader with three sessions, and the text that they share, in a database without large ones."""
+    """A reader with three sessions, and the text that they share, in a database without large sessions."""
     database = tmp_path_factory.mktemp("finding") / "finding.sqlite3"
     if request.param == "postgresql":
         database = request.getfixturevalue("postgresql").new_database()
@@ -135,7 +135,7 @@ def finding_reader(
 def test_a_filter_finds_the_sessions_of_which_all_terms_hold(
     finding_reader: Any, filter_text: str, expected: Sequence[str]
 ) -> None:
-    """Of the session itself, of one of its datapoints, or of all of them together."""
+    """Terms about the session itself, about one of its datapoints, or about all of them together."""
     reader, unique = finding_reader
     scope = f"reference:{unique}-cheap" if filter_text.startswith("reference") else unique
     text = filter_text.replace("UNIQUE", unique)
@@ -172,7 +172,7 @@ def test_a_filter_finds_the_sessions_of_which_all_terms_hold(
 def test_a_filter_that_cannot_be_understood_leaves_the_list(
     finding_reader: tuple[Reader, str], filter_text: str, problem: str
 ) -> None:
-    """The place is told, and what could stand there; the field keeps it, and the other filters hold."""
+    """The page names the place and the way out. The field keeps the text, and the other filters apply."""
     reader, unique = finding_reader
     project = rows_of(reader.read(f"/?q=project:{unique}"))
     project_id = link_of(reader.read(f"/sessions/{project[0]['id']}"), unique).partition("=")[2]
@@ -197,7 +197,7 @@ def test_a_filter_that_cannot_be_understood_leaves_the_list(
     ],
 )
 def test_what_is_no_filter_is_a_text(reader: Any, unique: str, text: str) -> None:
-    """Whatever else a text may look like."""
+    """Even if it looks like one."""
     created = reader.log(project=unique, session_reference_id=unique, inputs={"text": f"{unique} {text}"})
     reader.log(project=unique, session_reference_id=f"{unique}-other", inputs={"text": unique})
     answer = reader.get("/", params={"q": f"{unique} {text}"})
@@ -205,7 +205,7 @@ def test_what_is_no_filter_is_a_text(reader: Any, unique: str, text: str) -> Non
 
 
 def test_fields_and_terms_are_one_filter(finding_reader: tuple[Reader, str]) -> None:
-    """A project, days and errors hold beside what is typed."""
+    """A project, days and errors limit the list together with the typed filter."""
     reader, unique = finding_reader
     (cheap,) = rows_of(reader.read(f"/?q=model:small-1 {unique}"))
     project_id = link_of(reader.read(f"/sessions/{cheap['id']}"), unique).partition("=")[2]
@@ -216,7 +216,7 @@ def test_fields_and_terms_are_one_filter(finding_reader: tuple[Reader, str]) -> 
 
 
 def test_feedback_is_found_by_its_type_and_value(reader: Any, unique: str) -> None:
-    """A text or a number, given with any datapoint of the session."""
+    """A text or a number, on any datapoint of the session."""
     for number, given in enumerate([("rating", "very good"), ("rating", 5), ("note", "fine"), None]):
         feedback = [{"type": given[0], "value": given[1]}] if given else None
         shared = {"project": unique, "session_reference_id": f"{unique}-{number}"}
@@ -232,7 +232,7 @@ def test_feedback_is_found_by_its_type_and_value(reader: Any, unique: str) -> No
 
 
 def test_sessions_are_found_by_what_callers_tell_of_them(reader: Any, unique: str) -> None:
-    """Also those in which nothing was logged, which have no project."""
+    """With those that have no datapoint, and so no project."""
     told = {"name": f"Red shoes {unique}", "user": f"user of {unique}", "reference_id": unique}
     answer = reader.http.post(f"{reader.url}/v4/sessions", json=told)
     assert answer.ok, answer.text
@@ -271,7 +271,7 @@ def test_sessions_are_found_by_what_callers_tell_of_them(reader: Any, unique: st
 def test_the_list_is_sorted_by_a_column(
     finding_reader: tuple[Reader, str], sort: str, expected: Sequence[str]
 ) -> None:
-    """Equal ones as they came; neighbours are in the same order, and the search, too."""
+    """Equal ones are in order of arrival. Neighbours have the same order, and so has a search."""
     reader, unique = finding_reader
     assert found(reader, unique, sort=sort) == expected
     page = reader.get("/", params={"q": unique, "sort": sort}).text
@@ -287,7 +287,7 @@ def test_the_list_is_sorted_by_a_column(
 
 
 def test_the_parts_of_a_sorted_list_have_each_session_once(reader: Any, unique: str) -> None:
-    """Forwards and back, with many that are equal; the headings lead to other orders."""
+    """Forwards and backwards, with many equal values. The headings lead to other orders."""
     reader.log(
         *(
             {
@@ -314,7 +314,7 @@ def test_the_parts_of_a_sorted_list_have_each_session_once(reader: Any, unique: 
 
 
 def test_columns_are_chosen_and_remembered(reader: Any, unique: str) -> None:
-    """Those of a form, for this page and all later ones; what leads to the session is always there."""
+    """The columns of a form apply to this page and later ones. The link to the session is always there."""
     reader.log(
         project=unique,
         session_reference_id=unique,
@@ -350,7 +350,7 @@ def completed(reader: Any, filter_text: str) -> tuple[str, list[str]]:
 
 
 def test_a_filter_is_completed(finding_reader: tuple[Reader, str]) -> None:
-    """By names, and by the values that were logged last."""
+    """By names, and by recently logged values."""
     reader, unique = finding_reader
     assert completed(reader, "red -mo") == ("-mo", ["-model:"])
     assert completed(reader, "e") == ("e", ["environment:", "errors>"])
@@ -366,7 +366,7 @@ def test_a_filter_is_completed(finding_reader: tuple[Reader, str]) -> None:
 
 
 def test_filters_and_completions_know_one_organisation(locked_server: LockedServer, unique: str) -> None:
-    """Nothing of another one is found, or offered."""
+    """Nothing of another organisation is found or suggested."""
     mine, theirs = (locked_server.reader(f"{unique} {side}")[0] for side in ("mine", "theirs"))
     for reader in (mine, theirs):
         reader.log(
@@ -381,7 +381,7 @@ def test_filters_and_completions_know_one_organisation(locked_server: LockedServ
 
 
 def test_values_of_a_session_lead_to_those_that_share_them(finding_reader: tuple[Reader, str]) -> None:
-    """The model, the source and the environment of a datapoint."""
+    """From the model, the source and the environment of a datapoint."""
     reader, unique = finding_reader
     (row,) = rows_of(reader.read(f"/?q=model:small-1 {unique}"))
     page = reader.read(f"/sessions/{row['id']}")

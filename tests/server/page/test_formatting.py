@@ -42,7 +42,7 @@ NOW = datetime(2026, 11, 22, 12, 30, tzinfo=timezone.utc)
     ],
 )
 def test_durations_are_told_in_the_units_that_say_something(seconds: float | None, text: str) -> None:
-    """Rounded, and never to 60 of a unit."""
+    """They are rounded, and never 60 of a unit."""
     assert format_seconds(seconds) == text
 
 
@@ -59,12 +59,12 @@ def test_durations_are_told_in_the_units_that_say_something(seconds: float | Non
     ],
 )
 def test_ages_are_told_until_the_day_says_more(seconds: float, text: str) -> None:
-    """A week is how long anybody counts days."""
+    """After a week the day is shown."""
     assert format_age(NOW - timedelta(seconds=seconds), NOW) == text
 
 
 def test_numbers_read_as_numbers() -> None:
-    """Thousands apart, small costs not rounded away, sizes in their unit."""
+    """Thousands are separated, small costs are not rounded to zero, and sizes have a unit."""
     assert format_count(1234567) == "1,234,567"
     assert [format_dollars(value) for value in (0, 12.5, 0.0123, 0.00001)] == [
         "$0.00",

@@ -1,4 +1,4 @@
-"""The queue of sessions that nobody has judged, as a browser without scripts works through it."""
+"""The queue of sessions without a rating, as a browser without scripts uses it."""
 
 import html
 import re
@@ -13,7 +13,7 @@ from tests.waiting import PATIENCE
 
 
 def question_on(page: str) -> str | None:
-    """The first input of the session that is to be judged; ``None``: there is none."""
+    """Return the first input of the session to be judged; ``None`` if there is none."""
     found = re.search(r'<h1 class="session-title">(.*?)</h1>', page)
     return None if found is None else html.unescape(found[1])
 
@@ -31,7 +31,7 @@ def heading_of(page: str) -> str:
 
 
 def verdict(reader: Any, page: str, **fields: str) -> str:
-    """Send the form of the queue with these fields, as the button of a browser does; gives the next page."""
+    """Send the form of the queue with these fields, as a browser does, and return the next page."""
     form = page[page.index('<form class="verdict"') :]
     action = re.search(r'action="([^"]+)"', form)
     assert action is not None
@@ -65,7 +65,7 @@ def feedback_on(reader: Any, session_id: str) -> list[tuple[str, str]]:
 
 
 def test_a_queue_is_worked_through(reader: Any, unique: str) -> None:
-    """The newest first, without those that have a rating, be it on a datapoint, and those without any."""
+    """Newest first, without sessions that have a rating, even on a datapoint, and without empty ones."""
     logged = log_sessions(reader, unique, 6)
     queue = f"/judging?project={logged[0]['project_id']}"
     rated = {"type": "rating", "value": "bad"}
@@ -73,7 +73,7 @@ def test_a_queue_is_worked_through(reader: Any, unique: str) -> None:
     requests.post(
         f"{reader.url}/v4/feedback", json={**rated, "session_id": logged[2]["session_id"]}, timeout=PATIENCE
     )
-    # A note is no verdict.
+    # A note is not a rating.
     reader.post(f"/sessions/{logged[3]['session_id']}/feedback", data={"type": "note", "value": "Hm."})
     page = reader.read(queue)
     assert (question_on(page), left_on(page)) == ("Question 5", "4 left")
@@ -93,7 +93,7 @@ def test_a_queue_is_worked_through(reader: Any, unique: str) -> None:
         [],
         [("note", "Well\nsaid"), ("rating", "good")],
     ]
-    # A filter asks for what is given on either.
+    # A filter finds feedback on either.
     found = reader.read(f"/?project={logged[0]['project_id']}&q=feedback:rating=bad")
     named = dict.fromkeys(re.findall(r"Question \d", found))
     assert list(named) == ["Question 4", "Question 2", "Question 0"]
@@ -105,7 +105,7 @@ def test_a_queue_is_worked_through(reader: Any, unique: str) -> None:
 
 
 def test_the_queue_has_the_filter_of_the_list(reader: Any, unique: str) -> None:
-    """A text or an error in a datapoint, and the way back to the newer ones."""
+    """A text or an error in a datapoint. The way back to newer sessions has it, too."""
     logged = log_sessions(reader, unique, 4)
     for one in logged[:3:2]:
         session = {"project": unique, "session_id": one["session_id"]}
@@ -123,7 +123,7 @@ def test_the_queue_has_the_filter_of_the_list(reader: Any, unique: str) -> None:
 
 
 def test_a_session_that_another_reader_has_judged_meanwhile_is_skipped(reader: Any, unique: str) -> None:
-    """Its rating stays, a note is kept, and the reader is told; who comes back to a session may change it."""
+    """The first rating stays, the note is stored, and the reader is told. A second visit may change it."""
     logged = log_sessions(reader, unique, 3)
     queue = f"/judging?project={logged[0]['project_id']}"
     page = reader.read(queue)
@@ -135,9 +135,9 @@ def test_a_session_that_another_reader_has_judged_meanwhile_is_skipped(reader: A
         ("note", "Not so good"),
         ("rating", "good"),
     ]
-    # The same form twice, as by a double click, is nobody else.
+    # The same form twice, as by a double click, does not count as another reader.
     assert "Somebody else" not in verdict(reader, page, rating="good")
-    # One that somebody judges while another one is shown does not come up at all.
+    # A session that is judged while another one is shown is not shown at all.
     reader.post(f"/sessions/{logged[0]['session_id']}/feedback", data={"type": "rating", "value": "good"})
     assert heading_of(verdict(reader, late, rating="good")) == "No more sessions to judge"
     back = reader.read(f"/judging/{logged[2]['session_id']}?project={logged[0]['project_id']}")
@@ -148,7 +148,7 @@ def test_a_session_that_another_reader_has_judged_meanwhile_is_skipped(reader: A
 
 
 def test_a_place_in_the_queue_that_was_deleted_leads_to_its_beginning(reader: Any, unique: str) -> None:
-    """Instead of nowhere."""
+    """It is not an error."""
     logged = log_sessions(reader, unique, 2)
     query = f"project={logged[0]['project_id']}"
     requests.delete(f"{reader.url}/v4/sessions/{logged[1]['session_id']}", timeout=PATIENCE)
@@ -161,7 +161,7 @@ def test_a_place_in_the_queue_that_was_deleted_leads_to_its_beginning(reader: An
 
 
 def test_many_that_are_left_are_counted_to_a_bound(sqlite_reader: Any, unique: str) -> None:
-    """Of a long queue nobody waits for the number."""
+    """No reader waits for the exact number of a long queue."""
     logged = log_sessions(sqlite_reader, unique, 101)
     page = sqlite_reader.read(f"/judging?project={logged[0]['project_id']}")
     assert left_on(page) == "100 or more left"
@@ -170,7 +170,7 @@ def test_many_that_are_left_are_counted_to_a_bound(sqlite_reader: Any, unique: s
 
 
 def test_a_rating_that_there_is_not_is_refused(sqlite_reader: Any, unique: str) -> None:
-    """With the note that came along."""
+    """Its note is refused, too."""
     [one] = [log_sessions(sqlite_reader, unique, 2)[0]]
     answer = sqlite_reader.post(f"/judging/{one['session_id']}", data={"rating": "fine", "note": "Hm."})
     assert answer.status_code == 422
@@ -191,7 +191,7 @@ def test_nothing_of_another_organisation_is_to_be_judged(locked_server: Any, uni
 
 @pytest.mark.slow
 def test_sessions_are_judged_by_keys(sqlite_reader: Any, unique: str, open_page: Callable[..., Page]) -> None:
-    """Good, bad, pass on, go back, and a note that keys do not interrupt; the dialog says which."""
+    """Good, bad, skip, back, and a note that keys do not interrupt. The dialog lists the keys."""
     logged = log_sessions(sqlite_reader, unique, 5)
     page = open_page(f"{sqlite_reader.url}/?project={logged[0]['project_id']}")
     page.get_by_role("link", name="Judge", exact=True).click()
@@ -199,7 +199,7 @@ def test_sessions_are_judged_by_keys(sqlite_reader: Any, unique: str, open_page:
 
     def expect_question(number: int) -> None:
         expect(page.locator("h1")).to_have_text(f"Question {number}")
-        # From then on it listens to keys.
+        # From now on the page handles keys.
         page.wait_for_load_state()
 
     expect_question(4)

@@ -1,4 +1,4 @@
-"""Sessions with megabytes in them: what is shown of them, and that the rest stays where it is."""
+"""Sessions with megabytes of data: the shown parts, and the rest, which stays in the database."""
 
 import html
 import re
@@ -20,7 +20,7 @@ LONG = TEXT * (MEGABYTE // len(TEXT))
 
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def reader(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    """That of a database of its own: searches in those of other tests would look into all of it."""
+    """The reader of a separate database: searches of other tests would read all of it."""
     database = tmp_path_factory.mktemp("large") / "large.sqlite3"
     if request.param == "postgresql":
         database = request.getfixturevalue("postgresql").new_database()
@@ -72,7 +72,7 @@ def test_json_with_a_large_value_is_shown_with_its_size(reader: Any, unique: str
 
 
 def test_a_large_conversation_says_nothing_twice(reader: Any, unique: str) -> None:
-    """That two texts are the same is known without having them at hand; so is that they differ at the end."""
+    """Equal texts are recognised without reading them again, and so are texts that differ at the end."""
     messages = [{"role": "user", "content": LONG}, {"role": "user", "content": "Really?"}]
     datapoints = [{"messages": list(messages), "output": LONG}]
     messages += [{"role": "assistant", "content": LONG}, {"role": "user", "content": "Prove it."}]

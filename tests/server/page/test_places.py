@@ -3,13 +3,13 @@ from typing import Any
 
 
 def places_of(reader: Any, text: str) -> list[tuple[str, str]]:
-    """What the dialog to jump offers: its kind and its path."""
+    """Return the kinds and paths of the results in the dialog to jump."""
     page = reader.get("/places", params={"q": text}).text
     return [(kind, path) for path, kind in re.findall(r'href="([^"]+)">.*<span class="muted">(\w+)<', page)]
 
 
 def test_ids_references_and_names_lead_to_their_pages(reader: Any, unique: str) -> None:
-    """A name by any part of it, an ID and a reference as a whole, and nothing else."""
+    """Any part of a name, a whole ID or a whole reference leads there, and nothing else."""
     created = reader.log(project=f"Named {unique}", session_reference_id=f"s {unique}", reference_id=unique)
     session = ("Session", f"/sessions/{created['session_id']}")
     datapoint = ("Datapoint", f"/datapoints/{created['id']}")

@@ -14,7 +14,7 @@ def text_of(page: str) -> str:
 
 
 def test_a_cost_that_was_not_logged_is_computed(priced_reader: Any, unique: str) -> None:
-    """It is marked wherever it is shown: with the datapoint, its session, a comparison and the sums."""
+    """It is marked wherever it is shown: at the datapoint, its session, a comparison and the sums."""
     shared = {"project": unique, "session_reference_id": unique, "source": "answer", "config": CONFIG}
     created = priced_reader.log(**shared, **TOKENS)
     session = f"/sessions/{created['session_id']}"
@@ -31,7 +31,7 @@ def test_a_cost_that_was_not_logged_is_computed(priced_reader: Any, unique: str)
 
 
 def test_no_cost_is_computed_without_a_price_or_tokens(priced_reader: Any, unique: str) -> None:
-    """Nor is a cost that was logged computed anew, whatever it is."""
+    """A logged cost is never computed again, even if it is 0."""
     shared = {"project": unique, "session_reference_id": unique}
     created = priced_reader.log(
         {**shared, "config": {"type": "model", "model": "large-1-mini"}, **TOKENS},

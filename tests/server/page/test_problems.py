@@ -1,4 +1,4 @@
-"""What goes wrong is told on a page, too."""
+"""Errors have a page, too."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ from hl_sessions.server.database.errors import DatabaseFullError, DatabaseUnavai
 def test_a_failure_is_told_without_what_it_was_about(
     sqlite_reader: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int, told: str
 ) -> None:
-    """The page says what to do; when the database is away, the answer says when to come back."""
+    """The page says what to do. If the database is away, a header says when to come back."""
 
     async def fail(*_: object) -> None:
         raise error

@@ -17,7 +17,7 @@ FOLDER = Path(hl_sessions.server.page.__file__).parent
 
 @pytest.mark.parametrize("path", ["/", "/projects", "/activity", "/nothing", "/static/page.js", "/?from=x"])
 def test_browsers_are_told_to_let_nothing_foreign_in(sqlite_reader: Any, path: str) -> None:
-    """Whatever is answered: scripts and styles are files of this server, and nobody frames the page."""
+    """In every answer: scripts and styles are files of this server, and no other page may frame it."""
     headers = sqlite_reader.get(path).headers
     policy = dict(part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";"))
     assert policy == {
@@ -36,7 +36,7 @@ def test_browsers_are_told_to_let_nothing_foreign_in(sqlite_reader: Any, path: s
 
 
 def test_everything_that_the_page_uses_is_shipped_with_it(sqlite_reader: Any) -> None:
-    """No reference leads to another host, and each one leads to something."""
+    """No reference leads to another host, and every reference leads to a file."""
     for file in [*FOLDER.glob("templates/*"), *FOLDER.glob("static/*")]:
         text = file.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
         assert "//" not in re.sub(r"^\s*(//|/\*\*).*$", "", text, flags=re.MULTILINE).replace(
@@ -63,7 +63,7 @@ def test_everything_that_the_page_uses_is_shipped_with_it(sqlite_reader: Any) ->
     ],
 )
 def test_markdown_gives_elements_to_read_only(text: str) -> None:
-    """Nothing that runs, nothing that loads, nothing that the policy would have to stop."""
+    """No element runs, loads, or would have to be stopped by the policy."""
     elements = re.findall(r"<(\w+)([^>]*)>", render_markdown(text))
     assert {name for name, _ in elements} <= {
         "p",
@@ -84,7 +84,7 @@ def test_markdown_gives_elements_to_read_only(text: str) -> None:
 
 
 def test_markdown_keeps_what_is_to_be_read() -> None:
-    """Headings go below those of the page, and lines stay lines."""
+    """Headings are below those of the page, and lines stay lines."""
     assert render_markdown("# One\n\ntwo  *three*\nfour") == (
         "<h4>One</h4>\n<p>two  <em>three</em><br />\nfour</p>\n"
     )
@@ -92,7 +92,7 @@ def test_markdown_keeps_what_is_to_be_read() -> None:
 
 
 def test_json_is_shown_with_its_kinds_of_values() -> None:
-    """Names, texts, numbers and constants are marked; all of it stays text."""
+    """Names, texts, numbers and constants are marked, and everything is escaped."""
     shown = highlight_json(format_json({"<a>": ['"<b>', -1.5e-7, None, "ü"]}))
     assert re.sub(r"</?span[^>]*>", "", shown) == (
         "{\n  &#34;&lt;a&gt;&#34;: [\n    &#34;\\&#34;&lt;b&gt;&#34;,\n    -1.5e-07,\n    null,"
@@ -102,14 +102,14 @@ def test_json_is_shown_with_its_kinds_of_values() -> None:
 
 
 def test_a_text_without_its_end_takes_no_longer() -> None:
-    """Each quote of it could be where a text begins: they are all looked at once."""
+    """Each of its quotes could begin a text, and each is looked at only once."""
     began = process_time()
     assert highlight_json('{"a": "' + '\\"' * 100_000).endswith("</span>")
     assert process_time() - began < 2
 
 
 def test_what_is_large_in_json_is_folded() -> None:
-    """Each object and each list by itself, with the number of its items; nothing of the text is lost."""
+    """Each object and each list by itself, with the number of its items. No text is lost."""
     text = format_json({"<a>": [{"b": [1, []]}] * 20, "c": {"d": "{"}, "e": []})
     shown = fold_json(text)
     assert re.findall(
@@ -125,7 +125,7 @@ def test_what_is_large_in_json_is_folded() -> None:
 
 @pytest.mark.parametrize("value", [[[[{"a": "b" * 50}]]], json.loads("[" * 90 + "1" + "]" * 90)])
 def test_json_of_any_depth_and_without_its_end_is_folded(value: object) -> None:
-    """What was opened is closed, and no deeper than browsers go."""
+    """Every opened element is closed, and none is deeper than browsers allow."""
     text = format_json(value)
     for end in range(0, len(text), 101):
         depths = list(

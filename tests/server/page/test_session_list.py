@@ -10,7 +10,7 @@ IMAGE = {"type": "image_url", "image_url": {"url": "https://example.com/image.pn
 
 
 def rows_of(page: str) -> list[dict[str, str]]:
-    """What the rows of the table say, by the class of the cell, and the ID of the session."""
+    """Return the texts in the rows of the table, by the class of the cell, and the ID of the session."""
     rows = []
     for session_id, cells in re.findall(r'<tr data-id="(\w+[\w-]*)"[^>]*>(.*?)</tr>', page, re.DOTALL):
         texts = {
@@ -32,7 +32,7 @@ def inputs_on(page: str) -> list[str]:
 
 
 def test_a_row_tells_what_happened_in_a_session(reader: Any, unique: str) -> None:
-    """First input, last output, projects, datapoints, how long, when, errors."""
+    """First input, last output, projects, datapoints, duration, time, errors."""
     begin = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
     shared = {"session_reference_id": unique, "created_at": begin.isoformat()}
     created = reader.log(
@@ -57,7 +57,7 @@ def test_a_row_tells_what_happened_in_a_session(reader: Any, unique: str) -> Non
 
 
 def test_the_last_output_is_that_of_an_answer_and_not_of_its_steps(reader: Any, unique: str) -> None:
-    """What an answer looks up begins after it, and is nested under it."""
+    """The steps of an answer begin after it, and are nested under it."""
     answer = {"reference_id": f"{unique}-answer", "output": "Because", "created_at": "2026-03-01T12:00:00"}
     step = {
         "parent_reference_id": f"{unique}-answer",
@@ -108,7 +108,7 @@ def test_the_last_output_is_that_of_an_answer_and_not_of_its_steps(reader: Any, 
 def test_inputs_are_told_in_a_line(
     reader: Any, unique: str, inputs: object, messages: object, shown: str
 ) -> None:
-    """Whatever was logged as what went in."""
+    """For any logged inputs."""
     reader.log(project="lines", session_reference_id=unique, inputs=inputs, messages=messages)
     (row,) = rows_of(reader.read(f"/?q={unique}"))
     assert shown in row["input"]
@@ -116,7 +116,7 @@ def test_inputs_are_told_in_a_line(
 
 
 def test_parts_of_the_list_stay_when_sessions_arrive(reader: Any, unique: str) -> None:
-    """A part that is reached by a link shows the same sessions later, and leads on in both directions."""
+    """The link to a part shows the same sessions later, and the part leads on in both directions."""
     project = f"{unique}-paged"
 
     def log(numbers: range) -> str:
@@ -143,7 +143,7 @@ def test_parts_of_the_list_stay_when_sessions_arrive(reader: Any, unique: str) -
     assert inputs_on(last) == [str(number) for number in range(19, -1, -1)]
     assert "Older →" not in last
     assert inputs_on(reader.read(link_of(last, "← Newer"))) == inputs_on(second)
-    # The part before the first full one is the list from its begin.
+    # The part before the first full one is the start of the list.
     newest = [str(number) for number in range(179, 129, -1)]
     third = reader.read(link_of(second, "← Newer"))
     assert inputs_on(third) == [str(number) for number in range(119, 69, -1)]
@@ -154,7 +154,7 @@ def test_parts_of_the_list_stay_when_sessions_arrive(reader: Any, unique: str) -
 
 
 def test_a_full_page_before_the_newest_ones_is_the_newest_page(reader: Any, unique: str) -> None:
-    """When fewer sessions than a part holds are newer, nobody gets to a part with a few of them."""
+    """If fewer sessions are newer than a part holds, the part is filled up."""
     created = reader.log(
         *(
             {"project": unique, "session_reference_id": f"{unique}-{n}", "inputs": {"n": str(n)}}
@@ -167,7 +167,7 @@ def test_a_full_page_before_the_newest_ones_is_the_newest_page(reader: Any, uniq
 
 
 def test_filters_leave_what_was_asked_for(reader: Any, unique: str) -> None:
-    """By project, by errors, by day, and by several at once; the form says which are on."""
+    """By project, errors, days, and several at once. The form shows the active filters."""
     failed = reader.log(project=unique, session_reference_id=f"{unique}-1", inputs={"n": "1"}, error="Broken")
     reader.log(project=unique, session_reference_id=f"{unique}-2", inputs={"n": "2"}, output="fine")
     reader.log(project="elsewhere", session_reference_id=f"{unique}-3", inputs={"n": "3"}, error="Broken")
@@ -202,7 +202,7 @@ def test_filters_leave_what_was_asked_for(reader: Any, unique: str) -> None:
     ids=lambda field: next(iter(field)),
 )
 def test_search_finds_text_in_the_datapoints(reader: Any, unique: str, field: dict[str, Any]) -> None:
-    """In upper or lower case, with letters beyond ASCII, and without wildcards."""
+    """Regardless of case, with letters beyond ASCII, and without wildcards."""
     created = reader.log(project=unique, session_reference_id=unique, **field)
     reader.log(project=unique, session_reference_id=f"{unique}-other", inputs={"question": "Größe 100ab"})
     found = rows_of(reader.get("/", params={"project": created["project_id"], "q": "größe 100%_?"}).text)
@@ -210,7 +210,7 @@ def test_search_finds_text_in_the_datapoints(reader: Any, unique: str, field: di
 
 
 def test_search_finds_what_an_id_or_reference_names(reader: Any, unique: str) -> None:
-    """Of a session, or of a datapoint in it."""
+    """Those of a session, or of a datapoint in it."""
     created = reader.log(
         project=unique, session_reference_id=f"{unique}-session", reference_id=f"{unique}-datapoint"
     )
@@ -220,7 +220,7 @@ def test_search_finds_what_an_id_or_reference_names(reader: Any, unique: str) ->
 
 @pytest.mark.slow
 def test_a_search_finds_sessions_however_old(reader: Any, unique: str) -> None:
-    """All of them, the newest first, and no more."""
+    """All of them, newest first, and no others."""
     created = reader.log(
         *(
             {
@@ -251,7 +251,7 @@ def test_a_search_finds_sessions_however_old(reader: Any, unique: str) -> None:
     ],
 )
 def test_an_address_that_cannot_be_understood_says_why(reader: Any, query: str, problem: str) -> None:
-    """It names the parameter, and what it may be."""
+    """It names the parameter and its allowed values."""
     answer = reader.get(f"/?{query}")
     assert answer.status_code == 422
     assert problem in html.unescape(answer.text)
@@ -259,7 +259,7 @@ def test_an_address_that_cannot_be_understood_says_why(reader: Any, query: str, 
 
 
 def test_a_part_that_began_at_a_deleted_session_is_gone(reader: Any) -> None:
-    """The page says so, and leads back to the list."""
+    """The page says so, and links back to the list."""
     answer = reader.get("/?before=sesh_000000000000000000000000")
     assert answer.status_code == 404
     assert "This part of the list is gone" in answer.text
@@ -278,7 +278,7 @@ def test_projects_are_listed_with_what_is_in_them(reader: Any, unique: str) -> N
 
 
 def test_what_is_not_there_is_said_on_a_page_or_as_json(reader: Any) -> None:
-    """For people on the page, for programs below the path of the API."""
+    """As a page for readers, and as JSON below the path of the API."""
     for path in (
         "/nothing",
         "/sessions/sesh_000000000000000000000000",
@@ -302,7 +302,7 @@ def test_what_is_not_there_is_said_on_a_page_or_as_json(reader: Any) -> None:
 def test_the_sessions_beside_one_are_those_of_the_filtered_list(
     reader: Any, unique: str, filtered_by: str
 ) -> None:
-    """The filter goes along, to the last session of the list and back to the list."""
+    """The filter is kept up to the last session, and back to the list."""
     created = []
     for number in range(4):
         # The second one is in another project, and has no error.

@@ -17,7 +17,7 @@ BEGIN = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 
 
 def text_of(page: str) -> str:
-    """What a page says, as one line."""
+    """Return the text of a page, as one line."""
     main = page[page.index("<main") :]
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", main)).split())
 
@@ -28,7 +28,7 @@ def turns_of(page: str) -> list[str]:
 
 
 def test_a_conversation_says_nothing_twice(reader: Any, unique: str) -> None:
-    """Of messages that grow from call to call, each one is shown where it was new."""
+    """If messages grow from call to call, each one is shown where it is new."""
     session = {"project": "chat", "session_reference_id": unique}
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who are you?"}]
     created = reader.log(messages=messages, output="A **bot**.", **session)
@@ -45,7 +45,7 @@ def test_a_conversation_says_nothing_twice(reader: Any, unique: str) -> None:
 
 @pytest.mark.parametrize("text", ['{"use": "*args and **kwargs*"}', '\n["my *text*", {"n": 1}]'])
 def test_a_text_that_is_json_is_shown_as_json(reader: Any, unique: str, text: str) -> None:
-    """What is given as a list is stored as a text, and Markdown would take stars away."""
+    """A logged list is stored as a text, and Markdown would remove its stars."""
     created = reader.log(project=unique, session_reference_id=unique, output=text)
     for view in ("conversation", "timeline"):
         page = reader.read(f"/sessions/{created['session_id']}?view={view}")
@@ -62,7 +62,7 @@ def test_a_text_that_is_no_json_is_shown_as_a_text(reader: Any, unique: str, tex
 
 
 def test_messages_of_any_kind_are_shown_as_they_were_logged(reader: Any, unique: str) -> None:
-    """Roles, parts and calls that no published schema knows break neither view, nor the list."""
+    """Roles, parts and calls that no published schema has break neither the views nor the list."""
     messages = [
         {"role": "developer", "content": "Be brief."},
         {"role": "user", "content": ["Hear this.", {"type": "input_audio", "input_audio": {"data": "wave"}}]},
@@ -94,7 +94,7 @@ def test_the_same_inputs_of_steps_are_shown_once(reader: Any, unique: str) -> No
 
 
 def test_a_session_sums_up_what_was_logged(reader: Any, unique: str) -> None:
-    """Duration, datapoints, errors, tokens, cost, projects and reference stand above it."""
+    """Duration, datapoints, errors, tokens, cost, projects and reference are shown above it."""
     session = {"session_reference_id": unique, "created_at": BEGIN.isoformat()}
     numbers = {"prompt_tokens": 1000, "output_tokens": 34, "prompt_cost": 0.25, "output_cost": 0.0125}
     created = reader.log(
@@ -115,7 +115,7 @@ SHOWN = {FIRST: "1 Jan 1, 00:00:00 UTC", LAST: "31 Dec 9999, 23:59:59 UTC"}
 def test_the_ends_of_the_calendar_break_no_page(
     reader: Any, unique: str, moments: list[str], duration: float | None
 ) -> None:
-    """What was logged at the first or the last moment is listed, shown and counted."""
+    """Datapoints at the first or the last moment are listed, shown and counted."""
     log = {"project": unique, "session_reference_id": unique, "error": "e", "duration": duration}
     created = reader.log(*({**log, "created_at": moment} for moment in moments))
     session_id, project_id = created[0]["session_id"], created[0]["project_id"]
@@ -137,7 +137,7 @@ def test_the_ends_of_the_calendar_break_no_page(
 
 
 def test_the_largest_numbers_have_a_sum(reader: Any, unique: str) -> None:
-    """What the protocol takes can be added up, beyond what an integer of the database holds."""
+    """Numbers that the protocol allows can be added up, beyond an integer of the database."""
     largest = {
         "prompt_tokens": 2**63 - 1,
         "output_tokens": 2**63 - 1,
@@ -181,7 +181,7 @@ def test_a_tree_shows_what_is_nested_in_what_and_when(reader: Any, unique: str) 
 
 
 def test_a_turn_leads_to_what_is_nested_in_it(reader: Any, unique: str) -> None:
-    """At any depth; the conversation itself is of the outermost datapoints."""
+    """At any depth. The conversation itself has only the outermost datapoints."""
     session = {"project": "agent", "session_reference_id": unique}
     root = reader.log(source="root", output="Done", **session)
     child = reader.log(source="child", parent_id=root["id"], **session)
@@ -193,7 +193,7 @@ def test_a_turn_leads_to_what_is_nested_in_it(reader: Any, unique: str) -> None:
 
 
 def test_a_circle_of_parents_has_a_page(tmp_path: Path) -> None:
-    """No call makes one, but whoever changes the database by hand can; the server goes on."""
+    """No call makes one, but a change of the database by hand can. The server keeps running."""
     database = tmp_path / "circle.sqlite3"
     with served(database) as base_url:
         logs = [
@@ -234,7 +234,7 @@ def test_a_long_session_comes_in_parts(reader: Any, unique: str) -> None:
 
 
 def test_a_long_value_is_cut_and_the_whole_of_it_is_a_link_away(reader: Any, unique: str) -> None:
-    """A page stays light whatever was logged."""
+    """A page stays small, whatever was logged."""
     created = reader.log(project="long", session_reference_id=unique, output="word " * 50_000)
     page = reader.read(f"/sessions/{created['session_id']}")
     assert "Only the beginning of 250 kB." in text_of(page)
@@ -245,14 +245,14 @@ def test_a_long_value_is_cut_and_the_whole_of_it_is_a_link_away(reader: Any, uni
 
 @pytest.mark.parametrize("duration", [-5.0, 1e300, 0.0])
 def test_any_number_is_a_duration(reader: Any, unique: str, duration: float) -> None:
-    """The protocol takes every one, so the page has to show it."""
+    """The protocol allows any number, so the page must show it."""
     created = reader.log(project="odd", session_reference_id=unique, duration=duration, prompt_cost=-1e-9)
     for path in (f"/?q={unique}", *(f"/sessions/{created['session_id']}{v}" for v in ("", "?view=timeline"))):
         assert len(reader.read(path)) < 20_000
 
 
 def test_a_session_without_datapoints_says_so(reader: Any) -> None:
-    """It has an ID, and that is all."""
+    """It only has an ID."""
     session_id = requests.post(f"{reader.url}/v4/sessions", timeout=PATIENCE).json()["id"]
     for view in ("", "?view=timeline"):
         assert "No datapoints yet" in text_of(reader.read(f"/sessions/{session_id}{view}"))
@@ -279,7 +279,7 @@ def test_what_callers_tell_of_a_session_is_shown(reader: Any, unique: str) -> No
 
 
 def test_the_sessions_of_a_conversation_are_a_chain(reader: Any) -> None:
-    """Each leads to the one before and the one after it; one that is not kept is not there."""
+    """Each links to the one before and the one after it. A deleted session is left out."""
 
     def create(previous_id: str) -> str:
         told = {"previous_id": previous_id}
@@ -302,14 +302,14 @@ def test_the_sessions_of_a_conversation_are_a_chain(reader: Any) -> None:
 
 
 def test_payloads_that_were_not_stored_are_told(reader: Any, unique: str) -> None:
-    """``save: false`` keeps them out, and nobody has to wonder where they are."""
+    """``save: false`` keeps them out, and the page says so."""
     created = reader.log(project="secret", session_reference_id=unique, output="secret", save=False)
     (turn,) = turns_of(reader.read(f"/sessions/{created['session_id']}"))
     assert "payloads not stored, as the call asked" in turn
 
 
 def test_a_datapoint_has_an_address(reader: Any, unique: str) -> None:
-    """It leads to the part and the view of the session in which the datapoint is to be seen."""
+    """It leads to the part and the view of the session that show the datapoint."""
     session = {"project": unique, "session_reference_id": unique}
     created = reader.log(*({"output": f"output {n}", **session} for n in range(SIZE + 20)))
     first, late = created[3], created[SIZE + 10]
@@ -336,7 +336,7 @@ def test_a_datapoint_has_an_address(reader: Any, unique: str) -> None:
     ],
 )
 def test_foreign_pages_give_no_ratings(reader: Any, unique: str, headers: dict[str, Any]) -> None:
-    """Only the page itself may send what changes something."""
+    """Only the page itself may send changes."""
     created = reader.log(project="rated", session_reference_id=unique)
     answer = reader.post(
         f"/datapoints/{created['id']}/feedback", data={"type": "rating", "value": "good"}, headers=headers

@@ -18,7 +18,7 @@ PAGES = ("/", "/sessions/sesh_x", "/projects", "/activity", "/nothing")
 
 
 def test_who_is_not_signed_in_gets_to_the_form_and_then_to_where_they_wanted(locked_server: Any) -> None:
-    """Every page leads there, and the form leads on."""
+    """Every page leads to the form, and the form leads on to that page."""
     reader = locked_server.reader_with_the_key_of_the_settings()
     reader.http.cookies.clear()
     for path in PAGES:
@@ -36,7 +36,7 @@ def test_who_is_not_signed_in_gets_to_the_form_and_then_to_where_they_wanted(loc
 
 
 def test_scripts_and_posts_of_strangers_are_refused(locked_server: Any) -> None:
-    """There is nobody to show a form to."""
+    """They have no reader who could see a form."""
     headers = {"X-Requested-With": "fetch"}
     assert (
         requests.get(f"{locked_server.url}/sessions/rows", headers=headers, timeout=PATIENCE).status_code
@@ -50,7 +50,7 @@ def test_scripts_and_posts_of_strangers_are_refused(locked_server: Any) -> None:
 
 
 def test_the_cookie_is_out_of_reach(locked_server: Any) -> None:
-    """For scripts, for other sites, and, where there is TLS, for listeners; the key is not in it."""
+    """For scripts, for other sites and, with TLS, for listeners. It does not contain the key."""
     reader = locked_server.reader_with_the_key_of_the_settings()
     cookie = reader.sign_in().headers["Set-Cookie"]
     attributes = {part.strip().lower() for part in cookie.split(";")}
@@ -72,7 +72,7 @@ def test_the_cookie_is_out_of_reach(locked_server: Any) -> None:
 
 
 def test_the_cookie_of_https_is_none_without_it(locked_server: Any) -> None:
-    """Nor the other way round: whatever else on this host sets a cookie, it is not taken for ours."""
+    """Nor the other way round: a cookie that another application on this host sets is not accepted."""
     plain = locked_server.reader_with_the_key_of_the_settings()
     (cookie,) = plain.http.cookies
     for scheme, name, is_let_in in [
@@ -117,7 +117,7 @@ def test_the_cookie_of_https_is_none_without_it(locked_server: Any) -> None:
 def test_the_form_is_known_for_that_of_the_page_behind_any_proxy(
     locked_server: Any, host: str, origin: str, site: str | None, status: int
 ) -> None:
-    """By what the browser says, though a proxy has dropped the port; else by name and port."""
+    """By the header of the browser, even if a proxy has dropped the port; otherwise by name and port."""
     headers = {"Host": host, "Origin": origin} | ({} if site is None else {"Sec-Fetch-Site": site})
     answer = requests.post(
         f"{locked_server.url}/sign-in",
@@ -132,7 +132,7 @@ def test_the_form_is_known_for_that_of_the_page_behind_any_proxy(
 
 @pytest.mark.parametrize("key", ["wrong", "", "ключ", "\0"])
 def test_a_wrong_key_is_told_and_not_repeated(locked_server: Any, key: str) -> None:
-    """The form says that it was wrong; where the reader wanted to go is kept."""
+    """The form says that it was wrong, and remembers the page to go on to."""
     answer = requests.post(
         f"{locked_server.url}/sign-in",
         data={"key": key, "next": "/projects"},
@@ -151,13 +151,13 @@ def test_a_wrong_key_is_told_and_not_repeated(locked_server: Any, key: str) -> N
     ["//evil.example", "/\\evil.example", "https://evil.example", "evil", "/a\r\nSet-Cookie: a=b", ""],
 )
 def test_the_form_leads_to_no_other_host(locked_server: Any, wanted: str) -> None:
-    """What is no path of this server is as good as nothing."""
+    """Addresses outside of this server are ignored."""
     reader = locked_server.reader_with_the_key_of_the_settings()
     assert reader.sign_in(next=wanted).headers["Location"] == "/"
 
 
 def test_organisations_see_what_is_theirs(locked_server: Any, unique: str) -> None:
-    """In the list, by the address of a session, in the projects, and in what is told over time."""
+    """In the list, by the address of a session, in the projects, and in the activity."""
     one, _ = locked_server.reader(f"{unique}-one")
     other, _ = locked_server.reader(f"{unique}-other")
     created = one.log(
@@ -195,7 +195,7 @@ def test_organisations_see_what_is_theirs(locked_server: Any, unique: str) -> No
 
 
 def test_a_revoked_key_ends_the_sign_in(locked_server: Any) -> None:
-    """Within a moment, also for who had signed in before."""
+    """Within a moment, also for readers who had signed in before."""
     reader, key_id = locked_server.reader("a leaver")
     assert reader.get("/").url == f"{reader.url}/"
     locked_server.revoke(key_id)
@@ -208,7 +208,7 @@ def test_a_revoked_key_ends_the_sign_in(locked_server: Any) -> None:
 
 
 def test_a_sign_in_outlasts_the_server(locked_server: Any) -> None:
-    """Another process on the same database knows it, so a restart or a second worker asks nobody again."""
+    """Another process on the same database accepts it, also after a restart or with a second worker."""
     reader = locked_server.reader_with_the_key_of_the_settings()
     reader.sign_in()
     with serving_in_background(locked_server.settings) as base_url:
@@ -219,7 +219,7 @@ def test_a_sign_in_outlasts_the_server(locked_server: Any) -> None:
 
 @pytest.mark.parametrize("place", [0, 5, -2])
 def test_a_cookie_that_was_changed_is_none(locked_server: Any, place: int) -> None:
-    """Nobody makes one of their own, nor one for another key."""
+    """No one can make a cookie, nor one for another key."""
     reader = locked_server.reader_with_the_key_of_the_settings()
     (cookie,) = reader.http.cookies
     changed = list(cookie.value)
@@ -238,7 +238,7 @@ def test_a_cookie_that_was_changed_is_none(locked_server: Any, place: int) -> No
     ['prefs={"theme":"dark"}', "list=[1, 2]", "flag", "name=Jörg", "a@b=1", 'quote="open'],
 )
 def test_cookies_of_others_are_in_nobodys_way(locked_server: Any, other: str) -> None:
-    """A browser sends what any application on this host has set, before ours or after it."""
+    """A browser sends the cookies of all applications on this host, before ours or after it."""
     reader = locked_server.reader_with_the_key_of_the_settings()
     (cookie,) = reader.http.cookies
     ours = f"{cookie.name}={cookie.value}"
@@ -258,7 +258,7 @@ def is_let_in(url: str, cookie: str) -> bool:
 
 
 def test_a_copy_of_the_database_opens_nothing(locked_server: Any) -> None:
-    """Nothing in it is a cookie, nor what one could be made of: the cookie itself is in no row."""
+    """It contains no cookie, and nothing that a cookie could be made from."""
     reader, key_id = locked_server.reader("whose backup got lost")
     (cookie,) = reader.http.cookies
     assert is_let_in(reader.url, f"{cookie.name}={cookie.value}")
@@ -274,7 +274,7 @@ def test_a_copy_of_the_database_opens_nothing(locked_server: Any) -> None:
 
 
 def test_another_key_of_the_settings_ends_the_sign_ins_of_the_first(tmp_path: Path) -> None:
-    """The same database, the same ID of the key, and the server was started with another one."""
+    """With the same database and the same ID of the key, the server was started with another key."""
     earlier: list[str] = []
     for key in ("the first of two keys", "the second of two keys"):
         with served(tmp_path / "database", api_key=key) as base_url:
@@ -288,7 +288,7 @@ def test_another_key_of_the_settings_ends_the_sign_ins_of_the_first(tmp_path: Pa
 
 
 def test_a_sign_in_expires_and_its_row_goes_with_the_next_one(locked_server: Any) -> None:
-    """Whatever the browser does with the cookie."""
+    """Regardless of what the browser does with the cookie."""
     reader = locked_server.reader_with_the_key_of_the_settings()
     with closing(sqlite3.connect(locked_server.settings.database, isolation_level=None)) as database:
         database.execute("UPDATE sign_ins SET expires_at = '2020-01-01 00:00:00.000000'")
@@ -298,7 +298,7 @@ def test_a_sign_in_expires_and_its_row_goes_with_the_next_one(locked_server: Any
 
 
 def test_who_tries_keys_has_to_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After ten wrong ones, ever longer up to ten seconds; others, and the API, are not concerned."""
+    """After ten wrong keys, ever longer up to ten seconds. Other peers, and the API, are not affected."""
     clock = StillClock()
     monkeypatch.setattr(attempts, "monotonic", clock.monotonic)
     key = "the key of the settings"
@@ -334,7 +334,7 @@ def test_who_tries_keys_has_to_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_signing_out_ends_it(locked_server: Any) -> None:
-    """The cookie is taken back, and opens nothing for whoever has a copy; a foreign page cannot do that."""
+    """The cookie is deleted, and copies of it open nothing. A foreign page cannot sign a reader out."""
     reader = locked_server.reader_with_the_key_of_the_settings()
     (cookie,) = reader.http.cookies
     copy = f"{cookie.name}={cookie.value}"
@@ -347,7 +347,7 @@ def test_signing_out_ends_it(locked_server: Any) -> None:
 
 
 def test_an_open_server_asks_for_nothing(sqlite_reader: Any) -> None:
-    """There is nothing to sign in to, nor out of; a foreign name of this machine gets nothing."""
+    """It has no sign-in and no sign-out. A foreign name for this machine gets nothing."""
     assert sqlite_reader.get("/sign-in").url == f"{sqlite_reader.url}/"
     assert "Sign out" not in sqlite_reader.read("/")
     assert sqlite_reader.get("/", headers={"Host": "evil.example"}).status_code == 403

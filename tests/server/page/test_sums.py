@@ -11,7 +11,7 @@ from hl_sessions.server.page.views import activity
 
 
 def states_on(page: str) -> list[str]:
-    """What the sums were so far, one after the other; a browser shows the last one alone."""
+    """Return the successive states of the sums, of which a browser shows only the last."""
     return re.findall(r'<section class="sums".*?</section>', page, re.DOTALL)
 
 
@@ -20,13 +20,13 @@ def text_of(part: str) -> str:
 
 
 def facts_on(page: str) -> dict[str, str]:
-    """What all sessions together come to."""
+    """Return the totals of all sessions."""
     facts = re.findall(r"<div><dt>(.*?)</dt><dd[^>]*>(.*?)</dd></div>", states_on(page)[-1], re.DOTALL)
     return {name: text_of(value) for name, value in facts}
 
 
 def rows_by(kind: str, page: str) -> dict[str, list[str]]:
-    """The rows of a table, by the name that each is about."""
+    """Return the rows of a table by their names."""
     table = states_on(page)[-1].partition(f"<caption>By {kind}</caption>")[2].partition("</table>")[0]
     return {
         text_of(name): [text_of(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", cells, re.DOTALL)]
@@ -35,7 +35,7 @@ def rows_by(kind: str, page: str) -> dict[str, list[str]]:
 
 
 def log_two_sessions(reader: Any, unique: str) -> Any:
-    """Log three datapoints of two sessions; gives what the API answers."""
+    """Log three datapoints in two sessions, and return the answer of the API."""
     config = {"type": "model", "model": "large-1"}
     rated = {"type": "rating", "value": "good", "user": "customer"}
     return reader.log(
@@ -75,7 +75,7 @@ def log_two_sessions(reader: Any, unique: str) -> Any:
 
 
 def test_the_sessions_of_a_filter_are_summed_up(reader: Any, unique: str) -> None:
-    """All their datapoints count, and nothing else does."""
+    """All of their datapoints count, and no others."""
     log_two_sessions(reader, unique)
     reader.log(project=f"{unique}-a", session_reference_id=f"{unique}-3", inputs={"question": "Else"})
     page = reader.read(f"/activity?q={unique}%3F")
@@ -119,7 +119,7 @@ def test_the_list_and_its_sums_lead_to_each_other(reader: Any, unique: str) -> N
 
 
 def test_sessions_of_a_window_are_summed_up_below_its_charts(reader: Any, unique: str) -> None:
-    """A filter of the list goes with it."""
+    """A filter of the list applies to them, too."""
     project_id = log_two_sessions(reader, unique)[0]["project_id"]
     page = reader.read(f"/activity?window=1h&project={project_id}")
     assert facts_on(page)["Sessions"] == "1"
@@ -131,7 +131,7 @@ def test_sessions_of_a_window_are_summed_up_below_its_charts(reader: Any, unique
 
 
 def test_without_sessions_the_sums_are_nothing(reader: Any, unique: str) -> None:
-    """There is no chart of nothing, either."""
+    """There is no chart either."""
     page = reader.read(f"/activity?q={unique}")
     assert facts_on(page) == {"Sessions": "0", "Datapoints": "0", "Errors": "0", "Tokens": "0 in, 0 out"}
     assert "<figure" not in page
@@ -147,7 +147,7 @@ def test_a_session_without_datapoints_is_one_too(reader: Any, unique: str) -> No
 
 
 def test_the_names_of_the_most_datapoints_are_shown(reader: Any, unique: str) -> None:
-    """And how many others there are."""
+    """The number of the others is shown, too."""
     sources = [f"source {number}" for number in range(MOST_ROWS + 2)]
     shared = {"project": unique, "session_reference_id": unique}
     reader.log(*({**shared, "source": source} for source in [*sources, *sources[2:]]))
@@ -157,7 +157,7 @@ def test_the_names_of_the_most_datapoints_are_shown(reader: Any, unique: str) ->
 
 
 def test_sums_are_sent_as_they_come(reader: Any, unique: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each state has what the one before it had, and the last one is complete."""
+    """Each state includes the one before, and the last one is complete."""
     for name, value in (("_FIRST_PART", 1), ("_PART", 1), ("_PAUSE", 0), ("MOST_MEASURED", 1)):
         monkeypatch.setattr(activity, name, value)
     log_two_sessions(reader, unique)
@@ -173,7 +173,7 @@ def test_sums_are_sent_as_they_come(reader: Any, unique: str, monkeypatch: pytes
 def test_sums_that_break_off_say_how_far_they_are(
     sqlite_reader: Any, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The page is complete, but for what the database did not answer."""
+    """The page is complete, except for the sums that the database did not answer."""
 
     def sum_up(*_arguments: Any, **_named: Any) -> None:
         raise DatabaseTimeoutError

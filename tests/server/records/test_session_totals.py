@@ -1,4 +1,4 @@
-"""The totals of a session are what is counted anew, whatever happened to its datapoints."""
+"""The totals of a session equal a new count, whatever happened to its datapoints."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -78,7 +78,7 @@ operations = st.one_of(
 
 
 class Kept:
-    """What a server does with its database, in an organisation of its own."""
+    """The database work of a server, in an organisation of its own."""
 
     def __init__(self, database: Database, name: str) -> None:
         self.database = database
@@ -139,7 +139,7 @@ class Kept:
         self.write(lambda connection: create_sessions(connection, [NewSession(self.organisation, {})]))
 
     def import_again(self, place: int) -> None:
-        """Import what was exported before a session was deleted."""
+        """Import records that were exported before a session was deleted."""
         exported = self.database.read_now(
             lambda connection: b"".join(
                 some for some, _ in export_records(connection, Selection(), JSON_LINES)
@@ -159,7 +159,7 @@ class Kept:
         }
 
     def counted_anew(self, connection: Connection) -> dict[int, Any]:
-        """The same from the datapoints themselves."""
+        """Count the same from the datapoints themselves."""
         of_sessions = select(sessions).where(sessions.c.organisation_id == self.organisation)
         counted = {}
         for session in connection.execute(of_sessions).all():
@@ -185,7 +185,7 @@ class Kept:
         return counted
 
     def labelled(self, connection: Connection) -> Iterator[tuple[str, str, set[int], set[int]]]:
-        """Of each label the sessions that are found by it, and those that are not."""
+        """Return for each label the sessions that have it, and those that do not, by a search."""
         query = select(labels).where(labels.c.organisation_id == self.organisation)
         for label in connection.execute(query).all():
             condition = has_label(connection, self.organisation, label.kind, label.value)
@@ -209,7 +209,7 @@ class Kept:
         assert not labelled
 
     def labelled_anew(self, connection: Connection) -> dict[tuple[str, str], set[int]]:
-        """The sessions of each label, from the datapoints themselves."""
+        """Return the sessions of each label, from the datapoints themselves."""
         query = (
             select(sessions.c.sequence, logs.c.source, logs.c.environment, logs.c.config)
             .join(sessions, sessions.c.id == logs.c.session_id)
@@ -235,7 +235,7 @@ numbers = count()
 def test_totals_are_what_is_counted_anew(
     database: str, examples: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever is logged, changed, deleted or imported, in any order; also if labels share their bits."""
+    """After logging, changes, deletions and imports in any order, even if labels share bits."""
     monkeypatch.setattr(labels_module, "_BITS", 2)
     with opened_database(database) as opened:
 
@@ -260,7 +260,7 @@ def test_totals_are_what_is_counted_anew(
     "database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True
 )
 def test_writers_side_by_side_lose_nothing(database: str) -> None:
-    """Though they are the first with the same labels, and name the same sessions in opposite orders."""
+    """Even if they use the same new labels, and name the same sessions in opposite orders."""
     with opened_database(database) as opened, ThreadPoolExecutor(4) as threads:
         kept = Kept(opened, "default")
 
@@ -284,7 +284,7 @@ def test_writers_side_by_side_lose_nothing(database: str) -> None:
     "database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True
 )
 def test_an_upgrade_adds_up_what_is_stored(database: str) -> None:
-    """As if each datapoint had been counted when it came."""
+    """As if each datapoint had been counted when it arrived."""
     with opened_database(database) as opened:
         kept = Kept(opened, "default")
         kept.make_session(None)
@@ -301,7 +301,7 @@ def test_an_upgrade_adds_up_what_is_stored(database: str) -> None:
                 *({"project": "p", "session_reference_id": "c", "source": f"{n}"} for n in range(70)),
             ]
         )
-        # JSON of another type than a model has, as imports may have it.
+        # JSON of another type than a model has, as an import may have it.
         other = update(logs).where(logs.c.source == "0").values(config={"model": {"name": "large"}})
         kept.write(lambda connection: connection.execute(other))
     engine = open_engine(ServerSettings(database=database).database_url)

@@ -1,4 +1,4 @@
-"""Nobody takes the server out by connections: half-sent requests end, and others find room."""
+"""No client can stop the server with connections: half-sent requests end, and others find room."""
 
 import asyncio
 import re
@@ -25,9 +25,9 @@ from tests.servers import first_lines, served
 from tests.waiting import PATIENCE, StillClock, wait_until
 
 KEY = "the key of many callers"
-FILES = 128  # the most that a process may open
+FILES = 128  # the greatest number of files that a process may open
 ROOM = 64  # for connections
-FEW = 16  # connections, where a test makes that the bound
+FEW = 16  # connections, in tests that set this limit
 HEAD = b"POST /v4/sessions HTTP/1.1\r\nHost: localhost\r\n"
 PARTS = {
     "nothing": b"",
@@ -46,7 +46,7 @@ Connect = Callable[[str, bytes], socket.socket]
 
 @pytest.fixture
 def connect() -> Iterator[Connect]:
-    """Connects to a URL, and sends something."""
+    """Connect to a URL, and send some bytes."""
     with ExitStack() as stack:
 
         def connected(url: str, sent: bytes) -> socket.socket:
@@ -60,7 +60,7 @@ def connect() -> Iterator[Connect]:
 
 
 class Clock(StillClock):
-    """Knows how often somebody has looked at it."""
+    """A clock that counts how often it is read."""
 
     looks = 0
 
@@ -69,14 +69,14 @@ class Clock(StillClock):
         return super().monotonic()
 
     def wait_for_looks(self) -> None:
-        """Until the server has, at all of its connections, as nothing else happens."""
+        """Wait until the server has looked at all of its connections, while nothing else happens."""
         enough = self.looks + 2
         wait_until(lambda: self.looks >= enough)
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """What the limits go by; connections are looked at often."""
+    """The clock of the limits; connections are looked at often."""
     clock = Clock()
     monkeypatch.setattr(connections, "monotonic", clock.monotonic)
     monkeypatch.setattr(patience, "monotonic", clock.monotonic)
@@ -85,7 +85,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def is_closed(connection: socket.socket, seconds: float) -> bool:
-    """Tell whether it ends in time; what comes before is left out."""
+    """Tell whether a connection is closed in time; bytes before that are ignored."""
     connection.settimeout(seconds)
     try:
         while connection.recv(65536):
@@ -98,15 +98,15 @@ def is_closed(connection: socket.socket, seconds: float) -> bool:
 
 
 def pass_time(clock: Clock, witness: socket.socket) -> None:
-    """Let a connection that sends nothing be late: until then all others are looked at, too."""
+    """Let a connection that sends nothing be late. By then all others have been looked at, too."""
     while not is_closed(witness, 0.05):
-        # As the server may have seen it late.
+        # The server may have seen it late.
         clock.offset += patience.TIME_TO_SEND / 4
 
 
 @contextmanager
 def application(answer: Callable[[Any], Any]) -> Iterator[str]:
-    """The URL of an application that answers as told."""
+    """The URL of an application whose answers the test controls."""
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
@@ -121,14 +121,14 @@ def application(answer: Callable[[Any], Any]) -> Iterator[str]:
 def test_a_request_has_to_arrive_in_time(
     tmp_path: Path, connect: Connect, clock: Clock, before: bytes, part: bytes
 ) -> None:
-    """However far it got, and whether it is the first one of its connection."""
+    """However much of it has arrived, and whether or not it is the first one of its connection."""
     with served(tmp_path / "database") as base_url:
         pass_time(clock, connect(base_url, before + part))
         assert requests.post(f"{base_url}/sessions", timeout=PATIENCE).status_code == 201
 
 
 def test_a_long_body_has_the_time_that_it_takes(tmp_path: Path, connect: Connect, clock: Clock) -> None:
-    """As long as it makes progress, however slowly."""
+    """As long as it makes progress, however slow."""
     part = patience.SLOWEST * b"          "
     parts = 12
     with served(tmp_path / "database") as base_url:
@@ -136,7 +136,7 @@ def test_a_long_body_has_the_time_that_it_takes(tmp_path: Path, connect: Connect
         upload = connect(base_url, HEAD + f"Content-Length: {parts * len(part)}\r\n\r\n".encode())
         for _ in range(parts - 1):
             upload.sendall(part)
-            # When this is answered, the server has read that.
+            # Once this is answered, the server has read the bytes.
             requests.post(f"{base_url}/sessions", timeout=PATIENCE).raise_for_status()
             clock.offset += 10
         assert clock.offset > patience.TIME_TO_SEND
@@ -148,7 +148,7 @@ def test_a_long_body_has_the_time_that_it_takes(tmp_path: Path, connect: Connect
 def test_a_request_that_is_being_answered_has_all_time(
     connect: Connect, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before its answer and within it, and when there is no room for others."""
+    """Before and during its answer, even if there is no room for others."""
     monkeypatch.setattr(connections, "MOST", FEW)
     begun, go_on = threading.Barrier(3), threading.Event()
 
@@ -174,7 +174,7 @@ def test_a_request_that_is_being_answered_has_all_time(
         answered = [connect(url, GET), connect(url, GET)]
         begun.wait(PATIENCE)
         pass_time(clock, connect(url, b""))
-        # More than there is room for: only those that send nothing go.
+        # More connections than there is room for: only those that send nothing are ended.
         others = [connect(url, HEAD) for _ in range(2 * FEW)]
         clock.offset += 1
         while not is_closed(others[FEW - len(answered) - 1], 0.05):
@@ -213,7 +213,7 @@ def test_an_answer_has_to_be_read(connect: Connect, clock: Clock, reads: str) ->
 
 @pytest.mark.parametrize("before", [b"", WHOLE], ids=["first", "second"])
 def test_a_head_has_an_end(tmp_path: Path, connect: Connect, before: bytes) -> None:
-    """Nobody's memory is filled with it."""
+    """It cannot fill the memory."""
     with served(tmp_path / "database") as base_url:
         connection = connect(base_url, before + HEAD)
         with suppress(ConnectionError):
@@ -224,7 +224,7 @@ def test_a_head_has_an_end(tmp_path: Path, connect: Connect, before: bytes) -> N
 
 
 def test_what_is_no_http_is_told_of_once(tmp_path: Path, spawn: Callable[..., Any], connect: Connect) -> None:
-    """Whoever sends it cannot fill the log."""
+    """Such clients cannot fill the log."""
     server = spawn(tmp_path)
     for _ in range(20):
         assert connect(server.base_url, b"no HTTP\r\n\r\n").recv(100).startswith(b"HTTP/1.1 400 ")
@@ -237,7 +237,7 @@ def test_what_is_no_http_is_told_of_once(tmp_path: Path, spawn: Callable[..., An
 def few_files(
     directory: Path, *arguments: str, loop: str = "asyncio", taken: int = 0
 ) -> Iterator[subprocess.Popen[str]]:
-    """A server that may have few files open, and at its start fewer; something else may have taken some."""
+    """A server that may open few files, and fewer at its start; other code may have taken some."""
     without_uvloop = "import sys; sys.modules['uvloop'] = None; " if loop == "asyncio" else ""
     take = (
         f"import os; from hl_sessions.server.run.descriptors import raise_limit; raise_limit(); "
@@ -259,7 +259,7 @@ def few_files(
 
 
 def call_often(url: str) -> list[int]:
-    """Make calls, one after another, on one connection, and on a new one each time."""
+    """Make calls one after another, on one connection, and on a new one each time."""
     headers = {"X-API-KEY": KEY}
     with requests.Session() as http:
         return [
@@ -272,7 +272,7 @@ def call_often(url: str) -> list[int]:
 @pytest.mark.slow
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_more_connections_than_files_stop_nobody(tmp_path: Path, connect: Connect, loop: str) -> None:
-    """Others are answered, one line says what happens, and the server ends when told to."""
+    """Others are answered, one line explains the situation, and the server ends when told to."""
     with few_files(tmp_path, loop=loop) as server, ThreadPoolExecutor(8) as clients:
         url = f"{first_lines(server, 1)[0].split()[-1]}/sessions"
         half_open = [connect(url, part) for _ in range(ROOM) for part in (b"", HEAD, WHOLE, WHOLE + HEAD)]
@@ -290,7 +290,7 @@ def test_more_connections_than_files_stop_nobody(tmp_path: Path, connect: Connec
 def test_descriptors_that_something_else_has_taken_stop_nobody(
     tmp_path: Path, connect: Connect, loop: str
 ) -> None:
-    """Connections end before there are as many as there should be room for."""
+    """Connections are ended before there are as many as the limit."""
     with few_files(tmp_path, loop=loop, taken=FILES - ROOM // 2) as server:
         base_url = first_lines(server, 1)[0].split()[-1]
         half_open = [connect(base_url, HEAD) for _ in range(FILES)]
@@ -306,7 +306,7 @@ def test_descriptors_that_something_else_has_taken_stop_nobody(
 
 @pytest.mark.slow
 def test_more_connections_than_files_stop_no_proxy(tmp_path: Path, connect: Connect) -> None:
-    """Nor several workers: a proxy that keeps connections gets all calls answered."""
+    """Nor do they stop several workers: a proxy that keeps connections gets all calls answered."""
     with (
         few_files(tmp_path, "--workers", "2", "--api-key", KEY, "--root-path", "/sessions") as server,
         ThreadPoolExecutor(8) as clients,
@@ -326,7 +326,7 @@ def test_more_connections_than_files_stop_no_proxy(tmp_path: Path, connect: Conn
 
 @pytest.mark.slow
 def test_a_port_for_metrics_leaves_room(tmp_path: Path, connect: Connect) -> None:
-    """It has few connections of its own; on both ports, more of them than there are files stop nobody."""
+    """It has few connections of its own. On both ports, more connections than files stop nobody."""
     with few_files(tmp_path, "--metrics-port", "0") as server:
         base_url, metrics = (line.split()[-1] for line in first_lines(server, 2))
         half_open = [connect(url, HEAD) for _ in range(FILES) for url in (base_url, metrics)]
@@ -344,7 +344,7 @@ def test_a_port_for_metrics_leaves_room(tmp_path: Path, connect: Connect) -> Non
 
 @pytest.mark.slow
 def test_half_a_body_does_not_hold_up_the_end(tmp_path: Path, connect: Connect) -> None:
-    """The server says nothing about it: it was not taken yet."""
+    """The server says nothing about it, because the request was not accepted yet."""
     with few_files(tmp_path) as server:
         base_url = first_lines(server, 1)[0].split()[-1]
         connection = connect(base_url, PARTS["half a body"])

@@ -27,7 +27,7 @@ def docker(*arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def image() -> Iterator[str]:
-    """An image of this checkout, where the machine has an engine that can get the base of it."""
+    """An image of this checkout, if the machine has a container engine that can get its base."""
     try:
         docker("pull", "python:3.13-slim")
     except (OSError, subprocess.CalledProcessError) as error:
@@ -38,7 +38,7 @@ def image() -> Iterator[str]:
 
 
 def test_the_image_serves_and_keeps_its_data_on_the_volume(image: str) -> None:
-    """It is healthy, wants the key that it was run with, and ends in order when it is stopped."""
+    """It is healthy, wants its configured key, and ends in order when it is stopped."""
     options = ["--detach", "--publish", "127.0.0.1::8642", "--env", f"HL_SESSIONS_API_KEY={KEY}"]
     container = docker("run", *options, image)
     try:

@@ -1,4 +1,4 @@
-"""The server behind a real nginx; its page in a browser is looked at in ``page/test_browser.py``."""
+"""The server behind a real nginx; ``page/test_browser.py`` shows its page in a browser."""
 
 import re
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_the_page_and_the_api_are_below_the_prefix(tmp_path: Path, way: str) -> None:
-    """A reader signs in, sees what the client has logged, and finds everything that a page leads to."""
+    """A reader signs in, sees the logged datapoints, and can follow every link."""
     root_path, changes = WAYS[way]
     with (
         served(tmp_path / "database", api_key=KEY, root_path=root_path) as base_url,
@@ -66,7 +66,7 @@ def test_the_page_and_the_api_are_below_the_prefix(tmp_path: Path, way: str) -> 
 
 
 def test_several_servers_know_the_same_readers(tmp_path: Path, postgresql: PostgreSQL) -> None:
-    """Signed in by one of them, a reader is let in by the others too."""
+    """A reader who has signed in to one of them is let in by the others."""
     database = postgresql.new_database()
     with (
         served(database, api_key=KEY, root_path="/sessions") as first,
@@ -85,7 +85,7 @@ def test_several_servers_know_the_same_readers(tmp_path: Path, postgresql: Postg
 
 
 def test_the_documented_body_limit_is_that_of_the_server(behind: str) -> None:
-    """What is longer than 1 MB arrives."""
+    """A body over 1 MB arrives."""
     datapoint = {"project": "long", "session_reference_id": "long", "output": "x" * 1_500_000}
     with requests.Session() as http:
         http.headers["X-API-KEY"] = KEY
@@ -97,7 +97,7 @@ def test_the_documented_body_limit_is_that_of_the_server(behind: str) -> None:
 
 
 def test_without_it_a_long_body_is_refused_by_nginx(tmp_path: Path) -> None:
-    """With a page that the client does not take for an answer of the server: its error says 413."""
+    """The client does not take the page of nginx for an answer of the server: its error says 413."""
     directive = re.findall(r" *client_max_body_size .*;\n", DOCUMENTED)[0]
     with (
         served(tmp_path / "database", api_key=KEY, root_path="/sessions") as base_url,
@@ -114,13 +114,13 @@ def test_without_it_a_long_body_is_refused_by_nginx(tmp_path: Path) -> None:
 
 
 def test_connections_are_kept_and_no_call_is_lost(behind: str) -> None:
-    """One after the other, on connections that nginx uses again."""
+    """One after the other, on connections that nginx reuses."""
     client = SessionsClient(f"{behind}/v4", KEY, retries=0)
     assert len({client.create().body["id"] for _ in range(100)}) == 100
 
 
 def test_an_error_of_nginx_is_told_with_its_status(tmp_path: Path) -> None:
-    """When no server is there behind it."""
+    """If there is no server behind it."""
     gone = f"http://127.0.0.1:{free_port()}/v4"
     with (
         nginx(tmp_path, documented([gone])) as address,

@@ -1,4 +1,4 @@
-"""What operators look at and rely on: health, metrics, the log, the end, several processes."""
+"""The tools of operators: health, metrics, the log, the end, several processes."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def root_of(base_url: str) -> str:
 
 
 def metrics_of(base_url: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    """The value of each series, by its name and labels."""
+    """Return the value of each series, by its name and labels."""
     answer = requests.get(f"{root_of(base_url)}/metrics", timeout=PATIENCE)
     assert answer.status_code == 200
     assert answer.headers["Content-Type"].startswith("text/plain")
@@ -67,7 +67,7 @@ def eventually(is_so: Callable[[], bool]) -> None:
 
 
 def processes_of(server: Any) -> list[int]:
-    """The first process, and where that can be found out those that it has started."""
+    """Return the first process and, where the system tells them, its children."""
     first: int = server.process.pid
     children = Path(f"/proc/{first}/task/{first}/children")
     return [first, *map(int, children.read_text().split() if children.exists() else ())]
@@ -75,11 +75,11 @@ def processes_of(server: Any) -> list[int]:
 
 @pytest.fixture(scope="module")
 def server(spawn_for_all: Spawn, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Two workers, set up by a file."""
+    """Two workers, configured by a file."""
     directory = tmp_path_factory.mktemp("operating")
     config = directory / "config.toml"
     config.write_text(f'db = "shared.sqlite3"\napi_key = "{KEY}"\nworkers = 2\nmax_body = 2000\n')
-    # Killed at the end, it leaves what it has in the temporary directory.
+    # Killed at the end, so it leaves its files in the temporary directory.
     return spawn_for_all(
         directory, "--config", str(config), HL_SESSIONS_ACCESS_LOG="true", TMPDIR=str(directory)
     )
@@ -93,7 +93,7 @@ def http() -> Iterator[requests.Session]:
 
 
 def logged(server: Any, answer: requests.Response) -> dict[str, Any]:
-    """The line of the access log about an answer; the lines before it are read and forgotten."""
+    """Return the line of the access log about an answer; the lines before it are dropped."""
     for text in server.process.stdout:
         line: dict[str, Any] = json.loads(text)
         if line["request_id"] == answer.headers["X-Request-ID"]:
@@ -105,7 +105,7 @@ def logged(server: Any, answer: requests.Response) -> dict[str, Any]:
 def test_probes_need_no_key_but_are_not_for_foreign_pages(
     server: Any, sqlite_base_url: str, path: str
 ) -> None:
-    """Without a key they answer, while all else is 401; an open server tells them to this machine only."""
+    """They answer without a key, while all else is 401. An open server answers only this machine."""
     assert requests.get(root_of(server.base_url) + path, timeout=PATIENCE).status_code == 200
     assert requests.get(f"{server.base_url}/projects", timeout=PATIENCE).status_code == 401
     url = root_of(sqlite_base_url) + path
@@ -115,7 +115,7 @@ def test_probes_need_no_key_but_are_not_for_foreign_pages(
 
 
 def test_the_log_tells_of_a_request_without_what_it_holds(server: Any, http: requests.Session) -> None:
-    """Each line names the request, the key and the session by IDs; payloads, keys and searches stay out."""
+    """Each line has the request, the key and the session by their IDs, but no payloads, keys or searches."""
     created = http.post(
         f"{server.base_url}/sessions", headers={"X-Request-ID": "from.the/proxy-1"}, timeout=PATIENCE
     )
@@ -157,7 +157,7 @@ def test_the_log_tells_of_a_request_without_what_it_holds(server: Any, http: req
 
 
 def test_the_log_tells_what_a_reader_of_the_page_has_deleted(server: Any, http: requests.Session) -> None:
-    """How much that was, and by whose key."""
+    """The numbers of records, and the key."""
     log = {"project": "deleted", "session_reference_id": "deleted"}
     session_id = http.post(f"{server.base_url}/logs", json=[log] * 3, timeout=PATIENCE).json()[0][
         "session_id"
@@ -184,7 +184,7 @@ def test_the_log_tells_what_a_reader_of_the_page_has_deleted(server: Any, http: 
     ids=["empty", "long", "quote", "space", "tag", "accent"],
 )
 def test_an_unsafe_request_id_is_replaced(server: Any, http: requests.Session, given: str) -> None:
-    """What could be more than a name in a log or a header is not taken over."""
+    """An ID with characters that mean something in a log or a header is not used."""
     headers = {"X-Request-ID": given.encode("latin-1")}
     answer = http.get(f"{root_of(server.base_url)}/healthz", headers=headers, timeout=PATIENCE)
     assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["X-Request-ID"])
@@ -193,10 +193,10 @@ def test_an_unsafe_request_id_is_replaced(server: Any, http: requests.Session, g
 
 @pytest.mark.slow
 def test_workers_count_together_and_are_replaced(server: Any) -> None:
-    """Killed until a replacement answers: one scrape is the sum of what all of them have counted."""
+    """Killed until a replacement answers. One scrape has the sum of the counts of all of them."""
 
     def create(times: int) -> int:
-        """Create sessions on connections of their own; gives the process that has answered the last."""
+        """Create sessions on connections of their own, and return the process that has answered the last."""
         for _ in range(times):
             answer = requests.post(
                 f"{server.base_url}/sessions", headers={"X-API-KEY": KEY}, timeout=DEADLINE
@@ -236,7 +236,7 @@ def test_the_key_reaches_workers_unseen(server: Any) -> None:
 
 
 def test_metrics_are_few_and_tell_nothing_of_requests(sqlite_base_url: str, unique: str) -> None:
-    """IDs, paths that nobody serves and made up methods are no labels; each metric is documented."""
+    """IDs, unknown paths and made-up methods are no labels. Each metric is documented."""
     root = root_of(sqlite_base_url)
     for method, path in [
         ("GET", f"/v4/sessions/sesh_{unique}"),
@@ -268,7 +268,7 @@ def test_metrics_are_few_and_tell_nothing_of_requests(sqlite_base_url: str, uniq
 def test_metrics_have_a_port_of_their_own_if_asked(
     tmp_path: Path, spawn: Spawn, workers: str, key: str | None
 ) -> None:
-    """Nothing else is there, and they are nowhere else; an open server keeps foreign pages from them."""
+    """Nothing else is there, and they are nowhere else. An open server keeps foreign pages out."""
     arguments = ["--metrics-port", "0", "--workers", workers, *([] if key is None else ["--api-key", key])]
     server = spawn(tmp_path, *arguments)
     greeting = server.process.stdout.readline()
@@ -279,7 +279,7 @@ def test_metrics_have_a_port_of_their_own_if_asked(
         created = requests.post(f"{server.base_url}/sessions", headers=headers, timeout=PATIENCE)
         assert created.status_code == 201
     counted = series("http_requests_total", method="POST", route="/v4/sessions", status="201")
-    # An answer is counted when it has been sent.
+    # An answer is counted after it was sent.
     eventually(lambda: metrics_of(metrics_url.removesuffix("/metrics")).get(counted) == 5)
     answer = requests.get(f"{root_of(server.base_url)}/metrics", allow_redirects=False, timeout=PATIENCE)
     assert answer.status_code == (404 if key is None else 303)
@@ -294,7 +294,7 @@ def test_metrics_have_a_port_of_their_own_if_asked(
 
 
 def test_a_database_that_fails_is_told(tmp_path: Path, http: requests.Session) -> None:
-    """A 500 has the ID of its request, errors are counted, and the process lives though it is not ready."""
+    """A 500 has the ID of its request, errors are counted, and the process lives without being ready."""
     database = tmp_path / "failing.sqlite3"
     with served(database, api_key=KEY) as base_url:
         with closing(sqlite3.connect(database)) as connection:
@@ -308,7 +308,7 @@ def test_a_database_that_fails_is_told(tmp_path: Path, http: requests.Session) -
 
 
 def test_a_database_that_is_silent_makes_the_server_unready(postgresql: Any) -> None:
-    """Within a moment, while the process stays alive; when the database answers again, it is ready."""
+    """Within a moment, while the process stays alive. When the database answers again, it is ready."""
     database = postgresql.new_database()
     with served(database) as base_url:
         ready, alive = (f"{root_of(base_url)}{path}" for path in ("/readyz", "/healthz"))
@@ -327,7 +327,7 @@ def test_a_database_that_is_silent_makes_the_server_unready(postgresql: Any) -> 
 def test_what_was_taken_is_answered_before_the_end(
     tmp_path: Path, spawn: Spawn, workers: str, number: signal.Signals
 ) -> None:
-    """Told to end while requests wait for the database, it takes no more, answers them, and exits with 0."""
+    """Told to end while requests wait for the database, it answers them and no others, and exits with 0."""
     server = spawn(tmp_path, "--db", "shared.sqlite3", "--workers", workers)
     in_flight = series("http_requests_in_flight")
     address = ("127.0.0.1", int(server.base_url.split(":")[-1].removesuffix("/v4")))
@@ -357,7 +357,7 @@ def test_what_was_taken_is_answered_before_the_end(
 
 @pytest.mark.slow
 def test_who_insists_does_not_wait_for_what_runs_in_the_background(tmp_path: Path, spawn: Spawn) -> None:
-    """A second Ctrl-C ends the process at once, also where it keeps deleting and indexing."""
+    """A second Ctrl-C ends the process at once, even during deletions and indexing."""
     server = spawn(tmp_path, "--keep", "90d")
     address = ("127.0.0.1", int(server.base_url.split(":")[-1].removesuffix("/v4")))
     with closing(socket.create_connection(address, timeout=DEADLINE)) as half_sent:

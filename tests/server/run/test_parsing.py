@@ -1,4 +1,4 @@
-"""Requests as they are on the wire, whichever parser reads them."""
+"""Requests as they are on the wire, for both parsers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def base_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @contextmanager
 def served_without_c(database: Path) -> Iterator[str]:
-    """Serve as where httptools and uvloop cannot be had."""
+    """Serve without httptools and uvloop."""
     command = [sys.executable, "-c", WITHOUT_C, "serve", "--port", "0", "--db", str(database)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -59,7 +59,7 @@ def connected(base_url: str) -> Iterator[tuple[socket.socket, IO[bytes]]]:
 
 
 def read_answer(answers: IO[bytes]) -> tuple[int, bytes]:
-    """Read one answer, and no further; gives its status and its body."""
+    """Read one answer and nothing after it, and return its status and its body."""
     status = int(answers.readline().split()[1])
     length = 0
     while (line := answers.readline().strip()) != b"":
@@ -70,7 +70,7 @@ def read_answer(answers: IO[bytes]) -> tuple[int, bytes]:
 
 
 def test_any_method_and_any_target_may_come_by_one_connection(base_url: str) -> None:
-    """What the parser has no name for is answered by the server, and leaves the connection open."""
+    """The server answers methods that the parser has no name for, and leaves the connection open."""
     with connected(base_url) as (connection, answers):
         for line, body, status, expected in [
             ("BREW /v4/sessions", b"coffee", 404, b"There is no such call"),
@@ -87,7 +87,7 @@ def test_any_method_and_any_target_may_come_by_one_connection(base_url: str) -> 
 
 
 def test_what_looks_like_a_request_in_another_one_is_none(base_url: str) -> None:
-    """Wherever the parts begin in which a request arrives."""
+    """Wherever the parts of the request are cut."""
     inner = b"BREW http://localhost/v4/sessions HTTP/1.1\r\n"
     head = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\nX-Part: " % len(inner)
     with connected(base_url) as (connection, answers):
@@ -98,22 +98,22 @@ def test_what_looks_like_a_request_in_another_one_is_none(base_url: str) -> None
 
 @pytest.mark.parametrize("hosts", ["", "Host: localhost\r\nHost: evil.example\r\n"], ids=["none", "two"])
 def test_a_request_has_one_host(base_url: str, hosts: str) -> None:
-    """Else it is for others to guess what it is for; by HTTP/1.0 there need not be one."""
+    """Otherwise its meaning would be ambiguous. By HTTP/1.0 there need not be one."""
     with connected(base_url) as (connection, answers):
         connection.sendall(f"GET /healthz HTTP/1.1\r\n{hosts}\r\n".encode())
         assert read_answer(answers)[0] == 400
-        # It ends with that.
+        # The connection ends with that.
         assert b"HTTP/" not in answers.read()
 
 
 def test_a_head_that_does_not_end_is_refused(base_url: str) -> None:
-    """Nobody fills the memory with headers."""
+    """Headers cannot fill the memory."""
     with connected(base_url) as (connection, answers):
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n")
         try:
             for _ in range(1024):
                 connection.sendall(b"X-More: " + b"x" * 16 * 1024 + b"\r\n")
         except OSError:
-            # It was closed while there was more to come.
+            # It was closed while there were more bytes to come.
             return
         assert read_answer(answers)[0] == 400

@@ -1,4 +1,4 @@
-"""Several processes, whatever happens to what they share."""
+"""Several processes, and the files that they share."""
 
 import json
 import os
@@ -21,7 +21,7 @@ Spawn = Callable[..., Any]
 
 
 def answering_process(server: Any, method: str = "POST", path: str = "/v4/sessions") -> int:
-    """Call the server; gives the process that has answered."""
+    """Call the server, and return the process that has answered."""
     answer = requests.request(method, server.base_url.removesuffix("/v4") + path, timeout=PATIENCE)
     assert answer.ok
     for text in server.process.stdout:
@@ -45,9 +45,9 @@ def metrics_of(server: Any) -> str:
 
 
 def test_workers_are_replaced_when_the_temporary_directory_was_cleaned(tmp_path: Path, spawn: Spawn) -> None:
-    """What they share is made anew; until then each tells of itself."""
+    """The shared folder is made anew; until then each reports itself."""
     server = spawn(tmp_path, "--workers", "2", TMPDIR=str(tmp_path), HL_SESSIONS_ACCESS_LOG="true")
-    # One that is still starting needs the folder.
+    # A starting worker needs the folder.
     wait_until(lambda: len(list(tmp_path.glob("hl-sessions-metrics-*/counter_*.db"))) == 2)
     for folder in tmp_path.glob("hl-sessions-metrics-*"):
         shutil.rmtree(folder)
@@ -67,7 +67,7 @@ def test_workers_are_replaced_when_the_temporary_directory_was_cleaned(tmp_path:
 def test_the_metrics_of_another_program_are_its_own(
     tmp_path: Path, spawn: Spawn, workers: str, variable: str
 ) -> None:
-    """A variable that was meant for somebody else has nothing written into their folder."""
+    """A variable that was meant for another program does not make the server write into its folder."""
     others = tmp_path / "others"
     others.mkdir()
     server = spawn(tmp_path, "--workers", workers, **{variable: str(others)})
@@ -77,13 +77,13 @@ def test_the_metrics_of_another_program_are_its_own(
 
 
 def test_without_any_worker_the_first_process_ends(tmp_path: Path, spawn: Spawn) -> None:
-    """The port does not stay open with nobody behind it; the last line says why."""
+    """The port does not stay open without a worker, and the last line has the reason."""
     server = spawn(tmp_path, "--workers", "2", "--db", "database", HL_SESSIONS_ACCESS_LOG="true")
     answering_process(server)
     with closing(sqlite3.connect(tmp_path / "database")) as database:
-        # A worker looks into it when it starts.
+        # A worker reads it when it starts.
         database.execute("ALTER TABLE organisations RENAME TO gone")
-    # One that was killed, or the end of the first process, is no answer any more.
+    # A worker that was killed, or the end of the first process, does not answer any more.
     with suppress(requests.ConnectionError):
         while True:
             os.kill(answering_process(server, "GET", "/healthz"), signal.SIGKILL)
