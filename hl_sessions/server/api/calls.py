@@ -1,4 +1,4 @@
-"""What the calls of the API share: parameters, bodies, and the access to the database."""
+"""The parts that the calls of the API share: parameters, bodies, and the access to the database."""
 
 import asyncio
 import re

@@ -59,7 +59,7 @@ class ConflictError(Exception):
     """Another transaction has just stored a row with the same name; nothing of this one is left."""
 
     def __init__(self) -> None:
-        super().__init__("somebody else has stored a row of the same name")
+        super().__init__("another transaction has stored a row with the same name")
 
 
 class DatabaseBusyError(DatabaseError):

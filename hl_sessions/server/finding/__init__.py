@@ -1,1 +1,1 @@
-"""Finding sessions by a filter, for the API and for the page."""
+"""Finds sessions by a filter, for the API and for the page."""

@@ -1,6 +1,6 @@
 r"""The language in which readers ask for sessions.
 
-A filter is a row of terms, and a session is found when all of them hold::
+A filter consists of terms, and finds the sessions for which all of them hold::
 
     model:large-1 cost>0.05 -environment:test "red shoes"
 
@@ -12,9 +12,9 @@ A filter is a row of terms, and a session is found when all of them hold::
     text      = word { word } | quoted        words side by side are one text; a minus is for one of them
     quoted    = '"' characters '"'            in which \" is a quote, and \\ a backslash
 
-``FIELDS`` has the names, and ``metadata.KEY`` is one with any key. ``:`` is the same as ``=``, but for
-``name``, of which it finds a part. ``!=`` is the same as ``=`` after a minus. A condition about datapoints
-holds of a session in which it holds of one datapoint.
+``FIELDS`` has the names, and ``metadata.KEY`` is one with any key. ``:`` is the same as ``=``, except for
+``name``, of which it finds a part. ``!=`` is the same as ``=`` after a minus. A condition on datapoints holds
+for a session if it holds for one of its datapoints.
 """
 
 import re
@@ -28,14 +28,14 @@ MAX_TEXT: Final = 200
 """The longest text to search for, in characters."""
 
 MAX_TERMS: Final = 20
-"""How many terms a filter may have."""
+"""The greatest number of terms in a filter."""
 
 METADATA: Final = "metadata."
-"""What the names of filters by metadata begin with."""
+"""The start of the names of filters by metadata."""
 
 
 class Kind(Enum):
-    """What the value of a condition is."""
+    """The type of the value of a condition."""
 
     TEXT = "a text"
     NUMBER = "a number such as 0.05"
@@ -47,11 +47,11 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Field:
-    """Something that a session can be found by.
+    """A field that sessions can be found by.
 
     Args:
-        kind: What its values are.
-        about: What it is, in a few words.
+        kind: The type of its values.
+        about: A short description.
     """
 
     kind: Kind
@@ -76,7 +76,7 @@ FIELDS: Final[Mapping[str, Field]] = {
     "began": Field(Kind.MOMENT, "when the session began, in UTC"),
     "active": Field(Kind.MOMENT, "when its last datapoint ended, in UTC"),
 }
-"""What a session can be found by; ``metadata`` is followed by a dot and a key."""
+"""The fields that sessions can be found by; ``metadata`` is followed by a dot and a key."""
 
 _EQUALITIES: Final = (":", "=", "!=")
 _OPERATORS: Final = (*_EQUALITIES, ">", ">=", "<", "<=")
@@ -84,7 +84,7 @@ _OPERATORS: Final = (*_EQUALITIES, ">", ">=", "<", "<=")
 
 @dataclass(frozen=True)
 class Moment:
-    """A day or a minute: from its begin to before its end."""
+    """A day or a minute: from its start to before its end."""
 
     begin: datetime
     end: datetime
@@ -92,11 +92,11 @@ class Moment:
 
 @dataclass(frozen=True)
 class Text:
-    """A text that is somewhere in a datapoint.
+    """A text that occurs anywhere in a datapoint.
 
     Args:
         text: The text.
-        negated: Whether it must not be there.
+        negated: Whether it must not occur.
     """
 
     text: str
@@ -105,13 +105,13 @@ class Text:
 
 @dataclass(frozen=True)
 class Condition:
-    """What has to be true of something that is named.
+    """A condition on a named field.
 
     Args:
         name: A name of ``FIELDS``, or ``metadata.`` and a key.
-        operator: How it is compared; never ``!=``.
-        value: What it is compared with: a number is in seconds, dollars, or how many.
-        negated: Whether it must not be so.
+        operator: The comparison; never ``!=``.
+        value: The value to compare with; a number is in seconds, in dollars, or a count.
+        negated: Whether the condition must not hold.
     """
 
     name: str
@@ -124,11 +124,11 @@ Term: TypeAlias = Text | Condition
 
 
 class InvalidTermError(ValueError):
-    """A term cannot be understood; the message says what could stand there.
+    """A term cannot be understood; the message names the allowed alternatives.
 
     Args:
         position: The place of the first wrong character, counted from 1.
-        message: What is wrong, and the way out.
+        message: The problem, and the way out.
     """
 
     def __init__(self, position: int, message: str) -> None:
@@ -139,12 +139,12 @@ class InvalidTermError(ValueError):
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _WORD: Final = re.compile(r"\S+")
 _HEAD: Final = re.compile(r'(?P<name>metadata\.[^\s":=<>!]*|[a-z]+)(?P<operator>!=|>=|<=|[:=<>])')
-"""What a condition begins with: its name and its operator."""
+"""The start of a condition: its name and its operator."""
 
 _UNFINISHED: Final = re.compile(
     rf'(?P<sign>-?)(?:{_HEAD.pattern})?(?:"(?P<quoted>(?:[^"\\]|\\.)*)"?|(?P<word>\S*))'
 )
-"""A term that may go on."""
+"""A term that may be unfinished."""
 
 _NUMBER: Final = re.compile(r"-?\d{1,15}(\.\d{1,15})?", re.ASCII)
 _SECONDS: Final = re.compile(r"(?P<number>\d{1,12}(\.\d{1,9})?)(?P<unit>ms|s|m|h)?", re.ASCII)
@@ -181,14 +181,14 @@ def parse(filter_text: str) -> tuple[Term, ...]:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """The term that a filter ends with, as far as it is typed.
+    """The last term of a filter, as far as it is typed.
 
     Args:
-        typed: All of it.
+        typed: The whole term.
         sign: The minus before it, or nothing.
-        name: Its name, or the begin of one.
-        operator: What follows the name; empty as long as nothing does.
-        value: The begin of the value.
+        name: Its name, or the start of a name.
+        operator: The operator after the name; empty if there is none yet.
+        value: The start of the value.
     """
 
     typed: str
@@ -199,7 +199,7 @@ class Unfinished:
 
 
 def unfinished(filter_text: str) -> Unfinished:
-    """Return the term that a filter ends with; that is an empty one after a space."""
+    """Return the last term of a filter, which is empty after a space."""
     place = _next(filter_text, 0)
     while place < len(filter_text):
         term = _UNFINISHED.match(filter_text, place)
@@ -214,7 +214,7 @@ def unfinished(filter_text: str) -> Unfinished:
 
 
 def write_value(value: str) -> str:
-    """Return a value as it stands in a filter: in quotes, if it has to be."""
+    """Return a value as it is written in a filter: in quotes if it needs them."""
     if value and not re.search(r'[\s"]', value):
         return value
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
@@ -222,14 +222,14 @@ def write_value(value: str) -> str:
 
 
 def field_of(name: str) -> Field | None:
-    """Return what is known of a name; ``None`` if no filter has it."""
+    """Return the field of a name; ``None`` if filters have no such name."""
     if name.startswith(METADATA):
         return FIELDS["metadata"] if name != METADATA else None
     return FIELDS.get(name) if name != "metadata" else None
 
 
 def read_moment(value: str) -> Moment | None:
-    """Return the day or the minute that a text names; ``None`` if it names none."""
+    """Return the day or the minute that a text stands for; ``None`` if it stands for none."""
     for pattern, layout, span in _MOMENTS:
         if pattern.fullmatch(value):
             try:
@@ -247,7 +247,7 @@ def _next(filter_text: str, place: int) -> int:
 
 
 def _read(filter_text: str, place: int) -> tuple[Term | None, int]:
-    """Return the term at a place and where it ends; no term for a word that may be a part of a text."""
+    """Return the term at a place and its end; no term for a word that may be a part of a text."""
     begin = place
     word = _WORD.match(filter_text, place)
     assert word is not None  # noqa: S101 - there is no space
@@ -265,7 +265,7 @@ def _read(filter_text: str, place: int) -> tuple[Term | None, int]:
 
 
 def _is_in_text(head: re.Match[str], filter_text: str) -> bool:
-    """Tell whether what looks like a condition is a part of a text: an address, or a word before a colon."""
+    """Tell whether an apparent condition is a part of a text: an address, or a word before a colon."""
     following = filter_text[head.end() : head.end() + 2]
     return field_of(head["name"]) is None and (not following.strip() or following in {"//", "="})
 

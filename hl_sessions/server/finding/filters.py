@@ -1,4 +1,4 @@
-"""Which sessions a reader asks for, as it stands in the address of the page."""
+"""The filter and the order of sessions, as the address of the page has them."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -23,16 +23,16 @@ MAX_FILTER: Final = 1_000
 """The longest filter, in characters."""
 
 SORTS: Final = ("began", "active", "datapoints", "duration", "errors", "tokens", "cost", "user", "name")
-"""What the list can be sorted by."""
+"""The columns that the list can be sorted by."""
 
 DEFAULT_SORT: Final = "-began"
 """The newest first."""
 
 _BY_LETTERS: Final = frozenset({"user", "name"})
-"""What begins with the smallest when a reader asks for it."""
+"""The columns that are sorted in ascending order at first."""
 
 _QUICK: Final = frozenset({"project", "began"})
-"""What an index has in the order of the list."""
+"""The columns for whose order there is an index."""
 
 _ID_PATTERNS: Final = {
     "project": re.compile(identifier_pattern(PROJECT)),
@@ -42,11 +42,11 @@ _ID_PATTERNS: Final = {
 
 
 class InvalidFilterError(ValueError):
-    """A parameter of the address that cannot be understood; the message says what it may be.
+    """A parameter of the address that cannot be understood; the message names the allowed values.
 
     Args:
-        message: What it may be.
-        parameter: Its name, if the rest of the address makes sense without it.
+        message: The allowed values.
+        parameter: Its name, if the address makes sense without it.
     """
 
     def __init__(self, message: str, parameter: str | None = None) -> None:
@@ -56,15 +56,15 @@ class InvalidFilterError(ValueError):
 
 @dataclass(frozen=True)
 class SessionFilter:
-    """Which sessions are wanted, and in which order; what is ``None`` does not matter.
+    """The wanted sessions and their order; ``None`` is no condition.
 
     Args:
         search: A filter as it is typed: see ``filter_language``.
-        project_id: A project that has a datapoint in the session.
+        project_id: A project with a datapoint in the session.
         from_day: The first day, in UTC, on which the session may have begun, such as ``2026-11-22``.
         until_day: The last such day.
         errors: Whether only sessions with an error are wanted.
-        sort: One of ``SORTS``, after a minus if the greatest comes first; ``None``: the newest first.
+        sort: One of ``SORTS``, after a minus for descending order; ``None``: newest first.
     """
 
     search: str | None = None
@@ -76,7 +76,7 @@ class SessionFilter:
 
     @classmethod
     def read(cls, parameters: Mapping[str, str]) -> "SessionFilter":
-        """Read the filter off the parameters of an address; those that are empty are as good as left out.
+        """Read the filter from the parameters of an address; empty parameters are ignored.
 
         Raises:
             InvalidFilterError: When one of them cannot be understood.
@@ -98,7 +98,7 @@ class SessionFilter:
 
     @cached_property
     def terms(self) -> tuple[Term, ...]:
-        """What has to be true of the session, whichever parameter says so."""
+        """The terms from all parameters."""
         return (*parse(self.search or ""), *self._terms_of_fields())
 
     def _terms_of_fields(self) -> Iterator[Term]:
@@ -113,7 +113,7 @@ class SessionFilter:
 
     @property
     def looks_inside(self) -> bool:
-        """Whether many sessions have to be looked into."""
+        """Whether the datapoints of many sessions have to be read."""
         return self.sort is not None or any(
             isinstance(term, Text) or term.name not in _QUICK for term in self.terms
         )
@@ -123,18 +123,18 @@ class SessionFilter:
 
     @property
     def order(self) -> str:
-        """The column that the list is sorted by, after a minus if the greatest comes first."""
+        """The column that the list is sorted by, after a minus for descending order."""
         return self.sort or DEFAULT_SORT
 
     def sorted_by(self, column: str) -> "SessionFilter":
-        """Return the same filter in the order of a column, or the other way round if it has that already."""
+        """Return the same filter in the order of a column, or in the reverse order if it has that already."""
         first = column if column in _BY_LETTERS else f"-{column}"
         other = column if first.startswith("-") else f"-{column}"
         sort = other if self.order == first else first
         return replace(self, sort=None if sort == DEFAULT_SORT else sort)
 
     def query(self, **more: str | None) -> str:
-        """Give the query of an address, with its question mark; empty without any parameter.
+        """Return the query of an address, with its question mark; empty without parameters.
 
         Args:
             **more: Further parameters; those that are ``None`` are left out.
@@ -154,7 +154,7 @@ class SessionFilter:
 
 @dataclass(frozen=True)
 class Cursor:
-    """Where a part of the list begins, so that it stays the same whatever is new.
+    """The place where a part of the list begins, so that new sessions do not change the part.
 
     Args:
         before: The ID of the session after which the part begins, in the order of the list.
@@ -166,7 +166,7 @@ class Cursor:
 
     @classmethod
     def read(cls, parameters: Mapping[str, str]) -> "Cursor":
-        """Read the cursor off the parameters of an address.
+        """Read the cursor from the parameters of an address.
 
         Raises:
             InvalidFilterError: When one of them is no ID of a session, or both are given.
@@ -178,10 +178,10 @@ class Cursor:
 
 
 def read_what_is_valid(parameters: Mapping[str, str]) -> tuple[SessionFilter, list[InvalidFilterError]]:
-    """Read the filter off those parameters that can be understood.
+    """Read the filter from the valid parameters only.
 
     Returns:
-        The filter, and what is wrong with the others.
+        The filter, and the errors of the other parameters.
     """
     try:
         return SessionFilter.read(parameters), []
@@ -193,7 +193,7 @@ def read_what_is_valid(parameters: Mapping[str, str]) -> tuple[SessionFilter, li
 
 
 def query_for(name: str, value: str) -> str | None:
-    """Return the query of an address that finds the sessions with a value; ``None`` when no filter has it."""
+    """Return the query of an address for sessions with a value; ``None`` if no filter can have it."""
     try:
         return SessionFilter.read({"q": f"{name}:{write_value(value)}"}).query()
     except InvalidFilterError:
@@ -201,16 +201,16 @@ def query_for(name: str, value: str) -> str | None:
 
 
 def read_search(parameters: Mapping[str, str]) -> str | None:
-    """Read the text to search for off the parameters of an address.
+    """Read the text to search for from the parameters of an address.
 
     Raises:
-        InvalidFilterError: When it cannot be in a single line of text, or is too long.
+        InvalidFilterError: When it is not a single line of text, or is too long.
     """
     return _read_line(parameters, MAX_TEXT)
 
 
 def read_identifier(parameters: Mapping[str, str], name: str) -> str | None:
-    """Read an ID off the parameters of an address.
+    """Read an ID from the parameters of an address.
 
     Raises:
         InvalidFilterError: When it is not well-formed.

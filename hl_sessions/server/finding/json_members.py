@@ -1,4 +1,4 @@
-"""The members of JSON objects that are columns, in the databases' own ways."""
+"""Members of JSON objects in columns, on both databases."""
 
 from typing import Any, TypeVar
 
@@ -25,14 +25,14 @@ class _Member(FunctionElement[Value]):
 
 
 class TextMember(_Member[str]):
-    """A member as a text: a string without its quotes, everything else as JSON; NULL when there is none."""
+    """A member as a text: strings without quotes, everything else as JSON; NULL if it is missing."""
 
     type = Text()
     inherit_cache = True
 
 
 class NumberMember(_Member[float]):
-    """A member that is a number; NULL when it is none."""
+    """A member that is a number; NULL if it is none."""
 
     type = Float()
     inherit_cache = True
@@ -47,7 +47,7 @@ def _text(element: TextMember, compiler: SQLCompiler, **options: Any) -> str:
 @compiles(TextMember, "sqlite")
 def _text_in_sqlite(element: TextMember, compiler: SQLCompiler, **options: Any) -> str:
     column, path = _column_and_path(element, compiler, **options)
-    # It has no booleans of its own.
+    # SQLite has no booleans.
     return (
         f"CASE json_type({column}, {path}) WHEN 'true' THEN 'true' WHEN 'false' THEN 'false'"
         f" ELSE CAST(json_extract({column}, {path}) AS TEXT) END"
@@ -57,7 +57,7 @@ def _text_in_sqlite(element: TextMember, compiler: SQLCompiler, **options: Any) 
 @compiles(NumberMember)
 def _number(element: NumberMember, compiler: SQLCompiler, **options: Any) -> str:
     column, key = (compiler.process(part, **options) for part in element.clauses)
-    # An integer may have more digits than a float can tell.
+    # An integer may have more digits than a float can hold.
     number = f"LEAST(GREATEST(CAST({column} ->> {key} AS numeric), -1e300), 1e300)"
     return f"CASE json_typeof({column} -> {key}) WHEN 'number' THEN CAST({number} AS double precision) END"
 
@@ -72,6 +72,6 @@ def _number_in_sqlite(element: NumberMember, compiler: SQLCompiler, **options: A
 
 
 def _column_and_path(element: _Member[Any], compiler: SQLCompiler, **options: Any) -> tuple[str, str]:
-    """Return the column, and the path to the member as SQLite has it."""
+    """Return the column, and the path to the member in SQLite's form."""
     column, key = (compiler.process(part, **options) for part in element.clauses)
     return column, f"""'$."' || {key} || '"'"""

@@ -13,15 +13,15 @@ from hl_sessions.server.records.sessions import answer_sessions
 def list_found_sessions(
     connection: Connection, organisation_id: int, wanted: SessionFilter, page: Page
 ) -> list[Part] | None:
-    """Answer one page of the sessions that a filter finds, in its order, in parts.
+    """Return one page of the sessions that a filter finds, in its order, in parts.
 
-    They are counted to a bound: see ``Page.counting``.
+    They are counted up to a limit: see ``Page.counting``.
 
     Args:
         connection: The connection of the transaction.
         organisation_id: The organisation of the caller.
         wanted: The filter.
-        page: Which part of the list.
+        page: The part of the list.
 
     Returns:
         The page, or ``None`` when the organisation has no such project.

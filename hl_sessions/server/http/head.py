@@ -28,5 +28,5 @@ class HeadMiddleware:
         try:
             await self._app(as_get, receive, send_without_body)
         finally:
-            # What the application has learned of the request, such as its route.
+            # The application may have added to the scope, such as the route.
             scope.update(as_get, method="HEAD")

@@ -51,10 +51,10 @@ class Readiness:
 
 
 def health_routes(database: Database) -> Sequence[Route]:
-    """Make the routes that tell whether the process is alive, and the server ready.
+    """Make the routes that tell whether the process is alive, and whether the server is ready.
 
     Args:
-        database: What has to answer for the server to be ready.
+        database: The database that must answer for the server to be ready.
     """
     readiness = Readiness(database)
 

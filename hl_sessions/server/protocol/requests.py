@@ -55,7 +55,7 @@ class FeedbackRequest(WireModel):
     @model_validator(mode="after")
     def _require_value(self) -> "FeedbackRequest":
         if self.value is None and not self.unset:
-            raise ValueError("'value' is required, but for feedback to 'unset'")
+            raise ValueError("'value' is required, except to 'unset' feedback")
         return self
 
 

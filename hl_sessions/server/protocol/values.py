@@ -61,7 +61,7 @@ Message = Annotated[
     WithJsonSchema(
         {
             "type": "object",
-            "description": "A message of a chat, usually with `role` and `content`; kept whatever it holds.",
+            "description": "A message of a chat, usually with `role` and `content`; all fields are kept.",
         }
     ),
 ]

@@ -1,4 +1,4 @@
-"""Keeps the members of what callers tell of sessions as metadata, by which sessions are found."""
+"""Stores the members of the metadata of sessions for filters."""
 
 from collections.abc import Collection, Iterator, Mapping
 from math import isfinite
@@ -12,7 +12,7 @@ from hl_sessions.server.database.in_parts import in_parts
 from hl_sessions.server.database.tables import session_metadata, sessions
 
 LONGEST: Final = 200
-"""How many characters of a key, and of a value, an index takes; longer ones are not found."""
+"""The greatest number of characters of an indexed key or value; longer ones are not found."""
 
 Metadata: TypeAlias = Mapping[str, Any]
 
@@ -27,7 +27,7 @@ _FORGET: Final = delete(session_metadata).where(
 
 
 def keep_metadata(connection: Connection, rows: Collection[Mapping[str, Any]]) -> None:
-    """Keep the metadata of new sessions, which are given as rows of their table."""
+    """Store the metadata of new sessions, given as rows of their table."""
     told = {row["id"]: row["metadata"] for row in rows if row.get("metadata")}
     members: list[dict[str, Any]] = []
     for wanted in in_parts(sorted(told)):
@@ -38,7 +38,7 @@ def keep_metadata(connection: Connection, rows: Collection[Mapping[str, Any]]) -
 
 
 def replace_metadata(connection: Connection, session_id: str, told: Metadata) -> None:
-    """Keep what a session is told to have now, in place of what it had."""
+    """Replace the metadata of a session."""
     connection.execute(_FORGET, {"session_id": session_id})
     keep_metadata(connection, [{"id": session_id, "metadata": told}])
 

@@ -164,7 +164,7 @@ def answer_sessions(connection: Connection, session_ids: Sequence[str], page: Pa
     Args:
         connection: The connection of the transaction.
         session_ids: The IDs of the sessions.
-        page: Which page it is.
+        page: The part of the list.
         total: The length of the list.
     """
     query = _described_sessions().where(sessions.c.id.in_(session_ids))

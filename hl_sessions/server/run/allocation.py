@@ -1,4 +1,4 @@
-"""How memory is taken from the system, and given back."""
+"""Sets how freed memory is returned to the system."""
 
 import ctypes
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""How many files and connections the system lets this process have open."""
+"""The limit on the open files and connections of this process."""
 
 import sys
 from contextlib import suppress

@@ -136,7 +136,7 @@ def test_a_slow_reader_does_not_keep_the_database_from_forgetting_old_states(
 
 
 def memory_of(server: Any, kind: str) -> int:
-    """What Linux says about the memory of a server, in bytes."""
+    """Return the memory of a server according to Linux, in bytes."""
     status = Path(f"/proc/{server.process.pid}/status").read_text()
     lines = dict(line.split(":", 1) for line in status.splitlines())
     return int(lines[kind].split()[0]) * 1024

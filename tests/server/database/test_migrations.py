@@ -140,7 +140,7 @@ def test_ratings_of_earlier_pages_can_still_be_taken_back(database: str) -> None
 
 
 def test_sessions_of_before_are_found_by_their_metadata(database: str) -> None:
-    """What was told of them is kept member by member, as it is of new ones."""
+    """The members of their metadata are stored one by one, like those of new ones."""
     engine = opened(database)
     told = {"customer": "acme", "score": 4.5, "vip": True, "nothing": None, "huge": 10**400, "k" * 201: "x"}
     with for_writing(engine).begin() as connection:

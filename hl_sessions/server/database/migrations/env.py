@@ -15,5 +15,5 @@ def _render(_kind: str, item: Any, _context: Any) -> str | Literal[False]:
 context.configure(
     connection=context.config.attributes["connection"], target_metadata=metadata, render_item=_render
 )
-# The transaction is that of whoever called.
+# The caller has begun the transaction.
 context.run_migrations()

@@ -1,4 +1,4 @@
-"""How much was logged, and how long it took, over time."""
+"""Counts and latencies over time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from hl_sessions.server.database.tables import logs, projects, sessions
 from hl_sessions.server.page.queries.percentiles import percentiles
 
 SAMPLE: Final = 200
-"""From how many datapoints of a span its latencies are told: the newest ones."""
+"""The number of datapoints of a span, the newest ones, whose latencies are used."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """A time to look back on.
+    """A period of time up to now.
 
     Args:
-        name: How it is called in the address of the page.
-        label: How it is called on the page.
+        name: Its name in the address of the page.
+        label: Its name on the page.
         span: The time that one bar of the chart stands for.
-        spans: How many bars there are.
+        spans: The number of bars.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Window:
     spans: int
 
     def begins(self, now: datetime) -> list[datetime]:
-        """Return when each span begins, and the last one ends: at round times, the last around now."""
+        """Return the start of each span and the end of the last one: round times, the last around now."""
         seconds = self.span.total_seconds()
         epoch = datetime(1970, 1, 1, tzinfo=timezone.utc)
         end = epoch + timedelta(seconds=(now - epoch).total_seconds() // seconds * seconds) + self.span
@@ -49,14 +49,15 @@ WINDOWS: Final = (
 
 @dataclass(frozen=True)
 class Span:
-    """What happened in one span of time.
+    """The activity in one span of time.
 
     Args:
-        begin: When it began.
-        sessions: How many sessions began.
-        datapoints: How many datapoints were logged.
-        errors: How many of those have an error.
-        median: The duration in seconds that half of a sample of them did not exceed; ``None`` without any.
+        begin: The start of the span.
+        sessions: The number of sessions that began.
+        datapoints: The number of logged datapoints.
+        errors: The number of those with an error.
+        median: The duration in seconds that half of a sample of them did not exceed; ``None`` without
+            durations.
         slowest: The duration that 95 % of the sample did not exceed.
     """
 
@@ -74,19 +75,19 @@ def read_activity(
     project_id: str | None,
     begins: Sequence[datetime],
 ) -> list[Span]:
-    """Count what was logged in the spans between consecutive times.
+    """Count the activity in the spans between consecutive times.
 
     Args:
         connection: The connection of the transaction.
         organisation_id: The organisation of the reader.
-        project_id: The project to count the datapoints of; ``None``: all.
-        begins: When the spans begin, and when the last one ends.
+        project_id: The project whose datapoints are counted; ``None``: all.
+        begins: The start of each span, and the end of the last one.
     """
     spans = list(pairwise(begins))
     of_reader = select(projects.c.id).where(projects.c.organisation_id == organisation_id)
     if project_id is not None:
         of_reader = of_reader.where(projects.c.id == project_id)
-    # By project, as the index of datapoints by time is.
+    # By project, like the index of datapoints by time.
     wanted = [logs.c.project_id.in_(of_reader)]
     session_counts = _counts(connection, spans, sessions, [sessions.c.organisation_id == organisation_id])
     datapoint_counts = _counts(connection, spans, logs, wanted)
@@ -112,7 +113,7 @@ def _counts(
     table: Any,
     conditions: Sequence[ColumnElement[bool]],
 ) -> Sequence[int]:
-    # One statement, in which each count reads its own stretch of an index.
+    # One statement, in which each count reads its own range of an index.
     counts = [
         select(func.count())
         .select_from(table)
@@ -131,7 +132,7 @@ def _durations(
 ) -> list[list[float]]:
     samples = []
     for index, (begin, end) in enumerate(spans):
-        # Chosen in the index alone, so that of many datapoints only these are read.
+        # Chosen in the index alone, so that only these datapoints are read.
         newest = (
             select(logs.c.sequence)
             .where(*conditions, logs.c.created_at >= begin, logs.c.created_at < end)

@@ -8,15 +8,15 @@ from sqlalchemy import Connection, select
 from hl_sessions.server.database.tables import sessions
 
 _MOST_SHOWN: Final = 10
-"""How many sessions are shown that name the same one as theirs before: a conversation has one."""
+"""The number of following sessions that are shown; a conversation normally has one."""
 
 
 class Chain(NamedTuple):
-    """What a session of a conversation stands between.
+    """The neighbours of a session in its conversation.
 
     Args:
-        previous: The ID of the session before it; ``None``: there is none, or it is not kept.
-        following: The IDs of the sessions that name it as the one before them, the oldest first.
+        previous: The ID of the session before it; ``None`` if there is none, or it was deleted.
+        following: The IDs of the sessions that name it as the one before them, oldest first.
     """
 
     previous: str | None

@@ -1,4 +1,4 @@
-"""Which sessions of the list a reader has chosen, to delete or to export them."""
+"""The sessions of the list that a reader has chosen, to delete or to export them."""
 
 import re
 from array import array
@@ -17,10 +17,10 @@ from hl_sessions.server.finding.session_search import matching
 from hl_sessions.server.protocol.identifiers import SESSION, identifier_pattern
 
 _AT_ONCE: Final = 500
-"""How many sessions are looked up at once."""
+"""The number of sessions that are looked up at once."""
 
 _READ_AT_ONCE: Final = 10_000
-"""How many sequences are in memory as objects of their own."""
+"""The number of sequences that are converted to Python objects at once."""
 
 _ID_PATTERN: Final = re.compile(identifier_pattern(SESSION))
 
@@ -30,10 +30,10 @@ class Choice:
     """Sessions that a reader has chosen.
 
     Args:
-        session_ids: Their IDs; empty when all are chosen that the filter finds.
+        session_ids: Their IDs; empty if all sessions of the filter are chosen.
         wanted: The filter of the list.
-        unchanged_since: When the last of them has changed, as far as the reader knows: sessions that came or
-            have changed later do not belong to all that the filter finds. ``None`` leaves out none.
+        unchanged_since: The time of the last change that the reader knows of. If all sessions of the filter
+            are chosen, those that arrived or changed later are left out; ``None`` leaves out none.
     """
 
     session_ids: Sequence[str]
@@ -42,15 +42,15 @@ class Choice:
 
     @classmethod
     def read(cls, form: FormData, parameters: Mapping[str, str]) -> "Choice":
-        """Read what is chosen off the form of the list, and the filter off its address.
+        """Read the choice from the form of the list, and the filter from its address.
 
         Raises:
-            InvalidFilterError: When nothing is chosen, or something that cannot be understood.
+            InvalidFilterError: When nothing is chosen, or a value cannot be understood.
         """
         wanted = SessionFilter.read(parameters)
         if form.get("all"):
             return cls((), wanted, _read_moment(form.get("unchanged_since")))
-        # Each once, in the order of the list.
+        # Without duplicates, in the order of the list.
         session_ids = [str(value) for value in dict.fromkeys(form.getlist("session"))]
         if not session_ids:
             raise InvalidFilterError("no session is chosen: choose some in the list")
@@ -60,17 +60,17 @@ class Choice:
 
     @property
     def are_all(self) -> bool:
-        """Whether all sessions are chosen that the filter finds."""
+        """Whether all sessions of the filter are chosen."""
         return not self.session_ids
 
     def as_known(self, unchanged_since: datetime | None) -> "Choice":
-        """Return the same, but for what comes or changes later."""
+        """Return the same choice without sessions that arrive or change later."""
         return replace(self, unchanged_since=unchanged_since)
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """What a choice holds: how many sessions and datapoints, and when the last session has changed."""
+    """The numbers of chosen sessions and datapoints, and the time of the last change."""
 
     sessions: int
     datapoints: int
@@ -78,7 +78,7 @@ class Chosen:
 
 
 def count_chosen(connection: Connection, organisation_id: int, choice: Choice) -> Chosen:
-    """Count what is there of a choice."""
+    """Count the existing sessions of a choice."""
     chosen = _select(connection, organisation_id, choice)
     count, changed_at = connection.execute(
         select(func.count(), func.max(sessions.c.updated_at)).where(sessions.c.sequence.in_(chosen))
@@ -92,12 +92,12 @@ def count_chosen(connection: Connection, organisation_id: int, choice: Choice) -
 
 
 class ChosenSessions:
-    """The sessions that a choice holds at one moment; those that come later are not among them.
+    """The sessions of a choice at one moment, without those that arrive later.
 
     Args:
         organisation_id: The organisation of the reader.
         choice: The choice.
-        sequences: Their sequences, in order. Nothing else of them is in memory, however many there are.
+        sequences: Their sequences, in order. Only these are in memory, however many there are.
     """
 
     def __init__(self, organisation_id: int, choice: Choice, sequences: Sequence[int]) -> None:
@@ -106,11 +106,11 @@ class ChosenSessions:
         self._sequences = sequences
 
     def some_behind(self, connection: Connection, after: int) -> Sequence[tuple[int, str]]:
-        """Return sequences and IDs of some that are still there, behind a sequence; none at the end."""
+        """Return sequences and IDs of some that still exist, after a sequence; none at the end."""
         start = bisect_right(self._sequences, after)
         while start < len(self._sequences):
             some = self._sequences[start : start + _AT_ONCE]
-            # SQLite gives the number of a session that was deleted to a new one.
+            # SQLite may give the number of a deleted session to a new one.
             still = [*_conditions(self._choice), sessions.c.organisation_id == self._organisation_id]
             query = select(sessions.c.sequence, sessions.c.id).where(sessions.c.sequence.in_(some), *still)
             found = connection.execute(query.order_by(sessions.c.sequence)).all()
@@ -121,7 +121,7 @@ class ChosenSessions:
 
 
 def find_chosen(connection: Connection, organisation_id: int, choice: Choice) -> ChosenSessions:
-    """Find the sessions that a choice holds."""
+    """Find the sessions of a choice."""
     query = _select(connection, organisation_id, choice).order_by(sessions.c.sequence)
     found = connection.scalars(query.execution_options(yield_per=_READ_AT_ONCE))
     return ChosenSessions(organisation_id, choice, array("q", found))
@@ -136,7 +136,7 @@ def _select(connection: Connection, organisation_id: int, choice: Choice) -> Sel
 
 
 def _conditions(choice: Choice) -> Iterator[ColumnElement[bool]]:
-    """Yield what has to be true of a session beside its organisation and what the filter says."""
+    """Yield the conditions on a session, except for its organisation and the filter."""
     if not choice.are_all:
         yield sessions.c.id.in_(choice.session_ids)
     if choice.unchanged_since is not None:

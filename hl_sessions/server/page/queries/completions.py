@@ -1,4 +1,4 @@
-"""What may follow in a filter that is being typed."""
+"""Completions of a filter that is being typed."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,23 +25,23 @@ _MOST: Final = 12
 _LONGEST_VALUE: Final = 100
 
 _MOST_LABELS: Final = 1_000
-"""How many sources, models or environments are looked at: the newest ones."""
+"""The number of sources, models or environments that are looked at, the newest ones."""
 
 _RECENT_SESSIONS: Final = 200
 _RECENT_DATAPOINTS: Final = 500
-"""Where values are looked for: in the newest sessions, and in so many of their datapoints."""
+"""The number of newest sessions, and of their datapoints, in which values are looked for."""
 
 _LARGEST_METADATA: Final = 4_096
-"""Bytes of metadata that are read in order to find its keys."""
+"""The bytes of metadata that are read to find its keys."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """What may stand in the place of what is being typed.
+    """A suggestion for the text that is being typed.
 
     Args:
         text: The text.
-        about: What it is.
+        about: Its description.
     """
 
     text: str
@@ -50,11 +50,11 @@ class Option:
 
 @dataclass(frozen=True)
 class Completions:
-    """What may stand in the place of the end of a filter.
+    """Suggestions for the end of a filter.
 
     Args:
-        typed: That end.
-        options: What may stand there.
+        typed: The end that they replace.
+        options: The suggestions.
     """
 
     typed: str
@@ -62,12 +62,12 @@ class Completions:
 
 
 def complete(connection: Connection, organisation_id: int, filter_text: str) -> Completions:
-    """Find what the term may become that a filter ends with.
+    """Find suggestions for the last term of a filter.
 
     Args:
         connection: The connection of the transaction.
         organisation_id: The organisation of the reader.
-        filter_text: The filter up to the place where the reader types.
+        filter_text: The filter, up to the cursor of the reader.
     """
     end = unfinished(filter_text)
     options = (

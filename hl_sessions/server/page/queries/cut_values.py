@@ -1,4 +1,4 @@
-"""Long values, of which the page reads no more than it can show."""
+"""Long values, which the page reads only as far as it can show them."""
 
 from collections.abc import Iterable
 from itertools import chain
@@ -12,22 +12,24 @@ from hl_sessions.server.protocol.long_json import LongString, outline_of, with_t
 from hl_sessions.server.records.parts import StoredBytes
 
 MAX_SHOWN: Final = 20_000
-"""The most characters of a value that are shown; the link to the whole datapoint leads to the rest."""
+"""The greatest number of characters of a value that are shown; the whole value is in the JSON of the
+datapoint.
+"""
 
 _LONGEST_CHARACTER: Final = 6
-"""How many bytes of JSON a character can be: an escape of it."""
+"""The greatest number of bytes of a character in JSON, as an escape."""
 
 _ROOM: Final = 4_000_000
-"""How many characters of long values are shown on one page; what is the same counts once."""
+"""The number of characters of long values that are shown on one page; equal values count once."""
 
 
 class CutText(str):
     """The beginning of a text.
 
     Args:
-        beginning: As much of it as is shown.
-        size: The length of the whole, in bytes.
-        digest: What tells the whole from all others.
+        beginning: The part that is shown.
+        size: The length of the whole text, in bytes.
+        digest: A digest of the whole text.
     """
 
     __slots__ = ("digest", "size")
@@ -51,7 +53,7 @@ class CutText(str):
 
 
 class LongValues:
-    """Reads the long values of one page, and keeps of the same texts one only: most chats repeat themselves.
+    """Reads the long values of one page, and keeps equal texts once: most chats repeat themselves.
 
     Args:
         connection: The connection of the transaction.
@@ -63,7 +65,7 @@ class LongValues:
         self._room = _ROOM
 
     def read_json(self, stored: StoredBytes) -> Any:
-        """Return a value of JSON, in which the long texts are cut."""
+        """Return a value of JSON, with its long texts cut."""
         return self._read(stored.pieces(self._connection))
 
     def read_text(self, stored: StoredBytes) -> str:

@@ -1,4 +1,4 @@
-"""Datapoints, as they were logged."""
+"""Datapoints as they were logged."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,19 +16,19 @@ from hl_sessions.server.records.log_parts import VALUES
 from hl_sessions.server.records.parts import StoredBytes
 
 _MOST_READ: Final = 32_000_000
-"""How many bytes of values are read for one page, so that its time has a bound."""
+"""The bytes of values that are read for one page, to limit its time."""
 
 _OCTETS: Final = "octets_of_"
 
 
 @dataclass(frozen=True)
 class Feedback:
-    """What somebody thought of a datapoint or a session.
+    """Feedback on a datapoint or a session.
 
     Args:
         type: Its type.
         value: Its value.
-        user: Who gave it, if that is known.
+        user: The name of its author, if known.
         is_from_page: Whether it was given on the page.
     """
 
@@ -38,20 +38,20 @@ class Feedback:
     is_from_page: bool
 
     def is_of(self, reader: str | None) -> bool:
-        """Tell whether this reader gave it on the page, and so can change it there."""
+        """Tell whether this reader has given it on the page, and so can change it there."""
         return self.is_from_page and self.user == reader
 
 
 @dataclass(frozen=True)
 class Datapoint:
-    """A datapoint, as it was logged.
+    """A datapoint as it was logged.
 
     Args:
         values: All its columns by name, the missing ones as ``None``; ``duration`` is in seconds.
         project_name: The name of its project.
         feedback_types: The types of feedback that it can have, by their names.
-        feedback: What people thought of it, the oldest first.
-        prices: What its cost is computed from, if none was logged.
+        feedback: The feedback on it, oldest first.
+        prices: The prices for its cost, if none was logged.
     """
 
     values: Mapping[str, Any]
@@ -65,7 +65,7 @@ class Datapoint:
 
     @property
     def name(self) -> str:
-        """What the datapoint is called: the step that logged it, or else its project."""
+        """Its name: the step that logged it, or else its project."""
         return self["source"] or self.project_name
 
     @property
@@ -76,13 +76,13 @@ class Datapoint:
 
     @property
     def tokens(self) -> int | None:
-        """How many tokens went in and came out, if that was logged."""
+        """The number of input and output tokens, if it was logged."""
         tokens: int | None = sum_of(self["prompt_tokens"], self["output_tokens"])
         return tokens
 
     @property
     def cost(self) -> Cost | None:
-        """What it cost, if that was logged or can be computed."""
+        """Its cost, if it was logged or can be computed."""
         logged: float | None = sum_of(self["prompt_cost"], self["output_cost"])
         if logged is not None:
             return Cost(logged)
@@ -102,13 +102,13 @@ class Datapoint:
 def read_datapoints(
     connection: Connection, conditions: Sequence[ColumnElement[bool]], limit: int, prices: Prices
 ) -> tuple[list[Datapoint], bool]:
-    """Read the oldest datapoints for which all of the conditions are true, with their long values cut.
+    """Read the oldest datapoints that meet all conditions, with their long values cut.
 
     Args:
         connection: The connection of the transaction.
         conditions: The conditions.
-        limit: How many of them there may be, at most; there are fewer if they are large.
-        prices: What models cost.
+        limit: The greatest number of datapoints; large ones are fewer.
+        prices: The prices of models.
 
     Returns:
         The datapoints, and whether there are more.
@@ -140,7 +140,7 @@ def read_datapoints(
 def read_feedback(
     connection: Connection, column: Literal["log_id", "session_id"], ids: Sequence[str]
 ) -> Mapping[str, Sequence[Feedback]]:
-    """Read the feedback on each of these datapoints or sessions, the oldest first."""
+    """Read the feedback on each of these datapoints or sessions, oldest first."""
     feedback_of: dict[str, list[Feedback]] = defaultdict(list)
     given = (
         select(feedback)
@@ -199,6 +199,6 @@ def _values(row: RowMapping, long_values: LongValues) -> Mapping[str, Any]:
 
 
 def sum_of(*values: Any) -> Any:
-    """Add up those of the values that were logged; without any, there is no sum."""
+    """Add up the values that were logged; ``None`` without any."""
     given = [value for value in values if value is not None]
     return sum(given) if given else None

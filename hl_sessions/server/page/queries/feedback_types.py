@@ -1,4 +1,4 @@
-"""The types of feedback that a project defines, as its readers change them."""
+"""The types of feedback of a project, as its readers change them."""
 
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, select
@@ -14,17 +14,17 @@ _TYPES: TypeAdapter[list[FeedbackType]] = TypeAdapter(FeedbackTypes)
 def replace_type(
     connection: Connection, organisation_id: int, project_id: str, name: str, wanted: FeedbackType | None
 ) -> bool | UnfitFeedbackError:
-    """Define a type of feedback, or change or remove one; feedback that there is stays.
+    """Define, change or remove a type of feedback; existing feedback stays.
 
     Args:
         connection: The connection of the transaction.
         organisation_id: The organisation of the reader.
         project_id: The ID of the project.
         name: The name of the type.
-        wanted: The type; ``None``: there is to be none.
+        wanted: The type; ``None`` to remove it.
 
     Returns:
-        Whether the organisation has such a project; or why nothing has changed.
+        Whether the organisation has such a project; or the reason why nothing has changed.
     """
     found = connection.execute(
         select(projects.c.feedback_types)

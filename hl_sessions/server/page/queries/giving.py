@@ -1,4 +1,4 @@
-"""The feedback that a reader gives on the page: of each type one, which the next one replaces."""
+"""Feedback that a reader gives on the page: one value of each type, which the next one replaces."""
 
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -19,7 +19,7 @@ from hl_sessions.server.records.sessions import touch_sessions
 
 
 class UnfitFeedbackError(Exception):
-    """Feedback that a subject cannot have; the message says what it may be."""
+    """Feedback that a subject cannot have; the message names the allowed values."""
 
 
 def give(
@@ -29,17 +29,17 @@ def give(
     on: Subject,
     texts: Mapping[str, str],
 ) -> KnownSubject | UnknownSubjectError | UnfitFeedbackError:
-    """Replace what a reader thinks of a datapoint or a session.
+    """Replace the reader's feedback on a datapoint or a session.
 
     Args:
         connection: The connection of the transaction.
         organisation_id: The organisation of the reader.
-        reader: The name of the reader, if there is one.
+        reader: The name of the reader, if known.
         on: The datapoint or the session.
-        texts: What the reader thinks now, by type, as typed; an empty text takes back what was given before.
+        texts: The new values by type, as typed; an empty text takes the earlier value back.
 
     Returns:
-        What the feedback is on; or why nothing has changed.
+        The subject of the feedback; or the reason why nothing has changed.
     """
     known = lock_subjects(connection, organisation_id, [on]).get(on)
     if known is None:
@@ -75,7 +75,7 @@ def is_own(reader: str | None) -> ColumnElement[bool]:
 
 
 def _read(wanted: FeedbackType, text: str) -> Judgment:
-    """Return the number that a text is, where one is wanted; else the text, which may not fit."""
+    """Return the text as a number, if the type wants one; else the text, which may not fit."""
     if "kind" not in wanted:
         return text
     try:

@@ -1,4 +1,4 @@
-"""The queue of the sessions that nobody has judged: neither they nor their datapoints have a rating."""
+"""The queue of sessions to be judged: neither they nor their datapoints have a rating."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -15,15 +15,16 @@ from hl_sessions.server.records.feedback_creation import lock_subjects
 from hl_sessions.server.records.refusals import UnknownSubjectError
 
 MOST_COUNTED: Final = 100
-"""Up to how many sessions are counted."""
+"""The number of sessions up to which the queue is counted."""
 
-# Aliases: a search has the same tables around it.
+# Aliases, because a search has the same tables around it.
 _logs = logs.alias("logs_of_judged")
 _feedback = feedback.alias("feedback_of_judged")
 
 
 def _there_is(found: Select[bool], *around: FromClause) -> ColumnElement[bool]:
-    # Not as EXISTS, which PostgreSQL would make a join of: it reads all feedback, rather than that of a few.
+    # Not as EXISTS, which PostgreSQL would turn into a join that reads all feedback, not only that of a few
+    # sessions.
     return func.coalesce(found.limit(1).correlate(*around).scalar_subquery(), false())
 
 
@@ -40,15 +41,16 @@ NOT_JUDGED: Final = and_(
     ~_has_rating(_feedback.c.session_id == sessions.c.id, sessions),
     ~_has_log(_has_rating(_feedback.c.log_id == _logs.c.id, _logs)),
 )
-"""What is true of a session that has something to be judged, and was not."""
+"""The conditions on a session that has datapoints and has not been judged."""
 
 
 @dataclass(frozen=True)
 class Left:
-    """What is left of the queue.
+    """The rest of the queue.
 
     Args:
-        count: How many sessions, up to ``MOST_COUNTED``: this one, unless it was judged, and those after it.
+        count: The number of sessions, up to ``MOST_COUNTED``: this one, unless it was judged, and those after
+            it.
         are_more: Whether there are more.
         is_judged: Whether this one was judged.
     """
@@ -61,17 +63,17 @@ class Left:
 def find_next(
     connection: Connection, organisation_id: int, wanted: SessionFilter, cursor: Cursor
 ) -> str | None:
-    """Find the session that is next to be judged, and return its ID.
+    """Return the ID of the next session to be judged.
 
     Raises:
-        UnknownCursorError: When the session of the cursor is not there.
+        UnknownCursorError: When the session of the cursor does not exist.
     """
     ids = find_sessions(connection, organisation_id, wanted, cursor, 1, NOT_JUDGED).ids
     return ids[0] if ids else None
 
 
 def count_left(connection: Connection, organisation_id: int, session_id: str, wanted: SessionFilter) -> Left:
-    """Count what is left of the queue from a session on.
+    """Count the rest of the queue, from a session on.
 
     Raises:
         UnknownCursorError: When the organisation has no such session.
@@ -93,19 +95,20 @@ def judge(
     note: str,
     is_first: bool,
 ) -> bool | UnknownSubjectError | UnfitFeedbackError:
-    """Keep what a reader thinks of a session, unless somebody else was faster.
+    """Store the reader's rating and note on a session, unless another reader was faster.
 
     Args:
         connection: The connection of the transaction.
         organisation_id: The organisation of the reader.
-        reader: The name of the reader, if there is one.
+        reader: The name of the reader, if known.
         session_id: The ID of the session.
-        rating: The rating; empty: the reader passes on.
-        note: A note; empty: there is to be none.
-        is_first: Whether the reader saw a session that was not judged.
+        rating: The rating; empty if the reader skips the session.
+        note: A note; empty for none.
+        is_first: Whether the session had not been judged when the reader saw it.
 
     Returns:
-        Whether the rating was kept, if there is one; a note is, in any case. Or why nothing has changed.
+        Whether the rating was stored, if there is one; a note always is. Or the reason why nothing has
+        changed.
     """
     on = Subject("session_id", session_id)
     lock_subjects(connection, organisation_id, [on])

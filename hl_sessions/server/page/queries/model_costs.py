@@ -1,4 +1,4 @@
-"""Which model a datapoint has called, and whether it was logged what that cost."""
+"""The model of a datapoint, and whether its cost was logged."""
 
 from typing import Final
 
@@ -7,7 +7,7 @@ from sqlalchemy import and_
 from hl_sessions.server.database.tables import logs
 
 MODEL: Final = logs.c.config["model"].as_string()
-"""The name of the model that a datapoint has called."""
+"""The name of the model of a datapoint."""
 
 HAS_NO_COST: Final = and_(logs.c.prompt_cost.is_(None), logs.c.output_cost.is_(None))
-"""Of these datapoints the cost is computed."""
+"""The condition on datapoints whose cost is computed."""

@@ -1,4 +1,4 @@
-"""The sessions beside one, in the order of the list."""
+"""The neighbours of a session, in the order of the list."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from hl_sessions.server.finding.session_search import find_sessions
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The IDs of the sessions beside one in the list; ``None`` at its ends."""
+    """The IDs of the neighbours of a session in the list; ``None`` at its ends."""
 
     newer: str | None
     older: str | None

@@ -1,4 +1,4 @@
-"""Two datapoints to compare, and which others there are."""
+"""Two datapoints to compare, and the others to choose from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from hl_sessions.server.page.queries.datapoints import Datapoint, read_datapoint
 _MOST_OF_SESSION: Final = 100
 _MOST_OF_PROJECT: Final = 20
 _LOOKED_AT: Final = 500
-"""How many datapoints of the project are looked at for some of the source, the newest ones."""
+"""The number of datapoints of the project, the newest ones, in which others of the source are looked for."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Other:
 
     Args:
         id: Its ID.
-        created_at: When it was logged.
-        sequence: The greater of two, the later it was stored.
+        created_at: The time at which it was logged.
+        sequence: Its place in the order of arrival.
         is_of_session: Whether it is in the same session.
     """
 
@@ -40,8 +40,8 @@ class Pair:
 
     Args:
         one: The datapoint that is compared.
-        other: The one that it is compared with; ``None`` when there is no other one of its source.
-        others: Which there are of its source, those of its session first.
+        other: The datapoint that it is compared with; ``None`` when its source has no other one.
+        others: The others of its source, those of its session first.
     """
 
     one: Datapoint
@@ -65,7 +65,7 @@ def read_pair(
         organisation_id: The organisation of the reader.
         log_id: The ID of the datapoint.
         other_id: The ID of the other one; ``None``: the one of its source before it, or else after it.
-        prices: What models cost.
+        prices: The prices of models.
     """
     one = _read_one(connection, organisation_id, log_id, prices)
     if one is None:

@@ -5,9 +5,9 @@ from math import ceil
 
 
 def percentiles(values: Iterable[float], *shares: float) -> list[float | None]:
-    """Return, for each share, the smallest of the values that at least this share of them does not exceed.
+    """Return, for each share, the smallest value that at least this share of the values does not exceed.
 
-    Without any values it is ``None``.
+    It is ``None`` without values.
     """
     ordered = sorted(values)
     return [ordered[ceil(share * len(ordered)) - 1] if ordered else None for share in shares]

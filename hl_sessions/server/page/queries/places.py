@@ -1,4 +1,4 @@
-"""What can be jumped to: pages, projects, sessions and datapoints."""
+"""Places to jump to: pages, projects, sessions and datapoints."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ _PAGES: Final = (
 
 @dataclass(frozen=True)
 class Place:
-    """Something that can be jumped to.
+    """A place to jump to.
 
     Args:
-        kind: What it is, such as ``Project``.
-        name: What it is called.
+        kind: Its kind, such as ``Project``.
+        name: Its name.
         path: Its path.
     """
 
@@ -35,7 +35,7 @@ class Place:
 
 
 def find_places(connection: Connection, organisation_id: int, text: str) -> list[Place]:
-    """Find what has a text as its ID or its reference, or in its name; without a text, what comes first."""
+    """Find places by their ID, reference, or a part of their name; without a text, the first ones."""
     return list(islice(_places(connection, organisation_id, text), _MOST))
 
 

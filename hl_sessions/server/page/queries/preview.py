@@ -5,10 +5,10 @@ import re
 from typing import Any, Final
 
 LENGTH: Final = 240
-"""The most characters of a line that are ever shown; the width of the column shows less."""
+"""The greatest number of characters of a line; the width of its column may show less."""
 
 STORED_LENGTH: Final = 2000
-"""How much of a stored JSON text is looked at for its line, in characters."""
+"""The number of characters of stored JSON that are read for its line."""
 
 _FIRST_TEXT: Final = re.compile(r'\{\s*"(?:[^"\\]|\\.)*"\s*:\s*"((?:[^"\\]|\\u[0-9a-fA-F]{4}|\\[^u])*)')
 
@@ -22,7 +22,7 @@ def preview_inputs(text: str) -> str:
     """Return the inputs of a datapoint as one line.
 
     Args:
-        text: An object as JSON text, or no more than its beginning.
+        text: An object as JSON text, or only its beginning.
     """
     try:
         value = json.loads(text)
@@ -36,10 +36,10 @@ def preview_inputs(text: str) -> str:
 
 
 def preview_messages(text: str) -> str:
-    """Return the last thing that the user said in the messages of a datapoint as one line.
+    """Return the last message of the user, of the messages of a datapoint, as one line.
 
     Args:
-        text: A list of messages as JSON text, or no more than its beginning.
+        text: A list of messages as JSON text, or only its beginning.
     """
     try:
         messages = json.loads(text)
@@ -50,17 +50,17 @@ def preview_messages(text: str) -> str:
 
 
 def _first_text(beginning: str) -> str:
-    """Return what is there of the first value of an object, if that is a text, and else all that is there."""
+    """Return the first value of an object, as far as it is there, if it is a text; else everything."""
     match = _FIRST_TEXT.match(beginning)
     if match is None:
         return beginning
     text: str = json.loads(f'"{match[1]}"')
-    # The beginning may end between the two halves of a character.
+    # The beginning may end between the two halves of a surrogate pair.
     return text.encode(errors="ignore").decode()
 
 
 def _text_of(content: Any) -> str:
-    """Return what is to be read in the content of a message, which may have several parts."""
+    """Return the texts in the content of a message, which may have several parts."""
     parts = content if isinstance(content, list) else ()
     texts = [part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)]
     return " ".join(texts) or _as_text(content)

@@ -1,4 +1,4 @@
-"""The projects of an organisation, with what was logged in them."""
+"""The projects of an organisation, with the numbers of their datapoints."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from hl_sessions.server.page.queries.session_list import ProjectLink
 from hl_sessions.server.protocol.feedback_types import FeedbackType
 
 MAX_PROJECTS: Final = 500
-"""How many projects are listed, the newest ones."""
+"""The number of projects that are listed, the newest ones."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class ListedProject:
     Args:
         id: Its ID.
         name: Its name.
-        created_at: When it was made.
-        datapoints: How many datapoints it has.
-        last_datapoint_at: When the newest of them was logged.
+        created_at: The time of its creation.
+        datapoints: The number of its datapoints.
+        last_datapoint_at: The time of the newest datapoint.
         feedback_types: The types of feedback that it defines.
     """
 

@@ -24,7 +24,7 @@ from hl_sessions.server.protocol.feedback_types import FeedbackType
 from hl_sessions.server.records.feedback_creation import types_of_each_session
 
 SIZE: Final = 100
-"""How many datapoints are shown at a time, at most."""
+"""The greatest number of datapoints that are shown at a time."""
 
 _ORDER: Final = (logs.c.created_at, logs.c.sequence)
 
@@ -34,19 +34,19 @@ class SessionDetail:
     """A session with a part of its datapoints.
 
     Args:
-        session: What the list shows of it.
-        told: What callers have told of it: ``name``, ``user``, ``metadata``, ``ended_at`` and
+        session: Its row in the list.
+        told: The fields that callers have set: ``name``, ``user``, ``metadata``, ``ended_at`` and
             ``previous_id``.
         chain: The sessions of the same conversation before and after it.
-        updated_at: When something in it has changed last.
-        prompt_tokens: How many tokens went in, if that was logged.
-        output_tokens: How many came out.
-        cost: What all its datapoints cost.
-        datapoints: A part of its datapoints, the oldest first.
+        updated_at: The time of the last change in it.
+        prompt_tokens: The number of input tokens, if it was logged.
+        output_tokens: The number of output tokens.
+        cost: The cost of all its datapoints.
+        datapoints: A part of its datapoints, oldest first.
         has_earlier: Whether there are datapoints before these.
         has_later: Whether there are datapoints after these.
         feedback_types: The types of feedback that the session can have, by their names.
-        feedback: What people thought of the session, the oldest first.
+        feedback: The feedback on the session, oldest first.
     """
 
     session: ListedSession
@@ -65,11 +65,11 @@ class SessionDetail:
 
 @dataclass(frozen=True)
 class DatapointPlace:
-    """Where a datapoint is shown.
+    """The place where a datapoint is shown.
 
     Args:
         session_id: The ID of its session; ``None`` when it has none.
-        after: After which datapoint the part of the session begins; ``None``: it is the first part.
+        after: The datapoint after which the part of the session begins; ``None``: it is the first part.
         is_nested: Whether it is nested in another one, and so not in the conversation.
     """
 
@@ -79,7 +79,7 @@ class DatapointPlace:
 
 
 def place_datapoint(connection: Connection, organisation_id: int, log_id: str) -> DatapointPlace | None:
-    """Find where a datapoint is shown; ``None`` when the organisation has no such datapoint."""
+    """Find the place where a datapoint is shown; ``None`` when the organisation has no such datapoint."""
     row = connection.execute(
         select(logs.c.session_id, logs.c.parent_id).where(
             logs.c.id == log_id, logs.c.organisation_id == organisation_id
@@ -112,10 +112,10 @@ def read_session(
         organisation_id: The organisation of the reader.
         session_id: The ID of the session.
         after: The ID of the datapoint after which the part begins; ``None``: it is the first part.
-        prices: What models cost.
+        prices: The prices of models.
 
     Returns:
-        The session, or ``None`` when the organisation has no such session, or that no such datapoint.
+        The session; ``None`` when the organisation has no such session, or the session no such datapoint.
     """
     told = connection.execute(_told(organisation_id, session_id)).mappings().one_or_none()
     if told is None:
@@ -148,7 +148,7 @@ def read_session(
 
 
 def read_version(connection: Connection, organisation_id: int, session_id: str) -> str | None:
-    """Return a text that changes whenever something in the session does; ``None`` without such a session."""
+    """Return a text that changes with every change in the session; ``None`` without such a session."""
     told = connection.execute(_told(organisation_id, session_id)).one_or_none()
     return None if told is None else told.updated_at.isoformat()
 
@@ -161,7 +161,7 @@ def _told(organisation_id: int, session_id: str) -> Select[Any]:
 
 def _sums_of(connection: Connection, session_id: str) -> RowMapping:
     query = select(
-        # As floats, since a sum of integers may be larger than an integer of the database.
+        # As floats, because a sum of integers may be larger than an integer of the database.
         func.sum(cast(logs.c.prompt_tokens, Float)).label("prompt_tokens"),
         func.sum(cast(logs.c.output_tokens, Float)).label("output_tokens"),
         func.sum(logs.c.prompt_cost).label("prompt_cost"),
@@ -171,10 +171,11 @@ def _sums_of(connection: Connection, session_id: str) -> RowMapping:
 
 
 def _compute_cost(connection: Connection, session_id: str, prices: Prices) -> float | None:
-    """Compute what those datapoints cost of which that was not logged."""
+    """Compute the cost of the datapoints whose cost was not logged."""
     if not prices:
         return None
-    # Grouped by a column of its own, as PostgreSQL takes the same expression with parameters for two.
+    # Grouped by a column of a subquery, because PostgreSQL takes equal expressions with parameters for
+    # different ones.
     uncosted = (
         select(MODEL.label("model"), logs.c.prompt_tokens, logs.c.output_tokens)
         .where(logs.c.session_id == session_id, HAS_NO_COST)

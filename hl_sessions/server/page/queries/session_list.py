@@ -1,4 +1,4 @@
-"""The sessions of the list, with what their rows show."""
+"""The sessions of the list, with the values of their rows."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -42,18 +42,18 @@ class ListedSession:
     Args:
         id: Its ID.
         reference_id: The caller's own ID for it.
-        created_at: When it began.
-        projects: The projects that have datapoints in it.
-        first_input: What went into its first datapoint, in one line.
-        last_output: What came out of its last datapoint that is not nested, in one line.
-        datapoints: How many datapoints it has.
-        errors: How many of them have an error.
-        seconds: The time from its first datapoint to the end of the latest one; ``None`` without datapoints.
-        active_at: When its latest datapoint ended; ``None`` without datapoints.
-        tokens: How many tokens went in and came out.
-        cost: What all its datapoints cost in dollars.
-        user: Its user, as callers have told.
-        name: Its name, as callers have told.
+        created_at: The time of its start.
+        projects: The projects of its datapoints.
+        first_input: The input of its first datapoint, in one line.
+        last_output: The output of its last datapoint that is not nested, in one line.
+        datapoints: The number of its datapoints.
+        errors: The number of those with an error.
+        seconds: The time from its first datapoint to the end of the last one; ``None`` without datapoints.
+        active_at: The end of its last datapoint; ``None`` without datapoints.
+        tokens: The number of input and output tokens.
+        cost: The cost of all its datapoints, in dollars.
+        user: Its user, as set by callers.
+        name: Its name, as set by callers.
         models: The models of its datapoints.
     """
 
@@ -75,7 +75,7 @@ class ListedSession:
 
 
 def describe_sessions(connection: Connection, session_ids: Sequence[str]) -> list[ListedSession]:
-    """Read what the list shows of sessions, in the order of their IDs.
+    """Read the rows of sessions, in the order of their IDs.
 
     Args:
         connection: The connection of the transaction.
@@ -90,7 +90,7 @@ def describe_sessions(connection: Connection, session_ids: Sequence[str]) -> lis
         session_totals,
         of_first_log(_beginning(logs.c.inputs)).label("inputs"),
         of_first_log(_beginning(logs.c.messages)).label("messages"),
-        # What is nested begins after the answer that it is a step of.
+        # Nested datapoints begin after the answer that they are steps of.
         of_last_log(_beginning(logs.c.output), logs.c.parent_id.is_(None)).label("output"),
     ).where(sessions.c.id.in_(session_ids), session_totals.c.session_sequence == sessions.c.sequence)
     rows = {row.id: row for row in connection.execute(query)}

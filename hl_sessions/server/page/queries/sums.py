@@ -1,4 +1,4 @@
-"""Sums over sessions: of datapoints, errors, tokens, dollars and ratings, and how long it took."""
+"""Sums over sessions: datapoints, errors, tokens, dollars, ratings and durations."""
 
 from array import array
 from collections import defaultdict
@@ -20,10 +20,10 @@ from hl_sessions.server.page.queries.percentiles import percentiles
 from hl_sessions.server.protocol.feedback_types import RATING
 
 MOST_MEASURED: Final = 200_000
-"""After how many datapoints no more latencies are looked at."""
+"""The number of datapoints after which no more latencies are read."""
 
 MOST_NAMES: Final = 10_000
-"""How many names of a kind are told apart, so that the memory has a bound."""
+"""The number of names of a kind that have sums of their own, to limit the memory."""
 
 _FIRST_OUTPUT: Final = logs.c.metadata["time_to_first_output"].as_string()
 _NAMES: Final = (logs.c.project_id, MODEL, logs.c.source)
@@ -31,20 +31,20 @@ _NAMES: Final = (logs.c.project_id, MODEL, logs.c.source)
 
 @dataclass
 class Sums:
-    """What datapoints come to.
+    """The sums of datapoints.
 
     Args:
-        sessions: In how many sessions they are.
-        datapoints: How many there are.
-        errors: How many of them have an error.
-        prompt_tokens: How many tokens went in.
-        output_tokens: How many came out.
-        logged_cost: What they cost in dollars, as far as that was logged.
-        computed_cost: What the others cost, computed from their tokens.
-        good: How many ratings are good.
-        bad: How many are bad.
-        durations: How long they took, in seconds.
-        first_outputs: After how many seconds the first piece of their output was there.
+        sessions: The number of their sessions.
+        datapoints: Their number.
+        errors: The number of those with an error.
+        prompt_tokens: The number of input tokens.
+        output_tokens: The number of output tokens.
+        logged_cost: The logged costs, in dollars.
+        computed_cost: The costs of the others, computed from their tokens.
+        good: The number of good ratings.
+        bad: The number of bad ratings.
+        durations: Their durations, in seconds.
+        first_outputs: The seconds until the first piece of their output.
     """
 
     sessions: int = 0
@@ -62,7 +62,7 @@ class Sums:
 
     @property
     def cost(self) -> Cost | None:
-        """What they cost, if anything."""
+        """Their cost, if there is one."""
         return Cost.of(self.logged_cost or None, self.computed_cost or None)
 
     @property
@@ -76,7 +76,7 @@ class Sums:
         return percentiles(self.first_outputs, 0.5, 0.95)
 
     def count_session(self, sequence: int) -> None:
-        """Count a session once; what is counted of one comes one after the other."""
+        """Count a session once; its datapoints are counted one after the other."""
         if sequence != self._last_session:
             self.sessions += 1
             self._last_session = sequence
@@ -87,7 +87,7 @@ class Sums:
         self.bad += value == "bad"
 
     def add(self, other: "Sums") -> None:
-        """Add what the datapoints of other sessions come to."""
+        """Add the sums of datapoints of other sessions."""
         self.sessions += other.sessions
         self.datapoints += other.datapoints
         self.errors += other.errors
@@ -102,20 +102,20 @@ class Sums:
 
 
 NamedSums: TypeAlias = defaultdict[str | None, Sums]
-"""Sums by a name; ``None``: of what has none."""
+"""Sums by a name; ``None``: of datapoints without one."""
 
 
 @dataclass
 class SessionSums:
-    """What sessions come to, in whole and in parts.
+    """The sums of sessions, in total and by several kinds.
 
     Args:
-        whole: What all of them come to.
-        measured: How many of the datapoints have their latencies in it.
-        projects: By the ID of the project, what its datapoints come to.
-        models: The same by the name of the model.
-        sources: The same by the source.
-        hours: By the begin of an hour, what the sessions come to that began in it.
+        whole: The sums of all of them.
+        measured: The number of datapoints whose latencies are included.
+        projects: The sums of datapoints, by the ID of their project.
+        models: The same, by the name of the model.
+        sources: The same, by the source.
+        hours: The sums of sessions, by the hour in which they began.
     """
 
     whole: Sums = field(default_factory=Sums)
@@ -126,7 +126,7 @@ class SessionSums:
     hours: defaultdict[datetime, Sums] = field(default_factory=lambda: defaultdict(Sums))
 
     def of_names(self, project_id: str, model: str | None, source: str | None) -> tuple[Sums, ...]:
-        """Return the sums that a datapoint belongs to, beside those of an hour."""
+        """Return the sums that a datapoint belongs to, except for those of an hour."""
         return (
             self.whole,
             self.projects[project_id],
@@ -135,7 +135,7 @@ class SessionSums:
         )
 
     def add(self, other: "SessionSums") -> None:
-        """Add what other sessions come to."""
+        """Add the sums of other sessions."""
         self.whole.add(other.whole)
         self.measured += other.measured
         _add_named(self.projects, other.projects)
@@ -154,13 +154,13 @@ def _add_named(named: NamedSums, others: NamedSums) -> None:
 def find_sequences(
     connection: Connection, organisation_id: int, wanted: SessionFilter, since: datetime | None
 ) -> "array[int]":
-    """Find the sequences of all sessions to sum up, those that began last first.
+    """Find the sequences of all sessions to sum up, newest first.
 
     Args:
         connection: The connection of the transaction.
         organisation_id: The organisation of the reader.
-        wanted: What the sessions have to be like.
-        since: When they began at the earliest; ``None``: at any time.
+        wanted: The filter.
+        since: The earliest start of a session; ``None``: any.
     """
     query = matching(connection, organisation_id, wanted)
     if since is not None:
@@ -177,21 +177,21 @@ def sum_up(
     *,
     is_measured: bool,
 ) -> SessionSums:
-    """Sum up sessions, as far as they are still there.
+    """Sum up those of the sessions that still exist.
 
     Args:
         connection: The connection of the transaction.
         organisation_id: The organisation of the reader.
         sequences: The sequences of the sessions.
-        prices: What models cost.
-        is_measured: Whether latencies are looked at.
+        prices: The prices of models.
+        is_measured: Whether latencies are included.
     """
     rows = connection.execute(_datapoints_of(organisation_id, sequences))
     sums = SessionSums()
     for session, created_at, *datapoint in rows:
         hour = sums.hours[created_at.replace(minute=0, second=0, microsecond=0)]
         if datapoint[0] is None:
-            # A session without any.
+            # A session without datapoints.
             for some in (sums.whole, hour):
                 some.count_session(session)
             continue
@@ -216,7 +216,7 @@ def sum_up(
     for value, *names in connection.execute(_ratings_of(organisation_id, sequences)):
         for some in sums.of_names(*names):
             some.count_rating(value)
-    # A session as a whole is of no one project, model or source.
+    # A session as a whole belongs to no single project, model or source.
     for value in connection.scalars(_ratings_of_sessions(organisation_id, sequences)):
         sums.whole.count_rating(value)
     return sums
@@ -264,7 +264,7 @@ def _measure(all_sums: Iterable[Sums], duration: float | None, first_output: Any
 
 
 def _seconds(value: Any) -> float | None:
-    """Return a number of the metadata, in which anything else may stand, too."""
+    """Return a number of the metadata, which may hold any other value."""
     try:
         seconds = float(value)
     except (TypeError, ValueError):
