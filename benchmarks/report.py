@@ -43,22 +43,22 @@ _PAGE = """\
 
 {table}
 
-- *hand-written* sets one context variable, runs the same thing, and resets it, as a class or a `wrapt`
-  decorator that does nothing else: what carries a session cannot do less. "At most" is what we promise.
-- Rows of middleware, of `with_session` and of `current_session_id()` are net: what the bare application,
-  the bare function or the empty loop takes is subtracted. Those of Django are whole requests, through the
-  handlers of its test clients.
-- Every contender has its turn in each round, in changing order, so that what slows the machine slows all of
-  them; ratios are taken within a round, and what is shown are medians over the rounds. The garbage collector
-  runs as usual. All traffic is on the loopback, servers are processes of their own, and connections are kept
-  open.
+- *hand-written* sets one context variable, runs the same code, and resets the variable. It is a class or a
+  `wrapt` decorator that does nothing else: carrying a session takes at least that. "At most" is the promised
+  limit.
+- Rows of middleware, of `with_session` and of `current_session_id()` are net: the time of the bare
+  application, the bare function or the empty loop is subtracted. Those of Django are whole requests, through
+  the handlers of its test clients.
+- Every contender has its turn in each round, in changing order, so that a slow machine slows all of them.
+  Ratios are taken within a round, and the figures are medians over the rounds. The garbage collector runs as
+  usual. All traffic is on the loopback, servers are processes of their own, and connections are kept open.
 - The others are measured as they are published, with their defaults; OpenTelemetry with its SDK, in
-  middleware without an exporter. They do other work than we do, and what they do is in their figures.
+  middleware without an exporter. They do other work than hl-sessions, and their figures include it.
 - Requests to aiohttp and calls to gRPC are made by their own clients, and the session is never read. *Empty
   middleware* only calls the handler: what aiohttp needs for any middleware at all is in the figures of both.
 - Threads and tasks that read "at once" read one new session of an API that answers after 100 ms. Here
-  *hand-written* creates once, and then sets an event for the threads and one for the tasks; *unguarded* asks
-  "is there an ID yet?" and creates one if not, as is first written, its tasks with `asyncio.to_thread`.
+  *hand-written* creates once, and then sets an event for the threads and one for the tasks; *unguarded* is
+  the obvious code: it asks "is there an ID yet?" and creates one if not, its tasks with `asyncio.to_thread`.
 - With prefetching, the reads are those of a Flask application that serves other requests in between: after a
   sleep, a machine that does nothing else takes ten times as long for the first steps of anything.
 - Calls of `log()` and `datapoint()` are CPU time of the calling thread, within a session. The others start
