@@ -1,1 +1,1 @@
-"""The v4 API server that the package brings along (extra ``server``)."""
+"""The v4 API server and its page (extra ``server``)."""

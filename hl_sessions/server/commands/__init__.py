@@ -1,1 +1,1 @@
-"""The commands of ``hl-sessions`` about a server and its data, and the options that they share."""
+"""The commands of ``hl-sessions`` for a server and its data, with the options that they share."""

@@ -1,1 +1,1 @@
-"""The queries of the pages."""
+"""The database queries of the pages."""
