@@ -10,7 +10,7 @@ from markdown_it.utils import EnvType, OptionsDict
 from markupsafe import Markup
 
 _OUTERMOST_HEADING: Final = 4
-"""The lowest level of headings; the page has headings of its own above."""
+"""The level of top headings in a text; the page has headings of its own above them."""
 
 
 class _Renderer(RendererHTML):
