@@ -1,4 +1,4 @@
-"""Keep who is signed in to the page."""
+"""Store the sign-ins to the page."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Let one process at a time delete what is old."""
+"""Let one process at a time delete old records."""
 
 import sqlalchemy as sa
 from alembic import op

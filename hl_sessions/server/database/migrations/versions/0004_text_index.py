@@ -35,7 +35,7 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     if op.get_context().dialect.name == "sqlite":
-        # SQLite numbers new rows anew where the newest ones were deleted.
+        # SQLite reuses the numbers of the newest rows after they were deleted.
         op.execute(
             "CREATE TRIGGER search_segments_of_deleted AFTER DELETE ON logs "
             "WHEN coalesce((SELECT max(sequence) FROM logs), 0) "

@@ -1,4 +1,4 @@
-"""Keep what calls were answered that must not be made twice."""
+"""Store the answers of calls that must not be repeated."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Keep what callers tell of sessions themselves."""
+"""Store the fields that callers set on sessions."""
 
 import sqlalchemy as sa
 from alembic import op

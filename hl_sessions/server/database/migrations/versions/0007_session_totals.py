@@ -1,4 +1,4 @@
-"""Keep what the datapoints of each session add up to, and their labels."""
+"""Store the totals of each session, and the labels of its datapoints."""
 
 from typing import Final
 
@@ -23,7 +23,7 @@ _EXPRESSIONS: Final = {
         "whole": "floor({0} + 0.5)",
     },
 }
-"""What each database has its own words for."""
+"""Expressions that differ between the databases."""
 
 # Each datapoint is read once: there are many, and they are long.
 _SUM_UP = """
@@ -94,7 +94,7 @@ LEFT JOIN (
 
 
 def upgrade() -> None:
-    """Make the tables, and fill them with what is stored."""
+    """Make the tables, and fill them from the stored datapoints."""
     op.create_table(
         "session_totals",
         sa.Column("session_sequence", _SEQUENCE, autoincrement=False, nullable=False),

@@ -1,4 +1,4 @@
-"""Keep which session of a conversation followed which."""
+"""Store the previous session of each session in a conversation."""
 
 import sqlalchemy as sa
 from alembic import op

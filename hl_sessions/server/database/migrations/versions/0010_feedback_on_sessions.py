@@ -1,4 +1,4 @@
-"""Keep feedback on sessions, what was given on the page, and the types of feedback of a project."""
+"""Store feedback on sessions, whether it was given on the page, and the types of a project."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,7 +9,7 @@ down_revision = "0009"
 
 def upgrade() -> None:
     """Change the tables."""
-    # SQLite can only make the table anew.
+    # SQLite can only change this by making the table anew.
     with op.batch_alter_table("feedback") as feedback:
         feedback.alter_column("log_id", existing_type=sa.String(), nullable=True)
         feedback.add_column(sa.Column("session_id", sa.String(), nullable=True))

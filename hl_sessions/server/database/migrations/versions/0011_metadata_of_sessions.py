@@ -22,7 +22,7 @@ _READ: Final = sa.text(
 
 
 def upgrade() -> None:
-    """Make the table, and fill it from the sessions that there are."""
+    """Make the table, and fill it from the stored sessions."""
     table = op.create_table(
         "session_metadata",
         sa.Column("session_sequence", _SEQUENCE, nullable=False),
