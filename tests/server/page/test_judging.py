@@ -136,7 +136,7 @@ def test_a_session_that_another_reader_has_judged_meanwhile_is_skipped(reader: A
         ("rating", "good"),
     ]
     # The same form twice, as by a double click, does not count as another reader.
-    assert "Somebody else" not in verdict(reader, page, rating="good")
+    assert "Another reader" not in verdict(reader, page, rating="good")
     # A session that is judged while another one is shown is not shown at all.
     reader.post(f"/sessions/{logged[0]['session_id']}/feedback", data={"type": "rating", "value": "good"})
     assert heading_of(verdict(reader, late, rating="good")) == "No more sessions to judge"
