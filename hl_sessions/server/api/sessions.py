@@ -46,7 +46,7 @@ _CREATE_SESSIONS: Final = partial(make_once, create_sessions)
 _FILTERS: Final = {"project_id", "page", "size", "q", "sort"}
 _KIND_BY: Final = {"id": "session", "reference_id": "session with the reference ID"}
 _MOST_FOUND: Final = 10_000
-"""To how many sessions the pages of what a filter finds go."""
+"""The number of sessions of a filter that have pages."""
 
 router: Final = APIRouter(tags=["Sessions"])
 

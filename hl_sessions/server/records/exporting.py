@@ -59,7 +59,7 @@ class Selection:
 
     @classmethod
     def of_sessions(cls, session_ids: Sequence[str], project_ids: Sequence[str]) -> "Selection":
-        """Select some sessions, some projects, and what belongs to the sessions."""
+        """Select some sessions with their records, and some projects."""
         in_sessions = logs.c.session_id.in_(session_ids)
         return cls(
             {

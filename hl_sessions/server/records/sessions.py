@@ -83,7 +83,7 @@ def create_sessions(connection: Connection, wanted: Sequence[NewSession]) -> lis
 
 
 def insert_sessions(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert sessions, of which there is at least one, and what is kept beside them."""
+    """Insert at least one session, with the totals and the metadata of each."""
     insert_rows(connection, sessions, rows)
     create_totals(connection, [row["id"] for row in rows])
     keep_metadata(connection, rows)
@@ -159,7 +159,7 @@ def list_all_sessions(connection: Connection, organisation_id: int, page: Page) 
 
 
 def answer_sessions(connection: Connection, session_ids: Sequence[str], page: Page, total: int) -> list[Part]:
-    """Answer one page of a list that has these sessions on it, in this order.
+    """Return one page of a list with these sessions, in this order.
 
     Args:
         connection: The connection of the transaction.

@@ -8,7 +8,7 @@ from hl_sessions.server.database.tables import UTCDateTime, metadata
 
 
 def _render(_kind: str, item: Any, _context: Any) -> str | Literal[False]:
-    # Scripts outlive classes: they name what the database has.
+    # Scripts outlive classes, so they name the tables and columns of the database.
     return "sa.DateTime(timezone=True)" if isinstance(item, UTCDateTime) else False
 
 

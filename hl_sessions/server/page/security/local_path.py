@@ -1,4 +1,4 @@
-"""Checks addresses to go on to."""
+"""Paths of the pages, and a check of addresses to go on to."""
 
 import re
 from typing import Final

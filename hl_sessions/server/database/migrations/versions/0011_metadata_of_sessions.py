@@ -1,4 +1,4 @@
-"""Keep the members of the metadata of sessions, by which sessions are found."""
+"""Store the members of the metadata of sessions, for filters."""
 
 import json
 from collections.abc import Iterator
