@@ -150,7 +150,7 @@ def test_the_applications_have_eight_lines(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["when-nobody-logs-or-reads-the-id", "when-the-api-is-down", "with-threads", "with-streaming"]
+    "name", ["when-nothing-is-logged-or-read", "when-the-api-is-down", "with-threads", "with-streaming"]
 )
 def test_what_a_block_asserts_holds(name: str, run: Callable[[str], dict[str, Any]]) -> None:
     """The blocks on behaviour check themselves."""
