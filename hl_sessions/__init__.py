@@ -1,4 +1,4 @@
-"""Sessions for LLM applications: made lazily, exactly once, and known in all code of their scope."""
+"""Sessions for LLM applications: created lazily, exactly once, and known to all code of their scope."""
 
 from hl_sessions.client.answers import Response
 from hl_sessions.client.client import SessionsClient

@@ -1,4 +1,4 @@
-"""The ``hl-sessions`` command. What it runs needs the extra ``server``, but for ``doctor``."""
+"""The ``hl-sessions`` command. All its commands except ``doctor`` need the extra ``server``."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ def main() -> None:
     """Run the command line; without the extra, exit with a message that names it."""
     if sys.argv[1:2] == ["doctor"]:
         _run_doctor()
-    # Prometheus' client obeys these when it is loaded: they are meant for another program.
+    # Prometheus' client obeys these variables when it is loaded, but they are meant for another program.
     for variable in _FOLDERS_OF_METRICS:
         os.environ.pop(variable, None)
     try:
@@ -28,7 +28,7 @@ def main() -> None:
             raise
         sys.exit(f"hl-sessions: {error.name} is missing; install it with: pip install 'hl-sessions[server]'")
     except KeyboardInterrupt:
-        # Loading takes a moment, and somebody may have thought better of it.
+        # Loading takes a moment, in which the user may have pressed Ctrl-C.
         sys.exit(130)
     listed_only = click.Command("doctor", short_help=doctor.SUMMARY)  # it was run above
     commands = [serve, demo, tail, keys, db, export_data, import_data, prune, listed_only]
@@ -45,6 +45,7 @@ def _run_doctor() -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        # Nobody reads on. As click ends the other commands; the interpreter writes what is left at its end.
+        # The reader of the output has gone. End like click ends the other commands: the interpreter flushes
+        # the rest of the output at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""The default manager, and what takes it when it is given none."""
+"""The default manager, and the functions that use it unless they are given a manager."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _default = _Default()
 
 
 def default_manager() -> SessionManager:
-    """Return the manager of :func:`configure`; without one, one made from the environment on first use.
+    """Return the manager of :func:`configure`, else one that is made from the environment on first use.
 
     Raises:
         ConfigurationError: the environment holds a wrong setting.
@@ -60,9 +60,10 @@ def default_manager() -> SessionManager:
 
 
 def check_environment() -> None:
-    """Raise what :func:`default_manager` would raise at its first use, unless :func:`configure` was called.
+    """Check the settings in the environment, unless :func:`configure` was called.
 
-    For where an application is assembled: there a wrong setting is found before the first request.
+    Integrations call this where an application is assembled, so that a wrong setting is found before the
+    first request.
 
     Raises:
         ConfigurationError: the environment holds a wrong setting.
@@ -85,13 +86,13 @@ def _configurator(
     make: Callable[Parameters, SessionManager],
 ) -> Callable[Parameters, SessionManager]:
     def configure(*args: Parameters.args, **kwargs: Parameters.kwargs) -> SessionManager:
-        """Set the default manager, which integrations and ``with_session`` use when they are given none.
+        """Set the default manager, which integrations and ``with_session`` use unless they are given one.
 
-        Takes what :class:`SessionManager` takes.
+        Takes the arguments of :class:`SessionManager`.
 
         Returns:
-            The new default manager. The one before goes on serving the scopes that it has opened, but keeps
-            no connection, no thread and no created session for what may come.
+            The new default manager. The former one goes on serving the scopes that it has opened, but keeps
+            no connection, no thread and no created session ready.
 
         Raises:
             ConfigurationError: a setting is wrong; the default manager stays as it was.
@@ -123,20 +124,20 @@ def log(**fields: Unpack[Fields]) -> str:
 
         log(project="support", source="moderation", inputs={"text": text}, output="fine")
 
-    The fields are fixed here, and sent later by a thread in the background, which creates the session if
-    nobody has read its ID. Outside every scope the datapoint has no session. Inside of an open
-    :func:`datapoint` it is nested under that.
+    The values are copied at the call. A background thread sends them, and creates the session if its ID has
+    not been read yet. Outside every scope the datapoint has no session. Inside an open :func:`datapoint` it
+    is nested under that one.
 
     Args:
         fields: those of ``POST /logs``, such as ``project``, ``source``, ``inputs``, ``output``,
-            ``messages``, ``error``, ``metadata`` and ``config``. Any object can be a value: what JSON does
-            not know becomes what a person expects. Fields that are not known are passed on.
+            ``messages``, ``error``, ``metadata`` and ``config``. A value can be any object: types that JSON
+            lacks are converted, a ``datetime`` to a text for example. Unknown fields are passed on.
 
     Returns:
-        Its ``reference_id``: the one that was given, or a new one.
+        The ``reference_id`` of the datapoint: the given one, or a new one.
 
     Raises:
-        ConfigurationError: it has no project, and its manager has ``on_error="raise"``.
+        ConfigurationError: the datapoint has no project, and its manager has ``on_error="raise"``.
     """
     return _surrounding_manager().log(**fields)
 
@@ -146,7 +147,9 @@ def datapoint(function: Function, /) -> Function: ...
 @overload
 def datapoint(**fields: Unpack[Fields]) -> Datapoint: ...
 def datapoint(function: Function | None = None, /, **fields: Any) -> Function | Datapoint:
-    """Return a datapoint for what takes a while: it is timed, and what is logged inside is nested under it.
+    """Return a datapoint for a step that takes a while, for ``with`` or as a decorator.
+
+    It is timed. Datapoints that are logged inside are nested under it.
 
     .. code-block:: python
 
@@ -156,17 +159,18 @@ def datapoint(function: Function | None = None, /, **fields: Any) -> Function | 
         @datapoint(project="support", source="retrieval")
         def retrieve(question: str) -> list[str]: ...
 
-    Decorated, each call is one: its arguments are the inputs and its result the output, unless they are
-    given. A generator is one until it ends, and what it yields are pieces of the output. An exception becomes
-    ``error``, and goes on.
+    Each call of a decorated function is a datapoint. Unless ``inputs`` or ``output`` is given, the arguments
+    of the call are its inputs and the result is its output. A decorated generator is one datapoint until it
+    ends; the values that it yields are pieces of the output. An exception is logged as ``error`` and raised.
 
     Args:
-        function: what to decorate, when used without parentheses.
-        fields: as for :func:`log`; any of them can be set as an attribute until it ends. A piece of the
-            output is added by ``answer.add_output(text)``.
+        function: the function to decorate, if ``datapoint`` is used without parentheses.
+        fields: as for :func:`log`. Until the datapoint ends, any of them can be set as an attribute, and
+            ``answer.add_output(text)`` adds a piece of the output.
 
     Raises:
-        ConfigurationError: when it begins, as :func:`log`.
+        ConfigurationError: the datapoint begins without a project, and its manager has
+            ``on_error="raise"``.
     """
     with late_import:
         from hl_sessions.datapoints.datapoint import Datapoint
@@ -176,13 +180,13 @@ def datapoint(function: Function | None = None, /, **fields: Any) -> Function | 
 
 
 def flush(timeout: float = 5.0) -> bool:
-    """Wait until all datapoints that were logged in this process by now are sent.
+    """Wait until all datapoints that this process has logged so far are sent.
 
     Args:
-        timeout: seconds to wait at most.
+        timeout: the longest time to wait, in seconds.
 
     Returns:
-        Whether they are.
+        Whether all of them are sent.
     """
     with late_import:
         from hl_sessions.datapoints.sender import flush_all
@@ -211,8 +215,8 @@ def with_session(
     """Make each call of a function a scope: it joins the surrounding session, or opens one.
 
     Decorates functions, coroutine functions, generators, async generators, methods, classmethods,
-    staticmethods and callable objects; what inspects them sees what it saw before. For a generator the
-    scope covers every step, and the consumer is outside of it.
+    staticmethods and callable objects. Introspection, of the signature for example, has the same results as
+    before. For a generator the scope covers every step; its consumer is outside of the scope.
 
     .. code-block:: python
 
@@ -220,18 +224,19 @@ def with_session(
         async def answer(chat_id: int, text: str) -> str: ...
 
     Args:
-        function: what to decorate, when used without parentheses.
-        key: the conversation: the name of the parameter that holds its key, or a callable that gives it
-            from the arguments of the call (of a method: the instance first). ``None`` means no key.
-        new: always a session of its own; not together with ``key``.
-        manager: the manager of the scope; ``None``: that of the scope in which the function is called, and
-            outside every scope the one of :func:`hl_sessions.configure`.
+        function: the function to decorate, if ``with_session`` is used without parentheses.
+        key: the conversation: the name of the parameter that holds its key, or a callable that returns the
+            key from the arguments of the call (of a method: the instance first). ``None`` means no key.
+        new: always open a new session; excludes ``key``.
+        manager: the manager of the scope. ``None``: the manager of the scope in which the function is called;
+            outside every scope, the one of :func:`hl_sessions.configure`.
 
     Raises:
-        TypeError: when decorating, where ``function`` is not callable or has no parameter named ``key``;
-            when called, where the key is not a ``str``, an ``int`` or a ``uuid.UUID``.
+        TypeError: at the decoration, if ``function`` is not callable or has no parameter named ``key``; at a
+            call, if the key is not a ``str``, an ``int`` or a ``uuid.UUID``.
         ConfigurationError: ``manager`` is not a manager.
-        ValueError: ``key`` and ``new`` were both given; when called, where the key is empty or too long.
+        ValueError: at the decoration, if ``key`` and ``new`` are both given; at a call, if the key is empty
+            or too long.
     """
     checked_manager(manager)
     get_manager = _surrounding_manager if manager is None else lambda: manager

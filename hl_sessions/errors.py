@@ -1,12 +1,12 @@
-"""Every error of this package, one tree.
+"""The errors of this package, in one tree.
 
 .. code-block:: text
 
     HLSessionsError
-    ├── ConfigurationError        a setting is wrong: raised where it is given
+    ├── ConfigurationError        a setting is wrong: raised where the setting is given
     ├── APIConnectionError        no answer: refused, reset, unknown host, TLS
     │   └── APITimeoutError       no complete answer within the time limit
-    ├── InvalidResponseError      an answer that is not what the protocol promises
+    ├── InvalidResponseError      an answer that breaks the protocol
     └── APIStatusError            an answer with a status outside 2xx
         ├── ValidationError       422
         ├── AuthenticationError   401, 403
@@ -14,7 +14,7 @@
         ├── RateLimitError        429
         └── ServerError           5xx
 
-No message, attribute or ``repr`` of them holds the API key.
+The API key is in no message, attribute or ``repr`` of an error.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ __all__ = [
 
 
 class HLSessionsError(Exception):
-    """What all errors of this package have in common."""
+    """The base of all errors of this package."""
 
 
 class ConfigurationError(HLSessionsError, ValueError):
-    """A setting is wrong; the message names it, its value (unless secret) and what is accepted."""
+    """A setting is wrong; the message names it, its value (unless secret) and the accepted values."""
 
 
 class APIConnectionError(HLSessionsError):
     """The API could not be reached, or the connection broke before the answer was complete."""
 
-    #: Whether this process had no descriptor for a connection, which says nothing about the API.
+    #: Whether this process had no file descriptor for a connection, which tells nothing about the API.
     _is_of_process = False
 
 
@@ -59,7 +59,7 @@ class APITimeoutError(APIConnectionError):
 
 
 class InvalidResponseError(HLSessionsError):
-    """The API answered, but not with what the protocol promises."""
+    """The API gave an answer that breaks the protocol."""
 
 
 class APIStatusError(HLSessionsError):
@@ -68,10 +68,10 @@ class APIStatusError(HLSessionsError):
     Attributes:
         status: the HTTP status code.
         reason: the reason phrase, possibly empty.
-        body: the decoded JSON body, or its text where it is not JSON.
+        body: the decoded JSON body, or its text if it is not JSON.
         headers: the response headers, with case-insensitive names.
         round_trip_time: seconds from sending the request to the end of the answer.
-        hint: what the caller may have got wrong, empty where nothing looks like it.
+        hint: a mistake of the caller that may have caused the error, or empty.
     """
 
     hint = ""
@@ -99,7 +99,7 @@ class ValidationError(APIStatusError):
 
     @property
     def detail(self) -> list[dict[str, Any]]:
-        """What was wrong: ``{"loc": [...], "msg": "...", "type": "..."}`` for each problem."""
+        """The problems that the API names, each as ``{"loc": [...], "msg": "...", "type": "..."}``."""
         detail = self.body.get("detail") if isinstance(self.body, dict) else None
         return detail if isinstance(detail, list) else []
 
@@ -109,14 +109,14 @@ class AuthenticationError(APIStatusError):
 
 
 class NotFoundError(APIStatusError):
-    """404: there is nothing with this ID."""
+    """404: the API has no record with this ID."""
 
 
 class RateLimitError(APIStatusError):
     """429: too many requests.
 
     Attributes:
-        retry_after: seconds to wait before the next request, ``None`` where the API did not say.
+        retry_after: seconds to wait before the next request, ``None`` if the API did not say.
     """
 
     retry_after: float | None = None
@@ -126,7 +126,7 @@ class ServerError(APIStatusError):
     """5xx: the API failed.
 
     Attributes:
-        retry_after: seconds to wait before the next request, ``None`` where the API did not say.
+        retry_after: seconds to wait before the next request, ``None`` if the API did not say.
     """
 
     retry_after: float | None = None

@@ -1,4 +1,4 @@
-"""Managers: the configuration of scopes, and where their session IDs come from."""
+"""Managers: the configuration of scopes, and the source of their session IDs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ __all__ = ["DEFAULT_BASE_URL", "SessionManager", "checked_manager"]
 
 Function = TypeVar("Function")
 
-_REFUSALS = frozenset({400, 415, 422})  # of an API that wants no body, or does not know what is in it
+_REFUSALS = frozenset({400, 415, 422})  # of an API that takes no body, or does not know its fields
 DEFAULT_QUEUE_SIZE = 16 << 20  # bytes
 DEFAULT_BASE_URL = "http://127.0.0.1:8642/v4"
 
@@ -57,56 +57,55 @@ DEFAULT_BASE_URL = "http://127.0.0.1:8642/v4"
 class SessionManager:
     """Opens scopes and creates their sessions, each when its ID is first read.
 
-    Safe to share between threads, tasks and forked processes. Making one touches no network.
+    Threads, tasks and forked processes can share a manager. Making one touches no network.
 
     Args:
-        base_url: the URL of the sessions API up to and with its version. Default:
-            ``HL_SESSIONS_BASE_URL``, else that of the bundled server, ``http://127.0.0.1:8642/v4``.
-        api_key: its key. Default: ``HL_SESSIONS_API_KEY``, else ``HUMANLOOP_API_KEY``; without one no
-            key is sent.
+        base_url: the URL of the sessions API, with its version. Default: ``HL_SESSIONS_BASE_URL``, else that
+            of the bundled server, ``http://127.0.0.1:8642/v4``.
+        api_key: the API key. Default: ``HL_SESSIONS_API_KEY``, else ``HUMANLOOP_API_KEY``, else no key is
+            sent.
         client: the client to use instead of one made from ``base_url``, ``api_key``, ``timeout`` and
-            ``retries``. It stays yours to close.
-        store: where the session of a conversation is kept. It stays yours to close. Default: a
-            :class:`MemoryStore` of its own.
+            ``retries``. The caller closes it.
+        store: keeps the sessions of conversations. The caller closes it. Default: a :class:`MemoryStore` of
+            this manager.
         idle_timeout: seconds of idle time after which a conversation starts a new session; ``None``:
-            never. It runs from the end of the last scope that read the ID to the entry of the next.
+            never. Idle time runs from the end of the last scope that read the ID to the entry of the next.
         on_error: ``"warn"`` (default): a failure of the sessions API is logged, once per outage, and
-            reads give ``None``; ``"raise"``: it is raised to every simultaneous reader.
-        prefetch: how many created sessions to keep ready at the most, so that a first read costs no
-            round trip. None is created before the first read in the process, and as many are kept as
-            the reads need; what it costs are sessions without datapoints, at most ``prefetch``.
-        timeout: seconds that one read may take in all, retries and slow answers included.
+            reads return ``None``. ``"raise"``: the error is raised in every waiting reader.
+        prefetch: the largest number of created sessions to keep ready, so that a first read costs no round
+            trip. Prefetching begins with the first read in the process, and keeps as many ready as the reads
+            need. It costs sessions without datapoints: at most ``prefetch`` per process.
+        timeout: the longest time for one read in seconds, with retries and slow answers.
         retries: how often a creation is tried again within that time.
-        project: the name of the project of the datapoints that name none.
-        queue_size: bytes of datapoints that may wait while the API is down; beyond that the oldest are
+        project: the name of the project, for datapoints that name none.
+        queue_size: the most bytes of datapoints that wait while the API is down. Beyond that the oldest are
             dropped, and counted.
-        spool: the path of a file, to which what waits is written within a tenth of a second. If this process
-            does not get to send it, another one with the same spool does. An outage then drops nothing that
-            the file has room for: 1 GiB. Any number of processes of one machine use it at once.
-        sample: the share of sessions whose datapoints are kept, from 0 to 1; the others' are dropped. It is
-            decided by the ID of the session, so all processes decide alike.
-        redact: called with the fields of each datapoint, as JSON has them, before they are kept; returns the
-            fields to keep, or ``None`` for none. One that raises drops the datapoint. What becomes known of a
-            datapoint after its beginning comes in a call of its own.
-        on_created: called with the handle of each session that this manager has created, once, when its ID is
-            known: by the first reader, in its thread and context, before its read returns. If something was
-            logged and nobody reads, or the reader is cancelled, a thread in the background calls it. Sessions
-            that are found cause no call: that of a conversation which goes on, or one that was carried here.
-            What it raises is logged, and goes no further.
-        session_fields: called with the handle of a session that is about to be created, in the thread and
-            context that read its ID or logged first, so that the user of the current request is known. It
-            returns what the API is told of the session, any of ``name``, ``user`` and ``metadata``. Whoever
-            reads or logs waits for it, so it should look nothing up elsewhere. It may be called in vain, as
-            for a conversation that turns out to have a session. What it raises is logged, and the session
-            created without.
+        spool: the path of a file. Datapoints that wait are written to it within a tenth of a second. If this
+            process ends before it has sent them, another process with the same spool sends them. An outage
+            drops no datapoint until the file has 1 GiB. Any number of processes of one machine can share it.
+        sample: the share of sessions whose datapoints are kept, from 0 to 1. The ID of a session decides, so
+            all processes decide alike.
+        redact: called with the fields of each datapoint, as JSON has them, before they are kept. It returns
+            the fields to keep, or ``None`` to drop the datapoint. If it raises, the datapoint is dropped. A
+            datapoint that takes a while causes two calls; the second has only the fields of its end.
+        on_created: called once with the handle of each session that this manager has created. The first
+            reader calls it, in its thread and context, before the read returns. A background thread calls it
+            if the session was created for a datapoint, or if the reader was cancelled. A session that exists
+            already causes no call: that of a conversation which continues, or one carried from elsewhere.
+            An exception in it is logged, and goes no further.
+        session_fields: called with the handle of a session that is about to be created. It returns any of
+            ``name``, ``user`` and ``metadata``, which the API is told of the session. It runs in the thread
+            and context that read the ID or logged first, where the user of the request is known. That code
+            waits for it, so it should make no calls. The result is not used if the conversation turns out to
+            have a session. An exception in it is logged, and the session is created without fields.
 
     Raises:
-        ConfigurationError: a setting is wrong, whatever ``on_error`` says.
+        ConfigurationError: a setting is wrong, also with ``on_error="warn"``.
     """
 
-    #: What is called with each session that was created; ``None``: nothing.
+    #: The function that is called with each created session; ``None``: no function.
     on_created: Callable[[Session], object] | None = None
-    #: What says what the API is told of a session when it is created; ``None``: nothing.
+    #: The function that returns the fields of a session about to be created; ``None``: no function.
     session_fields: Callable[[Session], Mapping[str, Any] | None] | None = None
 
     def __init__(
@@ -129,7 +128,7 @@ class SessionManager:
         on_created: Callable[[Session], object] | None = None,
         session_fields: Callable[[Session], Mapping[str, Any] | None] | None = None,
     ) -> None:
-        if on_error not in ("warn", "raise"):  # a tuple: what is given may not be hashable
+        if on_error not in ("warn", "raise"):  # a tuple, as the value may not be hashable
             raise ConfigurationError(f"on_error={on_error!r} must be 'warn' or 'raise'")
         if store is not None and not isinstance(store, ConversationStore):
             raise ConfigurationError(f"store={store!r} must be a store of hl_sessions.stores")
@@ -137,8 +136,8 @@ class SessionManager:
             idle_timeout = checked_seconds("idle_timeout", idle_timeout)
             if store is not None and idle_timeout > store.forget_after:
                 raise ConfigurationError(
-                    f"idle_timeout={idle_timeout!r} is longer than the store keeps a conversation that nobody"
-                    f" uses: give it a forget_after of as many seconds, not {store.forget_after!r}"
+                    f"idle_timeout={idle_timeout!r} is longer than the store keeps an unused conversation:"
+                    f" give the store a forget_after of as many seconds, not {store.forget_after!r}"
                 )
         prefetch = checked_count("prefetch", prefetch)
         queue_size = checked_count("queue_size", queue_size, 1)
@@ -154,7 +153,7 @@ class SessionManager:
             raise ConfigurationError(f"client must be a SessionsClient, not {type(client).__name__}")
         elif any(setting is not None for setting in (base_url, api_key, timeout, retries)):
             raise ConfigurationError("client excludes base_url, api_key, timeout and retries: it has its own")
-        with late_import:  # also as bind() needs it in a request, which has not to wait for it
+        with late_import:  # here already, so that no request has to wait for it in bind()
             from hl_sessions.datapoints.delivery import Delivery
             from hl_sessions.datapoints.recorder import Recorder
             from hl_sessions.datapoints.sender import Sender
@@ -199,18 +198,18 @@ class SessionManager:
         return f"{type(self).__name__}(base_url={self._client.base_url!r})"
 
     def session(self, *, key: ConversationKey | None = None, new: bool = False) -> Scope:
-        """Return a scope, for ``with`` and ``async with``; entering it gives its :class:`Session`.
+        """Return a scope for ``with`` and ``async with``, which yields its :class:`Session`.
 
-        A scope inside a scope of this manager is the same session, unless ``new`` or another ``key`` says
-        otherwise. Entering and leaving touch no network.
+        A scope inside a scope of this manager has the same session, unless it has ``new`` or another ``key``.
+        Entering and leaving touch no network.
 
         Args:
             key: the conversation: scopes with the same key have the same session.
-            new: a session of its own, whatever surrounds it; not together with ``key``.
+            new: always open a new session; excludes ``key``.
 
         Raises:
             TypeError: ``key`` is not a ``str``, an ``int`` or a ``uuid.UUID``.
-            ValueError: ``key`` is empty or longer than 256 characters, or ``new`` was given too.
+            ValueError: ``key`` is empty or longer than 256 characters, or ``new`` is also given.
         """
         if key is None:
             return Scope(self, None, new=new)
@@ -233,8 +232,8 @@ class SessionManager:
     def end(self, key: ConversationKey) -> None:
         """End a conversation: the next scope with the same key starts a new session.
 
-        On an event loop a store outside the process is told in the background. The API is told when the
-        session of the conversation has ended, if the store has one.
+        On an event loop, a store outside the process is told in the background. If the conversation has a
+        session, the API is told the time of its end.
 
         Args:
             key: the conversation.
@@ -256,13 +255,13 @@ class SessionManager:
         return Datapoint(self._get_recorder, cast("dict[str, Any]", fields))
 
     def flush(self, timeout: float = 5.0) -> bool:
-        """Wait until all datapoints that were logged by now are sent.
+        """Wait until all datapoints that this manager has logged so far are sent.
 
         Args:
-            timeout: seconds to wait at most.
+            timeout: the longest time to wait, in seconds.
 
         Returns:
-            Whether they are.
+            Whether all of them are sent.
         """
         return self._sender.flush(checked_seconds("timeout", timeout))
 
@@ -270,10 +269,11 @@ class SessionManager:
         return self.recorder
 
     def close(self) -> None:
-        """Release connections and threads, after what waits was sent, for at most ``timeout`` seconds.
+        """Send waiting datapoints, for at most ``timeout`` seconds, and release connections and threads.
 
         Creations under way are given up: their readers get ``None``, or with ``on_error="raise"`` an
-        ``APIConnectionError``. So does a later first read, which is no outage, and is logged once.
+        ``APIConnectionError``. So does a first read after the close. It counts as no outage, and is logged
+        once.
         """
         self._sender.close(self._client.timeout)
         self._circuit_breaker.close()
@@ -287,7 +287,7 @@ class SessionManager:
         self.workers.close()
 
     def _retire(self) -> None:
-        """Keep nothing open or ready any more, as another manager takes over; scopes can still read."""
+        """Close what is open or ready, as another manager takes over; open scopes can still read."""
         self._sender.retire()
         if self.ready_sessions is not None:
             self.ready_sessions.close()
@@ -303,15 +303,15 @@ class SessionManager:
         self.close()
 
     def deadline(self, begun: float | None = None) -> Deadline:
-        """The deadline of a read that began then, of ``time.monotonic()``; ``None``: now."""
+        """Return the deadline of a read that began at ``begun``, of ``time.monotonic()``; ``None``: now."""
         return Deadline(self._client.timeout, begun=begun)
 
     async def create_session_id(self, deadline: Deadline, told: Mapping[str, Any]) -> str:
         """Create a session through ``POST /sessions``.
 
         Args:
-            deadline: when that has to be done.
-            told: what the API is told of it.
+            deadline: when the creation has to be done.
+            told: the fields that the API is told of the session.
 
         Raises:
             HLSessionsError: it could not be created by the deadline, or was not tried during an outage.
@@ -319,7 +319,7 @@ class SessionManager:
         return await self._circuit_breaker.create(deadline, told)
 
     def refusal(self) -> HLSessionsError | None:
-        """The error with which :meth:`create_session_id` would not even try, ``None`` if it would."""
+        """Return the error with which :meth:`create_session_id` would fail at once, if it would."""
         return self._circuit_breaker.refusal()
 
     async def _take_or_create(self, deadline: Deadline, told: Mapping[str, Any]) -> str:
@@ -361,7 +361,7 @@ class SessionManager:
         self._reports.emit()
 
     def tell_created(self, session: Session) -> None:
-        """Call ``on_created``, and log what it raises, the same kind of error once a minute."""
+        """Call ``on_created``, and log its exceptions, each type at most once a minute."""
         try:
             if self.on_created is not None:
                 self.on_created(session)
@@ -370,9 +370,9 @@ class SessionManager:
                 say(logging.ERROR, "on_created raised %s", type(error).__name__, about=error)
 
     def ask_for_fields(self, session: Session) -> None:
-        """Call ``session_fields``, note what it returns, and log what it raises as :meth:`tell_created`."""
+        """Call ``session_fields``, note its result, and log its exceptions like :meth:`tell_created`."""
         try:
-            with creating():  # whoever reads the ID in there waits for itself
+            with creating():  # a read of the ID in there would wait for itself
                 fields = None if self.session_fields is None else self.session_fields(session)
             if fields is not None:
                 session._add_at_creation(self.checked_fields(fields))
@@ -381,7 +381,7 @@ class SessionManager:
                 say(logging.ERROR, "session_fields raised %s", type(error).__name__, about=error)
 
     def checked_fields(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return what is told of a session, as JSON has it.
+        """Return the fields that are told of a session, as JSON has them.
 
         Raises:
             TypeError: a field is of the wrong type, or unknown.
@@ -390,12 +390,12 @@ class SessionManager:
         return self.recorder.session_fields(fields)
 
     def tell(self, session: Session, fields: Mapping[str, Any], version: int = 0) -> None:
-        """Have the API told of a session, in the background.
+        """Tell the API of a session, in the background.
 
         Args:
             session: the session.
-            fields: what.
-            version: which version of what the session was told that is; 0: none.
+            fields: the fields to tell.
+            version: the version of what the session was told, as the handle counts it; 0: none.
         """
         self.recorder.tell(session, fields, version)
 
@@ -404,10 +404,10 @@ class SessionManager:
 
 
 def checked_manager(manager: object) -> SessionManager | None:
-    """Return what an integration was given as its ``manager``; ``None`` stands for the default manager.
+    """Return the ``manager`` that an integration was given; ``None`` stands for the default manager.
 
     Raises:
-        ConfigurationError: it is not a manager.
+        ConfigurationError: ``manager`` is not a manager.
     """
     if manager is not None and not isinstance(manager, SessionManager):
         raise ConfigurationError(f"manager must be a SessionManager, not {type(manager).__name__}")
@@ -424,7 +424,7 @@ def _kept(session_id: str) -> str:
 
 
 def _make_queue(size: int, spool: str | os.PathLike[str] | None, reports: Reports) -> Queue:
-    with late_import:  # as above; and SQLite is not in every Python
+    with late_import:  # no request waits for it; and SQLite is not in every Python
         from hl_sessions.datapoints.queue import Queue
 
         if spool is None:

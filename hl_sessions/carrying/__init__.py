@@ -1,4 +1,4 @@
-"""A session on its way to another process."""
+"""Carry a session to another process."""
 
 from hl_sessions.carrying.message import acarry, carried, carry
 from hl_sessions.carrying.secret import SharedSecret

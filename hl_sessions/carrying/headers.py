@@ -1,4 +1,4 @@
-"""Session IDs on their way between services: the header fields that name them.
+"""The header fields that name a session ID in calls between services.
 
 A call carries its session as a member of the W3C ``baggage`` header, ``session.id=sesh_...``, or in a
 header of its own, ``X-Session-ID: sesh_...``. The signature of a :class:`~hl_sessions.carrying.SharedSecret`
@@ -45,10 +45,10 @@ def baggage_values(header: str, name: str) -> Iterator[str]:
 def baggage_value(headers: Sequence[str], name: str) -> str | None:
     """Return the value that the ``baggage`` headers of a call have for a key, without its properties.
 
-    ``None``: there is none, or more than one, or the headers are too long.
+    ``None``: there is no value, or more than one, or the headers are too long.
 
     Raises:
-        UnicodeDecodeError: it is no text once its percent signs are decoded.
+        UnicodeDecodeError: the percent-decoded value is not UTF-8.
     """
     if sum(map(len, headers)) > MAX_HEADER_LENGTH:
         return None
@@ -72,8 +72,8 @@ def named_session_id(baggage_headers: Iterable[str], plain_headers: Iterable[str
         plain_headers: the values of all its ``X-Session-ID`` headers.
 
     Returns:
-        The ID, of the form ``sesh_...``, or ``None``: there is no ID, or one that is malformed, or more than
-        one, or a header is too long.
+        The ID, of the form ``sesh_...``. ``None``: there is no ID, or a malformed one, or more than one, or a
+        header is too long.
     """
     baggage, plain = list(baggage_headers), list(plain_headers)
     if len(plain) > 1 or any(sum(map(len, header)) > MAX_HEADER_LENGTH for header in (baggage, plain)):

@@ -1,4 +1,4 @@
-"""Names of hosts, as lists of hosts and the header ``Host`` have them."""
+"""Host names, as they stand in lists of hosts and in the header ``Host``."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ MAX_PORT = 65535
 
 
 def parsed_host(text: object) -> tuple[str, int | None] | None:
-    """Return the name of a host and its port, ``None`` if it is not the name of one.
+    """Return a host name and its port, ``None`` if the text is no host name.
 
-    The name is in the form in which names are compared: in lower case, without final dot and brackets.
+    The name is in the form for comparisons: in lower case, without final dot and brackets.
     """
     match = _HOST.fullmatch(text) if isinstance(text, str) else None
     if match is None:
@@ -25,9 +25,9 @@ def parsed_host(text: object) -> tuple[str, int | None] | None:
 
 
 def host_name(text: object) -> str | None:
-    """Return the name of a host without its port, in the same form, ``None`` if it is not the name of one.
+    """Return a host name without its port, in the form of :func:`parsed_host`; ``None`` if it is none.
 
-    An address of IPv6 may stand without brackets, as it does in parts of a URL.
+    An IPv6 address may lack its brackets, as in the parts of a parsed URL.
     """
     parsed = parsed_host(text)
     if parsed is None and isinstance(text, str):
@@ -36,5 +36,5 @@ def host_name(text: object) -> str | None:
 
 
 def shown_host(value: object) -> str:
-    """Return what an error may show of something that should be the name of a host."""
-    return "a URL (not shown)" if "@" in repr(value) else repr(value)  # which may have a password
+    """Return a wrong host name as an error may show it."""
+    return "a URL (not shown)" if "@" in repr(value) else repr(value)  # a URL may hold a password

@@ -1,4 +1,4 @@
-"""A session on its way in a message to another process, as a job of a queue is.
+"""Carry a session in a message to another process, such as a job of a queue.
 
 .. code-block:: python
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import hl_sessions.client.transport  # noqa: F401 - loaded here, and not anew in each process that is forked for a job
+import hl_sessions.client.transport  # noqa: F401 - loaded here, not again in each process forked for a job
 from hl_sessions.client.answers import is_session_id
 from hl_sessions.datapoints.recorder import open_datapoint
 from hl_sessions.defaults import default_manager
@@ -36,18 +36,18 @@ _ID = "session_id"
 _REFERENCE = "session_reference_id"
 _PARENT = "parent_reference_id"
 
-MAX_REFERENCE_LENGTH = 256  # characters, more than any of ours has
+MAX_REFERENCE_LENGTH = 256  # characters, more than our reference IDs have
 
 
 def carry() -> dict[str, str]:
-    """Return what names the current session, small and fit for JSON, headers and the metadata of messages.
+    """Return a small dictionary that names the current session, fit for JSON, headers and message metadata.
 
-    Reads the ID as ``session.id`` does, but never raises. If the session cannot be created, the message names
-    the reference ID by which its sender logs from now on.
+    Reads the ID as ``session.id`` does, but never raises. If the session cannot be created, the dictionary
+    has the reference ID, and the sender logs by that reference ID from now on.
 
     Returns:
-        ``session_id``, ``session_reference_id`` if the sender logs by that, and ``parent_reference_id`` if a
-        datapoint is open: the datapoints of the receiver are nested under it. Empty outside every scope.
+        ``session_id``; ``session_reference_id`` if the sender logs by it; ``parent_reference_id`` if a
+        datapoint is open, under which those of the receiver are nested. Empty outside every scope.
     """
     session = current_session()
     if session is None:
@@ -62,7 +62,7 @@ def carry() -> dict[str, str]:
 
 
 async def acarry() -> dict[str, str]:
-    """Return what :func:`carry` returns, while the event loop (asyncio or trio) keeps running."""
+    """Return the result of :func:`carry`, while the event loop (asyncio or trio) keeps running."""
     session = current_session()
     if session is None:
         return {}
@@ -78,7 +78,7 @@ async def acarry() -> dict[str, str]:
 
 
 def carried(data: object, manager: SessionManager | None = None) -> CarriedScope:
-    """Return a scope in the session that a message has taken along.
+    """Return a scope in the session that a message names.
 
     The data is not signed: any sender can choose the session. So the queue has to be as trusted as the
     database.
@@ -88,9 +88,9 @@ def carried(data: object, manager: SessionManager | None = None) -> CarriedScope
         manager: the manager of the session; ``None``: the one of :func:`hl_sessions.configure`.
 
     Returns:
-        A scope for ``with`` and ``async with``. It yields a handle that has the ID; its ``log_params()`` name
-        the reference ID where those of the sender do. If ``data`` is empty, malformed or too long, the scope
-        yields ``None``: the receiver runs outside every scope, whatever was current before.
+        A scope for ``with`` and ``async with``, which yields a handle with the ID. Its ``log_params()``
+        return the reference ID if those of the sender do. If ``data`` is empty, malformed or too long, the
+        scope yields ``None``, and its code runs outside every scope.
 
     Raises:
         ConfigurationError: ``manager`` is not a manager.
@@ -99,7 +99,7 @@ def carried(data: object, manager: SessionManager | None = None) -> CarriedScope
 
 
 class CarriedScope(Entered):
-    """The scope that :func:`carried` returns; it may be entered more than once."""
+    """The scope that :func:`carried` returns. It can be entered more than once."""
 
     __slots__ = ("_session",)
 
@@ -141,7 +141,7 @@ def _session(data: object, manager: SessionManager | None) -> Session | None:
         and (parent is None or _is_reference_id(parent))
     ):
         return None
-    session = (manager or default_manager()).new_session()  # nobody else has it yet: it needs no lock
+    session = (manager or default_manager()).new_session()  # no other thread has it yet: no lock is needed
     if session_id is not None:
         session._keep(session_id)
     if reference_id is not None:
@@ -153,5 +153,5 @@ def _session(data: object, manager: SessionManager | None) -> Session | None:
 
 
 def _is_reference_id(value: object) -> bool:
-    # Half of a surrogate pair, and the zero character, are nothing that can be logged or kept.
+    # Neither half of a surrogate pair nor the zero character can be logged or kept.
     return isinstance(value, str) and 0 < len(value) <= MAX_REFERENCE_LENGTH and value.isprintable()

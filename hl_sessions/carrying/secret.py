@@ -1,4 +1,4 @@
-"""The signature that earns a session ID from outside trust."""
+"""The signature of a session ID, by which a service trusts the ID of another one."""
 
 from __future__ import annotations
 
@@ -25,24 +25,25 @@ MAX_AGE = 300  # seconds that a signature is good for
 REUSED_FOR = 60  # seconds in which the same call gets the same signature
 MAX_CLOCK_SKEW = 30  # seconds that the clock of another machine may be ahead
 
-# A time of 4 bytes, and 32 bytes in Base64: 43 characters, of whose last one two bits are unused and 0.
+# A time of 4 bytes, and 32 bytes in Base64: 43 characters; the last one has two unused bits, which are 0.
 _SIGNATURE_FORM = re.compile(r"[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 
 
 class SharedSecret:
-    """A secret of several services, with which they tell session IDs of each other from all others.
+    """A secret that several services share, to verify that a session ID comes from one of them.
 
-    The signature covers the ID, the time and the host that is called. It is good for five minutes, so that
-    one that was overheard soon is worthless, and for no other host, so that one that was sent on is so at
-    once. It vouches for the sender, and so it holds through proxies.
+    The signature covers the ID, the time and the host that is called. It is valid for five minutes and for
+    that host only, so neither an old signature nor one for another service can be used. It proves the sender,
+    not the connection, so it stays valid through proxies.
 
-    The host is its name without the port: proxies such as nginx leave the port out of ``Host``.
+    The port of the host is not signed, as proxies such as nginx leave it out of ``Host``.
 
     Args:
-        secret: 16 random characters or more. A list rotates secrets: the last one signs, all verify; so add
-            the new one everywhere, at the front first, then move it to the end, then take the old one out.
-        hosts: the names, without ports, by which others call this service, for one behind a proxy that
-            changes ``Host``; ``None``: the name in ``Host``.
+        secret: 16 random characters or more. A list rotates secrets: the last one signs, all verify. To
+            rotate, first add the new one at the front, in all services; then move it to the end; then remove
+            the old one.
+        hosts: the host names, without ports, by which other services call this one. Needed behind a proxy
+            that changes ``Host``. ``None``: the name in ``Host``.
 
     Raises:
         ConfigurationError: a secret is too short, or not a string, or ``hosts`` is not a list of names.
@@ -57,7 +58,7 @@ class SharedSecret:
                 "SharedSecret needs itsdangerous: pip install 'hl-sessions[signing]'"
             ) from error
         self._bad_signature = itsdangerous.BadSignature
-        # Derived here, and not at each signature: that takes as long as the signature itself.
+        # Derived once: deriving a key takes as long as a signature.
         keys = [hmac.digest(each, b"hl_sessions.propagation", "sha256") for each in checked_secrets(secret)]
         self._signer = itsdangerous.TimestampSigner(keys, key_derivation="none", digest_method=hashlib.sha256)
         self._hosts = None if hosts is None else _checked_names(hosts)
@@ -69,21 +70,21 @@ class SharedSecret:
         """Return the signature of an ID for a host, made now or within the last minute.
 
         Raises:
-            ValueError: ``session_id`` is not of the form of a session ID, or ``host`` not the name of a host.
+            ValueError: ``session_id`` is no session ID, or ``host`` no host name.
         """
         return _signature(self._signer, session_id, host, int(time.time()) // REUSED_FOR)
 
     def verify(self, session_id: str, signature: str, host: str, *, waited: float = 0.0) -> bool:
         """Whether ``signature`` was made for ``session_id`` with one of the secrets, within five minutes.
 
-        Whatever is given, the answer comes at once and is no exception.
+        Never raises, and never waits.
 
         Args:
-            session_id: the ID, as it came.
-            signature: its signature, as it came.
-            host: the host that the call is addressed to, as it came. It does not count where ``hosts`` names
-                those of this service: then the signature has to be for one of them.
-            waited: seconds since they came.
+            session_id: the ID, as received.
+            signature: its signature, as received.
+            host: the host of the call, as received. Ignored if this secret has ``hosts``: then the signature
+                has to be for one of those.
+            waited: seconds since the call was received.
         """
         if not (
             is_session_id(session_id)
@@ -105,7 +106,7 @@ class SharedSecret:
         return -MAX_CLOCK_SKEW <= age <= MAX_AGE
 
 
-@lru_cache(maxsize=1024)  # most sessions call the same few services again and again
+@lru_cache(maxsize=1024)  # most sessions call the same few services many times
 def _signature(signer: TimestampSigner, session_id: str, host: str, _: int) -> str:
     if not is_session_id(session_id):
         raise ValueError("session_id must be of the form sesh_...")
@@ -134,10 +135,10 @@ def _checked_names(hosts: object) -> frozenset[str]:
 
 
 def checked_secrets(secret: object) -> list[bytes]:
-    """Return one or several secrets to sign with, the newest last.
+    """Return the secrets to sign with as a list of bytes, the newest last.
 
     Raises:
-        ConfigurationError: one is too short, or not a string; the message does not show it.
+        ConfigurationError: a secret is too short, or not a string; the message does not show it.
     """
     hint = "give a str, or a list of them to rotate, of 16 random characters or more (value not shown)"
     secrets = [secret] if isinstance(secret, str) else secret

@@ -1,4 +1,4 @@
-"""Sessions where a context does not go by itself, or goes too far: threads, timers, executors, schedulers."""
+"""Sessions in threads, timers, executors and schedulers, where the context is missing or the wrong one."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Result = TypeVar("Result")
 
 
 def bind(function: Function) -> Function:
-    """Return ``function`` such that each call runs in the session that is current now, or in none.
+    """Return ``function``, wrapped so that each call runs in the session that is current now, or in none.
 
-    For what starts with an empty context: ``threading.Thread`` and ``Timer``, executors, greenlets.
+    For code that starts with an empty context: ``threading.Thread`` and ``Timer``, executors, greenlets.
 
     .. code-block:: python
 
@@ -33,16 +33,16 @@ def bind(function: Function) -> Function:
         function: a function, coroutine function, generator, method, class or callable object.
 
     Raises:
-        TypeError: it cannot be called.
+        TypeError: ``function`` cannot be called.
     """
     return _in_session(function, current_session())
 
 
 def unbound(function: Function) -> Function:
-    """Return ``function`` such that each call runs in no session, whatever is current where it is called.
+    """Return ``function``, wrapped so that each call runs in no session, even if it is called in a scope.
 
-    For what is started in a scope and outlives it: schedulers, consumers, pools of tasks. They would keep the
-    session of whoever started them, and serve everybody with it.
+    For code that is started in a scope and outlives it: schedulers, consumers, pools of tasks. Otherwise they
+    keep the session of the request that started them, and serve all others in it.
 
     .. code-block:: python
 
@@ -52,7 +52,7 @@ def unbound(function: Function) -> Function:
         function: as for :func:`bind`.
 
     Raises:
-        TypeError: it cannot be called.
+        TypeError: ``function`` cannot be called.
     """
     return _in_session(function, None)
 
@@ -66,7 +66,7 @@ def _in_session(function: Function, session: Session | None) -> Function:
 
 
 class SessionThreadPoolExecutor(ThreadPoolExecutor):
-    """A ``ThreadPoolExecutor`` whose ``submit`` and ``map`` take the session along that is current then."""
+    """A ``ThreadPoolExecutor`` whose ``submit`` and ``map`` take the current session along."""
 
     def submit(
         self, fn: Callable[Parameters, Result], /, *args: Parameters.args, **kwargs: Parameters.kwargs
@@ -76,4 +76,4 @@ class SessionThreadPoolExecutor(ThreadPoolExecutor):
 
     def map(self, fn: Callable[..., Result], *iterables: Iterable[Any], **options: Any) -> Iterator[Result]:
         """Call ``fn`` in threads, in the session of the caller; the options are those of ``Executor.map``."""
-        return super().map(bind(fn), *iterables, **options)  # which may submit when it is iterated
+        return super().map(bind(fn), *iterables, **options)  # bound now, as it may submit later

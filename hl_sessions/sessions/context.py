@@ -1,4 +1,4 @@
-"""The context variables: what is current for the caller, and what else goes along with it."""
+"""The context variables: the current session, and the datapoint that goes along with it."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ __all__ = ["Current", "along", "current", "enter", "innermost", "leave"]
 
 
 class Current(Protocol):
-    """What can be current."""
+    """A session, as far as the context variable knows it."""
 
-    #: Whether a function was bound to it.
+    #: Whether a function was bound to the session.
     _is_bound: bool
 
     def _leave(self) -> None:
-        """Note that the scope which opened it is left."""
+        """Note that the scope which opened the session is left."""
 
 
-#: What is current in the innermost scope, ``None`` outside every scope.
+#: The session of the innermost scope, ``None`` outside every scope.
 current: ContextVar[Current | None] = ContextVar("hl_sessions.session", default=None)
 
-#: What goes along with the session to where it is bound to: the datapoint that others are nested under.
+#: The open datapoint, under which others are nested: it goes along with the session that is bound.
 along: ContextVar[Any] = ContextVar("hl_sessions.datapoint", default=None)
 
 # Methods of an imported name are looked up slowly on each call; these are on the path of every request.
-#: Return what is current in the innermost scope, ``None`` outside every scope.
+#: Return the session of the innermost scope, ``None`` outside every scope.
 innermost = current.get
-#: Make something current, and return the token that :func:`leave` takes.
+#: Make a session current, and return the token that :func:`leave` takes.
 enter = current.set
-#: Put back what was there; a ``ValueError`` in another context than that of :func:`enter`.
+#: Restore the former session; a ``ValueError`` in another context than that of :func:`enter`.
 leave = current.reset

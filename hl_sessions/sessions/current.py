@@ -27,11 +27,11 @@ __all__ = [
 innermost_session = cast("Callable[[], Session | None]", context.innermost)
 #: Make a handle the current one, and return the token that :func:`leave_session` takes.
 enter_session = cast("Callable[[Session | None], Token[Session | None]]", context.enter)
-#: Put back what was there; a ``ValueError`` in another context than that of :func:`enter_session`.
+#: Restore the former handle; a ``ValueError`` in another context than that of :func:`enter_session`.
 leave_session = cast("Callable[[Token[Session | None]], None]", context.leave)
 
-#: Not empty once a scope may have been left in another context than it was entered in, as when a generator
-#: is closed by another task: its session stays behind where it was entered, and is current there no more.
+#: Not empty once a scope may have been left in another context than it was entered in, such as when another
+#: task closes a generator. The handle stays in the context of the entry, where it must not be current.
 strays: list[bool] = []
 
 
@@ -51,13 +51,13 @@ def current_session() -> Session | None:
 def current_session_id(*, create: bool = True) -> str | None:
     """Return the ``sesh_...`` ID of the current session.
 
-    The first read in a scope creates the session, later ones answer from memory.
+    The first read in a scope creates the session. Later reads return the ID from memory.
 
     Args:
-        create: ``False`` returns the ID only if there is one already, without any network.
+        create: ``False``: return the ID only if there is one already, without any network.
 
     Returns:
-        The ID, or ``None``: outside every scope, and where the session could not be created.
+        The ID. ``None`` outside every scope, and if the session could not be created.
 
     Raises:
         HLSessionsError: the session could not be created, and its manager has ``on_error="raise"``.
@@ -72,7 +72,7 @@ def current_session_id(*, create: bool = True) -> str | None:
 
 
 async def acurrent_session_id(*, create: bool = True) -> str | None:
-    """Do what :func:`current_session_id` does, while the event loop (asyncio or trio) keeps running."""
+    """Return :func:`current_session_id`, while the event loop (asyncio or trio) keeps running."""
     session = innermost_session()
     if strays:
         session = not_left(session)

@@ -1,4 +1,4 @@
-"""The handle of one session: shared by everything in its scope, created by whoever reads first."""
+"""The handle of one session: shared by all code in its scope. The first reader creates the session."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Function = TypeVar("Function")
 
 
 class SessionSource(Protocol):
-    """What a handle needs of the manager that it belongs to."""
+    """What a handle needs of its manager."""
 
     new_session: Callable[[], Session]
     ready_sessions: ReadySessions | None
@@ -54,13 +54,13 @@ class SessionSource(Protocol):
     session_fields: Callable[[Session], Mapping[str, Any] | None] | None
 
     def deadline(self, begun: float | None = None) -> Deadline:
-        """The deadline of a read that began then, of ``time.monotonic()``; ``None``: now."""
+        """Return the deadline of a read that began at ``begun``, of ``time.monotonic()``; ``None``: now."""
 
     async def create_session_id(self, deadline: Deadline, told: Mapping[str, Any]) -> str:
-        """Create a session, and tell the API of it."""
+        """Create a session with these fields, and return its ID."""
 
     def refusal(self) -> HLSessionsError | None:
-        """The error with which :meth:`create_session_id` would not even try, ``None`` if it would."""
+        """Return the error with which :meth:`create_session_id` would fail at once, if it would."""
 
     def count_session_without_id(self) -> None:
         """Count a session that could not be created when it was needed."""
@@ -69,13 +69,13 @@ class SessionSource(Protocol):
         """Log what happened since the last report."""
 
     def tell_created(self, session: Session) -> None:
-        """Call ``on_created``, and log what it raises."""
+        """Call ``on_created``, and log its exceptions."""
 
     def ask_for_fields(self, session: Session) -> None:
-        """Call ``session_fields`` and note what it returns, or log what it raises."""
+        """Call ``session_fields`` and note its result, or log its exception."""
 
     def checked_fields(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return what is told of a session, as JSON has it.
+        """Return the fields that are told of a session, as JSON has them.
 
         Raises:
             TypeError: a field is of the wrong type, or unknown.
@@ -83,17 +83,17 @@ class SessionSource(Protocol):
         """
 
     def tell(self, session: Session, fields: Mapping[str, Any], version: int = 0) -> None:
-        """Have the API told of a session, in the background.
+        """Tell the API of a session, in the background.
 
         Args:
             session: the session.
-            fields: what.
-            version: as of :class:`Told`; 0: none.
+            fields: the fields to tell.
+            version: that of :class:`Told`; 0: none.
         """
 
 
 class _Details:
-    """What only those sessions need that are read."""
+    """The attributes that most sessions do not need, as their IDs are never read."""
 
     __slots__ = ("creation", "logs_by_reference", "reference_id", "told", "went_without_id")
 
@@ -109,7 +109,7 @@ _once = Once()
 
 
 def warn_that_a_read_blocked() -> None:
-    """Say so, once, if this thread runs an event loop."""
+    """Warn, once per process, if this thread runs an event loop."""
     if _once.said or not is_event_loop_running() or not _once.is_first():
         return
     with creating():
@@ -124,38 +124,38 @@ def warn_that_a_read_blocked() -> None:
 class Session:
     """The session of one scope.
 
-    Every thread and task in the scope has this same object. The first read of its ID creates the session
-    on the server, simultaneous readers wait for it, later ones get it from memory. A creation that failed
-    is not remembered: a later read tries again.
+    All threads and tasks in the scope share this object. The first read of its ID creates the session on the
+    server. Simultaneous readers wait for that creation, later ones get the ID from memory. If a creation
+    fails, a later read tries again.
 
     Attributes:
         manager: the manager of the scope.
     """
 
-    # Defaults of the class and no constructor: a handle is made for every request, and most are never read.
+    # Defaults on the class, no constructor: every request makes a handle, and most are never read.
     manager: SessionSource
     _id: str | None = None
     _details: _Details | None = None
-    #: The conversation key, empty where there is none, or it is not known yet.
+    #: The conversation key; empty if there is none, or it is not known yet.
     _key = ""
     #: The session of another manager around this one.
     _outer: Session | None = None
-    #: The reference ID of the datapoint, of another process, that those of this session are nested under.
+    #: The reference ID of a datapoint of another process, under which those of this session are nested.
     _nested_under: str | None = None
-    #: What was current before, set once a scope was not left in order.
+    #: The session that was current before; set once a scope was not left in order.
     _left_for: Session | None
-    #: Whether something was logged while there was no ID, so that there will be one.
+    #: Whether a datapoint was logged before there was an ID: its sending will create one.
     _is_logged = False
-    #: Whether a function was bound to it, which runs where nobody sees what has started it.
+    #: Whether a function was bound to this session: it may run without a trace of the code that started it.
     _is_bound = False
-    #: Its request and when that has ended, set once it has, and the class that a handle has from then on.
+    #: The request and the time of its end, set at the end, and the class of the handle from then on.
     _ending: tuple[str, float]
     _ended_type: type[Session]
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._id or 'not created'}>"
 
-    # Whoever copies what holds a handle, as proxies copy the scope of a request, goes on in the same session.
+    # A copy of an object that holds a handle, such as a proxy's copy of an ASGI scope, has the same session.
 
     def __copy__(self) -> Session:
         return self
@@ -171,48 +171,48 @@ class Session:
 
     @property
     def key(self) -> str | None:
-        """The conversation key, ``None`` where the scope has none."""
+        """The conversation key, ``None`` if the scope has none."""
         return None
 
     @property
     def id(self) -> str | None:
         """The ``sesh_...`` ID; the first read creates the session.
 
-        ``None`` where it could not be created, and inside the creation itself (a logging handler that
-        sees a record of it).
+        ``None`` if the session could not be created, and for code that runs within the creation itself, such
+        as a logging handler.
 
         Raises:
-            HLSessionsError: it could not be created, and the manager has ``on_error="raise"``.
+            HLSessionsError: the session could not be created, and the manager has ``on_error="raise"``.
         """
         return self._id or self._ready_id() or self._read()
 
     async def aid(self) -> str | None:
-        """Give what :attr:`id` gives, while the event loop (asyncio or trio) keeps running.
+        """Return :attr:`id`, while the event loop (asyncio or trio) keeps running.
 
-        The creation goes on when the task that began it is cancelled: others may be waiting for it.
+        If the task that began the creation is cancelled, the creation continues, as other readers may wait.
         """
         return self._id or self._ready_id() or await self._aread()
 
     def peek(self) -> str | None:
-        """Give the ID if there is one already; never creates."""
+        """Return the ID if there is one already, else ``None``; never creates a session."""
         return self._id
 
     @property
     def previous_id(self) -> str | None:
-        """The ID of the conversation's session before this one; ``None`` where there is none."""
+        """The ID of the conversation's session before this one; ``None`` if there is none."""
         return None
 
     @property
     def reference_id(self) -> str:
-        """An ID of the client's own, which exists without any call of the API.
+        """An ID that the client makes, without any call of the API.
 
-        In a conversation it is that of all its scopes, in all processes that share the store, which may have
-        to be asked; after an end, or when the conversation was idle for too long, it is another one. It says
-        nothing about the key. Without a key it is random. It stays the same for the scope.
+        All scopes of a conversation have the same one, in all processes that share the store; the first read
+        may ask the store. After an end, or too long an idle time, the conversation has a new one. It does
+        not contain the key. Without a key it is random. It never changes within a scope.
         """
         if self._details is not None and self._details.reference_id is not None:
             return self._details.reference_id
-        reference_id = self._find_reference_id()  # which may wait, so it is not done in the lock
+        reference_id = self._find_reference_id()  # outside the lock, as it may wait
         with agreement.lock:
             details = self._ensure_details()
             if details.reference_id is None:
@@ -220,11 +220,12 @@ class Session:
             return details.reference_id
 
     def log_params(self) -> dict[str, str]:
-        """Give what to pass on to ``POST /logs``, reading the ID as :attr:`id` does.
+        """Return the fields that name this session in ``POST /logs``; reads the ID as :attr:`id` does.
 
         Returns:
             ``{"session_id": ...}``, or ``{"session_reference_id": ...}`` if the session could not be
-            created. The reference stays once it was given: the datapoints of one scope go to one session.
+            created. Once the reference ID was returned, it is returned always: the datapoints of one scope
+            go to one session.
 
         Raises:
             HLSessionsError: as for :attr:`id`.
@@ -232,7 +233,7 @@ class Session:
         return self._log_params(None if self._logs_by_reference() else self.id)
 
     async def alog_params(self) -> dict[str, str]:
-        """Give what :meth:`log_params` gives, while the event loop keeps running."""
+        """Return the result of :meth:`log_params`, while the event loop keeps running."""
         session_id = None if self._logs_by_reference() else await self.aid()
         if session_id is None or self._logs_by_reference():
             await self._alearn_reference_id()
@@ -247,16 +248,16 @@ class Session:
     ) -> None:
         """Tell the API what this session is about, and return at once.
 
-        What is told before the session is created goes along with its creation. What comes later is sent like
-        a datapoint: by a thread in the background, again if need be, and from the spool if there is one;
-        :func:`hl_sessions.flush` waits for it. To tell something creates no session: in a scope in which
-        nobody reads the ID and nothing is logged, it reaches only a conversation that has its session.
+        Fields that are set before the session is created are part of its creation. Later ones are sent like a
+        datapoint: by a background thread, again after a failure, and from the spool if there is one.
+        :func:`hl_sessions.flush` waits for them. ``set`` creates no session. If the ID is never read and
+        nothing is logged, the fields reach only a conversation that has a session already.
 
         Args:
-            name: what people call the session, up to 512 characters; ``None``: as it was.
-            user: who uses the application, up to 512 characters; ``None``: as it was.
-            metadata: anything else, by name. It is added to what this handle was given before, and all of
-                that takes the place of what the API has: up to 16 KiB as JSON.
+            name: a name for people to read, up to 512 characters; ``None``: no change.
+            user: the user of the application, up to 512 characters; ``None``: no change.
+            metadata: other values, by name. They are added to the metadata that this handle was given
+                before. The sum replaces the metadata that the API has: up to 16 KiB as JSON.
 
         Raises:
             TypeError: a value is of another type.
@@ -278,7 +279,7 @@ class Session:
         return None if self._details is None else self._details.told
 
     def _ask_for_fields(self) -> None:
-        """Ask the application, once, what to tell of the session when it is created."""
+        """Ask the application, once, for the fields of the session at its creation."""
         if self.manager.session_fields is None:
             return
         with agreement.lock:
@@ -293,13 +294,13 @@ class Session:
         self._tell()
 
     def _take_along(self) -> Mapping[str, Any]:
-        """Return what the API is told when it creates the session."""
+        """Return the fields that the API is told at the creation of the session."""
         with agreement.lock:
             told = self._told()
             return {} if told is None else told.take_along()
 
     def _tell(self) -> None:
-        """Have the API told what it still has to be, if there is a session, or may be one without a read."""
+        """Tell the API the fields that it lacks, if there is a session, or may be one without a read."""
         told = self._told()
         if told is None or not (self._id is not None or self._is_logged or self._may_be_found()):
             return
@@ -311,7 +312,7 @@ class Session:
                 fields, version = told.take_again(fields, version), told.taken
 
     def _tell_anew(self) -> None:
-        """Have the API told everything, as it was created without."""
+        """Tell the API all fields, as the session was created without them."""
         told = self._told()
         if told is not None:
             with agreement.lock:
@@ -319,7 +320,7 @@ class Session:
             self._tell()
 
     def _may_be_found(self) -> bool:
-        """Whether there may be a session for this handle that nobody need create."""
+        """Whether this handle may have a session without any creation."""
         return self._logs_by_reference()
 
     def _was_created_with(self, version: int) -> bool:
@@ -328,14 +329,14 @@ class Session:
         return told is not None and 0 < version <= told.known
 
     def _take_back(self, fields: Mapping[str, Any]) -> None:
-        """Take back what the API could not be told, as there is no session: it goes along with one."""
+        """Take back fields that the API could not be told, as there is no session: its creation has them."""
         with agreement.lock:
             self._ensure_told().give_back(fields)
         if self._id is not None:  # by now
             self._tell()
 
     def _begin_in_background(self) -> None:
-        """Let the ID be created in the background, for whoever reads it later; nobody waits."""
+        """Create the session in the background, for later readers; returns at once."""
         if self._id is None and not is_creating() and self._ready_id() is None:
             self._ask_for_fields()
             joined = self._join_creation()
@@ -345,18 +346,18 @@ class Session:
     def end(self) -> None:
         """End the conversation: the next scope with the same key starts a new session.
 
-        This handle keeps its ID. The API is told when its session has ended, if there is one. Without a key
-        there is no conversation, and nothing to do.
+        This handle keeps its ID. If it has a session, the API is told the time of its end. Without a key
+        there is no conversation, and the call does nothing.
         """
 
     def bind(self, function: Function) -> Function:
-        """Give ``function`` such that each call runs in this session, in whatever thread or context.
+        """Return ``function``, wrapped so that each call runs in this session, in any thread and context.
 
         Args:
             function: a function, coroutine function, generator, method, class or callable object.
 
         Raises:
-            TypeError: it cannot be called.
+            TypeError: ``function`` cannot be called.
         """
         with late_import:  # a program that binds and decorates nothing needs no wrapt
             from hl_sessions.sessions.wrapping import bound
@@ -383,14 +384,14 @@ class Session:
         with agreement.lock:
             details = self._ensure_details()
             if details.told is not None and not details.logs_by_reference:
-                details.told.tell_anew()  # as it is another session that is logged into
+                details.told.tell_anew()  # as datapoints go to another session from now on
             details.logs_by_reference = True
 
     def _find_reference_id(self) -> str:
         return uuid.uuid4().hex
 
     async def _alearn_reference_id(self) -> None:
-        """Find the reference ID, if that may have to wait, while the event loop keeps running."""
+        """Find the reference ID while the event loop keeps running, if finding it may wait."""
 
     def _read(self) -> str | None:
         if is_creating():
@@ -402,10 +403,10 @@ class Session:
                 try:
                     self._carry_out(creation)
                 finally:
-                    if not creation.is_known:  # an interruption came at the worst of moments
+                    if not creation.is_known:  # an interruption came before the outcome was set
                         self._settle(creation, Abandoned())
             elif not creation.wait_or_finish(creation.deadline.remaining() + LONGEST_DELAY):
-                self._settle(creation, Abandoned())  # its reader was interrupted before it could say so
+                self._settle(creation, Abandoned())  # its reader was interrupted, and set no outcome
             if not isinstance(creation.error, Abandoned):
                 warn_that_a_read_blocked()
                 self._tell_if_created(creation)
@@ -428,7 +429,7 @@ class Session:
                 await creation.wait_for_task(
                     creation.deadline.remaining() + LONGEST_DELAY, self.manager.workers
                 )
-            if not creation.is_known:  # its event loop ended before it could say so
+            if not creation.is_known:  # its event loop ended, and set no outcome
                 self._settle(creation, Abandoned())
             if not isinstance(creation.error, Abandoned):
                 self._tell_if_created(creation)
@@ -438,17 +439,17 @@ class Session:
     async def _wait_for_own(self, creation: Creation) -> None:
         try:
             await creation.wait_in_task()
-        except BaseException:  # it is cancelled, and the creation goes on
+        except BaseException:  # this task is cancelled, and the creation goes on
             if self.manager.on_created is not None:
                 tell = functools.partial(self._tell_if_created, creation, in_thread=True)
                 creation.on_known(functools.partial(copy_context().run, tell))
             raise
 
     async def obtain_log_params(self) -> dict[str, str]:
-        """Return what :meth:`log_params` returns; a coroutine that awaits nothing but waits.
+        """Return the result of :meth:`log_params`, for the sender; this coroutine awaits only waits.
 
         Raises:
-            HLSessionsError: the session could not be created, which no reader was told.
+            HLSessionsError: the session could not be created; no reader has been told.
         """
         while not (self._id or self._logs_by_reference() or self._ready_id()):
             joined = self._join_creation()
@@ -463,9 +464,9 @@ class Session:
         return self._log_params(self._id)
 
     async def _find_log_params(self) -> dict[str, str] | None:
-        """Return what :meth:`log_params` returns, but create nothing: ``None`` if there is no session.
+        """Return the result of :meth:`log_params` without a creation: ``None`` if there is no session.
 
-        A coroutine that awaits nothing but waits.
+        This coroutine awaits only waits.
         """
         return self._log_params(self._id) if self._id or self._logs_by_reference() else None
 
@@ -473,7 +474,7 @@ class Session:
         try:
             obtained = await self._create_id(creation.deadline)
         except BaseException:
-            self._settle(creation, Abandoned())  # a reader that has come meanwhile tries by itself
+            self._settle(creation, Abandoned())  # a reader that waits by now tries by itself
             raise
         else:
             self._settle(creation, obtained)
@@ -482,26 +483,26 @@ class Session:
             self.manager.report()
 
     def _note_log(self) -> None:
-        """Note that something was logged while there was no ID: it gets one where that is sent."""
+        """Note that a datapoint was logged before there was an ID: the sender will create the session."""
         if not self._is_logged:
             self._is_logged = True
             self._ask_for_fields()
 
     def _ready_id(self) -> str | None:
-        """Get an ID without waiting, if one is ready and none is under way."""
+        """Take an ID without waiting, if one is ready and no creation is under way."""
         return None
 
     def _keep(self, session_id: str) -> str:
-        """Keep an ID as that of this session, unless there is one already; give the one that is.
+        """Keep an ID as that of this session, unless it has one already; return the ID of the session.
 
-        The caller holds the lock. What is set is a plain attribute, which is read fastest ever after.
+        The caller holds the lock. The ID is a plain attribute, as that is read fastest.
         """
         if self._id is None:
             self._id = session_id
         return self._id
 
     def _keep_ready(self, session_id: str) -> str:
-        """Keep the ID of a session that was ready, as :meth:`_keep` does, and tell the application."""
+        """Keep the ID of a ready session like :meth:`_keep`, and call ``on_created``."""
         kept = self._keep(session_id)
         if kept is session_id:
             self._ask_for_fields()
@@ -511,7 +512,7 @@ class Session:
         return kept
 
     def _tell_if_created(self, creation: Creation, *, in_thread: bool = False) -> None:
-        """Tell the application of the session that a creation has made, unless another reader has."""
+        """Call ``on_created`` for the session that a creation has made, unless another reader has."""
         if creation.is_untold:
             with agreement.lock:
                 is_first, creation.is_untold = creation.is_untold, False
@@ -520,17 +521,17 @@ class Session:
 
     def _tell_created(self, *, in_thread: bool = False) -> None:
         tell = functools.partial(self.manager.tell_created, self)
-        if in_thread or is_creating():  # this one has others to wake or to serve, and reads get nothing in it
+        if in_thread or is_creating():  # this thread has other readers to wake, and its reads return None
             context = copy_context()
             try:
                 self.manager.workers.submit(context.run, tell)
-            except RuntimeError:  # there is no thread
+            except RuntimeError:  # no thread can be started
                 context.run(tell)
         else:
             tell()
 
     def _refusal(self) -> HLSessionsError | None:
-        """The error with which :meth:`_create_id` would fail without waiting, ``None`` if it would wait."""
+        """Return the error with which :meth:`_create_id` would fail at once, if it would."""
         return self.manager.refusal()
 
     async def _create_id(self, deadline: Deadline) -> Obtained:
@@ -543,7 +544,7 @@ class Session:
         return self._details
 
     def _creation(self) -> Creation | None:
-        """The creation that is under way."""
+        """Return the creation that is under way, if any."""
         return None if self._details is None else self._details.creation
 
     def _join_creation(self, begun: float | None = None) -> tuple[Creation, bool] | None:
@@ -588,9 +589,9 @@ class Session:
             self.manager.report()  # by now: a handler may hold its lock and wait for this creation
 
     def _begin(self, creation: Creation, loop: EventLoop | None) -> None:
-        """Have the creation carried out, which goes on when its reader is cancelled."""
+        """Start the creation, such that it continues if its reader is cancelled."""
         refusal = self._refusal()
-        if refusal is not None:  # known at once
+        if refusal is not None:  # the outcome is known at once
             self._settle(creation, refusal)
             return
         creation.deadline.is_of_worker = True
@@ -642,15 +643,15 @@ class _ReadySession(Session):
         """The ``sesh_...`` ID; the first read takes a session that is ready, or creates one."""
         if self._id is not None or self._details is not None:
             return super().id
-        # Almost every first read goes no further than here: on a machine that was idle just before, it is not
-        # the steps that take the time but how much code and data they touch.
+        # Almost every first read ends in these lines. On a machine that was idle just before, the amount of
+        # code and data that they touch takes the time, not the number of steps.
         ready_sessions = self._ready_sessions
         try:
             taken = ready_sessions.ready.popleft()
         except IndexError:
             taken = None
         if taken is not None and ready_sessions.polling and monotonic() < taken[1]:
-            kept: str = self.__dict__.setdefault("_id", taken[0])  # in one step, as here is no lock
+            kept: str = self.__dict__.setdefault("_id", taken[0])  # in one step, without a lock
             if self._details is not None:  # by now
                 self._tell()
             if kept is not taken[0]:
@@ -666,17 +667,17 @@ class _ReadySession(Session):
         return self._ready_sessions.take(self._keep_ready)
 
     def _keep(self, session_id: str) -> str:
-        # In one step, as readers that take what is ready hold no lock.
+        # In one step, as readers that take a ready ID hold no lock.
         kept: str = self.__dict__.setdefault("_id", session_id)
         return kept
 
 
 def session_type(manager: SessionSource) -> type[Session]:
-    """Give the class of the handles of a manager, which are made without an argument."""
+    """Return the class of a manager's handles, which is called without an argument."""
     attributes: dict[str, Any] = {"__doc__": Session.__doc__, "manager": manager}
     if manager.ready_sessions is None:
         return type("Session", (Session,), attributes)
     attributes["_ready_sessions"] = manager.ready_sessions
     if manager.session_fields is not None:
-        attributes["id"] = Session.id  # what is taken has to be told of
+        attributes["id"] = Session.id  # as the API has to be told of a session that is taken
     return type("Session", (_ReadySession,), attributes)

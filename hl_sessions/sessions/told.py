@@ -1,4 +1,4 @@
-"""What the application tells of one session."""
+"""The fields that the application tells of one session: name, user and metadata."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Told"]
 
-_LONGEST_METADATA: Final = 16_384  # bytes as JSON, which the API takes
+_LONGEST_METADATA: Final = 16_384  # bytes as JSON; the limit of the API
 
 
 class Told:
-    """What the application tells of one session, and what of it the API still has to be told.
+    """The fields that the application tells of one session, and those that the API still lacks.
 
-    Whoever uses it holds the lock of the agreement.
+    The caller of each method holds the lock of the agreement.
 
     Attributes:
-        is_asked: whether the application was asked what it tells of the session when that is created.
-        fields: what was told, and what went along with a creation.
-        version: how often something was told.
-        taken: the version whose changes were taken last, to be sent.
+        is_asked: whether the application was asked for the fields of the session at its creation.
+        fields: all fields that were told, those of the creation included.
+        version: the number of changes.
+        taken: the version that was last taken to be sent.
         known: the version that the session was created with; 0: it was not created here.
     """
 
@@ -39,10 +39,10 @@ class Told:
         self._along = -1  # the version that was taken along, or none
 
     def add(self, fields: Mapping[str, Any]) -> None:
-        """Note fields, which take the place of what was told before; metadata is added to it.
+        """Note fields. They replace the former ones; metadata is added to the former metadata.
 
         Raises:
-            ValueError: the metadata is longer than the API takes.
+            ValueError: the metadata is longer than the API accepts.
         """
         if "metadata" in fields:
             metadata = {**self.fields.get("metadata", {}), **fields["metadata"]}
@@ -53,49 +53,49 @@ class Told:
         self.version += 1
 
     def add_at_creation(self, fields: Mapping[str, Any]) -> None:
-        """Note fields that are told when the session is created, unless others take their place.
+        """Note the fields of the creation. Those of :meth:`add` take precedence.
 
         Raises:
             ValueError: as :meth:`add`.
         """
         _check_length(fields.get("metadata", {}))
         self._at_creation = fields
-        if self._along >= 0:  # it is being created, or was, by another reader
+        if self._along >= 0:  # another reader creates the session, or has created it
             self.tell_anew()
 
     def take_along(self) -> Mapping[str, Any]:
-        """Return what the API is told when it creates the session."""
+        """Return the fields that the API is told at the creation of the session."""
         self._merge()
         self._along = self.version
         return self.fields
 
     def note_created(self) -> None:
-        """Note that the API was told what was taken along."""
+        """Note that the session was created with the fields of :meth:`take_along`."""
         self.known = self._along
         if self.known == self.version:
             self._waiting = {}
 
     def tell_anew(self) -> None:
-        """Have everything told, of a session that was created without it."""
+        """Mark all fields as lacking, of a session that was created without them."""
         self._merge()
         self._waiting = self.fields
         self.known = 0
 
     def take(self) -> Mapping[str, Any]:
-        """Return what the API is still to be told, for the caller to see to that."""
+        """Return the fields that the API lacks; the caller sends them."""
         waiting, self._waiting = self._waiting, {}
         self.taken = self.version
         return waiting
 
     def take_again(self, fields: Mapping[str, Any], version: int) -> Mapping[str, Any]:
-        """Return those of the fields that were just seen to, if others may have been seen to before them.
+        """Return the current values of the fields that were just sent, if another thread has sent newer ones.
 
-        Two threads may have changed places: the last word has to come last.
+        The two threads may have sent in the wrong order: the newest values have to come last.
         """
         return {} if self.taken == version else {name: self.fields[name] for name in fields}
 
     def give_back(self, fields: Mapping[str, Any]) -> None:
-        """Take back what the API could not be told, as there is no session."""
+        """Take back fields that the API could not be told, as there is no session."""
         self._waiting = {**fields, **self._waiting}
 
     def _merge(self) -> None:
