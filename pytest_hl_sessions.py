@@ -1,6 +1,6 @@
 """The pytest plugin: the fixture ``hl_sessions``.
 
-Each run of pytest imports this module, so it is no part of the package, which takes longer to import.
+Each run of pytest imports this module. It lies outside the package, which takes longer to import.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def hl_sessions() -> Iterator[FakeSessions]:
-    """The sessions API in memory: what a test has created and logged, and no network."""
+    """The sessions API in memory: the sessions and datapoints of a test, without a network."""
     from hl_sessions.testing import FakeSessions
 
     with FakeSessions() as fake:
@@ -26,7 +26,7 @@ def hl_sessions() -> Iterator[FakeSessions]:
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
-    """Say of ``assert hl_sessions.created == 1`` which sessions there are."""
+    """List the sessions if ``assert hl_sessions.created == 1`` fails."""
     fake_sessions = sys.modules.get("hl_sessions.testing.fake_sessions")
     if fake_sessions is None:
         return None

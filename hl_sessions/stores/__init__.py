@@ -1,4 +1,4 @@
-"""Where the session ID of a conversation is kept between its scopes."""
+"""Stores, which keep the session ID of a conversation between its scopes."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Claim", "Conversation", "ConversationStore", "MemoryStore", "RedisStore", "SQLiteStore"]
 
-# Only an application that uses one of them needs its library.
+# Only an application that uses one of these stores needs its library.
 _LOADED_AT_FIRST_USE = {"RedisStore": "hl_sessions.stores.redis", "SQLiteStore": "hl_sessions.stores.sqlite"}
 
 

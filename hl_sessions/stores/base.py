@@ -28,19 +28,19 @@ __all__ = [
 
 FORGET_AFTER = 90 * 24 * 3600.0  # seconds
 LONGEST_LEASE = 60.0  # seconds
-LONGEST_CLAIM = 2 * LONGEST_LEASE  # seconds that a claim may still be valid, by clocks that nearly agree
-FORGOTTEN_AT_ONCE = 10  # conversations that a claim forgets on the way at the most
-USES_COUNTED = 10  # of a conversation in the time until it is forgotten, at the least
+LONGEST_CLAIM = 2 * LONGEST_LEASE  # seconds that a claim may still be valid, with room for clocks that differ
+FORGOTTEN_AT_ONCE = 10  # the most conversations that one claim forgets
+USES_COUNTED = 10  # the least uses of a conversation that are counted within forget_after
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9._:-]{0,64}", re.ASCII)
 
 
 class Conversation(NamedTuple):
-    """What a store keeps of a conversation.
+    """A conversation that has a session.
 
     Attributes:
         session_id: the ID of its session.
-        previous_id: the ID of the session before that one, ``None`` if it is the first.
+        previous_id: the ID of the session before, ``None`` if this is the first.
         reference_id: the reference ID of the conversation, see :class:`ConversationStore`.
     """
 
@@ -50,11 +50,11 @@ class Conversation(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """What is known of a conversation whose session is about to be created.
+    """A conversation whose session is about to be created.
 
     Attributes:
         reference_id: the reference ID of the conversation.
-        previous_id: the ID of the session before that one, ``None`` if it is the first.
+        previous_id: the ID of the session before, ``None`` if this will be the first.
     """
 
     reference_id: str
@@ -62,46 +62,47 @@ class Claim(NamedTuple):
 
 
 def new_reference_id() -> str:
-    """Return a reference ID that nobody can guess."""
+    """Return a random reference ID, which cannot be guessed."""
     return uuid.uuid4().hex
 
 
 class ConversationStore(ABC):
-    """Keeps the session of each conversation, and who is creating one.
+    """Keeps the session of each conversation, and the claim to create one.
 
-    Many threads, and for a store outside the process many processes, use it at the same time; each method
-    is atomic. Times are those of one clock, the store's own. A key is any string of up to about 2,400
-    characters (a namespace, a URL and a conversation key), to be taken literally.
+    Many threads use a store at the same time, and many processes if it lies outside the process. Each method
+    is atomic. All times are those of the store's own clock. A key is any string of up to about 2,400
+    characters (a namespace, a URL and a conversation key), which the store takes literally.
 
-    A creator asks :meth:`get`; where there is nothing it tries to :meth:`claim` the key, creates a session
-    if it got the claim, and ends the claim with :meth:`save` or :meth:`release`. Who does not get the
-    claim asks :meth:`get` again a little later. A creator that died is replaced when its lease is over.
+    A creator of a session first calls :meth:`get`. If there is no conversation, it tries to :meth:`claim` the
+    key. With the claim it creates a session, and ends the claim with :meth:`save` or :meth:`release`. Without
+    the claim it calls :meth:`get` again a little later. When the lease of a creator is over, for example
+    because it died, another one can claim the key.
 
-    Whether or not it has a session yet, a conversation that was claimed, or whose :meth:`reference_id` was
-    asked for, has a reference ID: at most 64 letters and digits that nobody can guess. It stays, also when a
-    claim ends without a session, until the conversation is over: ended, forgotten, or at the next claim or
-    question after it was idle for too long. Then another one takes its place.
+    A conversation has a reference ID from its first claim or :meth:`reference_id` on, also before it has a
+    session: at most 64 letters and digits, which cannot be guessed. The reference ID stays the same, also if
+    a claim ends without a session, until the conversation is over. A conversation is over when it is ended or
+    forgotten, and at a claim or :meth:`reference_id` after too long an idle time. Then it gets a new one.
 
-    A method that fails raises; the conversation's scope then falls back to a session of its own. None may
-    wait for long: a store that cannot be reached fails after a second or two. A ``with`` statement closes it.
-    :class:`hl_sessions.testing.StoreConformance` tests all of this.
+    A method that fails raises an exception; the scope then uses a session without the store. No method may
+    wait for long: a store that cannot be reached fails after a second or two. A ``with`` statement closes the
+    store. :class:`hl_sessions.testing.StoreConformance` tests all of this.
 
     Args:
-        namespace: keeps the conversations of applications apart that share a store: up to 64 letters, digits
-            and ``. _ : -``.
-        hash_keys: give the store the SHA-256 hash of a key, where keys are personal.
-        forget_after: seconds since its last use after which a conversation is forgotten, as if it had never
-            been; uses count to a tenth of that. Default: 90 days.
+        namespace: keeps the conversations of several applications in one store apart: up to 64 letters,
+            digits and ``. _ : -``.
+        hash_keys: give the store only the SHA-256 hash of a key, for keys that are personal data.
+        forget_after: seconds after its last use until a conversation is forgotten. Uses are counted with a
+            precision of a tenth of that. Default: 90 days.
 
     Raises:
         ConfigurationError: ``namespace`` is not such a string, ``hash_keys`` not a bool, or ``forget_after``
             not a positive number.
 
     Attributes:
-        forget_after: as given.
+        forget_after: the given number of seconds.
     """
 
-    #: Whether a method may have to wait, for a disk or a network: then it is not called on an event loop.
+    #: Whether a method may wait for a disk or a network: then it is not called on an event loop.
     blocking: ClassVar[bool] = True
 
     _namespace: str = ""
@@ -124,46 +125,45 @@ class ConversationStore(ABC):
 
     def entry_key(self, base_url: str, conversation_key: str) -> str:
         """Return the key under which a conversation with the API at ``base_url`` is kept."""
-        # Neither a namespace nor a base URL has a "#": no two conversations get the same.
+        # Neither a namespace nor a base URL has a "#", so no two conversations get the same key.
         key = f"{self._namespace}#{base_url}#{conversation_key}"
         return hashlib.sha256(key.encode()).hexdigest() if self._hash_keys else key
 
     @abstractmethod
     def get(self, key: str, *, max_idle: float | None) -> Conversation | None:
-        """Return what is kept of a conversation; ``None`` if there is none, or it is over.
+        """Return a conversation; ``None`` if there is none, or it is over.
 
-        With a ``max_idle`` a conversation that is found counts as used just now.
+        With a ``max_idle``, finding a conversation counts as a use.
 
         Args:
             key: the conversation.
-            max_idle: seconds since it was last used after which a conversation is over; ``None``: never.
+            max_idle: seconds after its last use until a conversation is over; ``None``: never.
         """
 
     @abstractmethod
     def claim(self, key: str, claimant: str, *, lease: float, max_idle: float | None) -> Claim | None:
-        """Reserve the creation of a session for a conversation that has none, which counts as a use.
+        """Claim the creation of a session, for a conversation that has none. A claim counts as a use.
 
-        The claimant that has it already renews it. While a claim is valid a conversation is not idle.
+        A claimant that has the claim already renews it. While a claim is valid, the conversation is not idle.
 
         Args:
             key: the conversation.
             claimant: a string that no other claim has.
-            lease: seconds after which the claim is void, at most :data:`LONGEST_LEASE`. So is a claim that
-                would be valid for far longer: it was made by a clock that was ahead.
+            lease: seconds until the claim is void, at most :data:`LONGEST_LEASE`. A claim that would be valid
+                for far longer is void, too: it was made by a clock that was ahead.
             max_idle: as for :meth:`get`.
 
         Returns:
-            What is known of the conversation, if it is reserved; ``None`` where :meth:`get` would give an ID,
-            or another claim is valid.
+            The claimed conversation. ``None`` if :meth:`get` would return one, or another claim is valid.
         """
 
     @abstractmethod
     def save(self, key: str, claimant: str, session_id: str) -> Conversation | None:
-        """End a claim with the session that was created, used just now.
+        """End a claim with the created session. This counts as a use.
 
         Returns:
-            What is kept from now on, the session before it included; ``None`` if it was not kept, as another
-            claim has taken over, or the conversation was ended.
+            The conversation with that session. ``None`` if the session was not kept, as another claim has
+            taken over, or the conversation was ended.
         """
 
     @abstractmethod
@@ -172,7 +172,7 @@ class ConversationStore(ABC):
 
     @abstractmethod
     def reference_id(self, key: str, *, max_idle: float | None) -> str:
-        """Return the reference ID of a conversation, which counts as a use.
+        """Return the reference ID of a conversation. This counts as a use.
 
         Args:
             key: the conversation.
@@ -181,15 +181,15 @@ class ConversationStore(ABC):
 
     @abstractmethod
     def touch(self, key: str, reference_id: str) -> None:
-        """Note that a conversation was used just now, if this is still its reference ID."""
+        """Count a use of a conversation now, if this is still its reference ID."""
 
     @abstractmethod
     def end(self, key: str) -> None:
-        """End a conversation, and every claim to create its session; the next one knows what it was."""
+        """End a conversation and any claim on it; its next session knows the ID of the former one."""
 
     @abstractmethod
     def forget(self, key: str) -> None:
-        """Forget a conversation, its sessions and every claim, as if it had never been."""
+        """Forget a conversation, its sessions and any claim on it."""
 
     def __enter__(self) -> Self:
         return self

@@ -24,13 +24,13 @@ __all__ = ["MemoryStore"]
 
 
 class _Entry:
-    """What is kept of a conversation.
+    """The entry of a conversation.
 
     Attributes:
-        conversation: what :meth:`MemoryStore.get` gives, ``None`` while there is no session.
+        conversation: the result of :meth:`MemoryStore.get`, ``None`` while there is no session.
         previous_id: the ID of the last session before, ``None`` if there was none.
         reference_id: the reference ID.
-        last_use: when it was used last.
+        last_use: the time of the last use, of ``time.monotonic()``.
     """
 
     __slots__ = ("conversation", "last_use", "previous_id", "reference_id")
@@ -51,10 +51,10 @@ class MemoryStore(ConversationStore):
     """Keeps conversations in the memory of this process.
 
     Args:
-        maxsize: how many conversations at the most; the one that was used least recently makes room.
-        namespace: keeps the conversations of applications apart that share the store.
-        hash_keys: keep the SHA-256 hash of a key only.
-        forget_after: seconds since its last use after which a conversation is forgotten. Default: 90 days.
+        maxsize: the most conversations to keep. Beyond that, the least recently used one is dropped.
+        namespace: keeps the conversations of several applications in one store apart.
+        hash_keys: keep only the SHA-256 hash of a key.
+        forget_after: seconds after its last use until a conversation is forgotten. Default: 90 days.
 
     Raises:
         ConfigurationError: a setting is wrong.
@@ -73,7 +73,7 @@ class MemoryStore(ConversationStore):
         super().__init__(namespace=namespace, hash_keys=hash_keys, forget_after=forget_after)
         self._maxsize = checked_count("maxsize", maxsize, minimum=1)
         self._entries: OrderedDict[str, _Entry] = OrderedDict()  # the least recently used first
-        self._claims: dict[str, tuple[str, float]] = {}  # claimant and end of the lease
+        self._claims: dict[str, tuple[str, float]] = {}  # the claimant and the end of the lease
         self._lock = threading.RLock()
         renew_after_fork(self)
 
@@ -156,14 +156,14 @@ class MemoryStore(ConversationStore):
             self._claims.pop(key, None)
 
     def _is_over(self, key: str, max_idle: float | None) -> bool:
-        """Whether a conversation was idle for too long, and nobody is creating its session."""
+        """Whether a conversation was idle for too long, and there is no claim to create its session."""
         now = time.monotonic()
         longest = self.forget_after if max_idle is None else max_idle
         _, claim_ends = self._claims.get(key, ("", now))
         return now - self._entries[key].last_use > longest and now >= claim_ends
 
     def _forget_old(self, now: float) -> None:
-        # The oldest are the first; a few at each claim keep up with what comes.
+        # The oldest are the first. Forgetting a few at each claim keeps up with new ones.
         for key, entry in list(islice(self._entries.items(), FORGOTTEN_AT_ONCE)):
             if now - entry.last_use > self.forget_after:
                 del self._entries[key]

@@ -44,13 +44,14 @@ mute_while_creating(
 )
 
 TIMEOUT = 1.0  # seconds for a connection, and for an answer
-MAX_CONNECTIONS = 2**31  # as many as there are readers: with less, a healthy server would seem to be down
+MAX_CONNECTIONS = 2**31  # no limit: with too few for all readers, a healthy server would seem to be down
 _PREFIX = "hl-sessions:"
 
-# A conversation is one string, which a plain GET gives, of seven words: session, previous session, last use,
-# "ended", claimant, end of the lease, reference; times in seconds, "-" for nothing. Each script has one key,
-# so that a cluster knows where to run it. Its last arguments are for how many seconds a claim may be valid at
-# the most, and after how many milliseconds the string is dropped.
+# A conversation is one string, so that a plain GET reads it. It has seven words: session, previous session,
+# last use, "ended", claimant, end of the lease, reference. Times are in seconds; "-" stands for no value.
+# Each script has one key, so that a cluster knows where to run it. Its last two arguments are the longest
+# time for which a claim may be valid, in seconds, and the time after which Redis drops the string, in
+# milliseconds.
 _WORDS = 7
 _NOTHING = "-"
 _BEGIN = """
@@ -159,16 +160,16 @@ end
 class RedisStore(ConversationStore):
     """Keeps conversations in Redis or Valkey, for all processes of many machines.
 
-    The clock is the server's, which drops what is to be forgotten by itself.
+    The clock is that of the server, which drops forgotten conversations by itself.
 
     Args:
-        url: of the database, like ``redis://:password@host:6379/0``, with any option of redis-py as a query;
-            or a client, a ``redis.Redis`` or a ``redis.RedisCluster``, which stays yours to close. Give it
-            ``socket_timeout=1``, ``socket_connect_timeout=1`` and ``retry=Retry(NoBackoff(), 0)``: reads wait
-            that long for a server that does not answer. By default redis-py 8 tries eleven times.
-        namespace: keeps the conversations of applications apart that share the database.
-        hash_keys: give the database the SHA-256 hash of a key only.
-        forget_after: seconds since its last use after which a conversation is forgotten. Default: 90 days.
+        url: the URL of the database, like ``redis://:password@host:6379/0``, with any option of redis-py as
+            its query. Or a client, a ``redis.Redis`` or ``redis.RedisCluster``, which the caller closes. Give
+            a client ``socket_timeout=1``, ``socket_connect_timeout=1`` and ``retry=Retry(NoBackoff(), 0)``:
+            reads wait that long for a server that does not answer. By default redis-py 8 tries eleven times.
+        namespace: keeps the conversations of several applications in one database apart.
+        hash_keys: give the database only the SHA-256 hash of a key.
+        forget_after: seconds after its last use until a conversation is forgotten. Default: 90 days.
 
     Raises:
         ConfigurationError: a setting is wrong.
@@ -184,7 +185,7 @@ class RedisStore(ConversationStore):
     ) -> None:
         super().__init__(namespace=namespace, hash_keys=hash_keys, forget_after=forget_after)
         self._owns_client = isinstance(url, str)
-        # Any: redis-py's types speak of asynchronous clients, too.
+        # Any: the types of redis-py include results of asynchronous clients.
         self._client: Any = _client(url) if isinstance(url, str) else url
         if not isinstance(self._client, (redis.Redis, redis.RedisCluster)):
             raise ConfigurationError(
@@ -239,7 +240,7 @@ class RedisStore(ConversationStore):
         return script(keys=[_PREFIX + key], args=[*arguments, LONGEST_CLAIM, milliseconds])
 
     def close(self) -> None:
-        """Close the connections, unless the client was given; a later call opens new ones."""
+        """Close the connections, unless the caller gave the client; a later call opens new ones."""
         if self._owns_client:
             self._client.close()
 
@@ -251,13 +252,13 @@ def _client(url: str) -> redis.Redis:
             socket_timeout=TIMEOUT,
             socket_connect_timeout=TIMEOUT,
             max_connections=MAX_CONNECTIONS,
-            # Once more at once, as the server may have closed a connection; not where it does not answer.
+            # Retry once at once, as the server may have closed an idle connection; never after a time-out.
             retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         )
         pool = client.connection_pool
-        pool.connection_class(**pool.connection_kwargs)  # an unknown option is not looked at before
+        pool.connection_class(**pool.connection_kwargs)  # only this notices an unknown option
     except (ValueError, TypeError, AttributeError):
-        # What it says may hold a part of the password.
+        # The text of the error may hold a part of the password.
         raise ConfigurationError(
             "url is not a Redis URL like 'redis://host:6379/0', or has a wrong option (value not shown)"
         ) from None
@@ -267,7 +268,7 @@ def _client(url: str) -> redis.Redis:
 def _check_time_limits(client: redis.Redis | redis.RedisCluster) -> None:
     limits = ("socket_timeout", "socket_connect_timeout")
     settings = client.get_connection_kwargs()
-    # What is not set has the default of the connection, which depends on the version of redis-py.
+    # A missing setting has the default of the connection, which depends on the version of redis-py.
     make: Any = Connection
     connection = make(**{limit: settings[limit] for limit in limits if limit in settings})
     for limit in limits:

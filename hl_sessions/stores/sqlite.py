@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["SQLiteStore"]
 
 BUSY_TIMEOUT = 2.0  # seconds to wait for another process that writes
-_MAX_KEPT = 32  # connections kept open while nobody uses them
+_MAX_KEPT = 32  # idle connections that are kept open
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS conversations (
@@ -47,7 +47,7 @@ CREATE TABLE IF NOT EXISTS conversations (
 ) WITHOUT ROWID
 """
 _INDEX = "CREATE INDEX IF NOT EXISTS conversations_by_last_use ON conversations (last_use)"
-# A file of the first version has none.
+# A file of the first version has no reference IDs.
 _HAS_REFERENCE_IDS = "SELECT 1 FROM pragma_table_info('conversations') WHERE name = 'reference_id'"
 _ADD_REFERENCE_IDS = (
     "ALTER TABLE conversations ADD COLUMN reference_id TEXT",
@@ -55,7 +55,7 @@ _ADD_REFERENCE_IDS = (
 )
 _IS_IDLE = ":now - last_use > coalesce(:max_idle, :forget_after)"
 _IS_GOING_ON = f"session_id IS NOT NULL AND NOT ended AND NOT ({_IS_IDLE})"
-# A clock that was ahead has left claims that would be valid for long.
+# A claim that would be valid for very long was made by a clock that was ahead.
 _IS_CLAIMED = "(claimant IS NOT NULL AND claim_ends > :now AND claim_ends <= :now + :longest_claim)"
 _IS_OVER = f"{_IS_IDLE} AND NOT {_IS_CLAIMED}"
 _USE = f"""
@@ -66,17 +66,17 @@ _USE = f"""
 _GET = f"""
 SELECT session_id, previous_id, reference_id, last_use FROM conversations WHERE key = :key AND {_IS_GOING_ON}
 """  # noqa: S608 - no value in it
-_LOOK_FOR_CLAIM = f"SELECT 1 FROM conversations WHERE key = :key AND claimant != :claimant AND {_IS_CLAIMED}"  # noqa: S608 - as above
+_LOOK_FOR_CLAIM = f"SELECT 1 FROM conversations WHERE key = :key AND claimant != :claimant AND {_IS_CLAIMED}"  # noqa: S608 - no value in it
 _CLAIM = f"""
 INSERT INTO conversations (key, claimant, claim_ends, last_use, reference_id)
 VALUES (:key, :claimant, :now + :lease, :now, :reference_id)
 ON CONFLICT (key) DO UPDATE SET claimant = excluded.claimant, claim_ends = excluded.claim_ends, {_USE}
 WHERE NOT ({_IS_GOING_ON}) AND (claimant = :claimant OR NOT {_IS_CLAIMED})
-"""  # noqa: S608 - as above
+"""  # noqa: S608 - no value in it
 _REFER = f"""
 INSERT INTO conversations (key, last_use, reference_id) VALUES (:key, :now, :reference_id)
 ON CONFLICT (key) DO UPDATE SET {_USE}
-"""  # noqa: S608 - as above
+"""  # noqa: S608 - no value in it
 _CLAIMED = "SELECT reference_id, session_id FROM conversations WHERE key = :key"
 _REFERENCE_ID = "SELECT reference_id FROM conversations WHERE key = :key"
 _FORGET_OLD = f"""
@@ -84,7 +84,7 @@ DELETE FROM conversations WHERE key IN (
     SELECT key FROM conversations WHERE last_use < :now - :forget_after AND NOT {_IS_CLAIMED}
     LIMIT :forgotten_at_once
 )
-"""  # noqa: S608 - as above
+"""  # noqa: S608 - no value in it
 _FORGET = "DELETE FROM conversations WHERE key = :key"
 _SAVE = """
 UPDATE conversations SET previous_id = session_id, session_id = :session_id, last_use = :now, ended = 0,
@@ -105,15 +105,15 @@ WHERE key = :key
 class SQLiteStore(ConversationStore):
     """Keeps conversations in an SQLite file, for all processes of one machine.
 
-    The clock is the machine's. The file is made on first use, and must not lie on a network file system.
-    Before a fork its connections are closed, as SQLite cannot have them in two processes
+    The clock is that of the machine. The file is created at the first use. It must not lie on a network file
+    system. The store closes its connections before a fork, as two processes must not share one
     (https://www.sqlite.org/howtocorrupt.html).
 
     Args:
-        path: of the file; its folder must exist.
-        namespace: keeps the conversations of applications apart that share the file.
-        hash_keys: keep the SHA-256 hash of a key only.
-        forget_after: seconds since its last use after which a conversation is forgotten. Default: 90 days.
+        path: the path of the file; its folder must exist.
+        namespace: keeps the conversations of several applications in one file apart.
+        hash_keys: keep only the SHA-256 hash of a key.
+        forget_after: seconds after its last use until a conversation is forgotten. Default: 90 days.
 
     Raises:
         ConfigurationError: a setting is wrong.
@@ -156,7 +156,7 @@ class SQLiteStore(ConversationStore):
         self._is_forking = False
 
     def _prepare_for_fork(self) -> None:
-        """Close all connections, as SQLite wants it, when those who use one have returned it."""
+        """Wait until the connections in use are returned, and close all, as SQLite demands before a fork."""
         with self._returned:
             self._is_forking = True
             self._returned.wait_for(lambda: not self._lent, 2 * BUSY_TIMEOUT)
@@ -185,7 +185,7 @@ class SQLiteStore(ConversationStore):
             key=key, claimant=claimant, lease=lease, max_idle=max_idle, reference_id=new_reference_id()
         )
         with self._connection() as connection:
-            # A look first: those who wait for a creation ask often, and only one at a time can write.
+            # Read first: the waiters for a creation ask often, and only one connection at a time can write.
             if _first_row(connection, _LOOK_FOR_CLAIM, parameters) is not None:
                 return None
             with _transaction(connection):
@@ -241,7 +241,7 @@ class SQLiteStore(ConversationStore):
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection that nobody else uses; one that failed is not used again."""
+        """Lend a connection to one user at a time; after a failure it is not used again."""
         with self._returned:
             self._returned.wait_for(lambda: not self._is_forking, BUSY_TIMEOUT)
             self._lent += 1
@@ -269,7 +269,7 @@ class SQLiteStore(ConversationStore):
             self._path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
         )
         try:
-            # A power failure may cost the last conversations, which then start anew: not worth a sync each.
+            # After a power failure the last conversations may start anew, which is not worth a sync for each.
             connection.execute("PRAGMA synchronous = NORMAL")
             if not self._is_set_up:
                 self._set_up(connection)
@@ -287,7 +287,7 @@ class SQLiteStore(ConversationStore):
 
 @contextmanager
 def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Let nobody else write until the end; what fails leaves nothing behind."""
+    """Keep other connections from writing until the end; a failure undoes all changes."""
     _first_row(connection, "BEGIN IMMEDIATE")
     with connection:
         yield
@@ -309,8 +309,8 @@ def _add_reference_ids(connection: sqlite3.Connection) -> None:
             _changes(connection, statement, {})
 
 
-# No cursor is left to the garbage collection, which in PyPy comes late: a row that nobody has fetched keeps
-# the transaction from ending.
+# Every cursor is closed. An open one with rows left keeps its transaction open until it is garbage collected,
+# which PyPy does late.
 
 
 def _first_row(

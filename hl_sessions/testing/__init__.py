@@ -1,4 +1,4 @@
-"""For tests: of applications that use this package, and of conversation stores."""
+"""Help for the tests of applications that use this package, and of conversation stores."""
 
 from hl_sessions.testing.fake_sessions import CreatedSession, FakeSessions
 from hl_sessions.testing.logged_datapoint import LoggedDatapoint

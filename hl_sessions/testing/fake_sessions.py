@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Created", "CreatedSession", "FakeSessions"]
 
-PATIENCE = 5.0  # seconds until what waits is left waiting, as after an outage
+PATIENCE = 5.0  # seconds until datapoints that cannot be sent are left waiting, as after an outage
 _SHOWN = frozenset({"name", "user", "metadata"})
 PAUSE = 0.01  # seconds between attempts to send it
-BASE_URL = "http://sessions.test/v4"  # which no network knows
+BASE_URL = "http://sessions.test/v4"  # a name that no network knows
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,12 @@ class CreatedSession:
 
     Attributes:
         id: its ID.
-        key: the conversation key of the scope that it was created for.
-        read_in: the file and line that read the ID first; ``None``: nobody did, and something was logged.
-        datapoints: what was logged into it, in order.
-        name: what it was named by ``session.set()`` or ``session_fields=``; ``None``: nothing.
-        user: the user that was told there.
-        metadata: what else was told there.
+        key: the conversation key of its scope.
+        read_in: the file and line that read the ID first; ``None``: it was created for a datapoint.
+        datapoints: its datapoints, in order.
+        name: its name from ``session.set()`` or ``session_fields=``; ``None``: it was given none.
+        user: its user from there.
+        metadata: its metadata from there.
     """
 
     id: str
@@ -74,10 +74,10 @@ class CreatedSession:
 
 
 class Created(int):
-    """How many sessions were created; a failed assertion about it says which.
+    """The number of created sessions; a failed assertion about it lists them.
 
     Attributes:
-        sessions: those.
+        sessions: the sessions.
     """
 
     sessions: list[CreatedSession]
@@ -89,7 +89,7 @@ class Created(int):
         return self
 
     def __getnewargs__(self) -> Any:
-        """Give what it is made from, to be copied and pickled."""
+        """Return the arguments for copies and pickles."""
         return (self.sessions,)
 
 
@@ -101,14 +101,14 @@ class _Answer(NamedTuple):
 
 
 class FakeSessions:
-    """The sessions API in memory, in a ``with``: no manager of the process then reaches any network.
+    """The sessions API in memory. Within its ``with`` block no manager of the process uses the network.
 
-    What is logged is sent when a test looks at it, from the thread of the test: none is started for it. What
-    was logged before, and waits, is dropped. No session is created ahead of the reads, and no conversation
-    goes on from before, whatever its store.
+    Datapoints are sent when the test reads :attr:`datapoints` or :attr:`sessions`, in the thread of the test.
+    Unsent datapoints from before the block are dropped. Sessions are not prefetched. No conversation from
+    before the block goes on, with any store.
 
-    Within the ``with`` there is a new default manager. It has ``project``, ``idle_timeout``, ``on_error``,
-    ``redact``, ``on_created`` and ``session_fields`` of the one before.
+    Within the block there is a new default manager. It has the ``project``, ``idle_timeout``, ``on_error``,
+    ``redact``, ``on_created`` and ``session_fields`` of the former one.
     """
 
     def __init__(self) -> None:
@@ -121,7 +121,7 @@ class FakeSessions:
         self._by_reference_id: dict[str, LoggedDatapoint] = {}
         self._is_failing = False
         self._status: HTTPStatus | None = None
-        # Sessions that were created for what was logged, of which the application is not told yet.
+        # Sessions that were created for a datapoint, for which on_created is not called yet.
         self._untold: deque[Session] = deque()
 
     def __repr__(self) -> str:
@@ -131,7 +131,7 @@ class FakeSessions:
         with ExitStack() as stack:
             stack.enter_context(patch.object(Transport, "exchange", self._exchange_for()))
             stack.enter_context(patch.object(thread_on_demand, "start_thread", _no_thread))
-            # What is ready is of the other API, and what threads that run already create is not of the test.
+            # Ready sessions are those of the real API; threads that run already must not create more.
             stack.enter_context(patch.object(ReadySessions, "take", lambda *_: None))
             stack.enter_context(patch.object(ReadySessions, "_missing", lambda _: 0))
             stack.enter_context(patch.object(_ReadySession, "id", Session.id))
@@ -139,7 +139,7 @@ class FakeSessions:
             stack.enter_context(patch.object(Session, "_tell_created", self._tell_for()))
             stack.enter_context(patch.object(ConversationStore, "entry_key", _own_entry_key()))
             stack.enter_context(patch.object(managers, "_make_queue", _own_queue()))
-            # Nothing leaves the queue until a test looks: it has room for all that the test logs.
+            # The queue has room for all datapoints of the test, as none is sent until the test reads them.
             stack.enter_context(patch.object(Queue, "_make_room", lambda _: None))
             manager = stack.enter_context(_manager_like(_default.manager))
             stack.enter_context(patch.object(_default, "manager", manager))
@@ -154,12 +154,12 @@ class FakeSessions:
 
     @property
     def manager(self) -> SessionManager:
-        """The default manager: the one of this test, or the one that the test has configured."""
+        """The default manager of this test, or the one that the test has configured."""
         return default_manager()
 
     @property
     def created(self) -> Created:
-        """How many sessions were created, for whoever has read their IDs or logged into them."""
+        """The number of sessions that were created, for a reader of the ID or for a datapoint."""
         return Created(self.sessions)
 
     @property
@@ -178,17 +178,17 @@ class FakeSessions:
 
     @property
     def datapoints(self) -> list[LoggedDatapoint]:
-        """What was logged, in order; a datapoint comes before those that are nested under it."""
+        """The datapoints, in order; a datapoint comes before those that are nested under it."""
         self._flush()
         with self._lock:
             return self._datapoints.copy()
 
     @contextmanager
     def failing(self, status: int | None = None) -> Iterator[None]:
-        """Have each call of the API fail, in a ``with``. What is logged meanwhile waits.
+        """Let each call of the API fail, within a ``with`` block. Datapoints wait until its end.
 
         Args:
-            status: the HTTP status of each answer; ``None``: there is none, as if nothing listened.
+            status: the HTTP status of each answer; ``None``: no answer, as if no server listened.
         """
         self._flush()
         before = self._is_failing, self._status
@@ -201,7 +201,7 @@ class FakeSessions:
 
     def _leave(self) -> None:
         self._flush()
-        _drop_waiting()  # what nobody will look at, and nobody may send
+        _drop_waiting()  # datapoints that no test reads, and that must not be sent elsewhere
         if _default.manager is not None:
             _default.manager.close()
 
@@ -265,7 +265,7 @@ class FakeSessions:
 
     def _complete(self, fields: dict[str, Any]) -> None:
         datapoint = self._by_reference_id.get(fields["reference_id"])
-        if datapoint is not None:  # else it began before the test
+        if datapoint is not None:  # None: the datapoint began before the test
             datapoint.fields.update(fields)
 
     def _tell_for(self) -> Callable[..., None]:
@@ -277,7 +277,7 @@ class FakeSessions:
                 self._sessions.append(told)
             if "on_created" not in vars(session.manager):
                 return
-            if is_creating() and not in_thread:  # what is logged is sent: not in a thread, as tests look now
+            if is_creating() and not in_thread:  # created for a datapoint: called later, in the test's thread
                 self._untold.append(session)
             else:
                 tell(session, in_thread=in_thread)
@@ -285,7 +285,7 @@ class FakeSessions:
         return tell_created
 
     def _reader(self) -> str | None:
-        """Return the file and line that reads an ID, ``None`` if it is created for what was logged."""
+        """Return the file and line that reads an ID, ``None`` if the session is created for a datapoint."""
         if is_creating():
             return None
         frame = sys._getframe()
@@ -330,7 +330,7 @@ def _own_queue() -> Callable[..., Queue]:
 
     def make_own_queue(*args: Any) -> Queue:
         queue = make_queue(*args)
-        queue.drop_all()  # a spool keeps what other processes have left, and nothing of the test
+        queue.drop_all()  # a spool keeps datapoints of other processes, and none of the test
         return queue
 
     return make_own_queue
@@ -339,19 +339,19 @@ def _own_queue() -> Callable[..., Queue]:
 def _drop_waiting() -> None:
     for each in sender.senders():
         each._queue.drop_all()
-        each._queue.take_dropped()  # else a warning would say that there was no room for it
+        each._queue.take_dropped()  # else a warning would say that there was no room for them
 
 
 def _end_outages() -> None:
-    """Have all managers call the API again, which they leave alone for a while once it has failed."""
+    """Let all managers call the API again at once, though it has failed."""
     for endable in tuple(ending._endables):
         if isinstance(endable, CircuitBreaker):
             endable._succeeded(is_trial=True)
 
 
 def _ignore(_: Session) -> None:
-    """Make every manager tell of the sessions that it has created."""
+    """Do nothing: an ``on_created`` that makes every manager report its created sessions."""
 
 
 def _no_thread(*_: object) -> None:
-    """Start none, as where none can be started."""
+    """Start no thread, like a system that can start none."""

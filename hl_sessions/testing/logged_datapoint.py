@@ -1,4 +1,4 @@
-"""A datapoint that a test looks at."""
+"""A datapoint, as a test reads it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ _NOT_SHOWN = frozenset({"created_at", "duration", "parent_reference_id", "refere
 
 
 class LoggedDatapoint:
-    """A datapoint as the API has got it: each field of ``POST /logs`` is an attribute, ``None`` if not given.
+    """A datapoint that the API has received.
+
+    Each field of ``POST /logs`` is an attribute, ``None`` if it was not sent.
 
     Attributes:
-        fields: those that were sent, by name.
-        parent: the datapoint that it is nested under; ``None``: it is under none.
-        children: those that are nested under it, in order.
+        fields: the fields that were sent, by name.
+        parent: the datapoint that this one is nested under; ``None``: it is nested under none.
+        children: the datapoints that are nested under this one, in order.
     """
 
     def __init__(self, fields: dict[str, Any], parent: LoggedDatapoint | None) -> None:

@@ -1,6 +1,6 @@
-"""For the tests of those who write a conversation store.
+"""The conformance tests for conversation stores.
 
-With pytest, a subclass with a fixture ``store`` is all that it takes:
+With pytest, write a subclass that has a fixture ``store``:
 
 .. code-block:: python
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = ["StoreConformance"]
 
-PATIENCE = 60.0  # seconds until what has to happen counts as not happening, on a busy machine too
-MOMENT = 0.5  # seconds that pass in a test, where time has to
-LONG = 3600.0  # seconds that do not
+PATIENCE = 60.0  # seconds to wait for an event before a test fails, enough for a busy machine
+MOMENT = 0.5  # seconds that a test lets pass
+LONG = 3600.0  # seconds that never pass in a test
 LEASE = LONGEST_LEASE  # seconds
 THREADS = 16
-# What a store must take literally: for a path, a pattern, a statement, or not ASCII at all.
+# Keys that a store must take literally: they look like a path, a pattern or a statement, or are not ASCII.
 KEYS = (
     "chat",
     "*",
@@ -54,18 +54,18 @@ def _eventually(condition: Callable[[], object]) -> None:
 
 
 def _ids(conversation: Conversation | None) -> tuple[str, str | None] | None:
-    """Return the ID of the session of a conversation, and of the one before."""
+    """Return the IDs of the session of a conversation, and of the session before."""
     return None if conversation is None else (conversation.session_id, conversation.previous_id)
 
 
 class StoreConformance:
     """Tests that a store keeps the contract of :class:`hl_sessions.stores.ConversationStore`.
 
-    Every test is given a store without any conversation, by the fixture ``store`` of a subclass.
+    The fixture ``store`` of a subclass gives each test a store without any conversation.
     """
 
     def create(self, store: ConversationStore, key: str, session_id: str) -> Conversation | None:
-        """Start a conversation, as the creator of its session does; the claim tells the one before."""
+        """Start a conversation like the creator of its session; check that the claim has the former ID."""
         claimant = f"the creator of {session_id}"
         claim = store.claim(key, claimant, lease=LEASE, max_idle=None)
         assert claim is not None
@@ -74,7 +74,7 @@ class StoreConformance:
         return kept
 
     def test_nothing_is_kept_at_first(self, store: ConversationStore) -> None:
-        """There is no conversation, and what is said of one changes nothing."""
+        """There is no conversation, and calls about one change nothing."""
         assert store.get("chat", max_idle=None) is None
         store.touch("chat", "reference")
         store.release("chat", "nobody")
@@ -84,7 +84,7 @@ class StoreConformance:
         assert store.get("chat", max_idle=LONG) is None
 
     def test_what_is_saved_is_kept(self, store: ConversationStore) -> None:
-        """A created session is that of the conversation from then on; nobody can claim it."""
+        """A created session is that of the conversation from then on; no claim succeeds."""
         assert _ids(self.create(store, "chat", "sesh_1")) == ("sesh_1", None)
         for max_idle in (None, LONG):
             assert _ids(store.get("chat", max_idle=max_idle)) == ("sesh_1", None)
@@ -93,7 +93,7 @@ class StoreConformance:
         assert _ids(store.get("chat", max_idle=None)) == ("sesh_1", None)
 
     def test_keys_are_literal(self, store: ConversationStore) -> None:
-        """Each key is a conversation of its own, whatever it looks like."""
+        """Each key is a separate conversation, also one that looks like a pattern or a path."""
         for number, key in enumerate(KEYS):
             assert store.get(key, max_idle=None) is None, key
             assert self.create(store, key, f"sesh_{number}"), key
@@ -103,7 +103,7 @@ class StoreConformance:
         assert [key for key in KEYS if store.get(key, max_idle=None) is None] == [KEYS[1]]
 
     def test_one_claim_at_a_time(self, store: ConversationStore) -> None:
-        """While one creates nobody else does; only who has the claim can end it."""
+        """While one claimant creates, no other can claim; only the claimant can end its claim."""
         assert store.claim("chat", "first", lease=LEASE, max_idle=None)
         assert not store.claim("chat", "second", lease=LEASE, max_idle=None)
         store.release("chat", "second")
@@ -114,7 +114,7 @@ class StoreConformance:
         assert _ids(store.save("chat", "second", "sesh_2")) == ("sesh_2", None)
 
     def test_one_claims_of_many(self, store: ConversationStore) -> None:
-        """Of many that claim at the same moment exactly one has the claim."""
+        """Of many claimants at the same moment, exactly one gets the claim."""
         start = threading.Barrier(THREADS)
         claims: list[Claim | None] = []
 
@@ -131,7 +131,7 @@ class StoreConformance:
         assert claims.count(None) == THREADS - 1
 
     def test_a_dead_creator_is_replaced(self, store: ConversationStore) -> None:
-        """When a lease is over another takes over, and the first comes too late."""
+        """When a lease is over, another claimant takes over, and the first one comes too late."""
         assert store.claim("chat", "dead", lease=MOMENT, max_idle=None)
         _eventually(lambda: store.claim("chat", "second", lease=LEASE, max_idle=None))
         assert store.save("chat", "dead", "sesh_1") is None
@@ -139,7 +139,7 @@ class StoreConformance:
         assert _ids(store.save("chat", "second", "sesh_2")) == ("sesh_2", None)
 
     def test_an_idle_conversation_is_over(self, store: ConversationStore) -> None:
-        """Once it was not used for longer than asked, it is claimed, and replaced by one that knows it."""
+        """After ``max_idle`` without a use it can be claimed; the next session knows the former ID."""
         self.create(store, "chat", "sesh_1")
         time.sleep(1.5 * MOMENT)
         assert _ids(store.get("chat", max_idle=None)) == ("sesh_1", None)
@@ -150,7 +150,7 @@ class StoreConformance:
         assert _ids(store.get("chat", max_idle=LONG)) == ("sesh_2", "sesh_1")
 
     def test_use_keeps_it_from_being_idle(self, store: ConversationStore) -> None:
-        """Idle time runs from the last use: of this session, by who was in it or gets it."""
+        """Idle time runs from the last use: a ``touch`` of this session, or a ``get``."""
         created = self.create(store, "chat", "sesh_1")
         assert created is not None
 
@@ -161,7 +161,7 @@ class StoreConformance:
         time.sleep(1.5 * MOMENT)
         store.touch("chat", "another")
         assert store.get("chat", max_idle=MOMENT) is None
-        # Again and again, as on a busy machine a moment may pass between the two.
+        # Repeatedly, as on a busy machine a moment may pass between the two calls.
         _eventually(is_in_use_after_a_touch)
         time.sleep(2 * MOMENT)
         _eventually(
@@ -170,7 +170,7 @@ class StoreConformance:
         assert _ids(store.get("chat", max_idle=LONG)) == ("sesh_1", None)
 
     def test_a_claim_can_be_renewed(self, store: ConversationStore) -> None:
-        """Its claimant claims again, which is no second claim, and keeps others out for longer."""
+        """A second claim of the same claimant extends its lease, which keeps others out."""
         assert store.claim("chat", "first", lease=MOMENT, max_idle=None)
         assert store.claim("chat", "first", lease=LEASE, max_idle=None)
         time.sleep(1.5 * MOMENT)
@@ -178,7 +178,7 @@ class StoreConformance:
         assert _ids(store.save("chat", "first", "sesh_1")) == ("sesh_1", None)
 
     def test_an_ended_conversation_is_over(self, store: ConversationStore) -> None:
-        """The next session knows the one before; touching that one does not bring it back."""
+        """The next session knows the former ID; touching the ended one does not bring it back."""
         created = self.create(store, "chat", "sesh_1")
         assert created is not None
         store.end("chat")
@@ -192,14 +192,14 @@ class StoreConformance:
         assert _ids(self.create(store, "chat", "sesh_3")) == ("sesh_3", "sesh_2")
 
     def test_an_end_voids_a_claim(self, store: ConversationStore) -> None:
-        """Who was creating the session of a conversation that was ended does not bring it back."""
+        """If a conversation is ended during a creation, the created session does not bring it back."""
         assert store.claim("chat", "first", lease=LEASE, max_idle=None)
         store.end("chat")
         assert store.save("chat", "first", "sesh_1") is None
         assert _ids(self.create(store, "chat", "sesh_2")) == ("sesh_2", None)
 
     def test_a_conversation_can_be_forgotten(self, store: ConversationStore) -> None:
-        """Nothing is left of it: neither the session before, nor a claim."""
+        """Nothing is left of it: neither the former session nor a claim."""
         self.create(store, "chat", "sesh_1")
         self.create(store, "other", "sesh_2")
         store.forget("chat")
@@ -215,7 +215,7 @@ class StoreConformance:
         assert _ids(store.get("other", max_idle=None)) == ("sesh_2", None)
 
     def test_what_is_not_used_is_forgotten(self, store: ConversationStore) -> None:
-        """After a time, which a use begins anew, whether or not idle time is asked for."""
+        """A conversation is forgotten ``forget_after`` seconds after its last use, without a ``max_idle`` too."""
         store.forget_after = 3 * MOMENT
         self.create(store, "old", "sesh_1")
         reference_id = store.reference_id("old", max_idle=None)
@@ -229,11 +229,11 @@ class StoreConformance:
         assert store.reference_id("old", max_idle=None) != reference_id
         assert _ids(self.create(store, "old", "sesh_4")) in {
             ("sesh_4", None),
-            ("sesh_4", "sesh_1"),  # which a store may still know
+            ("sesh_4", "sesh_1"),  # a store may still know the former session
         }
 
     def test_a_conversation_has_a_reference_id(self, store: ConversationStore) -> None:
-        """It is there before any session, and stays, whether or not one could be created."""
+        """The reference ID exists before any session, and stays, also if a creation fails."""
         reference_id = store.reference_id("chat", max_idle=None)
         assert re.fullmatch(r"[A-Za-z0-9]{20,64}", reference_id)
         assert store.reference_id("chat", max_idle=LONG) == reference_id
@@ -250,7 +250,7 @@ class StoreConformance:
         assert claimed.reference_id != reference_id
 
     def test_many_that_ask_get_one_reference_id(self, store: ConversationStore) -> None:
-        """Of a conversation that nobody has asked for before, at the same moment."""
+        """Many first calls for one conversation, at the same moment, return the same ID."""
         start = threading.Barrier(THREADS)
         reference_ids: list[str] = []
 
@@ -266,7 +266,7 @@ class StoreConformance:
         assert reference_ids == [reference_ids[0]] * THREADS
 
     def test_a_reference_id_ends_with_its_conversation(self, store: ConversationStore) -> None:
-        """With or without a session, what was ended or forgotten comes back with another one."""
+        """An ended or forgotten conversation gets a new reference ID, with or without a session."""
         seen = [store.reference_id("chat", max_idle=None)]
         for over in (store.end, store.end, store.forget, store.forget):
             over("chat")
@@ -279,7 +279,7 @@ class StoreConformance:
         assert len(seen) == len({*seen})
 
     def test_a_reference_id_ends_with_idle_time(self, store: ConversationStore) -> None:
-        """With or without a session; only a use keeps it, of whatever kind."""
+        """An idle conversation gets a new reference ID, with or without a session; any use keeps it."""
         seen = [store.reference_id("chat", max_idle=None)]
         time.sleep(1.5 * MOMENT)
         seen.append(store.reference_id("chat", max_idle=MOMENT))
@@ -297,7 +297,7 @@ class StoreConformance:
         assert self.create(store, "chat", "sesh_2") == ("sesh_2", "sesh_1", seen[-1])
 
     def test_a_claim_keeps_the_reference_id(self, store: ConversationStore) -> None:
-        """While somebody creates the session of a conversation it is not idle, however long that takes."""
+        """A conversation is not idle during the creation of its session, however long that takes."""
         claimed = store.claim("chat", "first", lease=LEASE, max_idle=MOMENT)
         assert claimed is not None
         time.sleep(1.5 * MOMENT)
@@ -307,11 +307,11 @@ class StoreConformance:
         assert store.save("chat", "first", "sesh_1") == ("sesh_1", None, claimed.reference_id)
 
     def test_namespaces_are_apart(self, store: ConversationStore) -> None:
-        """Conversations with other APIs have other keys, none of which can be mistaken for another."""
+        """Conversations with different APIs have different keys, and no two pairs share one."""
         pairs = [("http://a/v4", "chat"), ("http://b/v4", "chat"), ("http://a/v4", "http://a/v4#chat")]
         assert len({store.entry_key(base_url, key) for base_url, key in pairs}) == len(pairs)
 
     def test_closing(self, store: ConversationStore) -> None:
-        """A store can be closed when nobody uses it, and was not yet used, too."""
+        """An idle store can be closed, also one that was never used."""
         with store:
             pass
