@@ -1,1 +1,1 @@
-"""One module per framework: each scopes a session to that framework's unit of work."""
+"""One module per framework. Each one opens a session for the framework's unit of work, such as a request."""

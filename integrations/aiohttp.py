@@ -1,4 +1,4 @@
-"""A session for each request of an aiohttp server, and on calls that are made with aiohttp's client.
+"""A session for each request of an aiohttp server, and on calls of aiohttp's client.
 
 .. code-block:: python
 
@@ -61,7 +61,7 @@ __all__ = [
 ]
 
 _NAME = "hl_sessions.session"
-# aiohttp 3.14 warns of keys that are strings; those before have no others.
+# aiohttp 3.14 warns of keys that are strings; earlier versions have only those.
 _SESSION: Any = web.RequestKey(_NAME, object) if hasattr(web, "RequestKey") else _NAME
 
 _once = Once()
@@ -80,22 +80,23 @@ class _Request(FrameworkRequest):
         return query_string.encode()
 
     async def read_body(self, limit: int) -> bytes:
-        """Read and return the body of JSON, which ``request.read()`` and ``request.json()`` return again.
+        """Read and return a JSON body, which ``request.read()`` and ``request.json()`` return again.
 
-        The body is empty where it is not JSON, has no length, is compressed or longer than ``limit`` bytes.
+        The returned body is empty if it is not JSON, has no length, is compressed, or is longer than
+        ``limit`` bytes.
         """
         request: web.Request = self._scope["request"]
         if request.client_max_size:  # 0: there is no maximum
             limit = min(limit, request.client_max_size)
         if not self.is_json() or not 0 < (request.content_length or 0) <= limit:
             return b""
-        if "Content-Encoding" in request.headers:  # nothing says how long it is
+        if "Content-Encoding" in request.headers:  # the length of the content is unknown
             return b""
         return await request.read()
 
 
 class _Version:
-    """The version of a middleware, for which aiohttp asks when a server starts: a class is none."""
+    """The version of a middleware, which aiohttp reads when a server starts; a class is refused there."""
 
     def __get__(self, middleware: object, kind: type) -> int:
         if middleware is None:
@@ -106,11 +107,11 @@ class _Version:
 class HLSessionMiddleware(MiddlewareBase):
     """A middleware of aiohttp's server that makes each request the scope of a session.
 
-    The scope lasts until aiohttp has finished the request: a body that is made while it is sent, the signal
-    ``on_response_prepare``, answers to errors and the access log are in it, and a WebSocket as long as it is
-    open. It should be the first of ``middlewares``.
+    The scope lasts until aiohttp has finished the request. It includes streamed bodies, the signal
+    ``on_response_prepare``, answers to errors and the access log, and a WebSocket as long as it is open. Put
+    this middleware first in ``middlewares``.
 
-    With ``response_header`` or ``cookie``, aiohttp has to ask for the headers:
+    ``response_header`` and ``cookie`` need a receiver of the signal:
 
     .. code-block:: python
 
@@ -118,9 +119,9 @@ class HLSessionMiddleware(MiddlewareBase):
         app = web.Application(middlewares=[sessions])
         app.on_response_prepare.append(sessions.add_headers)
 
-    Its arguments are those of :class:`~hl_sessions.integrations.middleware.MiddlewareBase`; functions for
-    ``key`` and ``trust`` are given the ``web.Request``. A body that ``json_field(...)`` has read is not in
-    ``request.content`` any more.
+    The arguments are those of :class:`~hl_sessions.integrations.middleware.MiddlewareBase`. The argument of
+    functions for ``key`` and ``trust`` is the ``web.Request``. A body that ``json_field(...)`` has read is
+    not in ``request.content`` any more.
     """
 
     __middleware_version__ = _Version()
@@ -147,26 +148,26 @@ class HLSessionMiddleware(MiddlewareBase):
         )
 
     def __call__(self, request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
-        """Return what handles the request in the scope of a session."""
+        """Return an awaitable that handles the request in the scope of a session."""
         manager = self._manager or self._find_manager()
         if manager is None:
             return handler(request)
         if self._incoming is not None:
             return self._handle_in_its_session(manager, self._incoming, request, handler)
-        # What follows is on the path of every request, so this is no coroutine.
+        # These lines are on the path of every request, so this is no coroutine.
         if innermost_session() is None or _SESSION not in request:
             session = manager.new_session()
             _note_request(session, request)
         else:
             session = open_session(manager)[0]
         request[_SESSION] = session
-        enter_session(session)  # and not left: the task is the request's own, and finishes the response, too
+        enter_session(session)  # never left: the task serves only this request, and finishes its response
         if self._adds_headers:
             self._check_signal(request)
         return handler(request)
 
     async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Add the headers that were asked for to a response: a receiver of ``on_response_prepare``."""
+        """Add the configured headers to a response: a receiver for ``on_response_prepare``."""
         session = session_of(request)
         if session is not None:
             for name, value in missing_headers(self._headers_of(session), response.headers.items()):
@@ -183,7 +184,7 @@ class HLSessionMiddleware(MiddlewareBase):
         def make() -> Session:
             return incoming.session(manager, scope, body)
 
-        # A middleware of the application above is joined, and not what the context of the server holds.
+        # Joins the session of an outer application's middleware, never the one in the server's context.
         session, is_joined = open_session(manager, make=make) if _SESSION in request else (make(), False)
         if incoming.awaits_key and not is_joined:
             await incoming.await_key(session, scope)
@@ -223,7 +224,7 @@ def _end(session: Session, request: web.Request, _: object) -> None:
 
 
 def session_of(request: web.BaseRequest) -> Session | None:
-    """Return the session of a request, in whatever task or thread; ``None`` if it has none."""
+    """Return the session of a request, in any task or thread; ``None`` if it has none."""
     session: Session | None = request.get(_SESSION)
     return session
 
@@ -236,18 +237,19 @@ def propagate(
     secret: SharedSecret | None = None,
     through: Through | None = None,
 ) -> aiohttp.ClientSession:
-    """Let the calls of ``client`` to the listed hosts carry the session of the scope they are made in.
+    """Let the calls of ``client`` to the listed hosts carry the current session.
 
-    Such a call reads the ID as ``await session.aid()`` does. Without an ID, and outside every scope, it goes
-    as it is; so do calls to other hosts, redirected ones too, and those with a session of your own in the
-    header. It is done by a client middleware, so a call with ``middlewares=`` of its own carries nothing. The
-    last call of this counts.
+    Such a call reads the ID like ``await session.aid()``. Calls without an ID, outside every scope, or to
+    other hosts are sent unchanged, redirected ones too; so are calls whose header names a session already. A
+    client middleware adds the session, so a call with ``middlewares=`` of its own carries none. A second
+    ``propagate`` replaces the first.
 
     Args:
         client: the :class:`aiohttp.ClientSession`.
-        hosts: as ``carrier`` and ``secret``, see :class:`~hl_sessions.integrations.outbound.Outbound`.
-        through: ``"opentelemetry"``: the ID is in OpenTelemetry's own baggage, too, while a call is made, so
-            that instrumented clients send it to every host, listed or not, but never with a signature.
+        hosts: for ``hosts``, ``carrier`` and ``secret`` see
+            :class:`~hl_sessions.integrations.outbound.Outbound`.
+        through: ``"opentelemetry"``: also put the ID into OpenTelemetry's own baggage during a call.
+            Instrumented clients then send it to every host, listed or not, but never with a signature.
 
     Returns:
         ``client``.
@@ -261,12 +263,12 @@ def propagate(
     ours = _ClientMiddleware(Outbound(hosts, carrier, secret))
     set_through(client, through, "_request", is_async=True)
     others = [each for each in client._middlewares if not isinstance(each, _ClientMiddleware)]
-    client._middlewares = (*others, ours)  # there is no public way but for a client that is still to be made
+    client._middlewares = (*others, ours)  # the public way works only before a client is made
     return client
 
 
 class _ClientMiddleware:
-    """Adds the session to a request; aiohttp makes redirected ones from the call, not from this one."""
+    """Adds the session to a request. For a redirect, aiohttp builds a new request without these headers."""
 
     def __init__(self, outbound: Outbound) -> None:
         self._outbound = outbound

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
         @property
         def scope(self) -> ASGIScope:
-            """The scope or environment of the request, as the gateway made it."""
+            """The ASGI scope of the request."""
 
 
 __all__ = [
@@ -69,7 +69,7 @@ __all__ = [
     "session_of",
 ]
 
-#: The key of the functions that add their header to the answer to an error; the framework will give it.
+#: The scope's key of the functions that add headers to the error response, which the framework sends.
 UNANSWERED = "hl_sessions.unanswered"
 
 _WEBSOCKET = ("connection", "message")
@@ -78,13 +78,13 @@ _RESPONSE_STARTS = frozenset({"http.response.start", "websocket.accept", "websoc
 
 
 def session_of(request: ASGIScope | HasScope) -> Session | None:
-    """Return the session of a request, also where its context is lost, as in a bare thread.
+    """Return the session of a request, also where the context is lost, such as in a bare thread.
 
     Args:
-        request: its ASGI scope, or an object that has it as ``scope``.
+        request: its ASGI scope, or an object with the attribute ``scope``.
 
     Returns:
-        The handle, ``None`` where no middleware is around the application.
+        The handle, ``None`` if no middleware of ours is around the application.
     """
     scope: Any = getattr(request, "scope", request)
     session: Session | None = scope.get(SESSION)
@@ -113,8 +113,8 @@ def _own_references() -> int:
     return count
 
 
-# How many references to a handle there are in the middleware and the scope. If there are no others, nothing
-# that was started in a request can read its session any more.
+# The number of references to a handle in the middleware and the scope. If there are no others, no code that
+# was started in the request can read its session any more.
 _OWN_REFERENCES = _own_references()
 
 
@@ -154,9 +154,9 @@ class _Request(Request):
         return django_path_param(self._scope["path"].removeprefix(self._scope.get("root_path", "")), name)
 
     async def read_body(self, receive: Receive, limit: int) -> tuple[bytes, Receive]:
-        """Read the body of JSON, and return it, and a ``receive`` that receives it once more.
+        """Read a JSON body, and return it with a ``receive`` that receives it again.
 
-        The body is empty where it is not JSON, or longer than ``limit`` bytes.
+        The returned body is empty if it is not JSON, or longer than ``limit`` bytes.
         """
         if self._scope["type"] != "http" or not self.is_json():
             return b"", receive
@@ -179,26 +179,27 @@ class _Request(Request):
 class HLSessionMiddleware(MiddlewareBase):
     """Pure ASGI middleware that makes each ``http`` and ``websocket`` scope the scope of a session.
 
-    It lasts as long as the application runs, streaming and background tasks of the framework included.
-    Everything else passes through untouched, and so do all messages, but that a start-up (``lifespan``) fails
-    where neither a manager nor ``configure`` replaces a wrong setting of the environment, and that a shutdown
-    waits some seconds until all datapoints are sent. Only another such middleware around this one is joined,
-    not what the context of the server holds: uvicorn may run a request in a copy of the context of the one
-    before it on the same connection.
+    The scope lasts as long as the application runs, streaming and background tasks of the framework included.
+    All messages pass through unchanged, with two exceptions at the ``lifespan``. The start-up fails if the
+    environment holds a wrong setting that neither ``manager`` nor ``configure`` replaces. The shutdown waits
+    some seconds until all datapoints are sent.
+
+    The middleware joins the session of another such middleware around it, but never the one in the context of
+    the server: uvicorn may run a request in a copy of the context of the former request on the connection.
 
     Args:
         app: the ASGI application.
-        manager: opens the sessions; ``None``: the one of :func:`hl_sessions.configure`.
+        manager: opens the sessions. ``None``: the one of :func:`hl_sessions.configure`.
         eager: create the session before the application runs, off the event loop, so that a plain
-            ``current_session_id()`` in async code never blocks. Then each request makes a session.
-        websocket: ``"connection"``: all messages of a WebSocket are one session. ``"message"``: each has one
-            of its own until the next ``receive()``, or with ``key`` or ``cookie`` a scope of its own in the
-            conversation of the connection. It is current in the task that awaits ``receive()`` and in those
-            that are started for the message; elsewhere, and at connect and disconnect, the session is that
-            of the connection. A scope that the application has opened around ``receive()`` is left alone.
-        key: as ``cookie``, ``response_header``, ``trust`` and ``via_proxies``, see
-            :class:`~hl_sessions.integrations.middleware.MiddlewareBase`. A coroutine function is awaited
-            before the application runs, even if the ID is never read, and before the route is known.
+            ``current_session_id()`` in async code never blocks. Each request then creates a session.
+        websocket: ``"connection"``: all messages of a WebSocket are one session. ``"message"``: each message
+            has its own session until the next ``receive()``; with ``key`` or ``cookie``, its own scope in the
+            conversation of the connection. That session is current in the task that awaits ``receive()``, and
+            in tasks that it starts for the message. Elsewhere, and at connect and disconnect, the session of
+            the connection is current. A scope that the application has opened around ``receive()`` stays.
+        key: for ``key``, ``cookie``, ``response_header``, ``trust`` and ``via_proxies`` see
+            :class:`~hl_sessions.integrations.middleware.MiddlewareBase`. A coroutine function as ``key`` is
+            awaited before the application runs and the route is known, even if the ID is never read.
 
     Raises:
         ConfigurationError: an option is wrong.
@@ -252,7 +253,7 @@ class HLSessionMiddleware(MiddlewareBase):
         if self._incoming is not None:
             await self._run_in_its_session(manager, self._incoming, scope, receive, send)
             return
-        # What follows is on the path of every request: one object, one set and one reset.
+        # These lines are on the path of every request: one object, one set and one reset.
         is_inner = SESSION in scope
         session = scope[SESSION] = open_session(manager)[0] if is_inner else manager.new_session()
         if request_observers and not is_inner:
@@ -267,7 +268,7 @@ class HLSessionMiddleware(MiddlewareBase):
             try:
                 leave_session(token)
             except ValueError:
-                pass  # a request that nobody finished is closed in whatever context
+                pass  # an unfinished request may be closed in another context
             if references(session) > _OWN_REFERENCES and not is_inner:
                 note_end(session, scope.get("method", "WebSocket"), scope.get("path", ""))
 
@@ -296,7 +297,7 @@ class HLSessionMiddleware(MiddlewareBase):
             try:
                 leave_session(token)
             except ValueError:
-                pass  # as above
+                pass  # an unfinished request may be closed in another context
             if references(session) > _OWN_REFERENCES and not is_inner:
                 note_end(session, scope.get("method", "WebSocket"), scope.get("path", ""))
             if manager.conversations.become_idle and not is_joined:
@@ -314,9 +315,9 @@ class HLSessionMiddleware(MiddlewareBase):
         async def send_checked(message: Message) -> None:
             nonlocal failure
             if message["type"] in _ENDS:
-                # Servers such as uvicorn end the process by a signal then, without Python's own end.
+                # Servers such as uvicorn then end the process by a signal, without Python's exit handlers.
                 await aflush_all(DEFAULT_TIMEOUT)
-            # Only now: what the application does at its start-up may be to call configure().
+            # Checked now, as the application may call configure() at its start-up.
             if message["type"] == "lifespan.startup.complete" and self._manager is None:
                 try:
                     check_environment()
@@ -326,7 +327,7 @@ class HLSessionMiddleware(MiddlewareBase):
                 await send(message)
 
         async def receive_or_end() -> Message:
-            # The application cleans up before the server is told, and ends the process.
+            # The application cleans up before the server learns of the failure and ends the process.
             return await receive() if failure is None else {"type": "lifespan.shutdown"}
 
         await self.app(scope, receive_or_end, send_checked)
@@ -336,7 +337,7 @@ class HLSessionMiddleware(MiddlewareBase):
     async def _open(
         self, manager: SessionManager, incoming: Incoming, scope: ASGIScope, receive: Receive
     ) -> tuple[Session, bool, Receive]:
-        """Return the session, whether it is that of a middleware around, and what receives the body."""
+        """Return the session, whether it is that of an outer middleware, and a ``receive`` for the body."""
         body = b""
         if incoming.max_body:
             request = _Request(scope, self._native_request)
@@ -354,7 +355,7 @@ class HLSessionMiddleware(MiddlewareBase):
         self, manager: SessionManager, scope: ASGIScope, receive: Receive, send: Send, session: Session
     ) -> None:
         if self._eager:
-            with suppress(HLSessionsError):  # the application meets it when it reads
+            with suppress(HLSessionsError):  # the application gets the error when it reads
                 await session.aid()
         if not (self._is_by_message and scope["type"] == "websocket"):
             await self._run_adding_headers(scope, receive, send, session)
@@ -372,7 +373,7 @@ class HLSessionMiddleware(MiddlewareBase):
             await self.app(scope, receive, send)
             return
         has_started = False
-        # A framework that is around this middleware has set "app", and answers errors itself.
+        # A framework around this middleware has set "app", and answers errors itself.
         is_outermost = "app" not in scope
 
         def send_with_headers(message: Message) -> Awaitable[None]:
@@ -391,14 +392,14 @@ class HLSessionMiddleware(MiddlewareBase):
                 if not is_outermost:
                     scope.setdefault(UNANSWERED, []).append(partial(self.with_header, session=session))
                 elif self._response_header is not None and session.peek() is not None:
-                    # Otherwise the server would answer, without the header.
+                    # Else the server would answer, without the header.
                     await _send_server_error(send_with_headers)
             raise
 
     def with_header(
         self, headers: Iterable[tuple[bytes, bytes]], session: Session
     ) -> list[tuple[bytes, bytes]]:
-        """Return response headers with those added that were asked for, if there is a session ID."""
+        """Return response headers with the configured ones added, if there is a session ID."""
         return _with_headers(self._headers_of(session), headers)
 
 

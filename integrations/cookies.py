@@ -30,19 +30,19 @@ _VALUE = re.compile(
 
 
 class SignedCookie:
-    """A cookie that carries a random conversation key, and a signature that nobody else can make.
+    """A cookie that carries a random conversation key, signed so that it cannot be forged.
 
-    Scripts cannot read it (``HttpOnly``), other sites cannot have it sent with what changes anything
-    (``SameSite=Lax``), and over HTTPS it stays on HTTPS (``Secure``). It is set when the session was really
-    used before the response starts. One that is forged, foreign, expired or broken counts as none.
+    Scripts cannot read it (``HttpOnly``). Other sites cannot send it with a request that changes anything
+    (``SameSite=Lax``). If it is set over HTTPS, it is sent over HTTPS only (``Secure``). It is set if the
+    session is used before the response starts. A forged, foreign, expired or broken cookie counts as none.
 
     Args:
         secret: 16 random characters or more. A list rotates secrets: the last one signs, all verify.
-        name: of the cookie.
+        name: the name of the cookie.
         max_age: seconds until a browser starts a new conversation.
 
     Raises:
-        ConfigurationError: a secret is too short, ``name`` not that of a cookie, or ``max_age`` not a whole
+        ConfigurationError: a secret is too short, ``name`` is no cookie name, or ``max_age`` is not a whole
             number from 1.
         ImportError: itsdangerous is not installed.
     """
@@ -73,7 +73,7 @@ class SignedCookie:
         return f"{type(self).__name__}(name={self.name!r})"
 
     def key(self, cookie_headers: Iterable[str]) -> str | None:
-        """Return the conversation key of a browser, ``None`` if it brings none that is ours, or several."""
+        """Return the conversation key of a browser, ``None`` if it sends no valid cookie, or several."""
         keys = set()
         for header in cookie_headers:
             for pair in header.split(";"):
@@ -81,11 +81,11 @@ class SignedCookie:
                 if name.strip(" \t") == self.name:
                     keys.add(self._verified(value.strip(" \t")))
         keys.discard(None)
-        # A site of a neighbouring domain can add one of its own, but not take this one away.
+        # A site on a neighbouring domain can add a cookie, but cannot remove this one.
         return keys.pop() if len(keys) == 1 else None
 
     def header(self, key: str, *, is_secure: bool) -> str:
-        """Return the value of the ``Set-Cookie`` header that has a browser keep a conversation key."""
+        """Return the ``Set-Cookie`` header value for a conversation key."""
         value = self._signer.sign(key).decode("ascii")
         secure = "; Secure" if is_secure else ""
         return f"{self.name}={value}; Max-Age={self.max_age}; Path=/; HttpOnly; SameSite=Lax{secure}"
@@ -97,22 +97,22 @@ class SignedCookie:
             key, _, time = self._unsign(self._signer, value).decode("ascii").partition(".")
         except self._bad_signature:
             return None
-        # The signer itself takes a clock that is a second ahead for a forgery, and makes dates of times.
+        # The signer itself would reject a time that is a second ahead, and would convert times to dates.
         age = self._signer.get_timestamp() - int.from_bytes(urlsafe_b64decode(time + "=="), "big")
         return key if -MAX_CLOCK_SKEW <= age <= self.max_age else None
 
 
 class BrowserSession(RequestSession):
-    """The session of a request from a browser, whose conversation is that of its cookie."""
+    """The session of a request from a browser, in the conversation of its cookie."""
 
     _cookie: SignedCookie
     _header: str | None = None
-    #: Whether its conversation is one of which the browser has to be told.
+    #: Whether the conversation is new, so that the browser needs a cookie.
     is_new = False
     _is_logged_into = False
 
     def made_key(self) -> str:
-        """Make the key of a new conversation, which the browser has to be told."""
+        """Make the key of a new conversation, for a new cookie."""
         self.is_new = True
         return secrets.token_urlsafe(16)
 
@@ -121,7 +121,7 @@ class BrowserSession(RequestSession):
         super()._note_log()
 
     def set_cookie(self) -> str | None:
-        """Return the value of the ``Set-Cookie`` header of a new conversation, ``None`` if it is not used."""
+        """Return the ``Set-Cookie`` header value of a new conversation, ``None`` if the session is unused."""
         is_used = self.peek() is not None or self._is_logged_into or self._logs_by_reference()
         if self.key is None or not is_used:
             return None

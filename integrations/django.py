@@ -6,7 +6,7 @@
 
     HL_SESSIONS = {"key": path_param("chat")}  # the options, if any
 
-Functions for ``key`` and ``trust`` are given the ``HttpRequest``.
+The argument of functions for ``key`` and ``trust`` is the ``HttpRequest``.
 """
 
 from __future__ import annotations
@@ -72,13 +72,13 @@ _OPTIONS = frozenset({"manager", "key", "cookie", "response_header", "trust", "v
 
 
 def session_of(request: HttpRequest) -> Session | None:
-    """Return the session of a request, also where its context is lost, as in a bare thread.
+    """Return the session of a request, also where the context is lost, such as in a bare thread.
 
     Args:
-        request: the request that views are given.
+        request: the request of a view.
 
     Returns:
-        The handle, ``None`` where no middleware of ours is in the settings or around the application.
+        The handle, ``None`` if no middleware of ours is in the settings or around the application.
     """
     session: Session | None = getattr(request, "hl_session", None)
     if session is not None:
@@ -87,7 +87,7 @@ def session_of(request: HttpRequest) -> Session | None:
 
 
 class _Request(wsgi.WSGIRequest):
-    """A request of either gateway: what Django has in ``META`` is as in a WSGI environment."""
+    """A request of either gateway: the ``META`` of Django is like a WSGI environment."""
 
     SCHEME = "scheme"
 
@@ -113,26 +113,26 @@ class _Request(wsgi.WSGIRequest):
 
     def path_param(self, name: str) -> object:
         match = self._request.resolver_match
-        if match is None:  # some middleware reads before Django has found the route
+        if match is None:  # a middleware reads before Django has found the route
             return django_path_param(self._request.path_info, name)
         return match.kwargs.get(name)
 
 
 class HLSessionMiddleware(MiddlewareBase):
-    """The line for ``MIDDLEWARE``: each request is the scope of a session, which is ``request.hl_session``.
+    """The entry for ``MIDDLEWARE``: each request is the scope of a session, which is ``request.hl_session``.
 
-    The scope lasts until the response is closed, streams included. Put it first: what stands before it runs
-    outside of the scope. A middleware of ours around the application is joined.
+    The scope lasts until the response is closed, streams included. Put it first: earlier middlewares run
+    outside of the scope. The session of a middleware of ours around the application is joined.
 
     The setting ``HL_SESSIONS`` is a dictionary with the arguments of
     :class:`~hl_sessions.integrations.middleware.MiddlewareBase`: ``manager``, ``key``, ``cookie``,
     ``response_header``, ``trust`` and ``via_proxies``.
 
     Args:
-        get_response: the rest of the project, as Django gives it.
+        get_response: the rest of the project, which Django passes.
 
     Raises:
-        ConfigurationError: the setting is wrong, when the server starts.
+        ConfigurationError: the setting is wrong; raised when the server starts.
     """
 
     sync_capable = True
@@ -144,7 +144,7 @@ class HLSessionMiddleware(MiddlewareBase):
         try:
             super().__init__(get_response, **options)
         except ConfigurationError as error:
-            # Its message begins with the name of an argument, if it is about one.
+            # The message begins with the name of an argument, if it is about one.
             name = next((name for name in options if re.match(rf"{name}\b", str(error))), None)
             if name is None:
                 raise
@@ -189,16 +189,16 @@ class HLSessionMiddleware(MiddlewareBase):
             try:
                 leave_session(token)
             except ValueError:
-                pass  # a request that nobody finished is closed in whatever context
+                pass  # an unfinished request may be closed in another context
             if response is None and opened is not None:
                 opened._leave()
                 _note_end(opened, request)
         return self._continued(request, response, session, opened)
 
     def _open(self, manager: SessionManager, request: HttpRequest) -> tuple[Session, bool]:
-        """Return the session of a request, and whether it is that of a middleware around."""
+        """Return the session of a request, and whether it is that of an outer middleware."""
         scope = getattr(request, "scope", None)
-        # Under ASGI what is current may be of another request, see the ASGI middleware.
+        # Under ASGI the current session may be that of another request, see the ASGI middleware.
         is_inside = innermost_session() is not None if scope is None else SESSION in scope
         incoming = self._incoming
         if incoming is None:
@@ -212,20 +212,20 @@ class HLSessionMiddleware(MiddlewareBase):
     def _continued(
         self, request: HttpRequest, response: HttpResponseBase, session: Session, opened: Session | None
     ) -> HttpResponseBase:
-        """Tell the client of the session, and have what is left to do of the response done in it."""
+        """Tell the client of the session, and run the stream and the close of the response in it."""
         headers = self._headers_of(session)
         if headers and not response.streaming:
             response = _copy(response)
         for name, value in headers:
             if name != "Set-Cookie":
                 response.headers.setdefault(name, value)
-            elif opened is not None:  # else the middleware around tells it
+            elif opened is not None:  # else the outer middleware sets the cookie
                 response.cookies.load(value)
         stay = Stay(context.current, session)
         if response.streaming:
             _continue_stream(response, stay)
         elif opened is not None:
-            # Its content is made. Others may answer something else in its place, and never close it.
+            # The content is complete. Outer code may send another response instead, and never close this one.
             opened._leave()
         response.close = _Close(request, response, stay, opened)
         return response
@@ -251,19 +251,19 @@ def _session(incoming: Incoming, manager: SessionManager, request: HttpRequest) 
 
 
 def _json_body(request: HttpRequest, scope: dict[str, Any], limit: int) -> bytes:
-    """Return the body of JSON, which views read as if nobody had; empty where it is longer than ``limit``."""
+    """Return a JSON body, which views can still read; empty if it is longer than ``limit`` bytes."""
     if not _Request(scope, dict).is_json():
         return b""
     try:
         is_too_long = int(request.META.get("CONTENT_LENGTH") or 0) > limit
         body: bytes = b"" if is_too_long else request.body
-    except Exception:  # noqa: BLE001 - the view meets it when it reads
+    except Exception:  # noqa: BLE001 - the view gets the error when it reads
         return b""
     return body if len(body) <= limit else b""
 
 
 def _copy(response: HttpResponseBase) -> HttpResponseBase:
-    """Return a copy with headers of its own: the project may answer others with the same response."""
+    """Return a copy with its own headers: the project may use a response for several requests."""
     copied = response.__class__.__new__(response.__class__)
     vars(copied).update(vars(response))
     copied.headers = response.headers.__class__(response.headers)
@@ -275,7 +275,7 @@ def _continue_stream(response: HttpResponseBase, stay: Stay) -> None:
     file = getattr(response, "file_to_stream", None)
     steps = _AsyncSteps if response.is_async else _Steps
     response.streaming_content = steps(response.streaming_content, stay)
-    if file is not None:  # setting the content has forgotten it, and servers send files faster
+    if file is not None:  # setting the content has removed it, and servers send files faster
         response.file_to_stream = file
 
 
@@ -284,7 +284,7 @@ def _note_end(session: Session, request: HttpRequest) -> None:
 
 
 class _Steps:
-    """A stream, each step of which is in the session. Django closes what was streamed itself."""
+    """A stream whose steps run in the session. Django closes the streamed content itself."""
 
     def __init__(self, content: Iterator[bytes], stay: Stay) -> None:
         self._content = content
@@ -302,7 +302,7 @@ class _Steps:
 
 
 class _AsyncSteps:
-    """The same of an asynchronous one."""
+    """An asynchronous stream whose steps run in the session."""
 
     def __init__(self, content: AsyncIterator[bytes], stay: Stay) -> None:
         self._content = content
@@ -320,7 +320,7 @@ class _AsyncSteps:
 
 
 class _Close:
-    """Closes a response in its session, and ends that if it was opened for the request."""
+    """Closes a response in its session, and leaves the scope if it was opened for the request."""
 
     def __init__(
         self, request: HttpRequest, response: HttpResponseBase, stay: Stay, opened: Session | None
@@ -333,9 +333,9 @@ class _Close:
 
     def __call__(self) -> None:
         if self._response.close is self:
-            del self._response.close  # they hold each other
+            del self._response.close  # the two objects hold each other
         stay, self._stay = self._stay, None
-        if stay is None:  # what is closed, such as the stream of Django's test client, closes as well
+        if stay is None:  # closed before: a stream, such as that of Django's test client, closes the response
             self._close()
             return
         stay.enter()
@@ -353,7 +353,7 @@ class _Close:
         return references(self._opened)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # What a cache keeps of the response is closed as Django does it.
+        # A response that a cache has pickled gets Django's own close.
         return getattr, (self._response, "close")
 
 
@@ -363,6 +363,6 @@ def _own_references() -> int:
     return _Close(request, SimpleNamespace(close=None), stay, request.hl_session)._references()
 
 
-# How many references to a handle there are in the request and here. If there are no others, nothing that was
+# The number of references to a handle in the request and here. If there are no others, no code that was
 # started in the request can read its session any more.
 _OWN_REFERENCES = _own_references()

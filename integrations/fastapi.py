@@ -1,12 +1,12 @@
-"""A session for each request of a FastAPI application, or of those routes that ask for one.
+"""A session for each request of a FastAPI application, or only for requests of some routes.
 
 .. code-block:: python
 
     app.add_middleware(HLSessionMiddleware)  # all requests
 
-    @app.post("/chats/{chat}", dependencies=[Depends(session_scope(key=path_param("chat")))])  # these
+    @app.post("/chats/{chat}", dependencies=[Depends(session_scope(key=path_param("chat")))])  # one route
 
-Functions for ``key`` and ``trust`` are given the ``Request``, or the ``WebSocket``'s ``HTTPConnection``.
+The argument of functions for ``key`` and ``trust`` is the ``Request``, for a WebSocket an ``HTTPConnection``.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from hl_sessions.sessions.opened import note_scope, scope_observers
 from hl_sessions.sessions.session import Session  # noqa: TC001 - FastAPI evaluates annotations
 
 try:
-    import fastapi  # noqa: F401 - only here does its absence get a clear message
-    from starlette.requests import HTTPConnection  # noqa: TC002 - as above
+    import fastapi  # noqa: F401 - so that its absence gets a clear message
+    from starlette.requests import HTTPConnection  # noqa: TC002 - FastAPI evaluates annotations
 except ImportError as error:
     raise ImportError(
         "hl_sessions.integrations.fastapi needs FastAPI: pip install 'hl-sessions[fastapi]'"
@@ -70,27 +70,27 @@ def session_scope(
     trust: Trust | None = None,
     via_proxies: Sequence[str] | None = None,
 ) -> Callable[[HTTPConnection], AsyncIterator[Session]]:
-    """Return a dependency that makes a request the scope of a session, and gives that.
+    """Return a dependency that makes a request the scope of a session, and yields the session.
 
     .. code-block:: python
 
         @app.post("/chat")
         async def chat(session: Annotated[Session, Depends(session_scope())]) -> Answer: ...
 
-    The scope lasts as long as FastAPI keeps the dependency: with its own default, ``scope="request"``, until
-    the response is sent and background tasks have run; before FastAPI 0.118, to the end of the endpoint. It
-    begins with the dependency: those before it, and middlewares, are outside. A middleware of ours around
-    the application is joined.
+    The scope lasts as long as FastAPI keeps the dependency. By FastAPI's default, ``scope="request"``, that
+    is until the response is sent and background tasks have run; before FastAPI 0.118, until the end of the
+    endpoint. Earlier dependencies, and middlewares, run outside the scope. The session of a middleware of
+    ours around the application is joined.
 
     Args:
-        manager: as ``key``, ``trust`` and ``via_proxies``, see
-            :class:`~hl_sessions.integrations.middleware.MiddlewareBase`. The headers of a response may be
-            sent by then: for ``cookie`` and ``response_header`` there is the middleware.
+        manager: for ``manager``, ``key``, ``trust`` and ``via_proxies`` see
+            :class:`~hl_sessions.integrations.middleware.MiddlewareBase`. ``cookie`` and ``response_header``
+            need the middleware, as the response may start before the dependency ends.
 
     Raises:
         ConfigurationError: an option is wrong.
     """
-    # It checks options, and opens sessions, as it does around an application.
+    # This middleware, without an application, checks the options and opens the sessions.
     middleware = HLSessionMiddleware(_nothing, manager, key=key, trust=trust, via_proxies=via_proxies)
 
     async def scope(connection: HTTPConnection) -> AsyncIterator[Session]:
@@ -105,7 +105,7 @@ def session_scope(
             try:
                 leave_session(token)
             except ValueError:
-                pass  # a request that nobody finished is closed in whatever context
+                pass  # an unfinished request may be closed in another context
             if not is_joined:
                 session._leave()
 
@@ -117,7 +117,7 @@ async def _nothing(scope: ASGIScope, receive: Receive, send: Send) -> None:
 
 
 async def _open(middleware: HLSessionMiddleware, connection: Any) -> tuple[Session, bool]:
-    """Return the session of a request, and whether it is that of a scope around."""
+    """Return the session of a request, and whether it is that of an outer scope."""
     manager = middleware._manager or default_manager()
     incoming = middleware._incoming
     if incoming is None:

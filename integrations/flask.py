@@ -5,7 +5,7 @@
     app = Flask(__name__)
     HLSessions(app)
 
-Functions for ``key`` and ``trust`` are given the ``flask.Request``.
+The argument of functions for ``key`` and ``trust`` is the ``flask.Request``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from hl_sessions.integrations.wsgi import (
 from hl_sessions.manager import SessionManager, checked_manager
 
 try:
-    import flask  # noqa: TC002 - only here does its absence get a clear message
+    import flask  # noqa: TC002 - so that its absence gets a clear message
     from werkzeug.exceptions import HTTPException
 except ImportError as error:
     raise ImportError(
@@ -78,26 +78,26 @@ _MIDDLEWARE_SETTINGS = frozenset({"key", "cookie", "response_header", "trust", "
 
 
 class HLSessions:
-    """The Flask extension: each request, streamed body included, is the scope of a session.
+    """The Flask extension: each request is the scope of a session, its streamed body included.
 
-    Settings in ``app.config`` are named like the arguments of :class:`~hl_sessions.SessionManager` and of
+    The settings in ``app.config`` are named like the arguments of :class:`~hl_sessions.SessionManager` and of
     the middleware: ``HL_SESSIONS_BASE_URL``, ``HL_SESSIONS_API_KEY``, ``HL_SESSIONS_STORE``,
     ``HL_SESSIONS_IDLE_TIMEOUT``, ``HL_SESSIONS_ON_ERROR``, ``HL_SESSIONS_PREFETCH``,
     ``HL_SESSIONS_TIMEOUT``, ``HL_SESSIONS_RETRIES``, ``HL_SESSIONS_PROJECT``, ``HL_SESSIONS_QUEUE_SIZE``,
     ``HL_SESSIONS_SPOOL``, ``HL_SESSIONS_SAMPLE``, ``HL_SESSIONS_REDACT``, ``HL_SESSIONS_ON_CREATED``,
     ``HL_SESSIONS_SESSION_FIELDS``; ``HL_SESSIONS_KEY``, ``HL_SESSIONS_COOKIE``,
-    ``HL_SESSIONS_RESPONSE_HEADER``, ``HL_SESSIONS_TRUST``, ``HL_SESSIONS_VIA_PROXIES``. With any that concern
-    a manager, the application has one of its own. A setting has precedence over the argument.
+    ``HL_SESSIONS_RESPONSE_HEADER``, ``HL_SESSIONS_TRUST``, ``HL_SESSIONS_VIA_PROXIES``. With any setting of a
+    manager, the application has its own manager. A setting takes precedence over the argument.
 
     Args:
-        app: the application; ``None`` to call :meth:`init_app` later, for one or several.
-        manager: opens the sessions; ``None``: the one of the settings, else that of
+        app: the application. ``None``: call :meth:`init_app` later, for one or several applications.
+        manager: opens the sessions. ``None``: the one of the settings, else that of
             :func:`hl_sessions.configure`.
-        key: as ``cookie``, ``response_header``, ``trust`` and ``via_proxies``, see
+        key: for ``key``, ``cookie``, ``response_header``, ``trust`` and ``via_proxies`` see
             :class:`~hl_sessions.integrations.middleware.MiddlewareBase`.
 
     Raises:
-        ConfigurationError: as :meth:`init_app` does.
+        ConfigurationError: an option or setting is wrong, as in :meth:`init_app`.
     """
 
     def __init__(
@@ -126,8 +126,8 @@ class HLSessions:
         """Wrap ``app.wsgi_app``.
 
         Raises:
-            ConfigurationError: a setting is unknown or wrong, or there are settings for a manager beside
-                the one that was given.
+            ConfigurationError: a setting is unknown or wrong, or there are settings of a manager though a
+                manager was given.
         """
         settings = {
             name.removeprefix(_PREFIX).lower(): value
@@ -152,7 +152,7 @@ class HLSessions:
                 **{name: settings.get(name, option) for name, option in self._options.items()},
             )
         except ConfigurationError as error:
-            # Its message begins with the name of an argument.
+            # The message begins with the name of an argument.
             message = str(error)
             for name in settings:
                 if re.match(rf"{name}\b", message):

@@ -1,4 +1,4 @@
-"""A request, whichever gateway it came through."""
+"""A request of any gateway: ASGI, WSGI, or the server of a framework."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ if TYPE_CHECKING:
 
 __all__ = ["SESSION", "FrameworkRequest", "Request"]
 
-#: The key of the session in what a gateway says of a request.
+#: The key of the session in the ASGI scope or WSGI environment of a request.
 SESSION = "hl_sessions.session"
 
 
 class Request(ABC):
-    """A request, as its gateway has it.
+    """A request, read from the scope or environment of its gateway.
 
     Args:
-        scope: what the gateway says of it.
+        scope: the ASGI scope, the WSGI environment, or the like.
         make_native: makes the request object of the framework.
-        body: its body, if that was read.
+        body: the body, if it was read.
     """
 
-    #: What its gateway calls the scheme by which it came.
+    #: The key of the scheme in the scope.
     SCHEME: ClassVar[str]
-    #: Whether what runs before the application can await.
+    #: Whether the middleware can await before the application runs.
     CAN_AWAIT: ClassVar[bool] = False
 
     @staticmethod
     def field(name: str) -> Any:
-        """Return what its gateway calls a header."""
+        """Return the name of a header in the form of the gateway."""
         return name
 
     @staticmethod
     @abstractmethod
     def headers_in(scope: MutableMapping[str, Any], fields: Sequence[Any]) -> MutableMapping[str, Any]:
-        """Return a scope for :meth:`headers`, and maybe nothing else, that does not hold the session.
+        """Return a scope that serves at least :meth:`headers`, and does not hold the session.
 
         Args:
-            scope: what the gateway says of the request.
-            fields: what the gateway calls the headers that are asked for later.
+            scope: the scope or environment of the request.
+            fields: the names, in the gateway's form, of the headers that are needed later.
         """
 
     def __init__(
@@ -57,16 +57,16 @@ class Request(ABC):
 
     @property
     def native(self) -> Any:
-        """The request object of the framework, which functions of the user are given."""
+        """The request object of the framework, which is passed to functions of the user."""
         return self._make_native(self._scope)
 
     @property
     def body(self) -> bytes:
-        """Its body, if that was read."""
+        """The body, if it was read."""
         return self._body
 
     def json(self, max_body: int) -> object:
-        """Return what its body says, ``None`` if that is no JSON, or longer than so many bytes."""
+        """Return the decoded JSON body, ``None`` if it is no JSON, or longer than ``max_body`` bytes."""
         return self._json if len(self.body) <= max_body else None
 
     @cached_property
@@ -77,30 +77,30 @@ class Request(ABC):
             return None
 
     def is_json(self) -> bool:
-        """Whether it says that its body is JSON."""
+        """Whether the content type is JSON."""
         media_type = self.content_type.partition(";")[0].strip().lower()
         return media_type == "application/json" or media_type.endswith("+json")
 
     @property
     def content_type(self) -> str:
-        """What it says its body is, empty if nothing."""
+        """The header ``Content-Type``, empty if there is none."""
         return ",".join(self.headers("Content-Type"))
 
     @property
     def host(self) -> str:
-        """The host that it is addressed to, empty if it names none, or several."""
+        """The header ``Host``, empty if there is none, or more than one."""
         hosts = self.headers("Host")
         return hosts[0] if len(hosts) == 1 else ""
 
     @property
     @abstractmethod
     def peer(self) -> str:
-        """The address that it comes from, empty if that is unknown."""
+        """The address of the peer, empty if that is unknown."""
 
     @property
     @abstractmethod
     def query_string(self) -> bytes:
-        """What follows the ``?``."""
+        """The query of the URL, without the ``?``."""
 
     @abstractmethod
     def header_names(self) -> set[str]:
@@ -112,7 +112,7 @@ class Request(ABC):
 
     @abstractmethod
     def path_param(self, name: str) -> object:
-        """A parameter of the route, once the application has found the route."""
+        """The value of a parameter of the route, after the application has found the route."""
 
 
 class FrameworkRequest(Request):

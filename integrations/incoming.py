@@ -1,4 +1,4 @@
-"""What a request says of the session that it belongs to, the same for ASGI and WSGI."""
+"""The session of an incoming request: from its key, its cookie or a trusted ID, alike for ASGI and WSGI."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Incoming"]
 
 _FORWARDED_FOR = "X-Forwarded-For"
-# What proxies write, beside all that begins with X-Forwarded.
+# Headers that proxies write, besides those that begin with X-Forwarded.
 _FORWARDING_HEADERS = frozenset(
     {
         "forwarded",
@@ -48,22 +48,22 @@ _FORWARDING_HEADERS = frozenset(
 
 
 class Incoming:
-    """Opens the session that a request belongs to: one it brings along, that of a conversation, or its own.
+    """Opens the session of a request: the trusted one that it names, that of its conversation, or a new one.
 
-    The key, the cookie and a signed ID are looked for when the session is first read: most are never read.
-    Networks and functions in ``trust`` are asked at once, as later something else may stand for the peer. A
-    coroutine function is awaited before the application runs: the first read may be one that cannot await.
+    The key, the cookie and a signed ID are looked up at the first read, as most sessions are never read. The
+    networks and functions in ``trust`` are checked at once, as the peer in the scope may change later. A
+    coroutine function is awaited before the application runs, as the first read may be unable to await.
 
     Args:
-        request_type: wraps what the gateway says of a request.
+        request_type: wraps the scope or environment of a request.
         make_native: makes the request object of the framework from it.
         key: finds the conversation key.
         cookie: carries the conversation key of a browser.
-        trust: the callers whose session IDs are believed.
-        via_proxies: the proxies whose ``X-Forwarded-For`` is believed.
+        trust: the callers whose session IDs are trusted.
+        via_proxies: the proxies whose ``X-Forwarded-For`` is trusted.
 
     Raises:
-        ConfigurationError: a setting is wrong, or ``key`` and ``cookie`` were both given.
+        ConfigurationError: a setting is wrong, or ``key`` and ``cookie`` are both given.
     """
 
     def __init__(
@@ -86,32 +86,32 @@ class Incoming:
             _check_function("key", key, "json_field(...) reads a body")
         self._request_type = request_type
         self._make_native = make_native
-        # In no session: the server may have left that of another request in the context.
+        # Unbound: the server may have left the session of another request in the context.
         self._key: Any = unbound(key) if self.awaits_key else key
         self._cookie = cookie
-        #: What the scope calls the scheme, if that is needed.
+        #: The key of the scheme in the scope, if the scheme is needed.
         self.scheme = None if cookie is None else request_type.SCHEME
         if via_proxies is not None and not isinstance(trust, (list, tuple)):
-            raise ConfigurationError("via_proxies goes with networks in trust: it says which peer to look at")
+            raise ConfigurationError("via_proxies goes with networks in trust: it says which peer to check")
         self._secret = trust if isinstance(trust, SharedSecret) else None
         self._trusts = None if trust is None or self._secret else _trust(trust, via_proxies or ())
-        #: Whether more than the headers is looked at later on.
+        #: Whether the first read needs more of the scope than the headers.
         self.needs_scope = key is not None and not self.awaits_key
         names = ["Cookie"] if cookie else []
         if self._secret is not None:
             names += BAGGAGE_HEADER, PLAIN_HEADER, SIGNATURE_HEADER, "Host"
-        #: What the gateway calls the headers that are looked at later on.
+        #: The names, in the gateway's form, of the headers that the first read needs.
         self.fields = tuple(request_type.field(name) for name in names)
         self.has_conversations = key is not None or cookie is not None
         self.looks_for_ids = self._secret is not None
         self._failed: set[str] = set()
         self._last_type: tuple[SessionManager | None, Any] = None, None
-        #: A manager, and what makes the sessions of its requests, where nobody has to be asked: a middleware
-        #: then does that itself, as a call of :meth:`session` takes as long as all the rest.
+        #: A manager and the function that makes its sessions, if a session needs no check and no body. The
+        #: middleware then calls it directly, as :meth:`session` takes as long as all other steps together.
         self.shortcut: tuple[SessionManager | None, Any] = None, None
-        #: How many bytes of a JSON body the key needs at the most, 0 if it needs none.
+        #: The longest JSON body that the key needs, in bytes; 0: it needs no body.
         self.max_body = key.max_body if isinstance(key, RequestKey) else 0
-        #: Whether the key is only known once the application has found the route.
+        #: Whether the key is known only after the application has found the route.
         self.needs_route = isinstance(key, RequestKey) and key.needs_route
 
     def session(self, manager: SessionManager, scope: MutableMapping[str, Any], body: bytes = b"") -> Session:
@@ -119,8 +119,8 @@ class Incoming:
 
         Args:
             manager: its manager.
-            scope: what the gateway says of the request.
-            body: its body, if the key needs that.
+            scope: the ASGI scope or WSGI environment of the request.
+            body: its body, if the key needs it.
         """
         trusted_id = None
         if self._trusts is not None:
@@ -139,7 +139,7 @@ class Incoming:
         return session
 
     async def await_key(self, session: Session, scope: MutableMapping[str, Any]) -> None:
-        """Have an asynchronous function find the key of a request, unless it brings its session along."""
+        """Await the coroutine function ``key``, unless the request has a trusted session ID."""
         if not isinstance(session, RequestSession) or session.peek() is not None:
             return
         try:
@@ -149,7 +149,7 @@ class Incoming:
             self._warn("key", self._key, error)
 
     def named_id(self, session: RequestSession, scope: Any) -> str | None:
-        """Return the session ID that a request names with a signature of ours, ``None`` if there is none."""
+        """Return the session ID that a request names with a valid signature, ``None`` if there is none."""
         request = self._request_type(scope, self._make_native)
         session_id = _named_id(request)
         signatures = [] if session_id is None else request.headers(SIGNATURE_HEADER)
@@ -160,7 +160,7 @@ class Incoming:
         return session_id if is_good else None
 
     def conversation_key(self, session: RequestSession, scope: Any) -> str | None:
-        """Return the key of the conversation that a request belongs to, ``None`` if there is none."""
+        """Return the conversation key of a request, ``None`` if there is none."""
         request = self._request_type(scope, self._make_native, session._body)
         if isinstance(session, BrowserSession):
             return session._cookie.key(request.headers("Cookie")) or session.made_key()
@@ -171,7 +171,7 @@ class Incoming:
             if isinstance(key, RequestKey):
                 return key.find(request)
             return _checked(_plain(key(request.native)))
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - the user's function must not break the request
             self._warn("key", key, error)
             return None
 
@@ -181,7 +181,7 @@ class Incoming:
             return None
         try:
             return session_id if _plain(self._trusts(request)) else None
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - the user's function must not break the request
             self._warn("trust", self._trusts, error)
             return None
 
@@ -202,7 +202,7 @@ class Incoming:
         if option in self._failed:
             return
         self._failed.add(option)
-        # Not what it says: that may be personal.
+        # Without the text of the error, which may be personal.
         say(
             logging.WARNING,
             "the %s callable %s failed with a %s, its requests go on without (said once)",
@@ -228,7 +228,7 @@ def _check_function(name: str, value: object, way_out: str) -> None:
 
 def _is_async(value: object) -> bool:
     return inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(
-        getattr(value, "__call__", None)  # noqa: B004 - it is looked at, not tested for
+        getattr(value, "__call__", None)  # noqa: B004 - not a test of whether it is callable
     )
 
 
@@ -259,7 +259,11 @@ def _checked(value: object) -> str | None:
 
 
 def _plain(value: Any) -> Any:
-    """Refuse what an asynchronous function gives: it is always true, and nobody awaits it."""
+    """Return ``value``, but refuse an awaitable: it is always true, and is never awaited.
+
+    Raises:
+        TypeError: ``value`` is awaitable.
+    """
     if inspect.isawaitable(value):
         if inspect.iscoroutine(value):
             value.close()
@@ -273,15 +277,15 @@ def _name(function: Any) -> str:
 
 
 def _peer(request: Request, proxies: list[IPv4Network | IPv6Network]) -> str:
-    """Return the address of the direct peer, or what a proxy says of it; empty if nobody can tell.
+    """Return the address of the direct peer, or the one that a trusted proxy names; empty if unknown.
 
-    A server may have put what the request says of its origin in place of the peer, as uvicorn does by default
-    for peers on the same machine. So a forwarding header takes the peer away, whichever peer has sent it.
+    A server may replace the peer by the origin that the request claims, as uvicorn does by default for peers
+    on the same machine. So with a forwarding header the peer counts as unknown, unless it is a trusted proxy.
     """
     names = request.header_names()
     if not any(name in _FORWARDING_HEADERS or name.startswith("x-forwarded") for name in names):
         return request.peer
-    # With a second header that names a client nobody can tell which of them is the proxy's.
+    # With a second header that names a client, it is unknown which of the two the proxy has written.
     if not _is_in(request.peer, proxies) or "forwarded" in names:
         return ""
     return ",".join(request.headers(_FORWARDED_FOR)).rpartition(",")[2].strip()

@@ -38,9 +38,9 @@ MAX_QUERY_FIELDS = 1_000
 
 
 class RequestKey:
-    """Where the conversation key is in a request.
+    """The place of the conversation key in a request.
 
-    What is not there, or cannot be a key, counts as none: it comes from outside.
+    A missing or malformed key counts as none, as it comes from outside.
     """
 
     def __init__(
@@ -53,9 +53,9 @@ class RequestKey:
     ) -> None:
         self._text = text
         self._find = find
-        #: How many bytes of a JSON body it needs at the most, 0 if it needs none.
+        #: The longest JSON body that it needs, in bytes; 0: it needs no body.
         self.max_body = max_body
-        #: Whether it is only known once the application has found the route.
+        #: Whether the key is known only after the application has found the route.
         self.needs_route = needs_route
 
     def __repr__(self) -> str:
@@ -73,7 +73,7 @@ class RequestKey:
 def header(name: str) -> RequestKey:
     """Take the conversation key from a header.
 
-    A header that is there several times, or has several values, counts as none.
+    A header that occurs several times, or has several values, counts as none.
 
     Raises:
         ConfigurationError: ``name`` is not the name of a header.
@@ -82,7 +82,7 @@ def header(name: str) -> RequestKey:
 
     def find(request: Request) -> str | None:
         values = request.headers(name)
-        # Some servers put several into one, with commas between them.
+        # Some servers join several headers into one, with commas.
         return values[0].strip() if len(values) == 1 and "," not in values[0] else None
 
     return RequestKey(f"header({name!r})", find)
@@ -91,7 +91,7 @@ def header(name: str) -> RequestKey:
 def baggage(name: str) -> RequestKey:
     """Take the conversation key from a member of the W3C ``baggage`` header, percent-decoded.
 
-    Its properties do not count. Several members of that name with different values count as none.
+    The properties of the member are ignored. Several members with different values count as none.
 
     .. code-block:: python
 
@@ -132,7 +132,7 @@ def query(name: str) -> RequestKey:
 def path_param(name: str) -> RequestKey:
     """Take the conversation key from a parameter of the route, in Starlette, FastAPI, Flask or Django.
 
-    It is known once the framework has found the route: read the session in the endpoint, or below it.
+    The parameter is known after the framework has found the route: read the session in the endpoint.
 
     Raises:
         ConfigurationError: ``name`` is not a string, or empty.
@@ -149,16 +149,16 @@ def path_param(name: str) -> RequestKey:
 def json_field(name: str, *, max_body: int = MAX_BODY) -> RequestKey:
     """Take the conversation key from a field of a JSON body, a string or a whole number.
 
-    The body is read before the application runs, which then reads it as if nobody had.
+    The body is read before the application runs. The application can still read it.
 
     .. code-block:: python
 
         app = HLSessionMiddleware(app, key=json_field("params.message.contextId"))
 
     Args:
-        name: of a field of the outermost object, or, where that has no field of this name, the names of
-            nested objects and of a field in the innermost one, with dots between them.
-        max_body: bytes; a longer body counts as none.
+        name: the name of a field of the outermost object. If that has no such field: a path of field names
+            through nested objects, with dots between them.
+        max_body: the longest body to read, in bytes. A longer one counts as none.
 
     Raises:
         ConfigurationError: ``name`` is not a string, or empty, or ``max_body`` not a whole number from 1.
@@ -173,14 +173,14 @@ def json_field(name: str, *, max_body: int = MAX_BODY) -> RequestKey:
 
 
 def first(*keys: RequestKey) -> RequestKey:
-    """Take the conversation key from the first of several places that has one.
+    """Take the conversation key from the first of several places that has a key.
 
     .. code-block:: python
 
         app = HLSessionMiddleware(app, key=first(header("X-Chat-ID"), json_field("chat")))
 
     Raises:
-        ConfigurationError: there are no ``keys``, or one of them is something else, such as a function.
+        ConfigurationError: there are no ``keys``, or one of them is of another type, such as a function.
     """
     if not keys:
         raise ConfigurationError("first() needs keys, like first(header('X-Chat-ID'), json_field('chat'))")
@@ -212,7 +212,7 @@ def django_path_param(path: str, name: str) -> object:
 
     if not settings.configured or not hasattr(
         settings, "ROOT_URLCONF"
-    ):  # used for its models only, it may be
+    ):  # Django may be used only for its models
         return None
     try:
         return resolve(path).kwargs.get(name)

@@ -1,4 +1,4 @@
-"""What the middlewares of ASGI and WSGI have in common: their options, and the headers that they add."""
+"""The common base of the middlewares: their options, and the headers that they add."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ _once = Once()
 
 
 class MiddlewareBase:
-    """What both middlewares are: the application, and options that are checked.
+    """The base of the middlewares: an application, and options that are checked.
 
     Args:
         app: the application.
-        manager: opens the sessions; ``None``: the one of :func:`hl_sessions.configure`.
-        key: where the conversation key of a request is: ``header(...)``, ``path_param(...)``, ``query(...)``,
-            ``json_field(...)``, ``baggage(...)``, the ``first(...)`` of several that has one, or a function
-            of the request that returns it, called at the first read; ``None``: each request has a session
-            of its own. The request is that of the framework: the ASGI scope, the WSGI environment, or the
-            request object of Starlette or Flask.
-        cookie: carries the conversation of a browser, instead of ``key``.
-        response_header: the name of a header that tells the client the session ID, if there is one when
-            the response starts or the WebSocket is accepted; ``None``: no header.
-        trust: whose session IDs in the headers ``baggage`` or ``X-Session-ID`` are joined: networks of direct
-            peers, a :class:`~hl_sessions.carrying.SharedSecret`, or a function of the request; ``None``:
-            nobody's. A request with a forwarding header comes from no direct peer.
-        via_proxies: networks of reverse proxies, beside networks in ``trust``: of a request that comes from
-            one, the peer is the last hop in ``X-Forwarded-For``, which that proxy has added.
+        manager: opens the sessions. ``None``: the one of :func:`hl_sessions.configure`.
+        key: the place of the conversation key in a request: ``header(...)``, ``path_param(...)``,
+            ``query(...)``, ``json_field(...)``, ``baggage(...)``, or ``first(...)`` of several. Or a function
+            that returns the key of a request, called at the first read of the ID. Its argument is the request
+            of the framework: the ASGI scope, the WSGI environment, or the request object of Starlette or
+            Flask. ``None``: each request has its own session.
+        cookie: carries the conversation of a browser; excludes ``key``.
+        response_header: the name of a response header for the session ID. It is sent if the session has an ID
+            when the response starts or the WebSocket is accepted. ``None``: no header.
+        trust: the callers whose session IDs, in the headers ``baggage`` or ``X-Session-ID``, are joined:
+            networks of direct peers, a :class:`~hl_sessions.carrying.SharedSecret`, or a function of the
+            request. ``None``: no caller. A request with a forwarding header has no direct peer.
+        via_proxies: networks of reverse proxies, for networks in ``trust``. If a request comes from one of
+            them, its peer is the last hop in ``X-Forwarded-For``, which that proxy has added.
 
     Raises:
-        ConfigurationError: an option is wrong, ``key`` and ``cookie`` were both given, or the environment
-            holds a wrong setting, where neither a ``manager`` nor :func:`hl_sessions.configure` replaces it.
+        ConfigurationError: an option is wrong; ``key`` and ``cookie`` are both given; or the environment
+            holds a wrong setting, and neither ``manager`` nor :func:`hl_sessions.configure` replaces it.
     """
 
-    #: Whether the server tells of its start-up: then the environment is checked there, and not here.
+    #: Whether the server announces its start-up: then the environment is checked there, not here.
     _has_start_up: ClassVar[bool] = False
     _request_type: ClassVar[type[Request]]
 
@@ -89,7 +89,7 @@ class MiddlewareBase:
             check_environment()
 
     def _find_manager(self) -> SessionManager | None:
-        """Return the manager of a request, ``None`` where the environment holds a wrong setting."""
+        """Return the manager of a request, ``None`` if the environment holds a wrong setting."""
         if self._manager is not None:
             return self._manager
         try:
@@ -100,11 +100,11 @@ class MiddlewareBase:
             return None
 
     def _native_request(self, scope: MutableMapping[str, Any]) -> Any:
-        """Return the request object that functions of the user are given."""
+        """Return the request object that is passed to functions of the user."""
         return scope
 
     def _headers_of(self, session: Session) -> list[tuple[str, str]]:
-        """Return the headers that tell the client of a session, as far as it is used."""
+        """Return the headers that tell the client of a session, if the session is used."""
         headers = []
         if self._response_header is not None:
             session_id = session.peek()
@@ -120,9 +120,9 @@ class MiddlewareBase:
 def missing_headers(
     wanted: Iterable[tuple[str, str]], present: Iterable[tuple[str, str]]
 ) -> list[tuple[str, str]]:
-    """Return those of the ``wanted`` headers that a response lacks, which has those that are ``present``."""
+    """Return the ``wanted`` headers that are missing in a response with the ``present`` ones."""
     there = {(name.lower(), value) for name, value in present}
-    # Cookies stand beside one another; of any other header there is one.
+    # A response can have several cookies, but only one of any other header.
     names = {name for name, _ in there} - {_SET_COOKIE.lower()}
     return [
         (name, value)

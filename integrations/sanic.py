@@ -54,7 +54,7 @@ __all__ = [
 class _Request(FrameworkRequest):
     @property
     def body(self) -> bytes:
-        # Sanic has read it before any code of the application runs, but where a handler wants it in parts.
+        # Sanic has read it before the application runs, unless the handler reads it in parts.
         return self._scope["request"].body or b"" if self.is_json() else b""
 
     @property
@@ -72,9 +72,9 @@ class _Sessions(MiddlewareBase):
     _request_type = _Request
 
     def open(self, request: sanic.Request) -> tuple[Session | None, bool]:
-        """Return the session of a request, and whether it is that of a middleware around.
+        """Return the session of a request, and whether it is that of an outer middleware.
 
-        It is ``None`` where the environment holds a wrong setting.
+        The session is ``None`` if the environment holds a wrong setting.
         """
         manager = self._manager or self._find_manager()
         if manager is None:
@@ -91,7 +91,7 @@ class _Sessions(MiddlewareBase):
         return open_session(manager, make=make) if is_inside else (make(), False)
 
     async def add_headers(self, request: sanic.Request, response: Any) -> sanic.HTTPResponse | None:
-        """Return a response with the headers that were asked for, ``None`` if it has all of them."""
+        """Return the response with the configured headers added, ``None`` if it has all of them."""
         session = session_of(request)
         if session is None:
             return None
@@ -100,10 +100,10 @@ class _Sessions(MiddlewareBase):
         if not missing:
             return None
         if isinstance(response, sanic.response.BaseHTTPResponse):
-            # The application may answer others with the same response.
+            # The application may use the same response for several requests.
             response = copy(response)
             response.headers = response.headers.copy()
-            response._cookies = None  # which wrote to the headers before
+            response._cookies = None  # as they write to the former headers
         for name, value in missing:
             response.headers.add(name, value)
         answered: sanic.HTTPResponse = response
@@ -111,7 +111,7 @@ class _Sessions(MiddlewareBase):
 
     @property
     def adds_headers(self) -> bool:
-        """Whether a header was asked for."""
+        """Whether a header is configured."""
         return self._adds_headers
 
     def _native_request(self, scope: MutableMapping[str, Any]) -> sanic.Request[Any, Any]:
@@ -122,15 +122,15 @@ class _Sessions(MiddlewareBase):
 class SessionSanic(sanic.Sanic[Any, Any]):
     """A ``Sanic`` that makes each request the scope of a session.
 
-    Handlers, middlewares, streams, answers to errors and tasks of ``add_task`` are in it, and a WebSocket as
-    long as it is open. Datapoints are sent before a server process ends. On an ASGI server, a middleware of
-    ours around the application is joined.
+    The scope includes handlers, middlewares, streams, answers to errors and tasks of ``add_task``, and a
+    WebSocket as long as it is open. Datapoints are sent before a server process ends. On an ASGI server, the
+    session of a middleware of ours around the application is joined.
 
     Args:
         name: the name of the application.
-        manager: as ``key``, ``cookie``, ``response_header``, ``trust`` and ``via_proxies``, see
-            :class:`~hl_sessions.integrations.middleware.MiddlewareBase`; functions for ``key`` and ``trust``
-            are given Sanic's request.
+        manager: for ``manager``, ``key``, ``cookie``, ``response_header``, ``trust`` and ``via_proxies`` see
+            :class:`~hl_sessions.integrations.middleware.MiddlewareBase`. The argument of functions for
+            ``key`` and ``trust`` is the request of Sanic.
         settings: the other arguments of ``Sanic``.
 
     Raises:
@@ -162,7 +162,7 @@ class SessionSanic(sanic.Sanic[Any, Any]):
         )
         super().__init__(name, **settings)
         if self._sessions.adds_headers:
-            # The last: Sanic asks no other after one that returns a response.
+            # The last one: after a middleware that returns a response, Sanic calls no other.
             self.register_middleware(self._sessions.add_headers, "response", priority=sys.maxsize)
         self.register_listener(_flush, "after_server_stop")
 
@@ -180,7 +180,7 @@ class SessionSanic(sanic.Sanic[Any, Any]):
             try:
                 leave_session(token)
             except ValueError:
-                pass  # a request that nobody finished is closed in whatever context
+                pass  # an unfinished request may be closed in another context
             if opened is not None:
                 opened._leave()
                 note_end(opened, request.method, request.path)
@@ -191,7 +191,7 @@ class SessionSanic(sanic.Sanic[Any, Any]):
         exception: BaseException,
         run_middleware: bool = True,  # noqa: FBT001, FBT002 - as in Sanic
     ) -> None:
-        """Answer to an error, also to one that has ended :meth:`handle_request`, such as a time-out."""
+        """Answer an error, also one that has ended :meth:`handle_request`, such as a time-out."""
         token = enter_session(session_of(request))
         try:
             await super().handle_exception(request, exception, run_middleware)
@@ -200,11 +200,11 @@ class SessionSanic(sanic.Sanic[Any, Any]):
 
 
 def session_of(request: sanic.Request) -> Session | None:
-    """Return the session of a request, in whatever task or thread; ``None`` if it has none."""
+    """Return the session of a request, in any task or thread; ``None`` if it has none."""
     session: Session | None = getattr(request.ctx, "hl_session", None)
     return session
 
 
 async def _flush(_: object) -> None:
-    # Workers that were forked end without Python's own end.
+    # Forked workers end without Python's exit handlers.
     await aflush_all(DEFAULT_TIMEOUT)

@@ -7,7 +7,7 @@
     app = FastAPI()
     app.add_middleware(HLSessionMiddleware)
 
-Functions for ``key`` and ``trust`` are given a ``starlette.requests.Request``, or the ``WebSocket``'s
+The argument of functions for ``key`` and ``trust`` is a ``starlette.requests.Request``, for a WebSocket an
 ``HTTPConnection``.
 """
 
@@ -66,7 +66,7 @@ async def get_session() -> Session:
         async def chat(session: Annotated[Session, Depends(get_session)]) -> Answer: ...
 
     Raises:
-        RuntimeError: the request has none, as the application lacks the middleware.
+        RuntimeError: the request has no session, as the application lacks the middleware.
     """
     session = current_session()
     if session is None:
@@ -79,11 +79,11 @@ async def get_session() -> Session:
 class HLSessionMiddleware(asgi.HLSessionMiddleware):
     """The ASGI middleware, for ``Middleware(...)`` and ``add_middleware(...)``.
 
-    Starlette answers an unhandled error outside of all such middleware. That answer, too, is made in the
-    scope of the session, and carries the ``response_header``.
+    Starlette answers an unhandled error outside of all such middleware. This middleware puts that answer in
+    the scope of the session, too, and adds the ``response_header``.
 
-    It takes what :class:`hl_sessions.integrations.asgi.HLSessionMiddleware` takes; functions for ``key`` and
-    ``trust`` are given Starlette's request.
+    The arguments are those of :class:`hl_sessions.integrations.asgi.HLSessionMiddleware`. The argument of
+    functions for ``key`` and ``trust`` is the request of Starlette.
     """
 
     async def __call__(self, scope: asgi.ASGIScope, receive: asgi.Receive, send: asgi.Send) -> None:
@@ -100,7 +100,7 @@ class HLSessionMiddleware(asgi.HLSessionMiddleware):
 
 
 class _ErrorHandler:
-    """Answers as Starlette would have answered, in the scope of the session."""
+    """Answers an error like Starlette, in the scope of the session."""
 
     def __init__(self, errors: ServerErrorMiddleware) -> None:
         handler: Any = errors.handler or errors.error_response
@@ -110,7 +110,7 @@ class _ErrorHandler:
         if _is_async(handler):
             self._handle = handler
         elif getattr(handler, "__self__", None) is errors:
-            self._handle = functools.partial(_run_at_once, handler)  # as Starlette does with its own
+            self._handle = functools.partial(_run_at_once, handler)  # like Starlette
         else:
             self._handle = functools.partial(run_in_threadpool, handler)
 
@@ -139,7 +139,7 @@ async def _run_at_once(function: Callable[..., Any], *args: Any) -> Any:
 def _is_async(function: Any) -> bool:
     while isinstance(function, functools.partial):
         function = function.func
-    call = getattr(function, "__call__", None)  # noqa: B004 - it is looked at, not tested for
+    call = getattr(function, "__call__", None)  # noqa: B004 - not a test of whether it is callable
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
@@ -151,4 +151,4 @@ async def _run_in(session: Session | None, function: Callable[..., Awaitable[Any
         try:
             leave_session(token)
         except ValueError:
-            pass  # nobody finished the request, see the ASGI middleware
+            pass  # an unfinished request may be closed in another context

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
         @property
         def environ(self) -> MutableMapping[str, Any]:
-            """The scope or environment of the request, as the gateway made it."""
+            """The WSGI environment of the request."""
 
 
 __all__ = [
@@ -65,20 +65,20 @@ __all__ = [
     "session_of",
 ]
 
-#: Where Flask has its request, as long as it handles that.
+#: The environment's key of Flask's request, while Flask handles it.
 REQUEST = "werkzeug.request"
-#: Bodies of which no part is made while they are sent, and which servers treat specially.
+#: Types of bodies that are complete before they are sent. Servers treat some of them specially.
 _FINISHED = frozenset({list, tuple, io.BufferedRandom, io.BufferedReader, io.BytesIO, io.FileIO})
 
 
 def session_of(request: MutableMapping[str, Any] | HasEnvironment) -> Session | None:
-    """Return the session of a request, also where its context is lost, as in a bare thread.
+    """Return the session of a request, also where the context is lost, such as in a bare thread.
 
     Args:
-        request: its WSGI environment, or an object that has it as ``environ``.
+        request: its WSGI environment, or an object with the attribute ``environ``.
 
     Returns:
-        The handle, ``None`` where no middleware is around the application.
+        The handle, ``None`` if no middleware of ours is around the application.
     """
     environ: Any = getattr(request, "environ", request)
     session: Session | None = environ.get(SESSION)
@@ -95,7 +95,7 @@ def _own_references() -> int:
     return count
 
 
-# As in the ASGI middleware.
+# The number of references to a handle in the middleware and the environment, as in the ASGI middleware.
 _OWN_REFERENCES = _own_references()
 
 
@@ -144,9 +144,9 @@ class WSGIRequest(Request):
         return django_path_param(self._scope.get("PATH_INFO", ""), name)
 
     def read_body(self, limit: int) -> bytes:
-        """Read and return the body of JSON, and put one there that can be read once more.
+        """Read and return a JSON body, and replace ``wsgi.input`` so that it can be read again.
 
-        The body is empty where it is not JSON, or longer than ``limit`` bytes.
+        The returned body is empty if it is not JSON, or longer than ``limit`` bytes.
         """
         size = self._size_to_read(limit) if self.is_json() else 0
         if size == 0:
@@ -154,7 +154,7 @@ class WSGIRequest(Request):
         body = self._scope["wsgi.input"]
         try:
             start: bytes = body.read(size)
-        except Exception:  # noqa: BLE001 - the application meets it when it reads
+        except Exception:  # noqa: BLE001 - the application gets the error when it reads
             return b""
         if len(start) <= limit:
             self._scope["wsgi.input"] = io.BytesIO(start)
@@ -163,7 +163,7 @@ class WSGIRequest(Request):
         return b""
 
     def _size_to_read(self, limit: int) -> int:
-        """Return how many bytes to read; 0: there are none or too many, or nothing says where they end."""
+        """Return how many bytes to read; 0: there are none or too many, or the end is not marked."""
         length = self._scope.get("CONTENT_LENGTH") or None
         if length is None:
             return limit + 1 if self._scope.get("wsgi.input_terminated") else 0
@@ -177,10 +177,10 @@ class WSGIRequest(Request):
 class HLSessionMiddleware(MiddlewareBase):
     """WSGI middleware that makes each request the scope of a session.
 
-    The scope lasts until the server closes the response: a body that is made while it is sent runs in it,
-    step by step, so that streams interleaved on one thread never see each other's session.
+    The scope lasts until the server closes the response. Each step of a streamed body runs in it, so that
+    streams interleaved on one thread never see each other's session.
 
-    Its arguments are those of :class:`~hl_sessions.integrations.middleware.MiddlewareBase`.
+    The arguments are those of :class:`~hl_sessions.integrations.middleware.MiddlewareBase`.
     """
 
     app: WSGIApplication
@@ -228,7 +228,7 @@ class HLSessionMiddleware(MiddlewareBase):
                 if (
                     references(session) > _OWN_REFERENCES
                     and not is_inner
-                    # The function that adds headers has one more.
+                    # The function that adds headers holds one more.
                     and (not self._adds_headers or references(session) > _OWN_REFERENCES + 1)
                 ):
                     note_end(session, *_method_and_path(environ))
@@ -240,7 +240,7 @@ class HLSessionMiddleware(MiddlewareBase):
     def _open(
         self, manager: SessionManager, incoming: Incoming, environ: WSGIEnvironment
     ) -> tuple[Session, Session | None]:
-        """Return the session, and the same once more if it was opened here."""
+        """Return the session, and the same again if it was opened here, else ``None``."""
         body = b""
         if incoming.max_body:
             body = WSGIRequest(environ, self._native_request).read_body(incoming.max_body)
@@ -259,7 +259,7 @@ class HLSessionMiddleware(MiddlewareBase):
 
 
 class _Chained(io.RawIOBase):
-    """What was read of a body already, and then the rest of it."""
+    """A body whose start was read already: the start, then the rest."""
 
     def __init__(self, start: bytes, rest: Any) -> None:
         self._start = start
@@ -293,8 +293,8 @@ class _Body:
     Args:
         body: the body of the application.
         session: the session.
-        opened: the same, if something is to be done at its end.
-        environ: the request, unless it is one inside of another.
+        opened: the same session, if the body has to note its end; else ``None``.
+        environ: the request, ``None`` inside an outer middleware.
     """
 
     def __init__(
@@ -308,7 +308,7 @@ class _Body:
         self._opened = opened
         self._environ = environ
         self._session = session
-        self._current: Session | None = session  # in a scope that the body has entered itself: that one's
+        self._current: Session | None = session  # or that of a scope which the body has entered itself
         self._iterator: Iterator[bytes] | None = None
         self._is_closed = False
 
@@ -340,21 +340,21 @@ class _Body:
             if self._opened is not None:
                 self._opened._leave()
             session, environ, self._environ = self._session, self._environ, None
-            # Those of this body are beside them.
+            # Plus the references that this body holds.
             own = _OWN_REFERENCES + 1 + (self._current is session) + (self._opened is session)
             if references(session) > own and environ is not None:
                 note_end(session, *_method_and_path(environ))
 
 
 def _iterator(body: Iterable[bytes], caller: FrameType | None) -> Iterator[bytes]:
-    """Return ``iter(body)`` as if the caller had asked for it.
+    """Return ``iter(body)`` as if the caller had called it.
 
-    A warning of what is done there, such as Django's of asynchronous iterators, names the place of the server
-    then, as it would without the middleware.
+    A warning that ``iter`` causes, such as Django's about asynchronous iterators, then names the line of the
+    server, as it would without the middleware.
     """
     if caller is None:
         return iter(body)
-    ask: Any = lambda body: iter(body)  # noqa: E731, PLW0108 - of one line, which becomes that of the place
+    ask: Any = lambda body: iter(body)  # noqa: E731, PLW0108 - a function of one line, the caller's
     code = ask.__code__.replace(co_filename=caller.f_code.co_filename, co_firstlineno=caller.f_lineno)
     ask = FunctionType(code, caller.f_globals)
     iterator: Iterator[bytes] = ask(body)
@@ -362,7 +362,7 @@ def _iterator(body: Iterable[bytes], caller: FrameType | None) -> Iterator[bytes
 
 
 class _SizedBody(_Body):
-    """A body with a length, from which servers derive ``Content-Length``."""
+    """A body with a length, by which servers set ``Content-Length``."""
 
     def __len__(self) -> int:
         return len(self._body)  # type: ignore[arg-type]

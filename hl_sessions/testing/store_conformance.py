@@ -215,7 +215,7 @@ class StoreConformance:
         assert _ids(store.get("other", max_idle=None)) == ("sesh_2", None)
 
     def test_what_is_not_used_is_forgotten(self, store: ConversationStore) -> None:
-        """A conversation is forgotten ``forget_after`` seconds after its last use, without a ``max_idle`` too."""
+        """A conversation is forgotten ``forget_after`` seconds after its last use."""
         store.forget_after = 3 * MOMENT
         self.create(store, "old", "sesh_1")
         reference_id = store.reference_id("old", max_idle=None)
