@@ -31,27 +31,27 @@ __all__ = ["connect"]
 
 RedisOrSettings = TypeVar("RedisOrSettings")
 
-# What the job of this task has taken along.
+# The carried session of the job that this task runs.
 _received: ContextVar[object] = ContextVar("hl_sessions_arq_received", default=None)
 
 
 def connect(target: RedisOrSettings, manager: SessionManager | None = None) -> RedisOrSettings:
-    """Let each job run in the session of its sender, its retries too.
+    """Let each job, and its retries, run in the session of its sender.
 
-    Call this with the pool by which jobs are enqueued, and with the settings of the worker, whose own pool
-    is connected as well. Enqueuing a job in a scope reads the ID as ``await session.aid()`` does; where the
-    session cannot be created the job is enqueued anyway. A job that is enqueued outside every scope has
-    no session, nor has a cron job. What a job takes along is beside its arguments, as ``"hl_sessions"``;
+    Call this with the pool by which jobs are enqueued, and with the settings of the worker. The worker's own
+    pool is connected, too. Enqueuing a job in a scope reads the ID like ``await session.aid()``. If the
+    session cannot be created, the job is enqueued anyway. Cron jobs, and jobs that are enqueued outside every
+    scope, have no session. The message of a job holds its session beside the arguments, as ``"hl_sessions"``;
     workers that are not connected ignore it.
 
     Args:
-        target: what ``arq.create_pool`` returns, a class ``WorkerSettings``, or an ``arq.Worker`` that does
-            not run yet. Serializers and hooks that are there already are called, too.
-        manager: the manager of the sessions in the worker; ``None``: the one of
+        target: the result of ``arq.create_pool``, a class ``WorkerSettings``, or an ``arq.Worker`` that does
+            not run yet. Its existing serializers and hooks are still called.
+        manager: the manager of the sessions in the worker. ``None``: the one of
             :func:`hl_sessions.configure`.
 
     Returns:
-        What was given.
+        ``target``.
 
     Raises:
         ConfigurationError: ``manager`` is not a manager.
@@ -69,7 +69,7 @@ def _connect_redis(redis: Any) -> None:
 
     @functools.wraps(enqueue_job)
     async def enqueue_job_with_session(*args: Any, **kwargs: Any) -> Any:
-        await acarry()  # creates the session, so that the serializer need not do it, on the event loop
+        await acarry()  # creates the session, so that the serializer does not, which would block the loop
         return await enqueue_job(*args, **kwargs)
 
     def job_serializer(job: dict[str, Any]) -> Any:
@@ -88,13 +88,13 @@ def _connect_worker(worker: Any, manager: SessionManager | None) -> None:
         return job
 
     async def on_startup(context: dict[Any, Any]) -> None:
-        carried(None).__enter__()  # for the task of the worker, which may have been started in a scope
+        carried(None).__enter__()  # no session for the worker's task, which may have been started in a scope
         connect(context["redis"])
         if startup is not None:
             await startup(context)
 
     async def on_job_start(context: dict[Any, Any]) -> None:
-        carried(_received.get(), manager).__enter__()  # for the task of the job, and so never left
+        carried(_received.get(), manager).__enter__()  # never left, as the task runs only this job
         if job_start is not None:
             await job_start(context)
 

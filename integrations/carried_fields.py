@@ -1,4 +1,4 @@
-"""The session that a message takes along, as one text field for each value: many brokers keep only texts."""
+"""A carried session as one text field for each value, as many brokers keep only texts."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def as_fields(data: Mapping[str, str]) -> dict[str, str]:
 
 
 def from_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the argument of :func:`as_fields`, found among all fields of a message."""
+    """Return the argument of :func:`as_fields`, given all fields of a message."""
     return {name.removeprefix(_PREFIX): value for name, value in fields.items() if name.startswith(_PREFIX)}

@@ -27,37 +27,37 @@ if TYPE_CHECKING:
 
 __all__ = ["connect", "disconnect"]
 
-#: The attribute of a task's request that holds the scope that it runs in.
+#: The attribute of a task's request that holds the scope of the task.
 _SCOPE = "_hl_sessions_scope"
 
 
 class _Connection:
-    """What this process does when Celery signals."""
+    """The receivers of Celery's signals in this process."""
 
     def __init__(self) -> None:
         self.manager: SessionManager | None = None
 
     def before_publish(self, *, headers: MutableMapping[str, Any], **_: Any) -> None:
-        """Take the session along; a retry has that of the first attempt already, or none."""
+        """Add the session to the message; a retry already has that of the first attempt, or none."""
         if not headers.get("retries") and (data := carry()):
             headers[CARRIED] = data
 
     def before_run(self, *, task: Any, **_: Any) -> None:
         """Enter the session of the task."""
-        # What is called in place of being sent runs in the session of its caller anyway.
+        # A task that is called directly, and not sent, runs in the session of its caller anyway.
         if not task.request.is_eager:
             scope = carried(task.request.get(CARRIED), self.manager)
             scope.__enter__()
             setattr(task.request, _SCOPE, scope)
 
     def after_run(self, *, task: Any, **_: Any) -> None:
-        """Leave it."""
+        """Leave the session of the task."""
         scope = vars(task.request).pop(_SCOPE, None)
         if scope is not None:
             scope.__exit__(None, None, None)
 
     def before_end(self, **_: Any) -> None:
-        """Send what the tasks of this process have logged: it ends without Python's own end."""
+        """Send the datapoints of this process, which ends without Python's exit handlers."""
         flush_all(DEFAULT_TIMEOUT)
 
 
@@ -73,14 +73,14 @@ _RECEIVERS: list[tuple[Any, Callable[..., None]]] = [
 def connect(manager: SessionManager | None = None) -> None:
     """Let each task run in the session of its sender, in this process from now on.
 
-    Call this both where tasks are sent and in the workers. Sending a task in a scope reads the ID as
-    ``session.id`` does; where the session cannot be created the task is sent anyway. Retries, and the
-    tasks of chains, groups and chords, have the session, too. An error callback of a task whose process was
-    killed, as by a hard time limit, has none. A task that is sent outside every scope has none.
+    Call this both where tasks are sent and in the workers. Sending a task in a scope reads the ID like
+    ``session.id``. If the session cannot be created, the task is sent anyway. Retries, and the tasks of
+    chains, groups and chords, have the session, too. An error callback has no session if the process of its
+    task was killed, such as by a hard time limit. A task that is sent outside every scope has no session.
     Calling this again replaces the manager.
 
     Args:
-        manager: the manager of the sessions in workers; ``None``: the one of :func:`hl_sessions.configure`.
+        manager: the manager of the sessions in workers. ``None``: the one of :func:`hl_sessions.configure`.
 
     Raises:
         ConfigurationError: ``manager`` is not a manager.
@@ -93,6 +93,6 @@ def connect(manager: SessionManager | None = None) -> None:
 def disconnect() -> None:
     """Undo :func:`connect`; tasks that are running keep their session."""
     for signal, receiver in _RECEIVERS:
-        if signal is not signals.task_postrun:  # which leaves those sessions
+        if signal is not signals.task_postrun:  # its receiver leaves the sessions of running tasks
             signal.disconnect(receiver)
     _connection.manager = None

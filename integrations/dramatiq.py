@@ -29,20 +29,20 @@ if TYPE_CHECKING:
 
 __all__ = ["SessionMiddleware"]
 
-#: The attribute of a message that is processed that holds the scope that it is in.
+#: The attribute of a message that holds its scope while it is processed.
 _SCOPE = "_hl_sessions_scope"
 
 
 class SessionMiddleware(Middleware):
     """Let each message be processed in the session of its sender, by sync and async actors.
 
-    For ``broker.add_middleware``, both where messages are sent and in the workers. Sending a message in a
-    scope reads the ID as ``session.id`` does; where the session cannot be created the message is sent
-    anyway. Retries, callbacks, and the messages of pipelines and groups have the session, too. A message that
-    is sent outside every scope has none. What it takes along is in its ``options``, as ``"hl_sessions"``.
+    Pass it to ``broker.add_middleware``, both where messages are sent and in the workers. Sending a message
+    in a scope reads the ID like ``session.id``. If the session cannot be created, the message is sent anyway.
+    Retries, callbacks, and the messages of pipelines and groups have the session, too. A message that is sent
+    outside every scope has no session. The ``options`` of a message hold its session, as ``"hl_sessions"``.
 
     Args:
-        manager: the manager of the sessions in workers; ``None``: the one of :func:`hl_sessions.configure`.
+        manager: the manager of the sessions in workers. ``None``: the one of :func:`hl_sessions.configure`.
 
     Raises:
         ConfigurationError: ``manager`` is not a manager.
@@ -53,11 +53,11 @@ class SessionMiddleware(Middleware):
         self._thread = _Thread()
 
     def after_consumer_thread_boot(self, *_: object) -> None:
-        """Note that this thread only passes on what was sent with a delay."""
+        """Note that this thread only passes delayed messages on."""
         self._thread.passes_on = True
 
     def before_enqueue(self, _broker: Broker, message: Message[Any], *_: object) -> None:
-        """Take the session along; a message that is sent again may be in another session by now."""
+        """Add the session to the message; one that is sent again may be in another session by now."""
         if self._thread.passes_on:
             return
         if data := carry():
@@ -72,13 +72,13 @@ class SessionMiddleware(Middleware):
         setattr(message, _SCOPE, scope)
 
     def before_ack(self, _broker: Broker, message: MessageProxy) -> None:
-        """Leave it. Wherever this middleware stands, retries and callbacks have been sent by now."""
+        """Leave the session. Retries and callbacks have been sent by now, in any order of middlewares."""
         scope = vars(message).pop(_SCOPE, None)
         if scope is not None:
             scope.__exit__(None, None, None)
 
     def before_nack(self, broker: Broker, message: MessageProxy) -> None:
-        """Leave it after a failure."""
+        """Leave the session after a failure."""
         self.before_ack(broker, message)
 
 

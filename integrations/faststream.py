@@ -31,16 +31,16 @@ __all__ = ["SessionMiddleware"]
 
 
 class SessionMiddleware:
-    """Let each message be handled in the session of its publisher, what handlers publish included.
+    """Let each message be handled in the session of its publisher; messages of its handler have it, too.
 
-    For the ``middlewares`` of any broker or router, where messages are published and where they are handled.
-    Publishing in a scope reads the ID as ``await session.aid()`` does; where the session cannot be created
-    the message is published anyway. A message that is published outside every scope has no session, nor
-    has a batch of messages from several. What a message takes along is among its headers, under names that
-    begin with ``hl_sessions_``.
+    Add it to the ``middlewares`` of any broker or router, where messages are published and where they are
+    handled. Publishing in a scope reads the ID like ``await session.aid()``. If the session cannot be
+    created, the message is published anyway. A message that is published outside every scope has no session;
+    neither has a batch of messages from several sessions. The headers of a message hold its session, under
+    names that begin with ``hl_sessions_``.
 
     Args:
-        manager: the manager of the sessions in handlers; ``None``: the one of :func:`hl_sessions.configure`.
+        manager: the manager of the sessions in handlers. ``None``: the one of :func:`hl_sessions.configure`.
 
     Raises:
         ConfigurationError: ``manager`` is not a manager.
@@ -74,7 +74,7 @@ class _MessageMiddleware(BaseMiddleware[Any, Any]):
     async def publish_scope(
         self, call_next: Callable[[PublishCommand], Awaitable[Any]], cmd: PublishCommand
     ) -> Any:
-        # What a handler returns is published once its scope has been left, by the middleware of its message.
+        # The result of a handler is published after its scope was left, by the middleware of its message.
         if data := await acarry() if self.msg is None else self._received:
             cmd.headers = {**cmd.headers, **as_fields(data)}
         return await call_next(cmd)

@@ -1,4 +1,4 @@
-"""The session of its own request for each event of a Gradio application.
+"""The session of the right request for each event of a Gradio application.
 
 .. code-block:: python
 
@@ -35,21 +35,21 @@ AnyBlocks = TypeVar("AnyBlocks", bound=Blocks)
 def connect(blocks: AnyBlocks, manager: SessionManager | None = None) -> AnyBlocks:
     """Let each event run in the session of the HTTP request that brought it.
 
-    Gradio's queue runs events in tasks of its own, which know no request but the one that started the queue.
-    An event whose request has no session, because no middleware is around the application, has one of its
-    own: one message, one session. A generator has the same one in all its steps. A batch of events of several
-    requests has none. Calling this again replaces the manager.
+    Gradio's queue runs events in its own tasks, in the context of the request that started the queue. Without
+    a middleware around the application, requests have no session: then each event has its own, so that one
+    message is one session. All steps of a generator have the same session. A batch of events from several
+    requests has no session. Calling this again replaces the manager.
 
     Args:
-        blocks: the application that is launched or mounted; of nested ones the outermost.
-        manager: opens the sessions of events without one; ``None``: the one of :func:`hl_sessions.configure`.
+        blocks: the application that is launched or mounted; of nested ones, the outermost.
+        manager: opens sessions for events without one. ``None``: the one of :func:`hl_sessions.configure`.
 
     Returns:
         The application.
 
     Raises:
         ConfigurationError: ``manager`` is not a manager.
-        TypeError: ``blocks`` are no ``gradio.Blocks``.
+        TypeError: ``blocks`` is not a ``gradio.Blocks``.
     """
     if not isinstance(blocks, Blocks):
         raise TypeError(f"not Blocks of Gradio: {blocks!r}")
@@ -60,13 +60,13 @@ def connect(blocks: AnyBlocks, manager: SessionManager | None = None) -> AnyBloc
         events.manager = manager
         return blocks
     changed.process_api = _Events(changed.process_api, manager).process_api
-    # By launch() the queue is started in a request, whose session it would keep.
+    # launch() starts the queue in a request, whose session the queue would keep.
     changed.run_startup_events = unbound(changed.run_startup_events)
     return blocks
 
 
 class _Events:
-    """Runs the events of an application, one step of a generator each time."""
+    """Runs the events of an application, for a generator one step at each call."""
 
     def __init__(
         self, process_api: Callable[..., Awaitable[dict[str, Any]]], manager: SessionManager | None
@@ -82,10 +82,10 @@ class _Events:
         return await run(block_fn, inputs, state, request, *args, **options)
 
     def _session(self, request: Any) -> Session | None:
-        if isinstance(request, list):  # of a batch
+        if isinstance(request, list):  # the requests of a batch
             sessions = {self._session(each) for each in request}
             return sessions.pop() if len(sessions) == 1 else None
-        # Gradio's own request has that of FastAPI; examples that are run at the start have none.
+        # Gradio's request holds the request of FastAPI. Examples that run at the start have no request.
         request = getattr(request, "request", request)
         if request is None:
             return None

@@ -35,7 +35,7 @@ try:
 except ImportError as error:
     raise ImportError("hl_sessions.integrations.grpc needs gRPC: pip install 'hl-sessions[grpc]'") from error
 
-# In older ones interceptors run in a context that all calls share: it would keep the session of the first.
+# In older versions all calls share one context of interceptors, which would keep the first call's session.
 if [int(part) for part in grpc.__version__.split(".")[:2] if part.isdigit()] < [1, 60]:
     raise ImportError(
         f"hl_sessions.integrations.grpc needs gRPC 1.60 or later, not {grpc.__version__}:"
@@ -60,7 +60,7 @@ __all__ = [
     "header",
 ]
 
-# By whether requests and responses are streams: where a handler has its method, and what makes a handler.
+# Whether requests and responses are streams: the attribute of a handler's method, and its factory.
 _KINDS: dict[tuple[bool, bool], tuple[str, Callable[..., Any]]] = {
     (False, False): ("unary_unary", grpc.unary_unary_rpc_method_handler),
     (False, True): ("unary_stream", grpc.unary_stream_rpc_method_handler),
@@ -85,7 +85,7 @@ class _Request(Request):
 
     @property
     def host(self) -> str:
-        # An interceptor is told the name of the service, on both sides, and that of the host on neither.
+        # Interceptors know the name of the service, on both sides, and the name of the host on neither.
         service: str = self._scope["service"]
         return service
 
@@ -103,7 +103,7 @@ class _Request(Request):
         return [value for key, value in self._scope["metadata"] if key == name and isinstance(value, str)]
 
     def path_param(self, name: str) -> None:
-        """There are none."""
+        """Return ``None``: calls have no such parameters."""
 
 
 class _ServerSessions(MiddlewareBase):
@@ -123,17 +123,17 @@ class _ServerSessions(MiddlewareBase):
 class ServerInterceptor(_ServerSessions, grpc.ServerInterceptor):
     """Interceptor of a ``grpc.server(...)`` that makes each call the scope of a session.
 
-    Methods of all four kinds, their streams, and the log lines of gRPC about their errors are in the scope.
-    Callbacks (``context.add_callback``) are not: use :func:`hl_sessions.bind`. The interceptor should be the
-    first of ``interceptors``.
+    The scope includes methods of all four kinds, their streams, and the log lines of gRPC about their errors.
+    Callbacks (``context.add_callback``) are outside: use :func:`hl_sessions.bind`. Put this interceptor first
+    in ``interceptors``.
 
     Args:
-        manager: opens the sessions; ``None``: the one of :func:`hl_sessions.configure`.
-        key: where the conversation key of a call is: ``header(...)`` finds it in the metadata, or a function
-            of the ``ServicerContext`` that returns it; ``None``: each call has a session of its own.
+        manager: opens the sessions. ``None``: the one of :func:`hl_sessions.configure`.
+        key: the place of the conversation key: ``header(...)`` for the metadata of the call, or a function of
+            the ``ServicerContext`` that returns the key. ``None``: each call has its own session.
         trust: the callers whose session IDs in the metadata (``baggage`` or ``x-session-id``) are joined:
             networks of direct peers, a :class:`~hl_sessions.carrying.SharedSecret`, or a function of the
-            ``ServicerContext``; ``None``: none.
+            ``ServicerContext``. ``None``: no caller.
 
     Raises:
         ConfigurationError: an option is wrong.
@@ -145,7 +145,7 @@ class ServerInterceptor(_ServerSessions, grpc.ServerInterceptor):
         if manager is None:
             return continuation(handler_call_details)
         if self._incoming is None:
-            # gRPC runs this, and then the method, in a context that is the call's own.
+            # gRPC runs this function, and then the method, in a context of this call.
             session = manager.new_session()
             if scope_observers:
                 note_scope(session)
@@ -158,7 +158,7 @@ class ServerInterceptor(_ServerSessions, grpc.ServerInterceptor):
 class AioServerInterceptor(_ServerSessions, grpc.aio.ServerInterceptor):
     """Interceptor of a ``grpc.aio.server(...)``, with the arguments of :class:`ServerInterceptor`.
 
-    Methods that are no coroutines run in threads, and in the session as well.
+    Methods that are no coroutines run in threads, also in the session.
     """
 
     async def intercept_service(
@@ -169,7 +169,7 @@ class AioServerInterceptor(_ServerSessions, grpc.aio.ServerInterceptor):
         if manager is None:
             return await continuation(handler_call_details)
         opened: list[Session] = []
-        task: Any = asyncio.current_task()  # that of the call: this, and a coroutine, runs in it
+        task: Any = asyncio.current_task()  # the task of the call, in which a coroutine method runs, too
         task.add_done_callback(partial(_end, opened, handler_call_details.method))
         if self._incoming is None:
             session = manager.new_session()
@@ -204,8 +204,8 @@ def _opener(
     Args:
         manager: opens the session.
         incoming: finds the key, or the session of a caller.
-        details: what gRPC tells of the call before it runs.
-        note: is told of the session.
+        details: the details of the call that gRPC passes before it runs.
+        note: called with the session.
     """
     service = _service(details.method)
 
@@ -220,13 +220,13 @@ def _opener(
 
 
 def _in_session(handler: Any, open_session: Callable[[Any], Session], *, stays: bool) -> Any:
-    """Return a handler like the one given, whose method runs in the session of the call.
+    """Return a copy of a handler whose method runs in the session of the call.
 
     Args:
         handler: the handler; ``None``: there is no such method.
         open_session: makes the session, given the ``ServicerContext``.
-        stays: whether the context that the method is called in is the call's own; its session is current to
-            the end of the call then, also for the work of gRPC after the method.
+        stays: whether the method is called in a context of this call only. The session then stays current to
+            the end of the call, also for the work of gRPC after the method.
     """
     if handler is None:
         return None
@@ -267,15 +267,15 @@ class ClientInterceptor(
     grpc.StreamUnaryClientInterceptor,
     grpc.StreamStreamClientInterceptor,
 ):
-    """Interceptor for ``grpc.intercept_channel(...)``: calls carry the session of the scope they are made in.
+    """Interceptor for ``grpc.intercept_channel(...)``: calls carry the current session.
 
-    Such a call reads the ID as ``session.id`` does. Without an ID, outside every scope, and with a session of
-    your own in its metadata, it goes as it is.
+    Such a call reads the ID like ``session.id``. Calls without an ID, outside every scope, or with a session
+    in their metadata already are sent unchanged.
 
     Args:
-        carrier: as ``secret``, see :class:`~hl_sessions.integrations.outbound.OutboundHeaders`.
-        secret: signs the ID, for a service that has the same secret. In place of the host it is the name of
-            the service, such as ``retrieval.Search``, that the signature is good for.
+        carrier: for ``carrier`` see :class:`~hl_sessions.integrations.outbound.OutboundHeaders`.
+        secret: signs the ID, for a service with the same secret. The signature is valid for one service, such
+            as ``retrieval.Search``, rather than for one host.
 
     Raises:
         ConfigurationError: an argument is wrong.
@@ -305,12 +305,10 @@ def aio_client_interceptors(
 ) -> list[grpc.aio.ClientInterceptor]:
     """Return the interceptors for channels of ``grpc.aio``, one for each kind of method.
 
-    They do what :class:`ClientInterceptor` does.
-
-    The ID is read as ``await session.aid()`` does.
+    They work like :class:`ClientInterceptor`, but read the ID like ``await session.aid()``.
 
     Args:
-        carrier: as ``secret``, see :class:`ClientInterceptor`.
+        carrier: for ``carrier`` and ``secret`` see :class:`ClientInterceptor`.
         secret: signs the ID.
 
     Raises:
@@ -352,7 +350,7 @@ class _AioStreamStream(_AioClient, grpc.aio.StreamStreamClientInterceptor):
 
 
 def _session_for(details: Any, outbound: OutboundHeaders) -> Session | None:
-    """Return the session that a call is to carry, ``None`` if it has one already."""
+    """Return the session that a call has to carry, ``None`` if its metadata names one already."""
     session = current_session()
     return None if session is None or outbound.has_session(_own(details, outbound)) else session
 
@@ -378,10 +376,10 @@ def _readable(details: Any) -> Any:
 def _with_metadata(details: Any, metadata: Any) -> Any:
     if hasattr(details, "_replace"):
         return details._replace(metadata=metadata)
-    changed = copy(details)  # of another interceptor, which need not have made a tuple
+    changed = copy(details)  # made by another interceptor, so it may be no named tuple
     try:
         changed.metadata = metadata
-    except AttributeError:  # nor anything that can be changed
+    except AttributeError:  # it cannot be changed
         return grpc.aio.ClientCallDetails(
             details.method, details.timeout, metadata, details.credentials, details.wait_for_ready
         )
@@ -389,7 +387,7 @@ def _with_metadata(details: Any, metadata: Any) -> Any:
 
 
 def _service(method: str | bytes) -> str:
-    """Return the name of a service, given that of a method, such as ``/retrieval.Search/Find``."""
+    """Return the name of a service, given the name of a method, such as ``/retrieval.Search/Find``."""
     name = method if isinstance(method, str) else method.decode()
     return name.rpartition("/")[0].removeprefix("/")
 

@@ -1,4 +1,4 @@
-"""The current session on calls to other services that are made with HTTPX.
+"""The current session on HTTPX calls to other services.
 
 .. code-block:: python
 
@@ -47,18 +47,19 @@ def propagate(
     secret: SharedSecret | None = None,
     through: Through | None = None,
 ) -> Client:
-    """Let the calls of ``client`` to the listed hosts carry the session of the scope they are made in.
+    """Let the calls of ``client`` to the listed hosts carry the current session.
 
-    Such a call reads the ID as ``session.id`` does, or ``await session.aid()``. Without an ID, and outside
-    every scope, it goes as it is; so do calls to other hosts, redirected ones too, and those with a session
-    of your own in the header. Where something else writes the header of a call, as OpenTelemetry does, the
-    session is added to that. The last call of this counts.
+    Such a call reads the ID like ``session.id``, or like ``await session.aid()``. Calls without an ID,
+    outside every scope, or to other hosts are sent unchanged, redirected ones too; so are calls whose header
+    names a session already. If other code writes the header of a call, such as OpenTelemetry, the session is
+    added to that header. A second ``propagate`` replaces the first.
 
     Args:
         client: an ``httpx.Client`` or ``httpx.AsyncClient``.
-        hosts: as ``carrier`` and ``secret``, see :class:`~hl_sessions.integrations.outbound.Outbound`.
-        through: ``"opentelemetry"``: the ID is in OpenTelemetry's own baggage, too, while a call is made, so
-            that instrumented clients send it to every host, listed or not, but never with a signature.
+        hosts: for ``hosts``, ``carrier`` and ``secret`` see
+            :class:`~hl_sessions.integrations.outbound.Outbound`.
+        through: ``"opentelemetry"``: also put the ID into OpenTelemetry's own baggage during a call.
+            Instrumented clients then send it to every host, listed or not, but never with a signature.
 
     Returns:
         ``client``.
@@ -76,18 +77,18 @@ def propagate(
     outbound = Outbound(hosts, carrier, secret)
     set_through(client, through, "send", is_async=is_async)
     changed: Any = client
-    # There is no public way but for a client that is still to be made.
+    # The public way works only before a client is made.
     changed._transport_for_url = _Transports(client, kind, outbound)
     return client
 
 
 class _Transports:
-    """In place of a method of a client: returns what sends the requests for a URL."""
+    """Replaces a method of a client: returns the transport for a URL."""
 
     def __init__(
         self, client: _HTTPClient, kind: type[_Transport | _AsyncTransport], outbound: Outbound
     ) -> None:
-        self._client = weakref.ref(client)  # which holds this
+        self._client = weakref.ref(client)  # weak, as the client holds this object
         self._kind = kind
         self._outbound = outbound
 
@@ -100,7 +101,7 @@ class _Transports:
 
 
 class _Transport:
-    """Sends requests with the session by another transport."""
+    """Adds the session to requests, and sends them by another transport."""
 
     def __init__(self, transport: Any, outbound: Outbound) -> None:
         self._transport = transport
@@ -117,7 +118,7 @@ class _Transport:
 
 
 class _AsyncTransport:
-    """The same for a client whose transport is awaited."""
+    """Adds the session to requests, and sends them by another asynchronous transport."""
 
     def __init__(self, transport: Any, outbound: Outbound) -> None:
         self._transport = transport
@@ -134,9 +135,9 @@ class _AsyncTransport:
 
 
 def _with_session(request: Any, outbound: Outbound, own: str | None, session_id: str) -> Any:
-    """Return a request with headers of its own, which have the session, and all else that the given one has.
+    """Return a copy of a request with its own headers, to which the session is added.
 
-    HTTPX makes the redirected request, to whatever host, from the given one.
+    HTTPX builds a redirected request, possibly to another host, from the original.
     """
     changed = _with_own_headers(request)
     changed._added = outbound, session_id, outbound.add_to(changed._headers, own, session_id, None)
@@ -144,9 +145,9 @@ def _with_session(request: Any, outbound: Outbound, own: str | None, session_id:
 
 
 def _with_session_of_caller(request: Any, outbound: Outbound, own: str) -> Any:
-    """Return a request like the one given that keeps the session which the caller has named in it."""
+    """Return a copy of a request that keeps the session which the caller has named in it."""
     named = next(baggage_values(own, BAGGAGE_KEY), None)
-    if named is None:  # it has a header that nobody else writes
+    if named is None:  # it is named in X-Session-ID, which no other code writes
         return request
     changed = _with_own_headers(request)
     changed._added = outbound.unsigned, named, own
@@ -156,15 +157,15 @@ def _with_session_of_caller(request: Any, outbound: Outbound, own: str) -> Any:
 def _with_own_headers(request: Any) -> Any:
     kind: Any = type(request)
     changed = object.__new__(_kind_with_session(kind))
-    changed.__dict__ = request.__dict__  # a body that is read is read for both
+    changed.__dict__ = request.__dict__  # shared, as a body can be read once for both
     changed._headers = request.headers.copy()
     return changed
 
 
 class _WithSession:
-    """A request that has the session in its headers, whoever writes them.
+    """A request that keeps the session in its headers when other code writes them.
 
-    OpenTelemetry replaces them inside of the innermost transport, so nothing could come after it.
+    OpenTelemetry replaces them inside the innermost transport, so no transport could act later.
     """
 
     __slots__ = ("_added", "_headers")

@@ -36,15 +36,15 @@ __all__ = ["SessionHuey"]
 class SessionHuey(Huey):  # type: ignore[misc]  # huey has no types
     """A huey whose tasks are executed in the session of their sender.
 
-    To be put before another one, as in ``class BotHuey(SessionHuey, RedisHuey)``, or used by itself with a
-    ``storage_class``. Enqueuing a task in a scope reads the ID as ``session.id`` does; where the session
-    cannot be created the task is enqueued anyway. Retries, hooks, signals, and the tasks of pipelines,
-    groups and chords have the session, too. A task that is enqueued outside every scope has none, and neither
-    has one that was due periodically. What a task takes along is among the arguments in its message, as
-    ``"hl_sessions"``; the function is called without it.
+    Put it before another class, as in ``class BotHuey(SessionHuey, RedisHuey)``, or use it by itself with a
+    ``storage_class``. Enqueuing a task in a scope reads the ID like ``session.id``. If the session cannot be
+    created, the task is enqueued anyway. Retries, hooks, signals, and the tasks of pipelines, groups and
+    chords have the session, too. Periodic tasks, and tasks that are enqueued outside every scope, have no
+    session. The arguments in the message of a task hold its session, as ``"hl_sessions"``; the function is
+    called without it.
 
     Args:
-        manager: the manager of the sessions in consumers; ``None``: the one of :func:`hl_sessions.configure`.
+        manager: the manager of the sessions in consumers. ``None``: the one of :func:`hl_sessions.configure`.
 
     Raises:
         ConfigurationError: ``manager`` is not a manager.
@@ -56,7 +56,7 @@ class SessionHuey(Huey):  # type: ignore[misc]  # huey has no types
         self.on_shutdown(CARRIED)(_send_datapoints)
 
     def serialize_task(self, task: Task) -> bytes:
-        """Serialize a task with the session of the caller; one that came from the storage keeps its own."""
+        """Serialize a task with the session of the caller; a task from the storage keeps its session."""
         data = vars(task).get(CARRIED)
         if data is None:
             data = carry()
@@ -76,14 +76,14 @@ class SessionHuey(Huey):  # type: ignore[misc]  # huey has no types
         return task
 
     def read_periodic(self, timestamp: datetime | None) -> list[Task]:
-        """Read the periodic tasks that are due; their session is not that in which a consumer was started."""
+        """Read the periodic tasks that are due; they have no session, even in a consumer started in one."""
         tasks: list[Task] = super().read_periodic(timestamp)
         for task in tasks:
             setattr(task, CARRIED, {})
         return tasks
 
     def execute(self, task: Task, timestamp: datetime | None = None) -> Any:
-        """Execute a task in its session; in immediate mode that is the one of the caller."""
+        """Execute a task in its session; in immediate mode that is the session of the caller."""
         data = vars(task).get(CARRIED)
         if data is None:
             return super().execute(task, timestamp)
@@ -92,5 +92,5 @@ class SessionHuey(Huey):  # type: ignore[misc]  # huey has no types
 
 
 def _send_datapoints() -> None:
-    # A consumer that is told to restart has no end of Python's own.
+    # A consumer that restarts does not run Python's exit handlers.
     flush_all(DEFAULT_TIMEOUT)

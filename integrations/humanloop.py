@@ -1,4 +1,4 @@
-"""The current session in the calls of a client of the vendor's SDK, ``humanloop`` 0.4 to 0.7.
+"""The current session in the calls of the vendor's SDK, ``humanloop`` 0.4 to 0.7.
 
 .. code-block:: python
 
@@ -19,7 +19,7 @@ from hl_sessions.process.seldom import Seldom
 from hl_sessions.sessions.current import current_session
 
 try:
-    from humanloop import Humanloop, OpenApiException  # 0.8, which has no sessions, lacks the latter
+    from humanloop import Humanloop, OpenApiException  # 0.8 lacks OpenApiException, and has no sessions
 except ImportError as error:
     raise ImportError(
         "hl_sessions.integrations.humanloop needs humanloop 0.4 to 0.7: pip install 'hl-sessions[humanloop]'"
@@ -43,22 +43,23 @@ _warnings = Seldom()
 
 
 def instrument(client: Client) -> Client:
-    """Let the calls of ``client`` that log a datapoint name the session of the scope they are made in.
+    """Let the calls of ``client`` that log a datapoint name the current session.
 
-    These are ``log``, ``chat`` and ``complete`` with all their kinds: async, deployed, streaming, by a model
-    configuration or an experiment. Such a call reads the ID as ``session.log_params()`` does, or ``await
-    session.alog_params()``. A datapoint of the session that is open becomes the parent, and is sent before.
-    A session or a parent that the caller names stays; outside every scope nothing is added. What the API
-    refuses because of what was added is sent again without. A second call changes nothing.
+    These calls are ``log``, ``chat`` and ``complete`` with all their kinds: async, deployed, streaming, by a
+    model configuration or an experiment. Such a call reads the ID like ``session.log_params()``, or like
+    ``await session.alog_params()``. An open datapoint of the session becomes the parent, and is sent first.
+    A session or a parent that the caller names stays. Outside every scope nothing is added. If the API
+    refuses the added session or parent, the call is sent again without it. A second ``instrument`` changes
+    nothing.
 
     Args:
-        client: a ``Humanloop`` client whose ``host`` is the API that the sessions are created at.
+        client: a ``Humanloop`` client whose ``host`` is the API in which the sessions are created.
 
     Returns:
         ``client``.
 
     Raises:
-        ConfigurationError: ``client`` is no such client.
+        ConfigurationError: ``client`` is not a client of ``humanloop`` 0.4 to 0.7.
     """
     for api, name, is_async in _sending_methods(client):
         send = getattr(api, name)
@@ -77,21 +78,24 @@ def uninstrument(client: Client) -> Client:
         ``client``.
 
     Raises:
-        ConfigurationError: ``client`` is no such client.
+        ConfigurationError: ``client`` is not a client of ``humanloop`` 0.4 to 0.7.
     """
     for api, name, _ in _sending_methods(client):
         sending = vars(api).get(name)
         if isinstance(sending, (_Sending, _AsyncSending)):
             delattr(api, name)
-            if getattr(api, name) != sending.send:  # another one's, on the object, too
+            if getattr(api, name) != sending.send:  # other code had set a method on the object, too
                 setattr(api, name, sending.send)
     return client
 
 
 def _sending_methods(client: object) -> Iterator[tuple[Any, str, bool]]:
-    """Find the methods that send what may name a session: the object, the name, and whether it is async.
+    """Find the methods that send a body which may name a session.
 
-    The public methods, of which there are four times as many, all call these.
+    All public methods, of which there are four times as many, call these.
+
+    Yields:
+        The object, the name of the method, and whether it is async.
     """
     if not isinstance(client, Humanloop):
         raise ConfigurationError(
@@ -99,7 +103,7 @@ def _sending_methods(client: object) -> Iterator[tuple[Any, str, bool]]:
             " instrument(Humanloop(...))"
         )
     for api in list(vars(client).values()):
-        for sender in (api, getattr(api, "raw", None)):  # 0.7 has the latter
+        for sender in (api, getattr(api, "raw", None)):  # raw is in 0.7
             for name in dir(sender):
                 operation = name.removesuffix("_mapped_args").removeprefix("_")
                 if (
@@ -114,7 +118,7 @@ class _Sending:
     """Sends requests with the session of the caller.
 
     Args:
-        send: sends them as they are.
+        send: sends requests unchanged.
     """
 
     def __init__(self, send: Callable[..., Any]) -> None:
@@ -142,7 +146,7 @@ class _Sending:
 
 
 class _AsyncSending:
-    """Does the same while the event loop keeps running."""
+    """Sends requests with the session of the caller, while the event loop keeps running."""
 
     def __init__(self, send: Callable[..., Awaitable[Any]]) -> None:
         self.send = send
@@ -169,7 +173,7 @@ class _AsyncSending:
 
 
 class _Call:
-    """What one call sends: what the caller has given, and what is added to it.
+    """The body of one call: the fields of the caller, and the added ones.
 
     Args:
         body: the fields of a datapoint, or a list of them.
@@ -184,7 +188,7 @@ class _Call:
         self.needs_session = any(_lacks(given, _SESSION) for given in self._given)
 
     def body(self) -> Any:
-        """Return what to send."""
+        """Return the body to send."""
         bodies = [
             {**given, **added} if added else given
             for given, added in zip(self._given, self._added, strict=True)
@@ -192,29 +196,29 @@ class _Call:
         return bodies if self._is_list else bodies[0]
 
     def add_session(self, params: dict[str, str]) -> None:
-        """Add the session where none is named."""
+        """Add the session to datapoints that name none."""
         for given, added in zip(self._given, self._added, strict=True):
             if _lacks(given, _SESSION):
                 added.update(params)
 
     def add_parent(self) -> Outcome[None] | None:
-        """Add the parent where none is named; return what becomes known once it is sent, if that is due."""
+        """Add the parent to datapoints that name none; return the outcome of its sending, if it is unsent."""
         datapoint = open_datapoint(self._session)
         parent = self._session._nested_under if datapoint is None else datapoint._reference_id
         if parent is None:
             return None
         own, is_added = self._session.peek(), False
         for given, added in zip(self._given, self._added, strict=True):
-            # The parent has to be in the same session.
+            # The parent must be in the same session.
             if _lacks(given, _PARENT) and (added or (own is not None and given.get(_SESSION[0]) == own)):
                 added[_PARENT[1]] = parent
                 is_added = True
         return datapoint._recorder.hurry() if datapoint is not None and is_added else None
 
     def take_back(self, error: OpenApiException) -> bool:
-        """Take back what the API has refused; whether there was anything.
+        """Remove the added fields that the API has refused; return whether there were any.
 
-        The parent may be one that is not kept, and one that the caller names may be in another session.
+        The API may not have kept the parent, or the parent that the caller names may be in another session.
         """
         if getattr(error, "status", None) != _REFUSED:
             return False
@@ -225,14 +229,14 @@ class _Call:
                     say(
                         logging.WARNING,
                         "the API refuses the %s that was added to a call of the humanloop client; the call is"
-                        " made again without",
+                        " made again without it",
                         what,
                     )
                 return True
         return False
 
     def _remove(self, names: tuple[str, ...]) -> bool:
-        """Remove what was added by these names; whether there was anything."""
+        """Remove the added fields of these names; return whether there were any."""
         kept = [{name: value for name, value in added.items() if name not in names} for added in self._added]
         is_any = kept != self._added
         self._added = kept

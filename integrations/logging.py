@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 __all__ = ["SessionFilter", "install", "uninstall"]
 
-#: What ``logging`` itself keeps on a record.
+#: The attributes that ``logging`` itself sets on a record.
 _TAKEN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
 class _Installation:
-    """A record factory of ours around the one that was there before."""
+    """A record factory of ours around the former one."""
 
     def __init__(self, fields: SessionFields | None, default: object) -> None:
         self._previous: Callable[..., logging.LogRecord] = logging.getLogRecordFactory()
@@ -36,7 +36,7 @@ class _Installation:
         logging.setLogRecordFactory(self._factory)
 
     def remove(self) -> None:
-        """Put back what was there; where somebody has built upon ours since, it adds nothing from now on."""
+        """Restore the former factory. If another factory wraps ours by now, ours stays and adds nothing."""
         self._is_installed = False
         if logging.getLogRecordFactory() is self._factory:
             logging.setLogRecordFactory(self._previous)
@@ -44,7 +44,7 @@ class _Installation:
     def _adding_id(self, default: object) -> Callable[..., logging.LogRecord]:
         previous = self._previous
 
-        # On the path of every log line: what the other one does, with no further call.
+        # Like the factory of _adding, but without a further call, as it is on the path of every log line.
         def factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
             record = previous(*args, **kwargs) if kwargs else previous(*args)
             if self._is_installed:
@@ -71,28 +71,29 @@ _installation: _Installation | None = None
 
 
 def install(*, fields: Fields | None = None, default: object = "-") -> logging.Filter:
-    """Put the ID of the current session on each log record that is made in this process from now on.
+    """Put the ID of the current session on each log record that this process makes from now on.
 
-    The ID is looked up where the record is made, so all loggers and handlers have it, those behind a queue,
-    too. A record never creates a session: before the ID is known, and outside every scope, it has
-    ``default``. The record factory that was there before makes the records as it did. Calling this again
-    replaces the settings. ``dictConfig`` calls it for ``"filters": {"session": {"()":
+    The ID is looked up when the record is made, so all loggers and handlers have it, also those behind a
+    queue. A record never creates a session. Before the ID is known, and outside every scope, the record has
+    ``default``. The former record factory still makes the records. Calling this again replaces the settings.
+    ``dictConfig`` calls it for ``"filters": {"session": {"()":
     "hl_sessions.integrations.logging.install"}}``.
 
-    ``logging`` refuses a call that has an attribute of the same name in ``extra=``: choose another name then.
+    ``logging`` refuses a call with an attribute of the same name in ``extra=``: then choose another name.
 
     Args:
-        fields: the attributes of a record, with what each of them holds: ``"id"``, that of the session, or
-            ``"key"``, that of the conversation; ``None``: the ID as ``session_id``.
-        default: what they hold where there is nothing.
+        fields: the attributes of a record, each with its content: ``"id"`` for the ID of the session,
+            ``"key"`` for the key of the conversation. ``None``: the ID as ``session_id``.
+        default: the value of attributes without content.
 
     Returns:
-        A filter that lets every record pass, for handlers that name the line of ``dictConfig``.
+        A filter that lets every record pass, for the handlers of a ``dictConfig``.
 
     Raises:
-        ConfigurationError: ``fields`` is something else, or names an attribute that ``logging`` itself sets.
+        ConfigurationError: ``fields`` is not such a mapping, or names an attribute that ``logging`` itself
+            sets.
     """
-    global _installation  # noqa: PLW0603 - as the record factory is one of the process
+    global _installation  # noqa: PLW0603 - a process has one record factory
     checked = None if fields is None else _checked(fields)
     uninstall()
     _installation = _Installation(checked, default)
@@ -102,23 +103,23 @@ def install(*, fields: Fields | None = None, default: object = "-") -> logging.F
 def uninstall() -> None:
     """Undo :func:`install`.
 
-    If another record factory was built upon ours since, that one stays, and ours adds nothing any more.
+    If another record factory wraps ours by now, it stays, and ours adds nothing any more.
     """
-    global _installation  # noqa: PLW0603 - as above
+    global _installation  # noqa: PLW0603 - a process has one record factory
     if _installation is not None:
         _installation.remove()
         _installation = None
 
 
 class SessionFilter(logging.Filter):
-    """Puts on the records that pass by what :func:`install` puts on all.
+    """Puts the attributes of :func:`install` on the records that pass this filter.
 
-    It belongs to a handler: the filters of a logger are not asked for the records of the loggers below it.
-    Behind a queue it comes too late. What is on a record already stays, such as an attribute of ``extra=``.
+    Add it to a handler: the filters of a logger do not see records of the loggers below it. Behind a queue it
+    is too late. Attributes that a record has already are not changed, such as those of ``extra=``.
 
     Args:
-        fields: as ``default``, see :func:`install`.
-        default: what the fields hold where there is nothing.
+        fields: for ``fields`` and ``default`` see :func:`install`.
+        default: the value of attributes without content.
 
     Raises:
         ConfigurationError: as for :func:`install`.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from hl_sessions.integrations.session_fields import SessionFields
 
 try:
-    import loguru  # noqa: F401 - only here does its absence get a clear message
+    import loguru  # noqa: F401 - so that its absence gets a clear message
 except ImportError as error:
     raise ImportError(
         "hl_sessions.integrations.loguru needs Loguru: pip install 'hl-sessions[loguru]'"
@@ -28,18 +28,18 @@ __all__ = ["SessionAdder", "add_session"]
 
 
 class SessionAdder:
-    """A patcher that puts what is known of the current session in the ``extra`` of a record.
+    """A patcher that puts the ID of the current session into the ``extra`` of a record.
 
-    It runs in the thread and the task that log, also where sinks have ``enqueue=True``. A record never
-    creates a session. What is in ``extra`` already stays, such as what was bound.
+    It runs in the thread and task that log, also if sinks have ``enqueue=True``. A record never creates a
+    session. Values that are in ``extra`` already, such as bound ones, are not changed.
 
     Args:
-        fields: keys of ``extra``, with what each of them holds: ``"id"``, that of the session, or ``"key"``,
-            that of the conversation; ``None``: the ID as ``session_id``.
-        default: what they hold before the ID is known, and outside every scope.
+        fields: the keys of ``extra``, each with its content: ``"id"`` for the ID of the session, ``"key"``
+            for the key of the conversation. ``None``: the ID as ``session_id``.
+        default: the value before the ID is known, and outside every scope.
 
     Raises:
-        ConfigurationError: ``fields`` is something else.
+        ConfigurationError: ``fields`` is not such a mapping.
     """
 
     def __init__(self, *, fields: Fields | None = None, default: object = "-") -> None:

@@ -1,4 +1,4 @@
-"""The session of its own request for each call of a tool, resource or prompt of an MCP server on mcp 1.x.
+"""The session of the right request for each call of a tool, resource or prompt of an MCP server on mcp 1.x.
 
 .. code-block:: python
 
@@ -35,19 +35,19 @@ def connect(server: AnyServer) -> AnyServer:
 
     mcp 1.x, and with it fastmcp 2 and 3, serves all requests of an MCP session, and all messages of an SSE
     connection, from one task. That task keeps the session of the request that started it, and would serve
-    everybody with it. Code that belongs to no request has no session: the ``lifespan``, notifications, and
-    all of a server on stdio.
+    all others in it. Code that belongs to no request has no session: the ``lifespan``, notifications, and all
+    code of a server on stdio.
 
-    mcp 2 and fastmcp 4 do that by themselves: there this changes nothing. A second call changes nothing, too.
+    mcp 2 and fastmcp 4 need no ``connect``, which changes nothing there. Neither does a second call.
 
     Args:
-        server: of mcp ``FastMCP``, ``MCPServer`` or the low-level ``Server``, of fastmcp ``FastMCP``.
+        server: a ``FastMCP``, ``MCPServer`` or low-level ``Server`` of mcp, or a ``FastMCP`` of fastmcp.
 
     Returns:
         The server.
 
     Raises:
-        TypeError: it is none of these.
+        TypeError: ``server`` is none of these.
     """
     lowlevel: Any = server
     for name in ("_mcp_server", "_lowlevel_server"):  # of both FastMCP, and of MCPServer
@@ -55,7 +55,7 @@ def connect(server: AnyServer) -> AnyServer:
     if not isinstance(lowlevel, Server):
         raise TypeError(f"not an MCP server of mcp or fastmcp: {server!r}")
     handlers = getattr(lowlevel, "request_handlers", None)
-    if handlers is None or isinstance(handlers, _Handlers):  # mcp 2, or connected
+    if handlers is None or isinstance(handlers, _Handlers):  # mcp 2, or connected already
         return server
     changed: Any = lowlevel
     changed.request_handlers = _Handlers(lowlevel, handlers)
@@ -64,7 +64,7 @@ def connect(server: AnyServer) -> AnyServer:
 
 
 class _Handlers(dict[type, "Handler"]):
-    """The functions that answer requests, those that are added later too, each in the session of its call."""
+    """The functions that answer requests, also later ones, each in the session of its call."""
 
     def __init__(self, server: Any, handlers: dict[type, Handler]) -> None:
         self._server = server
@@ -80,7 +80,7 @@ class _Handlers(dict[type, "Handler"]):
         async def answer_in_its_session(request: Any) -> Any:
             try:
                 origin = self._server.request_context.request
-            except LookupError:  # the application itself calls it
+            except LookupError:  # the application itself calls the function
                 origin = None
             session = None if origin is None else session_of(origin)  # on stdio there is no request
             return await (answer if session is None else session.bind(answer))(request)

@@ -53,31 +53,32 @@ MOST_RENEWED = 1000  # sessions whose first span is remembered
 class SessionSpanProcessor(SpanProcessor):
     """Puts the session on each span that begins in a scope.
 
-    ``session.id`` is there from the start if the ID is known by then, else from the end. A span that began
-    outside every scope has the session of the scope that is opened in it, as the server span of a request
-    has. If several are opened in it one after the other, as in a batch, it has none. Server spans always get
-    the session as they end.
+    ``session.id`` is set at the start of the span if the ID is known by then, else at its end. A span that
+    began outside every scope, such as the server span of a request, has the session of the scope that is
+    opened in it. If several scopes are opened in it one after the other, as in a batch, it has no session.
+    Server spans always get the session at their end.
 
-    In a conversation the ID is ``gen_ai.conversation.id`` as well, and the first span after the conversation
-    began anew has ``session.previous_id``. An attribute that a span has already stays as it is.
+    In a conversation the ID is also ``gen_ai.conversation.id``. The first span after a conversation has begun
+    anew has ``session.previous_id``. Attributes that a span has already are not changed.
 
-    Nothing ever waits, and no span creates a session unless ``create=True``. The order of processors does not
-    matter, but a ``ConcurrentMultiSpanProcessor`` runs them where no session is current. :meth:`shutdown`,
-    which that of the provider calls, ends what is done for spans around scopes.
+    The processor never waits. A span creates no session, unless ``create=True``. The order of processors does
+    not matter. Do not put it into a ``ConcurrentMultiSpanProcessor``, which runs processors where no session
+    is current. :meth:`shutdown`, which the provider calls, stops the handling of spans around scopes.
 
     Args:
         names: further attributes that hold the ID, such as ``"langsmith.metadata.thread_id"``.
         create: create the session of each span in the background. Spans that end before there is an ID have
-            none. Where the conversation key depends on the route, only reading the ID creates the session.
+            no session. If the conversation key depends on the route, only a read of the ID creates the
+            session.
 
     Raises:
-        ConfigurationError: ``names`` are no names of attributes.
+        ConfigurationError: ``names`` are no attribute names.
     """
 
     def __init__(self, *, names: Iterable[str] = (), create: bool = False) -> None:
         self._names = (SESSION_ID, *_checked_names(names))
-        # Not the key, which may name a person. Nor the reference ID: back ends make one name of this and of
-        # session.id, and a worker that is told the ID alone has to end up in the same conversation.
+        # Not the key, which may name a person. Nor the reference ID: back ends treat this attribute and
+        # session.id as one name, and a worker that knows only the ID must be in the same conversation.
         self._conversation_names = tuple(dict.fromkeys((*self._names, CONVERSATION_ID)))
         self._creates = create
         self._renewed: dict[str, None] = {}
@@ -93,7 +94,7 @@ class SessionSpanProcessor(SpanProcessor):
             if session_id is None and self._creates:
                 session._begin_in_background()
                 session_id = session.peek()
-            # Around a server span the session may be that of the request before on the same connection.
+            # At a server span the current session may be that of the former request on the connection.
             if session_id is not None and span.kind is not _SERVER:
                 if session._key:
                     begins_anew = session.previous_id is not None and session_id not in self._renewed
@@ -110,7 +111,7 @@ class SessionSpanProcessor(SpanProcessor):
             self._open[span.get_span_context().span_id] = open_span
 
     def shutdown(self) -> None:
-        """Note no more scopes."""
+        """Stop the handling of spans around scopes."""
         unobserve(self._note_request)
         unobserve(self._note_scope)
 
@@ -129,7 +130,7 @@ class SessionSpanProcessor(SpanProcessor):
         if session_id in self._renewed:
             return False
         if len(self._renewed) >= MOST_RENEWED:
-            self._renewed.clear()  # in one step, as others may look into it
+            self._renewed.clear()  # in one step, as other threads may read it
         self._renewed[session_id] = None
         return True
 
@@ -140,8 +141,8 @@ class SessionSpanProcessor(SpanProcessor):
         self._note(session, is_request=False)
 
     def _note(self, session: Session, *, is_request: bool) -> None:
-        """Let the spans around a scope that is opened belong to its session."""
-        # By its number, as what is current may be a wrapper of the SDK's span.
+        """Assign the open spans around a new scope to its session."""
+        # By its number, as the current span may be a wrapper of the SDK's span.
         span = self._open.get(get_current_span().get_span_context().span_id)
         is_traced = span is not None
         while span is not None and span.note(session, is_request=is_request):
@@ -151,9 +152,9 @@ class SessionSpanProcessor(SpanProcessor):
 
 
 class _OpenSpan:
-    """Stands in the place of the method ``end`` of a span, and puts the session on it before it ends.
+    """Replaces the method ``end`` of a span, and puts the session on the span before it ends.
 
-    The SDK has no such moment: processors are told of the end when attributes are final.
+    The SDK has no hook for that: processors learn of the end when the attributes are final.
     """
 
     __slots__ = (
@@ -182,7 +183,7 @@ class _OpenSpan:
 
     def __call__(self, end_time: int | None = None) -> None:
         """End the span."""
-        vars(self._span).pop("end", None)  # else each would go round in a circle
+        vars(self._span).pop("end", None)  # else the span and this object would be a reference cycle
         session_id = None if self._session is None else self._session.peek()
         if self._session is not None and session_id is not None:
             self._processor.put_missing(self._span, self._session, session_id)
@@ -192,7 +193,7 @@ class _OpenSpan:
         """Note a scope that is opened in the span.
 
         Returns:
-            Whether it is one of the spans around, too.
+            Whether the scope concerns the spans around this one, too.
         """
         if self._has_begun_in:
             if is_request and not self._is_of_request and self._span.kind is _SERVER:
@@ -204,16 +205,16 @@ class _OpenSpan:
             self._session, self._is_of_request = session, is_request
             return True
         if current_session() not in (None, session) or (self._is_of_request and not is_request):
-            return False  # it is inside of the scope that is known, or comes after a request
+            return False  # the scope lies inside the known one, or follows a request
         self._session, self._is_shared = None, True
         return True
 
 
 class SessionLogRecordProcessor(LogRecordProcessor):
-    """Puts ``session.id`` on each log record that is emitted in a scope, once the ID is known.
+    """Puts ``session.id`` on each log record that is emitted in a scope, if the ID is known.
 
-    Records of ``logging`` that come from OpenTelemetry's handler have it as well. An attribute that is there
-    already stays as it is. No record makes a session. Add this before the processors that export.
+    Records of ``logging`` that come from OpenTelemetry's handler have it, too. An existing attribute is not
+    changed. A record creates no session. Add this processor before the processors that export.
     """
 
     def on_emit(self, log_record: Any) -> None:
@@ -247,16 +248,16 @@ def _checked_names(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _put_at_start(span: Span, names: tuple[str, ...], session_id: str) -> bool:
-    """Put the ID on a span that has just begun, and return whether that could be done in the fast way.
+    """Put the ID on a span that has just begun, without its lock and checks; return whether that worked.
 
-    Nobody else has the span yet: to lock it, and to check what is put, would take longer than all the rest.
+    No other thread has the span yet. The lock and the checks would take longer than all other steps.
     """
     try:
         bounded: Any = span._attributes
         values: dict[str, Any] = bounded._dict
         if bounded.max_value_len is not None or len(values) + len(names) > bounded.maxlen:
             return False
-    except (AttributeError, TypeError):  # there is no limit, or the SDK keeps attributes in another way
+    except (AttributeError, TypeError):  # there is no limit, or this SDK keeps attributes differently
         return False
     for name in names:
         if name not in values:

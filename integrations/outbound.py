@@ -1,4 +1,4 @@
-"""Which calls to other services carry the session, and how."""
+"""The calls to other services that carry the session, and their headers."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class OutboundHeaders:
-    """The headers, or the metadata of a call, that carry the session.
+    """The headers, or the metadata, of a call that carries the session.
 
     Args:
-        carrier: ``"baggage"``: as a member of the W3C ``baggage`` header, merged with one of your own;
-            ``"header"``: as ``X-Session-ID``.
-        secret: signs the ID, for services that have the same secret, in ``X-Session-Signature``; ``None``: no
+        carrier: ``"baggage"``: a member of the W3C ``baggage`` header, beside its other members.
+            ``"header"``: the header ``X-Session-ID``.
+        secret: signs the ID in ``X-Session-Signature``, for services with the same secret. ``None``: no
             signature.
 
     Raises:
-        ConfigurationError: one of them is wrong.
+        ConfigurationError: an argument is wrong.
     """
 
     def __init__(self, carrier: Carrier, secret: SharedSecret | None) -> None:
-        if carrier not in ("baggage", "header"):  # a tuple: what is given may not be hashable
+        if carrier not in ("baggage", "header"):  # a tuple, as the value may not be hashable
             raise ConfigurationError(f"carrier={carrier!r} must be 'baggage' or 'header'")
         if secret is not None and not isinstance(secret, SharedSecret):
             raise ConfigurationError(
@@ -55,9 +55,9 @@ class OutboundHeaders:
         self.header = _HEADERS[carrier]
 
     def has_session(self, own: str | None) -> bool:
-        """Whether :attr:`header`, as it is without us, names a session of the caller, which stays as it is.
+        """Whether the value ``own`` of :attr:`header` names a session that the caller has set, which stays.
 
-        One that OpenTelemetry sends on, as it came with the request that is served, is not the caller's.
+        A session that OpenTelemetry forwards from the incoming request was not set by the caller.
         """
         if own is None or self.header == PLAIN_HEADER:
             return own is not None
@@ -65,17 +65,17 @@ class OutboundHeaders:
         return bool(named) and named != {_sent_on_by_opentelemetry()}
 
     def with_session(self, own: str | None, session_id: str) -> str:
-        """Return :attr:`header` with the session in it, given what it is without us."""
+        """Return the value of :attr:`header` with the session, given its value ``own`` without it."""
         return session_id if self.header == PLAIN_HEADER else baggage_with(own, session_id)
 
     def add_to(self, headers: Any, own: str | None, session_id: str, host: str | None) -> str:
-        """Add the session to the headers of a call, and return what :attr:`header` is now.
+        """Add the session to the headers of a call, and return the new value of :attr:`header`.
 
         Args:
-            headers: a mapping, whichever the client has.
-            own: what :attr:`header` is without us.
+            headers: a mapping, of the type that the client uses.
+            own: the value of :attr:`header` without the session.
             session_id: the ID.
-            host: the name of the host that is called; a header ``Host`` tells what the service sees instead.
+            host: the name of the called host. A header ``Host`` takes precedence, as the service sees that.
         """
         value = headers[self.header] = self.with_session(own, session_id)
         if self._secret is not None:
@@ -84,7 +84,7 @@ class OutboundHeaders:
                 named = named.decode("latin-1")
             try:
                 headers[SIGNATURE_HEADER] = self._secret.sign(session_id, named)
-            except ValueError:  # it is no host that could be reached: the client says so
+            except ValueError:  # no host could be reached by this name: the client reports that
                 pass
         return value
 
@@ -93,13 +93,13 @@ class Outbound(OutboundHeaders):
     """The calls that carry the session.
 
     Args:
-        hosts: the names of the hosts whose calls carry the session, each with an optional port:
-            ``"retrieval.internal"``, ``"localhost:9000"``; without one, all ports.
-        carrier: as ``secret``, see :class:`OutboundHeaders`.
+        hosts: the names of the hosts to which calls carry the session, each with an optional port:
+            ``"retrieval.internal"``, ``"localhost:9000"``. Without a port: all ports.
+        carrier: for ``carrier`` and ``secret`` see :class:`OutboundHeaders`.
         secret: signs the ID.
 
     Raises:
-        ConfigurationError: one of them is wrong.
+        ConfigurationError: an argument is wrong.
     """
 
     def __init__(self, hosts: Collection[str], carrier: Carrier, secret: SharedSecret | None) -> None:
@@ -138,4 +138,4 @@ def _checked_host(host: object, hint: str) -> tuple[str, int | None]:
 def _sent_on_by_opentelemetry() -> str | None:
     get_baggage = getattr(sys.modules.get("opentelemetry.baggage"), "get_baggage", None)
     value = None if get_baggage is None else get_baggage(BAGGAGE_KEY)
-    return None if value is None else str(value)  # any object, of which the text is sent
+    return None if value is None else str(value)  # OpenTelemetry sends the text of any object

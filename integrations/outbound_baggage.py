@@ -19,16 +19,16 @@ Through = Literal["opentelemetry"]
 
 
 def set_through(client: Any, through: Through | None, method: str, *, is_async: bool = False) -> None:
-    """Have a method of a client run with the session in OpenTelemetry's baggage, or no longer.
+    """Wrap a method of a client so that the session is in OpenTelemetry's baggage, or remove the wrapper.
 
     Args:
         client: the client.
-        through: ``"opentelemetry"``; ``None``: as its class has the method.
+        through: ``"opentelemetry"``: wrap the method. ``None``: restore the method of the class.
         method: the name of the method by which the client makes each call.
-        is_async: whether it is awaited.
+        is_async: whether the method is awaited.
 
     Raises:
-        ConfigurationError: ``through`` is something else.
+        ConfigurationError: ``through`` is another value.
         ImportError: OpenTelemetry is not installed.
     """
     if through is not None:
@@ -37,7 +37,7 @@ def set_through(client: Any, through: Through | None, method: str, *, is_async: 
         delattr(client, method)
     if through is None:
         return
-    # Not by the client's own way, which warns of attributes that it does not know.
+    # Not by setattr: some clients warn of unknown attributes there.
     object.__setattr__(client, method, (_AsyncCall if is_async else _Call)(client, method))
 
 
@@ -53,10 +53,10 @@ def _check(through: object) -> None:
 
 
 class _Call:
-    """In place of a method of a client, above whatever instruments it."""
+    """Replaces a method of a client, above any instrumentation of it."""
 
     def __init__(self, client: Any, method: str) -> None:
-        self._client = weakref.ref(client)  # which holds this
+        self._client = weakref.ref(client)  # weak, as the client holds this object
         self._name = method
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -66,13 +66,13 @@ class _Call:
 
     @property
     def _method(self) -> Any:
-        # As it is by now: an instrumentation puts another one into the class.
+        # Looked up at each call, as an instrumentation may replace the method of the class later.
         client: Any = self._client()
         return getattr(type(client), self._name).__get__(client)
 
 
 class _AsyncCall(_Call):
-    """The same of a method that is awaited."""
+    """Replaces a method that is awaited."""
 
     async def __call__(self, *args: Any, **kwargs: Any) -> Any:
         session = current_session()

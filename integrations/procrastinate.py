@@ -33,19 +33,19 @@ __all__ = ["connect"]
 def connect(app: App, manager: SessionManager | None = None) -> None:
     """Let each job of an application run in the session of its sender.
 
-    Call this where the application is made, both where jobs are deferred and in the workers; in Django it is
-    a value for ``PROCRASTINATE_ON_APP_READY``. Deferring a job in a scope reads the ID as ``session.id``
-    does, or as ``await session.aid()`` in coroutines; where the session cannot be created the job is deferred
-    anyway. Retries have the session, too. A job that is deferred outside every scope has none, and
-    neither has a periodic one. Calling this again replaces the manager.
+    Call this where the application is made, both where jobs are deferred and in the workers. In Django, use
+    it as the value of ``PROCRASTINATE_ON_APP_READY``. Deferring a job in a scope reads the ID like
+    ``session.id``, or like ``await session.aid()`` in coroutines. If the session cannot be created, the job
+    is deferred anyway. Retries have the session, too. Periodic jobs, and jobs that are deferred outside every
+    scope, have no session. Calling this again replaces the manager.
 
-    What a job takes along is among its arguments, as ``"hl_sessions"``, until a middleware of the worker
-    takes it out. That is in the ``worker_defaults`` of the application; middleware that is given to
-    ``run_worker`` would replace it, so give yours to the application.
+    The arguments of a job hold its session, as ``"hl_sessions"``, until a middleware of the worker removes
+    it. That middleware is in the ``worker_defaults`` of the application. Add your own there, too: middleware
+    that is passed to ``run_worker`` replaces it.
 
     Args:
         app: the application.
-        manager: the manager of the sessions in workers; ``None``: the one of :func:`hl_sessions.configure`.
+        manager: the manager of the sessions in workers. ``None``: the one of :func:`hl_sessions.configure`.
 
     Raises:
         ConfigurationError: ``manager`` is not a manager.
@@ -80,7 +80,7 @@ class _SessionJobManager(JobManager):
             with carried(data, self.sessions):
                 return await call_next()
         finally:
-            if data is not None:  # for a retry, as the arguments of a job in memory are these
+            if data is not None:  # for a retry, as a job in memory shares these arguments
                 arguments[CARRIED] = data
 
 

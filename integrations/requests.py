@@ -1,4 +1,4 @@
-"""The current session on calls to other services that are made with Requests.
+"""The current session on calls of Requests to other services.
 
 .. code-block:: python
 
@@ -38,18 +38,19 @@ def propagate(
     secret: SharedSecret | None = None,
     through: Through | None = None,
 ) -> Client:
-    """Let the calls of ``client`` to the listed hosts carry the session of the scope they are made in.
+    """Let the calls of ``client`` to the listed hosts carry the current session.
 
-    Such a call reads the ID as ``session.id`` does. Without an ID, and outside every scope, it goes as it
-    is; so do calls to other hosts, redirected ones too, and those with a session of your own in the header.
-    The adapters that are mounted now are covered; after mounting another one, call this again: the last
-    call counts.
+    Such a call reads the ID like ``session.id``. Calls without an ID, outside every scope, or to other hosts
+    are sent unchanged, redirected ones too; so are calls whose header names a session already. Only the
+    adapters that are mounted now are covered, so call this again after mounting another one. The last call
+    replaces the others.
 
     Args:
         client: the :class:`requests.Session`.
-        hosts: as ``carrier`` and ``secret``, see :class:`~hl_sessions.integrations.outbound.Outbound`.
-        through: ``"opentelemetry"``: the ID is in OpenTelemetry's own baggage, too, while a call is made, so
-            that instrumented clients send it to every host, listed or not, but never with a signature.
+        hosts: for ``hosts``, ``carrier`` and ``secret`` see
+            :class:`~hl_sessions.integrations.outbound.Outbound`.
+        through: ``"opentelemetry"``: also put the ID into OpenTelemetry's own baggage during a call.
+            Instrumented clients then send it to every host, listed or not, but never with a signature.
 
     Returns:
         ``client``.
@@ -59,7 +60,7 @@ def propagate(
         ImportError: ``through="opentelemetry"`` without OpenTelemetry.
     """
     if not isinstance(client, requests.Session):
-        kind = type(client)  # those of other libraries may have the same name
+        kind = type(client)  # classes of other libraries may have the same name
         raise ConfigurationError(
             f"client must be a requests.Session, not a {kind.__name__} of {kind.__module__.partition('.')[0]}"
         )
@@ -72,7 +73,7 @@ def propagate(
 
 
 class _PropagatingAdapter(BaseAdapter):
-    """Adds the session to what another adapter sends."""
+    """Adds the session to the requests that another adapter sends."""
 
     def __init__(self, adapter: BaseAdapter, outbound: Outbound) -> None:
         super().__init__()
@@ -80,14 +81,14 @@ class _PropagatingAdapter(BaseAdapter):
         self._outbound = outbound
 
     def __getattr__(self, name: str) -> Any:
-        if name == "adapter" or name.startswith("__"):  # not set yet, or not the other's, when it is copied
+        if name == "adapter" or name.startswith("__"):  # during a copy: not set yet, or not the other's
             raise AttributeError(name)
         return getattr(self.adapter, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("adapter", "_outbound") or hasattr(type(self), name):
             super().__setattr__(name, value)
-        else:  # such as max_retries, which would have no effect here
+        else:  # an attribute such as max_retries, which would have no effect here
             setattr(self.adapter, name, value)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
@@ -107,33 +108,33 @@ class _PropagatingAdapter(BaseAdapter):
         session_id = None if outbound.has_session(own) else session.id
         if session_id is None:
             return request
-        # A copy: Requests makes the redirected request, to whatever host, from this one.
+        # A copy: Requests builds a redirected request, possibly to another host, from the original.
         changed = object.__new__(type(request))
         headers = request.headers.copy()
         outbound.add_to(headers, own, session_id, host)
-        if isinstance(headers, CaseInsensitiveDict):  # the caller's may be any mapping
+        if isinstance(headers, CaseInsensitiveDict):  # the caller may have set another mapping
             headers = _Headers(headers, outbound, session_id)
         vars(changed).update(vars(request), headers=headers)
         return changed
 
     def _covered_host(self, request: requests.PreparedRequest) -> str | None:
-        """Return the host that a request goes to, ``None`` if its requests do not carry the session."""
+        """Return the host of a request, ``None`` if calls to it do not carry the session."""
         try:
             parts = urlsplit(request.url or "")
             host = parts.hostname
             return host if self._outbound.covers(parts.scheme, host, parts.port) else None
-        except ValueError:  # the other adapter says what is wrong with the URL
+        except ValueError:  # the other adapter reports a wrong URL
             return None
 
 
 class _Headers(CaseInsensitiveDict[Any]):
-    """Headers that keep the session, whoever writes them.
+    """Headers that keep the session when other code writes them.
 
-    OpenTelemetry's instrumentation of urllib3 does, below the adapters.
+    OpenTelemetry's instrumentation of urllib3 writes them, below the adapters.
     """
 
     def __init__(self, headers: CaseInsensitiveDict[Any], outbound: Outbound, session_id: str) -> None:
-        vars(self).update(vars(headers))  # as they are: to set each one would take as long as all the rest
+        vars(self).update(vars(headers))  # as setting each header would take as long as all other steps
         self._outbound = outbound
         self._session_id = session_id
 
@@ -146,7 +147,7 @@ class _Headers(CaseInsensitiveDict[Any]):
         return _Headers(CaseInsensitiveDict(self), self._outbound, self._session_id)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Without the secret: caches keep responses on disk, with the requests that they answer.
+        # Without the secret, as caches keep responses on disk, with their requests.
         return CaseInsensitiveDict, (dict(self),)
 
 

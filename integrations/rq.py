@@ -29,15 +29,15 @@ __all__ = ["SessionJob"]
 
 
 class SessionJob(Job):
-    """A job that is performed in the session of its sender, its callbacks and retries too.
+    """A job that is performed in the session of its sender, with its callbacks and retries.
 
-    For ``Queue(job_class=...)`` where jobs are enqueued and ``rq worker --job-class`` where they are
-    performed. Enqueuing a job in a scope reads the ID as ``session.id`` does; where the session cannot be
-    created the job is enqueued anyway. A job that is enqueued outside every scope has no session. What
-    it takes along is in its ``meta``, as ``"hl_sessions"``.
+    Use it as ``Queue(job_class=...)`` where jobs are enqueued, and as ``rq worker --job-class`` where they
+    are performed. Enqueuing a job in a scope reads the ID like ``session.id``. If the session cannot be
+    created, the job is enqueued anyway. A job that is enqueued outside every scope has no session. The
+    ``meta`` of a job holds its session, as ``"hl_sessions"``.
 
     Attributes:
-        manager: the manager of the sessions in workers, for subclasses to set; ``None``: the one of
+        manager: the manager of the sessions in workers, which subclasses can set. ``None``: the one of
             :func:`hl_sessions.configure`.
     """
 
@@ -45,7 +45,7 @@ class SessionJob(Job):
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What the application, and the session, keep with the job; assigning to it keeps the session."""
+        """The data of the application and the session; an assignment keeps the session."""
         return self._meta
 
     @meta.setter
@@ -73,17 +73,17 @@ class SessionJob(Job):
 
     @property
     def success_callback(self) -> Any:
-        """The callback, which runs in the session too."""
+        """The callback, which also runs in the session."""
         return self._in_session(super().success_callback)
 
     @property
     def failure_callback(self) -> Any:
-        """The callback, which runs in the session too."""
+        """The callback, which also runs in the session."""
         return self._in_session(super().failure_callback)
 
     @property
     def stopped_callback(self) -> Any:
-        """The callback, which runs in the session too."""
+        """The callback, which also runs in the session."""
         return self._in_session(super().stopped_callback)
 
     @functools.cached_property
@@ -106,5 +106,5 @@ class SessionJob(Job):
 
 
 def _send_datapoints() -> None:
-    # The process of a job ends without Python's own end.
+    # The process of a job ends without Python's exit handlers.
     flush_all(DEFAULT_TIMEOUT)

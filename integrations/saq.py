@@ -32,21 +32,21 @@ QueueOrSettings = TypeVar("QueueOrSettings", bound="Queue | dict[str, Any] | Set
 
 
 def connect(target: QueueOrSettings, manager: SessionManager | None = None) -> QueueOrSettings:
-    """Let each job run in the session of its sender, its retries too.
+    """Let each job, and its retries, run in the session of its sender.
 
-    Call this with the queue where jobs are enqueued, and with the settings of the worker, which connects
-    the queue of the worker as well. Enqueuing a job in a scope reads the ID as ``await session.aid()`` does;
-    where the session cannot be created the job is enqueued anyway. A job that is enqueued outside every
-    scope has no session, nor has a cron job. What a job takes along is in its ``meta``, as ``"hl_sessions"``.
+    Call this with the queue where jobs are enqueued, and with the settings of the worker, whose queue is
+    connected, too. Enqueuing a job in a scope reads the ID like ``await session.aid()``. If the session
+    cannot be created, the job is enqueued anyway. Cron jobs, and jobs that are enqueued outside every scope,
+    have no session. The ``meta`` of a job holds its session, as ``"hl_sessions"``.
 
     Args:
-        target: the queue, or the settings of a worker, which are those of ``saq module.settings`` and the
-            arguments of ``saq.Worker``. Hooks that are there already are called in the session, too.
-        manager: the manager of the sessions in the worker; ``None``: the one of
+        target: the queue, or the settings of a worker: those of ``saq module.settings``, or the arguments of
+            ``saq.Worker``. Existing hooks are still called, in the session.
+        manager: the manager of the sessions in the worker. ``None``: the one of
             :func:`hl_sessions.configure`.
 
     Returns:
-        What was given.
+        ``target``.
 
     Raises:
         ConfigurationError: ``manager`` is not a manager.
@@ -87,7 +87,7 @@ async def _startup(context: dict[str, Any]) -> None:
     schedule = worker.schedule
 
     async def schedule_outside_scopes(*args: Any) -> None:
-        with carried(None):  # the worker may have been started in one
+        with carried(None):  # the worker may have been started in a scope
             await schedule(*args)
 
     worker.schedule = schedule_outside_scopes
@@ -98,5 +98,5 @@ async def _after_process(context: dict[str, Any]) -> None:
 
 
 async def _shutdown(_: dict[str, Any]) -> None:
-    # Processes of "saq --workers" end without Python's own end.
+    # Processes of "saq --workers" end without Python's exit handlers.
     await aflush_all(DEFAULT_TIMEOUT)

@@ -1,4 +1,4 @@
-"""The current session on the errors and transactions that go to Sentry.
+"""The current session on the errors and transactions that are sent to Sentry.
 
 .. code-block:: python
 
@@ -24,7 +24,7 @@ except ImportError as error:
 
 try:
     from sentry_sdk.ai.utils import set_conversation_id
-except ImportError:  # an older one has no conversations
+except ImportError:  # an older SDK has no conversations
     set_conversation_id = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
@@ -40,13 +40,13 @@ _CONVERSATION = "gen_ai.conversation.id"
 
 
 class _Opened(dict[str, Any]):
-    """What an isolation scope of Sentry has as context, from the entry of a scope of ours.
+    """The context of an isolation scope of Sentry, from the entry of a scope of ours on.
 
-    It is empty. What is known of the session when an event is captured takes its place in that event.
+    It is empty. A captured event has the session's data in its place.
 
     Args:
         session: the session of the scope.
-        around: what was current around it, which is again when the scope is left.
+        around: the session that was current around it, and is again after the scope.
     """
 
     def __init__(self, session: Session, around: Session | None) -> None:
@@ -56,29 +56,29 @@ class _Opened(dict[str, Any]):
 
 
 class _Connection:
-    """What this process does when scopes are opened and events are captured."""
+    """The functions of this process for opened scopes and captured events."""
 
     def __init__(self) -> None:
         self.is_connected = self.has_processor = self.shows_key = False
 
     def note_request(self, session: Session) -> None:
-        """Have the events of a request find its session, also when its scope has been left."""
+        """Note the session of a request, so that its events have it also after the end of the scope."""
         isolation_scope = _isolation_scope()
         if isolation_scope is not None:
             isolation_scope.set_context(_CONTEXT, _Opened(session, current_session()))
 
     def note_scope(self, session: Session) -> None:
-        """Have those of a job find its session, and the calls of models their conversation."""
+        """Note the session of a job for its events, and the conversation for its calls of models."""
         isolation_scope = _isolation_scope()
         if isolation_scope is None:
             return
-        if current_session() in (None, session):  # else the events are those of the scope around
+        if current_session() in (None, session):  # else the events belong to the outer scope
             isolation_scope.set_context(_CONTEXT, _Opened(session, None))
         if session.key is not None and set_conversation_id is not None:
             set_conversation_id(_conversation_id(session.key))
 
     def add_session(self, event: Any, _: object) -> Any:
-        """Add to an event what is known of its session."""
+        """Add the known data of its session to an event."""
         contexts = event.setdefault("contexts", {})
         opened = contexts.get(_CONTEXT)
         if isinstance(opened, _Opened):
@@ -101,7 +101,7 @@ class _Connection:
             if self.shows_key and session.key is not None:
                 known["key"] = session.key
             event["contexts"].setdefault(_CONTEXT, known)
-        # The key of a request may not be known before its route is, or its user.
+        # The key of a request may become known only with its route, or its user.
         calls = [span for span in event.get("spans", ()) if (span.get("op") or "").startswith("gen_ai.")]
         if calls and session.key is not None:
             for call in calls:
@@ -109,10 +109,10 @@ class _Connection:
 
 
 def _isolation_scope() -> Scope | None:
-    """Return the isolation scope of the request or the job, ``None`` where there is none.
+    """Return the isolation scope of the request or job, ``None`` if there is none.
 
-    Sentry's integrations make one for each, and name it. Any other may live on, and what is captured in it
-    later has nothing to do with the session that is opened now.
+    Sentry's integrations make one for each, and name it. Any other isolation scope may live on, and its later
+    events do not belong to the session that is opened now.
     """
     isolation_scope = sentry_sdk.get_isolation_scope()
     return None if getattr(isolation_scope, "_name", None) is None else isolation_scope
@@ -128,19 +128,19 @@ _connection = _Connection()
 def connect(*, key: bool = False) -> None:
     """Put the session on the errors and transactions that this process sends to Sentry from now on.
 
-    They have the tag ``session.id`` and the context ``session``. It is the session of the scope in which an
-    event is captured. What the integrations of Sentry capture when the scope of the request or the job has
-    been left, has the session of that scope. An event never creates a session: as long as nobody has read the
-    ID, and outside every scope, nothing is added. A tag or context of that name that is there already stays.
+    Each event has the tag ``session.id`` and the context ``session``, for the scope in which it is captured.
+    An event that Sentry's integrations capture after the scope of a request or job was left has the session
+    of that scope. An event never creates a session: before the ID is known, and outside every scope, nothing
+    is added. An existing tag or context of that name is not changed.
 
-    In a request or job with a key, the spans of Sentry for calls of models have a hash of the key as
+    In a request or job with a key, Sentry's spans for calls of models have a hash of the key as
     ``gen_ai.conversation.id``. Calling this again replaces the setting.
 
     Args:
-        key: whether the context has the conversation key, too, which may be personal.
+        key: whether the context has the conversation key, too. A key may be personal.
     """
     _connection.is_connected, _connection.shows_key = True, key
-    if not _connection.has_processor:  # Sentry has no way to take it away
+    if not _connection.has_processor:  # Sentry has no way to remove it
         _connection.has_processor = True
         add_global_event_processor(_connection.add_session)
     observe_requests(_connection.note_request)

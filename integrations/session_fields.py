@@ -1,4 +1,4 @@
-"""What a log line says of the current session: what is known by then, so that no log line creates one."""
+"""The fields of a log line for the current session. A log line never creates a session."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class SessionFields:
     """Reads the current session for a log line, without waiting and without any network.
 
     Args:
-        fields: names in a log line, with what each of them holds: ``"id"``, that of the session, or
-            ``"key"``, that of the conversation; ``None``: the ID as ``session_id``.
+        fields: the names of the fields, each with its content: ``"id"`` for the ID of the session, ``"key"``
+            for the key of the conversation. ``None``: the ID as ``session_id``.
 
     Raises:
-        ConfigurationError: ``fields`` is something else.
+        ConfigurationError: ``fields`` is not such a mapping.
     """
 
     def __init__(self, fields: Fields | None = None) -> None:
@@ -45,16 +45,16 @@ class SessionFields:
         if not isinstance(fields, Mapping):
             raise ConfigurationError(f"fields must be a mapping, not {type(fields).__name__}")
         for name, held in fields.items():
-            if not isinstance(name, str) or held not in tuple(_READERS):  # what is given may not be hashable
+            if not isinstance(name, str) or held not in tuple(_READERS):  # the value may not be hashable
                 raise ConfigurationError(
-                    f"fields={{{name!r}: {held!r}}} must be a name with what it holds, 'id' or 'key'"
+                    f"fields={{{name!r}: {held!r}}} must be a name with its content, 'id' or 'key'"
                 )
         self._readers = [(name, _READERS[held]) for name, held in fields.items()]
-        #: The names.
+        #: The names of the fields.
         self.names = tuple(fields)
 
     def read(self) -> dict[str, str | None]:
-        """Return what is known by now, ``None`` for each that is not, and outside every scope for all."""
+        """Return the fields as far as they are known; unknown ones are ``None``, outside every scope all."""
         session = current_session()
         if session is None:
             return dict.fromkeys(self.names)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from hl_sessions.integrations.session_fields import SessionFields
 
 try:
-    import structlog  # noqa: F401 - only here does its absence get a clear message
+    import structlog  # noqa: F401 - so that its absence gets a clear message
 except ImportError as error:
     raise ImportError(
         "hl_sessions.integrations.structlog needs structlog: pip install 'hl-sessions[structlog]'"
@@ -27,24 +27,24 @@ __all__ = ["SessionAdder", "add_session"]
 
 
 class SessionAdder:
-    """A processor that adds what is known of the current session to an event.
+    """A processor that adds the ID of the current session to an event.
 
-    An event never creates a session: as long as the ID is not known, and outside every scope, nothing is
-    added. What the event has already stays.
+    An event never creates a session: before the ID is known, and outside every scope, nothing is added. Keys
+    that the event has already are not changed.
 
     Args:
-        fields: keys of an event, with what each of them holds: ``"id"``, that of the session, or ``"key"``,
-            that of the conversation; ``None``: the ID as ``session_id``.
+        fields: the keys of an event, each with its content: ``"id"`` for the ID of the session, ``"key"`` for
+            the key of the conversation. ``None``: the ID as ``session_id``.
 
     Raises:
-        ConfigurationError: ``fields`` is something else.
+        ConfigurationError: ``fields`` is not such a mapping.
     """
 
     def __init__(self, *, fields: Fields | None = None) -> None:
         self._fields = SessionFields(fields)
 
     def __call__(self, logger: WrappedLogger, method_name: str, event_dict: EventDict) -> EventDict:  # noqa: ARG002 - of each processor
-        """Add to an event."""
+        """Add the fields to an event."""
         for name, value in self._fields.read().items():
             if value is not None:
                 event_dict.setdefault(name, value)

@@ -30,20 +30,20 @@ if TYPE_CHECKING:
 
 __all__ = ["SessionMiddleware"]
 
-# The scope of this task, and the same of the task around it: a broker in memory may execute one in another.
+# The scope of this task, and that of the outer task: a broker in memory may execute one task within another.
 _entered: ContextVar[tuple[CarriedScope, Any] | None] = ContextVar("hl_sessions_taskiq_entered", default=None)
 
 
 class SessionMiddleware(TaskiqMiddleware):
-    """Let each task be executed in the session of its sender, its retries too.
+    """Let each task, and its retries, be executed in the session of its sender.
 
-    For the broker that clients and workers import. Sending a task in a scope reads the ID as
-    ``await session.aid()`` does; where the session cannot be created the task is sent anyway. A task
-    that is sent outside every scope has no session. What a task takes along is among its labels, under names
-    that begin with ``hl_sessions_``.
+    Add it to the broker that clients and workers import. Sending a task in a scope reads the ID like
+    ``await session.aid()``. If the session cannot be created, the task is sent anyway. A task that is sent
+    outside every scope has no session. The labels of a task hold its session, under names that begin with
+    ``hl_sessions_``.
 
     Args:
-        manager: the manager of the sessions in workers; ``None``: the one of :func:`hl_sessions.configure`.
+        manager: the manager of the sessions in workers. ``None``: the one of :func:`hl_sessions.configure`.
 
     Raises:
         ConfigurationError: ``manager`` is not a manager.
@@ -54,7 +54,7 @@ class SessionMiddleware(TaskiqMiddleware):
         self._manager = checked_manager(manager)
 
     async def pre_send(self, message: TaskiqMessage) -> TaskiqMessage:
-        """Take the session along; a retry has that of the first attempt already, or none."""
+        """Add the session to the message; a retry already has that of the first attempt, or none."""
         if not from_fields(message.labels):
             message.labels.update(as_fields(await acarry()))
         return message
@@ -67,12 +67,12 @@ class SessionMiddleware(TaskiqMiddleware):
         return message
 
     def post_execute(self, message: TaskiqMessage, result: TaskiqResult[Any]) -> None:  # noqa: ARG002 - taskiq's
-        """Leave it."""
+        """Leave the session of the task."""
         if (entered := _entered.get()) is not None:
             scope, outer = entered
             _entered.set(outer)
             scope.__exit__(None, None, None)
 
     async def shutdown(self) -> None:
-        """Send what the tasks of this process have logged: a worker ends without Python's own end."""
+        """Send the datapoints of this process, as a worker ends without Python's exit handlers."""
         await aflush_all(DEFAULT_TIMEOUT)

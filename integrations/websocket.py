@@ -24,17 +24,17 @@ __all__ = ["MessageScopes"]
 
 
 class MessageScopes:
-    """Makes each message that is received the scope of a session, which lasts until the next ``receive()``.
+    """Makes each received message the scope of a session, which lasts until the next ``receive()``.
 
-    The application awaits :meth:`receive` in a task of its own, so what is made current there is current for
-    the application. A scope that it has opened around that is left alone.
+    The application awaits :meth:`receive` in its own task, so a session that is entered there is current for
+    the application. A scope that the application has opened around ``receive()`` stays.
 
     Args:
-        connection: the session of the connection, which is current between the messages. They belong to its
-            conversation, or to this session itself where a trusted caller has named it.
+        connection: the session of the connection, which is current between messages. Messages belong to its
+            conversation, or to this session itself if a trusted caller has named it.
         manager: opens the sessions.
-        receive: receives what comes from the client.
-        eager: create each session before the message is handed on.
+        receive: receives messages from the client.
+        eager: create each session before the message is passed on.
     """
 
     def __init__(
@@ -44,13 +44,13 @@ class MessageScopes:
         self._manager = manager
         self._receive = receive
         self._eager = eager
-        # A task that was started for a message may receive, too, while that message's session is current.
+        # A task that was started for a message may call receive, too, in the session of that message.
         self._sessions: WeakSet[Session] = WeakSet([connection])
         self._opened: Session | None = None
         self._kept: Message | None = None
 
     async def receive(self) -> Message:
-        """Receive what comes next; if it is a message, enter a session of its own."""
+        """Receive the next event; if it is a message, enter its session."""
         if current_session() not in self._sessions:
             return await self._next()
         self.leave()
@@ -88,7 +88,7 @@ class MessageScopes:
         try:
             await session.aid()
         except HLSessionsError:
-            pass  # the application meets it when it reads
+            pass  # the application gets the error when it reads
         except BaseException:
-            self._kept = message  # for the next time, as the application gave up waiting
+            self._kept = message  # for the next call, as the application gave up waiting
             raise
