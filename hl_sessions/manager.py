@@ -346,7 +346,7 @@ class SessionManager:
             if self._warnings.is_due("refused"):
                 self._reports.add(
                     logging.WARNING,
-                    "the sessions API refuses to be told of a session (%s), which is created without: %s",
+                    "the sessions API refuses the description of a session (%s), so the session has none: %s",
                     ", ".join(told),
                     error,
                 )

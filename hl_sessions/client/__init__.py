@@ -1,1 +1,1 @@
-"""The other side of the wire: calls of the v4 sessions API."""
+"""The calls of the v4 sessions API, and their connections."""

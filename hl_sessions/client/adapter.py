@@ -1,4 +1,4 @@
-"""Connections on which an exchange ends with its deadline."""
+"""The adapter for ``requests``, by which an exchange ends with its deadline."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ if TYPE_CHECKING:
 __all__ = ["DeadlineAdapter"]
 
 MAX_LINE = 65536  # bytes, as in http.client
-_DEFAULT_OPTIONS = getattr(HTTPConnection, "default_socket_options", ())  # Pyodide's has none, and no sockets
+_DEFAULT_OPTIONS = getattr(HTTPConnection, "default_socket_options", ())  # Pyodide has none, and no sockets
 POOL_SIZE = 32  # connections kept open; more are made when needed and closed after use
 
 
 class _DeadlineTimeout(Timeout):
-    """A deadline in the form in which urllib3 asks for time-outs."""
+    """A deadline in the form of a time-out of urllib3."""
 
     def __init__(self, deadline: Deadline) -> None:
         super().__init__()
         self.deadline = deadline
 
     def clone(self) -> _DeadlineTimeout:
-        """Itself: urllib3 clones a time-out for each attempt, and the attempts share this one."""
+        """Return itself: urllib3 clones a time-out for each attempt, and all attempts share this one."""
         return self
 
     def start_connect(self) -> float:
-        """Nothing to start: the clock has been running since the deadline was made."""
+        """Do nothing: the clock runs since the deadline was made."""
         return 0.0
 
     @property
@@ -61,7 +61,7 @@ class _DeadlineTimeout(Timeout):
 
 
 class _DeadlineReader(io.RawIOBase):
-    """The bytes of a socket until its time-out, counted from here on, is over."""
+    """Reads the bytes of a socket until its time-out, which begins with this object, is over."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
@@ -93,7 +93,7 @@ class _DeadlineResponse(HTTPResponse):
 
 
 class _AsFile:
-    """The one method of a socket that ``http.client`` asks a response's socket for."""
+    """An object with ``makefile``, the only method of a socket that a response of ``http.client`` calls."""
 
     def __init__(self, reader: _DeadlineReader) -> None:
         self._reader = reader
@@ -103,7 +103,7 @@ class _AsFile:
 
 
 class _BoundedLines(io.BufferedReader):
-    """Ends a line that goes on and on: urllib3 would keep all of the line before a chunk."""
+    """Refuses an endless line: urllib3 would keep the whole line before a chunk."""
 
     def readline(self, size: int | None = -1) -> bytes:
         line = super().readline(MAX_LINE + 1 if size is None or size < 0 else size)
@@ -117,8 +117,8 @@ class _DeadlineConnect:
 
     response_class = _DeadlineResponse
     timeout: float
-    deadline: Deadline | None = None  # that of the exchange under way
-    outcome: Future[None] | None = None  # of the last thread that connects
+    deadline: Deadline | None = None  # of the exchange under way
+    outcome: Future[None] | None = None  # of the last thread that has connected
     sock: socket.socket
 
     def getresponse(self, *args: Any, **kwargs: Any) -> Any:
@@ -127,7 +127,7 @@ class _DeadlineConnect:
         return super().getresponse(*args, **kwargs)  # type: ignore[misc]
 
     def connect(self) -> None:
-        if self.timeout <= 0:  # which a socket takes for: do not wait
+        if self.timeout <= 0:  # a socket would take it for: do not wait
             raise ConnectTimeoutError(self, "no time was left to make a connection")
         outcome: Future[None] = Future()
         self.outcome = outcome
@@ -138,13 +138,13 @@ class _DeadlineConnect:
             try:
                 with creating():
                     connect()
-            except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
+            except BaseException as error:  # noqa: BLE001 - passed to the waiting thread
                 outcome.set_exception(error)
             else:
                 outcome.set_result(None)
             is_over.set()
 
-        # Where there can be no thread, connecting has the time limits of its steps.
+        # If no thread can be started, connecting has only the time limits of its steps.
         if start_thread(run, "hl-sessions-connect") is None:
             run()
         if self.deadline is None:  # a tunnel through a proxy
@@ -156,7 +156,7 @@ class _DeadlineConnect:
         outcome.result()
 
     def close(self) -> None:
-        """Close, but not before the thread that connects has ended: it would leave an open socket behind."""
+        """Close, after the connecting thread has ended, which would else leave an open socket behind."""
         close = super().close  # type: ignore[misc]
         if self.outcome is None or self.outcome.done():
             close()
@@ -173,7 +173,7 @@ class _SecureConnection(_DeadlineConnect, HTTPSConnection):  # type: ignore[misc
 
 
 class _DeadlinePool:
-    """Tells the connection of an exchange about its deadline."""
+    """Passes the deadline of an exchange to its connection."""
 
     def urlopen(self, *args: Any, **kwargs: Any) -> Any:
         kwargs["enforce_content_length"] = True  # the default of urllib3 2, not of 1.26
@@ -202,7 +202,7 @@ class DeadlineAdapter(HTTPAdapter):
         super().__init__(pool_connections=1, pool_maxsize=POOL_SIZE)
 
     def send(self, request: PreparedRequest, *args: Any, timeout: Any = None, **kwargs: Any) -> Response:
-        """Send the request, and return the answer once its head has come."""
+        """Send the request, and return the answer once its head has arrived."""
         timeout = _DeadlineTimeout(timeout)
         return super().send(request, *args, timeout=timeout, **kwargs)  # type: ignore[misc]
 
@@ -212,8 +212,8 @@ class DeadlineAdapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the pool of connections to the API, found once: it costs a tenth of a request."""
-        with self._lock:  # simultaneous first calls would make several, and close all but one
+        """Return the pool of connections to the API, cached: looking it up costs a tenth of a request."""
+        with self._lock:  # simultaneous first calls would make several pools, and close all but one
             if self._pool is None:
                 self._pool = super().get_connection_with_tls_context(*args, **kwargs)
             return self._pool
@@ -221,14 +221,14 @@ class DeadlineAdapter(HTTPAdapter):
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:  # noqa: D102
         options = [*_DEFAULT_OPTIONS, *KEEP_ALIVE]
         manager = super().proxy_manager_for(proxy, **{**kwargs, "socket_options": options})
-        if not proxy.lower().startswith("socks"):  # which has connections of its own
+        if not proxy.lower().startswith("socks"):  # a SOCKS proxy has its own kind of connections
             manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
         return manager
 
     def close(self) -> None:
-        """Close the connections that no exchange is using; urllib3 leaves that to the garbage collection.
+        """Close the idle connections, which urllib3 leaves to the garbage collection.
 
-        An exchange that is under way goes on, and its connection is kept: call this after it, too.
+        An exchange that is under way goes on, and its connection is kept: call this again after it.
         """
         for manager in (self.poolmanager, *self.proxy_manager.values()):
             for pool in map(manager.pools.get, manager.pools.keys()):

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Addresses"]
 
-_Address = tuple[int, Any]  # the family, and what a socket of it connects to
+_Address = tuple[int, Any]  # the family, and the address to which a socket connects
 
 
 class Addresses:
     """The addresses of one host and port.
 
     Args:
-        host: a name, or an IP address, for which nothing is looked up.
+        host: a name, or an IP address, which needs no look-up.
         port: the port.
     """
 
@@ -42,8 +42,8 @@ class Addresses:
         """Return the addresses.
 
         Raises:
-            TimeoutError: they are not known in the time in which a connection has to be made.
-            OSError: the host is not known.
+            TimeoutError: the look-up took longer than a connection may take.
+            OSError: the host is unknown.
         """
         if self._literal is not None:
             return [self._literal]
@@ -60,7 +60,7 @@ class Addresses:
         return outcome.get()
 
     def _begin(self) -> None:
-        # A thread, as a look-up has no time limit, if there can be one.
+        # In a thread, if one can be started, as a look-up has no time limit.
         if start_thread(self._look_up, "hl-sessions-look-up") is None:
             self._look_up()
 
@@ -69,9 +69,9 @@ class Addresses:
         try:
             found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
             result = [(int(family), address) for family, _, _, _, address in found]
-        except Exception as error:  # noqa: BLE001 - for those who wait; what replaces it raises what it likes
+        except Exception as error:  # noqa: BLE001 - passed to the waiters; a replaced getaddrinfo may raise any
             result = error
-        finally:  # else nobody would begin another one, ever
+        finally:  # in any case, as else no later look-up would begin
             with self._lock:
                 waiting, self._waiting = self._waiting, []
             for outcome in waiting:

@@ -1,4 +1,4 @@
-"""What the API answers, and what is checked of it before anybody sees it."""
+"""The answers of the API, and the checks of their bodies."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Body = TypeVar("Body")
 
 
 def is_session_id(value: object) -> bool:
-    """Whether ``value`` is a string of the form that session IDs have, ``sesh_`` and up to 64 more."""
+    """Whether ``value`` is a string in the form of a session ID: ``sesh_`` and up to 64 more characters."""
     return isinstance(value, str) and _SESSION_ID.fullmatch(value) is not None
 
 
@@ -58,7 +58,7 @@ class _RequiredSessionRecord(TypedDict):
 
 
 class SessionRecord(_RequiredSessionRecord, total=False):
-    """A session with what it holds; times are ISO 8601. What has no value is left out."""
+    """A session; times are in ISO 8601. Fields without a value are left out."""
 
     updated_at: str
     reference_id: str
@@ -83,9 +83,9 @@ class Response(Generic[Body]):
         body: the decoded and checked body; ``None`` with ``skip_deserialization=True``.
         headers: the response headers, with case-insensitive names.
         status: the HTTP status code.
-        round_trip_time: seconds from sending the request to the end of what was read of the answer.
-        response: the answer as ``requests`` gives it; with ``stream=True`` and
-            ``skip_deserialization=True`` its content is not read yet, and it is yours to close.
+        round_trip_time: seconds from sending the request to the end of reading.
+        response: the answer as a ``requests.Response``. With ``stream=True`` and
+            ``skip_deserialization=True`` its content is not read yet, and the caller closes it.
     """
 
     body: Body
@@ -96,7 +96,7 @@ class Response(Generic[Body]):
 
 
 class Answer(Protocol):
-    """An answer, of whatever library."""
+    """An answer, of any HTTP library."""
 
     @property
     def status_code(self) -> int:
@@ -104,7 +104,7 @@ class Answer(Protocol):
 
     @property
     def reason(self) -> str:
-        """The words after it."""
+        """The reason phrase."""
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -116,7 +116,7 @@ class Answer(Protocol):
 
 
 def is_success(answer: Answer) -> bool:
-    """Whether the status is what HTTP calls success."""
+    """Whether the status is 2xx."""
     return 200 <= answer.status_code < 300  # noqa: PLR2004 - as HTTP defines it
 
 
@@ -137,7 +137,7 @@ def check_created(body: Any) -> CreatedSession:
     """Return the body of ``POST /sessions``.
 
     Raises:
-        InvalidResponseError: it is not what the protocol promises.
+        InvalidResponseError: the body breaks the protocol.
     """
     _check(body, "the created session", {"id": str}, {})
     if not is_session_id(body["id"]):

@@ -1,8 +1,8 @@
 """The three calls of the v4 sessions API.
 
-What goes over the wire is that of the vendor's own SDK for the v4 API: ``POST /sessions`` with an empty
-body, ``GET /sessions/{id}`` and ``GET /sessions``, with the key in ``X-API-KEY``. Only what an application
-tells of a session is beyond it.
+The requests are those of the vendor's own SDK for the v4 API: ``POST /sessions`` with an empty body,
+``GET /sessions/{id}`` and ``GET /sessions``, with the key in ``X-API-KEY``. Only the description of a session
+(name, user, metadata) is an addition.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ Result = TypeVar("Result")
 
 
 class CallOptions(TypedDict, total=False):
-    """What every call takes by keyword, as the vendor's calls do.
+    """The keywords of every call, like those of the vendor's calls.
 
-    - ``timeout``: seconds in all, or a pair of seconds: to connect, and for the rest; or a deadline that
-      several calls share.
+    - ``timeout``: the seconds for the whole call; or a pair of seconds, for the connection and for the rest;
+      or a deadline that several calls share.
     - ``stream``: with ``skip_deserialization``, do not read the content in advance.
     - ``skip_deserialization``: neither decode nor check the body.
-    - ``accept_content_types``: what to ask for, ``("application/json",)`` by default.
+    - ``accept_content_types``: the types for the header ``Accept``, by default ``("application/json",)``.
     """
 
     timeout: float | tuple[float, float] | Deadline | None
@@ -68,18 +68,18 @@ class SessionsClient:
     """A client of the v4 sessions API, safe to share between threads, tasks and forked processes.
 
     Args:
-        base_url: the URL up to and with the version, such as ``http://127.0.0.1:8642/v4``.
-        api_key: sent as ``X-API-KEY``; ``None`` leaves the header out.
+        base_url: the URL of the API with its version, such as ``http://127.0.0.1:8642/v4``.
+        api_key: sent as ``X-API-KEY``; ``None``: the header is left out.
         api_key_prefix: a word to send before the key, such as ``Bearer``.
-        timeout: seconds that one call may take in all, retries and a slow answer included.
-        retries: how many more attempts follow one that failed to connect, or was answered with 429,
-            502, 503, 504 or 409, as while another attempt is under way.
-        http_session: a ``requests.Session`` that sends everything, with its adapters, proxies, ``verify`` and
-            ``cert``; it stays yours to close. Its time limits hold for each step of an attempt, and that of
-            this client between the steps.
+        timeout: the longest time for one call in seconds, with retries and a slow answer.
+        retries: the number of further attempts after one that failed to connect, or was answered with 429,
+            502, 503, 504, or 409 (another attempt is still under way).
+        http_session: a ``requests.Session`` that sends all requests, with its adapters, proxies, ``verify``
+            and ``cert``. The caller closes it. Its time limits apply to each step of an attempt; ``timeout``
+            is checked between the steps.
 
-    All calls take the keywords of :class:`CallOptions`.
-    All calls raise an error of the tree in :mod:`hl_sessions.errors`. Redirects are not followed.
+    All calls take the keywords of :class:`CallOptions`. All calls raise errors of :mod:`hl_sessions.errors`.
+    Redirects are not followed.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class SessionsClient:
 
             from hl_sessions.client.transport import Transport
 
-            own_version = version("hl-sessions")  # which may import, too, as the first transport may
+            own_version = version("hl-sessions")  # in this block, as it may import, too
 
         self.base_url = checked_base_url("base_url", base_url)
         self.timeout = checked_seconds("timeout", timeout)
@@ -106,7 +106,7 @@ class SessionsClient:
         headers = {
             "User-Agent": f"hl-sessions/{own_version}",
             "Accept": "application/json",
-            # The answers are small; an encoded one could grow without limit when it is decoded.
+            # Answers are small; an encoded one could grow without limit when it is decoded.
             "Accept-Encoding": "identity",
         }
         if api_key is not None:
@@ -121,9 +121,9 @@ class SessionsClient:
                 self._log_requests = {
                     method: self._transport.prepare(method, "/logs") for method in ("POST", "PATCH")
                 }
-                # What a batch completes, and a session holds, may be longer than any answer that is read.
+                # The records of a batch, or of a session, may be longer than the longest answer that is read.
                 self._log_requests["PATCH"].prepared.headers["Prefer"] = "return=minimal"
-        except ValueError as error:  # what the HTTP client makes of a host that no one can have
+        except ValueError as error:  # raised by the HTTP client for an impossible host
             raise ConfigurationError(f"base_url={base_url!r} cannot be called: {error}") from None
         self._workers = WorkerThreads()
 
@@ -131,15 +131,15 @@ class SessionsClient:
         return f"{type(self).__name__}(base_url={self.base_url!r})"
 
     def close(self) -> None:
-        """Close the connections and let the threads end.
+        """Close the connections, and let the threads end.
 
-        A call that is under way still gets its answer; a later one raises ``APIConnectionError``.
+        A call that is under way still gets its answer. A later call raises ``APIConnectionError``.
         """
         self._transport.close()
         self._workers.close()
 
     def _retire(self) -> None:
-        """Keep nothing open, but for the time of a call."""
+        """Keep connections open only during a call."""
         self._transport.retire()
         self._workers.retire()
 
@@ -154,11 +154,11 @@ class SessionsClient:
         return run_blocking(self._exchange(self._create_request, check_created, **options))
 
     async def create_id(self, deadline: Deadline, told: Mapping[str, Any]) -> str:
-        """Create a session, and return its ID; a coroutine that awaits nothing but waits.
+        """Create a session, and return its ID; this coroutine awaits only waits.
 
         Args:
             deadline: when the answer has to be complete.
-            told: what the API is told of it, as JSON has it; without anything the body is empty.
+            told: the description of the session, as JSON has it; if it is empty, the body is empty, too.
         """
         if self._has_own_way_to_create():
             created: Response[CreatedSession] = await Blocking(partial(self.create, timeout=deadline))
@@ -170,13 +170,14 @@ class SessionsClient:
         return check_created(self._transport.content(answer))["id"]
 
     async def update_session(self, named: Mapping[str, str], told: bytes, deadline: Deadline) -> None:
-        """Tell of a session (``PATCH /sessions/{id}`` or ``PATCH /sessions?reference_id=...``).
+        """Change the description of a session.
 
-        A coroutine that awaits nothing but waits.
+        Sends ``PATCH /sessions/{id}`` or ``PATCH /sessions?reference_id=...``. This coroutine awaits only
+        waits.
 
         Args:
             named: its ``session_id`` or its ``session_reference_id``.
-            told: what is told, as JSON.
+            told: the changed fields, as JSON.
             deadline: when the answer has to be complete.
         """
         if "session_id" in named:
@@ -186,31 +187,29 @@ class SessionsClient:
             request = self._transport.prepare("PATCH", "/sessions", query)
         request.prepared.headers["Prefer"] = "return=minimal"
         answer, _ = await self._answer(request.with_body(told), deadline)
-        if answer.content:  # as of datapoints
+        if answer.content:  # a page, such as a proxy's log-in page, has changed nothing
             self._transport.content(answer)
 
     async def send_logs(self, method: str, logs: bytes, key: str, deadline: Deadline) -> Mapping[str, str]:
-        """Store datapoints (``POST``) or complete some (``PATCH``).
-
-        A coroutine that awaits nothing but waits.
+        """Store datapoints (``POST``), or complete some (``PATCH``); this coroutine awaits only waits.
 
         Args:
-            method: which of the two.
+            method: ``"POST"`` or ``"PATCH"``.
             logs: a list of datapoints, as JSON.
             key: the idempotency key.
             deadline: when the answer has to be complete.
 
         Returns:
-            The headers of the answer, with names in lower case or in any.
+            The headers of the answer. Their names are in lower case or case-insensitive.
         """
         request = self._log_requests[method].with_body(logs)
         answer, _ = await self._answer(request, deadline, key=key)
-        if answer.content:  # a page, as of a proxy that asks for a login, has stored nothing
+        if answer.content:  # a page, such as a proxy's log-in page, has stored nothing
             self._transport.content(answer)
         return answer.headers
 
     async def acreate(self, **options: Unpack[CallOptions]) -> Response[CreatedSession]:
-        """Do what :meth:`create` does without blocking the event loop."""
+        """Create a session like :meth:`create`, without blocking the event loop."""
         options = self._with_deadline(options)
         if self._has_own_way_to_create():
             return await self._workers.run(self.create, **options)
@@ -226,7 +225,7 @@ class SessionsClient:
         return run_blocking(self._get(id, **options))
 
     async def aget(self, id: str, **options: Unpack[CallOptions]) -> Response[SessionRecord]:  # noqa: A002
-        """Do what :meth:`get` does without blocking the event loop."""
+        """Look up one session like :meth:`get`, without blocking the event loop."""
         return await self._on_loop(partial(self._get, id, **self._with_deadline(options)))
 
     def list(
@@ -243,20 +242,20 @@ class SessionsClient:
     async def alist(
         self, project_id: str, *, page: int = 1, size: int = 10, **options: Unpack[CallOptions]
     ) -> Response[SessionPage]:
-        """Do what :meth:`list` does without blocking the event loop."""
+        """Look up a page like :meth:`list`, without blocking the event loop."""
         options = self._with_deadline(options)
         return await self._on_loop(partial(self._list, project_id, page=page, size=size, **options))
 
     def iter(
         self, project_id: str, *, size: int = 100, **options: Unpack[CallOptions]
     ) -> Iterator[SessionRecord]:
-        """Yield the sessions of all pages, newest first, looking a page up when it is needed.
+        """Yield the sessions of all pages, newest first; each page is looked up when it is needed.
 
-        Sessions that begin meanwhile push others on to the next page; each is yielded once.
+        New sessions push others on to the next page; each session is yielded once.
 
         Args:
-            project_id: as for :meth:`list`, as are the options and the errors.
-            size: sessions on a page.
+            project_id: as for :meth:`list`; so are the options and the errors.
+            size: the number of sessions on a page.
         """
         pages = _Pages()
         while pages.next:
@@ -265,7 +264,7 @@ class SessionsClient:
     async def aiter(
         self, project_id: str, *, size: int = 100, **options: Unpack[CallOptions]
     ) -> AsyncIterator[SessionRecord]:
-        """Do what :meth:`iter` does without blocking the event loop."""
+        """Yield the sessions like :meth:`iter`, without blocking the event loop."""
         pages = _Pages()
         while pages.next:
             answer = await self.alist(project_id, page=pages.next, size=size, **options)
@@ -277,7 +276,7 @@ class SessionsClient:
 
     def _session_request(self, method: str, session_id: str) -> Request:
         request = self._transport.prepare(method, "/sessions")
-        # Set as it is: ``requests`` would take the escapes of dots out again, and ".." changes the path.
+        # Set directly: ``requests`` would remove the escapes of dots, and ".." changes the path.
         request.prepared.url = f"{request.prepared.url}/{_path_segment('id', session_id)}"
         return request
 
@@ -326,7 +325,7 @@ class SessionsClient:
         return answer, seconds
 
     def _has_own_way_to_create(self) -> bool:
-        """Whether ``create`` is that of a subclass, or of a double."""
+        """Whether a subclass or a test double has replaced ``create``."""
         return getattr(self.create, "__func__", None) is not SessionsClient.create
 
     async def _on_loop(self, call: Callable[[], Coroutine[Wait[Any], Any, Result]]) -> Result:
@@ -343,7 +342,7 @@ class SessionsClient:
         return outcome.get()
 
     def _with_deadline(self, options: CallOptions) -> CallOptions:
-        """Return options such that the time that a call waits for a thread counts, too."""
+        """Return the options with a deadline that begins now, so that it covers the wait for a thread."""
         return {**options, "timeout": self._deadline(options.get("timeout"))}
 
     def _deadline(self, timeout: float | tuple[float, float] | Deadline | None) -> Deadline:
@@ -368,12 +367,12 @@ class _Pages:
     """The pages of a list that grows at its beginning."""
 
     def __init__(self) -> None:
-        #: The number of the page to look up, 0 when there is none any more.
+        #: The number of the page to look up; 0: there are no more pages.
         self.next = 1
         self._seen: set[str] = set()
 
     def new(self, page: SessionPage) -> list[SessionRecord]:
-        """Return what was on no page before."""
+        """Return the records that were on no page before."""
         records = [record for record in page["records"] if record["id"] not in self._seen]
         self._seen.update(record["id"] for record in records)
         is_last = not page["records"] or self.next * page["size"] >= page["total"]
@@ -405,6 +404,6 @@ def _checked_positive(name: str, value: object) -> int:
 
 def _path_segment(name: str, value: object) -> str:
     text = _checked_text(name, value)
-    if text in {".", ".."}:  # escaped, too, proxies take them for steps in the path
+    if text in {".", ".."}:  # proxies resolve them as path segments, even if they are escaped
         raise ValueError(f"{name}={text!r} is no ID")
     return quote(text, safe="", errors="surrogatepass").replace(".", "%2E")

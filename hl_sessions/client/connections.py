@@ -1,4 +1,4 @@
-"""Connections to one API, kept for the next request, on which an exchange ends with its deadline.
+"""Connections to one API, which are kept for later requests. An exchange on one ends with its deadline.
 
 The sockets never block, and belong to no event loop: threads and the tasks of all loops share them.
 """
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
 
 __all__ = ["KEEP_ALIVE", "LONGEST_IDLE_TIME", "Connections", "is_out_of_descriptors", "shut_down"]
 
-MAX_KEPT = 512  # connections that wait for the next request; more are made when needed
-PART_KEPT = 1 / 8  # of the descriptors that the process may have: its own come first
-LONGEST_IDLE_TIME = 15.0  # seconds after which a server, or what is between, may have forgotten a connection
-SILENCE = 1 / 3  # of the time that is left, after which a kept connection is no longer counted on
-LOOK_INTERVAL = 0.5  # seconds after which an exchange that waits for a descriptor looks by itself
+MAX_KEPT = 512  # idle connections that are kept; more are made when needed
+PART_KEPT = 1 / 8  # of the process's limit on descriptors: the application needs the others
+LONGEST_IDLE_TIME = 15.0  # seconds after which a server, or a proxy, may have dropped an idle connection
+SILENCE = 1 / 3  # of the remaining time; a kept connection that is silent for so long counts as dead
+LOOK_INTERVAL = 0.5  # seconds after which an exchange that waits for a descriptor tries by itself
 READ_SIZE = 65536  # bytes
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
-#: Socket options that have the system ask, on a connection that is waited for, whether the other side lives.
+#: Socket options by which the system probes whether the other side of a waiting connection is alive.
 KEEP_ALIVE: list[tuple[int, int, int]] = [
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     *(
@@ -57,7 +57,7 @@ KEEP_ALIVE: list[tuple[int, int, int]] = [
 
 
 class _Connection:
-    """A connection, and the bytes that have come on it."""
+    """A connection, and the bytes that have arrived on it."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
@@ -68,10 +68,10 @@ class _Connection:
     async def connect(self, address: Any, seconds: float) -> None:
         with suppress(BlockingIOError):
             self.socket.connect(address)
-        if _is_connected(self.socket):  # to the same machine it is at once
+        if _is_connected(self.socket):  # to the same machine, it is connected at once
             return
         end = time.monotonic() + seconds
-        if self.deadline.is_aborted:  # before there was anything to shut down
+        if self.deadline.is_aborted:  # before the abort could shut the socket down
             raise TimeoutError("the exchange was given up")
         await Ready((), seconds, writing=(self.socket,))
         error = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -102,7 +102,7 @@ class _Connection:
         while data:
             try:
                 data = data[self.socket.send(data) :]
-            except (BlockingIOError, ssl.SSLWantWriteError):  # noqa: PERF203 - it is how sockets say so
+            except (BlockingIOError, ssl.SSLWantWriteError):  # noqa: PERF203 - sockets signal it like this
                 await Ready((), self._remaining(), writing=(self.socket,))
             except ssl.SSLWantReadError:
                 await Ready((self.socket,), self._remaining())
@@ -117,7 +117,7 @@ class _Connection:
             await Ready((self.socket,), self._remaining())
 
     def is_quiet(self) -> bool:
-        """Whether nothing has come on it since the last answer, not even its end."""
+        """Whether nothing has arrived since the last answer, not even the end of the connection."""
         try:
             self.buffer += self.socket.recv(1)
         except (BlockingIOError, ssl.SSLWantReadError):
@@ -127,7 +127,7 @@ class _Connection:
         return False
 
     def has_begun(self) -> bool:
-        """Whether the beginning of an answer has come."""
+        """Whether the beginning of an answer has arrived."""
         with suppress(BlockingIOError, ssl.SSLWantReadError):
             received = self.socket.recv(READ_SIZE)
             if not received:
@@ -143,7 +143,7 @@ class _Connection:
 
 
 class _InUse:
-    """The connections of one exchange: ended if it is aborted, closed at its end."""
+    """The connections of one exchange. An abort shuts them down; the end of the exchange closes them."""
 
     def __init__(self, deadline: Deadline, exchanges: set[_InUse]) -> None:
         self._deadline = deadline
@@ -157,7 +157,7 @@ class _InUse:
 
     def __exit__(self, *_: object) -> None:
         self._exchanges.discard(self)
-        # From here on an abort must cut nothing off, least of all whoever has the connection next.
+        # From here on an abort must not shut a connection down: another exchange may have it next.
         self._deadline.end_exchange()
         self.close()
 
@@ -179,7 +179,7 @@ class _InUse:
         connection.socket.close()
 
     def release(self, connection: _Connection) -> None:
-        """Take out a connection that is to be kept."""
+        """Remove a connection that will be kept."""
         self._deadline.end_exchange()
         self._connections.remove(connection)
 
@@ -192,7 +192,7 @@ class Connections:
     """The connections to one API.
 
     Args:
-        base_url: the URL of the API, of which scheme, host and port count.
+        base_url: the URL of the API; only its scheme, host and port are used.
         make_context: makes the TLS context of an ``https`` URL.
     """
 
@@ -206,7 +206,7 @@ class Connections:
         self._is_closed = False
         self._last_time = 0.0
         self._most_kept = _most_to_keep()
-        # The one that was used last at the end. Without a lock: an interruption may come at any moment.
+        # The most recently used one is at the end. Without a lock, as an interruption may come at any moment.
         self._kept: deque[_Connection] = deque()
         self._exchanges: set[_InUse] = set()
         # Exchanges for which there was no descriptor.
@@ -215,8 +215,8 @@ class Connections:
         renew_after_fork(self)
 
     def _renew_after_fork(self) -> None:
-        # They are the parent's: as long as a child has them, too, they stay open when the parent closes them,
-        # and what still runs in the child of an exchange would take a part of the parent's answer.
+        # The connections are the parent's. If the child kept them, they would stay open when the parent
+        # closes them, and an exchange that still runs in the child could read a part of the parent's answer.
         _close_all(self._kept)
         for exchange in self._exchanges:
             exchange.close()
@@ -224,20 +224,20 @@ class Connections:
         self._waiting.clear()
 
     def close(self) -> None:
-        """Close what is kept, and keep nothing from now on."""
+        """Close the idle connections, and keep none from now on."""
         self._is_closed = True
         _close_all(self._kept)
 
     async def exchange(self, request: bytes, deadline: Deadline) -> HTTPAnswer:
         """Send a request, and return the answer.
 
-        A connection that was kept may have died in silence: if nothing comes on it for a part of the time,
-        the request is sent on a fresh one as well, and the first answer counts.
+        A kept connection may have died silently. If nothing arrives on it for a part of the time, the request
+        is also sent on a new connection, and the first answer is used.
 
         Raises:
             TimeoutError: the answer is not complete by the deadline.
             OSError: there is no connection, or it broke.
-            MalformedAnswer: what came is not HTTP, or too much.
+            MalformedAnswer: the answer is not HTTP, or too long.
         """
         started = time.monotonic()
         try:
@@ -255,11 +255,11 @@ class Connections:
                 waiting.set(None)
 
     async def _send(self, request: bytes, deadline: Deadline, in_use: _InUse) -> _Connection:
-        """Send a request, and return the connection on which the answer is to be expected."""
+        """Send a request, and return the connection on which to read the answer."""
         while (kept := self._take()) is None:
             try:
                 connection = await self._connect(deadline, in_use)
-            except OSError as error:  # noqa: PERF203 - as above
+            except OSError as error:  # noqa: PERF203 - it is tried again after a wait
                 if not is_out_of_descriptors(error) or not self._is_any_connected():
                     raise
                 await self._another_one_ends(deadline)
@@ -269,12 +269,12 @@ class Connections:
                 return connection
         in_use.add(kept)
         deadline.connected()
-        # An API that was slow to answer the last time is not silent yet.
+        # An API that was slow to answer the last time may be slow again.
         patience = min(max(SILENCE * deadline.remaining(), 2 * self._last_time), deadline.remaining() / 2)
         silent_at = time.monotonic() + patience
         with suppress(OSError):
             await kept.send(request)
-            # Of TLS, what has come may be a ticket, or a part of a record only.
+            # With TLS, the arrived bytes may be only a ticket, or a part of a record.
             while (seconds := silent_at - time.monotonic()) > 0:
                 await Ready((kept.socket,), seconds)
                 if kept.has_begun():
@@ -293,7 +293,7 @@ class Connections:
         try:
             await Known(is_due, min(deadline.remaining(), LOOK_INTERVAL))
         finally:
-            with suppress(ValueError):  # it was its turn
+            with suppress(ValueError):  # removed already, as it was its turn
                 self._waiting.remove(is_due)
 
     async def _send_again(
@@ -308,7 +308,7 @@ class Connections:
                 try:
                     if connection.has_begun():
                         return connection
-                except OSError:  # noqa: PERF203 - as above
+                except OSError:  # noqa: PERF203 - the other connection may still answer
                     if connection is fresh:
                         raise
                     racing.remove(connection)
@@ -388,15 +388,15 @@ def _nonblocking_socket(family: int) -> socket.socket:
 
 
 def is_out_of_descriptors(error: BaseException) -> bool:
-    """Whether the process, or the system, can open nothing more."""
+    """Whether the process, or the system, has no file descriptor left."""
     return isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}
 
 
 def shut_down(sock: socket.socket) -> None:
-    """End what a connection is waited for, from whatever thread, if it is connected."""
+    """Shut a connection down, from any thread, so that waits for it end."""
     with suppress(OSError):  # it is not connected yet, or not any more
         if isinstance(sock, ssl.SSLSocket):
-            # Its own goes on without TLS from then on: what another thread sends is not encrypted.
+            # Not by its own method: that removes TLS, and another thread would send unencrypted data.
             super(ssl.SSLSocket, sock).shutdown(socket.SHUT_RDWR)
         else:
             sock.shutdown(socket.SHUT_RDWR)

@@ -17,15 +17,15 @@ LONGEST_TIMEOUT = 1e6  # seconds: sockets cannot count much further
 class Deadline:
     """The end of one exchange, shared by all of its attempts.
 
-    The time-outs of ``requests`` and urllib3 hold for each socket operation and each attempt: an answer
-    that drips, a slow name server or a retry goes on beyond them. A deadline covers an exchange from the
-    first name look-up to the last byte of the body, over all attempts.
+    The time-outs of ``requests`` and urllib3 apply to each socket operation and each attempt. A dripping
+    answer, a slow name server or a retry exceeds them. A deadline covers an exchange from the first name
+    look-up to the last byte of the body, over all attempts.
 
     Args:
-        seconds: from now until the end.
-        connect: the most seconds that making a connection may take, within ``seconds``.
-        rest: the most seconds from the first connection made until the end, within ``seconds``.
-        begun: when it began, of ``time.monotonic()``; ``None``: now.
+        seconds: the time for the exchange.
+        connect: the longest time in seconds for making a connection, within ``seconds``.
+        rest: the longest time in seconds from the first connection until the end, within ``seconds``.
+        begun: when the exchange began, of ``time.monotonic()``; ``None``: now.
     """
 
     def __init__(
@@ -40,14 +40,14 @@ class Deadline:
         self._end = (time.monotonic() if begun is None else begun) + self._seconds
         self._connect_limit = seconds if connect is None else connect
         self._rest = rest
-        #: Whether it is spent in a worker thread, for tasks of an event loop that ends with the process.
+        #: Whether a worker thread runs the exchange, for tasks of an event loop that ends with the process.
         self.is_of_worker = False
         self.is_aborted = False
         self._lock = threading.RLock()
         self._wakes: list[Callable[[], object]] = []
 
     def abort(self) -> None:
-        """End now, from another thread: the exchange stops waiting, and nothing is tried again."""
+        """End the exchange now, from another thread: it stops waiting, and is not tried again."""
         with self._lock:
             self.is_aborted = True
             self._end = 0.0
@@ -55,14 +55,14 @@ class Deadline:
                 wake()
 
     def on_abort(self, wake: Callable[[], object]) -> None:
-        """Have ``wake``, which does not raise, called when the deadline is aborted, or has been."""
+        """Call ``wake``, which must not raise, when the deadline is aborted, or now if it was."""
         with self._lock:
             self._wakes.append(wake)
             if self.is_aborted:
                 wake()
 
     def end_exchange(self) -> None:
-        """Forget what :meth:`on_abort` was given: an abort that comes later ends nothing."""
+        """Forget the functions of :meth:`on_abort`: a later abort calls none."""
         with self._lock:
             self._wakes.clear()
 
@@ -72,7 +72,7 @@ class Deadline:
         event.wait(seconds)
 
     def remaining(self) -> float:
-        """Seconds left, never negative."""
+        """Return the seconds left, never negative."""
         return max(0.0, self._end - time.monotonic())
 
     def is_late(self) -> bool:
@@ -81,11 +81,11 @@ class Deadline:
 
     @property
     def connect_timeout(self) -> float:
-        """Seconds that making a connection may take from now on."""
+        """The seconds that making a connection may take from now on."""
         return min(self.remaining(), self._connect_limit)
 
     def connected(self) -> float:
-        """Return the seconds that the rest of the exchange may take, as there is a connection now."""
+        """Note that there is a connection, and return the seconds for the rest of the exchange."""
         if self._rest is not None:
             self._end = min(self._end, time.monotonic() + self._rest)
             self._rest = None

@@ -1,4 +1,4 @@
-"""What went wrong with a call, as an error of this package that holds no API key."""
+"""The errors of failed calls, without the API key."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ __all__ = ["Failures"]
 _VERSION = re.compile(r"/v\d+$")
 _STATUSES_OF_A_WRONG_PATH = frozenset({403, 404, 405})
 UNAUTHORIZED = 401
-MAX_SHOWN = 200  # characters of what a server has sent, in a message
+MAX_SHOWN = 200  # characters of a server's text in a message
 
 
 class Failures:
-    """Makes the errors of the calls of one API.
+    """Makes the errors for the calls of one API.
 
     Args:
-        base_url: the URL of the API, which messages name.
-        api_key: the key, which no message, attribute or ``repr`` shows; ``None``: there is none.
+        base_url: the URL of the API, which is in the messages.
+        api_key: the key, which is in no message, attribute or ``repr``; ``None``: there is no key.
     """
 
     def __init__(self, base_url: str, api_key: str | None) -> None:
@@ -50,11 +50,11 @@ class Failures:
         self._hint = ""
         if not _VERSION.search(base_url):
             self._hint = f"is base_url={base_url!r} complete? It ends with a version, as in /v4"
-        # Also as a repr or JSON text shows it, with backslashes before some characters.
+        # The key may also stand in a repr or in JSON, with backslashes before some characters.
         self._shown_key = api_key and re.compile(r"\\*".join(map(re.escape, api_key)))
 
     def no_answer(self, error: Exception) -> HLSessionsError:
-        """Return the error of a call that got no answer, from what ``requests`` or urllib3 raised."""
+        """Return the error of a call without an answer, given the exception of ``requests`` or urllib3."""
         cause: Any = error
         while isinstance(cause, (requests.RequestException, MaxRetryError)):
             inner = getattr(cause, "reason", None) or next(iter(cause.args), None)
@@ -68,11 +68,11 @@ class Failures:
         return failure
 
     def status(self, answer: Answer, seconds: float) -> APIStatusError:
-        """Return the error of an answer with a status outside 2xx, whose content was read.
+        """Return the error of an answer with a status outside 2xx.
 
         Args:
-            answer: the answer.
-            seconds: from sending the request to the end of the answer.
+            answer: the answer, whose content was read.
+            seconds: the time from sending the request to the end of the answer.
         """
         text = answer.content.decode("utf-8", "replace")
         try:
@@ -94,7 +94,7 @@ class Failures:
         return error
 
     def no_json(self, answer: Answer) -> HLSessionsError:
-        """Return the error of a successful answer whose content is not JSON, and is not repeated."""
+        """Return the error of a successful answer that is not JSON. The error does not hold the content."""
         said = (
             f"the sessions API answered {answer.status_code} with a body that is not JSON"
             f" ({len(answer.content)} bytes)"
@@ -102,7 +102,7 @@ class Failures:
         return InvalidResponseError(f"{said}; {self._hint}" if self._hint else said)
 
     def _scrubbed(self, value: Any) -> Any:
-        """Return the text, or the decoded JSON, without the key."""
+        """Return a text, or decoded JSON, without the key."""
         if not self._shown_key:
             return value
         if isinstance(value, str):
@@ -115,7 +115,7 @@ class Failures:
 
 
 def _one_line(text: str) -> str:
-    """What a server has sent, fit for a log: nothing that breaks its lines, colours or fills it."""
+    """Return a server's text fit for a log: short, and without line breaks or control characters."""
     short = text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "..."
     return "".join(character if character.isprintable() else "?" for character in short)
 
@@ -126,7 +126,7 @@ def _failure_type(cause: Any) -> type[HLSessionsError]:
         return APIConnectionError
     if isinstance(cause, (HTTPTimeoutError, TimeoutError)):
         return APITimeoutError
-    # What is wrapped in a ProtocolError says whether the connection broke, or what came made no sense.
+    # The error inside a ProtocolError tells whether the connection broke, or the answer was malformed.
     inner = next((arg for arg in reversed(cause.args) if isinstance(arg, Exception)), cause)
     if isinstance(inner, (InvalidHeader, InvalidChunkLength)):
         return InvalidResponseError

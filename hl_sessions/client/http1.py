@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_BODY", "ByteStream", "HTTPAnswer", "MalformedAnswer", "head_bytes", "read_answer"]
 
-MAX_HEAD = 65536  # bytes of all that is not body: status lines, headers, sizes of chunks, trailers
+MAX_HEAD = 65536  # bytes besides the body: status lines, headers, sizes of chunks, trailers
 MAX_LINE = 4096  # bytes of the line before a chunk
 MAX_BODY = 1 << 20  # bytes
 
@@ -24,32 +24,32 @@ _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?")
 
 
 class MalformedAnswer(HTTPException):
-    """What came is not an answer of HTTP, or too much of one."""
+    """An answer that is not HTTP, or is too long."""
 
 
 class ByteStream(Protocol):
-    """Where the bytes of an answer come from."""
+    """The source of the bytes of an answer."""
 
-    #: What has come and is not used yet.
+    #: The bytes that have arrived and are not used yet.
     buffer: bytearray
 
     async def fill(self) -> bool:
-        """Wait for more bytes and put them into the buffer; ``False``: there will be no more."""
+        """Wait for more bytes, and put them into the buffer; ``False``: the stream has ended."""
 
 
 class HTTPAnswer(NamedTuple):
-    """A complete answer; names of headers are lower case, several values of one are joined by commas."""
+    """A complete answer. Names of headers are in lower case; several values of one are joined by commas."""
 
     status_code: int
     reason: str
     headers: Mapping[str, str]
     content: bytes
-    #: Whether the connection can carry another request.
+    #: Whether the connection cannot carry another request.
     is_last: bool
 
 
 class _Head(NamedTuple):
-    """Shared by all answers that begin with it: nobody changes it."""
+    """The head of an answer. Equal heads share one object, so it must not be changed."""
 
     minor_version: int
     status: int
@@ -58,7 +58,7 @@ class _Head(NamedTuple):
 
 
 def head_bytes(method: str, target: str, host: str, headers: Mapping[str, str]) -> bytes:
-    """Return the head of a request, but for the empty line at its end."""
+    """Return the head of a request, without the empty line at its end."""
     lines = [f"{method} {target} HTTP/1.1", f"Host: {host}"]
     lines += (f"{name}: {value}" for name, value in headers.items())
     return "\r\n".join([*lines, ""]).encode("latin-1")
@@ -68,14 +68,15 @@ async def read_answer(stream: ByteStream) -> HTTPAnswer:
     """Read the answer to a request that is not HEAD.
 
     Raises:
-        ConnectionError: the stream ended before it.
-        MalformedAnswer: it is not HTTP, longer than :data:`MAX_BODY`, or its head than :data:`MAX_HEAD`.
+        ConnectionError: the stream ended before the answer was complete.
+        MalformedAnswer: the answer is not HTTP, longer than :data:`MAX_BODY`, or its head is longer than
+            :data:`MAX_HEAD`.
     """
     allowance = MAX_HEAD
     while True:
         block = await _read_head(stream, allowance)
         head = _parsed_head(block)
-        if head.status >= 200 or head.status == 101:  # noqa: PLR2004 - those below announce the answer
+        if head.status >= 200 or head.status == 101:  # noqa: PLR2004 - others only announce the answer
             break
         allowance -= len(block)
     headers = head.headers
@@ -86,7 +87,7 @@ async def read_answer(stream: ByteStream) -> HTTPAnswer:
     elif "transfer-encoding" in headers:
         if headers["transfer-encoding"].strip().lower() != "chunked":
             raise MalformedAnswer("its transfer encoding is not chunked")
-        # Beside a length: RFC 9112 wants the connection to be closed, as somebody may be smuggling.
+        # With a length, too, RFC 9112 demands to close the connection, as it may be request smuggling.
         is_last = is_last or "content-length" in headers
         content = await _read_chunks(stream, allowance)
     elif "content-length" in headers:
@@ -94,7 +95,7 @@ async def read_answer(stream: ByteStream) -> HTTPAnswer:
     else:
         is_last = True
         content = await _read_to_end(stream)
-    # Whatever has come beyond it answers nothing that was asked.
+    # Bytes beyond the answer belong to no request.
     return HTTPAnswer(head.status, head.reason, headers, content, is_last or bool(stream.buffer))
 
 
@@ -118,7 +119,7 @@ async def _read_head(stream: ByteStream, allowance: int) -> bytes:
             raise ConnectionError("the connection was closed without an answer")
 
 
-@lru_cache(maxsize=16)  # a server says the same again and again
+@lru_cache(maxsize=16)  # a server repeats the same heads
 def _parsed_head(block: bytes) -> _Head:
     status_line, *lines = block.split(b"\n")
     match = _STATUS_LINE.fullmatch(status_line)
@@ -127,7 +128,7 @@ def _parsed_head(block: bytes) -> _Head:
     headers: dict[str, str] = {}
     name = ""
     for line in lines:
-        if line[:1] in {b" ", b"\t"} and name:  # an old way to go on with a value
+        if line[:1] in {b" ", b"\t"} and name:  # obsolete folding continues the value
             headers[name] += " " + line.strip().decode("latin-1")
             continue
         raw_name, colon, value = line.partition(b":")
@@ -176,7 +177,7 @@ async def _read_chunks(stream: ByteStream, allowance: int) -> bytes:
         if match is None:
             raise MalformedAnswer("the size of a chunk is no number")
         allowance -= len(line)
-        if allowance < 0:  # many small chunks, each of which takes its time
+        if allowance < 0:  # too many small chunks, each of which costs time
             raise MalformedAnswer(f"there are more than {MAX_HEAD} bytes around its body")
         size = int(match[1], 16)
         _check_size(len(content) + size)

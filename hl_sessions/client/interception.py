@@ -1,4 +1,4 @@
-"""Whether something stands between ``requests`` and the network."""
+"""The check whether another library has replaced the network of ``requests``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["is_intercepted"]
 
 
 def is_intercepted() -> bool:
-    """Whether another library has put something of its own in the place of what ``requests`` sends with.
+    """Whether another library has replaced a class or method by which ``requests`` sends.
 
-    Doubles of tests do, such as requests-mock, responses and vcrpy, and so does Pyodide, where there are no
-    sockets. What is theirs comes from a module of theirs.
+    Test doubles do so, such as requests-mock, responses and vcrpy, and Pyodide, which has no sockets. Their
+    replacements come from their own modules.
     """
     return not (
         Session.send.__module__ == "requests.sessions"

@@ -1,4 +1,4 @@
-"""When a failed attempt is tried again."""
+"""The pauses before further attempts."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ RETRIED_STATUSES = frozenset({409, 429, 502, 503, 504})
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a ``Retry-After`` header asks to wait, given as a number or a date; else ``None``.
+    """Return the seconds that a ``Retry-After`` header asks to wait, as a number or a date, else ``None``.
 
     Args:
-        headers: have names in lower case, or find them in any.
+        headers: the headers, with names in lower case or case-insensitive.
     """
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdecimal():
@@ -42,8 +42,9 @@ def pause_before(attempt: int, headers: Mapping[str, str] | None = None) -> floa
     """Return the seconds to wait after a failed attempt: exponential backoff with jitter, or ``Retry-After``.
 
     Args:
-        attempt: how many have failed before it.
-        headers: those of its answer, with names in lower case or in any; ``None``: there was none.
+        attempt: the number of attempts that have failed before this one.
+        headers: the headers of its answer, with names in lower case or case-insensitive; ``None``: there was
+            no answer.
     """
     asked = None if headers is None else retry_after_seconds(headers)
     if asked is not None:

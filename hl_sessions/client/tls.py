@@ -1,4 +1,4 @@
-"""Whom the client trusts."""
+"""The TLS context of the client."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ def client_context(
     """Return the TLS context that ``requests`` would use.
 
     Args:
-        verify: a file or folder of authorities; ``True``: those of ``requests``; ``False``: trust anybody.
-        certificate: a file with the client's own, or one and its key; ``None``: it has none.
+        verify: a file or folder of authorities. ``True``: those of ``requests``. ``False``: do not verify.
+        certificate: a file with the client's certificate, or a pair of files, the certificate and its key.
+            ``None``: no certificate.
 
     Raises:
-        OSError: a file is not there, or of no use.
+        OSError: a file is missing or unusable.
     """
     context: ssl.SSLContext = create_urllib3_context()
     context.set_alpn_protocols(["http/1.1"])

@@ -1,4 +1,4 @@
-"""HTTP with one API: requests go out, answers are read within bounds, failures become our errors."""
+"""HTTP with one API: sends requests, reads bounded answers, and turns failures into our errors."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ class Request:
         self._wire = b""
 
     def accepting(self, content_types: str) -> Request:
-        """Return the same request for other types of content."""
+        """Return a copy for other types of content."""
         prepared = self.prepared.copy()
         prepared.headers["Accept"] = content_types
         return Request(prepared)
 
     def with_body(self, body: bytes) -> Request:
-        """Return the same request with a body of JSON."""
+        """Return a copy with a JSON body."""
         prepared = self.prepared.copy()
         prepared.body = body
         prepared.headers["Content-Type"] = "application/json"
@@ -68,7 +68,7 @@ class Request:
         return Request(prepared, body)
 
     def wire(self, host: str) -> bytes:
-        """Return the bytes of its head, but for the empty line at the end."""
+        """Return the bytes of its head, without the empty line at the end."""
         if not self._wire:
             prepared = self.prepared
             headers = {name: str(value) for name, value in prepared.headers.items()}
@@ -79,19 +79,19 @@ class Request:
 class Transport:
     """The exchanges with one API, safe to share between threads, tasks and forked processes.
 
-    They go over connections of our own, which keep their deadlines and which event loops can wait for;
-    through a proxy, and where an answer is streamed, over those of ``requests``. What stands in the place of
-    ``requests`` is asked as ``requests`` would be: a session that was handed in, and doubles of tests.
+    Requests are sent over our own connections, which keep deadlines, and which event loops can wait for.
+    Behind a proxy, and for a streamed answer, they are sent by ``requests``. If ``requests`` was replaced, by
+    ``http_session`` or by a test double, the replacement sends all requests.
 
     Args:
         base_url: the URL of the API.
-        headers: what each request has.
-        api_key: the key among them, which no error shows; ``None``: there is none.
-        retries: how many more attempts follow a failed one.
-        http_session: sends all requests; ``None``: what is said above.
+        headers: the headers of each request.
+        api_key: the key among the headers, which no error shows; ``None``: there is no key.
+        retries: the number of further attempts after a failed one.
+        http_session: sends all requests; ``None``: they are sent as described above.
 
     Raises:
-        ConfigurationError: another library stands in the place of urllib3.
+        ConfigurationError: another library has replaced urllib3.
     """
 
     def __init__(
@@ -121,12 +121,12 @@ class Transport:
         renew_after_fork(self)
 
     def _renew_after_fork(self) -> None:
-        # Idempotency keys are a part that no other process has, and a number. To PyPy each random number is a
-        # file to open, which fails where a burst has taken all descriptors.
+        # An idempotency key is a part that no other process has, and a number. In PyPy a random number opens
+        # a file, which fails if a burst has taken all descriptors.
         self._first_part = secrets.token_hex(16)
         self._numbers = itertools.count()
         self._http = requests.Session()
-        self._http.headers.clear()  # "Connection: keep-alive" among them, which HTTP/1.1 does without
+        self._http.headers.clear()  # also of "Connection: keep-alive", which HTTP/1.1 does not need
         self._http.headers.update(self._headers)
         adapter = DeadlineAdapter()
         self._http.mount("http://", adapter)
@@ -136,19 +136,19 @@ class Transport:
         )
 
     def close(self) -> None:
-        """Close the connections. A call that is under way still gets its answer; a later one fails."""
+        """Close the connections. A call that is under way still gets its answer; a later call fails."""
         self._closed = True
         self.retire()
 
     def retire(self) -> None:
-        """Close the connections, and each one that is in use, now or later, when its exchange ends."""
+        """Close the idle connections, and each other one at the end of its exchange, from now on."""
         self._keeps_connections = False
         self._connections.close()
         self._http.close()
 
     def prepare(self, method: str, path: str, query: Mapping[str, str | int] | None = None) -> Request:
         """Build a request to a path below the URL of the API."""
-        # No netrc: the key is the only credential, and only the caller says which.
+        # No netrc: the key is the only credential, and only the caller sets it.
         return Request(
             self._http.prepare_request(
                 requests.Request(method, self._base_url + path, params=query, auth=lambda request: request)
@@ -158,17 +158,17 @@ class Transport:
     async def exchange(
         self, request: Request, deadline: Deadline, *, is_read: bool = True, key: str = ""
     ) -> Answer:
-        """Send a request, again if need be, and return the answer, whatever its status.
+        """Send a request, with retries, and return the answer, of any status.
 
         Args:
-            request: what :meth:`prepare` has built.
+            request: a request of :meth:`prepare`.
             deadline: when the answer has to be complete.
-            is_read: read the content of a successful answer, too, as of any other.
-            key: the idempotency key; without one each ``POST`` has a key of its own.
+            is_read: whether to read the content of a successful answer; that of others is always read.
+            key: the idempotency key; empty: each ``POST`` gets a new key.
 
         Raises:
-            APIConnectionError: there is no answer, or this is closed.
-            APITimeoutError: there is none within the deadline.
+            APIConnectionError: there is no answer, or the transport is closed.
+            APITimeoutError: there is no answer within the deadline.
             InvalidResponseError: the answer is too long, or not HTTP.
         """
         if self._closed:
@@ -191,7 +191,7 @@ class Transport:
         return outcome
 
     def as_response(self, answer: Answer, request: Request) -> requests.Response:
-        """Return an answer to a request as ``requests`` gives it."""
+        """Return an answer to a request as a ``requests.Response``."""
         if isinstance(answer, requests.Response):
             return answer
         response = requests.Response()
@@ -209,11 +209,11 @@ class Transport:
         """
         with suppress(ValueError, RecursionError):
             return json.loads(answer.content)
-        # Not chained, as what the decoder raises holds the whole body.
+        # Not chained, as the decoder's exception holds the whole body.
         raise self._failures.no_json(answer)
 
     def status_error(self, answer: Answer, seconds: float) -> APIStatusError:
-        """Return the error that an answer is which is no success, ``seconds`` after it was asked for."""
+        """Return the error for an answer that is no success, ``seconds`` after the request."""
         return self._failures.status(answer, seconds)
 
     async def _pause(self, seconds: float, deadline: Deadline) -> None:
@@ -225,7 +225,7 @@ class Transport:
     async def _attempt(
         self, request: Request, key: str, deadline: Deadline, *, is_read: bool
     ) -> Answer | APIConnectionError:
-        """Return the answer, or the failure that may pass; raise another one."""
+        """Return the answer, or a failure that may be tried again; raise any other failure."""
         if not deadline.remaining():
             return APITimeoutError(f"no time was left to ask {self._base_url}")
         try:
@@ -238,17 +238,17 @@ class Transport:
                 wire += f"Idempotency-Key: {key}\r\n".encode()
             return await self._connections.exchange(wire + b"\r\n" + request.body, deadline)
         except Exception as error:
-            # A hostile answer can fail anywhere below.
+            # A hostile answer can fail anywhere in the parsers.
             if is_interruption(error):
                 raise
             failure = error if isinstance(error, HLSessionsError) else self._failures.no_answer(error)
-        # Out here, as the error's context would hold the request, and with it the key.
+        # Raised out here, as the context of the error would hold the request, and with it the key.
         if isinstance(failure, APIConnectionError):
             return failure
         raise failure
 
     def _is_replaced(self) -> bool:
-        """Whether something else sends in the place of ``requests``."""
+        """Whether ``requests`` was replaced."""
         return self._http_session is not None or is_intercepted()
 
     def _ask_requests(
@@ -268,7 +268,7 @@ class Transport:
                     prepared, timeout=deadline.remaining(), allow_redirects=False, **environment
                 )
             else:
-                # The adapter itself: a session adds cookies, redirects and hooks, and none are wanted.
+                # The adapter itself, as a session would add cookies, redirects and hooks.
                 adapter = self._http.get_adapter(self._base_url)
                 options: dict[str, Any] = {"timeout": deadline, **self._environment}
                 answer = adapter.send(prepared, **options)
@@ -276,16 +276,16 @@ class Transport:
                 answer._content, answer._content_consumed = self._read(answer, deadline), True
         finally:
             deadline.end_exchange()
-            if not self._keeps_connections:  # the one that was in use meanwhile has been kept again
+            if not self._keeps_connections:  # the adapter has kept the connection of this exchange
                 self._http.close()
         return answer
 
     def _read(self, answer: requests.Response, deadline: Deadline) -> bytes:
-        if answer.raw is None:  # of an adapter that has no network below it
+        if answer.raw is None:  # from an adapter without a network
             return answer.content
         content = bytearray()
         try:
-            # As it came: an answer that is encoded nevertheless could grow without limit when decoded.
+            # Not decoded: an answer that is encoded nevertheless could grow without limit.
             for chunk in answer.raw.stream(READ_SIZE, decode_content=False):
                 content += chunk
                 if len(content) > MAX_BODY:
@@ -298,13 +298,13 @@ class Transport:
 
 
 def _check_urllib3() -> None:
-    # niquests brings another library along, which writes itself over the package urllib3. With niquests
-    # 3.21.2 a time limit of one second took more than forty.
+    # niquests installs urllib3-future, which overwrites the package urllib3. With niquests 3.21.2 a time
+    # limit of one second took more than forty.
     version = urllib3.__version__  # type: ignore[attr-defined]
     patch = version.rpartition(".")[2]
     if patch.isdecimal() and int(patch) >= FIRST_PATCH_OF_URLLIB3_FUTURE:
         raise ConfigurationError(
-            f"urllib3 {version} is urllib3-future, which niquests puts in the place of urllib3: the time"
-            " limits of this client do not hold on it. Install niquests with URLLIB3_NO_OVERRIDE=1 and"
+            f"urllib3 {version} is urllib3-future, by which niquests replaces urllib3: the time limits of"
+            " this client do not work on it. Install niquests with URLLIB3_NO_OVERRIDE=1 and"
             " --no-binary urllib3-future, or in another environment"
         )

@@ -1,1 +1,1 @@
-"""What is logged in a session."""
+"""The datapoints that are logged in sessions, and their way to the API."""

@@ -1,4 +1,4 @@
-"""A datapoint that is open for a while: a block, a call, a stream."""
+"""A datapoint that stays open for a while: for a block, a call or a stream."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ Function = TypeVar("Function")
 
 _CANCELLED = frozenset({"CancelledError", "Cancelled"})  # of asyncio and concurrent.futures, and of trio
 
-#: What the API does not change of a datapoint that it has.
+#: The fields that the API does not change on a stored datapoint.
 _OF_BEGINNING = frozenset(
     {
         *("project", "project_id", "session_id", "session_reference_id", "parent_id", "parent_reference_id"),
         *("source", "environment", "feedback", "created_at", "config_id", "source_datapoint_id", "save"),
     }
 )
-#: What is not kept of a datapoint with ``save=False``.
+#: The fields that are not kept with ``save=False``.
 _CONTENTS = frozenset(
     {
         *("inputs", "messages", "output", "output_message", "error", "stdout", "judgment"),
@@ -50,20 +50,20 @@ _CONTENTS = frozenset(
 
 
 class Datapoint:
-    """A datapoint that is logged when it ends, and timed; what is logged meanwhile is nested under it.
+    """A timed datapoint, complete when it ends. Datapoints that are logged meanwhile are nested under it.
 
-    Used by ``with`` and ``async with``, or as a decorator: then each call is a datapoint, whose inputs are
-    the arguments and whose output is the result, unless they are given.
+    Use it by ``with`` and ``async with``, or as a decorator. Each call of a decorated function is a
+    datapoint, with the arguments as its inputs and the result as its output, unless these are given.
 
-    What is given when it is made is fixed when it begins. Any field can be set as an attribute later on:
+    The given fields are copied when the datapoint begins. After that, any field can be set as an attribute:
     ``answer.output = reply``.
 
     Args:
-        get_recorder: returns what takes it, at the time it begins.
+        get_recorder: returns the recorder, called when the datapoint begins.
         fields: the fields of the datapoint.
     """
 
-    # What is private has a slot, so the dictionary of an instance holds the fields that were set.
+    # Private attributes have slots, so the dictionary of an instance holds the fields that were set.
     __slots__ = (
         "__dict__",
         "__weakref__",
@@ -109,24 +109,24 @@ class Datapoint:
 
     @property
     def reference_id(self) -> str:
-        """Its reference ID, by which the API finds it; empty as long as it has not begun."""
+        """The reference ID, by which the API finds the datapoint; empty before it begins."""
         return self._reference_id
 
     def add_output(self, output: Any) -> None:
-        """Add a piece to the output, as of an answer that is streamed.
+        """Add a piece to the output, such as a part of a streamed answer.
 
         Args:
-            output: a text, or a chunk as the clients of OpenAI and Anthropic give it, which may tell the
-                tokens and the model, too.
+            output: a text, or a chunk of a stream of OpenAI's or Anthropic's client. The tokens and the model
+                of a chunk are logged, too.
         """
         if self._entry is not None and not self._is_open:
-            self._recorder.warn("output was added to a datapoint that has ended, or not begun: it is lost")
+            self._recorder.warn("output was added to a datapoint that has ended or has not begun: it is lost")
         elif not self._add_piece(output):
             self._note_output()
             self._outputs.append(_text(output))
 
     def _add_piece(self, output: Any) -> bool:
-        """Add a piece to the output; whether it is one."""
+        """Add a piece to the output; return whether it is a text or a chunk."""
         text = output.decode(errors="replace") if isinstance(output, bytes) else text_of_chunk(output)
         if text is None:
             return False
@@ -172,7 +172,7 @@ class Datapoint:
         self.__exit__(exc_type, exc_value, traceback)
 
     def prepare(self) -> None:
-        """Fix what was given, and to which session it belongs."""
+        """Copy the given fields, and note the session."""
         if self._reference_id:
             raise RuntimeError("a datapoint is entered once; call datapoint() for each")
         recorder = self._recorder = self._get_recorder()
@@ -187,14 +187,14 @@ class Datapoint:
             self._entry = recorder.entry(session, reference_id, self._root, fixed)
 
     def begin(self) -> None:
-        """Begin: from now on the time counts."""
+        """Begin the datapoint: its duration counts from now on."""
         self._begun = time.perf_counter()
         if self._entry is not None:
             self._is_open = True
             self._recorder.put(self._entry)
 
     def end(self, error: BaseException | None = None) -> None:
-        """End, and log what has become known since the beginning."""
+        """End the datapoint, and log the fields that were set since its beginning."""
         entry = self._entry
         if entry is None or not self._is_open:
             return
@@ -225,12 +225,12 @@ class Datapoint:
             self._recorder.put(Entry(entry.session, reference_id, root, fixed, is_completion=True))
 
     def _warn_of_late(self, fields: Mapping[str, Any]) -> frozenset[str]:
-        """Return the fields that came too late, after saying so."""
+        """Warn of fields that were set too late, and return them."""
         late = _OF_BEGINNING.intersection(fields)
         if late:
             self._recorder.warn(
-                f"a datapoint had been sent when it was given {', '.join(sorted(late))}, which is not"
-                " changed: give it to datapoint()"
+                f"a datapoint was sent before {', '.join(sorted(late))} was set, which has no effect:"
+                " pass it to datapoint()"
             )
         return late
 
@@ -241,13 +241,13 @@ class Datapoint:
     def _leave(self) -> None:
         try:
             along.reset(self._token)
-        except ValueError:  # a generator that is closed in another context
+        except ValueError:  # a generator was closed in another context
             if along.get() is self:
                 along.set(self._outer)
 
 
 class _Stay(Stay):
-    """The steps of a call that is one datapoint, which begins with the first of them."""
+    """The steps of a call that is one datapoint. The datapoint begins with the first step."""
 
     def __init__(self, datapoint: Datapoint) -> None:
         super().__init__(along, datapoint)
@@ -280,7 +280,7 @@ class _Arguments:
         self._was_bound = isinstance(function, MethodType)
         self._names: list[str] = []
         self._rest = "args"
-        with suppress(TypeError, ValueError):  # nobody knows the parameters of some functions in C
+        with suppress(TypeError, ValueError):  # the parameters of some functions in C are unknown
             target = function.__func__ if isinstance(function, (classmethod, staticmethod)) else function
             for name, parameter in parameters_of(target).items():
                 if parameter.kind is parameter.VAR_POSITIONAL:
@@ -289,7 +289,7 @@ class _Arguments:
                     self._names.append(name)
 
     def named(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Return the arguments of a call by their names; without the instance or class of a method."""
+        """Return the arguments of a call by name, without the instance or class of a method."""
         is_method = isinstance(wrapped, MethodType) and not self._was_bound
         names = self._names[1:] if is_method else self._names
         rest = {self._rest: args[len(names) :]} if len(args) > len(names) else {}
@@ -297,7 +297,7 @@ class _Arguments:
 
 
 def _call(function: Any, get_recorder: Callable[[], Recorder], fields: dict[str, Any]) -> Call:
-    """Return what each call of a function does to be a datapoint."""
+    """Return the behaviour by which each call of a function is a datapoint."""
     arguments = None if "inputs" in fields else _Arguments(function)
 
     def open_stay(wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Stay:
@@ -321,5 +321,5 @@ def _described(error: BaseException) -> str:
 def _text(value: object) -> str:
     try:
         return str(value)
-    except Exception:  # noqa: BLE001 - of an application's own class
+    except Exception:  # noqa: BLE001 - raised by a class of the application
         return ""

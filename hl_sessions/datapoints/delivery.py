@@ -1,4 +1,4 @@
-"""Batches of datapoints on their way to the API, and what it says of them."""
+"""The delivery: sends batches of datapoints to the API, and handles its answers."""
 
 from __future__ import annotations
 
@@ -29,35 +29,35 @@ if TYPE_CHECKING:
 
 __all__ = ["Delivery", "LogClient"]
 
-SESSIONS_AT_ONCE = 32  # that are created side by side
+SESSIONS_AT_ONCE = 32  # sessions that are created side by side
 SHORTEST_TIMEOUT = 10.0  # seconds for a batch, which may be long
-MOST_FAILURES = 3  # by one datapoint alone
-# Python takes the lock of the interpreter from a thread after 5 ms, which a request would have to wait.
-TURN = 2.5e-4  # seconds of work after which other threads get it
-PAUSE = 5e-5  # seconds: long enough for one that waits to take it
-MOST_SHOWN = 200  # characters of what the API says
+MOST_FAILURES = 3  # in a row, of a batch with one datapoint
+# Python takes the lock of the interpreter from a thread only after 5 ms, for which a request would wait.
+TURN = 2.5e-4  # seconds of work after which other threads get the lock
+PAUSE = 5e-5  # seconds, long enough for a waiting thread to take it
+MOST_SHOWN = 200  # characters of a text of the API
 BAD_REQUEST = 400
 TOO_LARGE = 413
 _NAMES_OF_A_SESSION = frozenset({"session_id", "session_reference_id"})
 FAILED = 500
-#: Also of an API that has no such call.
+#: Including those of an API without this call.
 _REFUSALS_OF_TOLD = frozenset({BAD_REQUEST, 404, 405, TOO_LARGE, 415, 422, 501})
 
 
 class LogClient(Protocol):
-    """What sends datapoints, and what is told of sessions."""
+    """Sends datapoints, and descriptions of sessions."""
 
     timeout: float
 
     async def send_logs(self, method: str, logs: bytes, key: str, deadline: Deadline) -> Mapping[str, str]:
-        """Store (``POST``) or complete (``PATCH``) datapoints, given as a list in JSON; return headers."""
+        """Store (``POST``) or complete (``PATCH``) a JSON list of datapoints; return the headers."""
 
     async def update_session(self, named: Mapping[str, str], told: bytes, deadline: Deadline) -> None:
-        """Tell of a session, named by its ``session_id`` or ``session_reference_id``, in JSON."""
+        """Change the description of a session, named by ``session_id`` or ``session_reference_id``."""
 
 
 class _Refusal(NamedTuple):
-    """What is wrong with one datapoint of a batch."""
+    """The API's reason to refuse one datapoint of a batch."""
 
     place: int
     field: str
@@ -65,13 +65,13 @@ class _Refusal(NamedTuple):
 
 
 class Delivery:
-    """Sends what is taken from a queue, and settles it or gives it back.
+    """Sends the entries of a queue, and settles them or gives them back.
 
     Args:
         queue: the queue.
-        client: sends.
+        client: sends them.
         sample: the share of sessions to keep, from 0 to 1.
-        reports: where it is reported what the API refuses.
+        reports: takes the warnings about refused entries.
     """
 
     def __init__(self, queue: Queue, client: LogClient, sample: float, reports: Reports) -> None:
@@ -80,18 +80,18 @@ class Delivery:
         self._sample = sample
         self._reports = reports
         self._warnings = Seldom()
-        self._failures = 0  # in a row, by one datapoint alone
-        #: What was taken, and is not settled.
+        self._failures = 0  # in a row, of a batch with one datapoint
+        #: The entries that were taken from the queue, and are not settled.
         self._open: dict[Entry, None] = {}
-        #: Those of the calls that are under way.
+        #: The deadlines of the calls that are under way.
         self._deadlines: set[Deadline] = set()
 
     def deliver(self, batch: Sequence[Entry]) -> Exception | None:
-        """Send a batch, and return why the API did not take all of it; what it did not take waits again."""
+        """Send a batch; return the error if some entries were not taken, which then wait again."""
         self._open = dict.fromkeys(batch)
         try:
             return self._deliver(batch)
-        except Exception as error:  # noqa: BLE001 - as when there are no descriptors, or by a fault of ours
+        except Exception as error:  # noqa: BLE001 - no descriptors are left, or there is a bug of ours
             show(error)
             self._drop_poison(batch, f"{type(error).__name__} was raised")
             return error
@@ -100,7 +100,7 @@ class Delivery:
 
     def _deliver(self, batch: Sequence[Entry]) -> HLSessionsError | None:
         params, failure = self._find_sessions(batch)
-        self._queue.save()  # with the sessions that it is sent to
+        self._queue.save()  # with the sessions to which the entries are sent
         sent = [entry for entry in batch if entry.session is None or entry.session in params]
         if self._sample < 1:
             self._settle([entry for entry in sent if not self._is_sampled(entry, params)])
@@ -137,9 +137,9 @@ class Delivery:
     def _find_sessions(
         self, batch: Sequence[Entry]
     ) -> tuple[Mapping[Session | None, dict[str, str]], HLSessionsError | None]:
-        """Return the fields that name each session, for those that there are or could be created.
+        """Return the fields that name each session that exists or could be created, and the first failure.
 
-        None is created for what is told of it alone.
+        No session is created for a description alone.
         """
         found: dict[Session | None, dict[str, str]] = {}
         failures: list[HLSessionsError] = []
@@ -161,21 +161,21 @@ class Delivery:
         return found, failures[0] if failures else None
 
     def _hand_back(self, session: Session, told: Sequence[Entry]) -> None:
-        """Let a session that there is not keep what it was told, until there is one."""
+        """Give the description of a session that does not exist back to its handle."""
         fields = fixed_fields(part for entry in told if entry.version for part in entry.parts)
         self._settle(told)
         if fields:
             session._take_back(fields)
 
     def _is_sampled(self, entry: Entry, params: Mapping[Session | None, dict[str, str]]) -> bool:
-        # By what names the session, which all processes know; outside of one by the outermost datapoint.
+        # By the ID of the session, which all processes know; without one, by that of the outermost datapoint.
         name = entry.root if entry.session is None else "".join(params[entry.session].values())
         return crc32(name.encode()) < self._sample * 2**32
 
     def _send_all(
         self, method: str, entries: Sequence[Entry], params: Mapping[Session | None, dict[str, str]]
     ) -> HLSessionsError | None:
-        """Send entries, without those that are refused; return why some have to wait."""
+        """Send entries except the refused ones; return the error if some have to wait."""
         groups = deque([entries] if entries else [])
         while groups:
             group = groups.popleft()
@@ -193,7 +193,7 @@ class Delivery:
                 return error
             except HLSessionsError as error:
                 for entry in group:
-                    entry.owns_reference_id = True  # it may be stored
+                    entry.owns_reference_id = True  # it may have been stored
                 return error
             self._failures = 0
             self._settle(group)
@@ -210,7 +210,7 @@ class Delivery:
                 time.sleep(PAUSE)
                 end = time.perf_counter() + TURN
         body = b"[" + b",".join(logs) + b"]"
-        # The same for the same datapoints, so that no attempt stores what another one has stored.
+        # The same key for the same datapoints, so that no two attempts store them twice.
         key = hashlib.sha256(body).hexdigest()[:40]
         with self._deadline() as deadline:
             headers = run_blocking(self._client.send_logs(method, body, key, deadline))
@@ -221,7 +221,7 @@ class Delivery:
     def _tell(
         self, entries: Sequence[Entry], params: Mapping[Session | None, dict[str, str]]
     ) -> HLSessionsError | None:
-        """Tell of sessions, of each in one call, without what is refused; return why some have to wait."""
+        """Send descriptions, in one call per session; return the error if some have to wait."""
         groups: dict[tuple[str, str], list[Entry]] = {}
         for entry in entries:
             if entry.session is None:
@@ -233,7 +233,7 @@ class Delivery:
                 self._settle([entry])
             elif named:
                 groups.setdefault(next(iter(named.items())), []).append(entry)
-            else:  # the disk has not kept it
+            else:  # the disk has lost its fields
                 self._refuse(entry, _Refusal(0, "", "it names no session"))
         failures: list[HLSessionsError] = []
 
@@ -248,7 +248,7 @@ class Delivery:
                     failures.append(error)
                     return
                 self._say(
-                    "the sessions API refuses what is told of a session (%s), which is not tried again: %s",
+                    "the sessions API refuses the description of a session (%s), which is not sent again: %s",
                     ", ".join(told),
                     _reason(error),
                 )
@@ -267,21 +267,21 @@ class Delivery:
         if entry.is_completion:
             added = {"reference_id": entry.reference_id}
         else:
-            # Those that the application gives are of its own session.
+            # If the application names a session, that one is used.
             added = {} if _NAMES_OF_A_SESSION & given.keys() else params
         fields, wrong = check(given)
         body, problems = freeze({**fields, **added})
         for problem in (*wrong, *problems):
-            self._say("a datapoint is logged without what it cannot hold: %s", problem)
+            self._say("a datapoint is logged without a value that cannot be kept: %s", problem)
         return body
 
     def _say(self, message: str, *arguments: object) -> None:
-        """Report a warning, the same one once a minute."""
+        """Report a warning, the same one at most once a minute."""
         if self._warnings.is_due((message, *arguments)):
             self._reports.add(logging.WARNING, message, *arguments)
 
     def _take_apart(self, group: Sequence[Entry], error: APIStatusError) -> Sequence[Sequence[Entry]] | None:
-        """Return the groups to send in place of a refused one; ``None``: no datapoint is at fault."""
+        """Return the groups to send instead of a refused one; ``None``: no datapoint is at fault."""
         refusals = {refusal.place: refusal for refusal in _refusals(error.body, len(group))}
         if (
             not refusals
@@ -307,28 +307,28 @@ class Delivery:
         return [rest] if rest else []
 
     def _is_mended(self, entry: Entry, refusal: _Refusal) -> bool:
-        """Take the parent off an entry whose parent was not stored: better outside of it than lost."""
+        """Remove a parent that was not stored, as the entry would else be lost; return whether it did."""
         if refusal.field != "parent_reference_id":
             return False
         if fixed_fields(entry.parts).get(refusal.field) is None:
             return False
-        entry.parts += (fix({refusal.field: None})[0],)  # its size stays what the queue has counted
+        entry.parts += (fix({refusal.field: None})[0],)  # its size stays the one that the queue has counted
         return True
 
     def _refuse(self, entry: Entry, refusal: _Refusal) -> None:
         entry.is_refused = True
         self._settle([entry])
         if entry.owns_reference_id and refusal.field == "reference_id":
-            return  # it was stored, and the answer lost
-        what = "what is told of a session" if entry.is_of_session else "a datapoint"
+            return  # the datapoint was stored, and the answer lost
+        what = "the description of a session" if entry.is_of_session else "a datapoint"
         self._say(
-            f"the sessions API refuses {what}, which is not tried again: %s%s",
+            f"the sessions API refuses {what}, which is not sent again: %s%s",
             f"{refusal.field}: " if refusal.field else "",
             refusal.reason,
         )
 
     def _drop_poison(self, group: Sequence[Entry], reason: str) -> None:
-        """Drop one datapoint that everything fails at, again and again: it keeps all others waiting."""
+        """Drop a datapoint that fails again and again, as it keeps all others waiting."""
         if len(group) > 1:
             return
         self._failures += 1
@@ -338,7 +338,7 @@ class Delivery:
 
 
 def _refusals(body: Any, size: int) -> list[_Refusal]:
-    """Read out of an answer, which has FastAPI's shape, which datapoints are wrong, and why."""
+    """Return the refused datapoints and the reasons, from an answer in FastAPI's form."""
     found = []
     with suppress(TypeError, KeyError, AttributeError):
         for detail in body["detail"]:
@@ -351,9 +351,9 @@ def _refusals(body: Any, size: int) -> list[_Refusal]:
 
 
 def _reason(error: APIStatusError) -> str:
-    """Return why the API refuses what is told of a session."""
+    """Return the API's reason to refuse the description of a session."""
     if isinstance(error, NotFoundError):
-        return "it has no such session, or keeps nothing of the kind"
+        return "it has no such session, or does not keep descriptions"
     for refusal in _refusals(error.body, 1):
         return f"{refusal.field}: {refusal.reason}"
     return f"HTTP status {error.status}"

@@ -1,4 +1,4 @@
-"""The fields of a datapoint: their types, and what becomes of values of other types."""
+"""The fields of a datapoint: their types, and the conversion of other types."""
 
 from __future__ import annotations
 
@@ -42,33 +42,34 @@ Text: TypeAlias = str | uuid.UUID | enum.Enum
 
 
 class Fields(TypedDict, total=False):
-    """What ``POST /logs`` takes, and values that are turned into it.
+    """The fields of ``POST /logs``, with all types that are accepted for them.
 
-    - ``project``: the name of the project, which is made on first use; or ``project_id``.
-    - ``session_id``, ``session_reference_id``: the session, if it is not the current one; one of them.
-    - ``parent_id``, ``parent_reference_id``: the datapoint of the same session that holds this one; one of
-      them.
-    - ``reference_id``: an ID of the application's own for this datapoint, unique.
-    - ``inputs``: what was given, by name.
-    - ``output``: what came of it: a text; a response of OpenAI's or Anthropic's client, which tells its text,
-      tokens and model; anything else as JSON.
-    - ``messages``: the messages that a model was given.
-    - ``output_message``: the message that it answered, where the text is not all of it.
-    - ``error``: what went wrong, a text or an exception.
+    - ``project``: the name of the project, which is created on first use; or ``project_id``.
+    - ``session_id`` or ``session_reference_id``: the session, if it is not the current one.
+    - ``parent_id`` or ``parent_reference_id``: the datapoint of the same session that this one is nested
+      under.
+    - ``reference_id``: a unique ID of the application for this datapoint.
+    - ``inputs``: the inputs, by name.
+    - ``output``: the result. A text; a response of OpenAI's or Anthropic's client, whose text, tokens and
+      model are logged; anything else as JSON.
+    - ``messages``: the messages for a model.
+    - ``output_message``: the message of the model, if it is more than a text.
+    - ``error``: the failure, a text or an exception.
     - ``source``: the place in the application.
-    - ``metadata``: anything else, by name.
-    - ``config``: what was called, an object with a ``type``: ``model``, ``tool``, ``agent`` or ``generic``.
-    - ``config_id``, ``source_datapoint_id``: IDs that the server has given.
-    - ``environment``: where the application runs, such as ``production``.
-    - ``feedback``: what somebody thinks of it: one or more objects with ``type`` and ``value``.
-    - ``judgment``: what an evaluator thinks of it.
-    - ``created_at``: when it began; local time, if there is no time zone.
+    - ``metadata``: other values, by name.
+    - ``config``: the called model or tool: an object with ``type`` ``model``, ``tool``, ``agent`` or
+      ``generic``.
+    - ``config_id``, ``source_datapoint_id``: IDs of the server.
+    - ``environment``: the environment of the application, such as ``production``.
+    - ``feedback``: the opinion of a person: one or more objects with ``type`` and ``value``.
+    - ``judgment``: the result of an evaluator.
+    - ``created_at``: the time of the beginning; local time, if there is no time zone.
     - ``duration``: seconds.
-    - ``prompt_tokens``, ``output_tokens``: how many.
+    - ``prompt_tokens``, ``output_tokens``: numbers of tokens.
     - ``prompt_cost``, ``output_cost``: dollars.
-    - ``provider_request``, ``provider_response``: what went over the wire to the model and back.
-    - ``stdout``: what was printed.
-    - ``save``: whether to keep inputs, outputs and the like; true by default.
+    - ``provider_request``, ``provider_response``: the request to the model's provider, and its response.
+    - ``stdout``: the printed text.
+    - ``save``: whether to keep inputs, outputs and other contents; true by default.
     """
 
     project: Text
@@ -107,8 +108,8 @@ class Checked(NamedTuple):
     """Fields as the API takes them.
 
     Attributes:
-        fields: those that are kept.
-        problems: what is wrong with others. Each one names the field, and never the value.
+        fields: the fields that are kept.
+        problems: a text for each field that is not. It names the field, never the value.
     """
 
     fields: Mapping[str, Any]
@@ -118,11 +119,11 @@ class Checked(NamedTuple):
 def check(fields: Mapping[str, Any]) -> Checked:
     """Return the fields with values of the types that the API takes.
 
-    Values of other types become what a person expects: a dataclass an object, an exception a text. A response
-    of a language model as ``output`` adds those fields that are not given. A field that is not understood is
-    left out, and all others are kept. ``None`` is the same as not given. Unknown fields are passed on.
+    Other types are converted, such as a dataclass to an object, or an exception to a text. If ``output`` is a
+    response of a language model, its fields are added unless they are given. A field of a wrong type is left
+    out, and all others are kept. ``None`` counts as not given. Unknown fields are passed on.
 
-    A ``save`` that is not understood is false: what is not stored can hurt nobody.
+    A ``save`` of a wrong type counts as false, as that cannot store too much.
     """
     doubtful = [name for name, value in fields.items() if type(value) is not _TYPES.get(name)]
     if not doubtful:
@@ -131,7 +132,7 @@ def check(fields: Mapping[str, Any]) -> Checked:
 
 
 class _WrongTypeError(TypeError):
-    """A value is of no type that its field takes."""
+    """A value is of a type that its field does not take."""
 
     def __init__(self, expected: str, value: object, place: str = "") -> None:
         super().__init__(f"{place} must be {expected}, not {type(value).__name__}")
@@ -153,7 +154,7 @@ def _read(fields: Mapping[str, Any], doubtful: Iterable[str]) -> Checked:
                 kept[name] = _READERS[name](value) if name in _READERS else value
         except _WrongTypeError as error:
             problems.append(f"{name}{error}")
-        except Exception as error:  # noqa: BLE001 - whatever the value raises when it is asked
+        except Exception as error:  # noqa: BLE001 - a value of the application may raise any
             kind = type(value).__name__
             problems.append(f"{name} is a {kind}, which raised {type(error).__name__} when it was read")
     if "save" not in kept and fields.get("save") is not None:
@@ -176,7 +177,7 @@ def _reader(expected: str, *kinds: type) -> Callable[[Any], Any]:
 
     def read(value: Any) -> Any:
         simple = plain(value)
-        if type(simple) not in kinds:  # of which bool is none, although it is an int
+        if type(simple) not in kinds:  # by the exact type, as a bool is an int
             raise _WrongTypeError(expected, value)
         return simple
 
@@ -190,7 +191,7 @@ _read_number = _reader("a number (int or float)", int, float)
 def _text(value: Any) -> str:
     if isinstance(value, (enum.Enum, uuid.UUID, BaseException)):
         value = plain(value)
-    if not isinstance(value, str):  # not the text of just anything
+    if not isinstance(value, str):  # other objects are not turned into texts
         raise _WrongTypeError("a text (str)", value)
     return value
 
@@ -200,10 +201,10 @@ def _cost(value: Any) -> Any:
 
 
 def _moment(value: Any) -> str:
-    if type(value) is float:  # of time.time(), as datapoints have it that are given no other
+    if type(value) is float:  # from time.time(), for datapoints without a created_at of the application
         value = datetime.fromtimestamp(value, timezone.utc)
     if isinstance(value, datetime):
-        # Without a time zone it is local time to Python, but UTC to the server.
+        # Without a time zone, Python takes it for local time, but the server for UTC.
         return (value.astimezone() if value.tzinfo is None else value).isoformat()
     if not isinstance(value, str):
         raise _WrongTypeError("a datetime, or a text in ISO 8601", value)
@@ -224,10 +225,10 @@ def _one_or_more_objects(value: Any) -> list[Any]:
     return _objects(value if isinstance(value, (list, tuple)) else [value])
 
 
-#: The user's keys for OpenAI and others, which the vendor's client sends along: nothing to keep or to send.
+#: The user's keys for OpenAI and others, which the vendor's client sends along. They are never kept or sent.
 _SECRETS: Final = frozenset({"provider_api_keys"})
 
-#: Values of just these types need no more than a look.
+#: Values of exactly these types need no check or conversion.
 _TYPES: Final[dict[str, type]] = {
     **dict.fromkeys(
         (

@@ -1,7 +1,6 @@
-"""The fields of a datapoint as they are at one moment, whatever becomes of the objects afterwards.
+"""Copies of the fields of a datapoint at one moment, which later changes of the objects do not affect.
 
-They are JSON only later, in the thread that sends them: writing them in Python's own format takes a seventh
-of the time.
+They become JSON only later, in the sending thread: Python's own format takes a seventh of the time.
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ if TYPE_CHECKING:
 
 __all__ = ["fix", "fixed_fields"]
 
-VERSION = 2  # later ones note which objects are the same: that takes time, and is of no use here
+VERSION = 2  # later ones note identical objects, which takes time and is not needed
 
 _UNCHANGING: Final = frozenset({str, int, float, bool, type(None), bytes})
 
 
 def fix(fields: dict[str, Any]) -> tuple[bytes, tuple[str, ...]]:
-    """Return fields as they are now, for :func:`fixed_fields`, and what of them could not be kept."""
+    """Return a copy of the fields for :func:`fixed_fields`, and the problems with values not kept."""
     try:
         fixed = marshal.dumps(fields, VERSION)
         if _are_plain(fields.values()):
             return fixed, ()
-    except (ValueError, RecursionError):  # there are values of other than Python's plain types, or a cycle
+    except (ValueError, RecursionError):  # there is a value of another type, or a cycle
         pass
     checked = check(fields)
     taken = snapshot(checked.fields)
@@ -37,7 +36,7 @@ def fix(fields: dict[str, Any]) -> tuple[bytes, tuple[str, ...]]:
 
 
 def fixed_fields(parts: Iterable[bytes]) -> dict[str, Any]:
-    """Return the fields of some parts; what several have is that of the last one."""
+    """Return the fields of some parts; of fields in several parts, the last one."""
     fields: dict[str, Any] = {}
     for part in parts:
         fields.update(marshal.loads(part))  # noqa: S302 - this process has written them
@@ -45,7 +44,7 @@ def fixed_fields(parts: Iterable[bytes]) -> dict[str, Any]:
 
 
 def _are_plain(values: Iterable[Any]) -> bool:
-    """Whether values are of Python's plain types: of an array :mod:`marshal` would take the bytes."""
+    """Whether values are of Python's plain types; :mod:`marshal` would store an array as its bytes."""
     for value in values:
         kind = type(value)
         if kind in _UNCHANGING:

@@ -1,4 +1,4 @@
-"""Values that JSON does not know, one step closer to those that it knows."""
+"""The conversion of values to types that JSON knows, one step at a time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["UnfitValueError", "plain"]
 
-#: Of more values an array is a picture or a sound, not one that people read.
+#: An array with more values is a picture or a sound, which nobody reads as numbers.
 MOST_VALUES: Final = 10_000
 
 _NOT_SET: Final = object()
@@ -32,8 +32,8 @@ class UnfitValueError(ValueError):
     """A value is better left out.
 
     Attributes:
-        problem: what is wrong, to be read after the place of the value.
-        placeholder: the text to keep instead.
+        problem: the problem, as a text that follows the place of the value.
+        placeholder: the text to keep instead of the value.
     """
 
     def __init__(self, problem: str, placeholder: str) -> None:
@@ -43,16 +43,16 @@ class UnfitValueError(ValueError):
 
 
 def plain(value: Any) -> Any:
-    """Return what a person expects of a value in JSON.
+    """Return the natural JSON form of a value.
 
-    What it holds is as it was: a set of dates becomes a list of dates. Nothing is consumed: an iterator
-    becomes a text, as everything unknown does. Proxies, such as those of werkzeug, are what they stand for.
+    Its parts are not converted: a set of dates becomes a list of dates. Iterators are not consumed: they
+    become texts, like all unknown types. A proxy, such as those of werkzeug, is converted like its target.
 
     Raises:
-        UnfitValueError: When it is too large.
-        Exception: Whatever a method of the value raises.
+        UnfitValueError: the value is too large.
+        Exception: any exception of a method of the value.
     """
-    return _conversion(value.__class__)(value)  # of a proxy the class of what it stands for
+    return _conversion(value.__class__)(value)  # for a proxy, the class of its target
 
 
 @lru_cache(maxsize=256)
@@ -64,7 +64,7 @@ def _conversion(kind: type) -> Callable[[Any], Any]:
 
 
 def _attributes(value: Any, names: Iterable[str]) -> dict[str, Any]:
-    """Return those that are set."""
+    """Return the attributes that are set."""
     found = {name: getattr(value, name, _NOT_SET) for name in names}
     return {name: attribute for name, attribute in found.items() if attribute is not _NOT_SET}
 
@@ -83,14 +83,14 @@ def _struct(value: Any) -> dict[str, Any]:
 
 def _pydantic(value: Any) -> Any:
     try:
-        # A model may hold what its own types do not allow. Pydantic would warn of it.
+        # A model may hold values that its own types do not allow, of which Pydantic would warn.
         return value.model_dump(mode="json", warnings=False)
-    except Exception:  # noqa: BLE001 - of fields that JSON does not know, which are converted here, or of a cycle
+    except Exception:  # noqa: BLE001 - a field of a type that JSON lacks, which is converted here, or a cycle
         return vars(value)
 
 
 def _array(value: Any) -> Any:
-    """Return the numbers of an array or scalar as NumPy has them, or PyTorch, or pandas."""
+    """Return the numbers of an array or scalar of NumPy, PyTorch or pandas."""
     shape = tuple(value.shape) if hasattr(value, "shape") else (len(value),)
     size = prod(shape)
     if size > MOST_VALUES:
@@ -110,7 +110,7 @@ def _exception(value: BaseException) -> str:
 
 
 def _number(value: Decimal | Fraction) -> float | str:
-    """Return a number, if its digits in JSON are just those of the value, else text."""
+    """Return a number, if JSON has exactly the digits of the value, else a text."""
     try:
         number = float(value)
         is_exact = type(value)(repr(number)) == value
@@ -134,12 +134,12 @@ def _range(value: range) -> list[int] | str:
 def _sorted(value: AbstractSet[Any]) -> list[Any]:
     try:
         return sorted(value)
-    except Exception:  # noqa: BLE001 - of values without an order, whatever their comparison raises
+    except Exception:  # noqa: BLE001 - values without an order may raise any exception
         return list(value)
 
 
-#: Those of the first sign that fits: a class, or an attribute of the class, by which libraries are known that
-#: need not be installed. Of texts, numbers and None only proxies come here.
+#: The conversion of the first sign that fits: a class, or an attribute of the class. Attributes identify
+#: libraries that may not be installed. Of texts, numbers and None, only proxies are converted here.
 _CONVERSIONS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (enum.Enum, attrgetter("value")),
     ((str, UserString), str),

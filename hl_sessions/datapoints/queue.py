@@ -1,4 +1,4 @@
-"""Datapoints that wait to be sent, up to so many bytes."""
+"""The queue of datapoints that wait to be sent, with a limit in bytes."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
 
 __all__ = ["Entry", "Queue"]
 
-OVERHEAD = 360  # bytes of an entry besides its fields
+OVERHEAD = 360  # bytes of an entry without its fields
 
 
 class Entry:
-    """A datapoint on its way, or what completes one that was sent before, or what is told of a session.
+    """An entry: a datapoint, the completion of one that was sent before, or the description of a session.
 
     Attributes:
-        session: what it belongs to; ``None``: no session, or the one that the fields name.
-        reference_id: its own ID, which is among the fields, too; empty for what is told of a session.
-        size: bytes that it takes.
+        session: its session; ``None``: no session, or the one that the fields name.
+        reference_id: the ID of the datapoint, which is among the fields, too; empty for a description.
+        size: its bytes.
         root: the reference ID of the outermost datapoint that it is nested under, or its own.
-        parts: its fields, but for the session, as :func:`hl_sessions.datapoints.fixed.fix` returns them.
+        parts: its fields without the session, as :func:`hl_sessions.datapoints.fixed.fix` returns them.
         is_completion: whether the API has the datapoint already.
-        is_waiting: whether it stands in the queue.
-        is_dropped: whether there was no room for it.
-        is_refused: whether the API does not take it.
-        owns_reference_id: whether a datapoint with its reference ID can only be this one.
-        number: its place in the spool; 0: it has none.
-        version: of what its session was told; 0: none.
+        is_waiting: whether it is in the queue.
+        is_dropped: whether the queue had no room for it.
+        is_refused: whether the API has refused it.
+        owns_reference_id: whether a stored datapoint with its reference ID can only be this one.
+        number: its row in the spool; 0: it has none.
+        version: that of :class:`Told`, for a description; 0: none.
     """
 
     __slots__ = (
@@ -76,23 +76,23 @@ class Entry:
 
     @property
     def is_of_session(self) -> bool:
-        """Whether it is what is told of a session, and no datapoint."""
+        """Whether it is the description of a session, not a datapoint."""
         return not self.reference_id
 
     def add(self, part: bytes) -> None:
-        """Add to the fields."""
+        """Add fields."""
         self.parts += (part,)
         self.size += len(part)
 
 
 class Queue:
-    """Entries in the order in which they were put, of which the oldest make room for new ones.
+    """A queue of entries. Beyond its limit the oldest are dropped.
 
-    Safe to use from threads, signal handlers and finalizers; nobody waits for what another one does with an
-    entry. A forked child begins with an empty queue: what waits is its parent's.
+    Threads, signal handlers and finalizers can use it at the same time, and never wait for the sending of an
+    entry. A forked child begins with an empty queue, as its parent sends the waiting entries.
 
     Args:
-        limit: how many bytes may wait, those that are being sent included.
+        limit: the most bytes of entries that wait or are being sent.
     """
 
     def __init__(self, limit: int) -> None:
@@ -104,13 +104,13 @@ class Queue:
         # Reentrant: a signal handler or a finalizer may log within the steps below.
         self._lock = threading.RLock()
         self._waiting: deque[Entry] = deque()
-        #: Bytes that wait, or are being sent.
+        #: The bytes of the entries that wait or are being sent.
         self.size = 0
-        #: How many entries there have been.
+        #: The number of all entries since the beginning.
         self.put_in_all = 0
-        #: How many of them are stored, refused or dropped.
+        #: The number of those that are stored, refused or dropped.
         self.settled = 0
-        #: How many were dropped since somebody asked.
+        #: The number of those that were dropped since the last take_dropped().
         self._dropped = 0
 
     def __len__(self) -> int:
@@ -127,7 +127,7 @@ class Queue:
                 self._make_room()
 
     def amend(self, entry: Entry, part: bytes) -> bool:
-        """Add to the fields of an entry that still waits; ``False`` if it does not."""
+        """Add fields to an entry that still waits; return ``False`` if it does not wait any more."""
         with self._lock:
             if not entry.is_waiting:
                 return False
@@ -138,7 +138,7 @@ class Queue:
             return True
 
     def take(self, most_bytes: int, most_entries: int) -> list[Entry]:
-        """Take the oldest entries out, to be given back or settled: at least one, if there is any."""
+        """Take out the oldest entries, at least one if there is any, to be settled or given back."""
         taken: list[Entry] = []
         size = 0
         with self._lock:
@@ -165,7 +165,7 @@ class Queue:
             self.settled += len(entries)
             self.size -= sum(entry.size for entry in entries)
             if self.settled == self.put_in_all:
-                self.size = 0  # which a signal handler that has logged in the midst of a step may have missed
+                self.size = 0  # it may be wrong, if a signal handler has logged in the midst of a step
 
     def unsettled(self) -> int:
         """Return how many entries wait, or are being sent."""
@@ -178,14 +178,14 @@ class Queue:
         return dropped
 
     def drop_all(self) -> int:
-        """Drop what waits, as nobody will send it any more; how much is left to another process."""
+        """Drop the waiting entries at the end; return how many another process will send."""
         with self._lock:
             while self._waiting:
                 self._drop_oldest()
         return 0
 
     def save(self) -> None:
-        """Keep what waits where it outlives the process, if there is such a place."""
+        """Save the waiting entries where they outlive the process, if there is such a place."""
 
     def _make_room(self) -> None:
         while self.size > self.limit and self._waiting:

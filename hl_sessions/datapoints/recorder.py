@@ -1,4 +1,4 @@
-"""What happens to a datapoint on the thread of its caller: its fields are fixed and put into the queue."""
+"""The recorder: copies the fields of a datapoint on the thread of the caller, and queues them."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Parent", "Recorder", "Redact", "open_datapoint"]
 
-_TOLD: Final = "what is told of a session"
+_TOLD: Final = "the description of a session"
 
 
 class Parent(Protocol):
-    """An open datapoint, which others are nested under."""
+    """An open datapoint, under which others are nested."""
 
     _recorder: Recorder
     _session: Session | None
@@ -60,12 +60,13 @@ class Recorder:
     """Takes the datapoints of one manager.
 
     Args:
-        manager: whose sessions they belong to.
-        queue: where they wait.
-        sender: is told that there is something to send.
-        project: the name of the project of those that name none.
-        redact: makes of the fields of a datapoint, as JSON has them, those to keep; ``None`` for none of it.
-        raises_errors: whether a datapoint without a project is an error for its caller.
+        manager: the manager of their sessions.
+        queue: the queue for them.
+        sender: sends the queue; it is told of new entries.
+        project: the name of the project, for datapoints that name none.
+        redact: called with the fields of a datapoint, as JSON has them. It returns the fields to keep, or
+            ``None`` to drop the datapoint.
+        raises_errors: whether a datapoint without a project raises an error.
     """
 
     def __init__(
@@ -89,12 +90,12 @@ class Recorder:
         renew_after_fork(self)
 
     def _renew_after_fork(self) -> None:
-        # A part that no other process has, and a number.
+        # A reference ID is a part that no other process has, and a number.
         self._first_part = f"log_{secrets.token_hex(8)}_"
         self._numbers = itertools.count(1)
 
     def log(self, fields: dict[str, Any]) -> str:
-        """Take a datapoint that is complete, and return its reference ID."""
+        """Take a complete datapoint, and return its reference ID."""
         session = self.session()
         parent = self.parent(session)
         reference_id = self.complete(fields, session, parent)
@@ -104,7 +105,7 @@ class Recorder:
         return reference_id
 
     def session_fields(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what is told of a session, as JSON has it, after ``redact=`` has seen it.
+        """Return the description of a session, as JSON has it, after ``redact=``.
 
         Raises:
             TypeError: a field is of the wrong type, or unknown.
@@ -121,14 +122,14 @@ class Recorder:
         return kept
 
     def tell(self, session: Session, fields: Mapping[str, Any], version: int) -> None:
-        """Have the API told of a session; the version is that of what was told of it."""
+        """Queue a description of a session; ``version`` is that of :class:`Told`."""
         fixed, _ = fix(dict(fields))
         entry = Entry(session, "", "", fixed)
         entry.version = version
         self.put(entry, _TOLD)
 
     def tell_of(self, session_id: str, fields: Mapping[str, Any]) -> None:
-        """Have the API told of the session with an ID."""
+        """Queue a description of the session with this ID."""
         fixed, _ = fix({**fields, "session_id": session_id})
         self.put(Entry(None, "", session_id, fixed), _TOLD)
 
@@ -137,7 +138,7 @@ class Recorder:
         session = current_session()
         while session is not None and session.manager is not self._manager:
             session = session._outer
-        # What is known without waiting may have changed when it is sent.
+        # Without an ID by now, the session is created when the datapoint is sent.
         if session is not None and session._id is None and session._ready_id() is None:
             session._note_log()
         return session
@@ -145,11 +146,11 @@ class Recorder:
     def parent(self, session: Session | None) -> Parent | None:
         """Return the innermost datapoint of a session that is open here, ``None`` if there is none."""
         parent = open_datapoint(session)
-        # Outside of every session it may be one of another manager.
+        # Outside of every session, the open datapoint may be that of another manager.
         return parent if parent is not None and parent._recorder is self else None
 
     def complete(self, fields: dict[str, Any], session: Session | None, parent: Parent | None) -> str:
-        """Add to the fields of a new datapoint those that all have; return its reference ID."""
+        """Add the fields that every datapoint has to a new one; return its reference ID."""
         given = self._given_reference_id(fields) if "reference_id" in fields else None
         reference_id = fields["reference_id"] = given or f"{self._first_part}{next(self._numbers):x}"
         if self._project is not None and "project" not in fields and "project_id" not in fields:
@@ -165,7 +166,7 @@ class Recorder:
         return reference_id
 
     def _given_reference_id(self, fields: dict[str, Any]) -> str | None:
-        # As it will be sent: it is returned, and what is nested under it or completes it names the same.
+        # In the form in which it is sent, as nested and completing datapoints must name the same one.
         checked = check({"reference_id": fields["reference_id"]})
         frozen = freeze(checked.fields)
         self._warn_of(checked.problems + frozen.problems)
@@ -179,11 +180,11 @@ class Recorder:
         return entry
 
     def fix(self, fields: dict[str, Any], *, is_new: bool) -> bytes | None:
-        """Return fields as they are now; ``None`` if they are not to be kept.
+        """Return a copy of the fields as they are now; ``None``: the datapoint is dropped.
 
         Args:
-            fields: what the application has given.
-            is_new: whether they are all of a datapoint, or only those that complete it.
+            fields: the fields of the application.
+            is_new: whether they are those of a new datapoint, or only those that complete one.
         """
         if is_new and _is_empty(fields.get("project")) and _is_empty(fields.get("project_id")):
             self._miss_project()
@@ -192,7 +193,7 @@ class Recorder:
             redacted = self._redacted(self._redact, fields)
             if redacted is None:
                 return None
-            if is_new:  # else nothing could complete it, or be nested under it
+            if is_new:  # needed to complete the datapoint, and to nest others under it
                 redacted["reference_id"] = fields["reference_id"]
             fields = redacted
         fixed, problems = fix(fields)
@@ -201,27 +202,27 @@ class Recorder:
 
     def _warn_of(self, problems: Iterable[str], what: str = "a datapoint") -> None:
         for problem in problems:
-            self.warn(f"{what} is logged without what it cannot hold: {problem}")
+            self.warn(f"{what} is logged without a value that cannot be kept: {problem}")
 
     def put(self, entry: Entry, what: str = "a datapoint") -> None:
-        """Have an entry sent; ``what`` it is is said if it cannot be."""
+        """Queue an entry; ``what`` names it in the warning if that is impossible."""
         if self._sender.is_closed:
             self.warn(f"{what} is not logged, as its manager is closed")
             return
         if self._is_within_limit(entry.size, what):
             self._queue.put(entry)
             if entry.session is not None:
-                entry.session._tell()  # what waited for a session, behind what creates it
+                entry.session._tell()  # a description that waited for a session, behind its first datapoint
             self._sender.notice()
 
     def amend(self, entry: Entry, fixed: bytes) -> bool:
-        """Have an entry sent with more fields, if it still waits; ``False`` if it does not."""
+        """Add fields to an entry that still waits; return ``False`` if it does not wait any more."""
         if not self._is_within_limit(entry.size + len(fixed), "the end of a datapoint"):
-            return True  # it is sent as it is
+            return True  # the entry is sent without them
         return self._queue.amend(entry, fixed)
 
     def hurry(self) -> Outcome[None] | None:
-        """Have what waits sent now; return what becomes known once it is, ``None`` if nobody need wait."""
+        """Send the queue now; return the outcome to wait for, ``None`` if there is nothing to wait for."""
         return None if self._sender.is_held_up else self._sender.begin_flush()
 
     def _is_within_limit(self, size: int, what: str = "a datapoint") -> bool:
@@ -230,7 +231,7 @@ class Recorder:
         return size <= self._queue.limit
 
     def warn(self, message: str) -> None:
-        """Log a warning, each one once a minute."""
+        """Log a warning, the same one at most once a minute."""
         if self._warnings.is_due(message):
             say(logging.WARNING, "%s", message)
 
@@ -243,14 +244,14 @@ class Recorder:
     def _redacted(
         self, redact: Redact, fields: dict[str, Any], what: str = "a datapoint"
     ) -> dict[str, Any] | None:
-        # A copy of its own, with nothing in it that JSON does not know.
+        # A separate copy, with JSON types only.
         copy = json.loads(freeze(check(fields).fields).body)
         try:
             kept = redact(copy)
         except Exception as error:
             if is_interruption(error):
                 raise
-            # Its message may hold what is to be kept out.
+            # Without its message, which may hold redacted values.
             self.warn(f"{what} is not logged, as redact= raised: {type(error).__name__}")
             return None
         if kept is not None and not isinstance(kept, dict):

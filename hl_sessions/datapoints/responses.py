@@ -1,8 +1,8 @@
-"""What the clients of language models return, as fields of a datapoint.
+"""The responses of language models, as fields of a datapoint.
 
-The clients of OpenAI and Anthropic are not imported. Their responses are known by the fields that say what
-they are, and may be objects of their classes, or of those of compatible clients, or dicts. What is missing in
-a response is left out.
+The clients of OpenAI and Anthropic are not imported. Their responses are recognised by their type fields, and
+may be objects of their classes, objects of compatible clients, or dicts. Fields that a response lacks are
+left out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hl_sessions.datapoints.values import freeze
 
 __all__ = ["fields_of", "fields_of_chunk", "text_of_chunk"]
 
-#: Those of other classes, such as LiteLLM's, may come from anywhere.
+#: Packages that are named like their provider. Responses of others, such as LiteLLM, may be of any provider.
 _PROVIDERS: Final = frozenset({"anthropic", "groq", "openai"})
 _TEXT_DELTAS: Final = frozenset({"content.delta", "response.output_text.delta", "response.refusal.delta"})
 
@@ -22,12 +22,12 @@ _LAST_EVENTS: Final = frozenset({"response.completed", "response.failed", "respo
 
 
 def fields_of(response: Any) -> dict[str, Any] | None:
-    """Return the fields that a response of a language model tells, or None for anything else.
+    """Return the fields of a response of a language model, ``None`` for any other object.
 
     They are ``output`` (the text), ``output_message`` (if tools are called), ``prompt_tokens``,
     ``output_tokens`` and ``config`` (the model and its provider). The response may be a
     ``ChatCompletion`` or ``Response`` of OpenAI, or a ``Message`` of Anthropic. Of several choices the
-    first counts. What it cost is not guessed.
+    first is used. The cost is not estimated.
     """
     kind = _get(response, "object")
     if kind == "chat.completion" and isinstance(_get(response, "choices"), list):
@@ -42,10 +42,10 @@ def fields_of(response: Any) -> dict[str, Any] | None:
 
 
 def text_of_chunk(chunk: Any) -> str | None:
-    """Return the text that a part of a streamed response adds, or None for anything else.
+    """Return the text in a chunk of a streamed response, ``None`` for any other object.
 
-    It may be a text, a ``ChatCompletionChunk``, or an event of OpenAI's responses or of Anthropic's messages.
-    The text of those that add none is empty.
+    A chunk may be a text, a ``ChatCompletionChunk``, or an event of OpenAI's responses or of Anthropic's
+    messages. The text of a chunk without text is empty.
     """
     if isinstance(chunk, str):
         return chunk
@@ -59,16 +59,16 @@ def text_of_chunk(chunk: Any) -> str | None:
     if not isinstance(kind, str):
         return None
     delta = _get(chunk, "delta")
-    # Anthropic's helper sends each text a second time, as an event of its own.
+    # Anthropic's helper sends each text a second time, as a separate event.
     if kind == "content_block_delta" and _get(delta, "type") == "text_delta":
         return _text(_get(delta, "text"))
     return _text(delta) if kind in _TEXT_DELTAS else ""
 
 
 def fields_of_chunk(chunk: Any) -> dict[str, Any]:
-    """Return the fields, beside the text, that a part of a streamed response tells: of most parts none.
+    """Return the fields besides the text in a chunk of a streamed response; most chunks have none.
 
-    Of two parts that tell the same field the later one is right.
+    If two chunks have the same field, the later one is right.
     """
     kind = _get(chunk, "type")
     if _get(chunk, "object") == "chat.completion.chunk":
@@ -120,7 +120,7 @@ def _call_of_response(item: Any) -> dict[str, Any] | None:
 
 def _of_message(response: Any) -> dict[str, Any]:
     blocks, usage = _list(_get(response, "content")), _get(response, "usage")
-    # Unlike OpenAI's number of input tokens, this one leaves out those that the cache has, or gets.
+    # Unlike OpenAI's number of input tokens, this one excludes tokens of the cache, read or written.
     cached = ("cache_creation_input_tokens", "cache_read_input_tokens")
     input_tokens = _count(_get(usage, "input_tokens"))
     return _fields(
@@ -181,7 +181,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _text(content: Any) -> str:
-    """Return a text, or that of all parts of a list."""
+    """Return a text, or the joined texts of the parts of a list."""
     if isinstance(content, str):
         return content
     return "".join(_text(_get(part, "text")) or _text(_get(part, "refusal")) for part in _list(content))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Sender", "aflush_all", "flush_all", "senders"]
 
-INTERVAL = 0.1  # seconds that a datapoint waits for others to travel with
+INTERVAL = 0.1  # seconds that a datapoint waits for others of its batch
 MOST_BYTES = 1 << 20  # of a batch
 MOST_ENTRIES = 1000
 
@@ -34,16 +34,16 @@ _senders: weakref.WeakKeyDictionary[Sender, None] = weakref.WeakKeyDictionary()
 
 
 def senders() -> list[Sender]:
-    """Return those that there are, in the order in which they were made."""
-    # In one step: other threads may make some meanwhile.
+    """Return all senders of this process, in the order in which they were made."""
+    # In one step, as other threads may make some meanwhile.
     return [sender for reference in _senders.keyrefs() if (sender := reference()) is not None]
 
 
 def flush_all(timeout: float) -> bool:
-    """Wait until all datapoints of all managers are sent; whether they are in time.
+    """Wait until all datapoints of all managers are sent; return whether they are.
 
     Args:
-        timeout: seconds to wait at most.
+        timeout: the longest time to wait, in seconds.
     """
     end = time.monotonic() + timeout
     flushed = [sender.flush(max(0.0, end - time.monotonic())) for sender in senders()]
@@ -51,7 +51,7 @@ def flush_all(timeout: float) -> bool:
 
 
 async def aflush_all(timeout: float) -> None:
-    """Do as :func:`flush_all`, while the event loop (asyncio or trio) keeps running."""
+    """Wait like :func:`flush_all`, while the event loop (asyncio or trio) keeps running."""
     end = time.monotonic() + timeout
     for sender in senders():
         flush = sender.begin_flush()
@@ -60,14 +60,14 @@ async def aflush_all(timeout: float) -> None:
 
 
 class Sender:
-    """Sends what is put into a queue, in batches, from a thread that is there while it is needed.
+    """Sends the entries of a queue, in batches, from a thread that exists while it is needed.
 
     Args:
         queue: the queue.
         delivery: sends a batch.
         incident: reports the beginning and the end of an outage.
-        reports: where it is reported what was dropped without one.
-        timeout: seconds that the end of the process waits.
+        reports: takes the warnings about entries that are dropped without an outage.
+        timeout: the longest time in seconds that the end of the process waits.
     """
 
     def __init__(
@@ -78,14 +78,14 @@ class Sender:
         self._incident = incident
         self._reports = reports
         self._timeout = timeout
-        #: Whether nothing is sent any more.
+        #: Whether sending has ended for good.
         self.is_closed = False
         self._warnings = Seldom()
         self._renew_after_fork()
         renew_after_fork(self)
         end_at_last(self)
         _senders[self] = None
-        if len(queue):  # what a former process has left
+        if len(queue):  # a former process has left entries
             self.notice()
 
     def _renew_after_fork(self) -> None:
@@ -98,26 +98,26 @@ class Sender:
 
     @property
     def is_held_up(self) -> bool:
-        """Whether an outage keeps back what waits."""
+        """Whether entries wait because of an outage."""
         return self._outage.is_on
 
     def notice(self) -> None:
-        """Note that something was put into the queue."""
+        """Note that the queue has a new entry."""
         self._thread.tell()
         if self._queue.size > MOST_BYTES and not self._outage.is_on:
             self._thread.hurry()
 
     def flush(self, timeout: float) -> bool:
-        """Wait until all that was put by now is stored, refused or dropped; whether it is in time.
+        """Wait until all present entries are stored, refused or dropped; return whether they are.
 
         Args:
-            timeout: seconds to wait at most.
+            timeout: the longest time to wait, in seconds.
         """
         flush = self.begin_flush()
         return flush is None or flush.wait(timeout)
 
     def begin_flush(self) -> Outcome[None] | None:
-        """Send what waits without delay; return what becomes known once it is sent, ``None`` if it is."""
+        """Send the queue without delay; return the outcome to wait for, ``None`` if all is sent already."""
         goal = self._queue.put_in_all
         if self._queue.settled >= goal:
             return None
@@ -130,7 +130,7 @@ class Sender:
         return done
 
     def close(self, timeout: float) -> None:
-        """Send what waits, for so many seconds, and nothing after that."""
+        """Send the queue, for ``timeout`` seconds at most, and end sending."""
         self.flush(timeout)
         self.is_closed = True
         self._delivery.abort()
@@ -153,18 +153,18 @@ class Sender:
         if dropped:
             self._reports.add(
                 logging.WARNING,
-                "datapoints that were dropped before, as there was no room for more: %d",
+                "datapoints that were dropped before, as the queue was full: %d",
                 dropped,
             )
         self._reports.emit()
 
     def retire(self) -> None:
-        """Keep no thread as soon as there is nothing left to send."""
+        """End the thread as soon as the queue is empty."""
         self._thread.retire()
 
     def _end_with_process(self) -> None:
-        # Threads of the application may go on and log after the main one. What was waited for in vain is not
-        # waited for again.
+        # Threads of the application may log after the main thread has ended. A flush that has failed is not
+        # repeated for the same entries.
         if self._waited_for != self._queue.put_in_all:
             self._waited_for = self._queue.put_in_all
             self.flush(self._timeout)
@@ -176,7 +176,7 @@ class Sender:
         self._queue.save()
 
     def _work(self) -> float | None:
-        # Reads answer at once in here, and the HTTP client logs nothing.
+        # In here, reads of the ID return at once, and the HTTP client logs nothing.
         with creating():
             self._send_all()
         self._tell()
@@ -195,7 +195,7 @@ class Sender:
         ):
             failure = self._delivery.deliver(batch)
             self._note(failure, len(batch))
-            if self._flushes:  # by the time that a caller goes on, it knows what was refused
+            if self._flushes:  # refusals are logged before the caller of a flush goes on
                 self._tell()
             self._answer_flushes()
         self._answer_flushes()
@@ -203,13 +203,13 @@ class Sender:
     def _tell(self) -> None:
         try:
             self._reports.emit()
-        except Exception as error:  # noqa: BLE001 - of a logging handler of the application
+        except Exception as error:  # noqa: BLE001 - raised by a logging handler of the application
             show(error)
 
     def _note(self, failure: Exception | None, size: int) -> None:
         self._dropped += self._queue.take_dropped()
         if failure is not None:
-            # It may be that there is too much in one batch, or one datapoint that the API fails at.
+            # The batch may be too large, or the API may fail at one of its datapoints.
             self._most_entries = max(1, size // 2)
             self._outage.failed("datapoints wait until the sessions API is back: %s", _described(failure))
             self._outage.note_request(getattr(failure, "retry_after", None) or 0.0)
@@ -222,8 +222,8 @@ class Sender:
         elif self._dropped and self._warnings.is_due("dropped"):
             self._reports.add(
                 logging.WARNING,
-                "datapoints that were dropped, as more come than can be sent: %d; queue_size says how many"
-                " bytes may wait",
+                "datapoints that were dropped, as more are logged than can be sent: %d; queue_size is the"
+                " most bytes that may wait",
                 self._dropped,
             )
             self._dropped = 0

@@ -1,4 +1,4 @@
-"""The fields of a session that an application tells: their types and limits."""
+"""The description of a session: the types and limits of its fields."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from hl_sessions.datapoints.plain import plain
 __all__ = ["read_session_fields"]
 
 _LABELS: Final = ("name", "user")
-_LONGEST_LABEL: Final = 512  # characters, which the API takes
+_LONGEST_LABEL: Final = 512  # characters; the limit of the API
 
 
 def read_session_fields(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that have a value, the labels as texts.
+    """Return the fields that have a value, with name and user as texts.
 
     Raises:
         TypeError: a field is of the wrong type, or unknown.

@@ -1,7 +1,7 @@
-"""A file of datapoints, and of what is told of sessions, that is not sent yet; it outlives the process.
+"""A file of unsent datapoints and descriptions of sessions, which outlives the process.
 
-Any number of processes of one machine use it at once. A row belongs to the process that holds the claim on
-the number of its owner. When that process ends, another one claims the number, and has the rows with it.
+Any number of processes of one machine can share it. A row belongs to the process that holds the claim on the
+number of its owner. When that process ends, another one claims the number, and with it the rows.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ BUSY_TIMEOUT = 5.0  # seconds to wait for another process that writes
 MOST_BYTES = 1 << 30  # of the file
 _LARGEST_NUMBER = 1 << 62  # of rows and of owners
 _SET_UP = (
-    "PRAGMA auto_vacuum = FULL",  # the file shrinks again after an outage; only an empty one listens to it
+    "PRAGMA auto_vacuum = FULL",  # the file shrinks again after an outage; this affects only an empty file
     "PRAGMA journal_mode = WAL",
-    # Row numbers are never used again, so nobody deletes what another process has written meanwhile.
+    # Row numbers are never used again, so no process deletes a row that another one has written meanwhile.
     """
     CREATE TABLE IF NOT EXISTS datapoints (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -53,21 +53,21 @@ _NEXT_OWNER = "SELECT min(owner) FROM datapoints WHERE owner > ?"
 _COUNT = "SELECT count(*) FROM datapoints WHERE owner = ?"
 
 SpoolError = (sqlite3.Error, OSError)
-"""What the methods of a spool raise when the file is not to be used: full, deleted, not what it was."""
+"""The exceptions of a spool's methods if the file is unusable: full, deleted or replaced."""
 
 
 class Row(NamedTuple):
     """A datapoint in the file.
 
     Attributes:
-        number: its place; 0: it has none yet.
+        number: the number of the row; 0: it has none yet.
         session_field: the field that names its session, ``session_id`` or ``session_reference_id``; ``None``:
             no session.
         session: the value of that field.
-        reference_id: its own ID; empty for what is told of a session.
+        reference_id: the ID of the datapoint; empty for the description of a session.
         root: the reference ID of the outermost datapoint that it is nested under, or its own.
         is_completion: whether the API has the datapoint already.
-        fields: its fields, but for the session, in JSON.
+        fields: its fields without the session, in JSON.
     """
 
     number: int
@@ -82,11 +82,11 @@ class Row(NamedTuple):
 class Spool:
     """The file. Its methods are called by one thread at a time, and may wait for other processes.
 
-    What is written survives the process, but not a power failure in the same second: a sync each time would
-    cost more than that is worth.
+    Written rows survive the process, but not a power failure in the same second, as a sync for each write
+    would cost too much.
 
     Args:
-        path: of the file; its folder must exist, and not lie on a network file system.
+        path: the path of the file. Its folder must exist, and not lie on a network file system.
 
     Raises:
         ConfigurationError: the file cannot be opened.
@@ -115,17 +115,17 @@ class Spool:
             self.disconnect()
 
     def open(self) -> bool:
-        """Open the file unless it is open; whether it is another one than before, without our rows.
+        """Open the file unless it is open; return whether it is a new file without the former rows.
 
         Raises:
-            SpoolError: it cannot be opened.
+            SpoolError: the file cannot be opened.
         """
         if self._connection is not None:
             if _identity(self.path) == self._file:
                 return False
             self.disconnect()
         if not self.path.exists():
-            # SQLite gives the files beside it the same mode.
+            # SQLite gives its further files the same mode.
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         connection = sqlite3.connect(
             self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
@@ -152,7 +152,7 @@ class Spool:
         return former != self._id
 
     def write(self, rows: Iterable[Row]) -> list[int]:
-        """Write rows, or what has become of them, and return their numbers."""
+        """Write new or changed rows, and return their numbers."""
         owner = self._owners()[0]
         with self._transaction() as connection:
             return [_inserted(connection, (owner, *row)) for row in rows]
@@ -168,15 +168,15 @@ class Spool:
             connection.executemany(_DELETE, ((number,) for number in numbers))
 
     def read(self, before: int, most_rows: int) -> Generator[Row, None, None]:
-        """Read own rows, the oldest first.
+        """Yield the rows of this process, the oldest first.
 
         Args:
-            before: the number at which to stop; 0: none.
-            most_rows: how many.
+            before: the number at which to stop; 0: do not stop.
+            most_rows: the most rows to yield.
         """
         owners = self._owners()
         statement = (
-            f"SELECT {_COLUMNS} FROM datapoints WHERE owner IN ({', '.join('?' * len(owners))})"  # noqa: S608 - as above
+            f"SELECT {_COLUMNS} FROM datapoints WHERE owner IN ({', '.join('?' * len(owners))})"  # noqa: S608 - no value in it
             " AND number < ? ORDER BY number LIMIT ?"
         )
         parameters = (*owners, before or _LARGEST_NUMBER, most_rows)
@@ -185,7 +185,7 @@ class Spool:
                 yield Row(*row)
 
     def adopt(self) -> int:
-        """Take over the rows of processes that are no more; how many."""
+        """Take over the rows of processes that have ended; return the number of rows."""
         connection, claims = self._connected(), self._claims
         count, owner = 0, -1
         while claims is not None and (found := _value(connection, _NEXT_OWNER, (owner,))) is not None:
@@ -195,13 +195,13 @@ class Spool:
         return count
 
     def disconnect(self) -> None:
-        """Close the connection; the rows stay those of this process."""
+        """Close the connection; the rows still belong to this process."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
     def close(self) -> None:
-        """Close the file, and leave the rows to others."""
+        """Close the file, and leave the rows to other processes."""
         self.disconnect()
         claims, self._claims = self._claims, None
         if claims is not None:
@@ -224,14 +224,14 @@ class Spool:
 
 @contextmanager
 def _alone(connection: sqlite3.Connection) -> Iterator[None]:
-    """Let nobody else write until the end; what fails leaves nothing behind."""
+    """Keep other connections from writing until the end; a failure undoes all changes."""
     _value(connection, "BEGIN IMMEDIATE")
     with connection:
         yield
 
 
 def _id(connection: sqlite3.Connection) -> int:
-    """Return a number that another file does not have, also if it has the name and the inode of this one."""
+    """Return a number of this file, which another file with its name and inode does not have."""
     with _alone(connection):
         number = _value(connection, "PRAGMA user_version")
         if not number:
@@ -248,7 +248,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-# No cursor is left to the garbage collection, which in PyPy comes late.
+# Every cursor is closed, as PyPy collects garbage late.
 
 
 def _value(connection: sqlite3.Connection, statement: str, parameters: Sequence[object] = ()) -> Any:

@@ -1,4 +1,4 @@
-"""Datapoints that wait to be sent, and that a later process sends if this one cannot."""
+"""The queue of datapoints with a spool, from which a later process sends them if this one cannot."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ if TYPE_CHECKING:
 
 __all__ = ["SpooledQueue"]
 
-INTERVAL = 0.05  # seconds that a datapoint waits for others to be written with
-ADOPTION_INTERVAL = 5.0  # seconds between two looks for what processes have left that are no more
+INTERVAL = 0.05  # seconds that a datapoint waits for others of the same write
+ADOPTION_INTERVAL = 5.0  # seconds between two looks for rows of processes that have ended
 REST = 10.0  # seconds until a file that failed is written to again
 MOST_UNWRITTEN = 64 << 20  # bytes beyond the limit that may wait for a slow disk
 _NAMES_OF_A_SESSION = frozenset({"session_id", "session_reference_id"})
 
 
 class SpooledQueue(Queue):
-    """A queue whose entries are in a spool, too, a moment after they were put.
+    """A queue whose entries are also written to a spool, after a moment.
 
-    What finds no room in memory waits in the spool alone, and so do, at first, the rows of processes that
-    have ended. What is sent was written before, with the session that it is sent to: another process, which
-    sends it again if this one is killed, sends it to the same session.
+    Entries beyond the limit wait in the spool alone; so do, at first, the rows of processes that have ended.
+    An entry is written before it is sent, with its session. If this process is killed, another one sends the
+    entry to the same session.
 
-    A spool that fails is left alone for a while: the queue goes on as one without.
+    If the spool fails, it is not used for a while, and the queue works like one without a spool.
 
     Args:
-        limit: how many bytes may wait in memory.
+        limit: the most bytes that wait in memory.
         spool: the spool.
-        reports: where it is reported that the spool fails.
+        reports: takes the warning that the spool fails.
     """
 
     def __init__(self, limit: int, spool: Spool, reports: Reports) -> None:
@@ -64,15 +64,15 @@ class SpooledQueue(Queue):
         #: Held by the thread that uses the spool, while it waits for the disk.
         self._saving = threading.RLock()
         self._is_ready_for_fork = False
-        #: What the spool does not have, or not as it is.
+        #: The entries that the spool lacks, or has in a former state.
         self._unwritten: dict[Entry, None] = {}
-        #: What is in memory and has a row.
+        #: The entries in memory that have a row.
         self._written: dict[Entry, None] = {}
-        #: What of it has a row that names a session which may get an ID before it is sent.
+        #: Those whose row names a session by its reference ID, while it may still get an ID.
         self._unnamed: dict[Entry, Session] = {}
-        #: What has been settled since its row was written.
+        #: The settled entries whose rows are still to be deleted.
         self._settled: list[Entry] = []
-        #: How many rows are ours that are not in memory.
+        #: The number of our rows that are not in memory.
         self._spilled = 0
         self._next_adoption = 0.0
         self._next_attempt = 0.0
@@ -81,7 +81,7 @@ class SpooledQueue(Queue):
 
     def _prepare_for_fork(self) -> None:
         self._is_ready_for_fork = self._saving.acquire(timeout=2 * BUSY_TIMEOUT)
-        self._spool.disconnect()  # SQLite cannot have a connection in two processes
+        self._spool.disconnect()  # two processes must not share a connection of SQLite
 
     def _go_on_after_fork(self) -> None:
         if self._is_ready_for_fork:
@@ -100,7 +100,7 @@ class SpooledQueue(Queue):
             self._writer.hurry()
 
     def amend(self, entry: Entry, part: bytes) -> bool:
-        """Add to the fields of an entry that still waits in memory; ``False`` if it does not."""
+        """Add fields to an entry that still waits in memory; return ``False`` if it does not."""
         with self._lock:
             if entry.is_waiting:
                 self._unwritten[entry] = None
@@ -109,8 +109,8 @@ class SpooledQueue(Queue):
         return is_amended
 
     def take(self, most_bytes: int, most_entries: int) -> list[Entry]:
-        """Take the oldest entries out, to be given back or settled: at least one, if there is any."""
-        with self._saving:  # else the oldest could go back to the spool alone right before they are taken
+        """Take out the oldest entries, at least one if there is any, to be settled or given back."""
+        with self._saving:  # else the oldest could leave the memory again right before they are taken
             if self._spilled:
                 self._load(most_bytes, most_entries)
             return super().take(most_bytes, most_entries)
@@ -131,7 +131,7 @@ class SpooledQueue(Queue):
         self._writer.tell()
 
     def drop_all(self) -> int:
-        """Leave what waits to a later process, and drop what the spool does not have; how much is left."""
+        """Leave the waiting entries to a later process, drop those without a row; return the number left."""
         self.save()
         with self._lock:
             left = self.unsettled() - sum(not entry.number for entry in list(self._unwritten))
@@ -144,9 +144,9 @@ class SpooledQueue(Queue):
         return left
 
     def save(self) -> None:
-        """Write to the spool what has changed."""
-        with creating():  # whoever is asked for a reference ID does not warn that it was
-            # Before the spool is held up: the store of the conversations may have to be asked.
+        """Write the changed entries to the spool."""
+        with creating():  # else reading a reference ID might warn that it blocks
+            # Before the lock is taken, as this may ask the store of the conversations.
             for entry in self._changed():
                 if entry.session is not None:
                     _name(entry.session)
@@ -164,7 +164,7 @@ class SpooledQueue(Queue):
             return list(self._unwritten)
 
     def _tidy(self) -> bool:
-        """Bring the rows up to date, and find those that nobody owns; whether the spool is there."""
+        """Update the rows, and adopt those of ended processes; return whether the spool is usable."""
         with self._lock:
             settled = self._settled = [entry for entry in self._settled if entry.number]
             count, unnamed = len(settled), dict(self._unnamed)
@@ -207,7 +207,7 @@ class SpooledQueue(Queue):
             with self._lock:
                 for (entry, parts), row, number in zip(changed, rows, numbers, strict=True):
                     entry.number = number
-                    if entry in self._unwritten:  # it was not settled meanwhile
+                    if entry in self._unwritten:  # not settled meanwhile
                         self._written[entry] = None
                         if entry.session is not None and row.session_field == "session_reference_id":
                             self._unnamed[entry] = entry.session
@@ -216,14 +216,14 @@ class SpooledQueue(Queue):
         self._spill()
 
     def _spill(self) -> None:
-        """Let the oldest entries wait in the spool alone, as long as there are more than memory may have."""
+        """Remove the oldest entries from memory while it has too many; they wait in the spool alone."""
         while self.size > self.limit:
             with self._lock:
                 entry = self._waiting[0] if self._waiting else None
             if entry is None:
                 return
             session = self._unnamed.get(entry)
-            # Nobody asks the handle again: it logs by reference for good, or its ID has to be noted first.
+            # The handle is not asked again: it logs by reference for good, or its ID has to be noted first.
             if session is not None and "session_id" in session._log_params(None):
                 return
             with self._lock:
@@ -232,8 +232,8 @@ class SpooledQueue(Queue):
                 self._drop_oldest()
 
     def _load(self, most_bytes: int, most_entries: int) -> None:
-        """Take rows back into memory that are older than what would be taken next."""
-        if self._is_closed or not self._tidy():  # a row that was settled is not read again
+        """Load rows into memory that are older than the entries to be taken next."""
+        if self._is_closed or not self._tidy():  # tidied, so that no settled row is read again
             return
         with self._lock:
             last = most_entries - 1
@@ -242,7 +242,7 @@ class SpooledQueue(Queue):
         loaded: list[Entry] = []
         size = 0
         try:
-            # PyPy would end it later than the connection.
+            # Closed here, as PyPy would close it later than the connection.
             with closing(self._spool.read(before, most_entries + len(held))) as rows:
                 for row in rows:
                     if row.number in held:
@@ -258,7 +258,7 @@ class SpooledQueue(Queue):
             self._put_in_place(loaded)
             self.size += size
             self._spilled -= len(loaded)
-            if not loaded and not held:  # somebody has deleted them
+            if not loaded and not held:  # the rows were deleted by others
                 self._give_up_spilled()
 
     def _put_in_place(self, loaded: list[Entry]) -> None:
@@ -271,10 +271,10 @@ class SpooledQueue(Queue):
             self._written[entry] = None
 
     def _lose_rows(self) -> None:
-        """Begin anew in another file: all that is in memory is to be written."""
+        """Begin anew in a new file, to which all entries in memory have to be written."""
         self._reports.add(
             logging.WARNING,
-            "the spool %s was removed or replaced; datapoints that were only there, and are lost: %d",
+            "the spool %s was removed or replaced; datapoints that only it had, and that are lost: %d",
             self._spool.path,
             self._spilled,
         )
@@ -305,7 +305,7 @@ class SpooledQueue(Queue):
             )
 
     def _make_room(self) -> None:
-        # What is not written yet soon will be.
+        # Unwritten entries may exceed the limit for a moment, as they will be written soon.
         spare = 0 if self._has_failed else MOST_UNWRITTEN
         while self.size > self.limit + spare and self._waiting:
             self._drop_oldest()
@@ -314,7 +314,7 @@ class SpooledQueue(Queue):
         entry = self._waiting[0]
         if not entry.number:
             super()._drop_oldest()
-            self._settled.append(entry)  # it may get a row at this moment
+            self._settled.append(entry)  # as its row may be written at this moment
         else:
             self._waiting.popleft()
             entry.is_waiting = False
@@ -333,7 +333,7 @@ def _number(entry: Entry) -> int:
 
 
 def _session_id(session: Session) -> str | None:
-    """Return the ID by which the datapoints of a session are sent, as far as it is known by now."""
+    """Return the ID by which the datapoints of a session are sent, ``None`` if it is not known yet."""
     session_id = session.peek()
     return None if session_id is None or session._logs_by_reference() else session_id
 
@@ -350,7 +350,7 @@ def _row(entry: Entry) -> Row:
     given = fixed_fields(entry.parts)
     field, name = (None, None) if entry.session is None else _name(entry.session)
     if _NAMES_OF_A_SESSION & given.keys():
-        field = None  # the application has named one
+        field = None  # the application has named a session
     return Row(
         entry.number,
         field,
@@ -365,14 +365,14 @@ def _row(entry: Entry) -> Row:
 def _entry(row: Row) -> Entry:
     try:
         fields: dict[str, Any] = json.loads(row.fields)
-    except ValueError:  # the disk has not kept it: the API says what is missing
+    except ValueError:  # the disk has lost the fields: the API reports the missing ones
         fields = {"reference_id": row.reference_id}
     if row.session_field is not None and not row.is_completion:
         fields[row.session_field] = row.session
     fixed, _ = fix(fields)
-    # By what names the session it is decided whether it is one of the sample.
+    # The root decides about the sample, so it is the name of the session, as in the former process.
     root = row.session or row.root
     entry = Entry(None, row.reference_id, root, fixed, is_completion=bool(row.is_completion))
     entry.number = row.number
-    entry.owns_reference_id = True  # it may have been sent before
+    entry.owns_reference_id = True  # it may have been stored before
     return entry

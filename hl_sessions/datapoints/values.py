@@ -1,4 +1,4 @@
-"""The fields of a datapoint, fixed at one moment, and as JSON."""
+"""The fields of a datapoint as a copy at one moment, and as JSON."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Frozen", "Snapshot", "freeze", "snapshot"]
 
-#: The parser of the server reads 200, those around a datapoint included.
+#: The parser of the server reads 200 levels, those around a datapoint included.
 _MOST_LEVELS: Final = 100
-#: One value that cannot be kept is often one of many of its kind.
+#: If one value cannot be kept, there are often many of the same kind.
 _MOST_PROBLEMS: Final = 10
 _MOST_KEYS_OF_A_PLACE: Final = 8
-#: Only what looks like a name is shown: other keys may be what a user said.
+#: Only keys that look like names are shown, as others may be a user's text.
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
 
 _UNCHANGING: Final = frozenset({str, int, float, bool, type(None)})
@@ -28,11 +28,11 @@ _KEYS_OF_JSON: Final = (str, int, float, type(None))
 
 
 class Snapshot(NamedTuple):
-    """Fields at one moment.
+    """A copy of fields at one moment.
 
     Attributes:
-        fields: what nobody else can change.
-        problems: what could not be kept as it was. Each one names the place, and never the value.
+        fields: the fields, independent of the originals.
+        problems: a text for each value that could not be kept. It names the place, never the value.
     """
 
     fields: dict[str, Any]
@@ -40,11 +40,11 @@ class Snapshot(NamedTuple):
 
 
 class Frozen(NamedTuple):
-    """Fields as they are sent.
+    """Fields in the form in which they are sent.
 
     Attributes:
         body: a JSON object, in UTF-8.
-        problems: as those of a snapshot.
+        problems: like those of a snapshot.
     """
 
     body: bytes
@@ -52,26 +52,26 @@ class Frozen(NamedTuple):
 
 
 def snapshot(fields: Mapping[str, Any]) -> Snapshot:
-    """Return the fields as they are now, to be frozen later, in a quarter of the time that JSON would take.
+    """Return a copy of the fields to freeze later, in a quarter of the time that JSON would take.
 
-    Like :func:`freeze`, it takes anything. Some problems, such as NaN, are found only there.
+    Like :func:`freeze`, it takes values of any type. Some problems, such as NaN, are found only by that.
     """
     try:
         return Snapshot({name: _copy(value, 1) for name, value in fields.items()}, ())
-    except Exception:  # noqa: BLE001 - of whatever is asked for its text, of a key, or of too many levels
+    except Exception:  # noqa: BLE001 - raised by a value, by a key, or for too many levels
         return _visit(fields)
 
 
 def freeze(fields: Mapping[str, Any]) -> Frozen:
     """Return the fields as JSON.
 
-    Values that JSON does not know become what a person expects: see :mod:`hl_sessions.datapoints.plain`. What
-    cannot be turned into JSON is replaced, and named. Nothing is changed of what is given, and no
-    :class:`Exception` of it raised.
+    Types that JSON lacks are converted by :mod:`hl_sessions.datapoints.plain`. Values that cannot be
+    converted are replaced, and named as problems. The given objects are not changed, and no
+    :class:`Exception` of theirs is raised.
     """
     try:
         return Frozen(_encode(fields).encode(), ())
-    except Exception:  # noqa: BLE001 - of JSON, or of whatever is asked for its text
+    except Exception:  # noqa: BLE001 - raised by the encoder, or by a value
         kept, problems = _visit(fields)
         return Frozen(_encode(kept).encode(), problems)
 
@@ -82,10 +82,10 @@ def _copy(value: Any, level: int) -> Any:
         return value
     if level > _MOST_LEVELS:
         raise RecursionError
-    # Most parts are spared the call.
+    # Without a call for most parts.
     if kind is dict:
         if not _UNCHANGING.issuperset(map(type, value)):
-            raise TypeError  # only a visit turns keys into texts
+            raise TypeError  # only a visit converts keys to texts
         return {
             key: part if type(part) in _UNCHANGING else _copy(part, level + 1) for key, part in value.items()
         }
@@ -104,8 +104,8 @@ def _visit(fields: Mapping[str, Any]) -> Snapshot:
 
 
 def _fast_encode(fields: Any) -> str:
-    # What json.dumps() does, without an encoder, a generator and a function more at each call. The dict holds
-    # what is being encoded, for cycles: threads must not share it.
+    # Like json.dumps(), but without an encoder, a generator and a further function at each call. The dict
+    # holds the objects that are being encoded, to find cycles: threads must not share it.
     encode = _make_encoder({}, plain, encoder.encode_basestring, None, ":", ",", False, False, False)  # noqa: FBT003
     return "".join(encode(fields, 0))
 
@@ -119,7 +119,7 @@ _portable_encode: Final = json.JSONEncoder(
 def _is_fast_encode_there() -> bool:
     try:
         return _fast_encode({}) == "{}"
-    except TypeError:  # PyPy has none, and of CPython it is not documented
+    except TypeError:  # PyPy does not have it, and in CPython it is not documented
         return False
 
 
@@ -127,7 +127,7 @@ _encode: Final[Callable[[Any], str]] = _fast_encode if _is_fast_encode_there() e
 
 
 class _Visit:
-    """A visit to every value, which keeps what JSON can hold and notes where there is something else."""
+    """A visit to every value, which keeps those that JSON can hold, and notes the places of others."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
@@ -135,16 +135,16 @@ class _Visit:
         self._above: set[int] = set()
 
     def value(self, value: Any, key: str | int) -> Any:
-        """Return the same of what JSON knows."""
+        """Return a value in types that JSON knows."""
         self._place.append(key)
         try:
             return self._known(value)
         except UnfitValueError as unfit:
             self._note(unfit.problem)
             return unfit.placeholder
-        except RecursionError:  # the application had few frames left
+        except RecursionError:  # the application has few frames left
             return self._too_deep()
-        except Exception as error:  # noqa: BLE001 - whatever the value raises when it is asked
+        except Exception as error:  # noqa: BLE001 - a value of the application may raise any
             name = type(value).__name__
             self._note(f"is a {name}, which raised {type(error).__name__} when it was turned into JSON")
             return f"<{name}>"
@@ -152,7 +152,7 @@ class _Visit:
             self._place.pop()
 
     def _known(self, value: Any) -> Any:
-        # By its type, as the encoder does: isinstance() believes a proxy, too.
+        # By its type, like the encoder: isinstance() would accept a proxy, too.
         kind = type(value)
         if value is None or issubclass(kind, bool):
             return value
@@ -179,13 +179,13 @@ class _Visit:
         return self._known(plain(value))
 
     def _name(self, key: Any) -> str:
-        """Return the text that is the key in JSON."""
+        """Return the key as a text, as JSON has it."""
         try:
             if not isinstance(key, _KEYS_OF_JSON):
                 simple = plain(key)
                 key = simple if isinstance(simple, _KEYS_OF_JSON) else str(key)
             return self._text(key if isinstance(key, str) else json.dumps(key))
-        except Exception as error:  # noqa: BLE001 - whatever the key raises when it is asked
+        except Exception as error:  # noqa: BLE001 - a key of the application may raise any
             name = type(key).__name__
             self._note(f"has a key that is a {name}, whose text raised {type(error).__name__}")
             return f"<{name}>"
@@ -195,7 +195,7 @@ class _Visit:
             value.encode()
         except UnicodeEncodeError:
             self._note("holds half of a surrogate pair")
-            # Two halves that belong together become one character.
+            # Two matching halves become one character.
             return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
         return value
 
@@ -205,7 +205,7 @@ class _Visit:
             return None
         try:
             json.dumps(value)
-        except ValueError:  # Python refuses what would take it very long
+        except ValueError:  # Python refuses conversions that would take very long
             self._note("is an integer of too many digits")
             return None
         return value

@@ -72,7 +72,7 @@ def current_session_id(*, create: bool = True) -> str | None:
 
 
 async def acurrent_session_id(*, create: bool = True) -> str | None:
-    """Return :func:`current_session_id`, while the event loop (asyncio or trio) keeps running."""
+    """Return the ID like :func:`current_session_id`, while the event loop (asyncio or trio) keeps running."""
     session = innermost_session()
     if strays:
         session = not_left(session)

@@ -187,7 +187,7 @@ class Session:
         return self._id or self._ready_id() or self._read()
 
     async def aid(self) -> str | None:
-        """Return :attr:`id`, while the event loop (asyncio or trio) keeps running.
+        """Return the ID like :attr:`id`, while the event loop (asyncio or trio) keeps running.
 
         If the task that began the creation is cancelled, the creation continues, as other readers may wait.
         """

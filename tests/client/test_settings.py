@@ -151,7 +151,7 @@ def test_wrong_retries_are_refused(retries: Any) -> None:
 
 
 def test_another_library_in_the_place_of_urllib3_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The time limits would not hold; the error names who brings it, and the way out."""
+    """The time limits would not work; the error names the cause and the way out."""
     monkeypatch.setattr("urllib3.__version__", "2.25.904")
-    with pytest.raises(ConfigurationError, match=r"urllib3-future, which niquests .* URLLIB3_NO_OVERRIDE=1"):
+    with pytest.raises(ConfigurationError, match=r"by which niquests replaces .* URLLIB3_NO_OVERRIDE=1"):
         SessionsClient(URL)

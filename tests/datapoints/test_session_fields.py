@@ -145,7 +145,7 @@ def test_an_api_that_refuses_fields_creates_the_session(
     assert told(sessions_api) == [("POST", FUNNEL), ("POST", None)] * 2
     [record] = caplog.records
     assert record.getMessage().startswith(
-        "the sessions API refuses to be told of a session (name, user, meta"
+        "the sessions API refuses the description of a session (name, user, meta"
     )
 
 
@@ -341,14 +341,14 @@ def test_redaction_sees_what_is_told(sessions_api: SessionsAPI, caplog: pytest.L
         assert session.id
     assert told(sessions_api) == [("POST", {"user": "alice", "metadata": {"email": "***********"}})]
     [record] = caplog.records
-    assert record.getMessage() == "what is told of a session is not logged, as redact= raised: KeyError"
+    assert record.getMessage() == "the description of a session is not logged, as redact= raised: KeyError"
 
 
 @pytest.mark.parametrize("status", [404, 405, 422])
 def test_an_api_that_does_not_take_it_loses_nothing_else(
     status: int, sessions_api: SessionsAPI, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is not tried again, and one warning says so."""
+    """It is not sent again, and one warning says so."""
     sessions_api.answer = lambda request: (
         Answer(status, {"detail": "no"}) if request.method == "PATCH" else create_sessions_and_logs(request)
     )
@@ -361,7 +361,7 @@ def test_an_api_that_does_not_take_it_loses_nothing_else(
     assert [request.target for request in sessions_api.requests].count("/v4/logs") == 2
     [record] = caplog.records
     assert record.levelno == logging.WARNING
-    assert "refuses what is told of a session (name), which is not tried again" in record.getMessage()
+    assert "refuses the description of a session (name), which is not sent again" in record.getMessage()
 
 
 # The end
@@ -445,7 +445,7 @@ def test_to_end_what_was_deleted_is_a_warning(
         session.end()
     assert logging_manager.flush(PATIENCE)
     [record] = [record for record in caplog.records if record.name == "hl_sessions"]
-    assert "(ended_at), which is not tried again: it has no such session" in record.getMessage()
+    assert "(ended_at), which is not sent again: it has no such session" in record.getMessage()
 
 
 def test_an_idle_conversation_has_a_successor(
