@@ -1,1 +1,1 @@
-"""What happens while the other side is not there, and what is kept ready for when it is slow."""
+"""The handling of outages of the API and the stores, and sessions that are created ahead of their reads."""

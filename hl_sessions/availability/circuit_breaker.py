@@ -1,4 +1,4 @@
-"""Creating sessions while the sessions API may be down."""
+"""The creation of sessions while the sessions API may be down."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
 __all__ = ["CircuitBreaker"]
 
 FAILURES_TO_OPEN = 3  # in a row
-LONGEST_TRIAL = 25.0  # seconds after which another trial may begin, as the one before may be lost
-TRIAL_MARGIN = 1.0  # seconds that a trial may go on beyond its deadline
+LONGEST_TRIAL = 25.0  # seconds after which another trial may begin, as the former one may be lost
+TRIAL_MARGIN = 1.0  # seconds that a trial may exceed its deadline
 
 
 class CircuitBreaker:
-    """Tries what fails only now and then, and one caller at a time, until it works again.
+    """Creates sessions. During an outage it makes only a trial now and then, for one caller at a time.
 
-    After :data:`FAILURES_TO_OPEN` failures in a row the calls under way are given up, and nothing is tried
-    until a cool-off has passed, then by one caller only. Where one of the failures said when to come again
-    (``Retry-After``), it does not pass before, for up to five minutes.
+    After :data:`FAILURES_TO_OPEN` failures in a row, the calls under way are given up. Further calls fail at
+    once until a cool-off has passed; then one caller makes a trial. A ``Retry-After`` of a failure extends
+    the cool-off, up to five minutes.
 
-    Time-outs of calls that spent half their time queueing do not count as failures, nor does it when this
-    process may open no more connections.
+    Time-outs of calls that spent half their time queueing do not count as failures. Neither do failures
+    because this process has no file descriptor left.
 
-    An outage lasts from its first failure until a trial succeeds. Where it did not come to trials, as every
-    second call or so succeeds, it lasts until the last failure is a while ago: an API that fails now and then
+    An outage lasts from its first failure until a trial succeeds. If there was no trial, as for example every
+    second call succeeds, it lasts until the last failure is a while ago. So an API that fails now and then
     does not fill the log.
 
     Args:
-        create: creates a session by a deadline, tells the API of it, and returns its ID.
-        reports: where it is reported what is no outage.
+        create: creates a session by a deadline, with its description, and returns its ID.
+        reports: takes the warnings that concern no outage.
         incident: reports the beginning and the end of an outage.
     """
 
@@ -76,12 +76,12 @@ class CircuitBreaker:
         """Create a session and return its ID, or raise at once during an outage.
 
         Args:
-            deadline: when that has to be done.
-            told: what the API is told of the session.
+            deadline: when the creation has to be done.
+            told: the description of the session.
 
         Raises:
-            APIConnectionError: it was not tried, or not to the end, as creations have been failing.
-            Exception: what the creation raised.
+            APIConnectionError: the creation was not tried, or given up, because of an outage.
+            Exception: the error of the creation.
         """
         if self._is_closed:
             raise self._report_closed()
@@ -93,7 +93,7 @@ class CircuitBreaker:
         is_trial = self._admit(deadline)
         self._under_way.add(deadline)
         if self._is_closed or (self._is_open() and not is_trial):
-            deadline.abort()  # the outage was recognised in this moment, without this call in the list
+            deadline.abort()  # the outage began just now, before this call was in the list
         try:
             session_id = await self._create(deadline, told)
         except BaseException as error:
@@ -108,7 +108,7 @@ class CircuitBreaker:
         return session_id
 
     def _note(self, error: BaseException, *, is_late: bool, is_trial: bool) -> None:
-        """Note what a creation says of the API that has raised."""
+        """Note the error of a creation, if it tells anything about the API."""
         is_of_process = isinstance(error, APIConnectionError) and error._is_of_process
         if is_trial and (is_of_process or is_interruption(error)):
             self._outage.give_up_trial()
@@ -118,7 +118,7 @@ class CircuitBreaker:
             self._failed(error, is_trial=is_trial)
 
     def close(self) -> None:
-        """Give up the creations under way, and create no more."""
+        """Give up the creations under way, and refuse further ones."""
         self._is_closed = True
         for deadline in self._under_way.copy():
             deadline.abort()
@@ -130,7 +130,7 @@ class CircuitBreaker:
                 deadline.abort()
 
     def refusal(self) -> APIConnectionError | None:
-        """Return the error that :meth:`create` would raise without trying, ``None`` if it would try."""
+        """Return the error that :meth:`create` would raise at once, ``None`` if it would try."""
         if self._is_closed:
             return self._report_closed()
         if self._is_open() and self._outage.is_cooling_off():
@@ -138,7 +138,7 @@ class CircuitBreaker:
         return None
 
     def count_session_without_id(self) -> None:
-        """Count a session that went without an ID in the outage, for the report at its end."""
+        """Count a session without an ID, for the report at the end of the outage."""
         with self._lock:
             self._sessions_without_id += 1
 
@@ -162,7 +162,7 @@ class CircuitBreaker:
         )
 
     def _ended(self) -> APIConnectionError | None:
-        """Return the error of a creation that was given up at the end, ``None`` if this is not the end."""
+        """Return the error of a creation that the end of the manager or process has stopped, if it has."""
         if self._is_closed:
             return APIConnectionError("no session was created, as its manager is closed")
         if self._is_process_ending:
@@ -170,13 +170,13 @@ class CircuitBreaker:
         return None
 
     def _report_closed(self) -> APIConnectionError:
-        """Say, once, that an ID was read too late, which is no failure of the API; return the error."""
+        """Warn, once, of a read after the close, which is no failure of the API; return the error."""
         if self._said_closed.is_first():
             self._reports.add(logging.WARNING, "a session ID was read, but its manager is closed (said once)")
         return APIConnectionError("no session is created, as its manager is closed")
 
     def _report_late(self, error: BaseException) -> None:
-        """Say, once, that too much was created at once, which is no failure of the API."""
+        """Warn, once, that too many sessions were created at once, which is no failure of the API."""
         with self._lock:
             if self._is_late_reported or self._outage.is_on:
                 return

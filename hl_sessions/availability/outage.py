@@ -1,4 +1,4 @@
-"""How long something fails, and when it is tried again meanwhile."""
+"""Outages: how long a service fails, and when it is tried again."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ CALM = 5.0  # seconds without a failure after which a success ends an outage of 
 
 
 class Incident:
-    """What outages of one cause have in common: the first to begin and the last to end are reported.
+    """The outages of one cause. The beginning of the first one and the end of the last one are reported.
 
     Args:
-        reports: where.
-        end: the message at the end, whose argument is the seconds that it took.
+        reports: takes the reports.
+        end: the message at the end; its argument is the duration in seconds.
     """
 
     def __init__(self, reports: Reports, end: str) -> None:
@@ -43,7 +43,7 @@ class Incident:
         self._level = logging.INFO
 
     def begin(self, outage: Outage, message: str, *arguments: object) -> None:
-        """Note that an outage begins; the message and its arguments are those of ``Logger.log``."""
+        """Note the beginning of an outage; the arguments are those of ``Logger.log``."""
         with self._lock:
             if not self._outages:
                 self._since = time.monotonic()
@@ -51,7 +51,7 @@ class Incident:
             self._outages.add(outage)
 
     def end(self, outage: Outage, effect: str, *, is_loss: bool) -> None:
-        """Note that an outage is over, and what it has led to; a loss is a warning."""
+        """Note the end of an outage, and its effect; a loss is reported as a warning."""
         with self._lock:
             self._outages.discard(outage)
             self._effects += [effect] * bool(effect)
@@ -63,10 +63,10 @@ class Incident:
 
 
 class Outage:
-    """The time from a first failure until it works again; its beginning and its end are reported once each.
+    """The time from a first failure until the service works again. Its beginning and its end are reported.
 
-    The owner decides which failures begin a cool-off and which success ends the outage, and calls the
-    methods that change it under a lock of its own.
+    The owner decides which failures begin a cool-off, and which success ends the outage. It calls the methods
+    that change the outage under a lock of its own.
 
     Args:
         incident: reports the beginning and the end.
@@ -74,17 +74,17 @@ class Outage:
 
     def __init__(self, incident: Incident) -> None:
         self._incident = incident
-        #: Whether there is one.
+        #: Whether the outage is going on.
         self.is_on = False
         self._last_failure = 0.0
-        #: Seconds that the next cool-off takes at the most.
+        #: The longest duration of the next cool-off, in seconds.
         self.pause = FIRST_COOL_OFF
-        #: Until when, of ``time.monotonic()``, the other side has asked to be left alone.
+        #: The end, of ``time.monotonic()``, of the wait that the service has asked for.
         self.asked_until = 0.0
         self._next_trial = 0.0
 
     def failed(self, message: str, *arguments: object) -> None:
-        """Note a failure, and report it as a warning if it is the first; arguments as of ``Logger.log``."""
+        """Note a failure, and report the first one as a warning; arguments as for ``Logger.log``."""
         self._last_failure = time.monotonic()
         if not self.is_on:
             self.is_on = True
@@ -93,13 +93,13 @@ class Outage:
             self._incident.begin(self, message, *arguments)
 
     def note_request(self, seconds: float) -> None:
-        """Note how long the last failure asked to wait; :data:`LONGEST_ASKED_FOR` of it counts."""
+        """Note how long the last failure asked to wait, up to :data:`LONGEST_ASKED_FOR`."""
         self.asked_until = max(self.asked_until, self._last_failure + min(seconds, LONGEST_ASKED_FOR))
 
     def cool_off(self) -> None:
-        """Begin a pause after the last failure, twice as long as the one before, without any trial.
+        """Begin a pause without trials after the last failure, twice as long as the former pause.
 
-        It is longer where any failure since the last success asked to wait for longer.
+        It is longer if a failure since the last success asked for a longer wait.
         """
         jitter = random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret
         self._next_trial = max(self._last_failure + self.pause * jitter, self.asked_until)
@@ -110,15 +110,15 @@ class Outage:
         return self.seconds_to_trial() > 0.0
 
     def seconds_to_trial(self) -> float:
-        """Return how long it is too early for another trial."""
+        """Return the seconds until another trial may begin."""
         return max(0.0, self._next_trial - time.monotonic())
 
     def begin_trial(self, seconds: float) -> None:
-        """Let the caller try, and nobody else for ``seconds``: by then the trial has ended, or is lost."""
+        """Let only the caller try for ``seconds``; after that its trial has ended, or is lost."""
         self._next_trial = time.monotonic() + seconds
 
     def give_up_trial(self) -> None:
-        """Let somebody else try at once."""
+        """Let another caller try at once."""
         self._next_trial = time.monotonic()
 
     def is_calm(self) -> bool:
@@ -129,8 +129,8 @@ class Outage:
         """End the outage, and report that.
 
         Args:
-            effect: what it has led to, for the reader of the log.
-            is_loss: whether something is lost for good.
+            effect: the effect of the outage, for the reader of the log.
+            is_loss: whether data is lost for good.
         """
         self.is_on = False
         self._incident.end(self, effect, is_loss=is_loss)

@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 __all__ = ["ReadySessions"]
 
 MAX_AGE = 180.0  # seconds after which a session is not handed out any more
-MAX_THREADS = 4  # that create at the same time
-POLL_INTERVAL = 0.02  # seconds between looks at what is missing, shortly after something was
-POLLS = 50  # of a thread, until it lets itself be woken
+MAX_THREADS = 4  # threads that create at the same time
+POLL_INTERVAL = 0.02  # seconds between looks for missing sessions, shortly after some were missing
+POLLS = 50  # looks of a thread before it waits to be woken
 IDLE_TIME = 10.0  # seconds without work after which a thread ends
 
 
 class ReadySessions:
     """Keeps sessions ready, as many as the recent reads have needed.
 
-    Nothing is created before the first read. Each read that finds none ready doubles how many are kept,
-    up to ``limit``, and each session that grows too old takes one off; where reads are so rare that every
-    session would grow too old, none is kept. The threads are daemons and end when there is nothing to do.
+    No session is created before the first read. Each read that finds none ready doubles the number to keep,
+    up to ``limit``. Each session that grows too old reduces it by one. If reads are so rare that every
+    session would grow too old, none is kept. The threads are daemons, and end when they have nothing to do.
 
     Args:
         limit: the most sessions that are kept ready, 1 or more.
-        create: creates a session and returns its ID; its errors are for the reads to meet.
+        create: creates a session and returns its ID. Its errors are ignored, as a read will get the same.
     """
 
     def __init__(self, limit: int, create: Callable[[], str]) -> None:
@@ -43,43 +43,43 @@ class ReadySessions:
         renew_after_fork(self)
 
     def _renew_after_fork(self) -> None:
-        #: The sessions that are ready, oldest first: ID, and the end of the time in which it is handed out.
-        #: What is ready belongs to the parent of a fork: nobody may have the same session twice.
+        #: The ready sessions, oldest first: the ID, and the time until which it is handed out.
+        #: After a fork they belong to the parent, as no session may be handed out twice.
         self.ready: deque[tuple[str, float]] = deque()
-        #: How many threads look again and again at what is missing, so that nobody need wake one.
+        #: The number of threads that poll for missing sessions, so that no read has to wake one.
         self.polling = 0
         self._wanted = 1
         self._last_read = -math.inf
         self._under_way = 0
         self._threads = 0
-        self._waiting = 0  # threads that are
+        self._waiting = 0  # threads that wait
         self._is_failing = False
         self._condition = threading.Condition()
 
     def take(self, keep: Callable[[str], str]) -> str | None:
-        """Have ``keep`` keep the ID of a session that is ready; never waits for one.
+        """Pass the ID of a ready session to ``keep``; never waits for a creation.
 
-        Not to be called under a lock: what is missing is then created by a thread, which may have to be
-        started, and that waits for it, and lets other threads and greenlets run.
+        Do not call this under a lock: it may start a thread that creates missing sessions, which lets other
+        threads and greenlets run.
 
         Args:
             keep: keeps an ID, unless there is one already, and returns the one that is kept.
 
         Returns:
-            What ``keep`` returned, ``None`` if no session is ready.
+            The result of ``keep``, ``None`` if no session is ready.
         """
         return self.take_with_care(self._pop(), keep)
 
     def take_with_care(self, taken: tuple[str, float] | None, keep: Callable[[str], str]) -> str | None:
-        """Do as :meth:`take` does with what was taken from :attr:`ready`, or if it is too old the next.
+        """Do the same as :meth:`take`, with a session from :attr:`ready`, or the next one if it is too old.
 
-        Who finds :attr:`polling` threads and takes what is young enough need not come here.
+        A caller that finds :attr:`polling` threads, and a session that is young enough, need not call this.
         """
         now = monotonic()
         while taken is not None and now >= taken[1]:
             self._wanted = max(0, self._wanted - 1)
             taken = self._pop()
-        # One more would have helped, if this read was not the first for long and creating works.
+        # A further session would have helped, if this read was not the first for long, and creations work.
         if taken is None and now - self._last_read < MAX_AGE and not self._is_failing:
             self._wanted = min(max(1, 2 * self._wanted), self._limit)
         self._last_read = now
@@ -111,7 +111,7 @@ class ReadySessions:
                 self._threads -= 1
 
     def close(self) -> None:
-        """Create no more; what is ready is dropped."""
+        """Create no more sessions, and drop the ready ones."""
         with self._condition:
             self._is_closed = True
             self.ready.clear()
@@ -126,7 +126,7 @@ class ReadySessions:
         while self._is_needed():
             try:
                 session_id = self._create()
-            except Exception:  # noqa: BLE001 - a read that creates for itself meets, and reports, the same
+            except Exception:  # noqa: BLE001 - a read that creates a session gets and reports the same error
                 session_id = None
             with self._condition:
                 self._under_way -= 1
@@ -136,7 +136,7 @@ class ReadySessions:
                     self.ready.append((session_id, monotonic() + MAX_AGE))
 
     def _is_needed(self) -> bool:
-        """Wait until there is something to create; ``False`` ends the thread."""
+        """Wait until a session is missing; ``False`` ends the thread."""
         with self._condition:
             self._waiting += 1
             is_needed = self._poll() or self._wait(IDLE_TIME)
@@ -148,7 +148,7 @@ class ReadySessions:
             return True
 
     def _poll(self) -> bool:
-        # Waking a thread takes longer than all the rest of a read.
+        # Polls, as waking a thread takes longer than all other steps of a read.
         self.polling += 1
         try:
             return any(self._wait(POLL_INTERVAL) for _ in range(POLLS))

@@ -15,7 +15,7 @@ __all__ = ["Reports"]
 class Reports:
     """Log records that are kept back until it is safe to emit them.
 
-    A handler that emits one may hold its lock and wait for the very creation that the record is about.
+    Otherwise a logging handler that holds its lock might wait for the very creation that logs the record.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Reports:
         renew_after_fork(self)
 
     def _renew_after_fork(self) -> None:
-        # What the parent has not logged yet it logs itself.
+        # The parent logs its own records.
         self._records: deque[tuple[int, str, tuple[object, ...]]] = deque()
 
     def add(self, level: int, message: str, *arguments: object) -> None:
@@ -31,9 +31,9 @@ class Reports:
         self._records.append((level, message, arguments))
 
     def emit(self) -> None:
-        """Log what was kept, each record once, and that no thread can be started.
+        """Log the kept records, each once, and the warning that no thread can be started, if that is so.
 
-        A handler that reads the ID meanwhile creates nothing.
+        A handler that reads the ID meanwhile creates no session.
         """
         no_threads.report()
         while self._records:

@@ -1,4 +1,4 @@
-"""Leaving a conversation store alone while it fails."""
+"""The rest of a conversation store while it fails."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["StoreRest"]
 
 
 class StoreRest:
-    """Leaves a conversation store alone for a while after it failed, longer each time, and tries it again.
+    """Decides when to use a conversation store: after a failure it rests for a while, longer each time.
 
-    An outage lasts from its first failure until it works and the last failure is a while ago.
+    An outage lasts from its first failure until the store works, and the last failure is a while ago.
 
     Args:
-        reports: where the beginning and the end of an outage are reported.
+        reports: takes the reports of the beginning and the end of an outage.
     """
 
     def __init__(self, reports: Reports) -> None:
@@ -35,7 +35,7 @@ class StoreRest:
         self._is_trial = False  # whether a caller was told to use the store after a rest
 
     def is_over(self) -> bool:
-        """Whether to use the store; of the callers after a rest one is told so, until it has tried."""
+        """Whether to use the store. After a rest, only one caller may, until it has tried."""
         if not self._is_resting:
             return True
         with self._lock:
@@ -46,19 +46,19 @@ class StoreRest:
             return True
 
     def begin(self, error: Exception) -> None:
-        """Note that it failed."""
+        """Note that the store has failed."""
         with self._lock:
             self._outage.failed(
                 "the conversation store fails, scopes with a key fall back to a session of their own: %s",
                 _described(error),
             )
             if self._is_resting and not self._is_trial:
-                return  # of a caller that was under way when the rest began
+                return  # the failure of a call that was under way when the rest began
             self._is_resting, self._is_trial = True, False
             self._outage.cool_off()
 
     def end(self) -> None:
-        """Note that it worked."""
+        """Note that the store has worked."""
         if not self._outage.is_on:
             return
         with self._lock:
@@ -68,7 +68,7 @@ class StoreRest:
 
 
 def _described(error: Exception) -> str:
-    # What a store of somebody else says may hold a conversation key, which may be personal.
+    # The error of another store may hold a conversation key, which may be personal.
     is_of_a_database = type(error).__module__.partition(".")[0] in {"redis", "sqlite3"}
     shows_no_key = isinstance(error, OSError) or is_of_a_database
     return f"{type(error).__name__}: {error}" if shows_no_key else type(error).__name__

@@ -1,1 +1,1 @@
-"""Conversation keys, and one session for all scopes that have the same key."""
+"""Conversation keys, and one session for all scopes with the same key."""

@@ -1,4 +1,4 @@
-"""What a conversation is between two ends of it, for datapoints that are sent after the second one."""
+"""A conversation between two of its ends, for datapoints that are sent after the second end."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class Episode:
     """A conversation of this process from one of its ends to the next.
 
     Attributes:
-        is_over: whether that end has come.
-        reference_id: of the session of those that had no ID by then.
+        is_over: whether the second end has come.
+        reference_id: the reference ID for sessions that had no ID by then.
     """
 
     __slots__ = ("__weakref__", "is_over", "reference_id")

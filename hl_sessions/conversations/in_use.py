@@ -1,4 +1,4 @@
-"""Which conversations the scopes of this process are in, and which it has ended."""
+"""The conversations of open scopes in this process, and those that this process has ended."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class _End(NamedTuple):
     """The last end of a conversation in this process."""
 
     time: float
-    reference_id: str  # of what comes after it, for as long as the store is not to be asked
+    reference_id: str  # for the time after this end, while the store fails
 
 
 class ConversationsInUse:
-    """The conversations that scopes of this process have read, and are in.
+    """The conversations that open scopes of this process have read.
 
     Args:
         idle_timeout: seconds of idle time after which a conversation is over; ``None``: never.
-        touch: tells the store that the conversation of a scope was used just now.
-        is_shared: whether other processes may take a conversation for idle that this one is in.
+        touch: tells the store that the conversation of a scope is used now.
+        is_shared: whether other processes share the store, and might take such a conversation for idle.
     """
 
     def __init__(
@@ -51,29 +51,29 @@ class ConversationsInUse:
         self._touch = touch
         self._is_shared = is_shared
         self._is_retired = False
-        # For the scopes that are inside of one meanwhile, too. A forked child remembers them as well.
+        # Needed by scopes that were open at the end, too. A forked child keeps them.
         self._ended: OrderedDict[str, _End] = OrderedDict()
-        # Those that handles hold, until their datapoints are sent.
+        # The episodes that handles hold until their datapoints are sent.
         self._episodes: WeakValueDictionary[str, Episode] = WeakValueDictionary()
         self._renew_after_fork()
         renew_after_fork(self)
 
     def _renew_after_fork(self) -> None:
         self._lock = threading.RLock()
-        # Scopes of this process that have read their conversation and are not left.
+        # The open scopes of this process that have read their conversation.
         self._sessions: dict[str, set[ConversationSession]] = {}
-        self._is_keeping = False  # whether a thread tells the store what is in use
+        self._is_keeping = False  # whether a thread tells the store which conversations are in use
         self._is_closed = False
         self._has_to_look = Alarm()
 
     def max_idle(self, session: ConversationSession) -> float | None:
-        """Return the seconds since its last use after which the conversation of a scope is over."""
+        """Return the seconds after its last use until the conversation of a scope is over."""
         if self._idle_timeout is None or session._key in self._sessions:
             return None
         return self._idle_timeout + time.monotonic() - session._entered
 
     def count(self, session: ConversationSession) -> None:
-        """Note that a scope has read its conversation, which is in use from here on."""
+        """Note that a scope has read its conversation, which is in use from now on."""
         with self._lock:
             if session._left or session._is_counted or session._is_over():
                 return
@@ -86,14 +86,14 @@ class ConversationsInUse:
             self._is_keeping = False
 
     def leave(self, session: ConversationSession) -> None:
-        """Note the end of a scope; from here on the conversation is idle if nobody else uses it."""
+        """Note the end of a scope; its conversation is idle from now on, unless another scope uses it."""
         with self._lock:
             if self._is_retired:
                 self._has_to_look.set_off()
             if not session._is_counted:
                 return
             session._is_counted = False
-            users = self._sessions.get(session._key)  # a forked child starts without
+            users = self._sessions.get(session._key)  # None in a forked child
             if users is not None:
                 users.discard(session)
                 if not users:
@@ -101,7 +101,7 @@ class ConversationsInUse:
         self._touch(session)
 
     def end(self, conversation_key: str) -> None:
-        """Note the end of a conversation, which those who are in it do not use any more."""
+        """Note the end of a conversation, which its open scopes do not use any more."""
         with self._lock:
             self._ended[conversation_key] = _End(time.monotonic(), new_reference_id())
             self._ended.move_to_end(conversation_key)
@@ -119,7 +119,7 @@ class ConversationsInUse:
         return end is not None and end.time >= session._entered
 
     def episode(self, conversation_key: str) -> Episode:
-        """Return what is over when the conversation is ended the next time in this process."""
+        """Return the episode of a conversation until its next end in this process."""
         with self._lock:
             episode = self._episodes.get(conversation_key)
             if episode is None:
@@ -127,30 +127,30 @@ class ConversationsInUse:
             return episode
 
     def reference_id_after_end(self, conversation_key: str) -> str | None:
-        """Return a reference ID for what came after the last end of a conversation in this process.
+        """Return the reference ID for the time after the last end of a conversation in this process.
 
-        It is for those that cannot ask the store; ``None`` if no end is remembered.
+        Used while the store fails; ``None`` if no end is remembered.
         """
         end = self._ended.get(conversation_key)
         return None if end is None else end.reference_id
 
     def close(self) -> None:
-        """End the thread that keeps conversations from growing idle."""
+        """End the thread that tells the store of conversations in use."""
         self._is_closed = True
         self._has_to_look.set_off()
 
     def retire(self) -> None:
-        """End that thread as soon as there is nothing left to keep."""
+        """End that thread as soon as no conversation is in use."""
         self._is_retired = True
         self._has_to_look.set_off()
 
     def _keep(self) -> None:
-        """Keep conversations from growing idle in the eyes of other processes while scopes are in them."""
+        """Tell the store of conversations in use, so that other processes do not take them for idle."""
         interval = (self._idle_timeout or 0) / 3
         while True:
             self._has_to_look.wait(interval)
             with self._lock:
-                # Each one once: who entered before another process ended the conversation has an old one.
+                # Each reference ID once: a scope that was entered before an end elsewhere has an old one.
                 in_use = {
                     (session._key, session._known_reference_id()): session
                     for users in self._sessions.values()

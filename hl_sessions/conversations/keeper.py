@@ -1,4 +1,4 @@
-"""One session for all scopes that have the same key, in this process and through the store in others."""
+"""The keeper: one session for all scopes with the same key, in this process and, by the store, in others."""
 
 from __future__ import annotations
 
@@ -40,36 +40,36 @@ __all__ = ["Keeper"]
 Result = TypeVar("Result")
 
 POLL_INTERVAL = 0.02  # seconds between looks for the session that another process is creating
-LEASE_MARGIN = 1.0  # seconds that a claim outlives the creation it is for
-LONGEST_LEASE = 10.0  # seconds until another process takes over from one that died, however long it may take
+LEASE_MARGIN = 1.0  # seconds by which a claim outlives its creation
+LONGEST_LEASE = 10.0  # seconds until another process takes over from one that died, at the latest
 
 
 class _Found(NamedTuple):
-    """What became of looking for the session of a conversation."""
+    """The result of a search for the session of a conversation."""
 
     conversation: Conversation
-    is_kept: bool  # in the store: others find the same
+    is_kept: bool  # in the store, where other processes find it
     is_created: bool  # by this search
 
 
 class _Search(Outcome["_Found | None"]):
-    """The search of one reader for a session, that others wait for; ``None``: it was interrupted."""
+    """The search of one reader for a session, for which others wait; ``None``: it was interrupted."""
 
     __slots__ = ("creation",)
 
     def __init__(self, creation: Creation | None) -> None:
         super().__init__()
-        #: What the search is a part of.
+        #: The creation that the search is a part of.
         self.creation = creation
 
 
 class _KnownSearch(Known):
-    """Until a search is over, or so many seconds are."""
+    """A wait for the end of a search, with a limit in seconds."""
 
     outcome: _Search
 
     def block(self) -> None:
-        """Wait for it in this thread, and finish what an event loop cannot."""
+        """Wait in this thread, and finish the creation if its event loop cannot."""
         if self.outcome.creation is not None:
             self.outcome.creation.finish_if_stuck()
         super().block()
@@ -79,13 +79,13 @@ class Keeper:
     """The conversations of one manager, in its store.
 
     Args:
-        store: where their session IDs are kept.
-        base_url: that of the API; conversations of different APIs are kept apart.
+        store: keeps their session IDs.
+        base_url: the URL of the API; conversations of different APIs are separate.
         idle_timeout: seconds of idle time after which a conversation is over; ``None``: never.
-        create: creates a session by a deadline, and tells the API of it.
-        tell_api: is given the ID of the session of a conversation that was ended, and what is told of it.
-        workers: threads for what an event loop cannot wait for.
-        reports: where failures of the store are reported.
+        create: creates a session by a deadline, with its description.
+        tell_api: called with the ID of the session of an ended conversation, and the fields to tell.
+        workers: threads for blocking calls on an event loop.
+        reports: takes the reports of failures of the store.
     """
 
     def __init__(
@@ -102,11 +102,11 @@ class Keeper:
         self._store = store
         self._base_url = base_url
         self._idle_timeout = idle_timeout
-        #: Whether a conversation that nobody uses is over at some time.
+        #: Whether a conversation without uses is over after some time.
         self.become_idle = idle_timeout is not None
-        #: Whether asking for a conversation needs waiting.
+        #: Whether a call of the store may wait.
         self.is_blocking = store.blocking
-        self._is_quiet = type(store) is MemoryStore  # others may log, or more
+        self._is_quiet = type(store) is MemoryStore  # other stores may log, and more
         self.create = create
         self._reports = reports
         self._rest = StoreRest(reports)
@@ -120,13 +120,13 @@ class Keeper:
     def _renew_after_fork(self) -> None:
         self._lock = threading.RLock()
         self._searches: dict[str, _Search] = {}
-        self._has_warned = False  # of waiting in vain, since it last was not in vain
+        self._has_warned = False  # of a wait that timed out, since the last success
 
     def known(self, session: ConversationSession) -> Conversation | None:
-        """Return what the store keeps of a conversation, ``None`` if it has nothing, or is left alone."""
+        """Return the conversation in the store, ``None`` if there is none, or the store rests."""
         key = self._entry_key(session)
         if self._teller.is_behind(key):
-            return None  # whoever looks for it next has to wait
+            return None  # the store has to be told first, which may wait
         if self.is_blocking and not self._rest.is_over():
             return None
         max_idle = self._in_use.max_idle(session) if self.become_idle else None
@@ -146,9 +146,9 @@ class Keeper:
         return conversation
 
     async def obtain_id(self, session: ConversationSession, deadline: Deadline) -> Obtained:
-        """Return the ID of a conversation, of a session created for it where there is none.
+        """Return the ID of a conversation's session, which is created if there is none.
 
-        Simultaneous callers with the same key get the same.
+        Simultaneous callers with the same key get the same ID.
         """
         key = self._entry_key(session)
         while True:
@@ -158,7 +158,7 @@ class Keeper:
                     mine = self._searches[key] = _Search(session._creation())
                     break
             await self._wait_for(search, deadline.remaining() + LONGEST_DELAY)
-            if not search.is_known:  # its reader was interrupted before it could say so
+            if not search.is_known:  # its reader was interrupted, and set no outcome
                 self._forget(key, search)
                 continue
             found = search.get()
@@ -170,7 +170,7 @@ class Keeper:
             self._forget(key, mine)
             if isinstance(error, Exception) and not is_interruption(error):
                 mine.set_error(error)
-            else:  # only this caller was interrupted; one of those who wait goes on
+            else:  # only this caller was interrupted: one of the waiters goes on
                 mine.set(None)
             raise
         session_id = self._accept(session, found)
@@ -179,7 +179,7 @@ class Keeper:
         return Obtained(session_id, found.is_created)
 
     async def _wait_for(self, search: _Search, seconds: float) -> None:
-        """Return when the search of another reader is over, or after so many seconds."""
+        """Wait until the search of another reader is over, at most ``seconds``."""
         end = time.monotonic() + seconds
         while not search.is_known and time.monotonic() < end:
             if search.creation is not None and search.creation.is_orphaned():
@@ -189,10 +189,10 @@ class Keeper:
     def reference_id(self, session: ConversationSession) -> str:
         """Return the reference ID of a conversation.
 
-        While the store fails it is a hash on which all processes agree, and where this one has ended the
-        conversation it is another one.
+        While the store fails, it is a hash on which all processes agree, or a new one if this process has
+        ended the conversation.
         """
-        # Inside a creation it may be the store itself that logs, and a handler that asks.
+        # Inside a creation, the caller may be a logging handler, for a record of the store itself.
         if (self._is_quiet or not is_creating()) and self._rest.is_over():
             try:
                 with creating():
@@ -205,15 +205,15 @@ class Keeper:
         return self._reference_id_without_store(session)
 
     def leave(self, session: ConversationSession) -> None:
-        """Note the end of a scope; from here on the conversation is idle if nobody else uses it."""
+        """Note the end of a scope; its conversation is idle from now on, unless another scope uses it."""
         self._in_use.leave(session)
 
     def end(self, conversation_key: str, told: Mapping[str, Any]) -> None:
-        """End a conversation; who is waiting for its session still gets it.
+        """End a conversation; readers that wait for its session still get it.
 
         Args:
             conversation_key: its key.
-            told: what the API is to be told of its session, if the store has one.
+            told: the fields to tell the API of its session, if the store has one.
         """
         key = self._store.entry_key(self._base_url, conversation_key)
         with self._lock:
@@ -226,15 +226,15 @@ class Keeper:
         return self._in_use.has_ended(session)
 
     def episode(self, conversation_key: str) -> Episode:
-        """Return what is over when the conversation is ended the next time."""
+        """Return the episode of a conversation until its next end in this process."""
         return self._in_use.episode(conversation_key)
 
     def close(self) -> None:
-        """End the thread that keeps conversations from growing idle."""
+        """End the thread that tells the store of conversations in use."""
         self._in_use.close()
 
     def retire(self) -> None:
-        """End that thread as soon as there is nothing left to keep."""
+        """End that thread as soon as no conversation is in use."""
         self._in_use.retire()
 
     def _touch(self, session: ConversationSession) -> None:
@@ -256,7 +256,7 @@ class Keeper:
         except APITimeoutError as error:
             self._warn_once("%s", error)
             raise
-        except APIConnectionError:  # there is no thread, which says nothing about the store
+        except APIConnectionError:  # no thread can be started, which tells nothing about the store
             raise
         except Exception as error:  # noqa: BLE001 - a store that is down costs the conversation, not the session
             self._rest.begin(error)
@@ -267,14 +267,14 @@ class Keeper:
         create = partial(self._create, session, deadline, found.previous_id)
         try:
             session_id = await self._create_while_renewing(key, claimant, deadline, create)
-        except GeneratorExit:  # nothing can be waited for: the claim ends by itself
+        except GeneratorExit:  # no wait is possible here: the claim ends by itself
             raise
         except BaseException:
             await self._ask(partial(self._release, key, claimant))
             raise
         try:
             conversation = await self._ask(partial(self._save, key, claimant, session_id, search))
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - a store that is down costs the conversation, not the session
             self._rest.begin(error)
             await self._ask(partial(self._release, key, claimant))
             return self._own(session, session_id)
@@ -289,7 +289,7 @@ class Keeper:
         return await self.create(deadline, {**session._take_along(), **previous})
 
     async def _ask(self, ask: Callable[[], Result]) -> Result:
-        """Return what the store says, without blocking an event loop."""
+        """Return the result of a call of the store, without blocking an event loop."""
         if not self.is_blocking:
             return ask()
         result: Result = await Blocking(ask)
@@ -300,7 +300,7 @@ class Keeper:
         if conversation is not None:
             self._has_warned = False
         elif self._searches.get(key) is search:
-            # Not ended here: somebody may have taken over while this process stood still.
+            # Not ended here: another process may have taken over while this one stood still.
             conversation = self._store.get(key, max_idle=None)
         return conversation
 
@@ -310,7 +310,7 @@ class Keeper:
     async def _create_while_renewing(
         self, key: str, claimant: str, deadline: Deadline, create: Callable[[], Coroutine[Any, Any, str]]
     ) -> str:
-        """Create a session; the claim is renewed meanwhile, if that may take longer than a lease."""
+        """Create a session, and renew the claim meanwhile if the creation may take longer than a lease."""
         if deadline.remaining() + LEASE_MARGIN <= LONGEST_LEASE:
             return await create()
         is_over = threading.Event()
@@ -321,7 +321,7 @@ class Keeper:
         finally:
             is_over.set()
         if renewer is not None:
-            await Blocking(renewer.join)  # a claim that came after the save would be somebody's to wait for
+            await Blocking(renewer.join)  # other processes would wait for a claim that came after the save
         return session_id
 
     def _renew(self, key: str, claimant: str, is_over: threading.Event) -> None:
@@ -348,7 +348,7 @@ class Keeper:
     async def _find_or_claim(
         self, key: str, session: ConversationSession, claimant: str, deadline: Deadline
     ) -> Conversation | Claim:
-        """Return the conversation, or once it is claimed what is known of it."""
+        """Return the conversation if it has a session, else claim it."""
         while True:
             found = await self._ask(partial(self._look, key, session, claimant, deadline))
             if found is not None:

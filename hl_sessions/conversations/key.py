@@ -15,8 +15,8 @@ def checked_key(key: object, name: str = "key") -> str:
     """Return a conversation key as a string.
 
     Raises:
-        TypeError: it is not a ``str``, an ``int`` or a ``uuid.UUID``.
-        ValueError: it is empty, longer than 256 characters, or not Unicode text.
+        TypeError: ``key`` is not a ``str``, an ``int`` or a ``uuid.UUID``.
+        ValueError: ``key`` is empty, longer than 256 characters, or not Unicode text.
     """
     if type(key) is str and 0 < len(key) <= MAX_KEY_LENGTH and key.isascii():  # almost always
         return key
@@ -36,4 +36,4 @@ def checked_key(key: object, name: str = "key") -> str:
         key.encode()
     except UnicodeEncodeError as error:
         raise ValueError(f"{name} is not Unicode text: {error.reason}") from None
-    return str.__str__(key)  # the text of an enum's member too, whatever str() would make of it
+    return str.__str__(key)  # the text of a str enum's member, whose own str() may differ

@@ -33,19 +33,19 @@ __all__ = [
 
 
 class Conversations(Protocol):
-    """What a handle needs of the conversations of its manager."""
+    """The conversations of a manager, as far as a handle needs them."""
 
-    #: Whether a conversation that nobody uses is over at some time.
+    #: Whether a conversation without uses is over after some time.
     become_idle: bool
-    #: Whether asking for a conversation needs waiting.
+    #: Whether a call of the store may wait.
     is_blocking: bool
     create: Callable[[Deadline, Mapping[str, Any]], Coroutine[Any, Any, str]]
 
     def known(self, session: ConversationSession) -> Conversation | None:
-        """Return what the store keeps of the conversation, ``None`` if it has nothing, or is left alone."""
+        """Return the conversation in the store, ``None`` if there is none, or the store rests."""
 
     async def obtain_id(self, session: ConversationSession, deadline: Deadline) -> Obtained:
-        """Return the ID of the conversation, of a session created for it where there is none."""
+        """Return the ID of the conversation's session, which is created if there is none."""
 
     def reference_id(self, session: ConversationSession) -> str:
         """Return the reference ID of the conversation."""
@@ -54,17 +54,17 @@ class Conversations(Protocol):
         """Note the end of a scope."""
 
     def end(self, conversation_key: str, told: Mapping[str, Any]) -> None:
-        """End a conversation; ``told`` is what the API is to be told of its session, if the store has one."""
+        """End a conversation; ``told`` are the fields for the API, if the store has a session."""
 
     def has_ended(self, session: ConversationSession) -> bool:
         """Whether the conversation was ended since the scope was entered."""
 
     def episode(self, conversation_key: str) -> Episode:
-        """Return what is over when the conversation is ended the next time."""
+        """Return the episode of the conversation until its next end in this process."""
 
 
 class ConversationSource(SessionSource, Protocol):
-    """What the handle of a conversation needs of its manager."""
+    """A manager, as far as the handle of a conversation needs it."""
 
     @property
     def conversations(self) -> Conversations:
@@ -80,9 +80,9 @@ class ConversationSession(Session):
     _ended = False
     _left = False
     _is_counted = False
-    #: What was kept of the conversation when its ID was read.
+    #: The conversation in the store when its ID was read.
     _conversation: Conversation | None = None
-    #: What the conversation was when something was logged, as there was no ID yet.
+    #: The episode in which a datapoint was logged while there was no ID.
     _episode: Episode | None = None
 
     def __init__(self, manager: ConversationSource, key: str) -> None:
@@ -98,14 +98,14 @@ class ConversationSession(Session):
 
     @property
     def previous_id(self) -> str | None:
-        """The ID of the conversation's session before this one, once this one has an ID; ``None``: none."""
+        """The ID of the conversation's session before this one; ``None``: none, or not known yet."""
         return None if self._conversation is None else self._conversation.previous_id
 
     def end(self) -> None:
         """End the conversation: the next scope with the same key starts a new session.
 
-        This handle keeps its ID; one that has none yet gets a session of its own when it is read. The API is
-        told when the session has ended, if there is one.
+        This handle keeps its ID. Without an ID, it gets its own session at the first read. If there is a
+        session, the API is told the time of its end.
         """
         if self.key is not None:
             is_begun = not self._ended and (self._id is not None or self._is_logged)
@@ -117,11 +117,11 @@ class ConversationSession(Session):
                 self.manager.tell(self, ended)
 
     def _decides(self) -> bool:
-        """Whether it leaves a middleware inside of it nothing to decide."""
+        """Whether a middleware inside this scope joins its session."""
         return True
 
     def _is_over(self) -> bool:
-        """Whether the conversation was ended since this scope was entered, by whatever handle."""
+        """Whether the conversation was ended since this scope was entered, by any handle."""
         return self._ended or self._conversations.has_ended(self)
 
     def _leave(self) -> None:
@@ -144,7 +144,7 @@ class ConversationSession(Session):
         return kept
 
     def _read(self) -> str | None:
-        # A conversation that is known costs one look into the store, and nothing of what a creation needs.
+        # A known conversation costs one call of the store, and none of the steps of a creation.
         if not self._conversations.is_blocking or is_creating():
             return super()._read()
         session_id = self._ready_id(may_wait=True)
@@ -154,16 +154,16 @@ class ConversationSession(Session):
         return session_id
 
     def _known_reference_id(self) -> str | None:
-        """The reference ID of the conversation that was read, or whose reference ID was asked for."""
+        """Return the reference ID, if the ID or the reference ID was read before."""
         if self._conversation is not None:
             return self._conversation.reference_id
         return None if self._details is None else self._details.reference_id
 
     async def obtain_log_params(self) -> dict[str, str]:
-        """Return what names the session that was current when something was logged.
+        """Return the fields that name the session that was current at the log call.
 
-        If its conversation was ended before there was an ID, all that was logged in it names the same
-        reference ID: the next conversation has another session.
+        If the conversation was ended before there was an ID, all its datapoints name the same reference ID,
+        as the next conversation has another session.
         """
         if self._id is None and self._is_of_former():
             self._log_by_reference()
@@ -189,7 +189,7 @@ class ConversationSession(Session):
             self._episode = self._conversations.episode(self._key)
 
     def _is_of_former(self) -> bool:
-        """Whether the conversation has ended in which something was logged or told without an ID."""
+        """Whether the episode is over in which something was logged or told without an ID."""
         return self._episode is not None and self._episode.is_over
 
     def _find_reference_id(self) -> str:
@@ -208,12 +208,12 @@ class ConversationSession(Session):
 
     async def _alearn_reference_id(self) -> None:
         if self._conversations.is_blocking and self._key and self._known_reference_id() is None:
-            with suppress(APIConnectionError):  # there is no thread
+            with suppress(APIConnectionError):  # no thread can be started
                 await self.manager.workers.run(getattr, self, "reference_id")
 
     def _refusal(self) -> HLSessionsError | None:
         if self._key and self._conversations.is_blocking and not self._ended:
-            return None  # the store may know
+            return None  # the store may have the ID
         return super()._refusal()
 
     async def _create_id(self, deadline: Deadline) -> Obtained:
@@ -223,26 +223,26 @@ class ConversationSession(Session):
 
 
 class RequestReader(Protocol):
-    """What looks up what a request says of its session; none of its methods raises."""
+    """Reads the session ID and the conversation key of a request; its methods never raise."""
 
     #: Whether requests may have a conversation.
     has_conversations: bool
-    #: Whether a session ID that a request names is looked for later on, and not where the handle is made.
+    #: Whether the session ID of a request is looked up at the first read, not when the handle is made.
     looks_for_ids: bool
-    #: Whether the conversation key may be another one once the application has found the route.
+    #: Whether the conversation key may change when the application has found the route.
     needs_route: bool
 
     def named_id(self, session: RequestSession, scope: Any) -> str | None:
-        """Return the session ID that the request names, ``None`` if there is none, or it is not believed."""
+        """Return the session ID that the request names, ``None`` if there is none, or it is not trusted."""
 
     def conversation_key(self, session: RequestSession, scope: Any) -> str | None:
         """Return the conversation key, ``None`` if there is none."""
 
 
 class _NamedID:
-    """The ID of a handle that has none of its own yet: the one that its request names.
+    """The descriptor for the ID of a handle that keeps none yet: the ID that its request names.
 
-    It has no ``__set__``: the ID that a handle keeps hides it, and is read as fast as that of any other.
+    It has no ``__set__``, so the ID that a handle keeps hides it, and is read as fast as any attribute.
     """
 
     def __get__(self, session: RequestSession | None, owner: object = None) -> str | None:
@@ -250,30 +250,30 @@ class _NamedID:
 
 
 class RequestSession(ConversationSession):
-    """The session of a request. What the request says of it is looked up when it is needed.
+    """The session of a request. Its ID and its key are looked up in the request at the first read.
 
-    A handle is made for every request, and most are never read. So it is of one of the classes of
-    :func:`request_session_type`, which have no constructor: whoever makes it says which request it is of, and
-    when that was entered.
+    A handle is made for every request, and most are never read. So handles are of the classes of
+    :func:`request_session_type`, which have no constructor: the middleware sets the request, and the time of
+    its entry.
     """
 
     _reader: RequestReader
-    _scope: Any  # what the gateway says of the request; given up, as it may hold this, once all is found
+    _scope: Any  # the scope or environment of the request; dropped after the look-up, as it may hold this
     _body = b""
     _scheme: str | None
-    #: The conversation key that an asynchronous function has found, before the application ran.
+    #: The conversation key from a coroutine function, found before the application ran.
     _awaited_key: str | None = None
-    #: The session ID that the request names; empty if there is none, ``None`` as long as nobody has looked.
+    #: The session ID that the request names; empty: there is none; ``None``: not looked up yet.
     _named: str | None
     _is_key_found: bool
 
     @property
     def key(self) -> str | None:
-        """The conversation key, ``None`` where the request has none, or its route is not known yet."""
+        """The conversation key, ``None`` if the request has none, or its route is not known yet."""
         return self._found_key(is_final=False)
 
     def _begin_in_background(self) -> None:
-        """Let the ID be created in the background, unless the route still has to be found for it."""
+        """Create the session in the background, unless its key needs the route, which is not known yet."""
         if self._is_key_found or not self._reader.needs_route:
             super()._begin_in_background()
 
@@ -285,7 +285,7 @@ class RequestSession(ConversationSession):
         return super()._is_over()
 
     def _join(self, session_id: str) -> None:
-        """Be the session that the request names; then it has no conversation."""
+        """Become the session that the request names, which has no conversation."""
         self._named = session_id
         self._keep(session_id)
         self._tell()
@@ -293,7 +293,7 @@ class RequestSession(ConversationSession):
     def _named_id(self) -> str | None:
         scope = self._scope
         if self._named is None:
-            # In one step, as what the first look has found counts: what is believed now may not be later.
+            # In one step: the first look-up counts, as the ID may not be trusted later.
             self.__dict__.setdefault("_named", self._reader.named_id(self, scope) or "")
             if self._named:
                 self._keep(self._named)
@@ -308,7 +308,7 @@ class RequestSession(ConversationSession):
         return ready_sessions.take(self._keep_ready) if is_free and ready_sessions is not None else None
 
     def _keep(self, session_id: str) -> str:
-        # In one step, as readers that take what is ready hold no lock.
+        # In one step, as readers that take a ready ID hold no lock.
         kept: str = self.__dict__.setdefault("_id", session_id)
         return kept
 
@@ -318,13 +318,13 @@ class RequestSession(ConversationSession):
 
     def _found_key(self, *, is_final: bool) -> str | None:
         scope = self._scope
-        if not self._is_key_found and not is_creating():  # what finds it may read, as a logging handler does
+        if not self._is_key_found and not is_creating():  # the look-up itself may log, and a handler may read
             with creating():
                 key = None if self._named_id() is not None else self._reader.conversation_key(self, scope)
             with agreement.lock:
                 if not self._is_key_found:
                     if not is_final and (key is None or self._reader.needs_route):
-                        return key  # to look decides nothing yet
+                        return key  # not final yet
                     self._key, self._is_key_found, self._scope = key or "", True, None
         return self._key or None
 
@@ -332,13 +332,13 @@ class RequestSession(ConversationSession):
 def request_session_type(
     kind: type[RequestSession], manager: ConversationSource, reader: RequestReader, **attributes: object
 ) -> Callable[[], RequestSession]:
-    """Return the class of the handles of one middleware and one manager, which are made without an argument.
+    """Return the class of the handles of one middleware and one manager, which is called without an argument.
 
     Args:
-        kind: its base.
+        kind: the base class.
         manager: the manager.
-        reader: looks up what a request says.
-        attributes: what else the handles have in common.
+        reader: reads the ID and the key of a request.
+        attributes: further attributes of the class.
     """
     common = {
         "__doc__": kind.__doc__,

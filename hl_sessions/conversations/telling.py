@@ -1,4 +1,4 @@
-"""What a store is told of its conversations, in the background where an event loop runs, and in order."""
+"""Tells a store the ends and uses of conversations: in order, and on an event loop in the background."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ MAX_UNTOLD = 10_000  # ends that wait until the store is back
 
 
 def ended_now() -> dict[str, str]:
-    """Return what the API is told of a session that ends now."""
+    """Return the field that tells the API the end of a session, with the current time."""
     return {"ended_at": datetime.now(timezone.utc).isoformat()}
 
 
 class Teller:
-    """Tells a store of ends and uses. An end that it cannot be told waits until it is back.
+    """Tells a store the ends and uses of conversations. While the store fails, ends wait.
 
     Args:
         store: the store.
-        rest: whether the store is left alone.
-        workers: threads for what an event loop cannot wait for.
-        reports: where failures of the store are reported.
+        rest: decides whether to use the store.
+        workers: threads for blocking calls on an event loop.
+        reports: takes the reports of failures.
         idle_timeout: seconds of idle time after which a conversation is over; ``None``: never.
-        tell_api: is given the ID of the session of a conversation that was ended, and what is told of it.
+        tell_api: called with the ID of the session of an ended conversation, and the fields to tell.
     """
 
     def __init__(
@@ -64,39 +64,39 @@ class Teller:
 
     def _renew_after_fork(self) -> None:
         self._lock = threading.RLock()
-        self._tellings: dict[str, _Telling] = {}  # what the store is being told in the background
-        # As the store was down; and what the API is told of the sessions that only the store knows.
+        self._tellings: dict[str, _Telling] = {}  # the messages to the store in the background
+        # Ends that the store was not told, with the fields for the sessions that only the store knows.
         self._untold_ends: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
         self._has_lost_ends = False
 
     def touch(self, key: str, session_id: str) -> None:
-        """Tell that a conversation was used; a store that is left alone need not know."""
+        """Tell the store that a conversation is used, unless the store rests."""
         if self._rest.is_over():
             self._tell(key, lambda: self._store.touch(key, session_id))
 
     def end(self, key: str, told: Mapping[str, Any]) -> None:
-        """Tell that a conversation was ended.
+        """Tell the store the end of a conversation.
 
         Args:
             key: the conversation.
-            told: what the API is to be told of its session, if the store has one.
+            told: the fields to tell the API of its session, if the store has one.
         """
         with self._lock:
             self._untold_ends[key] = self._untold_ends.get(key) or told
             if len(self._untold_ends) > MAX_UNTOLD:
                 self._untold_ends.popitem(last=False)
                 self._warn_of_lost_ends()
-        if self._rest.is_over():  # else whoever uses the conversation next tells it first
+        if self._rest.is_over():  # else the next use of the conversation tells the end first
             self._tell(key, lambda: self._tell_end(key))
         else:
             self._reports.emit()
 
     def is_behind(self, key: str) -> bool:
-        """Whether there is something of a conversation that the store was not told yet."""
+        """Whether the store still has to be told an end or use of a conversation."""
         return key in self._untold_ends or key in self._tellings
 
     def catch_up(self, key: str) -> None:
-        """Return when the store was told everything of a conversation; raise what it raises."""
+        """Tell the store all that waits for a conversation, or wait until it is told; errors are raised."""
         telling = self._tellings.get(key)
         if telling is not None:
             telling.finish()
@@ -104,7 +104,7 @@ class Teller:
             self._tell_end(key)
 
     def quietly(self, tell: Callable[[], object]) -> None:
-        """Call what uses the store; if it fails that is noted."""
+        """Call a function that uses the store, and note whether it fails."""
         try:
             with creating():
                 tell()
@@ -130,7 +130,7 @@ class Teller:
             telling = self._tellings[key] = _Telling(self._tellings.get(key), self.quietly, tell)
         try:
             self._workers.submit(self._tell_in_thread, key, telling)
-        except RuntimeError:  # no thread can be started; who looks for the conversation next tells its end
+        except RuntimeError:  # no thread can be started: the next use of the conversation tells its end
             with self._lock:
                 self._tellings.pop(key, None)
             self._reports.emit()
@@ -154,9 +154,9 @@ class Teller:
 
 
 class _Telling:
-    """Something to tell a store: told once, by whoever comes first, and waited for by the others.
+    """A message to a store. The first caller of :meth:`finish` tells it, the others wait.
 
-    A creation that needs it to be told does not wait for a free thread, as it may itself hold the last.
+    So a creation that needs it does not wait for a free thread, of which it may hold the last.
     """
 
     def __init__(self, before: _Telling | None, function: Callable[..., None], *args: object) -> None:
@@ -165,7 +165,7 @@ class _Telling:
         self._tell: Callable[[], None] | None = functools.partial(function, *args)
 
     def finish(self) -> None:
-        """Return when it is told, and what was to be told before it."""
+        """Tell the store this message and all before it, or wait until they are told."""
         chain, telling = [self], self._before
         while telling is not None:
             chain.append(telling)

@@ -1,1 +1,1 @@
-"""From where to where a session is current."""
+"""Scopes, in which a session is current."""

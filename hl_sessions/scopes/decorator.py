@@ -25,15 +25,15 @@ __all__ = ["KeySource", "check_key_or_new", "parameters_of", "session_decorator"
 
 Function = TypeVar("Function")
 KeySource = str | Callable[..., Any] | None
-# Given what is called, a bound method where it is one, and the arguments of the call.
+# Called with the called function, or bound method, and the arguments of the call.
 FindKey = Callable[[Any, "tuple[Any, ...]", "dict[str, Any]"], str | None]
 
 
 def check_key_or_new(key: object, *, new: bool) -> None:
-    """Refuse what contradicts itself.
+    """Check that ``key`` and ``new`` are not both given.
 
     Raises:
-        ValueError: a session of its own is not the session of a conversation.
+        ValueError: both are given: a conversation has one session, ``new`` always opens another one.
     """
     if key is not None and new:
         raise ValueError("key and new exclude each other; session.end() makes a conversation start anew")
@@ -45,16 +45,16 @@ def session_decorator(
     """Return a decorator that makes each call of a callable a scope.
 
     Args:
-        get_manager: gives the manager at the time of a call.
-        key: the name of the parameter that holds the conversation key, or a callable that gives it from
-            the arguments of the call.
+        get_manager: returns the manager, at each call.
+        key: the name of the parameter that holds the conversation key, or a callable that returns the key
+            from the arguments of the call.
         new: never join the surrounding session.
 
     Raises:
         TypeError: ``key`` is neither a string, nor callable, nor ``None``.
         ValueError: both ``key`` and ``new`` were given.
     """
-    with late_import:  # a program that decorates nothing needs neither of them; no call has to wait for them
+    with late_import:  # a program that decorates nothing does not need it, and no call waits for it
         from hl_sessions.sessions.wrapping import wrap
 
     if key is not None and not isinstance(key, str) and not callable(key):
@@ -77,7 +77,7 @@ def _joining_call(get_manager: Callable[[], ConversationSource]) -> Call:
         innermost = innermost_session()
         session = manager.new_session() if innermost is None else open_session(manager)[0]
         if session is innermost:
-            # Nothing is put back: the scope around may be that of a generator which ends inside the call.
+            # No entry: the outer scope may be that of a generator, which may end inside the call.
             result = wrapped(*args, **kwargs)
         else:
             if scope_observers:
@@ -98,7 +98,7 @@ def _joining_async_call(get_manager: Callable[[], ConversationSource]) -> Call:
         innermost = innermost_session()
         session = manager.new_session() if innermost is None else open_session(manager)[0]
         if session is innermost:
-            return await wrapped(*args, **kwargs)  # as above
+            return await wrapped(*args, **kwargs)  # without an entry, as in the synchronous call
         if scope_observers:
             note_scope(session)
         token = enter_session(session)
@@ -108,7 +108,7 @@ def _joining_async_call(get_manager: Callable[[], ConversationSource]) -> Call:
             try:
                 leave_session(token)
             except ValueError:
-                pass  # a coroutine that nobody finished is closed in whatever context
+                pass  # an unfinished coroutine may be closed in another context
 
     return call
 
@@ -146,7 +146,7 @@ def parameters_of(function: Any) -> Mapping[str, inspect.Parameter]:
     """Return the parameters of a function by their names.
 
     Raises:
-        ValueError: nobody knows them, as of some functions that are written in C.
+        ValueError: they are unknown, as of some functions in C.
     """
     if sys.version_info >= (3, 14):
         # Only names are needed. Annotations may name a class that is defined further down.

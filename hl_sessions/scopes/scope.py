@@ -1,4 +1,4 @@
-"""Scopes: from where to where a session is the current one."""
+"""Scopes, in which a session is current, and their entry and exit."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["Entered", "Scope", "open_session"]
 
 
-# What may stand between a scope and the code that entered it.
+# Packages whose frames may lie between a scope and the code that entered it.
 _BETWEEN = frozenset({"hl_sessions", "contextlib"})
 
-# The session of a scope that was entered, whether it is the surrounding one, and what puts that one back.
+# The session of an entered scope, whether it is the surrounding one, and the token that restores that one.
 _Entry = tuple["Session | None", bool, "Token[Session | None]"]
 
 
@@ -57,10 +57,10 @@ def open_session(
 
     Args:
         manager: the manager of the scope.
-        key: the conversation key as :func:`~hl_sessions.conversations.key.checked_key` gives it.
-        new: never the surrounding one.
-        make: makes the session, unless there is one around it whose conversation is decided; ``None``: what
-            ``key`` asks for.
+        key: the conversation key, from :func:`~hl_sessions.conversations.key.checked_key`.
+        new: never join the surrounding session.
+        make: makes the session, unless the surrounding one has a key, cookie or trusted ID. ``None``: the
+            session is made for ``key``.
     """
     outer = innermost_session()
     if strays:
@@ -77,7 +77,7 @@ def open_session(
     else:
         session = manager.new_session() if key is None else ConversationSession(manager, key)
     if outer is not None and outer is surrounding:
-        # The new session hides the one it is in; linking it would keep a chain of scopes alive for ever.
+        # The new session hides the surrounding one; a link to it would keep a chain of scopes alive for ever.
         outer = outer._outer
     if outer is not None:
         session._outer = outer
@@ -85,10 +85,10 @@ def open_session(
 
 
 def _put_back(token: Token[Session | None]) -> bool:
-    """Make current what was before a scope, if this is the context in which it was entered."""
+    """Restore the session before a scope, if this is the context of the entry; return whether it is."""
     try:
         leave_session(token)
-    except (ValueError, RuntimeError):  # another context; the latter when a thread leaves there right now
+    except (ValueError, RuntimeError):  # another context; RuntimeError if a thread leaves there right now
         return False
     if strays:
         enter_session(current_session())
@@ -115,11 +115,11 @@ def _warn_of_no_effect() -> None:
 
 
 class Entered:
-    """What can be entered, as often as you like: remembers what was current, and puts it back.
+    """A context manager that can be entered many times, and restores the former session at each exit.
 
-    A generator that holds a scope may be left in another context than it was started in, scopes of
-    interleaved generators are not left in reverse order, and several tasks may be in one scope object.
-    So a token of the context variable serves only to tell whether this is the context that was entered.
+    A generator may leave its scope in another context than it has entered it in. Interleaved generators do
+    not leave their scopes in reverse order. Several tasks may be in one scope object. So a token of the
+    context variable serves only to tell whether this is the context of the entry.
     """
 
     __slots__ = ("_entries",)
@@ -135,7 +135,7 @@ class Entered:
         try:
             session, is_joined, token = entry = self._entries[-1]
             is_last = session is innermost_session() and _put_back(token)
-        except IndexError:  # without a GIL another thread may leave between counting and looking
+        except IndexError:  # without a GIL, another thread may have left the scope meanwhile
             is_last = False
         if not is_last:
             session, is_joined, _ = entry = self._entry_left(is_closed=exc_type is GeneratorExit)
@@ -144,12 +144,12 @@ class Entered:
             session._leave()
 
     def _entry_left(self, *, is_closed: bool) -> _Entry:
-        """Find the entry that is left where it is not simply the last one, and put back what was before.
+        """Find the entry that is left, if it is not simply the last one, and restore the former session.
 
         Args:
             is_closed: whether a generator is closed, which may happen in any context.
         """
-        entries = self._entries.copy()  # without a GIL others may come and go meanwhile
+        entries = self._entries.copy()  # without a GIL, other threads may enter and leave meanwhile
         entries.reverse()
         current = not_left(innermost_session())
         for entry in entries:
@@ -163,7 +163,7 @@ class Entered:
         session, is_joined, token = entry = found
         previous = None if token.old_value is token.MISSING else not_left(token.old_value)
         if session is current:
-            enter_session(previous)  # in a copy of the context that was entered
+            enter_session(previous)  # this is a copy of the context of the entry
         if session is not None and not is_joined:
             session._left_for = previous
             strays[:] = [True]
@@ -173,7 +173,7 @@ class Entered:
         for entry in entries:
             if _put_back(entry[2]):
                 if current is not entry[0]:
-                    enter_session(current)  # of a scope that was entered later, and is not left yet
+                    enter_session(current)  # that of a scope which was entered later, and is not left yet
                 return entry
         return None
 
@@ -187,7 +187,7 @@ class Entered:
 
 
 class Scope(Entered):
-    """What ``manager.session()`` returns: ``with`` and ``async with`` enter it."""
+    """The scope that ``manager.session()`` returns, for ``with`` and ``async with``."""
 
     __slots__ = ("_key", "_manager", "_new")
 

@@ -1,1 +1,1 @@
-"""What is current: the handle of a session, and the context variable that holds it."""
+"""The current session: its handle, and the context variable that holds it."""

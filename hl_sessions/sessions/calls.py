@@ -1,6 +1,6 @@
-"""What a call does to run in a session, whatever kind of callable it is of.
+"""Calls that run in a session, of functions, coroutine functions, generators and async generators.
 
-A generator is entered anew for each step, as its consumer runs between the steps, possibly in another
+A generator enters the session anew at each step, as its consumer runs between the steps, possibly in another
 context each time.
 """
 
@@ -33,19 +33,19 @@ __all__ = [
     "is_coroutine_function",
 ]
 
-# Both are given what is called, a bound method where it is one, and the arguments of the call.
+# Both are called with the called function, or bound method, and the arguments of the call.
 OpenCall = Callable[[Any, "tuple[Any, ...]", "dict[str, Any]"], "tuple[Current | None, bool]"]
 Call = Callable[[Any, "tuple[Any, ...]", "dict[str, Any]"], Any]
 
-#: The types of results of which the work is still to come.
+#: The types of results that do their work only later.
 RUNS_LATER = frozenset({CoroutineType, GeneratorType, AsyncGeneratorType})
 
 
 def call_in(function: Any, open_call: OpenCall) -> Call:
-    """Return what each call of ``function`` does to run in a session.
+    """Return the behaviour by which each call of ``function`` runs in a session.
 
     Args:
-        function: what is called.
+        function: the called function.
         open_call: returns the session of a call, ``None`` for none, and whether the session was joined. If it
             was opened here, it is closed after the call and its generator or coroutine.
     """
@@ -59,7 +59,7 @@ def is_coroutine_function(function: Any) -> bool:
 
 
 class Stay:
-    """The steps of a call, which run with a value of a context variable, or with the one they have set last.
+    """The steps of a call, which run with a value of a context variable, or the value that they set last.
 
     Args:
         variable: the context variable.
@@ -73,25 +73,25 @@ class Stay:
         self._value = value
 
     def enter(self) -> None:
-        """Begin, or go on."""
+        """Set the variable before a step."""
         self._token = self._variable.set(self._value)
 
     def leave(self) -> None:
-        """Stop for now."""
+        """Restore the variable after a step."""
         self._value = self._variable.get()
-        try:  # which takes less time than suppress()
+        try:  # faster than suppress()
             self._variable.reset(self._token)
         except ValueError:
-            pass  # a coroutine that nobody finished is closed in whatever context
+            pass  # an unfinished coroutine may be closed in another context
 
     def has_yielded(self, item: Any) -> None:
-        """Note an item."""
+        """Note a yielded item."""
 
     def has_returned(self, result: Any) -> None:
-        """Note the result of a call that is over."""
+        """Note the result of the call."""
 
     def end(self, error: BaseException | None) -> None:
-        """Note the end, and what was raised."""
+        """Note the end of the call, and its exception, if any."""
 
 
 class _SessionStay(Stay):
@@ -110,11 +110,11 @@ class _SessionStay(Stay):
 
 
 def call_staying(function: Any, open_stay: Callable[[Any, tuple[Any, ...], dict[str, Any]], Stay]) -> Call:
-    """Return what each call of ``function`` does to run in a stay.
+    """Return the behaviour by which each call of ``function`` runs in a stay.
 
     Args:
-        function: what is called.
-        open_stay: returns the stay of a call; of a generator function, it is entered with the first step.
+        function: the called function.
+        open_stay: returns the stay of a call. For a generator function, the first step enters it.
     """
     runs_later = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
 
@@ -144,12 +144,12 @@ def call_staying(function: Any, open_stay: Callable[[Any, tuple[Any, ...], dict[
 
 
 def continued(result: Any, session: Current | None, *, leave: bool = False) -> Any:
-    """Return what does the rest of the work of ``result``, one of :data:`RUNS_LATER`, in ``session``."""
+    """Return a wrapper of ``result``, which is of :data:`RUNS_LATER`, that does its work in ``session``."""
     return continued_in(result, _SessionStay(session, is_opened=leave))
 
 
 def continued_in(result: Any, stay: Stay) -> Any:
-    """Return what does the rest of the work of ``result``, one of :data:`RUNS_LATER`."""
+    """Return a wrapper of ``result``, which is of :data:`RUNS_LATER`, that does its work in ``stay``."""
     if isinstance(result, GeneratorType) and not result.gi_code.co_flags & inspect.CO_ITERABLE_COROUTINE:
         return _generator(result, stay)
     if isinstance(result, AsyncGeneratorType):
@@ -247,8 +247,8 @@ async def _async_generator(generator: AsyncGenerator[Any, Any], stay: Stay) -> A
 
 
 def _first_step(generator: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
-    # Unknown to the event loop, which at its end closes all generators it knows, at the same time:
-    # this one is closed by the wrapper.
+    # Not registered with the event loop, which closes all registered generators at its end, at the same time:
+    # the wrapper closes this one.
     hooks = sys.get_asyncgen_hooks()
     sys.set_asyncgen_hooks(None, None)
     try:
@@ -278,7 +278,7 @@ async def _coroutine(coroutine: Coroutine[Any, Any, Any], stay: Stay) -> Any:
 
 def _run_in(session: Current | None, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     if session is context.innermost():
-        # Nothing is put back: the scope around may be that of a generator which ends inside the call.
+        # No entry: the outer scope may be that of a generator, which may end inside the call.
         return function(*args, **kwargs)
     token = context.enter(session)
     try:

@@ -1,4 +1,4 @@
-"""One attempt to get an ID: one reader makes it, all simultaneous ones wait for it."""
+"""One attempt to get an ID, which one reader makes, and for which all simultaneous readers wait."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LONGEST_DELAY", "LOOK_INTERVAL", "Abandoned", "Creation", "Obtained", "agreement"]
 
-LOOK_INTERVAL = 0.2  # seconds after which a reader that waits looks whether the event loop has ended
-LONGEST_DELAY = 10.0  # seconds that a creation may go on beyond its deadline, on a machine that is busy
+LOOK_INTERVAL = 0.2  # seconds after which a waiting reader checks whether the event loop has ended
+LONGEST_DELAY = 10.0  # seconds by which a creation may exceed its deadline, on a busy machine
 
 
 class Abandoned(Exception):  # noqa: N818 - not an error
@@ -30,7 +30,7 @@ class Obtained(NamedTuple):
 
     Attributes:
         session_id: the ID.
-        is_created: whether its session was created for this handle, and not found.
+        is_created: whether its session was created for this handle, rather than found.
     """
 
     session_id: str
@@ -38,7 +38,7 @@ class Obtained(NamedTuple):
 
 
 class Creation(Outcome[str]):
-    """The attempt, and its outcome."""
+    """An attempt to get an ID, and its outcome."""
 
     __slots__ = ("deadline", "is_untold", "process", "run")
 
@@ -46,15 +46,15 @@ class Creation(Outcome[str]):
         super().__init__()
         self.deadline = deadline
         self.process = os.getpid()
-        #: Whether it has created a session that the application is still to be told of.
+        #: Whether it has created a session for which on_created is not called yet.
         self.is_untold = False
-        #: Where it is carried out on an event loop.
+        #: The run on an event loop, if there is one.
         self.run: Run | None = None
 
     def wait_or_finish(self, seconds: float) -> bool:
-        """Return when it is known, or after so many seconds; whether it is.
+        """Wait for the outcome, at most ``seconds``; return whether it is known.
 
-        What an event loop has begun and cannot finish is finished here.
+        A run whose event loop cannot finish it is finished here.
         """
         if self.run is None:
             return self.wait(seconds)
@@ -65,9 +65,9 @@ class Creation(Outcome[str]):
         return self.is_known
 
     async def wait_for_task(self, seconds: float, workers: WorkerThreads) -> None:
-        """Return when it is known, or after so many seconds, while the event loop keeps running.
+        """Wait for the outcome, at most ``seconds``, while the event loop keeps running.
 
-        What another task has begun on an event loop that ends before it is finished by one of the workers.
+        A run of another event loop, which has ended, is finished by one of the workers.
         """
         end = time.monotonic() + seconds
         while not self.is_known and time.monotonic() < end:
@@ -76,18 +76,18 @@ class Creation(Outcome[str]):
             await self.wait_in_task(LOOK_INTERVAL)
 
     def is_orphaned(self) -> bool:
-        """Whether the event loop that it is carried out on has ended before it."""
+        """Whether its event loop has ended before it."""
         return self.run is not None and self.run.is_orphaned()
 
     def finish_if_stuck(self) -> None:
-        """Finish what an event loop has begun, if that has ended, or waits for this thread."""
+        """Finish the run of an event loop that has ended, or that waits for this thread."""
         run = self.run
         if run is not None and (run.is_orphaned() or run.is_of_this_thread()):
             run.finish()
 
 
 class _Lock:
-    """Guards the few steps in which readers agree on who creates; never held while anything waits.
+    """Guards the few steps in which readers agree on the creator; never held during a wait.
 
     Reentrant, as a signal handler or a finalizer may read inside those steps.
     """

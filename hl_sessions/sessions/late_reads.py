@@ -1,13 +1,14 @@
-"""Reads of the session of a request that has ended, by a loop or timer that may serve other requests by now.
+"""Detects reads of a session after its request has ended, by a loop or timer that serves other requests.
 
-A background task of the request reads late as well, and is right. Its context looks the same. Two rules tell
-them apart:
+A background task of the request also reads late, and may do so. Its context looks the same. Two rules
+distinguish them:
 
-- A loop that serves others reads only while their requests are served. A background task reads at times of
-  its own: the share of the time in which requests are served is the probability that it reads during one of
-  them. If the product of these shares becomes tiny, it is no coincidence. A read while no request is served
-  begins the product anew.
-- A chain of timers starts a task for each of its jobs, and no other task of the request is left. The tasks of
+- A loop that serves other requests reads only while these are served. A background task reads at independent
+  times: the probability that a read falls into a request is the share of the time in which requests are
+  served. If the product of these shares becomes tiny, it is no coincidence. A read while no request is served
+  resets the product.
+- A chain of timers starts a task for each of its jobs, when no other task of the request is left. The tasks
+of
   a background task have a living parent, or descend from a task that has read before.
 """
 
@@ -39,32 +40,32 @@ if TYPE_CHECKING:
 
 __all__ = ["note_end", "references"]
 
-SERVED = 10.0  # seconds that a request counts as being served at the most: WebSockets stay for hours
-AFTERWARDS = 0.01  # seconds after its end in which what it has handed on may still be read
-LEAST_SHARE = 0.05  # at the least, so that no single read says much
-ALWAYS = 0.99  # the share of the time in which it is still the same request, or one after another
-IRREGULAR = 0.25  # the part of the time between two reads by which it has to differ from the time before
-FALSE_ALARM = 1e-4  # how likely one is in the life of a process, at the most
-MOST_MISSES = 10  # reads while nobody was served, after which times say nothing any more
-MOST_ORPHANS = 10  # tasks without a parent, each with requests of others since the one before
-MOST_STAYS = 10  # reads of one task, too: it is no job of a timer
-LOOKING = 0.01  # the share of the time that looking for parents may take
+SERVED = 10.0  # seconds that a request counts as served at the most, as WebSockets stay for hours
+AFTERWARDS = 0.01  # seconds after its end in which its work may still be read by a loop
+LEAST_SHARE = 0.05  # the smallest share that counts, so that no single read decides
+ALWAYS = 0.99  # a share from which on it is one request, or an unbroken series
+IRREGULAR = 0.25  # the part by which the time between two reads has to differ from the former one
+FALSE_ALARM = 1e-4  # the highest probability of a false alarm in the life of a process
+MOST_MISSES = 10  # reads without a request, after which the first rule is given up
+MOST_ORPHANS = 10  # tasks without a parent, each with other requests since the former one
+MOST_STAYS = 10  # reads of one task, which is no job of a timer then
+LOOKING = 0.01  # the share of the time that the search for parents may take
 LONGEST_NAME = 200
 
-# Where threads inherit the context, the parent of a task may be one of them.
+# If threads inherit the context, the parent of a task may be a thread.
 _THREADS_INHERIT: bool = getattr(sys.flags, "thread_inherit_context", 0) == 1
 
-# Without such a function any request may be outlived by something.
+# Without getrefcount, any request may be outlived by its code, so each count is a new number.
 _counts: Iterator[int] = itertools.count()
 
-#: Return how many references there are to a handle: also from contexts that were copied in its request, and
-#: from here once its start was noted.
+#: Return the number of references to a handle, those from copied contexts included, and one from here if the
+#: start of its request was noted.
 references: Callable[[object], int] = getattr(sys, "getrefcount", lambda _: next(_counts))
 
-# Not empty while something reads late: then it matters which requests start.
+# Not empty while a session is read late: then the starts of requests are noted.
 _watched: dict[weakref.ref[_Watch], None] = {}
 
-# The session that was read late in this context, or in the one that it is a copy of.
+# The session that was read late in this context, or in the context from which it was copied.
 _read_late: ContextVar[Session | None] = ContextVar("hl_sessions.read_late", default=None)
 _once = Once()
 
@@ -73,10 +74,10 @@ class _Traffic:
     """Measures the share of the time in which requests are served.
 
     Attributes:
-        busy: seconds in which they were.
-        started: when the youngest began.
-        trials: how many products of shares have been begun, each of which may become tiny by chance.
-        look_again: from when on parents may be looked for.
+        busy: the seconds in which requests were served.
+        started: the start of the latest request.
+        trials: the number of products that were begun, each of which may become tiny by chance.
+        look_again: the time from which on parents may be searched for again.
     """
 
     def __init__(self) -> None:
@@ -90,7 +91,7 @@ class _Traffic:
         self._served: dict[Session, float] = {}
 
     def is_busy(self, now: float) -> bool:
-        """Bring ``busy`` up to date, and return whether a request is being served."""
+        """Update ``busy``, and return whether a request is being served."""
         self.busy += max(min(now, self._end) - self._looked, 0.0)
         self._looked = max(now, self._looked)
         return now < self._end
@@ -111,7 +112,7 @@ class _Traffic:
     def end(self, session: Session) -> None:
         """Note the end of a request."""
         if session not in self._served:
-            return  # its start was not noted, as nothing was watched: most of them
+            return  # its start was not noted, as no session was watched then
         with self.lock:
             if self._served.pop(session, None) is not None:
                 now = monotonic()
@@ -124,16 +125,16 @@ _traffic = _Traffic()
 
 
 class _Watch:
-    """The reads of a session since its request has ended.
+    """The reads of a session after the end of its request.
 
     Args:
-        now: when it was first read so.
+        now: the time of the first such read.
     """
 
     def __init__(self, now: float) -> None:
         _traffic.is_busy(now)
         _traffic.trials += 1
-        self._chance = 1.0  # that it is a coincidence
+        self._chance = 1.0  # the probability of a coincidence
         self._misses = 0
         self._was_busy = False
         self._last, self._busy = now, _traffic.busy
@@ -141,22 +142,22 @@ class _Watch:
         self._task: weakref.ref[Task[Any]] | None = None
         self._orphans: int | None = None if _THREADS_INHERIT else 0  # None: there is, or may be, a parent
         self._started = 0.0
-        self._stays = 0  # how often the same task has read later on
+        self._stays = 0  # later reads by the same task
         self._reference = weakref.ref(self, _forget)
         _watched[self._reference] = None
         observe_requests(_note_start)
 
     @property
     def is_over(self) -> bool:
-        """Whether no further read can settle it."""
+        """Whether no further read can decide."""
         return self._misses >= MOST_MISSES and self._orphans is None
 
     def end(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         _forget(self._reference)
 
     def comes_with_requests(self, now: float) -> bool:
-        """Note a read, and return whether it is certain that they come with the requests of others."""
+        """Note a read, and return whether the reads certainly coincide with other requests."""
         if self._misses >= MOST_MISSES:
             return False
         is_busy, gap = _traffic.is_busy(now), now - self._last
@@ -165,17 +166,17 @@ class _Watch:
             return False
         if not is_busy:
             self._chance = 1.0
-            if self._was_busy or _traffic.started >= self._last:  # else it is still the same pause
+            if self._was_busy or _traffic.started >= self._last:  # else it is the same pause as before
                 self._misses += 1
                 _traffic.trials += 1
-        # What reads by the clock may always do so just after what asks by the clock: that says nothing.
+        # A periodic read may always follow a periodic request, so regular intervals prove nothing.
         elif self._gap == 0.0 or abs(gap - self._gap) > IRREGULAR * gap:
             self._chance *= max(share, LEAST_SHARE)
         self._was_busy, self._last, self._busy, self._gap = is_busy, now, _traffic.busy, gap
         return self._chance < FALSE_ALARM / (_traffic.trials * (_traffic.trials + 1))
 
     def comes_of_nothing(self, session: Session) -> bool:
-        """Note a read, and return whether it is certain that its tasks are started without a parent."""
+        """Note a read, and return whether its tasks certainly start without a parent."""
         if self._orphans is None:
             return False
         asyncio, begun = sys.modules.get("asyncio"), monotonic()
@@ -217,16 +218,16 @@ def _is_alone(task: Task[Any], session: Session) -> bool:
 
 
 def _is_in(task: Task[Any], session: Session) -> bool:
-    # Before Python 3.12 a task does not give its context away.
+    # Before Python 3.12 a task has no get_context().
     get_context: Callable[[], Context] | None = getattr(task, "get_context", None)
     contexts = gc.get_referents(task) if get_context is None else [get_context()]
     return any(isinstance(each, Context) and each.get(context.current) is session for each in contexts)
 
 
 def _ended_type(kind: type[Session]) -> type[Session]:
-    """Return the class that a handle of class ``kind`` has from the end of its request on.
+    """Return the class that a handle of class ``kind`` has after the end of its request.
 
-    So noting reads takes no time before.
+    It notes reads. Before that, reads take no extra time.
     """
     ended: Any = kind.__dict__.get("_ended_type")
     if ended is None:
@@ -236,7 +237,7 @@ def _ended_type(kind: type[Session]) -> type[Session]:
             if known is None:
                 unknown: str | None = super(ended, session)._id
                 return unknown
-            if current_session() is session and not is_creating():  # else the handle itself is used
+            if current_session() is session and not is_creating():  # else code uses the handle directly
                 _note_read(session, kind)
             return known
 
@@ -254,7 +255,7 @@ def _note_start(session: Session) -> None:
 
 
 def note_end(session: Session, method: str, path: str) -> None:
-    """Note that a request was served; what it has started may go on.
+    """Note the end of a request, whose background code may go on.
 
     Args:
         session: its session.
@@ -288,8 +289,8 @@ def _tell(request: str, ended: float) -> None:
         say(
             logging.WARNING,
             "the session of the request %r, which ended %.0f seconds ago, is read again and again while other"
-            " requests are served: what was started in it serves everybody in its session. Start that outside"
-            " of requests or by 'unbound(...)', or use integrations.mcp.connect or"
+            " requests are served: code that was started in it serves others in its session. Start that code"
+            " outside of requests or by 'unbound(...)', or use integrations.mcp.connect or"
             " integrations.gradio.connect; see 'What is started in a request and outlives it' in the guide"
             " (said once per process)",
             request,

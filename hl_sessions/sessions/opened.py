@@ -1,7 +1,7 @@
-"""Tells of scopes that are opened, such as to what traces the request around them.
+"""Observers of opened scopes, such as integrations for tracing.
 
-Joining the session of a scope around opens none. An observer is called in the context of the scope, where its
-session may be current already, or not yet; it must not wait. What it raises is shown, and stops nobody.
+Joining an outer scope opens none. An observer is called in the context of the scope, in which the session may
+or may not be current yet. It must not wait. Its exceptions are shown, and not raised.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
     "unobserve",
 ]
 
-# Lists, which their users test before they call: an empty one costs a request nothing.
+# Lists that callers test first: an empty one costs a request nothing.
 
 #: Called with the session of each request.
 request_observers: list[Observer] = []
@@ -37,22 +37,22 @@ scope_observers: list[Observer] = []
 
 
 def observe_requests(observer: Observer) -> None:
-    """Have a function called with the session of each request from now on."""
+    """Call a function with the session of each request from now on."""
     if observer not in request_observers:
         request_observers.append(observer)
 
 
 def observe_scopes(observer: Observer) -> None:
-    """Have a function called with the session of each request and of each other scope from now on."""
+    """Call a function with the session of each request, and of each other scope, from now on."""
     observe_requests(observer)
     if observer not in scope_observers:
         scope_observers.append(observer)
 
 
 def unobserve(observer: Observer) -> None:
-    """Have a function called no longer."""
+    """Stop calling a function."""
     for observers in (request_observers, scope_observers):
-        with suppress(ValueError):  # it is not called for those, or another thread was quicker
+        with suppress(ValueError):  # it is not in this list, or another thread was faster
             observers.remove(observer)
 
 
@@ -70,5 +70,5 @@ def _tell(observers: Iterable[Observer], session: Session) -> None:
     for observer in tuple(observers):
         try:
             observer(session)
-        except Exception as error:  # noqa: BLE001, PERF203 - the application has nothing to do with it
+        except Exception as error:  # noqa: BLE001, PERF203 - it must not break the application
             show(error)

@@ -1,6 +1,6 @@
-"""Callables of every kind, wrapped so that what inspects them sees what it saw before.
+"""Wrappers for callables of every kind, through which introspection sees the original.
 
-The wrappers are object proxies of ``wrapt``: signature, binding and kind stay what they were.
+The wrappers are object proxies of ``wrapt``, which keep the signature, the binding and the kind.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     _ObjectProxy = wrapt.ObjectProxy[Any]
 else:
-    _ObjectProxy = wrapt.ObjectProxy  # which takes no type before wrapt 2
+    _ObjectProxy = wrapt.ObjectProxy  # before wrapt 2 it cannot be subscripted
 
 __all__ = ["bound", "wrap"]
 
@@ -35,9 +35,9 @@ def wrap(function: Any, make_call: Callable[[Any], Call]) -> Any:
     """Wrap a function, method or callable object.
 
     Args:
-        function: what to wrap; also a ``classmethod`` or ``staticmethod`` that is not bound yet.
-        make_call: returns what each call does instead, from what is called: ``function``, or its
-            ``__call__`` where it is an object that has one.
+        function: the callable to wrap; also an unbound ``classmethod`` or ``staticmethod``.
+        make_call: returns the new behaviour of each call. Its argument is ``function``, or the method
+            ``__call__`` of a callable object.
 
     Raises:
         TypeError: ``function`` is a class, or cannot be called.
@@ -54,14 +54,14 @@ def wrap(function: Any, make_call: Callable[[Any], Call]) -> Any:
 def bound(function: Any, session: Current | None) -> Any:
     """Wrap a function, method, class or callable object so that each call runs in one session.
 
-    What goes along with the session here does so there.
+    The open datapoint goes along with the session.
 
     Args:
-        function: what to wrap.
-        session: the session, ``None`` for none.
+        function: the callable to wrap.
+        session: the session; ``None``: no session.
 
     Raises:
-        TypeError: it cannot be called.
+        TypeError: ``function`` cannot be called.
     """
     if session is not None:
         session._is_bound = True
@@ -83,10 +83,10 @@ def _spread(call: Call, wrapped: Any, /, *args: Any, **kwargs: Any) -> Any:
 
 
 class _Annotations(dict[str, Any]):
-    """The annotations of what is wrapped, and none of the class.
+    """The annotations of the wrapped object, and none of the class.
 
-    Before Python 3.14, a class without an entry gets a plain dictionary when somebody looks at its
-    annotations, as libraries do that inspect a callable object. That would hide those of what is wrapped.
+    Before Python 3.14, a class without annotations gets an empty dictionary when a library looks at them.
+    That would hide the annotations of the wrapped object.
     """
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
@@ -128,8 +128,8 @@ class _Function(_ObjectProxy):
         if isinstance(found, _Function) and found.__wrapped__ is self.__wrapped__:
             return _found, place
         raise PicklingError(
-            f"{self.__qualname__} cannot be pickled: {self.__module__} has something else by this name."
-            " What bind() returns belongs to this process: call bind() in the other process, or decorate a"
+            f"{self.__qualname__} cannot be pickled: {self.__module__} has another object by this name."
+            " The result of bind() belongs to this process: call bind() in the other process, or decorate a"
             " function of a module with with_session"
         )
 
@@ -141,7 +141,7 @@ class _Function(_ObjectProxy):
 
 
 class _CallableObject(_ObjectProxy):
-    """An object whose ``__call__``, too, looks like what it was: frameworks ask whether that is async."""
+    """A callable object whose ``__call__`` also looks like the original: frameworks check it for async."""
 
     __annotations__ = _Annotations()
 
@@ -160,9 +160,9 @@ def _found(module: str, name: str) -> Any:
 
 
 def _is_instance(function: Any) -> bool:
-    """Whether it is an object of a class, written in Python, that has a method ``__call__``."""
+    """Whether it is an object of a Python class with a method ``__call__``."""
     if hasattr(type(function), "__get__"):
         return False
     call = function.__call__
-    # In PyPy every method is of that type, and its code tells.
+    # In PyPy all methods are of that type, so their code is checked, too.
     return not isinstance(call, MethodWrapperType) or isinstance(getattr(call, "__code__", None), CodeType)

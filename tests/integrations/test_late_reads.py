@@ -190,5 +190,5 @@ def test_a_consumer_that_a_request_has_started_is_told_of(
     asyncio.run(main())
     assert len(set(seen)) == 1
     assert None not in seen
-    (line,) = [record.getMessage() for record in records if "what was started in it" in record.getMessage()]
+    (line,) = [record.getMessage() for record in records if "code that was started" in record.getMessage()]
     assert re.search(r"'(POST |gRPC /service)/initialize'", line)

@@ -119,7 +119,7 @@ async def turns() -> None:
 
 
 def told(records: list[logging.LogRecord]) -> list[str]:
-    return [record.getMessage() for record in records if "what was started in it" in record.getMessage()]
+    return [record.getMessage() for record in records if "code that was started in it" in record.getMessage()]
 
 
 async def loop_of_tasks(service: Service) -> None:
