@@ -35,11 +35,11 @@ _MALFORMED_KEY: Final = "doctor"
 
 
 def examine_api(manager: SessionManager, *, has_conversations: bool = False) -> Iterator[Finding]:
-    """Ask the API of a manager which calls it allows, and make no session.
+    """Check which calls the API of a manager allows, without creating a session.
 
     Args:
         manager: the manager.
-        has_conversations: whether a middleware finds conversations that it keeps.
+        has_conversations: whether a middleware uses its conversations.
     """
     client, deadline = manager._client, Deadline(TIMEOUT)
     place = f"{client.base_url} ({_origin_of_url(client.base_url)})"
@@ -55,7 +55,7 @@ def examine_api(manager: SessionManager, *, has_conversations: bool = False) -> 
     if has_conversations and isinstance(manager._store, MemoryStore):
         yield Finding(
             Mark.NOTE,
-            "each process has conversations of its own",
+            "each process has its own conversations",
             "for several workers SessionManager(store=SQLiteStore(...)), or RedisStore(...)",
         )
 
@@ -71,7 +71,7 @@ def api_key_of(manager: SessionManager) -> str:
 
 
 def _get(client: SessionsClient, path: str, deadline: Deadline) -> float:
-    """Return how many seconds the answer took, which is JSON."""
+    """Return the seconds until the answer, which has to be JSON."""
     request = client._transport.prepare("GET", path, {"size": 1})
     return run_blocking(client._exchange(request, _unchecked, timeout=deadline)).round_trip_time
 
@@ -81,7 +81,7 @@ def _unchecked(body: Any) -> Any:
 
 
 def _creation(client: SessionsClient, deadline: Deadline) -> Finding:
-    """Tell whether the key may make sessions, if the server can tell without making one."""
+    """Find whether the key may create sessions, on a server that can tell without creating one."""
     try:
         _get(client, "/arrivals", deadline)  # a call that no other server has
     except HLSessionsError:
@@ -120,7 +120,7 @@ def _reason(error: APIStatusError) -> str:
 
 
 def _key(client: SessionsClient) -> str:
-    """Say which key is sent, after what is allowed or refused."""
+    """Return the words that name the key of a call."""
     key = client._create_request.prepared.headers.get("X-API-KEY")
     if key is None:
         return "without a key"

@@ -27,11 +27,11 @@ __all__ = ["Application", "ApplicationError", "load"]
 
 
 class ApplicationError(Exception):
-    """The application cannot be imported; the message says why, in one line."""
+    """The application cannot be imported; the message has the reason, in one line."""
 
 
 class Application:
-    """An application, of ASGI, WSGI or a server of its own, that has been imported.
+    """An imported application of ASGI, WSGI, or a framework with its own server.
 
     Args:
         module: the module that holds it.
@@ -47,12 +47,12 @@ class Application:
         self._routes = [route for part in parts for route in routes_of(part)]
 
     def examine(self) -> Iterator[Finding]:
-        """Tell where the middleware stands, and which dependencies open scopes in vain."""
+        """Yield findings about the place of the middleware, and about dependencies without effect."""
         if _is_factory(self._application):
             name = self._application.__name__
             yield Finding(
                 Mark.WARNING,
-                f"{name}() takes no arguments, so it is no application, and may make one",
+                f"{name}() takes no arguments, so it is no application, but may return one",
                 f"hl-sessions doctor '{self._module.__name__}:{name}()'",
             )
             return
@@ -67,10 +67,10 @@ class Application:
                 )
 
     def managers(self) -> dict[SessionManager, bool]:
-        """Return the managers that it uses: of its middleware, of its module, and of ``configure``.
+        """Return the managers of the application: of its middleware, its module, and ``configure``.
 
         Returns:
-            Each with whether a middleware finds the conversations that it keeps.
+            The managers, each with whether a middleware uses its conversations.
 
         Raises:
             ConfigurationError: the middleware takes the default manager, and the environment is wrong.
@@ -94,8 +94,8 @@ class Application:
         if own is not None and own > 0:
             yield Finding(
                 Mark.WRONG,
-                f"around {names[own]} stands {', '.join(names[:own])}: what is done there, and requests that"
-                " are answered there, have no session",
+                f"outside of {names[own]} is {', '.join(names[:own])}: code there, and requests that are"
+                " answered there, have no session",
                 self._framework.first,
             )
         elif own is not None:
@@ -108,13 +108,13 @@ class Application:
         elif not self._framework.is_readable:
             yield Finding(
                 Mark.NOTE,
-                "what stands around it does not show: look whether this line made it",
+                "its middlewares cannot be inspected: check that this line has made it",
                 self._framework.line,
             )
         elif callable(self._application) or self._framework is not OTHER:
             yield Finding(
                 Mark.WARNING,
-                "nothing of hl_sessions stands around it: a request has no session, but where with_session or"
+                "no middleware of hl_sessions is around it: a request has no session, unless with_session or"
                 " a manager opens one",
                 self._framework.line,
             )
@@ -123,14 +123,14 @@ class Application:
 
 
 def load(name: str) -> Application:
-    """Import an application by its name, as servers do.
+    """Import an application by its name, like a server.
 
     Args:
-        name: such as ``shop.main:app``, or ``shop.main:create_app()`` for what that returns; the current
-            folder is importable.
+        name: a name such as ``shop.main:app``, or ``shop.main:create_app()`` for the result of a call. The
+            current folder is importable.
 
     Raises:
-        ApplicationError: it cannot be imported.
+        ApplicationError: the application cannot be imported.
     """
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute:
@@ -146,7 +146,7 @@ def load(name: str) -> Application:
             if inspect.iscoroutine(application):  # as aiohttp's servers take it
                 application = asyncio.run(application)
         return Application(module, application)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the application does
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the application may raise any
         raise ApplicationError(f"{name} cannot be imported: {_last_line(error)}") from None
 
 
@@ -171,7 +171,7 @@ def _is_factory(application: Any) -> bool:
         return False
     try:
         parameters = inspect.signature(application).parameters.values()
-    except ValueError:  # some that are written in C do not say
+    except ValueError:  # the parameters of some functions in C are unknown
         return False
     return all(
         parameter.default is not parameter.empty or parameter.kind is parameter.VAR_KEYWORD

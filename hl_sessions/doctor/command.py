@@ -37,12 +37,12 @@ session. Without one, it names the installed ones.
 Keys and passwords are never shown."""
 
 _EPILOG: Final = """\
-  ok       it is as it should be
-  -        good to know
-  warning  it may be wrong, and the line below says what to do
-  wrong    it does not work; the exit code is 1
+  ok       correct
+  -        for information
+  warning  maybe wrong; the line below says what to do
+  wrong    does not work; the exit code is 1
 
-settings come from the environment, as those of an application do:
+settings come from the environment, like those of an application:
   HL_SESSIONS_BASE_URL  the URL of the API, http://127.0.0.1:8642/v4 by default
   HL_SESSIONS_API_KEY   its key, or HUMANLOOP_API_KEY"""
 
@@ -59,8 +59,8 @@ def doctor(arguments: Sequence[str]) -> int:
         "name",
         nargs="?",
         metavar="module:app",
-        help="an application, as a server is told it, or module:create_app() for what makes one; the current"
-        " folder is importable",
+        help="an application, named as for a server, or module:create_app() for a function that returns one;"
+        " the current folder is importable",
     )
     name: str | None = parser.parse_args(arguments).name
     report = Report(is_coloured=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
@@ -101,8 +101,8 @@ def _managers(report: Report, application: Application | None) -> dict[SessionMa
 
 @contextmanager
 def _telling(what: str) -> Iterator[None]:
-    """Say on a terminal what is going on, for as long as it does."""
-    # By no thread: an application that has gevent patch everything would be broken by one.
+    """Show a message on a terminal as long as the block runs."""
+    # Without a thread, which would break an application that lets gevent patch everything.
     if not sys.stderr.isatty():
         yield
         return

@@ -14,18 +14,18 @@ GUIDE: Final = "docs/guide.md"
 
 
 class Crossing(NamedTuple):
-    """A place in a library where the session gets lost, or is somebody else's.
+    """A place in a library where the session is lost, or is that of another request.
 
     Attributes:
         distribution: the name of the installed package.
         module: the module that a program loads before this can happen.
-        happens: what becomes of the session.
-        remedy: what to do about it.
-        page: the page of the documentation that says more.
+        happens: the effect on the session.
+        remedy: the way out.
+        page: the page of the documentation about it.
         first: the first major version concerned.
         last: the last one, ``None`` if it is the newest.
-        mended_by: the integration that makes it right once it is loaded; empty if there is none.
-        is_foreign: whether the session is somebody else's.
+        mended_by: the integration that solves this when it is loaded; empty if there is none.
+        is_foreign: whether the session is that of another request.
     """
 
     distribution: str
@@ -58,7 +58,7 @@ def _queue(distribution: str, integration: str = "") -> Crossing:
 
 
 CROSSINGS: Final = (
-    # Where it is somebody else's.
+    # Libraries in which the session is that of another request.
     Crossing(
         "mcp",
         "mcp.server",
@@ -124,7 +124,7 @@ CROSSINGS: Final = (
         CHAT_PAGES,
         is_foreign=True,
     ),
-    # Where there is none.
+    # Libraries in which there is no session.
     Crossing(
         "flask-socketio",
         "engineio.async_drivers.threading",
@@ -143,7 +143,7 @@ CROSSINGS: Final = (
         "litellm",
         "litellm",
         "success callbacks of completion(stream=True) have no session",
-        "use acompletion(), where they have it",
+        "use acompletion(), whose callbacks have it",
         AGENTS,
     ),
     Crossing(

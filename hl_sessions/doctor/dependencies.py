@@ -1,4 +1,4 @@
-"""Scopes that dependencies of FastAPI open, and those that they open in vain."""
+"""The scopes that dependencies of FastAPI open, and those without effect."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Route", "is_in_vain", "routes_of", "scope_of"]
 
-#: The functions that a route depends on, those of its routers and of the application too.
+#: The dependencies of a route, those of its routers and of the application included.
 Route = list[Any]
 
 
 def routes_of(application: Any) -> Iterator[Route]:
-    """Yield the routes of FastAPI, those of mounted applications too."""
+    """Yield the routes of FastAPI, those of mounted applications included."""
     routes = getattr(application, "routes", ())
-    if not isinstance(routes, list):  # others have a method of that name
+    if not isinstance(routes, list):  # other applications may have a method of this name
         return
     fastapi = sys.modules.get("fastapi.routing")
     expand = getattr(fastapi, "iter_route_contexts", iter)  # older ones have no routers in this list
@@ -34,7 +34,7 @@ def routes_of(application: Any) -> Iterator[Route]:
 
 
 def scope_of(function: Any) -> Layer | None:
-    """Return what opens the scope of ``session_scope()``; ``None``: it is another function."""
+    """Return the middleware of a dependency of ``session_scope()``; ``None`` for another function."""
     if getattr(function, "__module__", None) != "hl_sessions.integrations.fastapi":
         return None
     middleware = inspect.getclosurevars(function).nonlocals.get("middleware")
@@ -42,7 +42,7 @@ def scope_of(function: Any) -> Layer | None:
 
 
 def is_in_vain(function: Any) -> bool:
-    """Whether it is a sync generator that uses a manager: FastAPI runs it in threads."""
+    """Whether it is a sync generator that uses a manager, as FastAPI runs it in threads."""
     if not inspect.isgeneratorfunction(function):
         return False
     used = inspect.getclosurevars(function)

@@ -1,4 +1,4 @@
-"""The findings of the doctor, and how bad they are."""
+"""The findings of the doctor, and their severity."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Finding", "Mark"]
 
 
 class Mark(Enum):
-    """How bad a finding is."""
+    """The severity of a finding."""
 
     OK = "ok"
     NOTE = "-"
@@ -21,9 +21,9 @@ class Finding(NamedTuple):
     """The result of one check.
 
     Attributes:
-        mark: how bad it is.
-        text: what was found.
-        remedy: what to do about it, empty if there is nothing to do.
+        mark: its severity.
+        text: the result.
+        remedy: the way out, empty if none is needed.
     """
 
     mark: Mark

@@ -1,4 +1,4 @@
-"""What each framework wants to be told: a table, and what only aiohttp gets wrong."""
+"""The line of code for each framework, and the checks for aiohttp."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["AIOHTTP", "OTHER", "Framework", "examine_aiohttp", "framework_of"]
 
 
 class Framework(NamedTuple):
-    """How a session gets around the requests of a framework.
+    """The use of the middleware in a framework.
 
     Attributes:
-        module: where the class of its applications is.
-        line: what to write.
-        first: how to make it outermost.
-        is_readable: whether an application shows what stands around it.
+        module: the module of the class of its applications.
+        line: the line of code to write.
+        first: the way to make the middleware outermost.
+        is_readable: whether the middlewares of an application can be inspected.
     """
 
     module: str
@@ -37,7 +37,7 @@ AIOHTTP: Final = Framework(
     "web.Application(middlewares=[HLSessionMiddleware()])",
     "make it the first of middlewares",
 )
-#: One that is built on another stands before that.
+#: A framework that is built on another one comes before that.
 FRAMEWORKS: Final = (
     Framework(
         "fastapi.applications",
@@ -50,7 +50,7 @@ FRAMEWORKS: Final = (
         "app.asgi_app = HLSessionMiddleware(app.asgi_app)",
         "wrap app.asgi_app in it after everything else",
     ),
-    Framework("flask.app", "HLSessions(app)", "call HLSessions(app) after whatever else wraps app.wsgi_app"),
+    Framework("flask.app", "HLSessions(app)", "call HLSessions(app) after other wrappers of app.wsgi_app"),
     Framework(
         "django.core.handlers",
         '"hl_sessions.integrations.django.HLSessionMiddleware", the first of MIDDLEWARE',
@@ -82,7 +82,7 @@ OTHER: Final = Framework(
 
 
 def framework_of(application: Any) -> Framework:
-    """Return the framework that an application is of, ``OTHER`` where something stands around it."""
+    """Return the framework of an application, ``OTHER`` if it is unknown or wrapped."""
     modules = [f"{kind.__module__}." for kind in type(application).__mro__]
     return next(
         (
@@ -95,7 +95,7 @@ def framework_of(application: Any) -> Framework:
 
 
 def examine_aiohttp(application: Any) -> Iterator[Finding]:
-    """Tell what else is missing around an application of aiohttp."""
+    """Yield further findings about the middlewares of an aiohttp application."""
     for middleware in application.middlewares:
         layer = layer_of(middleware)
         if not layer.is_own:
@@ -103,7 +103,7 @@ def examine_aiohttp(application: Any) -> Iterator[Finding]:
         if isinstance(middleware, type):
             yield Finding(
                 Mark.WRONG,
-                f"{layer.name} stands in middlewares without its parentheses: no server starts with it",
+                f"{layer.name} is in middlewares without its parentheses: no server starts with it",
                 f"middlewares=[{layer.name}()]",
             )
         elif (

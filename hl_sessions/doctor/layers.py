@@ -1,4 +1,4 @@
-"""What stands around an application, as far as it shows."""
+"""The middlewares around an application, as far as they can be found."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 __all__ = ["Layer", "layer_of", "layers_in", "nested"]
 
 _OWN: Final = "hl_sessions.integrations."
-#: The attributes in which frameworks and middlewares keep what they pass requests on to.
+#: The attributes in which frameworks and middlewares keep the application inside.
 _INNER: Final = ("wsgi_app", "asgi_app", "app", "application", "wsgi_application", "other_asgi_app")
 
 
 class Layer(NamedTuple):
-    """What a request meets on its way in.
+    """A middleware, or an application.
 
     Attributes:
-        name: of its class or function.
+        name: the name of its class or function.
         is_own: whether it is a middleware of this package.
-        manager: what opens its sessions; ``None``: the default manager, or it is not ours.
+        manager: the manager of its sessions; ``None``: the default manager, or it is not ours.
         has_conversations: whether it is ours, and finds the conversation of a request.
     """
 
@@ -35,7 +35,7 @@ class Layer(NamedTuple):
 
 
 def nested(application: Any) -> Iterator[Any]:
-    """Yield an application and what it passes requests on to, the outermost first."""
+    """Yield an application and the applications inside it, the outermost first."""
     seen: set[int] = set()
     while application is not None and id(application) not in seen:
         seen.add(id(application))
@@ -45,7 +45,7 @@ def nested(application: Any) -> Iterator[Any]:
 
 
 def layers_in(application: Any) -> list[Layer]:
-    """Return the middlewares that a framework keeps in a list, else the application as a layer of its own."""
+    """Return the middlewares that a framework keeps in a list, else the application itself as a layer."""
     kind = type(application)
     if "user_middleware" in getattr(application, "__dict__", {}):  # Starlette and FastAPI
         return [
@@ -63,7 +63,7 @@ def layers_in(application: Any) -> list[Layer]:
         return [layer_of(interceptor) for interceptor in getattr(pipeline, "interceptors", ())]
     if kind.__module__.startswith("a2wsgi"):  # passes everything on, the session too
         return []
-    # Flask and Quart have a method of this name, and in its place what wraps it.
+    # Flask and Quart have a method of this name, which a middleware replaces.
     is_wrapped_inside = any(hasattr(kind, name) for name in ("wsgi_app", "asgi_app"))
     return [] if is_wrapped_inside else [layer_of(application)]
 
@@ -71,12 +71,12 @@ def layers_in(application: Any) -> list[Layer]:
 def layer_of(
     layer: Any, manager: SessionManager | None = None, options: dict[str, Any] | None = None
 ) -> Layer:
-    """Return what is known of a middleware.
+    """Return the layer for a middleware.
 
     Args:
         layer: the middleware, or its class.
-        manager: what its class will be given as its manager.
-        options: what its class will be given besides.
+        manager: the argument ``manager`` for its class.
+        options: the other arguments for its class.
     """
     is_named = isinstance(layer, type) or inspect.isroutine(layer)
     kind = layer if is_named else type(layer)
@@ -85,7 +85,7 @@ def layer_of(
     public = next((one for one in own if not one.__qualname__.startswith("_")), kind)
     if not own:
         return Layer(public.__qualname__, is_own=False, manager=None)
-    sessions = getattr(layer, "_sessions", layer)  # where Sanic's application has it
+    sessions = getattr(layer, "_sessions", layer)  # the attribute of Sanic's application
     found = manager or getattr(sessions, "_manager", None)
     incoming = getattr(sessions, "_incoming", None)
     return Layer(

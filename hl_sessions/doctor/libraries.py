@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["examine_integrations", "examine_libraries"]
 
-#: The libraries of integrations that have another name than their library.
+#: The libraries of integrations whose name differs from that of their library.
 _LIBRARIES: Final = {
     "asgi": (),
     "grpc": ("grpcio",),
@@ -30,10 +30,10 @@ _INTEGRATIONS: Final = hl_sessions.integrations.__name__
 
 
 def examine_integrations(name: str | None) -> Iterator[Finding]:
-    """Tell which integrations have their library, and which the application has loaded.
+    """Yield the integrations whose library is installed, and those that the application has loaded.
 
     Args:
-        name: of the application; ``None`` if none was given.
+        name: the name of the application; ``None``: none was given.
     """
     usable = [integration for integration in _integrations() if _has_library(integration)]
     loaded = [integration for integration in usable if _is_loaded(integration)]
@@ -44,10 +44,10 @@ def examine_integrations(name: str | None) -> Iterator[Finding]:
 
 
 def examine_libraries(name: str | None) -> Iterator[Finding]:
-    """Name the libraries that lose the session, of those that the application has loaded, else of all.
+    """Yield the libraries that lose the session, among those that the application has loaded, or all.
 
     Args:
-        name: of the application; ``None`` if none was given.
+        name: the name of the application; ``None``: none was given, so all installed libraries count.
     """
     concerned = [
         (crossing, installed)
@@ -61,7 +61,7 @@ def examine_libraries(name: str | None) -> Iterator[Finding]:
             if crossing.module in sys.modules and not _is_mended(crossing)
         ]
     for crossing, installed in concerned:
-        # An installed library need not be used: only a foreign session is worth a warning then.
+        # An installed library may be unused, so only a foreign session is worth a warning.
         mark = Mark.NOTE if name is None and not crossing.is_foreign else Mark.WARNING
         text = f"{crossing.distribution} {installed}: {crossing.happens}"
         yield Finding(mark, text, f"{crossing.remedy} ({crossing.page})")

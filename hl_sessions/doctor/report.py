@@ -1,4 +1,4 @@
-"""A page for a terminal, without secrets."""
+"""The report for a terminal, without secrets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _IN_URL: Final = re.compile(r"(?<=://)[^\s'\"]*@")
 _IN_QUERY: Final = re.compile(
     r"([?&][^=\s&]*(?:password|secret|token|key)[^=\s&]*=)[^&\s'\"]+", re.IGNORECASE
 )
-# As in what a library says of how it connects to a database.
+# As in a library's message about its connection to a database.
 _ASSIGNED: Final = re.compile(
     r"((?:password|passwd|pwd|secret|token|api_?key)\s*=\s*)(?:'[^']*'|\"[^\"]*\"|[^&\s'\",;)]+)",
     re.IGNORECASE,
@@ -35,7 +35,7 @@ _ASSIGNED: Final = re.compile(
 
 
 class Report:
-    """Prints findings as they come, and counts them.
+    """Prints findings at once, and counts them.
 
     Args:
         is_coloured: whether marks have colours.
@@ -51,18 +51,18 @@ class Report:
         }
 
     def hide(self, secret: str) -> None:
-        """Never show this."""
+        """Never show this text."""
         if secret:
             self._secrets.add(secret)
 
     def write(self, line: str) -> None:
-        """Print a line at once, as far as the terminal knows its characters."""
+        """Print a line at once, with ``?`` for characters that the terminal does not know."""
         encoding = sys.stdout.encoding or "utf-8"
         sys.stdout.write(line.encode(encoding, "replace").decode(encoding) + "\n")
         sys.stdout.flush()
 
     def add(self, title: str, findings: Iterable[Finding]) -> None:
-        """Print a section, if there is anything in it."""
+        """Print a section, unless it is empty."""
         for number, finding in enumerate(findings):
             if number == 0:
                 self.write(f"\n{self._shown(title)}")
@@ -93,7 +93,7 @@ class Report:
         for secret in sorted(self._secrets, key=len, reverse=True):
             text = text.replace(secret, "***")
         text = _ASSIGNED.sub(r"\1***", _IN_QUERY.sub(r"\1***", _IN_URL.sub("***@", text)))
-        # A terminal acts on more characters than it shows.
+        # Control characters would act on the terminal.
         shown = "".join(character if character.isprintable() else " " for character in text)
         return shown if len(shown) <= _LONGEST_TEXT else f"{shown[:_LONGEST_TEXT]}..."
 

@@ -1,1 +1,1 @@
-"""Threads, forks, signals, event loops and checks of settings: nothing here knows of sessions."""
+"""Threads, forks, signals, event loops and checks of settings; no module here knows of sessions."""

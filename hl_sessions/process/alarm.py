@@ -1,4 +1,4 @@
-"""Waking a thread."""
+"""An alarm that wakes a thread."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["Alarm"]
 
 
 class Alarm:
-    """Wakes the one thread that waits for it, once for each time that it was set off.
+    """Wakes the one thread that waits for it, once for each time that it is set off.
 
-    Unlike a ``threading.Event``, which takes a lock for that, a signal handler or a finalizer may set it off
-    that interrupts another one.
+    Unlike a ``threading.Event``, it takes no lock to be set off, so a signal handler or a finalizer may set
+    it off while it interrupts another one.
     """
 
     def __init__(self) -> None:
@@ -24,26 +24,26 @@ class Alarm:
         self._wake: Callable[[], object] | None = None
 
     def set_off(self) -> None:
-        """Have the thread that waits, or the next one that does, go on."""
+        """Wake the waiting thread, or the next one that waits."""
         self._is_on = True
         wake = self._wake
         if wake is not None:
-            with suppress(RuntimeError):  # it is awake already
+            with suppress(RuntimeError):  # the thread is awake already
                 wake()
 
     def is_on(self) -> bool:
-        """Whether the next thread that waits goes on at once."""
+        """Whether the next wait ends at once."""
         return self._is_on
 
     def wait(self, seconds: float) -> bool:
-        """Wait until it is set off, or for so many seconds; whether it was. It is silent then."""
+        """Wait until it is set off, at most ``seconds``; return whether it was, and reset it."""
         if not self._is_on:
-            # Made here: gevent may have put its own in the place of locks since this object was made, and one
-            # of Python's would hold up all greenlets.
+            # Made here: gevent may have replaced locks since this object was made, and one of Python's would
+            # block all greenlets.
             signal = threading.Lock()
             signal.acquire()
             self._wake = signal.release
-            if not self._is_on:  # looked at again, as it may have been set off before there was a signal
+            if not self._is_on:  # checked again, as it may have been set off before there was a signal
                 signal.acquire(timeout=seconds)
             self._wake = None
         was_on = self._is_on

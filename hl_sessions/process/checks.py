@@ -1,4 +1,4 @@
-"""Checks of settings: whatever is wrong is a :class:`ConfigurationError` that names the setting."""
+"""Checks of settings. A wrong setting raises a :class:`ConfigurationError` that names it."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _IN_URL = re.compile(r"(?<=[?#]).+", re.DOTALL)
 
 
 def checked_base_url(name: str, value: object) -> str:
-    """The URL without a trailing slash."""
+    """Return the URL without a trailing slash."""
     hint = "give the URL of the API up to its version, like 'http://127.0.0.1:8642/v4'"
     if not isinstance(value, str):
         raise ConfigurationError(f"{name} must be a str, not {type(value).__name__}; {hint}")
-    # A password may stand before an @ also where that makes no URL, and a key in a query.
+    # A password may stand before an @, also in a text that is no URL, and a key in a query.
     may_show = "@" not in value
     shown = f"{name}={_IN_URL.sub('...', value)!r}" if may_show else f"{name} (value not shown)"
     try:
@@ -53,7 +53,7 @@ def checked_base_url(name: str, value: object) -> str:
 
 
 def checked_api_key(name: str, value: object) -> str:
-    """The key, which no message ever shows."""
+    """Return the key, which no message shows."""
     if not isinstance(value, str):
         raise ConfigurationError(f"{name} must be a str, not {type(value).__name__}")
     if not value:
@@ -66,7 +66,7 @@ def checked_api_key(name: str, value: object) -> str:
 
 
 def checked_seconds(name: str, value: Any) -> float:
-    """A positive number of seconds that the clocks of the operating system can count."""
+    """Return a positive number of seconds that the clocks of the operating system can count."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ConfigurationError(f"{name}={value!r} must be a number of seconds")
     if not 0 < value <= threading.TIMEOUT_MAX:
@@ -75,21 +75,21 @@ def checked_seconds(name: str, value: Any) -> float:
 
 
 def checked_count(name: str, value: Any, minimum: int = 0) -> int:
-    """A whole number."""
+    """Return a whole number."""
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise ConfigurationError(f"{name}={value!r} must be a whole number, {minimum} or more")
     return value
 
 
 def checked_share(name: str, value: Any) -> float:
-    """A number from 0 to 1."""
+    """Return a number from 0 to 1."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
         raise ConfigurationError(f"{name}={value!r} must be a number from 0 to 1")
     return float(value)
 
 
 def checked_function(name: str, value: Any) -> Any:
-    """A function that is done when it returns."""
+    """Return a function that is no coroutine function."""
     if not callable(value):
         raise ConfigurationError(f"{name} must be a function, not {type(value).__name__}")
     if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(type(value).__call__):
@@ -100,12 +100,12 @@ def checked_function(name: str, value: Any) -> Any:
 
 
 def checked_header_name(name: str, value: object) -> str:
-    """The name of a header field."""
+    """Return the name of a header field."""
     return checked_token(name, value, "a header, like 'X-Session-ID'")
 
 
 def checked_token(name: str, value: object, of: str) -> str:
-    """The name of what HTTP names by a token: ``of`` says what that is, and has an example."""
+    """Return a name that is a token of HTTP; ``of`` describes the named thing, with an example."""
     if not isinstance(value, str) or not _TOKEN.fullmatch(value):
         raise ConfigurationError(f"{name}={value!r} is not the name of {of}")
     return value

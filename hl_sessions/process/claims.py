@@ -1,7 +1,7 @@
-"""Numbers that belong to one process at a time, until it ends, however it ends.
+"""Numbers that belong to one process at a time, until it ends in any way.
 
 A number is a byte of a file, beyond its end, that the process has locked. The system unlocks it when the
-process ends: no clock has to tell whether one that says nothing still lives.
+process ends, so no time-out has to decide whether a silent process is alive.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["Claims"]
 
 
 class _File:
-    """A file that is open once in the process: closing it gives up all locks that the process has on it."""
+    """A file that is open once in the process, as closing it gives up all locks of the process on it."""
 
     def __init__(self, path: Path) -> None:
         self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -62,11 +62,11 @@ class _Files:
 
     def claim(self, file: _File, number: int) -> bool:
         with self._lock:
-            if number in file.claimed:  # by this process, to which the system would give it again
+            if number in file.claimed:  # by this process, to which the system would grant it again
                 return False
             try:
                 fcntl.lockf(file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
-            except (BlockingIOError, PermissionError):  # it is another one's
+            except (BlockingIOError, PermissionError):  # another process has it
                 return False
             file.claimed.add(number)
             return True
@@ -82,10 +82,10 @@ _files = _Files()
 
 
 class Claims:
-    """Numbers that nobody else has. A forked child begins without any.
+    """Numbers that no other process has. A forked child begins without numbers.
 
     Args:
-        path: of the file, the same for all processes that might claim the same numbers.
+        path: the path of the file, the same for all processes that might claim the same numbers.
 
     Raises:
         OSError: the file cannot be opened, or the system has no such locks.
@@ -100,11 +100,11 @@ class Claims:
         renew_after_fork(self)
 
     def _renew_after_fork(self) -> None:
-        #: In the order in which they were claimed.
+        #: The claimed numbers, in the order of the claims.
         self.numbers: list[int] = []
 
     def claim(self, number: int) -> bool:
-        """Claim a number; whether it is free."""
+        """Claim a number; return whether it was free."""
         is_free = _files.claim(self._file, number)
         if is_free:
             self.numbers.append(number)

@@ -1,9 +1,9 @@
-"""The end of the process: what its worker threads are doing is given up, as they would keep it waiting."""
+"""The end of the process, at which the work of its worker threads is given up, as it would delay the end."""
 
 from __future__ import annotations
 
 import atexit
-import concurrent.futures.thread  # noqa: F401 - has to register its own function before, see below
+import concurrent.futures.thread  # noqa: F401 - has to register its own function first, see below
 import threading
 import weakref
 from typing import Protocol
@@ -12,13 +12,13 @@ __all__ = ["end_at_last", "end_with_process"]
 
 
 class Endable(Protocol):
-    """What may have something under way in worker threads when the process ends."""
+    """An object that may have work in worker threads when the process ends."""
 
     def _end_with_process(self) -> None: ...
 
 
 class LateEndable(Endable, Protocol):
-    """What other threads may use as long as there are any."""
+    """An object that other threads may use until they end."""
 
     def _end_at_last(self) -> None: ...
 
@@ -28,14 +28,14 @@ _late_endables: weakref.WeakSet[LateEndable] = weakref.WeakSet()
 
 
 def end_with_process(endable: Endable) -> None:
-    """Call ``endable._end_with_process()`` when the main thread has ended; others may go on after it."""
+    """Call ``endable._end_with_process()`` after the main thread has ended; other threads may go on."""
     _endables.add(endable)
 
 
 def end_at_last(endable: LateEndable) -> None:
-    """Do as :func:`end_with_process`, and call ``endable._end_at_last()`` after all threads but daemons.
+    """Do :func:`end_with_process`, and call ``endable._end_at_last()`` after all non-daemon threads.
 
-    Functions that were registered with ``atexit`` after the import of this package have been called by then.
+    Functions that were registered with ``atexit`` after the import of this package are called before that.
     """
     end_with_process(endable)
     _late_endables.add(endable)
@@ -52,9 +52,9 @@ def _end_all_at_last() -> None:
         endable._end_at_last()
 
 
-# Functions of atexit come too late: before them the interpreter waits for the threads of all executors. What
-# is registered here comes before that, the last one first. No documentation names the function: without it
-# the process waits for what is under way.
+# Functions of atexit are called too late: before them the interpreter waits for the threads of all executors.
+# Functions that are registered here are called before that, the last one first. The function is undocumented;
+# without it, the end of the process waits for the work under way.
 _register = getattr(threading, "_register_atexit", None)
 if _register is not None:
     _register(_end_all)

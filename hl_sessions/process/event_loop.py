@@ -1,6 +1,6 @@
-"""Which event loop runs in this thread, asyncio's or trio's.
+"""Finds whether an event loop of asyncio or trio runs in this thread.
 
-Neither library is imported before the application has done so.
+Neither library is imported before the application has imported it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,6 @@ def is_running_here(loop: AbstractEventLoop) -> bool:
 
 
 def is_event_loop_running() -> bool:
-    """Whether a blocking call in this thread would hold up an event loop."""
+    """Whether a blocking call in this thread would block an event loop."""
     asyncio = sys.modules.get("asyncio")
     return is_trio_running() or (asyncio is not None and asyncio._get_running_loop() is not None)

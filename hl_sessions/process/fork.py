@@ -1,13 +1,13 @@
 """Fresh locks, threads and connections in the child of a ``fork``.
 
-Sockets are shared with the parent, locks may be held by a thread that the child does not have, and
-no thread but the forking one survives. What owns any of these registers here and renews it.
+Sockets are shared with the parent. Locks may be held by a thread that the child does not have. No thread but
+the forking one survives. An object that owns any of these registers here, and renews it.
 """
 
 from __future__ import annotations
 
-# Loaded before what is registered below, which then comes first. During a fork both hold a lock of theirs,
-# which a thread that is waited for may need.
+# Loaded first, so that the functions registered below are called earlier at a fork. Both modules hold a lock
+# of their own during a fork, and a thread that _prepare_all waits for may need it.
 import concurrent.futures.thread  # noqa: F401
 import logging  # noqa: F401
 import os
@@ -24,13 +24,13 @@ Member = TypeVar("Member")
 
 
 class Renewable(Protocol):
-    """What has something that a forked child cannot go on using."""
+    """An object with parts that a forked child cannot use."""
 
     def _renew_after_fork(self) -> None: ...
 
 
 class Preparable(Protocol):
-    """What must not be in use at the moment of a fork."""
+    """An object that must not be in use at the moment of a fork."""
 
     def _prepare_for_fork(self) -> None: ...
 
@@ -38,9 +38,9 @@ class Preparable(Protocol):
 
 
 class _Registered(Generic[Member]):
-    """Objects as long as others use them; threads may register more while one lists them.
+    """Registered objects, held weakly. Threads may register more while another one lists them.
 
-    A ``WeakSet`` may change while it is listed, and where threads go on meanwhile it does so again and again.
+    A ``WeakSet`` may change while it is listed, and with other threads at work it does so repeatedly.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Exceptions of the application that are raised in the middle of what this package does."""
+"""Exceptions of the application that interrupt the code of this package."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from hl_sessions.errors import HLSessionsError
 __all__ = ["is_interruption"]
 
 _OF_A_CALL = (HLSessionsError, OSError)
-# Their subclasses, too, are a call's own, wherever they are written. Named, so that none need be loaded.
+# Subclasses of these in any module are errors of a call, too. By name, so that the modules are not loaded.
 _ERRORS_OF_A_CALL = frozenset({("urllib3.exceptions", "HTTPError"), ("http.client", "HTTPException")})
-# Who may raise while a call is made, besides Python itself.
+# The packages whose exceptions a call may raise, besides those of Python itself.
 _PACKAGES = frozenset(
     {"requests", "urllib3", "charset_normalizer", "idna", "OpenSSL", "cryptography", "socks", "gevent"}
 )
 
 
 def is_interruption(error: BaseException) -> bool:
-    """Whether an exception is none of a call's own, as the time limit of a job that a signal handler raises.
+    """Whether an exception is no error of a call, such as a job's time limit, which a signal handler raises.
 
-    It is for the application, and says nothing about the sessions API. What a signal handler raises of
-    Python's own types, such as ``TimeoutError``, cannot be told from a failure of the call.
+    An interruption is for the application, and tells nothing about the sessions API. If a signal handler
+    raises a type of Python, such as ``TimeoutError``, it cannot be distinguished from an error of the call.
     """
     if not isinstance(error, Exception):
         return True

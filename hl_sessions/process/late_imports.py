@@ -1,6 +1,6 @@
-"""Imports at first use, which no fork in another thread may cut in halves.
+"""Imports at first use, which a fork in another thread must not interrupt.
 
-The child would have a module that is half imported, and wait for ever for the thread that imports it.
+The child would have a half imported module, and wait for ever for the thread that imports it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ PATIENCE = 5.0  # seconds that a fork waits
 
 
 class _LateImport:
-    """Entered round an import at first use; a fork waits until it is left."""
+    """The context manager for an import at first use; a fork waits until it is left."""
 
     def __init__(self) -> None:
         self._renew_after_fork()
@@ -29,7 +29,7 @@ class _LateImport:
         self._lock.release()
 
     def _prepare_for_fork(self) -> None:
-        # Not for ever: it may be the import that waits for the thread that forks.
+        # Not for ever, as the import may wait for the thread that forks.
         self._is_held_for_fork = self._lock.acquire(timeout=PATIENCE)
 
     def _go_on_after_fork(self) -> None:

@@ -1,4 +1,4 @@
-"""What is said once in the life of a process."""
+"""Messages that are logged once in the life of a process."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["Once"]
 
 
 class Once:
-    """Tells the first caller from all others.
+    """Distinguishes the first caller from all others.
 
     Attributes:
-        said: whether there was one.
+        said: whether there was a call.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Waiting for one result, in threads and in tasks of asyncio and trio."""
+"""One result, for which threads and tasks of asyncio and trio can wait."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ __all__ = ["TASKS_PER_TURN", "Outcome", "popped"]
 Result = TypeVar("Result")
 Item = TypeVar("Item")
 
-TASKS_PER_TURN = 16  # that are let go on, as each takes about a tenth of a millisecond
+TASKS_PER_TURN = 16  # tasks that are woken in one turn, as each takes about a tenth of a millisecond
 
 
 class Outcome(Generic[Result]):
-    """What becomes of something that is done once; threads and tasks wait for it.
+    """The result or error of one piece of work, for which threads and tasks can wait.
 
     A leaner ``concurrent.futures.Future``: hundreds of tasks may begin to wait in one turn of an event loop.
     """
@@ -43,28 +43,28 @@ class Outcome(Generic[Result]):
         self._tasks: deque[_Task] = deque()
 
     def set(self, result: Result) -> None:
-        """Say that it gave ``result``."""
+        """Set the result, and wake the waiters."""
         self._result, self._error = result, None
         self._become_known()
 
     def set_error(self, error: BaseException) -> None:
-        """Say that it raised ``error``."""
+        """Set the error, and wake the waiters."""
         self._error = error
         self._become_known()
 
     def get(self) -> Result:
-        """Return the result that is known, or raise the error."""
+        """Return the known result, or raise the known error."""
         if self._error is not None:
             raise self._error
         return self._result
 
     @property
     def error(self) -> BaseException | None:
-        """The error that is known, ``None`` where there is a result."""
+        """The known error, ``None`` if there is a result."""
         return self._error
 
     def wait(self, seconds: float) -> bool:
-        """Return when it is known, or after so many seconds; whether it is."""
+        """Wait until it is known, at most ``seconds``; return whether it is."""
         if not self.is_known:
             signal = threading.Lock()
             signal.acquire()
@@ -74,14 +74,14 @@ class Outcome(Generic[Result]):
         return self.is_known
 
     def on_known(self, function: Callable[[], object]) -> None:
-        """Call ``function`` once it is known, in whatever thread says so; at once if it is."""
+        """Call ``function`` when it becomes known, in the thread that sets it; at once if it is known."""
         self._wakers.append(function)
         self._wake_if_known()
 
     async def wait_in_task(self, seconds: float | None = None) -> None:
-        """Return when it is known, or after so many seconds, while the event loop keeps running.
+        """Wait until it is known, at most ``seconds``, while the event loop keeps running.
 
-        What is waited for goes on when the task is cancelled.
+        If the task is cancelled, the work goes on.
         """
         if self.is_known:
             return
@@ -114,10 +114,10 @@ class Outcome(Generic[Result]):
         self._wake_if_known()
 
     def _wake_if_known(self) -> None:
-        # Who comes to wait is noted before this looks, so nobody is overlooked; and nobody is woken twice.
+        # Waiters are added before this check, so none is missed; and none is woken twice.
         if not self.is_known:
             return
-        # The event loop first: once threads are awake it has to wait for its turn among them.
+        # The event loop first, as it would have to compete with threads that are awake.
         if self._tasks:
             self._wake_tasks()
         while (waker := popped(self._wakers)) is not None:
@@ -131,12 +131,12 @@ class Outcome(Generic[Result]):
             if is_running_here(loop):
                 _wake_on_asyncio(loop, woken)
                 continue
-            with suppress(RuntimeError):  # the loop is closed: nobody is waiting any more
+            with suppress(RuntimeError):  # the loop is closed: no task waits any more
                 loop.call_soon_threadsafe(_wake_on_asyncio, loop, woken)
 
 
 def popped(waiting: deque[Item]) -> Item | None:
-    """Take the first item off, ``None`` if there is none, also where another thread was faster."""
+    """Remove and return the first item, ``None`` if there is none, or another thread was faster."""
     try:
         return waiting.popleft()
     except IndexError:
@@ -146,12 +146,12 @@ def popped(waiting: deque[Item]) -> Item | None:
 def _wake_on_trio(token: Any, wake: Callable[[], object]) -> None:
     import trio
 
-    with suppress(trio.RunFinishedError):  # nobody is waiting any more
+    with suppress(trio.RunFinishedError):  # no task waits any more
         token.run_sync_soon(wake)
 
 
 def _wake_on_asyncio(loop: AbstractEventLoop, woken: list[AsyncioFuture[None]]) -> None:
-    """Wake tasks, not too many in one turn of the loop, in which nothing else would run."""
+    """Wake tasks, a limited number in one turn of the loop, as no other code runs in it."""
     for future in woken[:TASKS_PER_TURN]:
         if not future.done():
             future.set_result(None)

@@ -1,8 +1,8 @@
-"""What must not happen inside the creation of a session.
+"""The mark of threads that create a session, in which reads and log records would dead-lock.
 
-Reading an ID there would wait for itself. And the HTTP client must not log through the application's
-handlers: a handler holds its lock while it emits, and if it reads the ID there it waits for the thread
-that creates, which must then never wait for that lock.
+A read of the ID in there would wait for itself. And the HTTP client must not log through the application's
+handlers. A handler holds its lock while it emits. If it reads the ID, it waits for the creating thread, which
+must therefore never wait for that lock.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ __all__ = ["creating", "is_creating", "mute_while_creating"]
 
 
 class _CreatingThreads:
-    """The idents of the threads that are creating.
+    """The idents of the creating threads.
 
     Not a ``threading.local``: one that was made before gevent's patches is shared by all greenlets of a
-    thread, whereas their idents differ from then on.
+    thread, but their idents differ after the patches.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ def _is_audible(_: logging.LogRecord) -> bool:
 
 
 def mute_while_creating(*names: str) -> None:
-    """Have loggers say nothing of what a thread does while it is creating a session."""
+    """Mute loggers in threads that are creating a session."""
     for name in names:
         logging.getLogger(name).addFilter(_is_audible)
 
@@ -58,7 +58,7 @@ mute_while_creating(
 
 
 class creating:  # noqa: N801 - used like a function
-    """Mark this thread as creating a session: reads answer at once, the clients that it uses log nothing."""
+    """Mark this thread as creating a session: reads return at once, and its clients log nothing."""
 
     __slots__ = ("_ident", "_is_outermost")
 
@@ -75,5 +75,5 @@ class creating:  # noqa: N801 - used like a function
             _creating.idents.discard(self._ident)
             self._is_outermost = False
 
-    # What a signal handler raises right after the one, or right before the other, is nobody's to catch.
+    # A signal handler may raise right after __enter__, or right before __exit__, where no code can catch it.
     __del__ = __exit__

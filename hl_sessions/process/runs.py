@@ -30,35 +30,35 @@ __all__ = ["EventLoop", "Run", "current_loop"]
 Result = TypeVar("Result")
 
 LONGEST_TURN = 0.001  # seconds of steps in which nothing else of an event loop runs
-STEPS_BESIDE_TASKS = 4  # in a turn in which tasks begin: what is sent last is answered last
-PAUSE = 0.0005  # seconds without a step after which there has been something else
+STEPS_BESIDE_TASKS = 4  # in a turn in which tasks begin, as their requests are answered last anyway
+PAUSE = 0.0005  # seconds without a step, after which other code of the loop must have run
 
 
 class EventLoop(Protocol):
     """An event loop."""
 
     async def turn(self) -> None:
-        """Have this task wait as long as too much is begun in one turn of the loop."""
+        """Wait while too much has begun in this turn of the loop."""
 
     def begin(self, step: Callable[[], None]) -> None:
-        """Take a first step, as it is this task's turn."""
+        """Take a first step, in the turn of this task."""
 
     def wait_for(self, wait: Wait[Any], resume: Callable[[], None]) -> Callable[[], None]:
-        """Call ``resume`` once a wait is over; return what takes that back."""
+        """Call ``resume`` when a wait is over; return a function that cancels this."""
 
     def is_gone(self) -> bool:
-        """Whether it runs no more."""
+        """Whether the loop has stopped or ended."""
 
 
 class Run:
     """A coroutine on the event loop of this thread.
 
-    It goes on when the task that began it is cancelled, and runs in an empty context.
+    It runs in an empty context. If the task that began it is cancelled, it goes on.
 
     Args:
-        coroutine: one that awaits nothing but waits, and tells by itself what became of it.
-        loop: what :func:`current_loop` has returned.
-        workers: threads for what blocks.
+        coroutine: a coroutine that awaits only waits, and reports its outcome itself.
+        loop: the result of :func:`current_loop`.
+        workers: threads for blocking functions.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Run:
         self._thread = threading.get_ident()
         self._wait: Wait[Any] | None = None
         self._waits_since = 0.0
-        #: Takes back the wait that is under way; whoever takes it out may go on.
+        #: The function that cancels the current wait. The thread that takes it out continues the coroutine.
         self._suspended: list[Callable[[], object]] = [_do_nothing]
         Context().run(loop.begin, self._resume)
 
@@ -79,11 +79,11 @@ class Run:
         return bool(self._suspended) and self._loop.is_gone()
 
     def is_of_this_thread(self) -> bool:
-        """Whether it cannot go on as long as this thread blocks."""
+        """Whether it cannot go on while this thread blocks."""
         return bool(self._suspended) and self._thread == threading.get_ident()
 
     def finish(self) -> None:
-        """Do all that is left in this thread, unless it goes on elsewhere."""
+        """Run the rest in this thread, unless it runs elsewhere."""
         if self._continue():
             wait, self._wait = self._wait, None
             if wait is not None and wait.seconds is not None:
@@ -92,7 +92,7 @@ class Run:
                 self._steps.finish(self._steps.next() if wait is None else wait)
 
     def cancel(self) -> None:
-        """End it where it is."""
+        """Close the coroutine at its current step."""
         if self._continue():
             self._steps.close()
 
@@ -112,7 +112,7 @@ class Run:
         try:
             with creating():
                 wait = self._steps.next()
-        except Exception as error:  # noqa: BLE001 - a signal handler's, or a log handler's: no reader's
+        except Exception as error:  # noqa: BLE001 - raised by a signal handler or a log handler
             show(error)
             return
         if wait is None:
@@ -129,7 +129,7 @@ class Run:
     def _finish_in_thread(self) -> None:
         try:
             self._workers.submit(self.finish)
-        except RuntimeError:  # there is none
+        except RuntimeError:  # no thread can be started
             self.finish()
 
 
@@ -139,7 +139,7 @@ def _marked(function: Callable[[], Result]) -> Result:
 
 
 def _do_nothing() -> None:
-    """Take nothing back."""
+    """Cancel nothing."""
 
 
 def current_loop() -> EventLoop | None:
@@ -149,21 +149,21 @@ def current_loop() -> EventLoop | None:
     import asyncio
 
     loop = asyncio.get_running_loop()
-    # The proactor of Windows and the loop of Pyodide cannot.
+    # The proactor of Windows and the loop of Pyodide cannot wait for sockets.
     if sys.platform == "emscripten" or type(loop).add_reader is asyncio.AbstractEventLoop.add_reader:
         return None
     return _loops.get(loop) or _loops.setdefault(loop, _Asyncio(loop))
 
 
 class _Turn:
-    """How long steps have been taken in which nothing else of an event loop ran."""
+    """The time of steps during which no other code of an event loop ran."""
 
     def __init__(self) -> None:
         self._since = 0.0
         self._until = 0.0
 
     def begin(self) -> None:
-        """Count from now on."""
+        """Begin to count."""
         self._since = time.monotonic()
 
     def take(self, step: Callable[[], None]) -> None:
@@ -180,14 +180,14 @@ class _Turn:
 
 
 class _Asyncio:
-    """An event loop of asyncio, which is not held up: what is too much for one turn waits for the next."""
+    """An event loop of asyncio. It is not blocked: steps beyond one turn wait for the next turn."""
 
     def __init__(self, loop: AbstractEventLoop) -> None:
         self._get_loop = ref(loop)
         self._turn = _Turn()
         self._postponed: deque[Callable[[], None]] = deque()
         self._tasks: deque[Future[None]] = deque()
-        # One timer for all: most waits end long before their time.
+        # One timer for all waits, as most of them end long before their time.
         self._watches: dict[_Watch, float] = {}
         self._timer: TimerHandle | None = None
 
@@ -203,7 +203,7 @@ class _Asyncio:
         self._turn.take(step)
 
     def go_on(self, step: Callable[[], None]) -> None:
-        """Take a step of what has begun, in this turn of the loop or in another one."""
+        """Take a further step, in this turn of the loop or in a later one."""
         loop = self._get_loop()
         if loop is not None and (self._tasks or self._turn.is_over()):
             self._ask_for_turn(loop)
@@ -213,7 +213,7 @@ class _Asyncio:
 
     def _ask_for_turn(self, loop: AbstractEventLoop) -> None:
         if not self._postponed and not self._tasks:
-            # Empty, as whoever asks may be a task of the application.
+            # In an empty context, as this may be a task of the application.
             loop.call_soon(self._begin_turn, context=Context())
 
     def _begin_turn(self) -> None:
@@ -241,7 +241,7 @@ class _Asyncio:
         return watch.end
 
     def add(self, watch: _Watch, seconds: float) -> None:
-        """Have a watch be over after so many seconds."""
+        """End a watch after so many seconds."""
         loop = self._get_loop()
         if loop is None:
             return
@@ -267,7 +267,7 @@ class _Asyncio:
             for watch in [watch for watch, end in self._watches.items() if end <= now]:
                 watch.happened()
         finally:  # also where a signal handler raises: the loop may go on
-            # A step may have set one for a wait of its own, that ends later than others.
+            # A step may have set a timer for its own wait, which ends later than others.
             if self._watches:
                 self._set_timer(loop, min(self._watches.values()))
 
@@ -327,7 +327,7 @@ _loops: WeakKeyDictionary[AbstractEventLoop, _Asyncio] = WeakKeyDictionary()
 
 
 class _TrioTurns:
-    """What the tasks of one run of trio take turns in."""
+    """The turns of the tasks in one run of trio."""
 
     def __init__(self, parking_lot: Any) -> None:
         self.turn = _Turn()
@@ -402,7 +402,7 @@ class _Trio:
                 else:
                     await wait.outcome.wait_in_task()
             await self._turns.wait()
-        except BaseException:  # it is cancelled, alone or in a group
+        except BaseException:  # the run of trio is cancelled, which may raise a group
             self._is_gone = True
             raise
         self.begin(resume)

@@ -1,4 +1,4 @@
-"""What the package logs, which does not break the application."""
+"""The log records of the package, which never break the application."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ logger = logging.getLogger("hl_sessions")
 
 
 def say(level: int, message: str, *arguments: object, about: Exception | None = None) -> None:
-    """Log a record, with the arguments of ``Logger.log``; what a handler raises is shown instead.
+    """Log a record; the exception of a handler is shown, not raised.
 
     Args:
-        level: that of the record.
-        message: as are the arguments, that of ``Logger.log``.
+        level: the level of the record.
+        message: the message of ``Logger.log``.
+        arguments: the arguments of ``Logger.log``.
         about: an error whose traceback belongs to the record.
     """
     try:
@@ -30,6 +31,6 @@ def say(level: int, message: str, *arguments: object, about: Exception | None = 
 
 
 def show(error: Exception) -> None:
-    """Show an error that is nobody's to catch, as ``logging`` shows those of its handlers."""
+    """Show an error that no code can catch, like ``logging`` shows the errors of its handlers."""
     if logging.raiseExceptions and sys.stderr is not None:
         traceback.print_exception(error)

@@ -1,4 +1,4 @@
-"""What is said again only after a while."""
+"""Messages that are repeated only after a while."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ MOST_REMEMBERED = 100
 
 
 class Seldom:
-    """Tells of different things whether it is time to say them, or say them again."""
+    """Decides for different messages whether to log them, or to log them again."""
 
     def __init__(self) -> None:
         self._said: dict[object, float] = {}
 
     def is_due(self, thing: object) -> bool:
-        """Whether it was not due within the last minute; then it counts as said."""
+        """Whether it was not due within the last minute. If so, it counts as logged now."""
         now = time.monotonic()
         if now - self._said.get(thing, -PAUSE) < PAUSE:
             return False

@@ -1,4 +1,4 @@
-"""Patience where SQLite itself has none."""
+"""Waits for locks of SQLite for which SQLite itself does not wait."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _PAUSE = 0.01  # seconds
 
 
 def while_locked(attempt: Callable[[], object], patience: float) -> None:
-    """Call ``attempt`` again as long as it fails because another process has the file locked.
+    """Call ``attempt`` repeatedly while it fails because another process has locked the file.
 
-    SQLite waits for a lock by itself (``PRAGMA busy_timeout``), but not for the change to a write-ahead log,
-    nor for a lock that it could wait for in vain.
+    SQLite itself waits for most locks (``PRAGMA busy_timeout``). It does not wait for the change to a
+    write-ahead log, nor for a lock that might never be released.
 
     Args:
-        attempt: what to do.
+        attempt: the function to call.
         patience: seconds until it is given up.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A thread for what has to be done soon, now and then."""
+"""A thread for occasional work that has to be done soon."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ IDLE = 10.0  # seconds without work after which the thread ends
 
 
 class ThreadOnDemand:
-    """A thread that works a moment after it was told to, and is there only while it is needed.
+    """A thread that works a moment after it is told to, and exists only while it is needed.
 
-    Whoever renews its owner after a fork makes a new one.
+    After a fork, its owner makes a new one.
 
     Args:
-        work: does all that there is to do; returns the seconds until it has to be called again, ``None`` if
-            that can wait until somebody tells.
-        name: of the thread.
-        delay: seconds from the first word to the work, in which more may come.
+        work: does all waiting work. Returns the seconds until the next call, ``None`` if that can wait for
+            :meth:`tell`.
+        name: the name of the thread.
+        delay: seconds from :meth:`tell` to the work, so that more work can be added.
     """
 
     def __init__(self, work: Callable[[], float | None], name: str, delay: float) -> None:
@@ -37,13 +37,13 @@ class ThreadOnDemand:
         self._lock = threading.RLock()
         self._wake = Alarm()
         self._hurry = Alarm()
-        #: Whether there is one; where none can be started there is none after :meth:`tell`.
+        #: Whether the thread exists; after :meth:`tell` it does, unless no thread can be started.
         self.is_there = False
-        #: Whether it will work before it waits without an end.
+        #: Whether it will work before it waits for :meth:`tell`.
         self.is_told = False
 
     def tell(self) -> None:
-        """Have it work after the delay."""
+        """Let the thread work after the delay."""
         if self.is_told:
             return
         with self._lock:
@@ -56,13 +56,13 @@ class ThreadOnDemand:
                     self.is_told = self.is_there
 
     def hurry(self) -> None:
-        """Have it work without delay."""
+        """Let the thread work without delay."""
         if not self._hurry.is_on():
             self._hurry.set_off()
         self.tell()
 
     def retire(self) -> None:
-        """Have it end as soon as it has nothing left to do, which it looks for at once."""
+        """Let the thread check for work at once, and end as soon as it has none."""
         self._idle = 0.0
         self._hurry.set_off()
         self._wake.set_off()
@@ -70,7 +70,7 @@ class ThreadOnDemand:
     def _run(self) -> None:
         try:
             self._work_while_needed()
-        except BaseException:  # of whoever ends a thread: another one goes on
+        except BaseException:  # the thread was stopped from outside: another one goes on
             with self._lock:
                 self.is_there = self.is_told = False
             self.tell()
@@ -80,10 +80,10 @@ class ThreadOnDemand:
         seconds: float | None = 0.0
         while True:
             self._hurry.wait(max(self._delay, seconds or 0.0))
-            self.is_told = False  # what comes from here on is for the next time
+            self.is_told = False  # work that comes from now on is for the next call
             try:
                 seconds = self._work()
-            except Exception as error:  # noqa: BLE001 - a fault of the work must not end the thread
+            except Exception as error:  # noqa: BLE001 - an error of the work must not end the thread
                 show(error)
                 seconds = None
             if seconds is not None:

@@ -1,6 +1,6 @@
-"""Starting threads, also in a process in which none can be started.
+"""The start of threads, also in a process in which none can be started.
 
-There may be too many of them already, or the interpreter is one that starts no daemons, or no threads.
+There may be too many threads already, or the interpreter starts no daemons, or no threads at all.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ __all__ = ["no_threads", "start_thread"]
 
 
 class _NoThreads:
-    """Says once that no thread can be started, which is no failure of the sessions API."""
+    """Warns once that no thread can be started, which is no failure of the sessions API."""
 
     def __init__(self) -> None:
         self._once = Once()
         self._error: RuntimeError | None = None
 
     def note(self, error: RuntimeError) -> None:
-        """Keep what starting a thread has raised, unless that is because the interpreter ends."""
+        """Keep the error of a thread's start, unless the interpreter is ending."""
         if not sys.is_finalizing():
             self._error = error
 
     def report(self) -> None:
-        """Log what was kept, if it is the first; never while another thread waits for what is done here."""
+        """Log the kept error, if it is the first; never called while another thread waits for this one."""
         if self._error is not None and not self._once.said and self._once.is_first():
             with creating():  # for a handler that reads the ID meanwhile
                 say(
@@ -49,11 +49,11 @@ no_threads = _NoThreads()
 
 
 def start_thread(function: Callable[[], object], name: str) -> threading.Thread | None:
-    """Call ``function`` in a daemon thread, and return that; ``None`` where no thread can be started.
+    """Call ``function`` in a daemon thread, and return the thread; ``None`` if none can be started.
 
-    It has an empty context: where threads inherit one, it would keep the session of whoever needed it first.
+    The thread has an empty context. If it inherited one, it would keep the session of its first user.
     """
-    if sys.is_finalizing():  # it would never begin, and be waited for
+    if sys.is_finalizing():  # the thread would never begin, but its result be waited for
         return None
     try:
         thread = threading.Thread(target=Context().run, args=(function,), name=name, daemon=True)

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 __all__ = ["run_together"]
 
-LONGEST_POLL = 60.0  # seconds: it cannot count without an end
+LONGEST_POLL = 60.0  # seconds, as a poll cannot be infinite
 
 
 def run_together(coroutines: Iterable[Coroutine[Wait[Any], Any, None]], at_once: int) -> None:
-    """Run coroutines to their ends in this thread, some at a time: where one waits, another one goes on.
+    """Run coroutines to their ends in this thread, some at a time: while one waits, another one goes on.
 
     Args:
-        coroutines: ones that await nothing but waits, and tell by themselves what became of them.
-        at_once: how many.
+        coroutines: coroutines that await only waits, and report their outcomes themselves.
+        at_once: the most coroutines at a time.
     """
     waiting = deque(Steps(coroutine) for coroutine in coroutines)
     running: list[_Running] = []
@@ -41,13 +41,13 @@ def run_together(coroutines: Iterable[Coroutine[Wait[Any], Any, None]], at_once:
 
 
 class _Waker:
-    """Wakes the thread that waits for sockets, from whatever thread an outcome becomes known in."""
+    """Wakes the thread that waits for sockets, from the thread in which an outcome becomes known."""
 
     receiver: socket.socket
     _sender: socket.socket
 
     def open(self) -> None:
-        """Have sockets of its own, before the first wait: most batches need none."""
+        """Open the sockets, before the first wait, as most batches need none."""
         if "receiver" not in vars(self):
             self.receiver, self._sender = socket.socketpair()
             self.receiver.settimeout(0)
@@ -59,7 +59,7 @@ class _Waker:
             self._sender.close()
 
     def wake(self) -> None:
-        with suppress(OSError):  # it is awake already, or has ended
+        with suppress(OSError):  # the thread is awake already, or has ended
             self._sender.send(b"\0")
 
     def rest(self) -> None:
@@ -68,7 +68,7 @@ class _Waker:
 
 
 class _Running:
-    """A coroutine that has begun, and what it waits for."""
+    """A coroutine that has begun, and its current wait."""
 
     def __init__(self, steps: Steps[None], waker: _Waker) -> None:
         self._steps = steps
@@ -80,7 +80,7 @@ class _Running:
         self._go_on()
 
     def go_on_if_ready(self) -> None:
-        """Take the next step if what it waits for has happened."""
+        """Take the next step if the wait is over."""
         outcome = self.wait.outcome
         if self.is_ready or self.end <= time.monotonic() or (outcome is not None and outcome.is_known):
             self._go_on()
@@ -101,12 +101,12 @@ class _Running:
 
 
 def _wait(running: list[_Running], waker: _Waker) -> None:
-    """Wait until one of them may go on, and note which."""
+    """Wait until at least one of the coroutines may go on, and note which."""
     seconds = min(max(0.0, min(one.end for one in running) - time.monotonic()), LONGEST_POLL)
     readers = {sock.fileno(): one for one in running for sock in one.wait.reading}
     writers = {sock.fileno(): one for one in running for sock in one.wait.writing}
     wakes = waker.receiver.fileno()
-    # Looked up each time: gevent puts its own in their place, and eventlet takes poll away.
+    # Looked up each time, as gevent replaces it, and eventlet removes it.
     poll = getattr(select, "poll", None)
     ready: Iterable[int]
     if poll is None:
@@ -118,7 +118,7 @@ def _wait(running: list[_Running], waker: _Waker) -> None:
             poller.register(descriptor, select.POLLIN)
         for descriptor in writers:
             poller.register(descriptor, select.POLLOUT)
-        # A millisecond too long, rather than many polls that end too early.
+        # One millisecond more, as a poll that ends too early would be repeated many times.
         ready = [descriptor for descriptor, _ in poller.poll(seconds * 1000 + 1)]
     for descriptor in ready:
         if descriptor == wakes:

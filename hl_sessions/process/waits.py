@@ -1,6 +1,6 @@
-"""What a coroutine awaits that is written once, for threads and for event loops.
+"""Waits, the only awaitables of coroutines that are written once for threads and for event loops.
 
-Such a coroutine awaits nothing else. :func:`run_blocking` waits for it in the thread of the caller, a
+:func:`run_blocking` runs such a coroutine in the thread of the caller, a
 :class:`~hl_sessions.process.runs.Run` on an event loop.
 """
 
@@ -22,32 +22,32 @@ Result = TypeVar("Result")
 
 
 class Wait(Generic[Result]):
-    """Something to await, that is over when one of its conditions holds."""
+    """An awaitable that is over when one of its conditions holds."""
 
-    #: The sockets of which one can be read from.
+    #: Over when one of these sockets can be read from.
     reading: Sequence[socket.socket] = ()
-    #: The sockets of which one can be written to.
+    #: Over when one of these sockets can be written to.
     writing: Sequence[socket.socket] = ()
-    #: What is known.
+    #: Over when this outcome is known.
     outcome: Outcome[Any] | None = None
-    #: The seconds that have passed.
+    #: Over after so many seconds.
     seconds: float | None = None
 
     def __await__(self) -> Generator[Wait[Any], Result, Result]:
-        """Have the driver of the coroutine wait, and return what it got."""
+        """Let the driver of the coroutine wait, and return the result of the wait."""
         return (yield self)
 
     def block(self) -> Result:
-        """Wait for it in this thread."""
+        """Wait in this thread."""
         raise NotImplementedError
 
 
 class Ready(Wait[None]):
-    """Until one of some sockets is ready, or so many seconds are over.
+    """A wait until one of some sockets is ready, with a limit in seconds.
 
     Args:
         reading: the sockets to read from.
-        seconds: the longest that it takes.
+        seconds: the longest time to wait.
         writing: the sockets to write to.
     """
 
@@ -59,8 +59,8 @@ class Ready(Wait[None]):
         self.seconds: float = seconds
 
     def block(self) -> None:
-        """Wait for it in this thread."""
-        # Looked up each time: gevent puts its own in their place, and eventlet takes poll away.
+        """Wait in this thread."""
+        # Looked up each time, as gevent replaces it, and eventlet removes it.
         poll = getattr(select, "poll", None)
         if poll is None:
             select.select(self.reading, self.writing, (), self.seconds)
@@ -70,34 +70,34 @@ class Ready(Wait[None]):
             poller.register(sock.fileno(), select.POLLIN)
         for sock in self.writing:
             poller.register(sock.fileno(), select.POLLOUT)
-        # A millisecond too long, rather than many polls that end too early.
+        # One millisecond more, as a poll that ends too early would be repeated many times.
         poller.poll(self.seconds * 1000 + 1)
 
 
 class Known(Wait[None]):
-    """Until an outcome is known, or so many seconds are over."""
+    """A wait until an outcome is known, with a limit in seconds."""
 
     def __init__(self, outcome: Outcome[Any], seconds: float) -> None:
         self.outcome: Outcome[Any] = outcome
         self.seconds: float = seconds
 
     def block(self) -> None:
-        """Wait for it in this thread."""
+        """Wait in this thread."""
         self.outcome.wait(self.seconds)
 
 
 class Blocking(Wait[Result]):
-    """Until a function that may block has returned; gives its result, or raises what it raised.
+    """A wait until a blocking function has returned, with its result or exception.
 
     Args:
-        function: called in this thread, or by a driver that cannot block in another one.
+        function: called in this thread, or in another one by a driver that cannot block.
     """
 
     def __init__(self, function: Callable[[], Result]) -> None:
         self.function = function
 
     def block(self) -> Result:
-        """Call the function, or wait for the thread that does."""
+        """Call the function, or wait for the thread that calls it."""
         if self.outcome is None:
             return self.function()
         self.outcome.wait(math.inf)
@@ -106,10 +106,10 @@ class Blocking(Wait[Result]):
 
 
 class Steps(Generic[Result]):
-    """A coroutine, step by step.
+    """A coroutine that is run step by step.
 
     Args:
-        coroutine: one that awaits nothing but waits.
+        coroutine: a coroutine that awaits only waits.
     """
 
     def __init__(self, coroutine: Coroutine[Wait[Any], Any, Result]) -> None:
@@ -119,7 +119,7 @@ class Steps(Generic[Result]):
         self.result: Result
 
     def next(self) -> Wait[Any] | None:
-        """Go on to the next wait, and return it; ``None``: there is a result, and no further one."""
+        """Run to the next wait, and return it; ``None``: the coroutine has ended with a result."""
         step, value = self._step, self._value
         self._step, self._value = self._coroutine.send, None
         try:
@@ -128,27 +128,27 @@ class Steps(Generic[Result]):
             self.result = done.value
             return None
         finally:
-            del value  # an error that is thrown in holds this frame
+            del value  # an error that was thrown in holds this frame
 
     def close(self) -> None:
-        """End the coroutine where it is."""
+        """Close the coroutine at its current step."""
         self._coroutine.close()
 
-    # Python would warn of one that was never begun, as when its event loop ends before.
+    # Python would warn of a coroutine that was never begun, such as when its event loop ends first.
     __del__ = close
 
     def finish(self, wait: Wait[Any] | None) -> Result:
-        """Do all that is left in this thread, beginning with a wait, and return the result."""
+        """Run the rest in this thread, beginning with a wait, and return the result."""
         while wait is not None:
             self.take(wait.block)
             wait = self.next()
         return self.result
 
     def take(self, get: Callable[[], Any]) -> None:
-        """Have the next step begin with what a function returns or raises."""
+        """Pass the result or the exception of a function to the next step."""
         try:
             self._value = get()
-        except BaseException as error:  # noqa: BLE001 - an interruption, too, is the coroutine's
+        except BaseException as error:  # noqa: BLE001 - the coroutine gets interruptions, too
             self._step, self._value = self._coroutine.throw, error
 
 

@@ -1,4 +1,4 @@
-"""Threads for blocking work that an event loop cannot wait for."""
+"""Threads for blocking work, which an event loop must not do."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_WORKERS = 32
 
 
 class WorkerThreads:
-    """A few threads, started when first needed and anew in a forked child."""
+    """A pool of threads, started when it is first needed, and anew in a forked child."""
 
     def __init__(self) -> None:
         self._is_retired = False
@@ -38,13 +38,13 @@ class WorkerThreads:
         self._lock = threading.Lock()
         self._executor: ThreadPoolExecutor | None = None
         self._work: deque[Callable[[], object]] = deque()
-        self._workers = 0  # that are at it
+        self._workers = 0  # threads that work
 
     def submit(self, function: Callable[..., object], *args: Any) -> None:
-        """Call ``function``, which does not raise, in one of the threads.
+        """Call ``function``, which must not raise, in one of the threads.
 
         Raises:
-            RuntimeError: no thread can be started, as when the interpreter is shutting down.
+            RuntimeError: no thread can be started, such as when the interpreter is shutting down.
         """
         work = functools.partial(function, *args)
         if sys.platform == "emscripten":  # Pyodide has no threads, and can wait here
@@ -70,41 +70,41 @@ class WorkerThreads:
         return outcome.get()
 
     def begin(self, function: Callable[[], Result]) -> Outcome[Result]:
-        """Return what will become of ``function``, called in one of the threads.
+        """Call ``function`` in one of the threads, and return its future outcome.
 
-        Where there is no thread for it that is an ``APIConnectionError``.
+        If no thread can be started, the outcome is an ``APIConnectionError``.
         """
         outcome: Outcome[Result] = Outcome()
         try:
             self.submit(_call, outcome, function)
         except RuntimeError as error:  # the interpreter is shutting down, or has no threads
-            outcome.set_error(APIConnectionError(f"no thread can be had: {error}"))
+            outcome.set_error(APIConnectionError(f"no thread can be started: {error}"))
         return outcome
 
     def close(self) -> None:
-        """Let the threads end after what they are doing; a later call starts new ones."""
+        """Let the threads end after their current work; a later call starts new ones."""
         with self._lock:
             executor, self._executor = self._executor, None
         if executor is not None:
             executor.shutdown(wait=False)
 
     def retire(self) -> None:
-        """Do as :meth:`close`, and let the threads of later calls end when there is nothing left to do."""
+        """Close the pool, and let threads of later calls end as soon as they have no work."""
         self._is_retired = True
         self.close()
 
     def _add_worker(self) -> None:
         with self._lock:
-            # Giving an executor something to do takes longer than all the rest: not more often than it helps.
+            # Submitting to an executor takes longer than all other steps, so it is done only if it helps.
             if self._workers >= MAX_WORKERS:
                 return
             if self._executor is None:
                 self._executor = ThreadPoolExecutor(MAX_WORKERS, thread_name_prefix="hl-sessions")
             try:
-                # An empty context: where threads inherit one, a worker would keep that of the first caller.
+                # In an empty context: if threads inherit one, a worker would keep that of the first caller.
                 Context().run(self._executor.submit, self._work_off)
             except RuntimeError:
-                # It has kept what it could start no thread for.
+                # The executor has kept the work for which it could start no thread.
                 self._executor.shutdown(wait=False, cancel_futures=True)
                 self._executor = None
                 if self._workers == 0:
@@ -127,7 +127,7 @@ class WorkerThreads:
 def _do(work: Callable[[], object]) -> None:
     try:
         work()
-    except BaseException as error:  # noqa: BLE001 - said where any thread says it
+    except BaseException as error:  # noqa: BLE001 - reported like that of any thread
         arguments = type(error), error, error.__traceback__, threading.current_thread()
         threading.excepthook(threading.ExceptHookArgs(arguments))
 
@@ -135,7 +135,7 @@ def _do(work: Callable[[], object]) -> None:
 def _call(outcome: Outcome[Result], function: Callable[[], Result]) -> None:
     try:
         result = function()
-    except BaseException as error:  # noqa: BLE001 - the caller is told
+    except BaseException as error:  # noqa: BLE001 - passed to the caller
         outcome.set_error(error)
     else:
         outcome.set(result)

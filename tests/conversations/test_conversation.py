@@ -684,7 +684,7 @@ class TestBlockingStore:
     def test_interpreter_that_shuts_down(
         self, make_manager: Managers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Leaving and ending never raise, not even where no thread can be had any more."""
+        """Leaving and ending never raise, not even if no thread can be started any more."""
         manager = make_manager(store=OutsideStore(), idle_timeout=60)
 
         async def main() -> None:

@@ -393,7 +393,7 @@ class TestEventLoop:
     def test_interpreter_that_shuts_down(
         self, make_manager: Managers, sessions_api: SessionsAPI, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Where no thread can be had any more there is an answer all the same."""
+        """If no thread can be started any more, there is still an answer."""
         sessions_api.answer = fail()
         manager = make_manager(store=OutsideStore())
         expected = logged(manager)

@@ -175,7 +175,7 @@ app.add_middleware(CORSMiddleware)
 async def home(user=Depends(user)): ...
 """
         result = doctor("shop:app", shop=shop)
-    assert "wrong around HLSessionMiddleware stands CORSMiddleware:" in said(result)
+    assert "wrong outside of HLSessionMiddleware is CORSMiddleware:" in said(result)
     assert "warning the dependency session() opens its scope in a worker thread" in said(result)
     assert f"ok {base_url} (set by the application) answers" in said(result)
     assert "GET /projects is allowed with the key of the application" in said(result)
@@ -207,8 +207,8 @@ settings.configure(
 app = get_wsgi_application()
 """
     result = doctor("shop:app", shop=shop, SHOP_URL=sessions_api.base_url)
-    around = "stands django.middleware.common.CommonMiddleware:"
-    assert f"wrong around hl_sessions.integrations.django.HLSessionMiddleware {around}" in said(result)
+    outer = "is django.middleware.common.CommonMiddleware:"
+    assert f"wrong outside of hl_sessions.integrations.django.HLSessionMiddleware {outer}" in said(result)
     assert "-> make it the first of MIDDLEWARE" in said(result)
     assert "conversations are kept in MemoryStore(maxsize=100000) - each process has conversations" in said(
         result

@@ -93,7 +93,7 @@ def test_what_stands_around_the_middleware_is_named(make: Callable[[], Any], aro
     (finding,) = Application(ModuleType("shop"), make()).examine()
     if around:
         assert finding.mark is Mark.WRONG
-        assert finding.text.startswith(f"around HLSessionMiddleware stands {around}: ")
+        assert finding.text.startswith(f"outside of HLSessionMiddleware is {around}: ")
     else:
         assert finding == Finding(Mark.OK, "HLSessionMiddleware stands outermost")
 
@@ -243,7 +243,7 @@ def test_what_makes_an_application_is_called_where_it_has_parentheses(
         assert found.text.startswith(f"{name}() takes no arguments")
         assert found.remedy == f"hl-sessions doctor 'doctor_6:{name}()'"
     (found,) = load("doctor_6:plain").examine()
-    assert "nothing of hl_sessions stands around it" in found.text
+    assert "no middleware of hl_sessions is around it" in found.text
     with pytest.raises(ApplicationError, match=r"ValueError: no \(doctor_6.py, line 12\)"):
         load("doctor_6:broken()")
 

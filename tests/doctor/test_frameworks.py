@@ -110,7 +110,7 @@ def test_the_interceptors_of_grpc_are_examined() -> None:
     (hidden,) = findings(asyncio.run(make()))
     assert hidden == Finding(
         Mark.NOTE,
-        "what stands around it does not show: look whether this line made it",
+        "its middlewares cannot be inspected: check that this line has made it",
         "grpc.aio.server(interceptors=[AioServerInterceptor()])",
     )
 
@@ -175,7 +175,7 @@ def test_the_line_that_is_missing_is_that_of_the_framework(make: Callable[[], An
     """As its page in the guide has it."""
     (found,) = findings(make())
     assert found.mark is Mark.WARNING
-    assert found.text.startswith("nothing of hl_sessions stands around it")
+    assert found.text.startswith("no middleware of hl_sessions is around it")
     assert found.remedy == line
 
 

@@ -46,7 +46,7 @@ def test_it_is_said_once(tmp_path: Path) -> None:
     )
     assert results == [
         "None",
-        'APIConnectionError("no thread can be had: can\'t start new thread")',
+        'APIConnectionError("no thread can be started: can\'t start new thread")',
     ]
     assert run.stderr == ""
 
