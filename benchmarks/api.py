@@ -1,4 +1,4 @@
-"""The least that a sessions API can do, in a process of its own: it takes no time from who is measured."""
+"""A minimal sessions API in a separate process, which takes no time from the measured one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _REQUEST = re.compile(rb"POST (?:.*\r\n)+?content-length: *(\d+)\r\n(?:.+\r\n)*\
 
 @dataclass(frozen=True)
 class SessionsAPI:
-    """Where it is, and what it has done."""
+    """Its address, and the work that it has done."""
 
     base_url: str
     counter: Any

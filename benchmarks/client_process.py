@@ -1,4 +1,4 @@
-"""A process of its own for what makes the requests, so that it does not share the time of the server."""
+"""A separate process that makes the requests, so that it does not take time of the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What logging takes of its caller's time: a whole datapoint, and one that is open for a while."""
+"""The time of the caller that logging takes, for a complete datapoint and for one that stays open."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["log_call_rows"]
 SIZE = 2_000  # bytes
 ROUNDS = 100
 WARM_UP = 100  # calls
-#: By title: the name of the method, and what ours may be at most, as a multiple of each of the others.
+#: By title: the name of the method, and the highest allowed multiple of each of the others.
 AT_MOST: dict[str, tuple[str, Mapping[str, float]]] = {
     "log() of 2 kB": ("log", {OPENTELEMETRY: 0.35, LANGFUSE: 0.15}),
     "with datapoint() of 2 kB": ("log_block", {OPENTELEMETRY: 0.6, LANGFUSE: 0.25}),

@@ -1,4 +1,4 @@
-"""What datapoints take of the application on their way from ``log()`` to the API, and while they wait."""
+"""The cost of datapoints for the application, on their way from ``log()`` to the API and while they wait."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ JSON = "their JSON"
 
 
 def log_sending_rows(effort: Effort) -> Iterator[Row]:
-    """Measure the CPU time of the process until all is stored, and the memory of what waits."""
+    """Measure the CPU time of the process until all is stored, and the memory of waiting datapoints."""
     yield _cpu_row(replace(effort, rounds=min(effort.rounds, ROUNDS), turn=effort.turn * 50))
     yield _memory_row(min(effort.scopes, WAITING))
 

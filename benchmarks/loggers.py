@@ -40,7 +40,7 @@ _ANSWER = "Because light of short waves is scattered more. "
 
 @dataclass(frozen=True)
 class Content:
-    """What was asked and answered."""
+    """A question and its answer."""
 
     question: str
     answer: str
@@ -72,7 +72,7 @@ class Content:
 
 
 def content(size: int) -> Content:
-    """Return what makes a datapoint of about so many bytes of JSON, in strings of its own."""
+    """Return the content of a datapoint of about so many bytes of JSON, in new strings."""
     half = (size - 200) // 2  # besides the names and what is short
     return Content(*((text * (half // len(text) + 1))[:half] for text in (_QUESTION, _ANSWER)))
 
@@ -213,14 +213,14 @@ class _Drop:
 
 
 def dropping() -> dict[str, _OpenTelemetry | _Langfuse]:
-    """Make the others that are installed, whose spans go nowhere."""
+    """Make the other installed loggers, which drop their spans."""
     return installed(
         {OPENTELEMETRY: lambda: _OpenTelemetry(_Drop()), LANGFUSE: lambda: _Langfuse(span_exporter=_Drop())}
     )
 
 
 def sending(url: str) -> dict[str, Logger]:
-    """Make the others that are installed, whose spans are sent as they are by default."""
+    """Make the other installed loggers, which send their spans as by default."""
 
     def opentelemetry() -> Logger:
         exporter = resolve_name("opentelemetry.exporter.otlp.proto.http.trace_exporter:OTLPSpanExporter")

@@ -68,14 +68,14 @@ def logging_request_rows(effort: Effort) -> Iterator[Row]:
 
 @dataclass(frozen=True)
 class _Cost:
-    """What a request takes, in seconds: among many, and of the CPU, until all is sent."""
+    """The seconds for a request among many, and its CPU time, until all is sent."""
 
     seconds: float
     cpu_seconds: float
 
 
 def _saturate(application: LoggingApplication, rounds: int, seconds: float) -> dict[str, list[_Cost]]:
-    """Return what a request takes when there are always others that wait, a cost for each round."""
+    """Return the costs of a request under saturation, one for each round."""
     with load(application.address, connections=CONNECTIONS) as clients:
 
         def turn(name: str, number: int) -> _Cost:
@@ -115,7 +115,7 @@ def _pace(
 
 
 def _in_rounds(names: Sequence[str], rounds: int, turn: Callable[[str], Result]) -> dict[str, list[Result]]:
-    """Return what each has in each round, with turns in changing order."""
+    """Return the figures of each contender in each round, with turns in changing order."""
     results: dict[str, list[Result]] = {name: [] for name in names}
     turns, shuffle = list(names), Random(0).shuffle
     for _ in range(rounds):

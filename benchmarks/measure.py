@@ -1,4 +1,4 @@
-"""Side by side: every contender in each round, so that what slows the machine slows them all."""
+"""Measurements side by side: each round has all contenders, so that a slow machine slows them all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    # Does something the given number of times, and gives the seconds that took.
+    # Does something the given number of times, and returns the seconds that it took.
     Run = Callable[[int], float]
 
 Function = TypeVar("Function", bound="Callable[..., object]")
@@ -59,7 +59,7 @@ QUICK = Effort(rounds=1, turn=0.0, scopes=1_000)
 def own(function: Function) -> Function:
     """Return a copy with code of its own.
 
-    The interpreter adapts code to what it meets there: contenders that shared some would slow each other.
+    The interpreter adapts code to its values, so contenders that share code would slow each other.
     """
     original = cast("FunctionType", function)
     copy = FunctionType(
@@ -85,7 +85,7 @@ def calls(function: Callable[[], object]) -> Run:
 
 
 def awaits(function: Callable[[], Awaitable[object]]) -> Run:
-    """Return a run that awaits what ``function`` gives, in one task of an event loop."""
+    """Return a run that awaits the results of ``function``, in one task of an event loop."""
 
     async def run(number: int) -> float:
         started = perf_counter()
@@ -126,7 +126,7 @@ def _number_for(run: Run, turn: float) -> int:
 
 
 def paired_medians(seconds: Mapping[str, list[float]], reference: str) -> dict[str, float]:
-    """Return the median of the reference, times the median of what multiple of it each one takes."""
+    """Return the median of the reference, times the median of each contender's multiple of it."""
     ordinary = median(seconds[reference])
     return {
         name: ordinary * median(one / other for one, other in zip(rounds, seconds[reference], strict=True))
@@ -135,7 +135,7 @@ def paired_medians(seconds: Mapping[str, list[float]], reference: str) -> dict[s
 
 
 def net_costs(seconds: Mapping[str, list[float]], bare: str) -> dict[str, float]:
-    """Return the median of what each contender takes longer than the bare one of the same round.
+    """Return the median of each contender's extra time over the bare one of the same round.
 
     It is a nanosecond at the least: less is noise, of which nothing is a multiple.
     """

@@ -1,4 +1,4 @@
-"""What scopes leave behind, and what one takes while it is open."""
+"""The memory that scopes leave behind, and that of an open scope."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def memory_rows(effort: Effort) -> Iterator[Row]:
 
 
 def _growth(memory: Callable[[], int], action: Callable[[], object]) -> int:
-    """Return how much more memory there is after ``action``, while what it gives is kept."""
+    """Return the additional memory after ``action``, while its result is kept."""
     gc.collect()
     before = memory()
     kept = action()
@@ -67,7 +67,7 @@ def _growth(memory: Callable[[], int], action: Callable[[], object]) -> int:
 
 
 def traced_growth(action: Callable[[], object]) -> int:
-    """Return how many bytes there are more after ``action``, while what it gives is kept."""
+    """Return the additional bytes after ``action``, while its result is kept."""
     tracemalloc.start()
     try:
         return _growth(_traced, action)

@@ -19,7 +19,7 @@ __all__ = ["HandWrittenASGI", "asgi_rows", "wsgi_rows"]
 
 BARE = "bare"
 SECRET = "a secret of many characters"
-# By name, and what the middleware may then take at most, as a multiple of what is hand-written.
+# By name, and the limit for the middleware, as a multiple of the hand-written one.
 OPTIONS: dict[str, tuple[dict[str, Any], float]] = {
     "key=header(...)": ({"key": asgi.header("X-Chat-ID")}, 3),
     "trust=SharedSecret(...)": ({"trust": SharedSecret(SECRET)}, 3),
@@ -44,7 +44,7 @@ class HandWrittenASGI:
 
 
 class HandWrittenWSGI:
-    """The least that WSGI middleware can do, for applications whose bodies are made at once."""
+    """A minimal WSGI middleware, for applications without streamed bodies."""
 
     def __init__(self, app: Any) -> None:
         self.app = app

@@ -45,7 +45,7 @@ OPENTELEMETRY = "OpenTelemetry"
 
 
 def installed(makers: Mapping[str, Callable[[], Made]]) -> dict[str, Made]:
-    """Give what each makes, without those whose library is not installed."""
+    """Return the result of each factory, without those whose library is not installed."""
     made: dict[str, Made] = {}
     for name, make in makers.items():
         with suppress(ImportError):
@@ -54,7 +54,7 @@ def installed(makers: Mapping[str, Callable[[], Made]]) -> dict[str, Made]:
 
 
 def around_function(wrappers: Mapping[str, Callable[[Any], Any]], function: Function) -> dict[str, Any]:
-    """Give what each makes of a copy of ``function``, without those whose library is not installed."""
+    """Return the result of each wrapper for a copy of ``function``, without those that are not installed."""
     return installed({name: partial(wrap, own(function)) for name, wrap in wrappers.items()})
 
 
@@ -80,7 +80,7 @@ def _opentelemetry_wsgi(app: WSGIApplication) -> Any:
 
 
 def get_baggage() -> Any:
-    """Give a reader of the session ID in the baggage of OpenTelemetry, once it is in there."""
+    """Yield a reader of the session ID in the baggage of OpenTelemetry, after it was put there."""
     read = resolve_name("opentelemetry.baggage:get_baggage")
     set_baggage = resolve_name("opentelemetry.baggage:set_baggage")
     attach = resolve_name("opentelemetry.context:attach")

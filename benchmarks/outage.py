@@ -1,4 +1,4 @@
-"""What an outage costs: an API that accepts connections and never answers."""
+"""The cost of an outage: an API that accepts connections and never answers."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _LONGEST_TURN = 120  # seconds
 
 
 class PacedLoad:
-    """What asks the process of the client for work."""
+    """The side that gives work to the process of the client."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe

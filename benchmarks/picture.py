@@ -39,7 +39,7 @@ _STYLE = """
 
 
 def bars_svg(rows: Sequence[Row]) -> str:
-    """Return an SVG picture: a group of bars for each row, with a mark at what ours may be at most."""
+    """Return an SVG picture: a group of bars for each row, with a mark at our limit."""
     elements: list[str] = []
     top = GAP
     for row in rows:

@@ -1,4 +1,4 @@
-"""A row of the report: our figure beside the others, and what ours may be at most."""
+"""A row of the report: our figure beside the others, and our limit."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Row:
     """One thing that was measured; less is better.
 
     Attributes:
-        title: what it is.
-        unit: of the figures; :data:`SECONDS` are shown as what is handy.
+        title: the measured action.
+        unit: the unit of the figures; :data:`SECONDS` are shown in a handy unit.
         figures: by name, ours among them.
         at_most: the most that ours may be.
         reference: the name of the figure that ``at_most`` is a multiple of; ``None``: it is absolute.
@@ -52,7 +52,7 @@ class Row:
 
     @property
     def at_most_text(self) -> str:
-        """What ours may be at most, as it is written."""
+        """Our limit, as a text."""
         if self.reference is None:
             return formatted(self.at_most, self.unit)
         return f"{self.at_most / self.figures[self.reference]:.3g} {TIMES} {self.reference}"

@@ -31,9 +31,9 @@ class ServerProgram:
     """A server, and how it is given datapoints.
 
     Attributes:
-        name: what it is called in the report.
+        name: its name in the report.
         environment: the folder of its environment, in that of the project.
-        command: what runs it in a folder of its own, at a ``{port}``.
+        command: the command that runs it in its own folder, at a ``{port}``.
         health: the path that tells that it has begun.
         path: where datapoints are sent.
         headers: that go with them.
@@ -91,7 +91,7 @@ class RunningServer:
             return int(connection.execute(f"SELECT count(*) FROM {self.program.table}").fetchone()[0])
 
     def cpu_seconds(self) -> float:
-        """Return what its processes have taken until now; only Linux tells."""
+        """Return the CPU time of its processes until now; only on Linux."""
         seconds = 0.0
         for process_id, values in _processes(self._process_id):
             # Linux numbers its clock like this. Of children that have ended there are only ticks.
@@ -100,7 +100,7 @@ class RunningServer:
         return seconds
 
     def memory(self) -> int:
-        """Return what its processes have, in bytes, with what they share once; only Linux tells."""
+        """Return the memory of its processes in bytes, shared memory counted once; only on Linux."""
         kibibytes = 0
         for process_id, _ in _processes(self._process_id):
             rollup = Path(f"/proc/{process_id}/smaps_rollup").read_text()

@@ -24,7 +24,7 @@ _LONGEST_TURN = 60  # seconds
 
 
 class Load:
-    """What asks the process of the clients for work."""
+    """The side that gives work to the process of the clients."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
@@ -38,7 +38,7 @@ class Load:
         return lambda number: self.send([request] * number)
 
     def send(self, requests: Sequence[bytes]) -> float:
-        """Send each request once, from all clients together, and give the seconds until all are answered."""
+        """Send each request once, from all clients together; return the seconds until all are answered."""
         self._pipe.send(requests)
         first_line = requests[0].partition(b"\r\n")[0].decode()
         if not self._pipe.poll(_LONGEST_TURN):

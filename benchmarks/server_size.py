@@ -141,7 +141,7 @@ def _filtering(database: Database, condition: ColumnElement[bool]) -> Run:
 
 
 def _fill(path: Path, sessions: int) -> str:
-    """Make a database with so many sessions and twice as many datapoints; give the ID of one session."""
+    """Make a database with so many sessions and twice as many datapoints; return the ID of one session."""
     url = ServerSettings(database=str(path)).database_url
     database = Database.open(url)
     organisation = database.write_now(

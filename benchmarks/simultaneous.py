@@ -81,7 +81,7 @@ class _Ours:
 
 
 class _Signals:
-    """One creation and a signal to all who wait for it: no guard can do less."""
+    """One creation, and a signal to all waiters: the least that a guard can do."""
 
     def __init__(self, create: Callable[[], str]) -> None:
         self._create = create
@@ -114,7 +114,7 @@ class _Signals:
 
 
 class _Unguarded:
-    """Creates what is not there yet, as it is first written."""
+    """Creates a missing ID, in the way that comes to mind first."""
 
     def __init__(self, create: Callable[[], str]) -> None:
         self._create = create

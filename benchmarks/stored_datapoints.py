@@ -51,7 +51,7 @@ def stored_datapoints_rows(effort: Effort) -> Iterator[Row]:
 
 @dataclass(frozen=True)
 class _Cost:
-    """What a datapoint takes, in seconds: from sending it until it is stored, among many, and of the CPU."""
+    """The seconds for a datapoint, from sending it until it is stored, among many; and its CPU time."""
 
     seconds: float
     cpu_seconds: float

@@ -2,7 +2,7 @@
 
 A file begins with the metadata of scripts, on one line: ``# dependencies = ["mcp<2,==1.30.0", "uvicorn"]``.
 A line ``# tests = "tests/..."`` names a file of the ordinary tests that is run in its place.
-With ``--newest``, what is pinned by ``==`` is the newest release that the rest allows.
+With ``--newest``, pinned libraries (``==``) are replaced by the newest releases that the others allow.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 ENVIRONMENTS = ROOT / ".venv-crossings"
-# hl-sessions itself, with what the tests use to serve and to call.
+# hl-sessions itself, with the packages by which the tests serve and call.
 ALWAYS = ["--editable", ".[httpx,signing]", "pytest", "pytest-timeout"]
 
 _DEPENDENCIES = re.compile(r"^# dependencies = (\[.*\])$", re.MULTILINE)
@@ -80,7 +80,7 @@ class Crossing:
                 self.file,
             ],
             cwd=ROOT,
-            env={**os.environ, "HOME": str(self.folder)},  # for what libraries keep there
+            env={**os.environ, "HOME": str(self.folder)},  # libraries keep files there
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -99,7 +99,7 @@ class Crossing:
         return [f"{case.get('name')}: {failure.get('message', '')}" for case, failure in failures]
 
     def versions(self) -> str:
-        """What is installed of the pinned libraries, and in place of which release."""
+        """The installed releases of the pinned libraries, and the pins that they replace."""
         listed = json.loads(_uv("pip", "list", "--quiet", "--format=json", "--python", str(self.folder)))
         installed = {each["name"]: each["version"] for each in listed}
         pins = (each.partition("==") for each in self.pinned if "==" in each)
@@ -120,9 +120,7 @@ def _uv(*arguments: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the tests that are asked for, and end with 1 if any fails."""
     parser = argparse.ArgumentParser(prog="crossings", description=__doc__)
-    parser.add_argument(
-        "--newest", action="store_true", help="on the newest releases, and print what changed"
-    )
+    parser.add_argument("--newest", action="store_true", help="on the newest releases, and print the changes")
     parser.add_argument("names", nargs="*", help="mcp_1 for test_mcp_1.py, and so on; without one, all")
     options = parser.parse_args(arguments)
     files = [HERE / f"test_{name}.py" for name in options.names] or sorted(HERE.glob("test_*.py"))

@@ -152,7 +152,7 @@ def test_a_stream_runs_where_it_is_consumed(manager: SessionManager) -> None:
 
 
 def test_a_conversation_is_a_thread(manager: SessionManager, sessions_api: SessionsAPI) -> None:
-    """A new one begins after its end, nobody shares one, and the API may be down."""
+    """A new one begins after its end, no two users share one, and the API may be down."""
     sessions_api.answer = fail()
 
     def thread(state: State, config: RunnableConfig) -> dict[str, Any]:

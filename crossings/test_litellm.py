@@ -21,7 +21,7 @@ QUESTION = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Why?"}]
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
-    """What success callbacks have read."""
+    """The IDs that success callbacks have read."""
     seen: list[str | None] = []
 
     def on_success(kwargs: Any, response: Any, start: Any, end: Any) -> None:

@@ -160,7 +160,7 @@ def test_the_low_level_server_with_a_tool_that_is_added_later(serve: Serve, mana
 
 
 def test_two_callers_of_one_mcp_session_are_joined_each(serve: Serve, manager: SessionManager) -> None:
-    """Not that of whoever connected."""
+    """Not the session of the client that connected."""
     secret = SharedSecret("a secret of many characters")
     server = connect(make_server(json_response=True))
     url = serve(HLSessionMiddleware(server.streamable_http_app(), manager, trust=secret)) + "/mcp"
@@ -229,7 +229,7 @@ def test_a_handler_that_the_application_calls_has_the_session_of_its_caller(mana
 
 
 def test_a_client_sends_the_session_in_which_it_was_connected(serve: Serve, manager: SessionManager) -> None:
-    """Whoever calls: an interaction needs a client of its own, or mcp 2."""
+    """For every caller: so an interaction needs its own client, or mcp 2."""
     secret = SharedSecret("a secret of many characters")
     server = connect(make_server())
     url = serve(HLSessionMiddleware(server.streamable_http_app(), manager, trust=secret)) + "/mcp"

@@ -71,7 +71,7 @@ def test_each_call_has_the_session_of_its_own_request(
 def test_an_agent_and_its_server_have_one_session(
     mode: Any, is_connected_in_a_scope: bool, serve: Serve, manager: SessionManager
 ) -> None:
-    """Each of several interactions at once, by one connection, and of whichever it was connected in."""
+    """Each of several interactions at once, by one connection, no matter in which one it was connected."""
     secret = SharedSecret("a secret of many characters")
     app = HLSessionMiddleware(make_server().streamable_http_app(), manager, trust=secret)
     url = f"{serve(app)}/mcp"

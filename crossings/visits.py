@@ -1,4 +1,4 @@
-"""What the visitor of a page sees, in a browser."""
+"""Visits of pages in a browser, and the texts that the visitor sees."""
 
 import re
 from collections.abc import Callable

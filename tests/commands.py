@@ -10,7 +10,7 @@ LINE = re.compile(r".+\n")  # other characters end lines to Python, but not to J
 
 
 def run(command: Any, *arguments: str, text: str | None = None) -> Result:
-    """Run a command, and return what became of it."""
+    """Run a command, and return its result."""
     return CliRunner().invoke(command, arguments, input=text)
 
 
@@ -22,7 +22,7 @@ def done(command: Any, *arguments: str, text: str | None = None) -> Result:
 
 
 def exported(database: str, *arguments: str) -> list[dict[str, Any]]:
-    """What ``hl-sessions export`` says that there is."""
+    """The records in the output of ``hl-sessions export``."""
     from hl_sessions.server.commands.data import export_data
 
     text = done(export_data, "--db", database, *arguments).stdout

@@ -1,4 +1,4 @@
-"""What all tests share: an environment without surprises, servers to talk to, managers and what they log."""
+"""The fixtures of all tests: a clean environment, servers, managers and their log records."""
 
 import logging
 import signal
@@ -17,7 +17,7 @@ from tests.servers import PostgreSQL, valkey_server
 from tests.sessions_api import Gate, SessionsAPI
 from tests.waiting import PATIENCE
 
-# A shell starts what runs in the background, and so what that starts, without Ctrl-C.
+# A shell starts background jobs, and so their children, with Ctrl-C ignored.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -32,13 +32,13 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def no_default_manager(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test configures is not there for the next one."""
+    """The next test does not see the configuration of a test."""
     monkeypatch.setattr("hl_sessions.defaults._default.manager", None)
 
 
 @pytest.fixture(autouse=True)
 def nothing_waits() -> Iterator[None]:
-    """What a test has not sent by its end holds up no later test that waits for all managers."""
+    """Unsent datapoints of a test do not delay later tests that wait for all managers."""
     before = set(senders())
     yield
     for sender in set(senders()) - before:
@@ -82,7 +82,7 @@ def in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[Play], FaultServer]]:
-    """Starts servers that play what they are given."""
+    """Starts servers that play a given script."""
     servers: list[FaultServer] = []
 
     def start(play: Play) -> FaultServer:
@@ -110,7 +110,7 @@ def gate(sessions_api: SessionsAPI) -> Iterator[Gate]:
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """What ``--db`` is given for an empty database."""
+    """The value of ``--db`` for an empty database."""
     if request.param == "sqlite":
         return str(tmp_path / "database.sqlite3")
     url: str = request.getfixturevalue("postgresql").new_database()
@@ -139,7 +139,7 @@ def manager(make_manager: Callable[..., SessionManager]) -> SessionManager:
 
 @pytest.fixture
 def records() -> Iterator[list[logging.LogRecord]]:
-    """What this package logs."""
+    """The log records of this package."""
     seen: list[logging.LogRecord] = []
 
     class Recorder(logging.Handler):

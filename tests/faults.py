@@ -133,7 +133,7 @@ class FaultServer:
 
 @contextmanager
 def refusing_address() -> Iterator[str]:
-    """Where nobody listens, and nobody else can."""
+    """A port where no server listens, and no other process can."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"127.0.0.1:{taken.getsockname()[1]}"

@@ -93,7 +93,7 @@ def log(kind: str, id_: str, **fields: Any) -> dict[str, Any]:
 
 
 def answer(id_: str, **fields: Any) -> dict[str, Any]:
-    """A log of a prompt, with what only these have."""
+    """A log of a prompt, with the fields that only prompts have."""
     return log(
         "prompt",
         id_,

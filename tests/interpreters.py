@@ -1,4 +1,4 @@
-"""What not every interpreter has: packages, modules, a garbage collection that runs when it is told to."""
+"""Features that not every interpreter has: packages, modules, a garbage collection on demand."""
 
 import sys
 from importlib.util import find_spec
@@ -11,13 +11,13 @@ import hl_sessions
 
 __all__ = ["bare_threads", "collects_at_once", "is_installed", "needs", "traced_bytes", "traces_of_memory"]
 
-#: Skips what is only seen where an object ends with its last reference, or with the next ``gc.collect()``.
+#: Skips tests of objects that must end with their last reference, or at the next ``gc.collect()``.
 collects_at_once = pytest.mark.skipif(
     sys.implementation.name != "cpython", reason="objects end when the garbage collector gets to them"
 )
 
 
-#: Skips what is only so where a thread begins with an empty context.
+#: Skips tests of threads that must begin with an empty context.
 bare_threads = pytest.mark.skipif(
     getattr(sys.flags, "thread_inherit_context", 0) == 1, reason="a thread inherits the context of its start"
 )
@@ -33,12 +33,12 @@ def needs(package: str) -> pytest.MarkDecorator:
 
 
 def traces_of_memory() -> Any:
-    """Return the module ``tracemalloc``, which PyPy has without what it stands on."""
+    """Return the module ``tracemalloc``, which cannot be used on PyPy."""
     return pytest.importorskip("tracemalloc", exc_type=ImportError)
 
 
 def traced_bytes(tracemalloc: Any, file: str) -> int:
-    """Return what the core and a file have allocated while traced: servers of tests run beside them."""
+    """Return the memory that the core and a file have allocated, without that of servers of tests."""
     package = Path(hl_sessions.__file__).parent
     wanted = [
         tracemalloc.Filter(inclusive=True, filename_pattern=f"{package}/*"),

@@ -17,7 +17,7 @@ from tests.servers import MOST_STARTS, free_port
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
 DOCUMENTED = (Path(__file__).parents[1] / "docs" / "nginx.conf").read_text()
 
-# What the usual file of Debian has around the servers, and folders that need no root.
+# The parts of Debian's usual file around the servers, with folders that need no root.
 AROUND = """
 daemon off;
 master_process off;
@@ -53,7 +53,7 @@ def nginx(directory: Path, configuration: str) -> Iterator[str]:
         )
         with process:
             try:
-                # It is there from when nginx listens.
+                # It exists as soon as nginx listens.
                 while not (directory / "nginx.pid").exists() and process.poll() is None:
                     sleep(0.01)
                 if process.poll() is not None and attempt < MOST_STARTS:
@@ -66,7 +66,7 @@ def nginx(directory: Path, configuration: str) -> Iterator[str]:
 
 
 def documented(base_urls: list[str], *changes: tuple[str, str]) -> str:
-    """What the documentation says, for these servers and with changes."""
+    """The configuration of the documentation, for these servers and with changes."""
     text = DOCUMENTED
     for base_url, line in zip_longest(base_urls, re.findall(r" +server 127.*;\n", DOCUMENTED), fillvalue=""):
         address = base_url.removeprefix("http://").removesuffix("/v4")

@@ -11,7 +11,7 @@ MORE_THAN_THERE_IS = 1 << 47  # bytes of addresses, for the stack of a thread
 
 @contextmanager
 def no_threads() -> Iterator[None]:
-    """No thread starts, those of servers included, until this is left; what is not said by then never is."""
+    """Let no thread start, those of servers included, until this is left; later warnings are not logged."""
     size = threading.stack_size(MORE_THAN_THERE_IS)
     try:
         yield

@@ -56,7 +56,7 @@ def opened_database(database: str | Path) -> "Iterator[Database]":
 
 @contextmanager
 def locked_file(path: Path) -> Iterator[None]:
-    """Nobody else writes to an SQLite file."""
+    """Keep other processes from writing to an SQLite file."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         yield
@@ -65,7 +65,7 @@ def locked_file(path: Path) -> Iterator[None]:
 
 @contextmanager
 def spawning(command: str) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start processes of ``hl-sessions COMMAND``; what is left of them at the end is killed."""
+    """Start processes of ``hl-sessions COMMAND``, and kill the remaining ones at the end."""
     with ExitStack() as running:
 
         def start(*arguments: str, directory: Path | None = None, **variables: str) -> Any:
@@ -85,7 +85,7 @@ def spawning(command: str) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 
 def first_lines(process: subprocess.Popen[str], count: int) -> list[str]:
-    """What a process has printed first."""
+    """The first ``count`` lines that a process has printed."""
     assert process.stdout is not None
     return [process.stdout.readline() for _ in range(count)]
 
@@ -175,13 +175,13 @@ class PostgreSQL:
             connection.execute(statement)
 
     def errors(self) -> list[str]:
-        """What the server has refused so far, as it tells in its log."""
+        """The errors of the server so far, from its log."""
         marks = (" ERROR: ", " FATAL: ", " PANIC: ")
         return [line for line in self._server.log.read_text().splitlines() if any(m in line for m in marks)]
 
     @contextmanager
     def behind_pgbouncer(self, connections: int) -> Iterator[Callable[[str], str]]:
-        """Run a PgBouncer with so many connections; what is given makes a URL one through it."""
+        """Run a PgBouncer with so many connections; yield a function that turns a URL into one through it."""
         program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
         if program is None:
             pytest.skip("there is no PgBouncer")
@@ -214,7 +214,7 @@ class PostgreSQL:
 
     def remove(self) -> None:
         server = self._server
-        # Without writing to the disk what is deleted next.
+        # Without writing to the disk, as all is deleted next.
         arguments = ("-w", "-m", "immediate", "-D", str(server.pgdata), "stop")
         postgres_server().pgexec("pg_ctl", arguments, bin_path=server.bin_path, user=server.system_user)
         server.cleanup()

@@ -1,4 +1,4 @@
-"""Calling the API as any program would that has its address and its key."""
+"""Calls of the API, like those of any program with its URL and its key."""
 
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ TIMEOUT: Final = 5
 
 
 class API:
-    """The API behind a base URL. Its calls block, so they are made in worker threads.
+    """The API at a base URL. Its calls block, so they are made in worker threads.
 
     Args:
         base_url: The URL of the API with its version, such as ``http://127.0.0.1:8642/v4``.
@@ -29,7 +29,7 @@ class API:
         return self.base_url.removesuffix(BASE_PATH) + "/"
 
     def get(self, path: str, **parameters: str | int) -> Any:
-        """Return the JSON that a call answers.
+        """Return the JSON of an answer.
 
         Raises:
             requests.RequestException: The API cannot be reached, or answers with an error.
@@ -37,7 +37,7 @@ class API:
         return self._answer(self._http.get(self.base_url + path, params=parameters, timeout=TIMEOUT))
 
     def post(self, path: str, body: Any) -> Any:
-        """Send JSON, and give the JSON that is answered.
+        """Send JSON, and return the JSON of the answer.
 
         Raises:
             requests.RequestException: The API cannot be reached, or answers with an error.

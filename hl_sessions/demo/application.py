@@ -1,4 +1,4 @@
-"""The chat application: it uses the middleware as any Starlette application would."""
+"""The chat application, which uses the middleware like any Starlette application."""
 
 import json
 import unicodedata
@@ -33,9 +33,9 @@ def create_chat(manager: SessionManager, api: API, pause: Callable[[], Awaitable
     """Make the ASGI application of the chat.
 
     Args:
-        manager: Opens the sessions, and takes what is logged in them.
-        api: Where the list of sessions is read.
-        pause: Waited for between two words of a reply.
+        manager: Opens the sessions, and sends their datapoints.
+        api: The API from which the list of sessions is read.
+        pause: Awaited between two words of a reply.
     """
     bot = Bot(pause)
     session_list = SessionList(api)

@@ -1,4 +1,4 @@
-"""The bot: three steps, each of which logs a datapoint, and none of which knows a session ID."""
+"""The bot: three steps, each of which logs a datapoint without a session ID."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
@@ -11,7 +11,7 @@ from hl_sessions.demo.texts import Text, find_text, words_of
 _BLOCKED: Final = frozenset({"dumb", "hate", "idiot", "kill", "stupid"})
 
 _REFUSAL: Final = (
-    "I would rather keep this friendly, so I leave that one without an answer. It was logged all the same:"
+    "I would rather keep this friendly, so I leave that one without an answer. It was logged anyway:"
     " moderation, retrieval and this reply, under one session."
 )
 _NOTHING_FOUND: Final = (
@@ -24,36 +24,36 @@ class Bot:
     """Answers messages from the bundled texts, without a network and without a model.
 
     Args:
-        pause: Waited for between two words of a reply, as a model would take its time.
+        pause: Awaited between two words of a reply, as a model would take its time.
     """
 
     def __init__(self, pause: Callable[[], Awaitable[object]]) -> None:
         self._pause = pause
 
     async def reply(self, message: str) -> AsyncIterator[str]:
-        """Look at the message, and give the reply to stream."""
+        """Handle a message, and return the reply to stream."""
         is_allowed = self.moderate(message)
         text = await run_in_threadpool(self.retrieve, message)
         return self.answer(message, _compose(text) if is_allowed else _REFUSAL)
 
     def moderate(self, message: str) -> bool:
-        """Tell whether the message is to be answered; runs on the event loop, which no logging holds up."""
+        """Decide whether to answer the message; runs on the event loop, which logging does not block."""
         blocked = words_of(message) & _BLOCKED
         verdict = f"blocked: {', '.join(sorted(blocked))}" if blocked else "allowed"
         log(source="moderation", inputs={"message": message}, output=verdict, metadata=_ran_in("coroutine"))
         return not blocked
 
     def retrieve(self, message: str) -> Text | None:
-        """Find the text to answer from; runs in a worker thread."""
+        """Find the text for the answer; runs in a worker thread."""
         text = find_text(message)
         found = text.title if text else "nothing found"
         log(source="retrieval", inputs={"message": message}, output=found, metadata=_ran_in("worker thread"))
         return text
 
     async def answer(self, message: str, reply: str) -> AsyncIterator[str]:
-        """Say the reply word by word; runs while the response is streamed.
+        """Yield the reply word by word, while the response is streamed.
 
-        The datapoint ends with it. Should the reader go away, it has what was said until then.
+        The datapoint ends with it. If the reader goes away, the datapoint has the words until then.
         """
         metadata = _ran_in("response stream")
         with datapoint(source="answer", inputs={"message": message}, metadata=metadata) as answer:
@@ -66,7 +66,7 @@ class Bot:
 
 
 def _ran_in(place: str) -> dict[str, str]:
-    """Return the metadata that tell the reader of the log in which kind of code a step ran."""
+    """Return the metadata that name the kind of code in which a step ran."""
     return {"ran_in": place}
 
 

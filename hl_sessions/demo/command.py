@@ -45,7 +45,7 @@ def demo(port: int | None, api_port: int | None, database: str | None, *, script
 
     Runs the API server and a chat application on this machine, with no key and no network.
     """
-    # All traffic stays on this machine, whatever proxy the environment names.
+    # All traffic stays on this machine, even if the environment names a proxy.
     os.environ["no_proxy"] = _HOST
     with ExitStack() as stack:
         ending = stack.enter_context(told_to_end())
@@ -76,18 +76,18 @@ def demo(port: int | None, api_port: int | None, database: str | None, *, script
         click.echo(f"Open {chat_url}/ in your browser. Ctrl-C ends the demo.")
         kept = database or "a temporary file until then"
         click.echo(f"The sessions API is {base_url(api_listener)}, which keeps its sessions in {kept}.")
-        click.echo(f"The page of its server, {_url(api_listener)}/, shows all that was logged.")
+        click.echo(f"The page of its server, {_url(api_listener)}/, shows all sessions and datapoints.")
         ending.wait()
 
 
 def _listen(option: str, port: int | None, default: int) -> socket.socket:
-    """Take the port that was asked for; without one, the default or, if that is taken, any free one."""
+    """Listen on the given port; without one, on the default or, if that is taken, on any free one."""
     try:
         return socket.create_server((_HOST, default if port is None else port))
     except OSError as error:
         is_taken = error.errno == errno.EADDRINUSE
         if is_taken and port is None:
-            click.echo(f"Port {default} is taken, so a free one stands in ({option} chooses).", err=True)
+            click.echo(f"Port {default} is taken, so a free one is used ({option} chooses).", err=True)
             return socket.create_server((_HOST, 0))
         problem = "is taken" if is_taken else f"cannot be listened on ({error.strerror})"
         raise click.ClickException(f"port {port} {problem}; choose another with {option}") from None

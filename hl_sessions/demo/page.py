@@ -1,4 +1,4 @@
-"""The page of the demo: its files, and those that it shares with the page of the server."""
+"""The page of the demo: its files, and the files that it shares with the page of the server."""
 
 from pathlib import Path
 from typing import Final

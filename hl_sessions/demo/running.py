@@ -1,4 +1,4 @@
-"""Runs the API server and the chat application side by side, on threads of this process."""
+"""Runs the API server and the chat application side by side, in threads of this process."""
 
 import asyncio
 import socket
@@ -18,7 +18,7 @@ from hl_sessions.server.settings import ServerSettings
 
 
 class LockedDatabaseError(Exception):
-    """The database has keys, which the demo does not know: its server would refuse the chat.
+    """The database has keys, which the demo does not know, so its server would refuse the chat.
 
     Args:
         database: The path of the SQLite file.
@@ -38,19 +38,19 @@ def running_demo(
     database: str | None,
     seconds_per_word: float,
 ) -> Iterator[None]:
-    """Serve both as long as the ``with`` block runs. What is being said then is said to its end at once.
+    """Serve both as long as the ``with`` block runs. At its end, an unfinished reply is completed at once.
 
     Args:
         chat_listener: The socket that the chat application serves.
         api_listener: The socket that the API serves.
         database: The path of the API's SQLite file; ``None``: a temporary one.
-        seconds_per_word: How long the bot takes for a word.
+        seconds_per_word: The time that the bot takes for a word.
 
     Raises:
-        LockedDatabaseError: When the database has keys.
-        sqlalchemy.exc.DBAPIError: When it cannot be opened.
+        LockedDatabaseError: The database has keys.
+        sqlalchemy.exc.DBAPIError: The database cannot be opened.
     """
-    # Any key opens it; one is named all the same, so that none of the environment takes part.
+    # The server accepts any key; one is given, so that a key of the environment is not used.
     api_key = "demo"
     url = base_url(api_listener)
     is_ending = threading.Event()
@@ -63,7 +63,7 @@ def running_demo(
         if database is None:
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="hl-sessions-demo-"))
             database = str(Path(directory, "demo.sqlite3"))
-        # Without a key, so that whoever sits at this machine can look at its page.
+        # Without a key, so that the user of this machine can open its page.
         server = create_application(ServerSettings(database=database))
         if not server.state.keys.is_open():
             server.state.database.close()

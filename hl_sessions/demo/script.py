@@ -1,4 +1,4 @@
-"""``hl-sessions demo --script``: the conversation of the page, held without a browser."""
+"""``hl-sessions demo --script``: a conversation like that of the page, without a browser."""
 
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
@@ -23,11 +23,11 @@ STEPS: Final = ("moderation", "retrieval", "answer")
 
 
 class UnexpectedSessionsError(Exception):
-    """The sessions that the API lists are not those of the conversation."""
+    """The sessions in the API are not those of the conversation."""
 
 
 def converse(chat_url: str, echo: Callable[[str], object], is_ending: Callable[[], bool]) -> None:
-    """Hold the conversation over HTTP and print it, with the sessions that came of it.
+    """Hold the conversation over HTTP, and print it with its sessions.
 
     Args:
         chat_url: The URL of the chat application, which runs in this process; without a slash at its end.

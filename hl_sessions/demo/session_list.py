@@ -6,14 +6,14 @@ from typing import Any, Final, TypedDict
 from hl_sessions.demo.api import API
 
 PROJECT: Final = "demo"
-"""The name of the project that all datapoints of the demo are in."""
+"""The name of the project of all datapoints of the demo."""
 
 SESSIONS_SHOWN: Final = 20
-"""How many sessions are listed; their datapoints fit into one page of the API."""
+"""The number of sessions in the list; their datapoints fit into one page of the API."""
 
 
 class Datapoint(TypedDict):
-    """A datapoint, reduced to what the demo shows."""
+    """A datapoint, reduced to the fields that the demo shows."""
 
     id: str
     step: str
@@ -22,7 +22,7 @@ class Datapoint(TypedDict):
 
 
 class ListedSession(TypedDict):
-    """A session with its datapoints in the order in which they began, but those that are open."""
+    """A session with its ended datapoints, in the order in which they began."""
 
     id: str
     created_at: str

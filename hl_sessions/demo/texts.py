@@ -1,4 +1,4 @@
-"""The texts that the bot knows, and finding the one that a question is about."""
+"""The texts that the bot knows, and the search for the one that fits a question."""
 
 import re
 from collections import Counter
@@ -75,7 +75,7 @@ _STOP_WORDS: Final = frozenset(
 
 
 def words_of(text: str) -> set[str]:
-    """Return the words of a text in lower case, without those that are in every text."""
+    """Return the words of a text in lower case, without the most common words."""
     return set(_split(text.lower())) - _STOP_WORDS
 
 

@@ -70,8 +70,8 @@ def test_two_demos_run_side_by_side(start_demo: Any) -> None:
     assert demos[0].sessions() != demos[1].sessions()
     _, said = demos[1].end()
     assert said == (
-        "Port 8643 is taken, so a free one stands in (--port chooses).\n"
-        "Port 8642 is taken, so a free one stands in (--api-port chooses).\n"
+        "Port 8643 is taken, so a free one is used (--port chooses).\n"
+        "Port 8642 is taken, so a free one is used (--api-port chooses).\n"
     )
     demos[0].end()
 

@@ -210,9 +210,7 @@ app = get_wsgi_application()
     outer = "is django.middleware.common.CommonMiddleware:"
     assert f"wrong outside of hl_sessions.integrations.django.HLSessionMiddleware {outer}" in said(result)
     assert "-> make it the first of MIDDLEWARE" in said(result)
-    assert "conversations are kept in MemoryStore(maxsize=100000) - each process has conversations" in said(
-        result
-    )
+    assert "conversations are kept in MemoryStore(maxsize=100000) - each process has its own" in said(result)
     assert f"ok {sessions_api.base_url} (set by the application) answers" in said(result)
 
 
