@@ -101,7 +101,7 @@ def free_port() -> int:
 
 
 def accepts_connections(port: int) -> bool:
-    """Tell whether somebody listens there."""
+    """Whether a server listens there."""
     with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
         return True
     return False

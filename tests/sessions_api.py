@@ -15,7 +15,7 @@ from tests.waiting import PATIENCE
 
 @dataclass
 class Request:
-    """What arrived."""
+    """A request that has arrived."""
 
     method: str
     target: str  # the path and query as they were on the wire
@@ -26,7 +26,7 @@ class Request:
 
 @dataclass
 class Answer:
-    """What is sent back; a body that is not bytes goes as JSON."""
+    """An answer; a body that is not bytes is sent as JSON."""
 
     status: int = 200
     body: Any = b""

@@ -1,4 +1,4 @@
-"""What a newcomer meets first is true: the lines of ``make help``, and what editors are told."""
+"""The first things that a newcomer sees are true: the lines of ``make help``, and editor settings."""
 
 import re
 import shutil
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 @pytest.mark.parametrize("command", [["make"], ["make", "help"]])
 def test_make_tells_what_each_target_does(command: list[str]) -> None:
-    """A target without a line of its own would be found by nobody."""
+    """Each target has a line, as it could not be found otherwise."""
     run = subprocess.run(
         [*command, "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
     )

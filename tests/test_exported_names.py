@@ -19,7 +19,7 @@ DOCUMENTED = {
 
 
 def test_all_is_complete() -> None:
-    """What the documentation names is exported, and the whole error tree with it."""
+    """All names in the documentation are exported, and the whole error tree."""
     tree = {
         name
         for name, value in vars(errors).items()

@@ -1,4 +1,4 @@
-"""What importing this package loads, and what it says where something is missing."""
+"""The modules that importing this package loads, and the errors for missing ones."""
 
 import subprocess
 import sys
@@ -153,7 +153,7 @@ def test_missing_framework_is_told_with_the_command_that_installs_it(
     ("module", "never"), [("starlette", "fastapi"), ("starlette", "flask"), ("flask", "starlette")]
 )
 def test_integration_loads_its_own_framework_only(module: str, never: str) -> None:
-    """Who uses one framework need not have the others."""
+    """The integration of one framework does not need the others."""
     loaded = loaded_by(f"hl_sessions.integrations.{module}")
     assert module in loaded
     assert never not in loaded

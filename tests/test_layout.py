@@ -27,7 +27,7 @@ def read_settings() -> dict[str, Any]:
 
 
 def source_files() -> dict[str, Path]:
-    """Where each file of the two source folders, and the plugin for pytest, belongs in a wheel."""
+    """The place in a wheel of each file of the two source folders, and of the plugin for pytest."""
     modules = {"pytest_hl_sessions.py": ROOT / "pytest_hl_sessions.py"}
     return modules | {
         prefix + path.relative_to(folder).as_posix(): path

@@ -42,7 +42,7 @@ def closed_default() -> Iterator[None]:
 
 class TestSettings:
     def test_environment(self, monkeypatch: pytest.MonkeyPatch, sessions_api: SessionsAPI) -> None:
-        """What is not given comes from the environment, what is given does not."""
+        """Missing settings come from the environment, given ones do not."""
         monkeypatch.setenv("HL_SESSIONS_BASE_URL", sessions_api.base_url)
         monkeypatch.setenv("HUMANLOOP_API_KEY", "vendor")
         for api_key, own, sent in [(None, "", "vendor"), (None, "own", "own"), ("given", "own", "given")]:
@@ -218,7 +218,7 @@ class TestClose:
             assert not thread.is_alive()
 
     def test_what_was_given_stays_open(self, sessions_api: SessionsAPI) -> None:
-        """A client and a store that were given are left to who made them."""
+        """The manager does not close a client and a store that were given."""
 
         class Store(MemoryStore):
             closed = 0
@@ -347,7 +347,7 @@ class TestDefault:
             assert sessions_api.connections == 1
 
     def test_wrong(self) -> None:
-        """What is wrong is refused, and the default manager stays as it was."""
+        """A wrong setting is refused, and the default manager stays as it was."""
         first = configure("http://127.0.0.1:9")
         with pytest.raises(HLSessionsError):
             configure("nowhere")

@@ -1,4 +1,4 @@
-"""What an application meets of the faults of an API: nothing, or the right error, and always in time."""
+"""The effects of an API's faults on an application: none, or the right error, and always in time."""
 
 import asyncio
 import json
@@ -198,7 +198,7 @@ def full_listener() -> Iterator[str]:
 @pytest.mark.parametrize("on_error", ["warn", "raise"])
 class TestNoConnection:
     def test_refused(self, caplog: pytest.LogCaptureFixture, on_error: OnError) -> None:
-        """The same goes where nobody listens."""
+        """The same is true where no server listens."""
         with refusing_address() as address:
             check(f"http://{address}/v4", on_error, APIConnectionError, caplog)
 
@@ -221,7 +221,7 @@ class TestNoConnection:
 
 
 def test_an_endless_answer_takes_no_memory(serve: Callable[[Play], FaultServer]) -> None:
-    """Of a body without end no more than the limit is kept, whatever the time limit."""
+    """Of an endless body no more than the limit is kept, with any time limit."""
 
     sent = 0
 

@@ -1,4 +1,4 @@
-"""What an application meets of https that fails: what it meets of every other fault."""
+"""The effects of failing https on an application, which are those of every other fault."""
 
 from collections.abc import Callable
 

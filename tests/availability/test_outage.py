@@ -72,7 +72,7 @@ def test_waits_as_long_as_the_api_asks(
 def test_waits_as_long_as_any_failure_asks(
     manager: SessionManager, sessions_api: SessionsAPI, clock: StillClock
 ) -> None:
-    """What the first failure asks for is not forgotten when the next ones come without a word."""
+    """The wait that the first failure asks for is kept when later failures ask for none."""
     sessions_api.answer = asking_to_wait(503, "120")
     assert read(manager) is None
     clock.offset += 10
@@ -247,7 +247,7 @@ def test_those_under_way_are_given_up(
 
 
 def test_no_answer_at_all(make_manager: Managers, clock: StillClock) -> None:
-    """An API that nobody serves is an outage like any other."""
+    """An API without a server is an outage like any other."""
     manager = make_manager(base_url="http://127.0.0.1:9/v4")
     for _ in range(FAILURES_TO_OPEN + 1):
         assert read(manager) is None

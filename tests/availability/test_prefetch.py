@@ -107,7 +107,7 @@ def threads_of_prefetching() -> list[threading.Thread]:
 
 
 def test_nothing_before_the_first_read(manager: SessionManager, sessions_api: SessionsAPI) -> None:
-    """Scopes in which nobody reads make no call and start no thread, whatever is asked of them."""
+    """Scopes without a read make no call and start no thread, also if their attributes are used."""
     before = {*threading.enumerate()}  # those of tests before may end meanwhile
     with manager.session() as session, manager.session(key="chat") as chat:
         assert session.peek() is chat.peek() is None
@@ -278,7 +278,7 @@ def test_threads_end_when_idle(manager: SessionManager, monkeypatch: pytest.Monk
 
 
 def test_threads_end_with_the_manager(manager: SessionManager, sessions_api: SessionsAPI, gate: Gate) -> None:
-    """close() ends them, also those that were making a session, and nobody gets what was ready."""
+    """close() ends them, also those that create a session, and ready sessions are not handed out."""
     gate.opened.set()
     read_settled(manager, 2)
     gate.opened.clear()

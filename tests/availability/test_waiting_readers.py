@@ -1,4 +1,4 @@
-"""Who waits while an outage is recognised, and who comes afterwards."""
+"""Readers that wait while an outage is recognised, and readers that come later."""
 
 import asyncio
 import logging
@@ -90,7 +90,7 @@ def test_all_who_wait_are_let_go(
     monkeypatch: pytest.MonkeyPatch,
     hang: Play,
 ) -> None:
-    """Threads, tasks and conversations are answered when an outage is recognised, whatever they wait for."""
+    """Waiting threads, tasks and conversations get an answer when an outage is recognised."""
     monkeypatch.setattr("hl_sessions.client.retries.RETRY_AFTER_MAX", PATIENCE)
     is_failing = threading.Event()
 
@@ -133,7 +133,7 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 def test_who_is_still_connecting_is_let_go(
     sessions_api: SessionsAPI, make_manager: Managers, resolver: threading.Event
 ) -> None:
-    """So are those who have no connection yet."""
+    """So do readers without a connection."""
     base_url = sessions_api.base_url
     manager = make_manager(base_url=base_url.replace("127.0.0.1", "localhost"))
     readers = read_in_every_way(manager)
@@ -247,7 +247,7 @@ def test_a_call_that_was_just_admitted_is_given_up() -> None:
 
 
 def test_an_abort_is_heard_later() -> None:
-    """Who begins to wait on a deadline that was aborted before does not wait."""
+    """A wait on a deadline that was aborted before ends at once."""
     deadline = Deadline(60)
     deadline.abort()
     heard = threading.Event()

@@ -1,4 +1,4 @@
-"""What a message takes along of a session, and what comes of it where it arrives."""
+"""The session that a message carries, at the sender and at the receiver."""
 
 import asyncio
 import json
@@ -158,7 +158,7 @@ def test_outside_every_scope_nothing_is_carried(manager: SessionManager, session
 def test_a_message_without_a_session_hides_the_one_that_is_current(
     manager: SessionManager, data: object
 ) -> None:
-    """A consumer that was started in a scope must not serve everybody in it."""
+    """A consumer that was started in a scope must not serve all messages in it."""
     with manager.session() as session:
         with carried(data) as none:
             assert none is None

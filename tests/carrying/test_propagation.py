@@ -63,7 +63,7 @@ def test_a_signature_is_good_for_its_host_only(called: str, named: str, *, good:
 
 
 def test_a_service_that_knows_its_names_believes_no_other() -> None:
-    """Whatever the request names: a proxy may have changed that, and anybody can write it."""
+    """For any host in the request: a proxy may have changed it, and any client can write it."""
     secret = SharedSecret(SECRET, hosts=["Retrieval.internal", "search.example"])
     for host in ("retrieval.internal", "search.example"):
         assert secret.verify(SESSION_ID, secret.sign(SESSION_ID, host), "127.0.0.1:8000")
@@ -157,7 +157,7 @@ def test_no_repr_shows_a_secret() -> None:
 
 @pytest.mark.parametrize("session_id", ["", "sesh_", "sesh_a.b", "sesh_a\n", "abc", None])
 def test_only_a_session_id_is_signed(session_id: Any) -> None:
-    """What could be taken for another ID and another time is none."""
+    """A text that could be taken for another ID and another time is no ID."""
     with pytest.raises(ValueError, match=r"^session_id must be of the form sesh_\.\.\.$"):
         SharedSecret(SECRET).sign(session_id, HOST)
 

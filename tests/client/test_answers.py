@@ -132,7 +132,7 @@ WRONG_RECORDS = [
 def test_a_wrong_record_is_invalid(
     client: SessionsClient, sessions_api: SessionsAPI, record: Any, field: str
 ) -> None:
-    """What is missing or of another type is named, alone and on a page."""
+    """A missing field, or one of a wrong type, is named, for a record alone and on a page."""
     sessions_api.answer = lambda _: Answer(200, record)
     with pytest.raises(InvalidResponseError, match=field):
         client.get(SESSION_ID)

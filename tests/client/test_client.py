@@ -149,7 +149,7 @@ def test_iter_yields_each_session_once(client: SessionsClient, sessions_api: Ses
 
 
 def test_iter_looks_a_page_up_when_it_is_needed(client: SessionsClient, sessions_api: SessionsAPI) -> None:
-    """What is not read is not asked for."""
+    """Content that is not read is not requested."""
     sessions_api.answer = Pages(100)
     sessions = client.iter("pr_1", size=2)
     assert sessions_api.requests == []
@@ -345,7 +345,7 @@ def test_content_types_are_several(client: SessionsClient, sessions_api: Session
 
 
 def test_cookies_are_not_kept(client: SessionsClient, sessions_api: SessionsAPI) -> None:
-    """What the server sets in one call is not sent in the next."""
+    """A cookie of one answer is not sent with the next call."""
     sessions_api.answer = answer_always({"id": SESSION_ID}, 201, Set_Cookie="a=b; Path=/")
     client.create()
     client.create()
@@ -569,7 +569,7 @@ def test_a_proxy_that_refuses_says_why(
 def test_first_calls_through_a_proxy_make_one_pool(
     sessions_api: SessionsAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many threads begin at once: the connections of the others would be nobody's to use again."""
+    """Also if many threads begin at once: the connections of other pools would never be used again."""
     made, everybody = [], threading.Barrier(8)
     make = urllib3.proxy_from_url
 

@@ -18,7 +18,7 @@ pytestmark = [
 
 
 def exit_code_of_child(work: Callable[[], object]) -> int:
-    """What a forked child exits with: 0 if ``work`` ended well."""
+    """The exit code of a forked child: 0 if ``work`` ended well."""
     child = os.fork()
     if child == 0:
         code = 1

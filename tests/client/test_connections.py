@@ -197,7 +197,7 @@ def test_calls_that_are_cancelled_before_they_begin(sessions_api: SessionsAPI) -
 
 
 def test_a_look_up_that_fails_unusually(sessions_api: SessionsAPI, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What stands in the place of the name server may raise anything; the next call looks up again."""
+    """A replaced getaddrinfo may raise any exception; the next call looks up again."""
 
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError("no network in tests")
@@ -242,7 +242,7 @@ with ThreadPoolExecutor(100) as threads:
 
 
 def test_more_at_once_than_there_are_descriptors(sessions_api: SessionsAPI, tmp_path: Path) -> None:
-    """The others wait until some have ended; nobody says that the API is down."""
+    """The others wait until some have ended, and no outage is reported."""
 
     def answer(request: Request) -> Answer:
         time.sleep(0.1)  # as long as all that can have a connection take to ask

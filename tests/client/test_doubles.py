@@ -40,7 +40,7 @@ def test_responses(call: Call) -> None:
 
 
 def test_vcrpy(sessions_api: SessionsAPI, call: Call, tmp_path: Path) -> None:
-    """What was recorded is played again."""
+    """A recorded answer is played again."""
     cassette = str(tmp_path / "cassette.yaml")
     with SessionsClient(sessions_api.base_url) as client:
         with vcr.use_cassette(cassette):

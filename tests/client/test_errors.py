@@ -1,4 +1,4 @@
-"""What an error tells, and what it never does."""
+"""The contents of errors, and the secrets that they never hold."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""What is tried again, how often, and for how long."""
+"""The failures that are tried again, how often, and for how long."""
 
 import time
 from collections.abc import Callable
@@ -234,7 +234,7 @@ def test_a_wait_too_long_is_not_begun(
     timeout: float,
     longest: float,
 ) -> None:
-    """The answer is given to the caller at once, who knows better when to come back."""
+    """The caller gets the answer at once, and decides when to call again."""
     monkeypatch.setattr("hl_sessions.client.retries.RETRY_AFTER_MAX", longest)
     sessions_api.answer = lambda _: Answer(429, {"detail": "later"}, {"Retry-After": after})
     client = SessionsClient(sessions_api.base_url, timeout=timeout, retries=2)
@@ -254,7 +254,7 @@ def test_a_senseless_retry_after_changes_nothing(sessions_api: SessionsAPI, afte
 
 @pytest.fixture
 def clock_of_waits(monkeypatch: pytest.MonkeyPatch) -> StillClock:
-    """Time passes in the waits before further attempts only, in which nobody really waits."""
+    """Time passes only in the waits before further attempts, which are not real."""
     clock = StillClock()
     monkeypatch.setattr("hl_sessions.client.deadline.time", clock)
 

@@ -71,7 +71,7 @@ def test_a_trusted_server_is_talked_to(
 def test_an_unknown_authority_is_refused(
     serve: Callable[[Play], FaultServer], call: Call, authority: trustme.CA
 ) -> None:
-    """The key is not sent to who knows whom."""
+    """The key is not sent to an unverified server."""
     server = serve(speaking_tls(authority, "127.0.0.1"))
     with SessionsClient(https(server), API_KEY, retries=0) as client:
         with pytest.raises(APIConnectionError, match="certificate verify failed") as failure:
@@ -179,7 +179,7 @@ def test_an_answer_in_small_pieces_is_no_silence(
 def test_nothing_is_sent_without_tls_when_a_call_is_given_up(
     serve: Callable[[Play], FaultServer], authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What another thread sends in this moment is encrypted, or not sent."""
+    """Data that another thread sends at this moment is encrypted, or not sent."""
     plain: list[bool] = []
     shutdown = socket.socket.shutdown
 

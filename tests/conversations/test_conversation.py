@@ -39,7 +39,7 @@ class TestConversation:
         assert sessions_api.posts == 2
 
     def test_without_a_call(self, manager: SessionManager, sessions_api: SessionsAPI) -> None:
-        """A scope that nobody reads starts no conversation."""
+        """A scope whose ID is not read starts no conversation."""
         with manager.session(key="a") as session:
             assert session.peek() is None
         assert sessions_api.requests == []
@@ -122,7 +122,7 @@ class TestConversation:
         caplog: pytest.LogCaptureFixture,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """Who waits in vain for another process's session gets None, and blames neither API nor store."""
+        """A reader that waits too long for another process gets None, which is no outage of API or store."""
         store = MemoryStore()
         manager = make_manager(store=store, timeout=0.1)
         key = store.entry_key(sessions_api.base_url, "a")
@@ -193,7 +193,7 @@ class TestEnd:
             assert current_session_id() == first
 
     def test_unread(self, manager: SessionManager) -> None:
-        """A handle that was ended before it was read gets a session that is nobody else's."""
+        """A handle that was ended before its first read gets a session of its own."""
         before = read(manager, "a")
         with manager.session(key="a") as session:
             session.end()
@@ -208,7 +208,7 @@ class TestEnd:
     def test_during_the_creation(
         self, make_manager: Managers, sessions_api: SessionsAPI, gate: Gate, blocking: Any
     ) -> None:
-        """Ended while it is created: who waits gets that session, the next scope does not."""
+        """If it is ended during the creation, the waiters get that session, and the next scope does not."""
         manager = make_manager(store=OutsideStore() if blocking else MemoryStore())
         with manager.session(key="a") as session:
             readers = in_threads(lambda: session.id, 3)
@@ -269,7 +269,7 @@ class TestIdleTimeout:
         assert read(manager, "a") != first
 
     def test_late_read(self, manager: SessionManager, clock: StillClock) -> None:
-        """What counts is when a scope was entered, however late it reads."""
+        """The time of the entry of a scope counts, also if it reads late."""
         first = read(manager, "a")
         clock.offset += 50
         with manager.session(key="a") as session:
@@ -289,7 +289,7 @@ class TestIdleTimeout:
         assert read(manager, "a") == first
 
     def test_scope_that_does_not_read(self, manager: SessionManager, clock: StillClock) -> None:
-        """A scope in which nobody reads does not count."""
+        """A scope without a read does not count."""
         first = read(manager, "a")
         clock.offset += 50
         with manager.session(key="a"):
@@ -448,7 +448,7 @@ class TestFailingStore:
         assert levels == ["WARNING", "INFO"] * 2
 
     def test_an_end_is_told_when_it_is_back(self, make_manager: Managers, outage_clock: StillClock) -> None:
-        """What was ended while the store was down does not go on afterwards."""
+        """A conversation that was ended while the store was down does not go on afterwards."""
         store = OutsideStore()
         manager = make_manager(store=store)
         first = read(manager, "a")
@@ -461,7 +461,7 @@ class TestFailingStore:
             assert session.previous_id == first
 
     def test_is_left_alone(self, make_manager: Managers, outage_clock: StillClock) -> None:
-        """While it rests it is not asked at all; then once, and when that worked by everybody."""
+        """A resting store is not asked; then one reader asks it, and after a success all do."""
         store = OutsideStore()
         manager = make_manager(store=store)
         store.failing = {"get"}

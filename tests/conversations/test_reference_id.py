@@ -1,4 +1,4 @@
-"""What a conversation is called while it has no session: one opaque ID for all who are in it."""
+"""The reference ID of a conversation without a session: one opaque ID for all its scopes."""
 
 import asyncio
 import logging
@@ -62,7 +62,7 @@ class TestConversation:
         assert sessions_api.requests == []
 
     def test_stays_with_the_session(self, manager: SessionManager) -> None:
-        """Before and after its session is there, whoever reads which first."""
+        """Before and after its session is created, in any order of reads."""
         first = reference(manager)
         with manager.session(key="a") as session:
             assert session.id
@@ -303,7 +303,7 @@ class TestOutageOfTheStore:
         assert len(records) == 1
 
     def test_interruption(self, manager: SessionManager, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What a signal handler raises is the caller's; whoever asks next is answered."""
+        """The exception of a signal handler goes to the caller, and the next reader gets an answer."""
 
         def interrupt(*_: Any, **__: Any) -> str:
             raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""A proxy that loses answers: what was asked has happened, and nobody is told."""
+"""A proxy that loses answers: the server has done the request, and the caller gets no answer."""
 
 import sys
 import threading

@@ -163,7 +163,7 @@ def test_a_field_of_a_wrong_type_is_left_out_and_named(name: str, value: Any, pr
 
 
 def test_a_save_that_is_not_understood_is_false() -> None:
-    """What was not to be stored is not stored because of an error."""
+    """A wrong value of save does not cause contents to be stored."""
     assert check({"output": "secret", "save": "no"}) == (
         {"output": "secret", "save": False},
         ("save must be True or False, not str",),

@@ -23,7 +23,7 @@ from tests.waiting import PATIENCE, in_threads, wait_until
 def test_a_datapoint_belongs_to_the_session_that_is_current(
     logging_manager: SessionManager, stored: Stored
 ) -> None:
-    """Which is created for it: nobody has read its ID."""
+    """The session is created for it, as its ID was not read."""
     with logging_manager.session() as session:
         reference_id = logging_manager.log(source="moderation", inputs={"text": "hello"}, output="fine")
         assert session.peek() is None
@@ -270,7 +270,7 @@ def test_a_decorated_function_is_a_datapoint_each_time(
 
 
 def test_a_generator_is_a_datapoint_until_it_ends(logging_manager: SessionManager, stored: Stored) -> None:
-    """What it yields is its output; its consumer is outside of it."""
+    """The yielded values are its output; its consumer is outside of it."""
 
     @logging_manager.datapoint(source="sync")
     def stream(question: str) -> Iterator[str]:
@@ -305,7 +305,7 @@ def test_a_generator_is_a_datapoint_until_it_ends(logging_manager: SessionManage
 
 
 def test_a_generator_that_is_left_early_ends(logging_manager: SessionManager, stored: Stored) -> None:
-    """Without an error: its consumer has had enough. One that nobody has begun is no datapoint."""
+    """Without an error, as its consumer has stopped. A generator that was never begun is no datapoint."""
 
     @logging_manager.datapoint(source="stream")
     def stream() -> Generator[str, None, None]:
@@ -596,7 +596,7 @@ def test_a_signal_handler_may_log(logging_manager: SessionManager, stored: Store
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_a_forked_child_has_a_queue_of_its_own(logging_manager: SessionManager, stored: Stored) -> None:
-    """What waits is the parent's, and is stored once; the child logs on."""
+    """The parent sends the waiting datapoints, once each; the child goes on logging."""
     with logging_manager.session():
         for number in range(100):
             logging_manager.log(source=f"parent {number}")

@@ -1,4 +1,4 @@
-"""What becomes of datapoints while the API is down, slow or lying, and when the process ends."""
+"""Datapoints while the API is down, slow or lying, and at the end of the process."""
 
 import logging
 import subprocess
@@ -35,7 +35,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def only_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is sent before somebody asks for it: what is on its way is not dropped for what is newer."""
+    """Without a flush nothing is sent; entries that are being sent are not dropped for newer ones."""
     monkeypatch.setattr("hl_sessions.datapoints.sender.INTERVAL", PATIENCE)
 
 
@@ -328,7 +328,7 @@ def test_a_datapoint_that_is_too_large_is_dropped_alone(
 def test_after_close_nothing_is_stored_logs(
     make_logging_manager: Callable[..., SessionManager], stored: Stored, records: list[logging.LogRecord]
 ) -> None:
-    """What was logged before is sent; what comes later is said to be too late, once."""
+    """Earlier datapoints are sent; one warning says that later ones are too late."""
     manager = make_logging_manager()
     manager.log(source="before")
     manager.close()

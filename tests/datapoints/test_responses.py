@@ -1,4 +1,4 @@
-"""What is read off the responses of language models: as objects of their clients, and as dicts."""
+"""The fields from responses of language models: objects of their clients, and dicts."""
 
 import copy
 import json

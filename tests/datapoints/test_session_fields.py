@@ -1,4 +1,4 @@
-"""What an application tells of its sessions: when they are created, later on, and when they end."""
+"""The descriptions of sessions: at their creation, later on, and at their end."""
 
 import asyncio
 import enum
@@ -56,7 +56,7 @@ def record_of(stored: Stored, session_id: str | None) -> dict[str, Any]:
 
 @pytest.mark.parametrize("how", ["read", "read in a task", "logged"])
 def test_the_creation_tells_what_the_application_knows(how: str, sessions_api: SessionsAPI) -> None:
-    """In the context of the request, whoever creates the session; in one call."""
+    """In the context of the request, no matter which thread creates the session; in one call."""
     sessions_api.answer = take_everything
 
     def fields(session: Session) -> dict[str, Any]:
@@ -439,7 +439,7 @@ def test_to_end_what_nobody_has_read_tells_nothing(sessions_api: SessionsAPI) ->
 def test_to_end_what_was_deleted_is_a_warning(
     logging_manager: SessionManager, server_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And no error for anybody."""
+    """And no reader gets an error."""
     with logging_manager.session(key="chat") as session:
         assert requests.delete(f"{server_url}/sessions/{session.id}", timeout=60).status_code == 204
         session.end()

@@ -160,7 +160,7 @@ with manager.session(key="chat") as session:
 def test_what_was_stored_before_the_kill_is_not_stored_again(
     path: Path, stored: Stored, tmp_path: Path
 ) -> None:
-    """The rows of a batch whose answer nobody has read are sent once more, into the same session."""
+    """The rows of a batch whose answer was not read are sent once more, into the same session."""
     copy = tmp_path / "copy.sqlite3"
     script = (
         LOG
@@ -230,7 +230,7 @@ def test_processes_share_a_spool(path: Path, stored: Stored, monkeypatch: pytest
 
 
 def test_managers_of_one_process_share_a_spool(path: Path, stored: Stored) -> None:
-    """What one leaves when it is closed the next one sends."""
+    """The next manager sends the rows that a closed one has left."""
     with SessionManager(unreachable(), project=stored.project, spool=path, retries=0, timeout=0.1) as first:
         first.log(source="first")
         with SessionManager(stored.base_url, project=stored.project, spool=path) as second:
@@ -244,7 +244,7 @@ def test_managers_of_one_process_share_a_spool(path: Path, stored: Stored) -> No
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_has_rows_of_its_own(path: Path, stored: Stored) -> None:
-    """What its parent has written it does not send, and what it leaves its parent does not lose."""
+    """A child does not send its parent's rows, and the parent does not lose the child's rows."""
     script = """
 with manager.session():
     manager.log(source="parent")

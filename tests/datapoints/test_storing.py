@@ -1,4 +1,4 @@
-"""What is checked and frozen is what the server takes."""
+"""The server accepts all checked and frozen fields."""
 
 import sys
 import uuid

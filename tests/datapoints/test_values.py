@@ -1,4 +1,4 @@
-"""What becomes of the values that are logged."""
+"""The conversion of logged values."""
 
 import array
 import dataclasses

@@ -58,7 +58,7 @@ def said(result: Result) -> str:
 
 
 def answer_reads(request: Request) -> Answer:
-    """What our server answers to a key that may read, and do nothing else."""
+    """The answers of our server to a key that may only read."""
     if request.method != "GET":
         return Answer(403, {"detail": "This key is for reading"})
     return Answer(200, {"next": "start", "records": []})

@@ -1,4 +1,4 @@
-"""What the doctor finds in applications, libraries and answers of all sorts."""
+"""The findings of the doctor in applications, libraries and answers of all kinds."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ from tests.waiting import PATIENCE
 
 
 class Wrapper:
-    """A middleware of somebody else."""
+    """A middleware of another package."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
@@ -350,7 +350,7 @@ def test_a_crossing_is_one_of_certain_versions(version: str, *, concerned: bool)
 
 
 def test_without_an_application_what_is_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It need not be used, so only a session that is somebody else's is worth a warning."""
+    """It may be unused, so only the session of another request is worth a warning."""
     versions = {"mcp": "1.30.0", "apscheduler": "3.11.3", "dspy": "3.4.1", "fastmcp": "4.2.3"}
     monkeypatch.setattr(libraries, "_version", versions.get)
     found = [(finding.mark, finding.text.partition(":")[0]) for finding in examine_libraries(None)]

@@ -1,4 +1,4 @@
-"""What the doctor finds around the applications of each framework, and the line that it says."""
+"""The findings of the doctor for the applications of each framework, and the suggested line."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ LINE_OF_HEADERS = "app.on_response_prepare.append(middleware.add_headers)"
 
 
 def other(*_: Any) -> Any:
-    """A middleware of somebody else."""
+    """A middleware of another package."""
 
 
 def findings(application: Any) -> list[Finding]:

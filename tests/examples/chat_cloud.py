@@ -27,7 +27,7 @@ class ChatCloud(SessionsAPI):
 
     @property
     def texts(self) -> list[str]:
-        """What bots wrote."""
+        """The messages of the bots."""
         return [message.get("text") or message["content"] for message in self.posted]
 
     def _answer(self, request: Request) -> Answer:

@@ -1,4 +1,4 @@
-"""What a worker loads: ``celery -A celery_worker worker``."""
+"""The module of a worker: ``celery -A celery_worker worker``."""
 
 import os
 

@@ -158,7 +158,7 @@ def test_without_a_read_there_is_no_call(
 def test_a_server_started_in_a_scope_serves_nobody_with_its_session(
     serve: Serve, manager: SessionManager, loop: asyncio.AbstractEventLoop
 ) -> None:
-    """What the context of the server holds is not joined."""
+    """The session in the context of the server is not joined."""
     with manager.session() as session:
         address = serve(application(HLSessionMiddleware(manager)))
         assert get(address).text != session.id
@@ -329,7 +329,7 @@ def test_requests_of_a_conversation_share_a_session(
 
 @pytest.mark.parametrize("size", [0, 2_000])
 def test_key_from_a_json_body(serve: Serve, manager: SessionManager, size: int) -> None:
-    """The handler reads the body as if nobody had; one that is too long has no key."""
+    """The handler can still read the body; one that is too long has no key."""
 
     async def chat(request: web.Request) -> web.Response:
         assert (await request.json())["chat"] == "7"

@@ -1,4 +1,4 @@
-"""Jobs run in the session of whoever enqueued them: a real Redis between them."""
+"""Jobs run in the session of their sender, through a real Redis."""
 
 import asyncio
 import json
@@ -215,7 +215,7 @@ def test_a_job_of_a_job_has_the_session_it_was_enqueued_in(run: Run, manager: Se
 
 
 def test_jobs_that_run_at_the_same_time_keep_their_own(run: Run, manager: SessionManager) -> None:
-    """Each the session of whoever enqueued it."""
+    """Each has the session of its sender."""
 
     async def test(redis: ArqRedis) -> None:
         async with working(redis, manager):
@@ -249,7 +249,7 @@ def test_datapoints_of_a_job_are_nested_under_that_of_its_sender(
 def test_a_session_that_could_not_be_created_goes_by_its_reference(
     run: Run, manager: SessionManager, sessions_api: SessionsAPI
 ) -> None:
-    """The job is enqueued all the same."""
+    """The job is still enqueued."""
     sessions_api.answer = fail()
 
     async def test(redis: ArqRedis) -> None:

@@ -142,7 +142,7 @@ def test_first_readers_at_once_make_one_post(
 def test_scope_without_a_reader_makes_no_call(
     kind: str, manager: SessionManager, sessions_api: SessionsAPI
 ) -> None:
-    """The handle is there, and the sessions API hears nothing, whatever the response header is."""
+    """There is a handle, and no call of the sessions API, with and without a response header."""
     seen: list[Session | None] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -263,7 +263,7 @@ def test_error_leaves_the_session(backend: str, response_header: str | None, man
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_cancelled_request_leaves_the_session(backend: str, manager: SessionManager) -> None:
-    """A request that is cancelled while it waits has its session up to its last step, and nobody after it."""
+    """A cancelled request has its session up to its last step, and no later request has it."""
     seen: list[Any] = []
 
     async def serve() -> None:
@@ -684,7 +684,7 @@ def test_many_requests_at_once_have_one_session_each(
 def test_header_tells_the_session(
     path: str, method: str, manager: SessionManager, sessions_api: SessionsAPI, serve_asgi: ServeASGI
 ) -> None:
-    """Once, on whatever kind of response, and nothing else of the response changes."""
+    """Once, on any kind of response, and nothing else of the response changes."""
     bare = get_raw(serve_asgi(many_kinds), path, method)
     app = HLSessionMiddleware(many_kinds, manager, response_header="X-Session-ID")
     response = get_raw(serve_asgi(app), path, method)
@@ -716,7 +716,7 @@ def test_header_is_left_out_when_there_is_no_session(
 
 
 def test_header_of_the_application_has_precedence(manager: SessionManager) -> None:
-    """A header of that name, in whatever case, is not doubled."""
+    """A header of that name, in any case, is not doubled."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await acurrent_session_id()

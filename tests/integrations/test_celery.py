@@ -1,4 +1,4 @@
-"""Tasks run in the session of whoever sent them: real workers of each kind, on a real Redis."""
+"""Tasks run in the session of their sender: real workers of each kind, on a real Redis."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ REPLACED_URL = "http://127.0.0.1:1/v4"
 
 @pytest.fixture(scope="module")
 def workers_api() -> Iterator[SessionsAPI]:
-    """The sessions API of the workers, which is not that of who sends."""
+    """The sessions API of the workers, which is not that of the sender."""
     api = SessionsAPI()
     yield api
     api.close()

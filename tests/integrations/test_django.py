@@ -295,7 +295,7 @@ GATEWAYS = pytest.mark.parametrize("gateway", ["wsgi", "asgi"])
 
 
 def answered(ends: int = 1) -> list[Read]:
-    """What was read in requests that so many ends were told of."""
+    """The IDs that were read in requests whose end was reported."""
     wait_until(lambda: [reader for reader, _ in seen].count("finished") >= ends)
     reads = list(seen)
     seen.clear()

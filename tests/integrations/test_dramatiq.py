@@ -1,4 +1,4 @@
-"""Messages are processed in the session of whoever sent them: a real worker, on a real Redis."""
+"""Messages are processed in the session of their sender: a real worker, on a real Redis."""
 
 import os
 import subprocess
@@ -29,14 +29,14 @@ MILLISECONDS = int(PATIENCE * 1000)
 
 @pytest.fixture(scope="module")
 def worker_api() -> Iterator[SessionsAPI]:
-    """The sessions API of the worker, which is not that of who sends."""
+    """The sessions API of the worker, which is not that of the sender."""
     api = SessionsAPI()
     yield api
     api.close()
 
 
 class PatientAsyncIO(AsyncIO):
-    """Give the event loop more than the second in which it has to start, on a busy machine."""
+    """Allow the event loop more than one second to start, on a busy machine."""
 
     def before_worker_boot(self, *_: object) -> None:
         event_loop_thread = EventLoopThread(self.logger)
@@ -126,7 +126,7 @@ def test_datapoints_of_an_actor_are_nested_under_that_of_its_sender(
 def test_a_message_that_was_sent_outside_every_scope_has_no_session(
     broker: RedisBroker, manager: SessionManager, sessions_api: SessionsAPI, delay: int | None
 ) -> None:
-    """Whatever the thread has processed before, and whoever started it; also those that wait for a while."""
+    """In any thread, whatever it has processed before; also for delayed messages."""
     with manager.session() as session:
         within = [send(broker, name, delay=delay) for name in ("read", "read_in_coroutine")]
     without = [send(broker, name, delay=delay) for name in ("read", "read_in_coroutine", "log_params")]

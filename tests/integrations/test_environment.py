@@ -89,7 +89,7 @@ class TestAssembly:
         assert KEY not in process.stderr
 
     def test_asgi_application_that_configures_at_its_start_up(self, sessions_api: SessionsAPI) -> None:
-        """What counts is what is there when it has started."""
+        """The environment at the end of the start-up counts."""
 
         @asynccontextmanager
         async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -194,7 +194,7 @@ def test_unhandled_error_tells_its_session(app: FastAPI, sessions_api: SessionsA
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 def test_error_handler_runs_once_in_the_session(app: FastAPI, *, asynchronous: bool) -> None:
-    """What ``exception_handler(Exception)`` answers has the header, and was made in the session."""
+    """The answer of ``exception_handler(Exception)`` has the header, and was made in the session."""
     calls: list[str | None] = []
 
     def handle(request: Request, error: Exception) -> JSONResponse:

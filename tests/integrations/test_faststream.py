@@ -181,7 +181,7 @@ def test_a_request_leaves_the_caller_where_it_was(run: Run, manager: SessionMana
 def test_a_message_that_is_handled_again_keeps_its_session(
     run: Run, manager: SessionManager, name: str
 ) -> None:
-    """By whoever claims it after a failure."""
+    """By the consumer that claims it after a failure."""
 
     async def test(broker: RedisBroker, seen: "asyncio.Queue[Any]") -> None:
         @broker.subscriber(
@@ -285,7 +285,7 @@ def test_datapoints_of_a_handler_are_nested_under_that_of_the_publisher(
 def test_a_session_that_could_not_be_created_goes_by_its_reference(
     run: Run, manager: SessionManager, sessions_api: SessionsAPI, name: str
 ) -> None:
-    """The message is published all the same."""
+    """The message is still published."""
     sessions_api.answer = fail()
 
     async def test(broker: RedisBroker, seen: "asyncio.Queue[Any]") -> None:

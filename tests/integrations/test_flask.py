@@ -126,7 +126,7 @@ def test_a_stream_that_reads_first_is_in_its_conversation(
 
 
 def test_header_tells_the_session_or_is_left_out(app: Flask, sessions_api: SessionsAPI) -> None:
-    """It is there if the view has read the ID, and not if only the stream does, or nobody."""
+    """It is set if the view has read the ID, and not if only the stream reads it, or no code."""
     app.get("/read")(read)
     app.get("/unread", endpoint="unread")(lambda: "hello")
     app.get("/late", endpoint="late")(lambda: Response(read() for _ in range(1)))
@@ -285,7 +285,7 @@ def test_applications_have_the_managers_of_their_settings(sessions_api: Sessions
 
 
 def test_what_becomes_of_datapoints_is_a_setting_too(sessions_api: SessionsAPI) -> None:
-    """An application names their project, and keeps out of them what is nobody's business."""
+    """An application names the project of datapoints, and redacts them."""
     app = Flask(__name__)
     app.config.from_mapping(
         HL_SESSIONS_BASE_URL=sessions_api.base_url,
@@ -401,7 +401,7 @@ def test_extension_is_found_at_the_application(app: Flask) -> None:
 def test_environment_variables_may_be_the_settings(
     monkeypatch: pytest.MonkeyPatch, sessions_api: SessionsAPI
 ) -> None:
-    """What ``app.config.from_prefixed_env`` makes of ``FLASK_HL_SESSIONS_*`` is accepted."""
+    """The values of ``app.config.from_prefixed_env`` for ``FLASK_HL_SESSIONS_*`` are accepted."""
     for name, value in {"BASE_URL": sessions_api.base_url, "TIMEOUT": "2.5", "RETRIES": "0"}.items():
         monkeypatch.setenv(f"FLASK_HL_SESSIONS_{name}", value)
     app = Flask(__name__)

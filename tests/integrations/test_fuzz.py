@@ -61,7 +61,7 @@ class Fuzzed(Request):
 
 
 def mutations(valid: str, random: Random) -> Iterator[str]:
-    """Give the text with one to four places changed, cut out, doubled or put in, again and again."""
+    """Yield the text with one to four places changed, removed, doubled or inserted, without end."""
     choice, index = random.choice, random.randrange
     while True:
         text = valid

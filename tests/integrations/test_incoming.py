@@ -1,4 +1,4 @@
-"""Which conversation, and whose session, a request belongs to; the same with every gateway and framework."""
+"""The conversation and the session of a request, alike with every gateway and framework."""
 
 import asyncio
 import functools
@@ -186,7 +186,7 @@ def in_environ(headers: dict[str, str]) -> dict[str, Any]:
 
 
 def attributes_of(set_cookie: str) -> set[str]:
-    """Those of a cookie, in whatever order."""
+    """The headers of a cookie, in any order."""
     return set(set_cookie.split("; ")[1:])
 
 
@@ -221,7 +221,7 @@ class TestKeys:
         assert len({*ids} & {session_of(send(f"/chats/1?{each}")) for each in queries}) == 2
 
     def test_json_field(self, framework: str, serve: Serve) -> None:
-        """A field of a JSON body, which the application reads all the same."""
+        """A field of a JSON body, which the application can still read."""
         send = serve(framework, key=json_field("chat"))
         bodies = [{"chat": "7", "text": "Hello"}, {"chat": 7}, {"chat": "8"}]
         answers = [send(json=body) for body in bodies]
@@ -493,7 +493,7 @@ def test_no_cookie_where_nobody_reads(manager: SessionManager, sessions_api: Ses
 
 
 def test_cookie_where_something_is_logged(manager: SessionManager, sessions_api: SessionsAPI) -> None:
-    """The browser gets it although nobody reads the ID, and the session is created in the background."""
+    """The browser gets it although the ID is not read, and the session is created in the background."""
 
     def app(environ: Any, start_response: Any) -> list[bytes]:
         log(project="support", source="answer")
@@ -577,7 +577,7 @@ class TestTrust:
     def test_a_trusted_caller_is_joined(
         self, framework: str, serve: Serve, headers: dict[str, str], sessions_api: SessionsAPI
     ) -> None:
-        """Its session is the one of the request, without any call; who is not trusted is not believed."""
+        """A trusted caller's session is that of the request, without a call; others are ignored."""
         believed = serve(framework, trust=lambda request: True)
         assert session_of(believed(headers=headers)) == SESSION_ID
         assert sessions_api.posts == 0
@@ -722,12 +722,12 @@ def test_a_warning_names_the_server(manager: SessionManager) -> None:
 
 
 class TestCarelessCallables:
-    """What a user may easily write is safe."""
+    """Likely mistakes of a user are safe."""
 
     def test_trust_that_has_to_be_awaited(
         self, manager: SessionManager, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """It trusts nobody, although a coroutine is true."""
+        """It trusts no caller, although a coroutine is true."""
 
         async def check(environ: Any) -> bool:
             return False
@@ -827,7 +827,7 @@ class TestAsyncKeys:
         assert "list_of_keys failed with a TypeError" in caplog.text
 
     def test_runs_in_no_session(self, manager: SessionManager, sessions_api: SessionsAPI) -> None:
-        """What the server has left in the context is that of another request."""
+        """The session that the server has left in the context is that of another request."""
         seen: list[Any] = []
 
         async def key(scope: Any) -> str:
@@ -857,7 +857,7 @@ class TestAsyncKeys:
         assert one == again != other
 
     def test_a_session_that_is_brought_along(self, serve: Serve) -> None:
-        """It has precedence, and nobody is asked for a key."""
+        """It takes precedence, and no key is looked up."""
         asked: list[Any] = []
 
         async def key(request: Request) -> str:
@@ -1018,7 +1018,7 @@ def test_two_valid_cookies_are_none(manager: SessionManager) -> None:
 
 
 class TestBodies:
-    """What json_field reads is the application's to read again, in whatever pieces it came."""
+    """The application can read the body that json_field has read, in any number of pieces."""
 
     LIMIT = 100
 
@@ -1154,7 +1154,7 @@ OPTIONS: dict[str, Callable[[], dict[str, Any]]] = {
 
 
 class TestLooking:
-    """What a request says is looked up when somebody needs it, as if that had been at once."""
+    """A request is looked up at the first read, with the same result as at once."""
 
     @pytest.mark.parametrize("options", OPTIONS)
     def test_nobody_reads(self, manager: SessionManager, options: str) -> None:
@@ -1217,7 +1217,7 @@ class TestLooking:
     def test_a_signature_counts_as_of_its_arrival(
         self, manager: SessionManager, monkeypatch: pytest.MonkeyPatch, age: int, *, is_trusted: bool
     ) -> None:
-        """However long the request takes until somebody reads."""
+        """Also if the first read of the request is late."""
         clock = StillClock()
         for module in (wsgi, incoming):
             monkeypatch.setattr(module, "monotonic", clock.monotonic)

@@ -1,4 +1,4 @@
-"""What is started in a request and serves others is told of, whichever framework made the session."""
+"""Code that is started in a request and serves others is reported, in every framework."""
 
 import asyncio
 import logging

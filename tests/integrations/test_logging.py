@@ -59,7 +59,7 @@ def say(message: str) -> None:
 def test_each_line_has_the_id_as_far_as_it_is_known(
     manager: SessionManager, sessions_api: SessionsAPI, app: logging.Logger
 ) -> None:
-    """Outside of scopes, and before somebody reads the ID, there is a dash; no line creates a session."""
+    """Outside of scopes, and before the first read of the ID, there is a dash; no line creates a session."""
     install()
     lines = lines_of(app, "%(session_id)s %(message)s")
     say("before")

@@ -1,4 +1,4 @@
-"""Jobs run in the session of whoever deferred them: a real worker, on a real PostgreSQL."""
+"""Jobs run in the session of their sender: a real worker, on a real PostgreSQL."""
 
 import asyncio
 import os
@@ -35,7 +35,7 @@ def database_url(postgresql: PostgreSQL) -> str:
 
 @pytest.fixture
 def seen() -> Seen:
-    """What the jobs tell."""
+    """The reports of the jobs."""
     return []
 
 

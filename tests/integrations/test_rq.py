@@ -1,4 +1,4 @@
-"""Jobs run in the session of whoever enqueued them: a real worker, which forks for each, on a real Redis."""
+"""Jobs run in the session of their sender: a real worker, which forks for each, on a real Redis."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ DEADLINE = int(2 * PATIENCE)  # seconds
 
 @pytest.fixture(scope="module")
 def worker_api() -> Iterator[SessionsAPI]:
-    """The sessions API of the worker, which is not that of who enqueues."""
+    """The sessions API of the worker, which is not that of the sender."""
     api = SessionsAPI()
     yield api
     api.close()

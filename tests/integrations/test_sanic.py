@@ -210,7 +210,7 @@ def test_without_a_read_there_is_no_call(
 def test_a_server_started_in_a_scope_serves_nobody_with_its_session(
     server: Server, manager: SessionManager
 ) -> None:
-    """What the context of the server holds is not joined."""
+    """The session in the context of the server is not joined."""
     with manager.session() as session:
         assert get(server.serve(application(manager))).text != session.id
 

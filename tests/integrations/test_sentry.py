@@ -28,7 +28,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 class Sent:
-    """What an application has sent to Sentry, and the session IDs that it has read meanwhile."""
+    """The events that an application has sent to Sentry, and the session IDs that it has read."""
 
     def __init__(self, read: dict[str, str], sent: list[dict[str, Any]]) -> None:
         self.read = read
@@ -102,7 +102,7 @@ def test_a_request_in_which_nobody_reads_has_nothing(framework: str, sent: Sent)
 
 @pytest.mark.slow
 def test_nothing_stays_behind(sent: Sent) -> None:
-    """What is captured outside of requests and jobs has no session."""
+    """Events outside of requests and jobs have no session."""
     (event,) = [event for event in sent.events if event.get("message") == "afterwards"]
     assert "tags" not in event
     assert "session" not in event["contexts"]
@@ -130,7 +130,7 @@ class Collecting(Transport):
 
 @pytest.fixture
 def events() -> Iterator[list[Any]]:
-    """What goes to Sentry from this process, without any integration."""
+    """The events of this process for Sentry, without any integration."""
     transport = Collecting()
     sentry_sdk.init("http://public@127.0.0.1:1/1", default_integrations=False, transport=transport)
     yield transport.events

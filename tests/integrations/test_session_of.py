@@ -34,7 +34,7 @@ SECRET = "a secret of many characters"
 
 
 def in_a_bare_thread(function: Callable[[], Session | None]) -> Session | None:
-    """What it returns where no context was taken along."""
+    """Its result in a thread without the context."""
     found: list[Session | None] = []
 
     def run() -> None:

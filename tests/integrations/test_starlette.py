@@ -124,7 +124,7 @@ def test_one_session_from_middleware_to_background_task(
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_middleware_works_inside_of_base_http_middleware(backend: str, manager: SessionManager) -> None:
-    """Around ours there is no session, whatever the request inside has done."""
+    """Outside of our middleware there is no session, in any case."""
     outside: list[Any] = []
 
     async def dispatch(request: Request, call_next: Callable[[Request], Any]) -> Any:
@@ -377,7 +377,7 @@ def test_answered_error_leaves_the_session(backend: str, manager: SessionManager
 
 
 def test_unhandled_error_needs_no_thread(manager: SessionManager) -> None:
-    """What Starlette answers itself it answers while all threads for sync endpoints are busy, too."""
+    """Starlette's own error response is sent also while all threads for sync endpoints are busy."""
     app = Starlette(routes=[Route("/", aread_and_fail)], middleware=[scoped(manager)])
 
     async def main() -> int:

@@ -256,7 +256,7 @@ def test_datapoints_of_a_task_are_nested_under_that_of_its_sender(
 def test_a_session_that_could_not_be_created_goes_by_its_reference(
     run: Run, manager: SessionManager, sessions_api: SessionsAPI
 ) -> None:
-    """The task is sent all the same."""
+    """The task is still sent."""
     sessions_api.answer = fail()
 
     async def test(broker: AsyncBroker) -> None:

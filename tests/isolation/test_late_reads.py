@@ -271,7 +271,7 @@ def test_datapoints_are_reads(
     clock: StillClock,
     records: list[logging.LogRecord],
 ) -> None:
-    """What only logs in the session of a request that has ended is found, too."""
+    """Code that only logs in the session of an ended request is found, too."""
     sessions_api.answer = create_sessions_and_logs
     manager = make_manager(project="support")
     service = Service(manager, clock)
@@ -550,7 +550,7 @@ def test_what_goes_on_for_its_own_request_is_not_told_of(
     service: Service,
     records: list[logging.LogRecord],
 ) -> None:
-    """However long and often a background task reads, and whatever else is served meanwhile."""
+    """A background task may read for long and often, while other requests are served."""
 
     async def main() -> None:
         pace = Pace(service)

@@ -86,7 +86,7 @@ def assert_nothing_stays(repeat: Callable[[int], Any], count: int) -> None:
 
 
 class Scopes:
-    """A hundred thousand scopes of each kind, in which nobody reads the ID."""
+    """A hundred thousand scopes of each kind, in which the ID is not read."""
 
     def __init__(self, manager: SessionManager) -> None:
         self.manager = manager

@@ -103,7 +103,7 @@ def standing(handle: Handle | None) -> Handle | None:
 
 
 def visible(stack: Stack) -> Handle | None:
-    """What is current: the session of what was entered last and is not left."""
+    """The current session: that of the scope that was entered last and is not left."""
     return standing(stack[-1].handle) if stack else None
 
 
@@ -765,7 +765,7 @@ def stream(manager: SessionManager, **options: Any) -> Iterator[Session | None]:
 
 class TestScopeObject:
     def test_entered_by_a_task_of_its_own(self, manager: SessionManager) -> None:
-        """A scope object that a child task is still in is left by the parent all the same."""
+        """A parent task can leave a scope object while a child task is still in it."""
         scope = manager.session()
 
         async def child(may_end: asyncio.Event) -> None:
@@ -808,7 +808,7 @@ class TestGenerator:
         assert current_session() is None
 
     def test_closed_at_home(self, manager: SessionManager) -> None:
-        """One that is closed where it was started takes its session from nobody who works in it."""
+        """One that is closed where it was started does not remove the session of code that runs in it."""
         started = stream(manager)
         session = next(started)
         assert session is not None

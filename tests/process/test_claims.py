@@ -58,7 +58,7 @@ def test_a_number_is_claimed_once_in_a_process(path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_has_none(path: Path) -> None:
-    """Its parent keeps what it has, whatever the child does."""
+    """The parent keeps its numbers, whether the child claims or closes."""
     claims = Claims(path)
     assert claims.claim(7)
     child = os.fork()

@@ -1,4 +1,4 @@
-"""What is renewed after a fork."""
+"""The renewal of objects after a fork."""
 
 import threading
 
@@ -13,7 +13,7 @@ class Registered:
 
 @collects_at_once
 def test_threads_may_register_at_the_moment_of_a_fork() -> None:
-    """What is registered is listed whole, however it changes meanwhile."""
+    """All registered objects are listed, even if some are added or removed meanwhile."""
     is_over = threading.Event()
     kept = Registered()
     renew_after_fork(kept)

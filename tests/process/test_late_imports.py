@@ -1,4 +1,4 @@
-"""What is imported at first use, while another thread forks."""
+"""Imports at first use, while another thread forks."""
 
 import os
 import subprocess

@@ -9,7 +9,7 @@ from hl_sessions.process.worker_threads import MAX_WORKERS, WorkerThreads
 
 
 def test_an_error_is_reported_and_costs_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What raises is told as in any thread, and there are as many workers as before."""
+    """An exception is reported like in any thread, and the number of workers stays."""
     reported: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", reported.append)
     workers = WorkerThreads()

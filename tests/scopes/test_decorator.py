@@ -200,7 +200,7 @@ class TestKinds:
             trio.run(fail)
 
     def test_coroutine_closed_elsewhere(self) -> None:
-        """A coroutine that nobody finished may be closed in any context."""
+        """An unfinished coroutine may be closed in any context."""
 
         @types.coroutine
         def pause() -> Generator[None, None, None]:
@@ -234,7 +234,7 @@ class TestKinds:
         assert with_session(key="number")(chat.__call__)(3)[1].key == "3"
 
     def test_callable_objects(self) -> None:
-        """A callable object, also with an async __call__, stays that object for who looks at it."""
+        """A callable object, also with an async __call__, looks like that object to introspection."""
         plain, asynchronous = with_session(CallableObject()), with_session(AsyncCallableObject())
         assert plain(1)[0] == 1
         assert plain.answer == 42
@@ -268,7 +268,7 @@ class TestKinds:
 
     @pytest.mark.parametrize("new", [False, True])
     def test_sync_function_that_gives_what_runs_later(self, new: Any) -> None:
-        """What a plain function gives to be run later runs in the scope of the call."""
+        """The generator or coroutine that a plain function returns runs in the scope of the call."""
 
         async def coroutine() -> Session:
             await asyncio.sleep(0)
@@ -364,7 +364,7 @@ class TestLooks:
     @pytest.mark.parametrize("settings", [{}, {"new": True}, {"key": "a"}], ids=str)
     @pytest.mark.parametrize("number", range(4))
     def test_unchanged(self, number: int, settings: dict[str, Any]) -> None:
-        """Who inspects a decorated function sees what it would see without the decorator."""
+        """Introspection of a decorated function has the same results as without the decorator."""
         plain = self.functions()[number]
         decorated = with_session(**settings)(plain)
         assert inspect.signature(decorated) == inspect.signature(plain)
@@ -409,7 +409,7 @@ class TestLooks:
         assert chat.method != Chat().method
 
     def test_pickled_by_name(self) -> None:
-        """What can be pickled without the decorator can be with it: module-level functions and methods."""
+        """The decorator keeps functions and methods picklable that are so without it."""
         assert pickle.loads(pickle.dumps(at_module_level)) is at_module_level
         chat = pickle.loads(pickle.dumps(Chat().method))()[0]
         assert isinstance(chat, Chat)

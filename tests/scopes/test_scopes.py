@@ -52,7 +52,7 @@ class TestNesting:
         assert sessions_api.posts == 2
 
     def test_restores_after_errors(self, manager: SessionManager) -> None:
-        """What was there is back also when the scope is left by an exception, which passes through."""
+        """The former session is restored also after an exception, which passes through."""
         with manager.session() as outer:
             for error in (ValueError, KeyboardInterrupt, GeneratorExit):
                 with pytest.raises(error), manager.session(new=True):

@@ -91,7 +91,7 @@ class Made:
 def test_each_kind_of_callable(
     manager: SessionManager, bind: Bind, executor: ThreadPoolExecutor, function: Any
 ) -> None:
-    """What runs in a thread sees the session, and the thread is clean afterwards."""
+    """Code in a thread sees the session, and the thread is clean afterwards."""
     with manager.session() as session:
         assert executor.submit(bind(function)).result(20) is session
         assert executor.submit(current_session).result(20) is None

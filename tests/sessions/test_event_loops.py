@@ -233,7 +233,7 @@ def test_a_handler_that_raises(
     capsys: pytest.CaptureFixture[str],
     loop: Loop,
 ) -> None:
-    """It is shown, and nobody waits for ever."""
+    """The error is shown, and no reader waits for ever."""
     manager = make_manager(base_url=serve(lambda wire: None).base_url, timeout=0.2)
     ids: list[str | None] = []
 
@@ -286,7 +286,7 @@ def test_as_many_scopes_as_there_are(
 
 
 def test_bursts_run_in_no_session(make_manager: Callable[..., SessionManager], loop: Loop) -> None:
-    """What a store is asked for among others, in whatever turn of the loop, it is asked outside of scopes."""
+    """A store is called outside of scopes, in any turn of the loop."""
     seen: list[Session | None] = []
 
     class Watching(MemoryStore):
@@ -319,7 +319,7 @@ def test_the_time_of_a_read_includes_its_wait_for_a_turn(
     caplog: pytest.LogCaptureFixture,
     loop: Loop,
 ) -> None:
-    """A read whose time is over by then asks nobody, and that is no outage."""
+    """A read whose time is over by then makes no call, which is no outage."""
     clock = StillClock()
     monkeypatch.setattr(deadline, "time", clock)
     monkeypatch.setattr(session_module, "monotonic", clock.monotonic)

@@ -27,7 +27,7 @@ manager = SessionManager(os.environ["URL"], **json.loads(os.environ["SETTINGS"])
 
 
 def in_greenlets(code: str, base_url: str, beginning: str = BEGINNING, **settings: Any) -> Any:
-    """What the code prints, which runs in a process of its own with a ``manager``."""
+    """The output of code that runs in a separate process with a ``manager``."""
     process = subprocess.run(
         [sys.executable, "-c", beginning + textwrap.dedent(code)],
         env={

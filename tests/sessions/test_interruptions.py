@@ -1,4 +1,4 @@
-"""What an application raises in the middle of a read: its own time limits, as those of RQ and Celery."""
+"""Exceptions of the application within a read: time limits, such as those of RQ and Celery."""
 
 import logging
 import signal
@@ -155,7 +155,7 @@ def test_at_the_worst_of_moments(manager: SessionManager, monkeypatch: pytest.Mo
 
 @collects_at_once
 def test_of_the_mark_of_a_creation() -> None:
-    """A mark that nobody came to take away does not outlive what it was for."""
+    """A mark that was not removed does not outlive its creation."""
     mark = creating()
     mark.__enter__()
     assert is_creating()

@@ -28,7 +28,7 @@ seen: ContextVar[str | None] = ContextVar("seen", default=None)
 
 
 class Created(list[Session]):
-    """What ``on_created`` was called with, and the threads in which it was."""
+    """The sessions and the threads of the calls of ``on_created``."""
 
     def __init__(self) -> None:
         self.threads: list[int] = []
@@ -119,7 +119,7 @@ def test_simultaneous_readers(run: Callable[[Any], Any], make_manager: Managers,
 
 @LOOPS
 def test_a_reader_that_is_cancelled(run: Callable[[Any], Any], make_manager: Managers, gate: Gate) -> None:
-    """The creation goes on, and the application learns of it all the same, in a copy of the context."""
+    """The creation goes on, and ``on_created`` is still called, in a copy of the context."""
     created, current = Created(), []
     done = threading.Event()
 
@@ -158,7 +158,7 @@ async def nothing(*_: Any) -> Any: ...
 
 
 def test_sessions_that_are_ready(make_manager: Managers) -> None:
-    """Those of ``prefetch`` are new to the reader, whoever it is, and when they are read first."""
+    """Sessions of ``prefetch`` count as created at their first read, by any reader."""
     created = Created()
     manager = make_manager(prefetch=2, on_created=created)
     ready_sessions = manager.ready_sessions
@@ -194,7 +194,7 @@ def test_sessions_that_are_ready(make_manager: Managers) -> None:
 
 
 def test_conversations(make_manager: Managers, tmp_path: Path) -> None:
-    """Whoever creates the session of a conversation learns of it, and nobody who finds or joins it."""
+    """It is called for the creator of a conversation's session, not for readers that find or join it."""
     created, elsewhere = Created(), Created()
     path = tmp_path / "conversations.sqlite3"
     manager = make_manager(store=SQLiteStore(path), on_created=created)

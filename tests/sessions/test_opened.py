@@ -1,4 +1,4 @@
-"""What is told of scopes that are opened."""
+"""The observers of opened scopes."""
 
 import pytest
 

@@ -105,7 +105,7 @@ class TestOneCreation:
         assert sessions_api.posts == 1
 
     def test_nobody_reads(self, manager: SessionManager, sessions_api: SessionsAPI) -> None:
-        """A scope in which nobody reads makes no call, whatever is asked without creating."""
+        """A scope without a read makes no call, also if its other attributes are used."""
         with manager.session() as session, manager.session(key="chat") as chat:
             assert current_session_id(create=False) is None
             assert asyncio.run(acurrent_session_id(create=False)) is None
@@ -160,7 +160,7 @@ class TestOneCreation:
     def test_first_reader_is_cancelled_on_asyncio(
         self, manager: SessionManager, sessions_api: SessionsAPI, gate: Gate
     ) -> None:
-        """Those who wait with a first reader that is cancelled still get the ID, of the same POST."""
+        """If the first reader is cancelled, the waiters still get the ID, from the same POST."""
 
         async def main() -> list[str | None]:
             with manager.session():
@@ -214,7 +214,7 @@ class TestOneCreation:
     def test_every_reader_is_cancelled(
         self, manager: SessionManager, sessions_api: SessionsAPI, gate: Gate
     ) -> None:
-        """A creation that nobody waits for any more still serves the reader that comes later."""
+        """A creation without waiters still serves a later reader."""
 
         async def cancelled() -> None:
             reader = asyncio.create_task(acurrent_session_id())
@@ -233,7 +233,7 @@ class TestOneCreation:
     def test_creator_is_interrupted(
         self, make_manager: Managers, sessions_api: SessionsAPI, key: str | None
     ) -> None:
-        """Ctrl-C reaches the reader that was creating; those who wait go on and get an ID."""
+        """Ctrl-C reaches the creating reader; the waiters go on and get an ID."""
         with InterruptedClient(sessions_api.base_url) as client:
             manager = make_manager(base_url=None, retries=None, timeout=None, client=client)
             with manager.session(key=key) as session:
@@ -354,7 +354,7 @@ class TestFailures:
         assert "secret" not in record.getMessage()
 
     def test_raise(self, make_manager: Managers, sessions_api: SessionsAPI, gate: Gate) -> None:
-        """With on_error="raise" all who read at the same time get the error, of one POST."""
+        """With on_error="raise" all simultaneous readers get the error, from one POST."""
         gate._answer = fail(500)
         with make_manager(on_error="raise").session() as session:
             threads = in_threads(lambda: session.id, 10) + in_threads(session.log_params, 5)
@@ -388,7 +388,7 @@ class TestFailures:
     def test_no_thread_to_be_had(
         self, make_manager: Managers, sessions_api: SessionsAPI, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Where no thread can be started, an async read that needs one fails instead of waiting for ever."""
+        """If no thread can be started, an async read that needs one fails instead of waiting for ever."""
         manager = make_manager()
 
         def refuse(*_: Any) -> None:

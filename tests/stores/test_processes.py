@@ -251,7 +251,7 @@ def test_sqlite_after_a_fork(tmp_path: Path, sessions_api: SessionsAPI) -> None:
 
 
 def test_sqlite_of_a_child_whose_parent_closes(tmp_path: Path, sessions_api: SessionsAPI) -> None:
-    """What a forked child keeps is in the file, whatever its parent does with its own connections."""
+    """A forked child's conversations are in the file, while its parent uses its own connections."""
     code = (
         "import os, sys\n"
         "from hl_sessions import SessionManager\n"
@@ -291,7 +291,7 @@ def test_sqlite_file_that_is_removed(tmp_path: Path, sessions_api: SessionsAPI) 
 
 @pytest.mark.parametrize("value", [b"garbage", b"[]", b"7", b"\xff", b'{"session": null}'])
 def test_a_value_of_somebody_else(redis_server: str, sessions_api: SessionsAPI, value: bytes) -> None:
-    """It costs nobody anything: the conversation starts anew."""
+    """No reader fails: the conversation starts anew."""
     with RedisStore(redis_server) as store, SessionManager(sessions_api.base_url, store=store) as manager:
         store._client.set("hl-sessions:" + store.entry_key(sessions_api.base_url, "broken"), value)
         with manager.session(key="broken") as session:
@@ -358,7 +358,7 @@ def test_a_conversation_that_another_process_is_in(
 def test_a_conversation_that_goes_on_after_an_end_in_its_scope(
     make_store: Callable[[str], ConversationStore], sessions_api: SessionsAPI
 ) -> None:
-    """Another process does not take it for idle, whatever scope of the ended one is still open."""
+    """Another process does not take it for idle, even if a scope of the ended one is still open."""
     idle_timeout = 3
     one, two = (
         SessionManager(sessions_api.base_url, store=make_store("sqlite"), idle_timeout=idle_timeout)
@@ -385,7 +385,7 @@ def test_a_conversation_that_goes_on_after_an_end_in_its_scope(
 def test_a_conversation_that_is_ended_while_its_session_is_created(
     make_store: Callable[[str], ConversationStore], sessions_api: SessionsAPI, *, ends_elsewhere: bool
 ) -> None:
-    """By whatever process: its scope has a session, which it logs by; the next one has another."""
+    """By any process: its scope has a session, by which it logs; the next scope has another one."""
     one, two = (SessionManager(sessions_api.base_url, store=make_store("sqlite")) for _ in range(2))
 
     def end_first(request: Request) -> Answer:
@@ -421,7 +421,7 @@ def test_more_readers_at_once_than_a_pool_has_connections(
 
 
 def test_a_handler_that_reads_while_the_store_logs(redis_server: str, sessions_api: SessionsAPI) -> None:
-    """What redis-py logs of a new connection neither recurses nor waits for itself."""
+    """The log records of redis-py about a new connection neither recurse nor wait for themselves."""
 
     class Reading(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:

@@ -60,7 +60,7 @@ def test_wrong_setting(make: Any, message: str) -> None:
 
 
 def test_no_password_is_shown() -> None:
-    """A store that nobody has used yet has reached nothing, and shows no secret of its URL."""
+    """An unused store has made no connection, and shows no secret of its URL."""
     assert PASSWORD not in repr(RedisStore(f"redis://:{PASSWORD}@127.0.0.1:1/0"))
 
 
@@ -134,7 +134,7 @@ def test_what_nobody_uses_is_not_kept(store: ConversationStore) -> None:
 
 @pytest.mark.parametrize("ahead", [130, 3600])
 def test_a_claim_of_a_clock_that_was_ahead_is_void(tmp_path: Path, ahead: float) -> None:
-    """It would keep its conversation from everybody until the clocks agree."""
+    """It would lock its conversation until the clocks agree."""
     store = SQLiteStore(tmp_path / "conversations.db")
     assert store.claim("chat", "ahead", lease=5, max_idle=None)
     with sqlite3.connect(store._path) as connection:

@@ -308,7 +308,7 @@ def test_settings_of_the_application_hold(configured: SessionManager, hl_session
 
 
 def test_everything_is_put_back(configured: SessionManager, sessions_api: SessionsAPI) -> None:
-    """What is left of a test reaches nobody, and managers make their calls again."""
+    """Remaining datapoints of a test are sent nowhere, and managers make their calls again."""
     sessions_api.answer = create_sessions_and_logs
     with SessionManager(sessions_api.base_url, project="p") as manager:
         with FakeSessions() as fake:
