@@ -236,7 +236,7 @@ def _trust(trust: Any, via_proxies: Sequence[str]) -> Callable[[Request], object
     if isinstance(trust, (list, tuple)):
         networks = [_network("trust", each) for each in trust]
         if not networks:
-            raise ConfigurationError("trust=[] trusts nobody; leave it out (None)")
+            raise ConfigurationError("trust=[] trusts no caller; leave it out (None)")
         if isinstance(via_proxies, str):
             raise ConfigurationError("via_proxies must be a list of networks, not a str")
         proxies = [_network("via_proxies", each) for each in via_proxies]

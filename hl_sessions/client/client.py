@@ -359,7 +359,7 @@ class SessionsClient:
 async def _settled(outcome: Outcome[Result], call: Callable[[], Coroutine[Wait[Any], Any, Result]]) -> None:
     try:
         outcome.set(await call())
-    except Exception as error:  # noqa: BLE001 - for the caller, who waits for the outcome
+    except Exception as error:  # noqa: BLE001 - passed to the caller, which waits for the outcome
         outcome.set_error(error)
 
 

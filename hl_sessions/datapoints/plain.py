@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["UnfitValueError", "plain"]
 
-#: An array with more values is a picture or a sound, which nobody reads as numbers.
+#: An array with more values is a picture or a sound, which is not read as numbers.
 MOST_VALUES: Final = 10_000
 
 _NOT_SET: Final = object()

@@ -24,8 +24,8 @@ TEXTS: Final = (
     Text(
         "Exactly one",
         "However many functions, threads and tasks read the ID at once, exactly one POST goes out. The"
-        " first reader makes the call, the others wait for the same answer, and whoever comes later gets"
-        " it from memory.",
+        " first reader makes the call, the others wait for the same answer, and later readers get it from"
+        " memory.",
     ),
     Text(
         "Streaming",

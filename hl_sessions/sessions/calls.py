@@ -181,7 +181,7 @@ def _async_call(open_call: OpenCall) -> Call:
         try:
             return await wrapped(*args, **kwargs)
         finally:
-            with suppress(ValueError):  # a coroutine that nobody finished is closed in whatever context
+            with suppress(ValueError):  # an unfinished coroutine may be closed in another context
                 context.leave(token)
             if session is not None and not is_joined:
                 session._leave()
@@ -234,7 +234,7 @@ async def _async_generator(generator: AsyncGenerator[Any, Any], stay: Stay) -> A
             try:
                 value = yield item
                 step = generator.asend(value)
-            except BaseException as error:  # noqa: BLE001 - as above
+            except BaseException as error:  # noqa: BLE001 - thrown in by the consumer, GeneratorExit too
                 step = generator.athrow(error)
     except BaseException as error:
         failure = error
@@ -243,7 +243,7 @@ async def _async_generator(generator: AsyncGenerator[Any, Any], stay: Stay) -> A
         try:
             stay.end(failure)
         finally:
-            del step, failure  # as above
+            del step, failure  # an error that was thrown in holds this frame
 
 
 def _first_step(generator: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
@@ -273,7 +273,7 @@ async def _coroutine(coroutine: Coroutine[Any, Any, Any], stay: Stay) -> Any:
         try:
             stay.end(failure)
         finally:
-            del failure  # as above
+            del failure  # an error that was thrown in holds this frame
 
 
 def _run_in(session: Current | None, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:

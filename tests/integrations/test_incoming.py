@@ -1434,7 +1434,7 @@ async def _app(scope: Any, receive: Any, send: Any) -> None: ...
         ({"key": header("X-Chat-ID"), "cookie": SignedCookie(SECRET)}, "key and cookie exclude each other"),
         ({"cookie": SECRET}, "cookie must be a SignedCookie, not str"),
         ({"trust": SECRET}, "trust must be a list of networks"),
-        ({"trust": []}, "trust=[] trusts nobody"),
+        ({"trust": []}, "trust=[] trusts no caller"),
         ({"trust": ["10.0.0.0/99"]}, "trust: '10.0.0.0/99'"),
         ({"trust": ["10.0.0.1/8"]}, "has host bits set"),
         ({"trust": [SECRET, 7]}, "trust: "),
