@@ -228,3 +228,25 @@ def test_sessions_are_judged_by_keys(sqlite_reader: Any, unique: str, open_page:
         [],
         [("note", "bug"), ("rating", "bad")],
     ]
+
+
+@pytest.mark.slow
+def test_a_key_that_is_held_judges_one_session(
+    sqlite_reader: Any, unique: str, open_page: Callable[..., Page]
+) -> None:
+    """And not those, too, that the keyboard's repetition meets on the pages that follow."""
+    logged = log_sessions(sqlite_reader, unique, 3)
+    page = open_page(f"{sqlite_reader.url}/judging?project={logged[0]['project_id']}")
+    for _ in range(4):
+        page.keyboard.down("g")
+        expect(page.locator("h1")).to_have_text("Question 1")
+        # From then on it listens to keys.
+        page.wait_for_load_state()
+    page.keyboard.up("g")
+    page.keyboard.press("b")
+    expect(page.locator("h1")).to_have_text("Question 0")
+    assert [feedback_on(sqlite_reader, one["session_id"]) for one in logged] == [
+        [],
+        [("rating", "bad")],
+        [("rating", "good")],
+    ]

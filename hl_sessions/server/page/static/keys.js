@@ -14,7 +14,8 @@ export function obeyKeys() {
     if (!element) return;
     event.preventDefault();
     if (element.matches("input, textarea, tr a")) element.focus();
-    else element.click();
+    // A key that is held down goes on to press what stands in its place on the next page.
+    else if (!event.repeat) element.click();
   });
 }
 
