@@ -7,10 +7,12 @@ from http import HTTPStatus
 from typing import Any
 
 import pytest
+import requests
 
 from tests.server.page.conftest import LockedServer, Reader, url_of
 from tests.server.page.test_session_list import link_of, rows_of
 from tests.servers import served
+from tests.waiting import PATIENCE
 
 BEGIN = "2026-03-01T12:00:00"
 REST = {"cheap": " red shoes", "expensive": " shoes that are red", "failed": ""}
@@ -363,6 +365,15 @@ def test_a_filter_is_completed(finding_reader: tuple[Reader, str]) -> None:
     assert 'metadata.customer="best of all" ' in completed(reader, "metadata.customer=best")[1]
     for nothing in ("shoes", "cost>", "nothing:a", '"mod', "\0", "-"):
         assert "model:large-1 " not in completed(reader, nothing)[1]
+
+
+def test_feedback_on_a_session_is_offered(reader: Any, unique: str) -> None:
+    """As it is that on a datapoint: the queue of what is not judged gives it to sessions."""
+    logged = reader.log(project=unique, session_reference_id=unique)
+    given = {"type": f"correction-{unique}", "value": "Blue."}
+    feedback = {"session_id": logged["session_id"], **given}
+    assert requests.post(f"{reader.url}/v4/feedback", json=feedback, timeout=PATIENCE).ok
+    assert completed(reader, "feedback:corr")[1] == [f"feedback:correction-{unique} "]
 
 
 def test_filters_and_completions_know_one_organisation(locked_server: LockedServer, unique: str) -> None:

@@ -109,16 +109,17 @@ def _values_of(connection: Connection, organisation_id: int, name: str) -> Itera
         of_kind = (labels.c.organisation_id == organisation_id, labels.c.kind == name)
         query = select(labels.c.value).where(*of_kind).order_by(labels.c.sequence.desc())
         return connection.scalars(query.limit(_MOST_LABELS))
-    columns: dict[str, ColumnElement[Any]] = {
-        "feedback": feedback.c.type,
-        "user": sessions.c.user,
-    }
-    if name not in columns:
-        return []
-    query = _recent(organisation_id, columns[name])
-    if name == "feedback":
-        query = query.join(feedback, feedback.c.log_id == logs.c.id)
-    return [value for value in connection.scalars(query) if value is not None]
+    queries: list[Any] = []
+    if name == "user":
+        queries = [_recent(organisation_id, sessions.c.user)]
+    elif name == "feedback":
+        on_datapoint = _recent(organisation_id, feedback.c.type)
+        on_session = select(feedback.c.type).where(feedback.c.session_id.in_(_newest(organisation_id)))
+        queries = [
+            on_datapoint.join(feedback, feedback.c.log_id == logs.c.id),
+            on_session.limit(_RECENT_DATAPOINTS),
+        ]
+    return [value for query in queries for value in connection.scalars(query) if value is not None]
 
 
 def _recent_metadata(connection: Connection, organisation_id: int) -> list[dict[str, Any]]:
