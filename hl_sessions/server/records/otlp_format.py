@@ -218,4 +218,4 @@ def _hex(name: str, size: int) -> str:
 
 
 def _nanoseconds(moment: datetime) -> int:
-    return max((moment - _EPOCH) // timedelta(microseconds=1), 0) * 1000
+    return min(max((moment - _EPOCH) // timedelta(microseconds=1), 0) * 1000, _LATEST)

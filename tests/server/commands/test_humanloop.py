@@ -462,6 +462,17 @@ def test_datapoints_are_exported_as_spans(tmp_path: Path, folder: Path) -> None:
     assert spans["log_failed"][1]["name"] == "execute_tool search"
 
 
+def test_spans_end_within_the_times_that_a_reader_has_bits_for(tmp_path: Path) -> None:
+    """Also those of a datapoint that was logged for a year of which OTLP has no nanoseconds."""
+    database = str(tmp_path / "database.sqlite3")
+    with served(database) as url:
+        late: Any = {"project": "late", "created_at": "9999-12-31T00:00:00Z", "duration": 2}
+        requests.post(f"{url}/logs", json=late, timeout=PATIENCE).raise_for_status()
+    line = done(export_data, "--format", "otlp-json", "--db", database).stdout
+    (span,) = json.loads(line)["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    assert 0 <= int(span["startTimeUnixNano"]) <= int(span["endTimeUnixNano"]) < 2**63
+
+
 def plain(attributes: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the values of attributes, each of which is in a field named like its type."""
     return {one["key"]: next(iter(one["value"].values())) for one in attributes}
