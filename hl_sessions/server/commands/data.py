@@ -76,8 +76,7 @@ def upgrade(database: str) -> None:
     callback=parse_moment,
     help="Only records created since then: an age such as 7d, or a time (UTC) such as 2026-11-22T10:30.",
 )
-# Opened now, not at the first line: an empty database has no lines.
-@click.argument("file", type=click.File("wb", lazy=False), default="-")
+@click.argument("file", type=click.File("wb", lazy=True), default="-")
 def export_data(
     database: str, format_: str, project: str | None, since: datetime | None, file: BinaryIO
 ) -> None:
@@ -87,7 +86,7 @@ def export_data(
     put before a text that a spreadsheet would take for a formula.
     """
     selection = Selection.of_datapoints(project, since)
-    with opened_database(database) as opened:
+    with opened_database(database, is_made=False) as opened:
         if project is not None and not opened.read_now(partial(is_project_name, name=project)):
             raise click.BadParameter(f"there is no project {project!r}", param_hint="--project")
         opened.read_now(lambda connection: _write(connection, selection, _FORMATS[format_], file))
@@ -159,7 +158,7 @@ def prune(database: str, age: timedelta) -> None:
     """
     before = datetime.now(timezone.utc) - age
     pruned = Deleted()
-    with opened_database(database) as opened:
+    with opened_database(database, is_made=False) as opened:
         for step in prune_database(opened, before):
             pruned += step
         for _ in give_back(opened):
@@ -183,6 +182,9 @@ def _import_lines(database: str, file: IO[bytes]) -> None:
 
 def _write(connection: Connection, selection: Selection, format_: ExportFormat, file: BinaryIO) -> None:
     with progress("Exporting", count_records(connection, selection, format_)) as done:
+        # This makes or empties the file: later than any refusal, which leaves an earlier export in it, and
+        # not by the first line, which an empty database does not have.
+        file.write(b"")
         try:
             for written, count in export_records(connection, selection, format_):
                 file.write(written)

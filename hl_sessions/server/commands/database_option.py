@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 from sqlalchemy import URL
@@ -28,13 +29,19 @@ database_option = click.option(
 
 
 @contextmanager
-def opened_database(database: str) -> Iterator[Database]:
+def opened_database(database: str, *, is_made: bool = True) -> Iterator[Database]:
     """Open the database of the option for the ``with`` block.
 
+    Args:
+        database: The database, as the option has it.
+        is_made: Whether a missing SQLite file is made.
+
     Raises:
-        click.ClickException: When the database cannot be opened, or fails in the block.
+        click.ClickException: When the database is not there, cannot be opened, or fails in the block.
     """
     url = url_of(database)
+    if not is_made and _is_missing(url):
+        raise click.ClickException(f"there is no database {url.database}: name another one with --db")
     upgrade_database(url)
     with database_failures(url):
         opened = Database.open(url)
@@ -54,6 +61,12 @@ def url_of(database: str) -> URL:
         return ServerSettings(database=database).database_url
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+
+
+def _is_missing(url: URL) -> bool:
+    # SQLite's URIs are left to SQLite.
+    is_path = url.get_backend_name() == "sqlite" and not str(url.database).startswith("file:")
+    return is_path and not Path(str(url.database)).exists()
 
 
 def upgrade_database(url: URL) -> tuple[str | None, str]:

@@ -139,9 +139,25 @@ def test_an_export_may_be_csv(database: str, lines: str) -> None:
     ],
 )
 def test_an_export_of_nothing_known_is_refused(tmp_path: Path, arguments: list[str], message: str) -> None:
-    result = run(export_data, "--db", str(tmp_path / "empty.sqlite3"), *arguments)
+    """The file of an earlier export stays as it is."""
+    database, file = str(tmp_path / "empty.sqlite3"), tmp_path / "export.jsonl"
+    done(db, "upgrade", "--db", database)
+    file.write_text("of yesterday")
+    result = run(export_data, "--db", database, *arguments, str(file))
     assert result.exit_code == 2
     assert message in result.output
+    assert file.read_text() == "of yesterday"
+
+
+@pytest.mark.parametrize(("command", "arguments"), [(export_data, []), (prune, ["--older-than", "90d"])])
+def test_no_database_is_made_to_look_into_it(tmp_path: Path, command: Any, arguments: list[str]) -> None:
+    """A name that was mistyped is told, rather than that there is nothing in it."""
+    mistyped = tmp_path / "hl-session.sqlite3"
+    for database in (str(mistyped), f"sqlite:///{mistyped}"):
+        result = run(command, "--db", database, *arguments)
+        assert result.exit_code == 1
+        assert f"there is no database {mistyped}: name another one with --db" in result.output
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_import_is_what_was_exported(database: str, lines: str, tmp_path: Path) -> None:
@@ -202,6 +218,7 @@ def test_of_large_datapoints_few_are_exported_or_imported_at_a_time(tmp_path: Pa
 def test_an_export_of_nothing_is_an_empty_file(tmp_path: Path) -> None:
     """The file exists, so that an import finds it."""
     database, file = str(tmp_path / "empty.sqlite3"), tmp_path / "export.jsonl"
+    done(db, "upgrade", "--db", database)
     done(export_data, "--db", database, str(file))
     assert file.read_bytes() == b""
     assert done(import_data, "--db", database, str(file)).stderr.startswith("Imported 0 records")
