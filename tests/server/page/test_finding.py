@@ -367,6 +367,14 @@ def test_a_filter_is_completed(finding_reader: tuple[Reader, str]) -> None:
         assert "model:large-1 " not in completed(reader, nothing)[1]
 
 
+def test_phones_leave_the_first_letter_of_a_filter_small(finding_reader: tuple[Reader, str]) -> None:
+    """Names of filters are small: ``Model:large-1`` is a text."""
+    reader, _ = finding_reader
+    field = re.search(r'<input id="q"[^>]*>', reader.read("/"))
+    assert field
+    assert 'autocapitalize="none"' in field[0]
+
+
 def test_feedback_on_a_session_is_offered(reader: Any, unique: str) -> None:
     """As it is that on a datapoint: the queue of what is not judged gives it to sessions."""
     logged = reader.log(project=unique, session_reference_id=unique)
