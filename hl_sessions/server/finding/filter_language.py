@@ -266,8 +266,9 @@ def _read(filter_text: str, place: int) -> tuple[Term | None, int]:
 
 def _is_in_text(head: re.Match[str], filter_text: str) -> bool:
     """Tell whether an apparent condition is a part of a text: an address, or a word before a colon."""
-    following = filter_text[head.end() : head.end() + 2]
-    return field_of(head["name"]) is None and (not following.strip() or following in {"//", "="})
+    following = filter_text[head.end() :]
+    is_of_text = not following[:1].strip() or following.startswith(("//", "="))
+    return is_of_text and field_of(head["name"]) is None
 
 
 def _read_condition(filter_text: str, head: re.Match[str], *, negated: bool) -> tuple[Condition, int]:

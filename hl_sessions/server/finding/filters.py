@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
+from unicodedata import category
 from urllib.parse import urlencode
 
 from hl_sessions.server.finding.filter_language import (
@@ -33,6 +34,9 @@ _BY_LETTERS: Final = frozenset({"user", "name"})
 
 _QUICK: Final = frozenset({"project", "began"})
 """The columns for whose order there is an index."""
+
+_OUTSIDE_OF_LINES: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""The categories of characters that no line of text has: controls, halves of pairs, ends of lines."""
 
 _ID_PATTERNS: Final = {
     "project": re.compile(identifier_pattern(PROJECT)),
@@ -222,10 +226,16 @@ def read_identifier(parameters: Mapping[str, str], name: str) -> str | None:
     return value
 
 
+def is_line(text: str) -> bool:
+    """Tell whether a text is one line, of whatever script: some of them need characters without a glyph."""
+    return not any(category(character) in _OUTSIDE_OF_LINES for character in text)
+
+
 def _read_line(parameters: Mapping[str, str], longest: int) -> str | None:
     text = parameters.get("q", "").strip() or None
-    if text is not None and (len(text) > longest or not text.isprintable()):
-        raise InvalidFilterError(f"q may be up to {longest:,} printable characters in one line", "q")
+    if text is not None and (len(text) > longest or not is_line(text)):
+        message = f"q may be up to {longest:,} characters in one line, without control characters"
+        raise InvalidFilterError(message, "q")
     return text
 
 

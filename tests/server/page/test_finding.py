@@ -190,6 +190,10 @@ def test_a_filter_that_cannot_be_understood_leaves_the_list(
     [
         '5" wide',
         "Error: not found",
+        "error: not found",
+        "if a==b",
+        "👩\u200d👧 می\u200cروم",  # of characters that only join or part others
+        "赤い\u3000靴",
         "see https://example.com/a?b=c",
         "at app.py:12",
         "12:30",

@@ -246,8 +246,8 @@ def test_a_search_finds_sessions_however_old(reader: Any, unique: str) -> None:
         ("project=support", "project has to be the ID of a project, such as pr_...."),
         ("before=7", "before has to be the ID of a session, such as sesh_...."),
         ("before=sesh_a&after=sesh_b", "before and after exclude each other: leave one of them out."),
-        ("q=" + "x" * 1001, "q may be up to 1,000 printable characters in one line."),
-        ("q=a%00b", "q may be up to 1,000 printable characters in one line."),
+        ("q=" + "x" * 1001, "q may be up to 1,000 characters in one line, without control characters."),
+        ("q=a%00b", "q may be up to 1,000 characters in one line, without control characters."),
     ],
 )
 def test_an_address_that_cannot_be_understood_says_why(reader: Any, query: str, problem: str) -> None:

@@ -18,6 +18,7 @@ from hl_sessions.server.finding.filter_language import (
     unfinished,
     write_value,
 )
+from hl_sessions.server.finding.filters import is_line
 from hl_sessions.server.page.queries.project_list import name_projects
 from hl_sessions.server.records.labels import BITS_OF
 
@@ -94,7 +95,7 @@ def _names(connection: Connection, organisation_id: int, end: Unfinished) -> Ite
 def _values(connection: Connection, organisation_id: int, end: Unfinished) -> Iterator[Option]:
     typed = end.value.casefold()
     for value in sorted(set(_values_of(connection, organisation_id, end.name)), key=str.casefold):
-        if typed in value.casefold() and len(value) <= _LONGEST_VALUE and value.isprintable():
+        if typed in value.casefold() and len(value) <= _LONGEST_VALUE and is_line(value):
             yield Option(f"{end.sign}{end.name}{end.operator}{write_value(value)} ", end.name)
 
 
