@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from importlib import import_module
 from importlib.util import find_spec
@@ -78,8 +79,8 @@ def test_integrations_are_one_folder_for_all_tools() -> None:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel as built from the sdist, both made from a copy that the build may litter."""
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sdist, and the wheel as built from it, made from a copy that the build may litter."""
     if find_spec("setuptools") is None:
         assert not os.environ.get("CI"), "the build dependencies are not installed"
         pytest.skip("needs the build dependencies")
@@ -95,8 +96,25 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    (wheel,) = (directory / "dist").glob("*.whl")
+    return directory / "dist"
+
+
+@pytest.fixture(scope="module")
+def wheel(dist: Path) -> Path:
+    (wheel,) = dist.glob("*.whl")
     return wheel
+
+
+def test_sdist_holds_what_the_wheel_is_built_from_and_no_tests(dist: Path) -> None:
+    """The source files, and what tells of them, are there; a part of the tests would be of use to nobody."""
+    (sdist,) = dist.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {member.name.partition("/")[2] for member in archive if member.isfile()}
+    sources = {path.relative_to(ROOT).as_posix() for path in source_files().values()}
+    assert sources <= names
+    beside = {name for name in names - sources if not name.startswith("hl_sessions.egg-info/")}
+    made = {"PKG-INFO", "setup.cfg"}
+    assert beside - made == {"CHANGELOG.md", "LICENSE", "MANIFEST.in", "README.md", "pyproject.toml"}
 
 
 def test_wheel_holds_every_source_file_and_nothing_else(wheel: Path) -> None:
