@@ -14,7 +14,7 @@ SIDE_BY_SIDE := --numprocesses=auto --dist=worksteal
 VERSIONS := 3.10 3.11 3.12 3.13 3.13t 3.14 3.14t 3.15 3.15t pypy3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-all test-core test-stress test-crossings crossings-newest pythons accessibility free-threaded coverage wheel lint types bench docs docs-picture screenshots constraints clean .venv-wheel
+.PHONY: help demo test test-slow test-all test-core test-stress test-crossings crossings-newest pythons accessibility free-threaded coverage wheel test-wheel release-check lint types bench docs docs-picture screenshots constraints clean .venv-wheel
 
 help: ## Show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,9 +57,12 @@ accessibility: .npm/axe-core/is-ready ## Install axe-core, with which the tests 
 
 free-threaded: .pythons/free-threaded/is-ready ## Build a Python without a global lock, in .pythons/
 
-# What is published, not what lies in the checkout: the wheel, built through the sdist, passes the tests
-# from another folder.
-wheel: .venv-wheel ## Build the wheel, and run the tests on it
+wheel: .venv-release/is-ready ## Build the sdist, and the wheel from it, in dist
+	rm -rf dist
+	.venv-release/bin/uv build --build-constraint constraints.txt
+
+# What is published, not what lies in the checkout: the wheel passes the tests from another folder.
+test-wheel: .venv-wheel ## Run the tests on the wheel
 	cd "$$(mktemp -d)" && "$(CURDIR)/.venv-wheel/bin/pytest" $(SIDE_BY_SIDE) "$(CURDIR)/tests"
 
 # What is measured takes longer, and each of its threads leaves objects behind: no place for tests of speed and leaks.
@@ -71,6 +74,9 @@ coverage: .venv-wheel ## Run the tests on the wheel, and report the lines that n
 	  --ignore="$(CURDIR)/tests/isolation/test_leaks.py" --ignore="$(CURDIR)/tests/test_benchmarks.py"
 	.venv-wheel/bin/coverage combine --quiet
 	.venv-wheel/bin/coverage report
+
+release-check: .venv-release/is-ready ## Check what is published, on every supported Python that is found
+	.venv-release/bin/python .ci/release_check.py $(VERSIONS)
 
 lint: .venv/test-is-ready ## Check style and the directions of imports
 	.venv/bin/ruff check
@@ -110,15 +116,14 @@ screenshots: .venv/test-is-ready ## Take the pictures of the page and of the dem
 constraints: .venv/pip-is-ready ## Pin the newest version of every dependency
 	.venv/bin/pip install uv
 	.venv/bin/uv pip compile --universal --python-version 3.10 --upgrade --no-header --no-annotate \
-	  $(addprefix --extra ,$(subst $(COMMA), ,$(EXTRAS))) --group test --group lint --group build --group benchmark --group docs pyproject.toml -o constraints.txt
+	  $(addprefix --extra ,$(subst $(COMMA), ,$(EXTRAS))) --group test --group lint --group build --group benchmark --group docs --group release pyproject.toml -o constraints.txt
 
 clean: ## Remove what make has made
 	rm -rf .venv* .npm .pythons build dist *.egg-info .coverage* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 # Every time anew: what is built follows from every source file.
-.venv-wheel: .venv/test-is-ready
-	rm -rf dist .venv-wheel
-	.venv/bin/uv build --build-constraint constraints.txt
+.venv-wheel: wheel .venv/test-is-ready
+	rm -rf .venv-wheel
 	.venv/bin/uv venv --quiet --python .venv/bin/python .venv-wheel
 	.venv/bin/uv pip install --python .venv-wheel -c constraints.txt --group test --group build \
 	  "$$(echo dist/*.whl)[$(EXTRAS)]"
@@ -127,6 +132,11 @@ clean: ## Remove what make has made
 	rm -rf .venv-docs
 	.venv/bin/uv venv --quiet --python .venv/bin/python .venv-docs
 	.venv/bin/uv pip install --quiet --python .venv-docs -c constraints.txt --group docs
+	touch $@
+
+.venv-release/is-ready: .venv/pip-is-ready pyproject.toml constraints.txt
+	.venv/bin/python -m venv --clear --without-pip .venv-release
+	.venv/bin/pip --python .venv-release install --quiet -c constraints.txt --group release
 	touch $@
 
 .venv-%/test-is-ready: .venv/test-is-ready
