@@ -58,12 +58,18 @@ def test_a_wheel_with_tests_or_without_templates_is_refused(refusal: Callable[[I
     assert refusal(missing) == ""
 
 
-def test_the_wheel_is_called_by_its_name() -> None:
-    """The commands that install it have the version of the project."""
-    version = project()["version"]
-    for page in ("README.md", "docs/start.md"):
-        named = set(re.findall(r"hl_sessions-(.+?)-py3-none-any\.whl", (ROOT / page).read_text()))
-        assert named == {version}, page
+@pytest.mark.parametrize(
+    ("page", "pattern"),
+    [
+        ("README.md", r"hl_sessions-(.+?)-py3-none-any\.whl"),
+        ("docs/start.md", r"hl_sessions-(.+?)-py3-none-any\.whl"),
+        ("docs/guide.md", r"^hl-sessions (\S+), CPython"),
+    ],
+)
+def test_the_pages_name_the_version(page: str, pattern: str) -> None:
+    """The commands that install a wheel, and what is shown of the output, have the version of the project."""
+    named = re.findall(pattern, (ROOT / page).read_text(), re.MULTILINE)
+    assert set(named) == {project()["version"]}
 
 
 def test_each_extra_is_in_the_table_of_the_readme() -> None:
