@@ -1,7 +1,8 @@
 """Check what is published, step by step: build it, look into it, and use it as its users will.
 
 Nothing is installed from the checkout, and no dependency is pinned: each Python gets an environment of its
-own, with the wheel and what is newest now. The check ends at the first step that fails, with what failed.
+own, with the wheel and what is newest now; the oldest one another, with what is oldest. The check ends at the
+first step that fails, with what failed.
 """
 
 from __future__ import annotations
@@ -174,9 +175,9 @@ class Environment:
         self.python = self.bin / "python"
         run(TOOLS / "uv", "venv", "--quiet", "--python", python, folder)
 
-    def install(self, requirement: str, *options: str) -> None:
-        """Install the newest of what a requirement asks for."""
-        run(TOOLS / "uv", "pip", "install", "--quiet", *options, "--python", self.python, requirement)
+    def install(self, *arguments: str | Path) -> None:
+        """Install what requirements and options ask for, the newest of it unless they say another thing."""
+        run(TOOLS / "uv", "pip", "install", "--quiet", "--python", self.python, *arguments)
 
     def hl_sessions(self, *arguments: str, status: int = 0) -> str:
         """Run the command of the package, and return what it prints."""
@@ -276,7 +277,7 @@ def main() -> None:
         for version, python in pythons.items():
             with step(f"Python {version}: a session, without extras"):
                 environments[version] = Environment(python, folder / version)
-                environments[version].install(str(wheel))
+                environments[version].install(wheel)
                 check_without_extras(environments[version], api_url)
         for version in dict.fromkeys((complete[0], complete[-1])):
             with step(f"Python {version}: each extra can be installed"):
@@ -286,6 +287,11 @@ def main() -> None:
             with step(f"Python {version}: the demo"):
                 environments[version].install(f"{wheel}[server]")
                 check_server(environments[version], metadata["Version"])
+        with step(f"Python {complete[0]}: the demo, on the oldest dependencies"):
+            oldest = Environment(pythons[complete[0]], folder / "oldest")
+            oldest.install("--resolution=lowest-direct", "--extra=server", "-r", ROOT / "pyproject.toml")
+            oldest.install("--no-deps", wheel)
+            check_server(oldest, metadata["Version"])
 
     with step("Build the guide"):
         run("make", "--silent", "--directory", ROOT, "docs")
