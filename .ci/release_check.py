@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.request import urlopen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from email.message import Message
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -44,6 +44,7 @@ import hl_sessions
 
 with hl_sessions.SessionManager(sys.argv[1]) as manager, manager.session() as session:
     manager.log(project="release", source="check", inputs={"python": sys.version}, output="fine")
+    manager.flush(timeout=60)
     print(session.id, hl_sessions.__file__)
 """
 
@@ -247,26 +248,11 @@ def find_pythons(versions: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def main() -> None:
-    """Check everything, and end with 1 at the first step that fails."""
-    parser = ArgumentParser(prog="release-check", description=__doc__)
-    parser.add_argument("versions", nargs="+", help="of Python: 3.10, 3.13t (free-threaded), pypy3.11")
-    pythons = find_pythons(parser.parse_args().versions)
+def check_use(wheel: Path, metadata: Message, pythons: Mapping[str, str]) -> None:
+    """Install a wheel on each Python, and use it: without extras, and as a server where it has all parts."""
     complete = [version for version in pythons if version[0].isdigit() and not version.endswith("t")]
     if not complete:
         raise SystemExit("release-check: no CPython is found")
-
-    with step("Build the sdist, and the wheel from it"):
-        run("make", "--silent", "--directory", ROOT, "wheel")
-    (sdist,), (wheel,) = DIST.glob("*.tar.gz"), DIST.glob("*.whl")
-    metadata = read_metadata(wheel)
-    with step("Check the metadata"):
-        check_metadata([sdist, wheel], metadata)
-    with step(f"Look into {sdist.name}"):
-        check_sdist(sdist)
-    with step(f"Look into {wheel.name}"):
-        check_wheel(wheel)
-
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         with step("Start a server"):
@@ -293,6 +279,25 @@ def main() -> None:
             oldest.install("--no-deps", wheel)
             check_server(oldest, metadata["Version"])
 
+
+def main() -> None:
+    """Check everything, and end with 1 at the first step that fails."""
+    parser = ArgumentParser(prog="release-check", description=__doc__)
+    parser.add_argument("versions", nargs="+", help="of Python: 3.10, 3.13t (free-threaded), pypy3.11")
+    pythons = find_pythons(parser.parse_args().versions)
+
+    with step("Build the sdist, and the wheel from it"):
+        run("make", "--silent", "--directory", ROOT, "wheel")
+    (sdist,), (wheel,) = DIST.glob("*.tar.gz"), DIST.glob("*.whl")
+    metadata = read_metadata(wheel)
+    with step("Check the metadata"):
+        check_metadata([sdist, wheel], metadata)
+    with step(f"Look into {sdist.name}"):
+        check_sdist(sdist)
+    with step(f"Look into {wheel.name}"):
+        check_wheel(wheel)
+
+    check_use(wheel, metadata, pythons)
     with step("Build the guide"):
         run("make", "--silent", "--directory", ROOT, "docs")
     print(f"{sdist.name} and {wheel.name} can be published")
