@@ -72,6 +72,14 @@ def test_the_pages_name_the_version(page: str, pattern: str) -> None:
     assert set(named) == {project()["version"]}
 
 
+def test_the_changelog_begins_with_the_version_or_with_what_comes_after_it() -> None:
+    """Below what is not released yet, the newest version is that of the project, with its day."""
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    released = [heading for heading in headings if heading != "[Unreleased]"]
+    assert headings[-len(released) :] == released
+    assert re.fullmatch(rf"\[{re.escape(project()['version'])}\] - \d{{4}}-\d\d-\d\d", released[0])
+
+
 def test_each_extra_is_in_the_table_of_the_readme() -> None:
     """And no other one is."""
     _, _, table = (ROOT / "README.md").read_text().partition("| extra | for |")
