@@ -167,6 +167,17 @@ sessions = Table(
     Index("sessions_of_organisation", "organisation_id", "created_at", "sequence"),
 )
 
+# What sessions are found by: see ``finding.few_sessions``.
+for _told in ("user", "name"):
+    _is_told = sessions.c[_told].is_not(None)
+    Index(
+        f"sessions_by_{_told}",
+        sessions.c.organisation_id,
+        sessions.c[_told],
+        sqlite_where=_is_told,
+        postgresql_where=_is_told,
+    )
+
 _has_previous = sessions.c.previous_id.is_not(None)
 Index(
     "sessions_after_another",
@@ -252,6 +263,7 @@ session_labels = Table(
     Column("session_sequence", ForeignKey(sessions.c.sequence, ondelete="CASCADE"), primary_key=True),
     Column("label_sequence", ForeignKey(labels.c.sequence), primary_key=True),
     Column("datapoints", BigInteger, nullable=False),
+    Index("sessions_of_label", "label_sequence", "session_sequence"),
     sqlite_with_rowid=False,
 )
 
@@ -310,7 +322,7 @@ feedback = Table(
     _sequence(),
     Column("id", String, nullable=False, unique=True),
     Column("log_id", ForeignKey(logs.c.id, ondelete="CASCADE"), index=True),
-    Column("type", String, nullable=False),
+    Column("type", String, nullable=False, index=True),
     Column("value", ExactJSON, nullable=False),
     Column("user", String),
     Column("created_at", UTCDateTime, nullable=False),

@@ -12,6 +12,7 @@ from sqlalchemy import (
     and_,
     exists,
     func,
+    literal,
     not_,
     or_,
     select,
@@ -61,9 +62,6 @@ TOTALS: Final[Mapping[str, ColumnElement[Any]]] = {
 }
 """What the totals of a session have, by the names of filters and sorts; times are in seconds since 1970."""
 
-_LITTLE_FEEDBACK: Final = 10_000
-"""From how little feedback its sessions are found, rather than looking for feedback in each session."""
-
 _LABELS: Final[Mapping[str, Kind]] = {"source": "source", "model": "model", "environment": "environment"}
 
 
@@ -90,7 +88,7 @@ def holds(connection: Connection, organisation_id: int, term: Term) -> ColumnEle
         if told is not None:
             condition |= sessions.c.sequence.in_(told)
     elif isinstance(term, Condition) and term.name == "feedback":
-        condition = _has_feedback(connection, str(term.value))
+        condition = _has_feedback(term)
     elif isinstance(term, Condition) and term.name in _LABELS:
         condition = has_label(connection, organisation_id, _LABELS[term.name], str(term.value))
     else:
@@ -103,6 +101,30 @@ def began(term: Condition) -> ColumnElement[bool]:
     moment = cast("Moment", term.value)
     condition = _is_at(sessions.c.created_at, term.operator, moment.begin, moment.end)
     return not_(condition) if term.negated else condition
+
+
+def is_told(term: Condition) -> ColumnElement[bool]:
+    """Return the condition of the table of sessions that one has this user, name or reference ID."""
+    if term.name == "name" and term.operator == ":":
+        return text_contains(sessions.c.name, str(term.value))
+    column = sessions.c.reference_id if term.name == "reference" else sessions.c[term.name]
+    return column == term.value
+
+
+def is_given(term: Condition, type_: ColumnElement[str] = feedback.c.type) -> list[ColumnElement[bool]]:
+    """Return the conditions that feedback is of a type, and has a value if one is named.
+
+    Args:
+        term: The term that names them.
+        type_: The type of the feedback.
+    """
+    kind, separator, value = str(term.value).partition("=")
+    conditions: list[ColumnElement[bool]] = [type_ == kind]
+    if separator:
+        # A text, or what is written in the same way, such as a number.
+        written = [to_json(value).decode(), value]
+        conditions.append(sql_cast(feedback.c.value, TextType).in_(written))
+    return conditions
 
 
 def has_datapoint(inside: ColumnElement[bool]) -> ColumnElement[bool]:
@@ -161,17 +183,9 @@ def _holds(term: Condition) -> ColumnElement[bool]:
         in_session = project_sessions.c.session_sequence == sessions.c.sequence
         is_named = or_(projects.c.id == term.value, projects.c.name == term.value)
         of_organisation = projects.c.organisation_id == sessions.c.organisation_id
-        return exists().where(in_session, of_project, of_organisation, is_named).correlate(sessions)
-    if term.name == "reference":
-        return sessions.c.reference_id == term.value
-    if term.name == "user":
-        return sessions.c.user == term.value
-    if term.name == "name":
-        return (
-            text_contains(sessions.c.name, str(term.value))
-            if term.operator == ":"
-            else sessions.c.name == term.value
-        )
+        return _is_there(select(literal(1)).where(in_session, of_project, of_organisation, is_named))
+    if term.name not in TOTALS:
+        return is_told(term)
     column = TOTALS[term.name]
     if isinstance(term.value, Moment):
         return _is_at(column, term.operator, term.value.begin.timestamp(), term.value.end.timestamp())
@@ -195,19 +209,17 @@ def _has_metadata(term: Condition) -> ColumnElement[bool]:
     return cast("ColumnElement[bool]", _COMPARISONS[term.operator](member, term.value))
 
 
-def _has_feedback(connection: Connection, given: str) -> ColumnElement[bool]:
-    kind, separator, value = given.partition("=")
-    conditions = [feedback.c.type == kind]
-    if separator:
-        # A text, or what is written in the same way, such as a number.
-        written = [to_json(value).decode(), value]
-        conditions.append(sql_cast(feedback.c.value, TextType).in_(written))
-    some = connection.scalars(select(feedback.c.sequence).limit(_LITTLE_FEEDBACK + 1)).all()
-    if len(some) > _LITTLE_FEEDBACK:
-        of_log = has_datapoint(exists().where(feedback.c.log_id == logs.c.id, *conditions).correlate(logs))
-        of_session = exists().where(feedback.c.session_id == sessions.c.id, *conditions).correlate(sessions)
-        return of_session | of_log
-    of_datapoint = feedback.c.log_id == logs.c.id
-    logged = select(logs.c.session_id).join(feedback, of_datapoint).where(*conditions)
-    of_sessions = select(feedback.c.session_id).where(*conditions, feedback.c.session_id.is_not(None))
-    return sessions.c.id.in_(logged.where(logs.c.session_id.is_not(None)).union(of_sessions))
+def _has_feedback(term: Condition) -> ColumnElement[bool]:
+    # By an expression, which no index has: what is given on one thing is found by that.
+    given = is_given(term, feedback.c.type.concat(""))
+    of_log = select(literal(1)).join_from(logs, feedback, feedback.c.log_id == logs.c.id)
+    of_session = select(literal(1)).where(feedback.c.session_id == sessions.c.id, *given)
+    return _is_there(of_session) | _is_there(of_log.where(_OF_SESSION, *given))
+
+
+def _is_there(query: Select[Any]) -> ColumnElement[bool]:
+    """Return the condition that a query about the session finds something.
+
+    PostgreSQL would answer EXISTS for all sessions at once, of which a list wants the first ones.
+    """
+    return query.limit(1).correlate(sessions).scalar_subquery().is_not(None)

@@ -1,6 +1,6 @@
 """Which sessions a filter finds, and which of them belong into a part of the list."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeGuard
 
@@ -8,7 +8,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
-    Tuple,
     exists,
     func,
     literal,
@@ -27,6 +26,7 @@ from hl_sessions.server.database.search_index import (
     parts_to_search,
 )
 from hl_sessions.server.database.tables import logs, project_sessions, projects, session_totals, sessions
+from hl_sessions.server.finding.few_sessions import find_few
 from hl_sessions.server.finding.filter_conditions import (
     TOTALS,
     began,
@@ -44,7 +44,10 @@ SIZE: Final = 50
 """How many sessions a part of the list holds."""
 
 MOST_SORTED: Final = 100_000
-"""How many of the sessions found a sort by a text looks at: the newest ones."""
+"""How many of the sessions found a sort looks at: the newest ones."""
+
+_NEWEST: Final = 50_000
+"""Among how many of the newest sessions those of a part are looked for first."""
 
 _SMALL_PROJECT: Final = 250_000
 """Of how many sessions of a project the totals are looked up, rather than looking through all totals."""
@@ -94,6 +97,7 @@ class _Search:
     Args:
         organisation_id: The organisation of the reader.
         project: A project that has a datapoint in each of the sessions; ``None``: any or none.
+        few: The sequences of sessions that may be so; ``None``: any.
         conditions: What has to be true of the sessions, and of their totals.
         uses_totals: Whether something has to be true of the totals.
         uses_sessions: Whether something has to be true of what is not in the totals.
@@ -103,6 +107,7 @@ class _Search:
 
     organisation_id: int
     project: _Project | None
+    few: Collection[int] | None
     conditions: Sequence[ColumnElement[bool]]
     uses_totals: bool
     uses_sessions: bool
@@ -113,6 +118,11 @@ class _Search:
     def is_by_project(self) -> bool:
         """Whether the sessions of the project are looked through, rather than all."""
         return self.project is not None and (not self.uses_totals or self.project.sessions <= _SMALL_PROJECT)
+
+    @property
+    def is_of_all_totals(self) -> bool:
+        """Whether the totals of all sessions are looked through."""
+        return self.uses_totals and self.few is None and not self.is_by_project
 
     @property
     def order(self) -> tuple[ColumnElement[Any], ...]:
@@ -141,7 +151,7 @@ def matching(connection: Connection, organisation_id: int, wanted: SessionFilter
         return query.where(is_one_of(sessions.c.sequence, _look_into(connection, search, search.parts)))
     if search.uses_totals:
         query = query.join(session_totals, _OF_TOTALS)
-    return query.where(*search.conditions, *_in_project(search, sessions.c.sequence))
+    return query.where(*search.conditions, *_belongs(search, sessions.c.sequence))
 
 
 def find_sessions(
@@ -168,8 +178,8 @@ def find_sessions(
     search = _plan(connection, organisation_id, wanted)
     if further:
         search = replace(search, conditions=[*search.conditions, *further], uses_sessions=True)
-    if wanted.sort is None:
-        found = _find_newest(connection, search, cursor, size + 1)
+    if wanted.sort is None or (wanted.sort == "began" and not search.uses_totals):
+        found = _find_in_order(connection, search, wanted, cursor, size + 1)
     else:
         found = _find_sorted(connection, search, wanted, cursor, size + 1)
     has_more = len(found) > size
@@ -181,18 +191,19 @@ def find_sessions(
 
 def sort_limit(wanted: SessionFilter) -> int | None:
     """Return among how many of the sessions found those come first that a sort asks for; ``None``: all."""
-    return None if wanted.order.removeprefix("-") in TOTALS else MOST_SORTED
+    return None if wanted.order.removeprefix("-") == "began" else MOST_SORTED
 
 
 def _plan(connection: Connection, organisation_id: int, wanted: SessionFilter) -> _Search:
     conditions: list[ColumnElement[bool]] = []
     inside: list[Term] = []
     project: _Project | None = None
-    uses_totals = wanted.sort is not None or any(
-        is_of_totals(term) and not _is_begin(term) for term in wanted.terms
+    few, terms = find_few(connection, organisation_id, wanted.terms)
+    uses_totals = wanted.sort not in {None, "began"} or any(
+        is_of_totals(term) and not _is_begin(term) for term in terms
     )
     uses_sessions = wanted.sort is not None and wanted.order.removeprefix("-") not in TOTALS
-    for term in wanted.terms:
+    for term in terms:
         if project is None and _is_in_project(term):
             project = _find_project(connection, organisation_id, term)
             continue
@@ -201,7 +212,7 @@ def _plan(connection: Connection, organisation_id: int, wanted: SessionFilter) -
             if known is not None:
                 conditions.append(sessions.c.id == known)
             elif _is_told(connection, organisation_id, term):
-                conditions.append(_has_or_is_told(connection, organisation_id, term))
+                conditions.append(_has_or_is_told(connection, organisation_id, term, few))
             else:
                 inside.append(term)
         elif _is_begin(term) and not uses_totals:
@@ -209,12 +220,14 @@ def _plan(connection: Connection, organisation_id: int, wanted: SessionFilter) -
         else:
             conditions.append(holds(connection, organisation_id, term))
         uses_sessions = uses_sessions or not is_of_totals(term) or not uses_totals
-    parts, of_parts = _find_parts(connection, organisation_id, project, inside)
+    datapoints = _count_datapoints(connection, organisation_id, project, few) if inside else 0
+    parts, of_parts = _find_parts(connection, datapoints, inside)
     conditions += [holds(connection, organisation_id, term) for term in inside if term is not of_parts]
     of_datapoint = None if of_parts is None else holds_inside(of_parts)
     return _Search(
         organisation_id=organisation_id,
         project=project,
+        few=few,
         conditions=conditions,
         uses_totals=uses_totals,
         uses_sessions=uses_sessions,
@@ -229,9 +242,11 @@ def _is_told(connection: Connection, organisation_id: int, term: Term) -> bool:
     return told is not None and connection.scalar(told.limit(1)) is not None
 
 
-def _has_or_is_told(connection: Connection, organisation_id: int, term: Term) -> ColumnElement[bool]:
+def _has_or_is_told(
+    connection: Connection, organisation_id: int, term: Term, few: Collection[int] | None
+) -> ColumnElement[bool]:
     """Return the condition that a session, or one of its datapoints, has a term in its metadata."""
-    datapoints = _count_datapoints(connection, organisation_id, None)
+    datapoints = _count_datapoints(connection, organisation_id, None, few)
     parts = parts_to_search(connection, texts_of(term), datapoints)
     told = told_sessions(organisation_id, term)
     inside = holds_inside(term)
@@ -265,12 +280,11 @@ def _find_project(connection: Connection, organisation_id: int, term: Condition)
 
 
 def _find_parts(
-    connection: Connection, organisation_id: int, project: _Project | None, inside: Sequence[Term]
+    connection: Connection, datapoints: int, inside: Sequence[Term]
 ) -> tuple[Sequence[Part] | None, Term | None]:
     """Return where to look for datapoints, and for which of the terms: those that are the fewest."""
     parts: Sequence[Part] | None = None
     of_parts = None
-    datapoints = _count_datapoints(connection, organisation_id, project) if inside else 0
     for term in inside:
         found = parts_to_search(connection, texts_of(term), datapoints)
         if found is not None and (parts is None or _size_of(found) < _size_of(parts)):
@@ -289,20 +303,23 @@ def _look_into(connection: Connection, search: _Search, parts: Sequence[Part]) -
     return all_matches(parts, find)
 
 
-def _find_newest(connection: Connection, search: _Search, cursor: Cursor, most: int) -> list[str]:
-    """Return the IDs of sessions in the order of the list, away from the cursor."""
+def _find_in_order(
+    connection: Connection, search: _Search, wanted: SessionFilter, cursor: Cursor, most: int
+) -> list[str]:
+    """Return the IDs of sessions by when they began, away from the cursor."""
     order = search.order
     in_order = (sessions.c.created_at, sessions.c.sequence)[-len(order) :]
+    ascending = (cursor.after is not None) != (wanted.sort is not None)
     session_id = cursor.before or cursor.after
     position = None
     if session_id is not None:
         position = _position_of(connection, search, session_id, in_order)
-    if search.parts is not None and cursor.after is None:
+    if search.parts is not None and not ascending:
 
         def find(sequences: Sequence[int]) -> Iterable[tuple[Any, ...]]:
             query = _select_inside(search, [*in_order, sessions.c.id], sequences)
             if position is not None:
-                query = query.where(tuple_(*in_order) < position)
+                query = query.where(tuple_(*in_order) < tuple_(*position))
             return map(tuple, connection.execute(query))
 
         def bound(newest: Newest) -> tuple[Any, ...]:
@@ -315,10 +332,33 @@ def _find_newest(connection: Connection, search: _Search, cursor: Cursor, most: 
         # The index leads from the newest ones on.
         query = query.where(has_datapoint(search.inside))
     if position is not None:
-        query = query.where(tuple_(*order) > position if cursor.after else tuple_(*order) < position)
-    ascending = cursor.after is not None
-    query = query.order_by(*(order if ascending else (column.desc() for column in order)))
+        is_behind = tuple_(*order) > tuple_(*position) if ascending else tuple_(*order) < tuple_(*position)
+        query = query.where(is_behind)
+    if search.is_of_all_totals:
+        near = query.where(_near(connection, position, ascending=ascending))
+        found = connection.scalars(_ordered(near, order, ascending=ascending).limit(most)).all()
+        if len(found) == most:
+            return _identify(connection, found)
+        # By an expression, which no index has: to follow one takes longer than to read the whole table.
+        order = (order[0] + 0,)
+    query = _ordered(query, order, ascending=ascending)
     return _identify(connection, connection.scalars(query.limit(most)).all())
+
+
+def _ordered(query: Select[Any], order: Sequence[ColumnElement[Any]], *, ascending: bool) -> Select[Any]:
+    return query.order_by(*(order if ascending else (column.desc() for column in order)))
+
+
+def _near(
+    connection: Connection, position: Sequence[ColumnElement[Any]] | None, *, ascending: bool
+) -> ColumnElement[bool]:
+    """Build the condition that totals are among the first ones behind a position."""
+    sequence = session_totals.c.session_sequence
+    if position is None:
+        newest = connection.scalar(select(func.max(sequence))) or 0
+        return sequence > newest - _NEWEST
+    [begin] = position
+    return sequence < begin + _NEWEST if ascending else sequence > begin - _NEWEST
 
 
 def _find_sorted(
@@ -331,7 +371,7 @@ def _find_sorted(
     query = _look_through(search, sequence.label("sequence"), key.label("key"))
     if search.parts is not None:
         query = query.where(is_one_of(sequence, _look_into(connection, search, search.parts)))
-    if column not in TOTALS:
+    if column != "began":
         query = query.order_by(sequence.desc()).limit(MOST_SORTED)
     found = query.subquery()
     order = (found.c.key, found.c.sequence)
@@ -343,7 +383,7 @@ def _find_sorted(
         # What is before the cursor comes after it in the list.
         is_greater = ascending == (cursor.before is not None)
         sorted_query = sorted_query.where(
-            tuple_(*order) > position if is_greater else tuple_(*order) < position
+            tuple_(*order) > tuple_(*position) if is_greater else tuple_(*order) < tuple_(*position)
         )
     forwards = ascending != (cursor.after is not None)
     sorted_query = sorted_query.order_by(*(order if forwards else (part.desc() for part in order)))
@@ -359,8 +399,8 @@ def _sort_key(column: str) -> ColumnElement[Any]:
 
 def _look_through(search: _Search, *columns: ColumnElement[Any]) -> Select[Any]:
     """Select sessions by what they are looked through in."""
-    query = select(*columns).where(*search.conditions)
     sequence = search.order[-1]
+    query = select(*columns).where(*_is_one_of_few(search, sequence), *search.conditions)
     if search.is_by_project:
         # It is one of the organisation, and so are its sessions.
         query = query.select_from(project_sessions).where(*_is_of(search.project))
@@ -371,13 +411,26 @@ def _look_through(search: _Search, *columns: ColumnElement[Any]) -> Select[Any]:
         query = query.where(session_totals.c.organisation_id == search.organisation_id)
         query = query.where(*_in_project(search, sequence))
     else:
-        return query.where(sessions.c.organisation_id == search.organisation_id)
+        organisation_id: ColumnElement[int] = sessions.c.organisation_id
+        # By an expression, which no index has: the few are found by their sequences.
+        of_reader = organisation_id if search.few is None else organisation_id + 0
+        return query.where(of_reader == search.organisation_id)
     return query.join(sessions, sessions.c.sequence == sequence) if search.uses_sessions else query
 
 
 def _is_of(project: _Project | None) -> Iterator[ColumnElement[bool]]:
     if project is not None:
         yield project_sessions.c.project_id == project.id
+
+
+def _is_one_of_few(search: _Search, sequence: ColumnElement[int]) -> Iterator[ColumnElement[bool]]:
+    if search.few is not None:
+        yield is_one_of(sequence, search.few)
+
+
+def _belongs(search: _Search, sequence: ColumnElement[int]) -> Iterator[ColumnElement[bool]]:
+    yield from _is_one_of_few(search, sequence)
+    yield from _in_project(search, sequence)
 
 
 def _in_project(search: _Search, sequence: ColumnElement[int]) -> Iterator[ColumnElement[bool]]:
@@ -397,19 +450,19 @@ def _select_inside(
     # By an expression, which no index has: the datapoints are found by their sequences.
     of_reader = logs.c.organisation_id + 0 == search.organisation_id
     found = is_one_of(logs.c.sequence, sequences)
-    in_project = _in_project(search, sessions.c.sequence)
-    return query.where(found, of_reader, search.inside, *search.conditions, *in_project)
+    belongs = _belongs(search, sessions.c.sequence)
+    return query.where(found, of_reader, search.inside, *search.conditions, *belongs)
 
 
 def _position_of(
     connection: Connection, search: _Search, session_id: str, order: Sequence[ColumnElement[Any]]
-) -> Tuple:
+) -> Sequence[ColumnElement[Any]]:
     query = select(*order).select_from(sessions).join(session_totals, _OF_TOTALS)
     of_reader = sessions.c.organisation_id == search.organisation_id
     row = connection.execute(query.where(sessions.c.id == session_id, of_reader)).one_or_none()
     if row is None:
         raise UnknownCursorError(session_id)
-    return tuple_(*(literal(value, column.type) for value, column in zip(row, order, strict=True)))
+    return [literal(value, column.type) for value, column in zip(row, order, strict=True)]
 
 
 def _identify(connection: Connection, sequences: Sequence[int]) -> list[str]:
@@ -419,7 +472,13 @@ def _identify(connection: Connection, sequences: Sequence[int]) -> list[str]:
     return [id_of[sequence] for sequence in sequences]
 
 
-def _count_datapoints(connection: Connection, organisation_id: int, project: _Project | None) -> int:
+def _count_datapoints(
+    connection: Connection, organisation_id: int, project: _Project | None, few: Collection[int] | None
+) -> int:
+    """Count those of the sessions among which the wanted ones are, as far as that takes a moment."""
+    if few is not None:
+        of_few = is_one_of(session_totals.c.session_sequence, few)
+        return int(connection.scalar(select(func.sum(session_totals.c.datapoints)).where(of_few)) or 0)
     query = select(func.coalesce(func.sum(projects.c.datapoints_count), 0)).where(
         projects.c.organisation_id == organisation_id
     )

@@ -71,6 +71,15 @@ def find_or_create_labels(connection: Connection, wanted: Collection[LabelName])
     return found
 
 
+def is_named(organisation_id: int, kind: str, value: str) -> list[ColumnElement[bool]]:
+    """Build the conditions on ``labels`` that one is of this kind and value, of which the begin counts."""
+    return [
+        labels.c.organisation_id == organisation_id,
+        labels.c.kind == kind,
+        labels.c.value == value[:LONGEST_VALUE],
+    ]
+
+
 def has_label(connection: Connection, organisation_id: int, kind: Kind, value: str) -> ColumnElement[bool]:
     """Build the condition on ``session_totals`` that a session has a datapoint with this label.
 
