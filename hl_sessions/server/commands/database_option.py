@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import click
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
+from hl_sessions.server.commands.progress import told_if_long
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.database.engines import open_engine
 from hl_sessions.server.database.errors import DatabaseError, cannot_open
@@ -26,6 +28,8 @@ database_option = click.option(
     help="SQLite file, made on first use, or the URL of a PostgreSQL database.",
 )
 """The option ``--db``."""
+
+_UPGRADING: Final = "Upgrading the database, which takes about a minute for a million sessions"
 
 
 @contextmanager
@@ -70,7 +74,7 @@ def _is_missing(url: URL) -> bool:
 
 
 def upgrade_database(url: URL) -> tuple[str | None, str]:
-    """Bring the tables up to date, and report an upgrade on stderr.
+    """Bring the tables up to date, and report on stderr an upgrade, also while it takes long.
 
     Returns:
         The revision of the database before, ``None`` if it was empty, and its revision now.
@@ -80,7 +84,7 @@ def upgrade_database(url: URL) -> tuple[str | None, str]:
     """
     engine = open_engine(url)
     try:
-        with database_failures(url):
+        with database_failures(url), told_if_long(_UPGRADING):
             before, after = upgrade(engine)
     finally:
         engine.dispose()

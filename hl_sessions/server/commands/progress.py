@@ -3,13 +3,14 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Timer
 from time import monotonic
 from typing import Final
 
 import click
 
 _SILENT: Final = 2.0
-"""Seconds until the first line where there is no terminal: most commands are done by then."""
+"""Seconds until the first line where there is no progress bar: most commands are done by then."""
 
 _STEP: Final = 10  # percent
 
@@ -27,6 +28,18 @@ def progress(label: str, length: int) -> Iterator[Callable[[int], None]]:
             yield bar.update
     else:
         yield _Lines(label, length).update
+
+
+@contextmanager
+def told_if_long(what: str) -> Iterator[None]:
+    """Say once what is done in the ``with`` block, if that takes long, and nobody knows how far it is."""
+    timer = Timer(_SILENT, click.echo, [what], {"err": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class _Lines:

@@ -17,7 +17,9 @@ from alembic.script import ScriptDirectory
 from click.testing import CliRunner
 from sqlalchemy import Engine, Table, func, insert, inspect, select
 
+from hl_sessions.server.commands import progress
 from hl_sessions.server.commands.data import db
+from hl_sessions.server.commands.database_option import upgrade_database
 from hl_sessions.server.commands.serve import serve
 from hl_sessions.server.database import migrating
 from hl_sessions.server.database.engines import for_writing, open_engine
@@ -32,6 +34,8 @@ from hl_sessions.server.database.tables import (
     sessions,
 )
 from hl_sessions.server.settings import ServerSettings
+from tests.servers import locked_file
+from tests.waiting import wait_until
 
 REVISIONS = [
     script.revision for script in ScriptDirectory(str(migrating.SCRIPTS)).walk_revisions("base", "heads")
@@ -110,6 +114,24 @@ def test_a_later_version_upgrades_and_an_earlier_one_refuses(
         assert result.exit_code == 1
         assert result.output.startswith("Error: the database has the revision '9999', which this version")
         assert result.output.count("\n") == 1
+
+
+def test_an_upgrade_that_takes_long_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While it goes on: nobody takes it for a server that hangs."""
+    monkeypatch.setattr(progress, "_SILENT", 0)
+    path = tmp_path / "earlier.sqlite3"
+    engine = opened(str(path))
+    with for_writing(engine).begin() as connection:
+        command.upgrade(alembic_config(connection), REVISIONS[1])
+    engine.dispose()
+    with ThreadPoolExecutor(1) as threads:
+        with locked_file(path):
+            upgrading = threads.submit(upgrade_database, ServerSettings(database=str(path)).database_url)
+            wait_until(lambda: "Upgrading the database" in capsys.readouterr().err)
+        assert upgrading.result() == (REVISIONS[1], HEAD)
+    assert capsys.readouterr().err == f"Upgraded the database from revision {REVISIONS[1]} to {HEAD}\n"
 
 
 def test_ratings_of_earlier_pages_can_still_be_taken_back(database: str) -> None:

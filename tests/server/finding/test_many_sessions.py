@@ -1,0 +1,167 @@
+"""Among many sessions, what is rare is found by indexes, and what is frequent among the newest first."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from sqlalchemy import Connection, event, select
+
+from hl_sessions.server.database.database import Database
+from hl_sessions.server.database.tables import sessions
+from hl_sessions.server.finding import few_sessions, session_search
+from hl_sessions.server.finding.filters import Cursor, SessionFilter
+from hl_sessions.server.finding.session_search import find_sessions, matching
+from hl_sessions.server.records.organisations import DEFAULT_ORGANISATION, find_or_create_organisation
+from tests.servers import opened_database, served
+
+SESSIONS = 12
+RARE = [
+    ("user:ben", [9, 6, 3, 0]),
+    ("user:nobody", []),
+    ('name="Red shoes 7"', [7]),
+    ("reference:3", [3]),
+    ("model:large-1", [10, 5, 0]),
+    ("model:large-1 user:ben", [0]),
+    ("source:unknown", []),
+    ("feedback:rating=bad", [4]),
+    ("feedback:note", []),
+    ("model:large-1 datapoints>0 -errors>0", [10, 5, 0]),
+    ('user:ben "shoe 6"', [6]),
+    ("user:ben metadata.number>4", [9, 6]),
+    ("project:shoes user:ben", [9, 6, 3, 0]),
+]
+FREQUENT = [
+    ("feedback:rating", [8, 4, 0]),
+    ("began>2026-01-01 model:large-1", [10, 5, 0]),
+    ("name:shoes cost>=0.03", [11, 10, 9, 8, 7, 6, 5, 4, 3]),
+    ("-user:ada", [9, 6, 3, 0]),
+    ("-feedback:rating cost<0.07 -model:large-1", [6, 3, 2, 1]),
+    ("cost>0.1", [11]),
+    ("-project:shoes", []),
+]
+LOOKS_AT_ALL = re.compile(r"SCAN (?:sessions|session_totals|session_labels|project_sessions|logs|feedback)\b")
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """A file with sessions of which each is rare in some way."""
+    path = tmp_path_factory.mktemp("many") / "many.sqlite3"
+    fill(path)
+    with opened_database(path) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def database(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """The same in each kind of database."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("file")
+        return
+    url = request.getfixturevalue("postgresql").new_database()
+    fill(url)
+    with opened_database(url) as opened:
+        yield opened
+
+
+def fill(database: str | Path) -> None:
+    with served(database) as base_url, requests.Session() as http:
+
+        def post(path: str, body: Any) -> Any:
+            answer = http.post(base_url + path, json=body)
+            assert answer.ok, answer.text
+            return answer.json()
+
+        for number in range(SESSIONS):
+            user = "ada" if number % 3 else "ben"
+            post("/sessions", {"reference_id": str(number), "user": user, "name": f"Red shoes {number}"})
+        logged = post("/logs", [datapoint(number) for number in range(SESSIONS)])
+        for number in range(0, SESSIONS, 4):
+            value = "bad" if number == 4 else "good"
+            post("/feedback", {"type": "rating", "value": value, "data_id": logged[number]["id"]})
+
+
+def datapoint(number: int) -> dict[str, Any]:
+    return {
+        "project": "shoes",
+        "session_reference_id": str(number),
+        "output": f"shoe {number}",
+        "config": {"model": "small-1" if number % 5 else "large-1"},
+        "metadata": {"number": number},
+        "output_cost": number / 100,
+    }
+
+
+def found(database: Database, filter_text: str, cursor: Cursor | None = None, size: int = 50) -> list[int]:
+    """The numbers of the sessions that a filter finds, in the order of the list."""
+
+    def query(connection: Connection) -> list[int]:
+        organisation_id = find_or_create_organisation(connection, DEFAULT_ORGANISATION)
+        wanted = SessionFilter.read({"q": filter_text})
+        ids = find_sessions(connection, organisation_id, wanted, cursor or Cursor(), size).ids
+        number_of = {row.id: row.reference_id for row in connection.execute(select(sessions))}
+        every = connection.scalars(matching(connection, organisation_id, wanted)).all()
+        assert len(every) >= len(ids)
+        return [int(number_of[one]) for one in ids]
+
+    return database.read_now(query)
+
+
+@pytest.mark.parametrize(("filter_text", "expected"), RARE)
+def test_what_is_rare_is_found_without_a_look_at_all_sessions(
+    file: Database, filter_text: str, expected: Sequence[int]
+) -> None:
+    """Whatever else has to be true of them; the database says how it goes about it."""
+    plans: list[str] = []
+
+    def explain(connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if statement.startswith("SELECT"):
+            driver_connection = connection.connection.driver_connection
+            rows = driver_connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()
+            plans.extend(f"{step}: {statement}" for *_, step in rows)
+
+    def query(connection: Connection) -> Sequence[str]:
+        organisation_id = find_or_create_organisation(connection, DEFAULT_ORGANISATION)
+        event.listen(connection, "before_cursor_execute", explain)
+        wanted = SessionFilter.read({"q": filter_text})
+        return find_sessions(connection, organisation_id, wanted, Cursor()).ids
+
+    assert len(file.read_now(query)) == len(expected)
+    assert plans
+    assert [plan for plan in plans if LOOKS_AT_ALL.match(plan)] == []
+
+
+@pytest.mark.parametrize("few_and_newest", [(5_000, 50_000), (3, 2), (0, 1)])
+@pytest.mark.parametrize(("filter_text", "expected"), [*RARE, *FREQUENT])
+def test_the_same_is_found_whether_it_is_rare_or_not(
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    filter_text: str,
+    expected: Sequence[int],
+    few_and_newest: tuple[int, int],
+) -> None:
+    """Where rare ends, and how many are looked at first, makes no difference to what is found."""
+    few, newest = few_and_newest
+    monkeypatch.setattr(few_sessions, "_FEW", few)
+    monkeypatch.setattr(session_search, "_NEWEST", newest)
+    assert found(database, filter_text) == expected
+
+
+@pytest.mark.parametrize("newest", [1, 4, 50_000])
+def test_parts_of_the_list_have_each_session_once(
+    database: Database, monkeypatch: pytest.MonkeyPatch, newest: int
+) -> None:
+    """Forwards, and back, however many sessions are looked at first."""
+    monkeypatch.setattr(session_search, "_NEWEST", newest)
+    id_of = database.read_now(
+        lambda connection: {row.reference_id: row.id for row in connection.execute(select(sessions))}
+    )
+    filter_text = "cost>0.005 -model:large-1"
+    every = [11, 9, 8, 7, 6, 4, 3, 2, 1]
+    assert found(database, filter_text, size=2) == every[:2]
+    for place in range(1, len(every)):
+        session_id = id_of[str(every[place])]
+        assert found(database, filter_text, Cursor(before=session_id), 2) == every[place + 1 : place + 3]
+        assert found(database, filter_text, Cursor(after=session_id), 2) == every[max(0, place - 2) : place]
