@@ -44,7 +44,9 @@ _LOCKED: Final = (
     select(sessions.c.id).where(_IS_WANTED).order_by(sessions.c.id).with_for_update(key_share=True)
 )
 _BY_REFERENCE: Final = select(sessions.c.organisation_id, sessions.c.reference_id, sessions.c.id).where(
-    sessions.c.reference_id.in_(bindparam("references", expanding=True))
+    # The index is of both.
+    sessions.c.organisation_id.in_(bindparam("organisations", expanding=True)),
+    sessions.c.reference_id.in_(bindparam("references", expanding=True)),
 )
 _TOUCH: Final = update(sessions).where(sessions.c.id.in_(_LOCKED)).values(updated_at=bindparam("now"))
 
@@ -110,9 +112,11 @@ def _find_by_reference(connection: Connection, wanted: Sequence[NewSession]) -> 
     names = {
         (organisation_id, told["reference_id"]) for organisation_id, told in wanted if "reference_id" in told
     }
+    organisation_ids = sorted({organisation_id for organisation_id, _ in names})
     found: dict[tuple[int, str], str] = {}
     for references in in_parts(sorted({reference_id for _, reference_id in names})):
-        for row in connection.execute(_BY_REFERENCE, {"references": references}):
+        parameters = {"organisations": organisation_ids, "references": references}
+        for row in connection.execute(_BY_REFERENCE, parameters):
             if (row.organisation_id, row.reference_id) in names:
                 found[row.organisation_id, row.reference_id] = row.id
     return found

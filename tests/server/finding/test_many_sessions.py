@@ -1,7 +1,7 @@
 """Among many sessions, what is rare is found by indexes, and what is frequent among the newest first."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from hl_sessions.server.finding import few_sessions, session_search
 from hl_sessions.server.finding.filters import Cursor, SessionFilter
 from hl_sessions.server.finding.session_search import find_sessions, matching
 from hl_sessions.server.records.organisations import DEFAULT_ORGANISATION, find_or_create_organisation
+from hl_sessions.server.records.sessions import NewSession, create_sessions
 from tests.servers import opened_database, served
 
 SESSIONS = 12
@@ -114,6 +115,25 @@ def test_what_is_rare_is_found_without_a_look_at_all_sessions(
     file: Database, filter_text: str, expected: Sequence[int]
 ) -> None:
     """Whatever else has to be true of them; the database says how it goes about it."""
+
+    def query(connection: Connection, organisation_id: int) -> None:
+        wanted = SessionFilter.read({"q": filter_text})
+        assert len(find_sessions(connection, organisation_id, wanted, Cursor()).ids) == len(expected)
+
+    assert [plan for plan in plans_of(file, query) if LOOKS_AT_ALL.match(plan)] == []
+
+
+def test_a_session_is_made_without_a_look_at_all_others(file: Database) -> None:
+    """Though its reference ID may be known."""
+
+    def query(connection: Connection, organisation_id: int) -> None:
+        create_sessions(connection, [NewSession(organisation_id, {"reference_id": "0"})])
+
+    assert [plan for plan in plans_of(file, query) if LOOKS_AT_ALL.match(plan)] == []
+
+
+def plans_of(file: Database, query: Callable[[Connection, int], None]) -> Sequence[str]:
+    """How the database goes about the statements that read, each step with its statement."""
     plans: list[str] = []
 
     def explain(connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
@@ -122,15 +142,14 @@ def test_what_is_rare_is_found_without_a_look_at_all_sessions(
             rows = driver_connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()
             plans.extend(f"{step}: {statement}" for *_, step in rows)
 
-    def query(connection: Connection) -> Sequence[str]:
+    def explained(connection: Connection) -> None:
         organisation_id = find_or_create_organisation(connection, DEFAULT_ORGANISATION)
         event.listen(connection, "before_cursor_execute", explain)
-        wanted = SessionFilter.read({"q": filter_text})
-        return find_sessions(connection, organisation_id, wanted, Cursor()).ids
+        query(connection, organisation_id)
 
-    assert len(file.read_now(query)) == len(expected)
+    file.write_now(explained)
     assert plans
-    assert [plan for plan in plans if LOOKS_AT_ALL.match(plan)] == []
+    return plans
 
 
 @pytest.mark.parametrize("few_and_newest", [(5_000, 50_000), (3, 2), (0, 1)])
