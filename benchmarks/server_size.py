@@ -11,22 +11,21 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
-
 from benchmarks.measure import Effort, calls, compare, paired_medians
 from benchmarks.row import OURS, SECONDS, Row, limited, within
 from benchmarks.server_load import load
 from benchmarks.server_process import serving
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.database.search_indexing import SearchIndexing
-from hl_sessions.server.database.tables import session_totals
+from hl_sessions.server.finding.filters import Cursor, SessionFilter
+from hl_sessions.server.finding.session_search import FoundSessions, find_sessions
 from hl_sessions.server.records.organisations import DEFAULT_ORGANISATION, find_or_create_organisation
 from hl_sessions.server.settings import ServerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import Connection
 
     from benchmarks.measure import Run
 
@@ -36,7 +35,6 @@ SMALL = "small database"
 _SESSIONS_OF_SMALL = 10_000
 _PARTS = 100
 _PAGE = 10
-_MODELS = session_totals.c.models
 
 # Every session has a datapoint in the project of all, and one in a project of a hundredth of them.
 _FILL = """
@@ -49,8 +47,10 @@ CREATE TEMP TABLE numbers AS
 INSERT INTO projects (id, organisation_id, name, created_at, updated_at, datapoints_count, sessions_count)
   SELECT printf('pr_%024d', n), {organisation}, 'project ' || n, '{time}', '{time}', {sessions}, {sessions}
   FROM numbers WHERE n <= 1 + {parts};
-INSERT INTO sessions (sequence, id, organisation_id, created_at, updated_at)
-  SELECT n, printf('sesh_%s%012d', hex(randomblob(6)), n), {organisation}, '{time}', '{time}' FROM numbers;
+INSERT INTO sessions (sequence, id, organisation_id, created_at, updated_at, "user", name)
+  SELECT n, printf('sesh_%s%012d', hex(randomblob(6)), n), {organisation}, '{time}', '{time}',
+    'user ' || n % 50000, 'Chat ' || n
+  FROM numbers;
 INSERT INTO logs (id, organisation_id, project_id, session_id, created_at, updated_at, save, inputs, output)
   SELECT 'data_' || hex(randomblob(12)), {organisation}, printf('pr_%024d', 1), id, '{time}', '{time}', 1,
     '{{"text": "Why is the sky blue, and the grass green? And what if they were not?"}}', 'Because.'
@@ -66,20 +66,28 @@ INSERT INTO session_totals
     1200, 1000, 200, sequence % 1000 * 1000, 1, 1 << sequence % 2, 1,
     strftime('%s', created_at), strftime('%s', created_at)
   FROM sessions;
+INSERT INTO labels (sequence, organisation_id, kind, value, bit)
+  VALUES (1, {organisation}, 'model', 'large-1', 1), (2, {organisation}, 'model', 'small-1', 2);
+INSERT INTO session_labels SELECT sequence, 1 + sequence % 2, 2 FROM sessions;
 UPDATE logs SET output = 'Rayleigh scatters it: 散射.' WHERE sequence = {sessions} / 2;
 UPDATE projects SET datapoints_count = {sessions} / {parts}, sessions_count = {sessions} / {parts}
   WHERE id > printf('pr_%024d', 1);
 PRAGMA journal_mode = WAL;
 """
 
-# Those of which there are few or none have to look at every session.
 _FILTERS = {
-    "those with one of two models": _MODELS.bitwise_and(1) != 0,
-    "those with an error, one in 1,000": session_totals.c.errors > 0,
-    "those that cost more than any": session_totals.c.nanodollars > 10**9,
-    "those with both of two models, none": (_MODELS.bitwise_and(1) != 0) & (_MODELS.bitwise_and(2) != 0),
+    "those with one of two models": SessionFilter("model:large-1"),
+    "those with an error, one in 1,000": SessionFilter("errors>0"),
+    "those of one user": SessionFilter('user:"user 4711"'),
+    "those of a user that none has": SessionFilter("user:nobody"),
+    "those with a name": SessionFilter('name="Chat 4711"'),
+    "those with feedback that none got": SessionFilter("feedback:rating=good"),
+    # Of these, all sessions are looked at.
+    "those that cost more than any": SessionFilter("cost>1000"),
+    "those with both of two models, none": SessionFilter("model:large-1 model:small-1"),
+    "those sorted by cost": SessionFilter(sort="-cost"),
+    "those sorted by user": SessionFilter(sort="user"),
 }
-_SHOWN = 51
 
 
 def server_size_rows(effort: Effort) -> Iterator[Row]:
@@ -117,8 +125,8 @@ def server_size_rows(effort: Effort) -> Iterator[Row]:
         of_page = {name: client.requests("GET", "/") for name, (client, _) in clients.items()}
         page = {name: median(rounds) for name, rounds in compare(of_page, effort).items()}
         yield within(f"{sessions:,} sessions: the page that shows them", SECONDS, page, at_most=0.2)
-        for title, condition in _FILTERS.items():
-            of_filter = {name: _filtering(database, condition) for name, database in databases.items()}
+        for title, wanted in _FILTERS.items():
+            of_filter = {name: _filtering(database, wanted) for name, database in databases.items()}
             seconds = {name: median(rounds) for name, rounds in compare(of_filter, effort).items()}
             yield within(f"{sessions:,} sessions: {title}", SECONDS, seconds, at_most=0.1)
         for script, word in (("English", "rayleigh"), ("Chinese", "%E6%95%A3%E5%B0%84")):
@@ -133,11 +141,14 @@ def server_size_rows(effort: Effort) -> Iterator[Row]:
             yield within(f"{sessions:,} sessions: memory", "MiB", resident, resident[SMALL] + 100)
 
 
-def _filtering(database: Database, condition: ColumnElement[bool]) -> Run:
-    """Return a run that finds the newest sessions of a filter."""
-    newest_first = select(session_totals.c.session_sequence).where(condition)
-    newest_first = newest_first.order_by(session_totals.c.session_sequence.desc()).limit(_SHOWN)
-    return calls(lambda: database.read_now(lambda connection: connection.scalars(newest_first).all()))
+def _filtering(database: Database, wanted: SessionFilter) -> Run:
+    """Return a run that finds the first part of the list that a filter finds."""
+
+    def find(connection: Connection) -> FoundSessions:
+        organisation_id = find_or_create_organisation(connection, DEFAULT_ORGANISATION)
+        return find_sessions(connection, organisation_id, wanted, Cursor())
+
+    return calls(lambda: database.read_now(find))
 
 
 def _fill(path: Path, sessions: int) -> str:
