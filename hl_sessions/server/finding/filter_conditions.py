@@ -174,7 +174,8 @@ def texts_of(term: Term) -> list[str]:
     if not term.name.startswith(METADATA):
         return []
     key = term.name.removeprefix(METADATA)
-    return [key, term.value] if isinstance(term.value, str) else [key]
+    # The index looks at the first text first, and keys are frequent.
+    return [term.value, key] if isinstance(term.value, str) else [key]
 
 
 def _holds(term: Condition) -> ColumnElement[bool]:
