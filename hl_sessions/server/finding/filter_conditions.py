@@ -66,7 +66,7 @@ _LABELS: Final[Mapping[str, Kind]] = {"source": "source", "model": "model", "env
 
 
 def is_of_totals(term: Term) -> bool:
-    """Tell whether the table of totals has all that a term is about."""
+    """Tell whether a term is about columns of the table of totals only."""
     return isinstance(term, Condition) and (term.name in TOTALS or term.name in _LABELS)
 
 
@@ -79,7 +79,7 @@ def holds(connection: Connection, organisation_id: int, term: Term) -> ColumnEle
         term: The term.
 
     Returns:
-        A condition of the table of totals if it has all of it, and else of the table of sessions.
+        A condition on the table of totals if that suffices, else on the table of sessions.
     """
     inside = holds_inside(term)
     if inside is not None:
@@ -97,7 +97,7 @@ def holds(connection: Connection, organisation_id: int, term: Term) -> ColumnEle
 
 
 def began(term: Condition) -> ColumnElement[bool]:
-    """Return the condition of the table of sessions, of which there is an index, that one began then."""
+    """Return the condition on the table of sessions, which has an index, that a session began then."""
     moment = cast("Moment", term.value)
     condition = _is_at(sessions.c.created_at, term.operator, moment.begin, moment.end)
     return not_(condition) if term.negated else condition
@@ -128,15 +128,15 @@ def is_given(term: Condition, type_: ColumnElement[str] = feedback.c.type) -> li
 
 
 def has_datapoint(inside: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Return the condition that a session has a datapoint of which another condition is true."""
+    """Return the condition that a session has a datapoint that meets another condition."""
     return exists().where(_OF_SESSION, inside).correlate(sessions)
 
 
 def holds_inside(term: Term) -> ColumnElement[bool] | None:
-    """Return what has to be true of one of the datapoints, whether negated or not.
+    """Return the condition on one of the datapoints, without regard to a minus.
 
     Returns:
-        A condition of the table of logs; ``None`` when the term is not about single datapoints.
+        A condition on the table of logs; ``None`` when the term is not about single datapoints.
     """
     if isinstance(term, Text):
         texts = [text_contains(column, term.text) for column in (logs.c.output, logs.c.error)]
@@ -148,14 +148,14 @@ def holds_inside(term: Term) -> ColumnElement[bool] | None:
 
 
 def told_sessions(organisation_id: int, term: Term) -> Select[tuple[int]] | None:
-    """Return the statement that finds the sequences of sessions which were told what a term is about.
+    """Return the query of the sequences of sessions whose own metadata match a term.
 
     Args:
         organisation_id: The organisation of the reader.
         term: The term.
 
     Returns:
-        The statement, without regard to a minus; ``None`` when the term is not about metadata.
+        The query, without regard to a minus; ``None`` when the term is not about metadata.
     """
     if not isinstance(term, Condition) or not term.name.startswith(METADATA):
         return None

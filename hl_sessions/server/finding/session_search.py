@@ -41,7 +41,7 @@ from hl_sessions.server.finding.filter_language import Condition, Term, Text
 from hl_sessions.server.finding.filters import Cursor, SessionFilter
 
 SIZE: Final = 50
-"""How many sessions a part of the list holds."""
+"""The number of sessions in a part of the list."""
 
 MOST_SORTED: Final = 100_000
 """How many of the sessions found a sort looks at: the newest ones."""
@@ -50,13 +50,13 @@ _NEWEST: Final = 50_000
 """Among how many of the newest sessions those of a part are looked for first."""
 
 _SMALL_PROJECT: Final = 250_000
-"""Of how many sessions of a project the totals are looked up, rather than looking through all totals."""
+"""The number of sessions of a project up to which their totals are looked up one by one."""
 
 _FEW_DATAPOINTS: Final = 20_000
-"""How many datapoints are looked at for their metadata before the sessions are looked through."""
+"""The number of datapoints whose metadata are read before the sessions are read instead."""
 
 _LEAST: Final = -1e308
-"""What stands for a number that there is not, in a sort."""
+"""The value of a missing number in a sort."""
 
 
 class UnknownCursorError(LookupError):
@@ -87,22 +87,22 @@ class _Project:
 
 
 _NO_PROJECT: Final = _Project("", 0)
-"""One that there is not: no session has it."""
+"""A project that does not exist, so no session has it."""
 
 
 @dataclass(frozen=True)
 class _Search:
-    """What a filter comes to in a database.
+    """A filter as conditions of the database.
 
     Args:
         organisation_id: The organisation of the reader.
         project: A project that has a datapoint in each of the sessions; ``None``: any or none.
         few: The sequences of sessions that may be so; ``None``: any.
-        conditions: What has to be true of the sessions, and of their totals.
-        uses_totals: Whether something has to be true of the totals.
-        uses_sessions: Whether something has to be true of what is not in the totals.
-        inside: What has to be true of one of the datapoints in ``parts``.
-        parts: Where the datapoints are that may be so; ``None``: the conditions are all that there is.
+        conditions: The conditions on the sessions, and on their totals.
+        uses_totals: Whether there are conditions on the totals.
+        uses_sessions: Whether there are conditions on columns that are not in the totals.
+        inside: The condition on one of the datapoints in ``parts``.
+        parts: The datapoints that may meet it; ``None``: there are only the other conditions.
     """
 
     organisation_id: int
@@ -116,7 +116,7 @@ class _Search:
 
     @property
     def is_by_project(self) -> bool:
-        """Whether the sessions of the project are looked through, rather than all."""
+        """Whether only the sessions of the project are read through, instead of all."""
         return self.project is not None and (not self.uses_totals or self.project.sessions <= _SMALL_PROJECT)
 
     @property
@@ -126,7 +126,7 @@ class _Search:
 
     @property
     def order(self) -> tuple[ColumnElement[Any], ...]:
-        """The columns of what is looked through, which an index has in order."""
+        """The columns of the table that is read through, in the order of an index."""
         if self.is_by_project:
             return (project_sessions.c.session_sequence,)
         if self.uses_totals:
@@ -138,7 +138,7 @@ _OF_TOTALS: Final = session_totals.c.session_sequence == sessions.c.sequence
 
 
 def matching(connection: Connection, organisation_id: int, wanted: SessionFilter) -> Select[Any]:
-    """Return the statement that finds the sequences of all sessions that a filter finds, in no order.
+    """Return the query of the sequences of all sessions that a filter finds, in no order.
 
     Args:
         connection: The connection of the transaction, in which the statement is to be used.
@@ -167,13 +167,13 @@ def find_sessions(
     Args:
         connection: The connection of the transaction.
         organisation_id: The organisation of the reader.
-        wanted: Which sessions the list has, and in which order.
-        cursor: Where the part begins.
-        size: How many sessions it holds, at most.
-        *further: What else has to be true of a session, as conditions of the table of sessions.
+        wanted: The filter and the order of the list.
+        cursor: The place where the part begins.
+        size: The greatest number of sessions.
+        *further: Further conditions on the table of sessions.
 
     Raises:
-        UnknownCursorError: When the session at which the part begins is not there.
+        UnknownCursorError: When the session at which the part begins does not exist.
     """
     search = _plan(connection, organisation_id, wanted)
     if further:
@@ -190,7 +190,7 @@ def find_sessions(
 
 
 def sort_limit(wanted: SessionFilter) -> int | None:
-    """Return among how many of the sessions found those come first that a sort asks for; ``None``: all."""
+    """Return how many of the found sessions, the newest ones, are sorted; ``None``: all."""
     return None if wanted.order.removeprefix("-") == "began" else MOST_SORTED
 
 
@@ -282,7 +282,7 @@ def _find_project(connection: Connection, organisation_id: int, term: Condition)
 def _find_parts(
     connection: Connection, datapoints: int, inside: Sequence[Term]
 ) -> tuple[Sequence[Part] | None, Term | None]:
-    """Return where to look for datapoints, and for which of the terms: those that are the fewest."""
+    """Return the fewest datapoints to read for one of the terms, and this term."""
     parts: Sequence[Part] | None = None
     of_parts = None
     for term in inside:
@@ -329,7 +329,7 @@ def _find_in_order(
 
     query = _look_through(search, order[-1])
     if search.parts is not None:
-        # The index leads from the newest ones on.
+        # The index begins with the newest ones.
         query = query.where(has_datapoint(search.inside))
     if position is not None:
         is_behind = tuple_(*order) > tuple_(*position) if ascending else tuple_(*order) < tuple_(*position)
@@ -380,7 +380,7 @@ def _find_sorted(
     ascending = wanted.order == column
     if session_id is not None:
         position = _position_of(connection, search, session_id, (key, sessions.c.sequence))
-        # What is before the cursor comes after it in the list.
+        # Sessions before the cursor come after it in this order.
         is_greater = ascending == (cursor.before is not None)
         sorted_query = sorted_query.where(
             tuple_(*order) > tuple_(*position) if is_greater else tuple_(*order) < tuple_(*position)
@@ -398,11 +398,11 @@ def _sort_key(column: str) -> ColumnElement[Any]:
 
 
 def _look_through(search: _Search, *columns: ColumnElement[Any]) -> Select[Any]:
-    """Select sessions by what they are looked through in."""
+    """Select sessions from the table that is read through."""
     sequence = search.order[-1]
     query = select(*columns).where(*_is_one_of_few(search, sequence), *search.conditions)
     if search.is_by_project:
-        # It is one of the organisation, and so are its sessions.
+        # The project belongs to the organisation, and so do its sessions.
         query = query.select_from(project_sessions).where(*_is_of(search.project))
         if search.uses_totals:
             query = query.join(session_totals, session_totals.c.session_sequence == sequence)
@@ -443,11 +443,11 @@ def _in_project(search: _Search, sequence: ColumnElement[int]) -> Iterator[Colum
 def _select_inside(
     search: _Search, columns: Sequence[ColumnElement[Any]], sequences: Sequence[int]
 ) -> Select[Any]:
-    """Select those of some datapoints that belong to a session that is wanted."""
+    """Select those of some datapoints that belong to a wanted session."""
     query = select(*columns).join_from(logs, sessions, sessions.c.id == logs.c.session_id)
     if search.uses_totals:
         query = query.join(session_totals, _OF_TOTALS)
-    # By an expression, which no index has: the datapoints are found by their sequences.
+    # An expression, so that no index on it is used: the sequences find the datapoints.
     of_reader = logs.c.organisation_id + 0 == search.organisation_id
     found = is_one_of(logs.c.sequence, sequences)
     belongs = _belongs(search, sessions.c.sequence)
