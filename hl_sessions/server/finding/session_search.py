@@ -189,9 +189,14 @@ def find_sessions(
     return FoundSessions(found, cursor.before is not None, has_more)
 
 
-def sort_limit(wanted: SessionFilter) -> int | None:
-    """Return how many of the found sessions, the newest ones, are sorted; ``None``: all."""
-    return None if wanted.order.removeprefix("-") == "began" else MOST_SORTED
+def sort_limit(connection: Connection, organisation_id: int, wanted: SessionFilter) -> int | None:
+    """Return how many of the found sessions, the newest, are sorted if there may be more; ``None``: all."""
+    if wanted.order.removeprefix("-") == "began":
+        return None
+    newest = select(sessions.c.sequence).where(sessions.c.organisation_id == organisation_id)
+    newest = newest.order_by(sessions.c.created_at.desc(), sessions.c.sequence.desc())
+    has_more = connection.scalar(newest.offset(MOST_SORTED).limit(1)) is not None
+    return MOST_SORTED if has_more else None
 
 
 def _plan(connection: Connection, organisation_id: int, wanted: SessionFilter) -> _Search:

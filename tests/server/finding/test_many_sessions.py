@@ -13,7 +13,7 @@ from hl_sessions.server.database.database import Database
 from hl_sessions.server.database.tables import sessions
 from hl_sessions.server.finding import few_sessions, session_search
 from hl_sessions.server.finding.filters import Cursor, SessionFilter
-from hl_sessions.server.finding.session_search import find_sessions, matching
+from hl_sessions.server.finding.session_search import find_sessions, matching, sort_limit
 from hl_sessions.server.records.organisations import DEFAULT_ORGANISATION, find_or_create_organisation
 from hl_sessions.server.records.sessions import NewSession, create_sessions
 from tests.servers import opened_database, served
@@ -184,3 +184,21 @@ def test_parts_of_the_list_have_each_session_once(
         session_id = id_of[str(every[place])]
         assert found(database, filter_text, Cursor(before=session_id), 2) == every[place + 1 : place + 3]
         assert found(database, filter_text, Cursor(after=session_id), 2) == every[max(0, place - 2) : place]
+
+
+def test_a_list_says_how_many_are_sorted_only_if_there_are_more(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest first needs no sort, and so no limit."""
+
+    def limit(sort: str | None) -> int | None:
+        def query(connection: Connection) -> int | None:
+            organisation_id = find_or_create_organisation(connection, DEFAULT_ORGANISATION)
+            return sort_limit(connection, organisation_id, SessionFilter(sort=sort))
+
+        return database.write_now(query)
+
+    for most, expected in ((SESSIONS - 1, SESSIONS - 1), (SESSIONS, None)):
+        monkeypatch.setattr(session_search, "MOST_SORTED", most)
+        assert limit("-cost") == expected
+        assert limit(None) is limit("began") is None

@@ -129,7 +129,7 @@ async def _read_list(
             "cursor": cursor,
             "found": found,
             "sessions": describe_sessions(connection, found.ids),
-            "sort_limit": sort_limit(wanted),
+            "sort_limit": sort_limit(connection, organisation_id, wanted),
             "projects": name_projects(connection, organisation_id) if with_projects else (),
         }
 
