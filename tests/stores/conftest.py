@@ -56,7 +56,7 @@ def patient_stores(monkeypatch: pytest.MonkeyPatch) -> None:
 def make_store(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> Iterator[Callable[[str], ConversationStore]]:
-    """Gives one more store of a kind, which shares what the others of this test have."""
+    """Return a function that makes one more store of a kind, with the conversations of the others."""
     made: list[ConversationStore] = []
 
     def make(kind: str) -> ConversationStore:

@@ -127,7 +127,7 @@ def _insert_from_json(table: str, names: tuple[str, ...], key: tuple[str, ...]) 
     names_in_order = ", ".join(f'"{name}"' for name in key)
     number = f"nextval(pg_get_serial_sequence('\"{table}\"', 'sequence'))"
     return text(
-        f'INSERT INTO "{table}" (sequence, {columns}) SELECT * FROM '  # noqa: S608 - as above
+        f'INSERT INTO "{table}" (sequence, {columns}) SELECT * FROM '  # noqa: S608 - our names
         f"(SELECT {number}, {columns} FROM {rows}) AS numbered "
         f"ORDER BY {names_in_order} ON CONFLICT ({names_in_order}) DO NOTHING"
     )
@@ -153,7 +153,7 @@ def _on_conflict(table: Table, changes: tuple[tuple[str, str], ...]) -> str:
 def _insert_values(table: str, names: tuple[str, ...], count: int) -> str:
     listed = ", ".join(f'"{name}"' for name in names)
     row = f"({', '.join('?' * len(names))})"
-    return f'INSERT INTO "{table}" ({listed}) VALUES {", ".join([row] * count)}'  # noqa: S608 - as above
+    return f'INSERT INTO "{table}" ({listed}) VALUES {", ".join([row] * count)}'  # noqa: S608 - our names
 
 
 def _values_of_rows(table: Table, columns: Mapping[str, Sequence[Any]], dialect: Dialect) -> list[Any]:
