@@ -55,7 +55,7 @@ def logging_request_rows(effort: Effort) -> Iterator[Row]:
             f"{WHAT}: CPU of the application", paired_medians(cpu, NOTHING), 1 / 0.6, reference=NOTHING
         )
         half = 0.5 / saturated[OURS]
-        names = [name for name, cost in saturated.items() if half * cost < 1]
+        names = [name for name, cost in saturated.items() if half * cost < 1 or name == NOTHING]
         latencies = _pace(application, names, half, rounds, seconds)
         for percent, times in ((50, 1.1), (99, 1.2)):
             yield _percentile_row(f"{WHAT}, at half of that load", latencies, percent, times)
