@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -23,6 +23,7 @@ from hl_sessions.server.settings import ServerSettings
 
 FOLDER: Final = Path(__file__).parent
 OURS: Final = {"__main__", "fake_model"}
+PATIENCE: Final = 10  # seconds that an example has to end after Ctrl-C
 
 
 @contextmanager
@@ -66,7 +67,8 @@ def run(name: str) -> None:
             while True:
                 time.sleep(3600)
         except KeyboardInterrupt:
-            example.wait()
+            with suppress(subprocess.TimeoutExpired):  # Gradio waits for pages that are still open
+                example.wait(PATIENCE)
         finally:
             example.kill()
 
