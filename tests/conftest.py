@@ -1,7 +1,6 @@
 """The fixtures of all tests: a clean environment, servers, managers and their log records."""
 
 import logging
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,12 @@ from hl_sessions import SessionManager, SessionsClient
 from hl_sessions.client.deadline import Deadline
 from hl_sessions.datapoints.sender import senders
 from tests.faults import FaultServer, Play, Resolver
+from tests.interrupting import allow_interrupts
 from tests.servers import PostgreSQL, valkey_server
 from tests.sessions_api import Gate, SessionsAPI
 from tests.waiting import PATIENCE
 
-# A shell starts background jobs, and so their children, with Ctrl-C ignored.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+allow_interrupts()
 
 
 @pytest.fixture(autouse=True)

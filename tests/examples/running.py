@@ -12,6 +12,7 @@ from typing import Any
 
 import requests
 
+from tests.interrupting import allow_interrupts
 from tests.servers import free_port
 from tests.waiting import PATIENCE, wait_until
 
@@ -26,6 +27,7 @@ class RunningExample:
     """
 
     def __init__(self, name: str, **variables: str) -> None:
+        allow_interrupts()  # also where no conftest of the tests has done it
         self._process = subprocess.Popen(
             [sys.executable, EXAMPLES, name],
             env=os.environ | {"PORT": str(free_port()), **variables},
