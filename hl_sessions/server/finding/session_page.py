@@ -3,7 +3,7 @@
 from sqlalchemy import Connection
 
 from hl_sessions.server.finding.filters import Cursor, SessionFilter
-from hl_sessions.server.finding.session_search import find_sessions, matching
+from hl_sessions.server.finding.session_search import find_sessions
 from hl_sessions.server.protocol.paging import Page
 from hl_sessions.server.records.parts import Part
 from hl_sessions.server.records.projects import project_exists
@@ -28,9 +28,5 @@ def list_found_sessions(
     """
     if wanted.project_id is not None and not project_exists(connection, organisation_id, wanted.project_id):
         return None
-    last = page.number * page.size
-    found = page.part_of(find_sessions(connection, organisation_id, wanted, Cursor(), last).ids)
-    total = page.count_at_end(found)
-    if total is None:
-        total = connection.scalar(page.counting(matching(connection, organisation_id, wanted))) or 0
-    return answer_sessions(connection, found, page, total)
+    found = find_sessions(connection, organisation_id, wanted, Cursor(), page.most_counted).ids
+    return answer_sessions(connection, page.part_of(found), page, len(found))

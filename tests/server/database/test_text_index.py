@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, event, func, insert, select, update
 
 from hl_sessions.server.database import search_index, search_indexing, search_signature
 from hl_sessions.server.database.database import Database
@@ -23,6 +23,7 @@ from hl_sessions.server.database.search_indexing import SearchIndexing
 from hl_sessions.server.database.tables import leases, logs, search_changes, search_segments, sessions
 from hl_sessions.server.finding import session_search
 from hl_sessions.server.finding.filters import Cursor, SessionFilter
+from hl_sessions.server.finding.session_page import list_found_sessions
 from hl_sessions.server.finding.session_search import find_sessions, matching
 from hl_sessions.server.protocol.paging import Page
 from hl_sessions.server.protocol.requests import LogRequest, UpdateLogRequest
@@ -52,6 +53,9 @@ ALPHABETS = [
 ]
 
 
+LOOKED_AT_TOGETHER = 8
+
+
 @pytest.fixture(autouse=True)
 def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     """Builds an index even for a few datapoints."""
@@ -63,7 +67,7 @@ def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search_indexing, "_REST", 0)
     monkeypatch.setattr(search_indexing, "_ROWS_AT_ONCE", 7)
     monkeypatch.setattr(search_indexing, "_MOST_CHANGES", 5)
-    monkeypatch.setattr(search_index, "_LOOKED_AT_TOGETHER", 8)
+    monkeypatch.setattr(search_index, "_LOOKED_AT_TOGETHER", LOOKED_AT_TOGETHER)
     monkeypatch.setattr(search_index, "_FEW_BLOCKS", 2)
     monkeypatch.setattr(search_index, "_FEW_DATAPOINTS", 0)
 
@@ -463,6 +467,28 @@ def test_metadata_are_found_by_the_index(server: Server) -> None:
     assert server.find_sessions(search="metadata.customer=needle", sort="-cost").ids == found
     assert server.matching(search="metadata.customer=needle") == set(found)
     assert server.matching(search="metadata.customer=needle -word10") == set()
+
+
+def test_a_page_of_the_api_reads_no_more_than_it_counts(server: Server) -> None:
+    """However many sessions have the text; a count beyond the page has a limit."""
+    server.log(
+        *({"session_reference_id": f"s{number}", "output": f"word{number}"} for number in range(2_000))
+    )
+    server.index()
+    reads = 0
+
+    def count(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        nonlocal reads
+        reads += "FROM logs JOIN sessions" in statement
+
+    def query(connection: Connection) -> None:
+        event.listen(connection, "before_cursor_execute", count)
+        wanted, page = SessionFilter(search="word"), Page(1, 10)
+        assert list_found_sessions(connection, server.organisation, wanted, page)
+        event.remove(connection, "before_cursor_execute", count)
+
+    server.database.read_now(query)
+    assert 0 < reads < 2_000 // LOOKED_AT_TOGETHER // 4
 
 
 @pytest.mark.parametrize("few", [0, 20_000])
