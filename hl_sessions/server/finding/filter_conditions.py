@@ -84,7 +84,7 @@ def holds(connection: Connection, organisation_id: int, term: Term) -> ColumnEle
     inside = holds_inside(term)
     if inside is not None:
         condition = has_datapoint(inside)
-        told = told_sessions(organisation_id, term)
+        told = sessions_with_metadata(organisation_id, term)
         if told is not None:
             condition |= sessions.c.sequence.in_(told)
     elif isinstance(term, Condition) and term.name == "feedback":
@@ -147,7 +147,7 @@ def holds_inside(term: Term) -> ColumnElement[bool] | None:
     return None
 
 
-def told_sessions(organisation_id: int, term: Term) -> Select[tuple[int]] | None:
+def sessions_with_metadata(organisation_id: int, term: Term) -> Select[tuple[int]] | None:
     """Return the query of the sequences of sessions whose own metadata match a term.
 
     Args:

@@ -34,8 +34,8 @@ from hl_sessions.server.finding.filter_conditions import (
     holds,
     holds_inside,
     is_of_totals,
+    sessions_with_metadata,
     texts_of,
-    told_sessions,
 )
 from hl_sessions.server.finding.filter_language import Condition, Term, Text
 from hl_sessions.server.finding.filters import Cursor, SessionFilter
@@ -214,10 +214,11 @@ def _plan(connection: Connection, organisation_id: int, wanted: SessionFilter) -
             continue
         if texts_of(term) and not term.negated:
             known = _find_identified(connection, organisation_id, term)
+            told = _has_or_is_told(connection, organisation_id, term, few)
             if known is not None:
                 conditions.append(sessions.c.id == known)
-            elif _is_told(connection, organisation_id, term):
-                conditions.append(_has_or_is_told(connection, organisation_id, term, few))
+            elif told is not None:
+                conditions.append(told)
             else:
                 inside.append(term)
         elif _is_begin(term) and not uses_totals:
@@ -241,21 +242,20 @@ def _plan(connection: Connection, organisation_id: int, wanted: SessionFilter) -
     )
 
 
-def _is_told(connection: Connection, organisation_id: int, term: Term) -> bool:
-    """Tell whether any session has a term in its own metadata."""
-    told = told_sessions(organisation_id, term)
-    return told is not None and connection.scalar(told.limit(1)) is not None
-
-
 def _has_or_is_told(
     connection: Connection, organisation_id: int, term: Term, few: Collection[int] | None
-) -> ColumnElement[bool]:
-    """Return the condition that a session, or one of its datapoints, has a term in its metadata."""
+) -> ColumnElement[bool] | None:
+    """Return the condition that a session, or one of its datapoints, has a term in its metadata.
+
+    Returns:
+        The condition; ``None`` when no session has the term in its own metadata, so the datapoints decide.
+    """
+    told, inside = sessions_with_metadata(organisation_id, term), holds_inside(term)
+    if told is None or inside is None or connection.scalar(told.limit(1)) is None:
+        return None
     datapoints = _count_datapoints(connection, organisation_id, None, few)
     parts = parts_to_search(connection, texts_of(term), datapoints)
-    told = told_sessions(organisation_id, term)
-    inside = holds_inside(term)
-    if parts is None or _size_of(parts) > _FEW_DATAPOINTS or told is None or inside is None:
+    if parts is None or _size_of(parts) > _FEW_DATAPOINTS:
         return holds(connection, organisation_id, term)
 
     def find(sequences: Sequence[int]) -> Iterable[int]:
