@@ -33,6 +33,7 @@ from hl_sessions.server.protocol.requests import CreateSessionRequest, UpdateSes
 from hl_sessions.server.protocol.values import ProjectId, SessionId
 from hl_sessions.server.records.deleting import delete_some_of_session
 from hl_sessions.server.records.idempotency import make_once
+from hl_sessions.server.records.refusals import InvalidEntryError
 from hl_sessions.server.records.sessions import (
     NewSession,
     create_sessions,
@@ -146,9 +147,10 @@ def _filter(q: str, sort: str, project_id: str | None, page: Page) -> SessionFil
 
 async def _update(request: Request, by: Literal["id", "reference_id"], name: str) -> Response:
     told = (await read_object(request, UpdateSessionRequest)).model_dump(exclude_none=True)
-    if by == "id" and told.get("previous_id") == name:
-        raise InvalidRequestError.at(("body", "previous_id"), "It has to be the ID of another session")
-    session_id = await write_for(request, update_session, by, name, told)
+    try:
+        session_id = await write_for(request, update_session, by, name, told)
+    except InvalidEntryError as error:
+        raise InvalidRequestError.at(("body", error.field), str(error)) from None
     if session_id is None:
         raise not_found(_KIND_BY[by], name)
     exchange_of(request.scope).session_id = session_id

@@ -28,6 +28,7 @@ from hl_sessions.server.protocol.paging import Page
 from hl_sessions.server.records.feedback import feedback_on
 from hl_sessions.server.records.parts import Part, find_stored, parts_of_page, read_on
 from hl_sessions.server.records.projects import project_exists
+from hl_sessions.server.records.refusals import InvalidEntryError
 from hl_sessions.server.records.session_metadata import keep_metadata, replace_metadata
 from hl_sessions.server.records.session_totals import create_totals
 
@@ -97,10 +98,18 @@ def update_session(
     by: Literal["id", "reference_id"],
     name: str,
     told: Mapping[str, Any],
-) -> str | None:
-    """Change a session that is named by one of its IDs; return its ID, or ``None`` if there is none."""
-    changed = update(sessions).where(sessions.c[by] == name, sessions.c.organisation_id == organisation_id)
-    changed = changed.values(**told, updated_at=datetime.now(timezone.utc))
+) -> str | InvalidEntryError | None:
+    """Change a session that is named by one of its IDs.
+
+    Returns:
+        Its ID, ``None`` if there is none, or an error if it would come before itself.
+    """
+    is_named = (sessions.c[by] == name, sessions.c.organisation_id == organisation_id)
+    if "previous_id" in told:
+        is_itself = select(sessions.c.id).where(*is_named, sessions.c.id == told["previous_id"])
+        if connection.scalar(is_itself) is not None:
+            return InvalidEntryError(0, "previous_id", "It has to be the ID of another session")
+    changed = update(sessions).where(*is_named).values(**told, updated_at=datetime.now(timezone.utc))
     session_id: str | None = connection.scalar(changed.returning(sessions.c.id))
     if session_id is not None and "metadata" in told:
         replace_metadata(connection, session_id, told["metadata"])

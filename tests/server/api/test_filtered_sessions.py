@@ -88,12 +88,13 @@ def test_an_unknown_project_is_no_project_without_sessions(client: Any) -> None:
     assert "no project" in answer.json()["detail"]
 
 
-def test_a_session_does_not_come_before_itself(client: Any) -> None:
+def test_a_session_does_not_come_before_itself(client: Any, unique: str) -> None:
     """That would be an endless chain."""
-    session_id = client.new_session()
-    answer = client("PATCH", f"/sessions/{session_id}", json={"previous_id": session_id})
-    assert answer.status_code == 422
-    assert answer.json()["detail"][0]["loc"] == ["body", "previous_id"]
+    session_id = client.ok("POST", "/sessions", json={"reference_id": unique})["id"]
+    for name in (f"/sessions/{session_id}", f"/sessions?reference_id={unique}"):
+        answer = client("PATCH", name, json={"previous_id": session_id})
+        assert answer.status_code == 422
+        assert answer.json()["detail"][0]["loc"] == ["body", "previous_id"]
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
