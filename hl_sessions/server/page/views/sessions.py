@@ -32,7 +32,7 @@ async def show_sessions(request: Request) -> Response:
     wanted, errors = read_what_is_valid(request.query_params)
     cursor = Cursor.read(request.query_params)
     try:
-        values = await _read_list(request, wanted, cursor, with_projects=True)
+        values = await _read_list(request, wanted, cursor, with_form=True)
     except UnknownCursorError:
         return await _lost_part(request)
     if cursor.after and not values["found"].has_newer:
@@ -54,7 +54,7 @@ async def show_session_rows(request: Request) -> Response:
     """Answer the same part of the list as HTML, for the page to update itself."""
     wanted, cursor = SessionFilter.read(request.query_params), Cursor.read(request.query_params)
     try:
-        values = await _read_list(request, wanted, cursor, with_projects=False)
+        values = await _read_list(request, wanted, cursor, with_form=False)
     except UnknownCursorError:
         return await _lost_part(request)
     # The columns of the asking page, because another page may have chosen others meanwhile.
@@ -120,7 +120,7 @@ async def tell_version(request: Request) -> Response:
 
 
 async def _read_list(
-    request: Request, wanted: SessionFilter, cursor: Cursor, *, with_projects: bool
+    request: Request, wanted: SessionFilter, cursor: Cursor, *, with_form: bool
 ) -> dict[str, Any]:
     def query(connection: Connection, organisation_id: int) -> dict[str, Any]:
         found = find_sessions(connection, organisation_id, wanted, cursor)
@@ -129,8 +129,8 @@ async def _read_list(
             "cursor": cursor,
             "found": found,
             "sessions": describe_sessions(connection, found.ids),
-            "sort_limit": sort_limit(connection, organisation_id, wanted),
-            "projects": name_projects(connection, organisation_id) if with_projects else (),
+            "sort_limit": sort_limit(connection, organisation_id, wanted) if with_form else None,
+            "projects": name_projects(connection, organisation_id) if with_form else (),
         }
 
     # Without a search, this reads 50 entries of an index.
