@@ -19,6 +19,7 @@ import requests
 from hl_sessions import ConfigurationError, SessionManager
 from hl_sessions.datapoints import spool as spool_module
 from hl_sessions.datapoints import spooled_queue
+from hl_sessions.process import seldom
 from tests.datapoints.conftest import Stored
 from tests.faults import FaultServer, Play, Wire
 from tests.servers import free_port
@@ -405,20 +406,36 @@ def test_a_file_that_fails_later_costs_nothing_but_itself(
 def test_a_file_that_is_full_takes_no_more(
     path: Path, monkeypatch: pytest.MonkeyPatch, records: list[logging.LogRecord]
 ) -> None:
-    """Then memory does, as far as it may; what is in the file is sent all the same: that makes room again."""
+    """Then memory does, as far as it may; what is in the file is sent all the same: that makes room again.
+
+    A file that is full again within a minute is not told of again.
+    """
     monkeypatch.setattr(spool_module, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(seldom, "PAUSE", 100 * PATIENCE)
     port = free_port()
     manager = SessionManager(
         f"http://127.0.0.1:{port}/v4", project="p", retries=0, queue_size=200_000, spool=path
     )
-    for number in range(2000):
-        manager.log(source=str(number), output="x" * 1000)
-        if number % 100 == 0:
-            manager.recorder._queue.save()
+
+    def fill() -> None:
+        for number in range(2000):
+            manager.log(source=str(number), output="x" * 1000)
+            if number % 100 == 0:
+                manager.recorder._queue.save()
+
+    fill()
     wait_until(lambda: [record for record in records if "spool" in record.getMessage()])
     api = SessionsAPI(port=port)
     sent: list[dict[str, Any]] = []
-    api.answer = accept_into(sent)
+    gate = threading.Event()
+    accept = accept_into(sent)
+
+    def answer(request: Request) -> Answer:
+        gate.wait(PATIENCE)
+        return accept(request)
+
+    api.answer = answer
+    gate.set()
     assert manager.flush(PATIENCE)
     sources = [int(datapoint["source"]) for datapoint in sent]
     assert sources == sorted(set(sources))
@@ -427,6 +444,12 @@ def test_a_file_that_is_full_takes_no_more(
     assert manager.flush(PATIENCE)
     assert sent[-1]["source"] == "2000"
     wait_until(lambda: rows(path) == 0)
+    sent.clear()
+    gate.clear()
+    fill()
+    gate.set()
+    assert manager.flush(PATIENCE)
+    assert 600 < len(sent) < 2000
     manager.close()
     api.close()
     assert len([record for record in records if "spool" in record.getMessage()]) == 1
