@@ -2,6 +2,8 @@
 
 import threading
 
+import pytest
+
 from hl_sessions.process.fork import _renewables, renew_after_fork
 from tests.interpreters import collects_at_once
 
@@ -11,6 +13,7 @@ class Registered:
         """Nothing to renew."""
 
 
+@pytest.mark.slow
 @collects_at_once
 def test_threads_may_register_at_the_moment_of_a_fork() -> None:
     """All registered objects are listed, even if some are added or removed meanwhile."""

@@ -48,6 +48,7 @@ class TestSize:
         with pytest.raises(ConfigurationError, match="maxsize="):
             MemoryStore(maxsize)
 
+    @pytest.mark.slow
     def test_does_not_grow(self) -> None:
         """Far more conversations than maxsize take no more memory than maxsize of them."""
         tracemalloc = traces_of_memory()
