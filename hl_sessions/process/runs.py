@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary, ref
 
 from hl_sessions.process.event_loop import is_trio_running
 from hl_sessions.process.outcome import TASKS_PER_TURN
+from hl_sessions.process.readiness import readiness
 from hl_sessions.process.reentry import creating
 from hl_sessions.process.saying import show
 from hl_sessions.process.waits import Blocking, Steps, Wait
@@ -149,10 +150,13 @@ def current_loop() -> EventLoop | None:
     import asyncio
 
     loop = asyncio.get_running_loop()
+    known = _loops.get(loop)
+    if known is not None:
+        return known
     # The proactor of Windows and the loop of Pyodide cannot wait for sockets.
     if sys.platform == "emscripten" or type(loop).add_reader is asyncio.AbstractEventLoop.add_reader:
         return None
-    return _loops.get(loop) or _loops.setdefault(loop, _Asyncio(loop))
+    return _loops.setdefault(loop, _Asyncio(loop))
 
 
 class _Turn:
@@ -184,6 +188,7 @@ class _Asyncio:
 
     def __init__(self, loop: AbstractEventLoop) -> None:
         self._get_loop = ref(loop)
+        self.readiness = readiness(loop)
         self._turn = _Turn()
         self._postponed: deque[Callable[[], None]] = deque()
         self._tasks: deque[Future[None]] = deque()
@@ -297,9 +302,9 @@ class _Watch:
         if self._seconds is not None:
             self._owner.add(self, self._seconds)
         for descriptor in self._reading:
-            self._loop.add_reader(descriptor, self.happened)
+            self._owner.readiness.watch(descriptor, self.happened, writing=False)
         for descriptor in self._writing:
-            self._loop.add_writer(descriptor, self.happened)
+            self._owner.readiness.watch(descriptor, self.happened, writing=True)
         if self._outcome is not None:
             self._outcome.on_known(self._is_known)
 
@@ -309,9 +314,9 @@ class _Watch:
         self._is_over = True
         self._owner.discard(self)
         for descriptor in self._reading:
-            self._loop.remove_reader(descriptor)
+            self._owner.readiness.unwatch(descriptor, writing=False)
         for descriptor in self._writing:
-            self._loop.remove_writer(descriptor)
+            self._owner.readiness.unwatch(descriptor, writing=True)
 
     def happened(self) -> None:
         if not self._is_over:
