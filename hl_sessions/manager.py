@@ -36,7 +36,7 @@ from hl_sessions.sessions.session import Session, session_type
 from hl_sessions.stores import ConversationStore, MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     from typing_extensions import Self, Unpack
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from hl_sessions.datapoints.fields import Fields
     from hl_sessions.datapoints.queue import Queue
     from hl_sessions.datapoints.recorder import Recorder, Redact
+    from hl_sessions.process.waits import Wait
 
 __all__ = ["DEFAULT_BASE_URL", "SessionManager", "checked_manager"]
 
@@ -306,7 +307,9 @@ class SessionManager:
         """Return the deadline of a read that began at ``begun``, of ``time.monotonic()``; ``None``: now."""
         return Deadline(self._client.timeout, begun=begun)
 
-    async def create_session_id(self, deadline: Deadline, told: Mapping[str, Any]) -> str:
+    def create_session_id(
+        self, deadline: Deadline, told: Mapping[str, Any]
+    ) -> Coroutine[Wait[Any], Any, str]:
         """Create a session through ``POST /sessions``.
 
         Args:
@@ -316,7 +319,7 @@ class SessionManager:
         Raises:
             HLSessionsError: it could not be created by the deadline, or was not tried during an outage.
         """
-        return await self._circuit_breaker.create(deadline, told)
+        return self._circuit_breaker.create(deadline, told)
 
     def refusal(self) -> HLSessionsError | None:
         """Return the error with which :meth:`create_session_id` would fail at once, if it would."""

@@ -110,11 +110,13 @@ class _Connection:
     async def fill(self) -> bool:
         while True:
             self._remaining()
-            with suppress(BlockingIOError, ssl.SSLWantReadError):
+            try:
                 received = self.socket.recv(READ_SIZE)
+            except (BlockingIOError, ssl.SSLWantReadError):
+                await Ready((self.socket,), self._remaining())
+            else:
                 self.buffer += received
                 return bool(received)
-            await Ready((self.socket,), self._remaining())
 
     def is_quiet(self) -> bool:
         """Whether nothing has arrived since the last answer, not even the end of the connection."""
@@ -128,12 +130,14 @@ class _Connection:
 
     def has_begun(self) -> bool:
         """Whether the beginning of an answer has arrived."""
-        with suppress(BlockingIOError, ssl.SSLWantReadError):
+        try:
             received = self.socket.recv(READ_SIZE)
-            if not received:
-                raise ConnectionError("the connection was closed without an answer")
-            self.buffer += received
-        return bool(self.buffer)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return bool(self.buffer)
+        if not received:
+            raise ConnectionError("the connection was closed without an answer")
+        self.buffer += received
+        return True
 
     def _remaining(self) -> float:
         remaining = self.deadline.remaining()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 import threading
-from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -14,6 +13,7 @@ from hl_sessions.process.event_loop import is_running_here, is_trio_running
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from asyncio import Future as AsyncioFuture
+    from collections import deque
     from collections.abc import Callable
 
     _Task = tuple[AbstractEventLoop, AsyncioFuture[None]]
@@ -39,8 +39,9 @@ class Outcome(Generic[Result]):
 
     def __init__(self) -> None:
         self.is_known = False
-        self._wakers: deque[Callable[[], object]] = deque()
-        self._tasks: deque[_Task] = deque()
+        # Lists, as a deque takes ten times their memory, and most have one waiter.
+        self._wakers: list[Callable[[], object]] = []
+        self._tasks: list[_Task] = []
 
     def set(self, result: Result) -> None:
         """Set the result, and wake the waiters."""
@@ -120,12 +121,12 @@ class Outcome(Generic[Result]):
         # The event loop first, as it would have to compete with threads that are awake.
         if self._tasks:
             self._wake_tasks()
-        while (waker := popped(self._wakers)) is not None:
+        while (waker := _first(self._wakers)) is not None:
             waker()
 
     def _wake_tasks(self) -> None:
         tasks: dict[AbstractEventLoop, list[AsyncioFuture[None]]] = {}
-        while (task := popped(self._tasks)) is not None:
+        while (task := _first(self._tasks)) is not None:
             tasks.setdefault(task[0], []).append(task[1])
         for loop, woken in tasks.items():
             if is_running_here(loop):
@@ -139,6 +140,14 @@ def popped(waiting: deque[Item]) -> Item | None:
     """Remove and return the first item, ``None`` if there is none, or another thread was faster."""
     try:
         return waiting.popleft()
+    except IndexError:
+        return None
+
+
+def _first(waiting: list[Item]) -> Item | None:
+    """Remove and return the first item like :func:`popped`."""
+    try:
+        return waiting.pop(0)
     except IndexError:
         return None
 

@@ -424,7 +424,11 @@ class Session:
             creation, is_mine = joined
             if is_mine:
                 self._begin(creation, loop)
-                await self._wait_for_own(creation)
+                try:
+                    await creation.wait_in_task()
+                except BaseException:  # this task is cancelled, and the creation goes on
+                    self._tell_later(creation)
+                    raise
             else:
                 await creation.wait_for_task(
                     creation.deadline.remaining() + LONGEST_DELAY, self.manager.workers
@@ -436,14 +440,10 @@ class Session:
                 return self._outcome(creation)
         return self._id
 
-    async def _wait_for_own(self, creation: Creation) -> None:
-        try:
-            await creation.wait_in_task()
-        except BaseException:  # this task is cancelled, and the creation goes on
-            if self.manager.on_created is not None:
-                tell = functools.partial(self._tell_if_created, creation, in_thread=True)
-                creation.on_known(functools.partial(copy_context().run, tell))
-            raise
+    def _tell_later(self, creation: Creation) -> None:
+        if self.manager.on_created is not None:
+            tell = functools.partial(self._tell_if_created, creation, in_thread=True)
+            creation.on_known(functools.partial(copy_context().run, tell))
 
     async def obtain_log_params(self) -> dict[str, str]:
         """Return the result of :meth:`log_params`, for the sender; this coroutine awaits only waits.
