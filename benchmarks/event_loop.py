@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from benchmarks.api import sessions_api
+from benchmarks.measure import modules_left_alone
 from benchmarks.row import OURS, SECONDS, Row, limited, within
 from benchmarks.simultaneous import HEARTBEAT, ONE_READ, beat
 from hl_sessions import SessionManager
@@ -26,7 +27,7 @@ def event_loop_rows(effort: Effort) -> Iterator[Row]:
     """Measure until the last has its ID, and the longest standstill meanwhile."""
     for latency, times in ((0.02, 3.0), (1.0, 1.3)):
         rounds = max(1, effort.rounds // (40 if latency < 1 else 130))
-        with sessions_api(latency) as api, SessionManager(api.base_url) as manager:
+        with sessions_api(latency) as api, SessionManager(api.base_url) as manager, modules_left_alone():
             measured = [asyncio.run(_burst(manager)) for _ in range(rounds)]
         one, all_of_them, standstill = (median(figures) for figures in zip(*measured, strict=True))
         title = f"{SESSIONS} sessions created at once through aid(), API at {latency * 1000:.0f} ms"

@@ -59,6 +59,8 @@ _PAGE = """\
 - Threads and tasks that read "at once" read one new session of an API that answers after 100 ms. Here
   *hand-written* creates once, and then sets an event for the threads and one for the tasks; *unguarded* is
   the obvious code: it asks "is there an ID yet?" and creates one if not, its tasks with `asyncio.to_thread`.
+  The garbage collector leaves alone what was there before, mostly the modules of all contenders: going
+  through them stops the event loop for more than 10 ms.
 - With prefetching, the reads are those of a Flask application that serves other requests in between: after a
   sleep, a machine that does nothing else takes ten times as long for the first steps of anything.
 - Calls of `log()` and `datapoint()` are CPU time of the calling thread, within a session. The others start

@@ -62,17 +62,21 @@ def _run(addresses: Sequence[tuple[str, int]], connections: int, pipe: Connectio
 
 async def _clients(addresses: Sequence[tuple[str, int]], connections: int, pipe: Connection) -> None:
     loop = asyncio.get_running_loop()
-    clients = [
-        (await loop.create_connection(_Client, *address))[1]
-        for address in islice(cycle(addresses), connections)
-    ]
+    clients = [await _connected(address) for address in islice(cycle(addresses), connections)]
     while True:
         turn = _Turn(await loop.run_in_executor(None, pipe.recv), loop.create_future())
+        for position, address in enumerate(islice(cycle(addresses), connections)):
+            if clients[position].is_closed:  # servers close those that idle
+                clients[position] = await _connected(address)
         started = perf_counter()
         for client in clients:
             client.take_part(turn)
         problem = await turn.ended
         pipe.send((perf_counter() - started, turn.latencies, problem))
+
+
+async def _connected(address: tuple[str, int]) -> _Client:
+    return (await asyncio.get_running_loop().create_connection(_Client, *address))[1]
 
 
 class _Turn:
@@ -87,6 +91,7 @@ class _Turn:
 
 class _Client(asyncio.Protocol):
     def __init__(self) -> None:
+        self.is_closed = False
         self._received = b""
         self._is_waiting = False
         self._sent_at = 0.0
@@ -112,7 +117,8 @@ class _Client(asyncio.Protocol):
         self._send()
 
     def connection_lost(self, _: Exception | None) -> None:
-        if self._is_waiting and not self._turn.ended.done():  # servers close those that idle
+        self.is_closed = True
+        if self._is_waiting and not self._turn.ended.done():
             self._turn.ended.set_result(b"a closed connection")
 
     def _send(self) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import requests
 
 from benchmarks.api import SessionsAPI, sessions_api
+from benchmarks.measure import modules_left_alone
 from benchmarks.row import LIMIT, OURS, SECONDS, Row, limited, within
 from hl_sessions import Session, SessionManager
 
@@ -46,7 +47,12 @@ class _Figures:
 def simultaneous_rows(effort: Effort) -> Iterator[Row]:
     """Measure how many sessions are created, how long all readers take, and how the event loop fares."""
     readers = f"{THREADS} threads and {TASKS} tasks at once"
-    with sessions_api(LATENCY) as api, SessionManager(api.base_url) as manager, requests.Session() as http:
+    with (
+        sessions_api(LATENCY) as api,
+        SessionManager(api.base_url) as manager,
+        requests.Session() as http,
+        modules_left_alone(),
+    ):
 
         def post() -> str:
             return str(http.post(api.url).json()["id"])
