@@ -8,8 +8,7 @@ distinguish them:
   served. If the product of these shares becomes tiny, it is no coincidence. A read while no request is served
   resets the product.
 - A chain of timers starts a task for each of its jobs, when no other task of the request is left. The tasks
-of
-  a background task have a living parent, or descend from a task that has read before.
+  of a background task have a living parent, or descend from a task that has read before.
 """
 
 from __future__ import annotations
