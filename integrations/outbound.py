@@ -19,7 +19,7 @@ from hl_sessions.carrying.hosts import parsed_host, shown_host
 from hl_sessions.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
 __all__ = ["Carrier", "Outbound", "OutboundHeaders"]
 
@@ -53,6 +53,10 @@ class OutboundHeaders:
         self._secret = secret
         #: The name of the header that carries the session.
         self.header = _HEADERS[carrier]
+        #: Return the value of that header with the session, given its value without it, and the ID.
+        self.with_session: Callable[[str | None, str], str] = (
+            baggage_with if carrier == "baggage" else _only_session
+        )
 
     def has_session(self, own: str | None) -> bool:
         """Whether the value ``own`` of :attr:`header` names a session that the caller has set, which stays.
@@ -63,10 +67,6 @@ class OutboundHeaders:
             return own is not None
         named = {unquote_plus(value) for value in baggage_values(own, BAGGAGE_KEY)}
         return bool(named) and named != {_sent_on_by_opentelemetry()}
-
-    def with_session(self, own: str | None, session_id: str) -> str:
-        """Return the value of :attr:`header` with the session, given its value ``own`` without it."""
-        return session_id if self.header == PLAIN_HEADER else baggage_with(own, session_id)
 
     def add_to(self, headers: Any, own: str | None, session_id: str, host: str | None) -> str:
         """Add the session to the headers of a call, and return the new value of :attr:`header`.
@@ -114,6 +114,10 @@ class Outbound(OutboundHeaders):
             return False
         host = host.lower().removesuffix(".")
         return (host, None) in self._hosts or (host, port or _DEFAULT_PORTS.get(scheme)) in self._hosts
+
+
+def _only_session(_: str | None, session_id: str) -> str:
+    return session_id
 
 
 def _checked_hosts(hosts: object) -> frozenset[tuple[str, int | None]]:

@@ -8,6 +8,7 @@ it, and send all baggage on to every host.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -56,6 +57,7 @@ def baggage_value(headers: Sequence[str], name: str) -> str | None:
     return unquote(values.pop(), errors="strict") if len(values) == 1 else None
 
 
+@lru_cache(maxsize=256)  # the calls of a session have the same
 def baggage_with(header: str | None, session_id: str) -> str:
     """Return a ``baggage`` header that names this session and no other, beside its other members."""
     if header is None:
