@@ -7,8 +7,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import requests
 from requests.adapters import BaseAdapter
@@ -101,7 +102,7 @@ class _PropagatingAdapter(BaseAdapter):
 
     def _with_session(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         session, outbound = current_session(), self._outbound
-        host = None if session is None else self._covered_host(request)
+        host = None if session is None else _host(request.url or "", outbound)
         if session is None or host is None:
             return request
         own = _text(request.headers.get(outbound.header))
@@ -110,21 +111,28 @@ class _PropagatingAdapter(BaseAdapter):
             return request
         # A copy: Requests builds a redirected request, possibly to another host, from the original.
         changed = object.__new__(type(request))
-        headers = request.headers.copy()
+        if isinstance(request.headers, CaseInsensitiveDict):
+            headers: Any = _Headers(request.headers, outbound, session_id)
+        else:  # the caller has set another mapping
+            headers = request.headers.copy()
         outbound.add_to(headers, own, session_id, host)
-        if isinstance(headers, CaseInsensitiveDict):  # the caller may have set another mapping
-            headers = _Headers(headers, outbound, session_id)
         vars(changed).update(vars(request), headers=headers)
         return changed
 
-    def _covered_host(self, request: requests.PreparedRequest) -> str | None:
-        """Return the host of a request, ``None`` if calls to it do not carry the session."""
-        try:
-            parts = urlsplit(request.url or "")
-            host = parts.hostname
-            return host if self._outbound.covers(parts.scheme, host, parts.port) else None
-        except ValueError:  # the other adapter reports a wrong URL
-            return None
+
+def _host(url: str, outbound: Outbound) -> str | None:
+    """Return the host of a URL, ``None`` if calls to it do not carry the session."""
+    try:
+        parts = urlsplit(url)
+        return _covered_host(outbound, parts.scheme, parts.netloc)
+    except ValueError:  # the other adapter reports a wrong URL
+        return None
+
+
+@lru_cache(maxsize=128)  # most calls are to the same few services
+def _covered_host(outbound: Outbound, scheme: str, netloc: str) -> str | None:
+    parts = SplitResult(scheme, netloc, path="", query="", fragment="")
+    return parts.hostname if outbound.covers(scheme, parts.hostname, parts.port) else None
 
 
 class _Headers(CaseInsensitiveDict[Any]):
@@ -134,7 +142,7 @@ class _Headers(CaseInsensitiveDict[Any]):
     """
 
     def __init__(self, headers: CaseInsensitiveDict[Any], outbound: Outbound, session_id: str) -> None:
-        vars(self).update(vars(headers))  # as setting each header would take as long as all other steps
+        self._store = headers._store.copy()  # as setting each header would take as long as all other steps
         self._outbound = outbound
         self._session_id = session_id
 
@@ -144,7 +152,7 @@ class _Headers(CaseInsensitiveDict[Any]):
         super().__setitem__(name, value)
 
     def copy(self) -> CaseInsensitiveDict[Any]:
-        return _Headers(CaseInsensitiveDict(self), self._outbound, self._session_id)
+        return _Headers(self, self._outbound, self._session_id)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Without the secret, as caches keep responses on disk, with their requests.
