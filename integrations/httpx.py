@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 import weakref
-from functools import cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -91,11 +91,12 @@ class _Transports:
         self._client = weakref.ref(client)  # weak, as the client holds this object
         self._kind = kind
         self._outbound = outbound
+        self._covers = lru_cache(maxsize=128)(outbound.covers)  # most calls are to the same few services
 
     def __call__(self, url: Any) -> Any:
         client: Any = self._client()
         transport = type(client)._transport_for_url(client, url)
-        if not self._outbound.covers(url.scheme, url.raw_host.decode("ascii"), url.port):
+        if not self._covers(url.scheme, url.raw_host.decode("ascii"), url.port):
             return transport
         return self._kind(transport, self._outbound)
 
@@ -113,7 +114,9 @@ class _Transport:
         if outbound.has_session(own):
             request = _with_session_of_caller(request, outbound, own)
         elif session is not None and (session_id := session.id) is not None:
-            request = _with_session(request, outbound, own, session_id)
+            headers = request.headers.copy()
+            value = outbound.add_to(headers, own, session_id, None)
+            request = _with_headers(request, headers, (outbound, session_id, value))
         return self._transport.handle_request(request)
 
 
@@ -130,18 +133,10 @@ class _AsyncTransport:
         if outbound.has_session(own):
             request = _with_session_of_caller(request, outbound, own)
         elif session is not None and (session_id := await session.aid()) is not None:
-            request = _with_session(request, outbound, own, session_id)
+            headers = request.headers.copy()
+            value = outbound.add_to(headers, own, session_id, None)
+            request = _with_headers(request, headers, (outbound, session_id, value))
         return await self._transport.handle_async_request(request)
-
-
-def _with_session(request: Any, outbound: Outbound, own: str | None, session_id: str) -> Any:
-    """Return a copy of a request with its own headers, to which the session is added.
-
-    HTTPX builds a redirected request, possibly to another host, from the original.
-    """
-    changed = _with_own_headers(request)
-    changed._added = outbound, session_id, outbound.add_to(changed._headers, own, session_id, None)
-    return changed
 
 
 def _with_session_of_caller(request: Any, outbound: Outbound, own: str) -> Any:
@@ -149,16 +144,18 @@ def _with_session_of_caller(request: Any, outbound: Outbound, own: str) -> Any:
     named = next(baggage_values(own, BAGGAGE_KEY), None)
     if named is None:  # it is named in X-Session-ID, which no other code writes
         return request
-    changed = _with_own_headers(request)
-    changed._added = outbound.unsigned, named, own
-    return changed
+    return _with_headers(request, request.headers.copy(), (outbound.unsigned, named, own))
 
 
-def _with_own_headers(request: Any) -> Any:
+def _with_headers(request: Any, headers: Any, added: tuple[OutboundHeaders, str, str]) -> Any:
+    """Return a copy of a request that has these headers, and keeps the session in them.
+
+    HTTPX builds a redirected request, possibly to another host, from the original.
+    """
     kind: Any = type(request)
     changed = object.__new__(_kind_with_session(kind))
     changed.__dict__ = request.__dict__  # shared, as a body can be read once for both
-    changed._headers = request.headers.copy()
+    changed._headers, changed._added, changed._is_known = headers, added, False
     return changed
 
 
@@ -168,22 +165,25 @@ class _WithSession:
     OpenTelemetry replaces them inside the innermost transport, so no transport could act later.
     """
 
-    __slots__ = ("_added", "_headers")
+    __slots__ = ("_added", "_headers", "_is_known")
     _added: tuple[OutboundHeaders, str, str]
     _headers: Any
+    #: Whether other code knows the headers, and may have written them.
+    _is_known: bool
 
     @property
     def headers(self) -> Any:
-        headers = self._headers
-        outbound, session_id, value = self._added
-        own = headers.get(outbound.header)
-        if own != value:
-            self._added = outbound, session_id, outbound.add_to(headers, own, session_id, None)
-        return headers
+        if self._is_known:
+            outbound, session_id, value = self._added
+            own = self._headers.get(outbound.header)
+            if own != value:
+                self._added = outbound, session_id, outbound.add_to(self._headers, own, session_id, None)
+        self._is_known = True
+        return self._headers
 
     @headers.setter
     def headers(self, headers: Any) -> None:
-        self._headers = headers
+        self._headers, self._is_known = headers, True
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy is an ordinary request, without the secret: caches keep requests on disk.

@@ -431,6 +431,39 @@ def test_what_requests_sends_has_it_though_an_adapter_writes_the_header(
     assert SECRET.verify(str(session.id), service.last.headers["X-Session-Signature"], "127.0.0.1")
 
 
+def write_in_place(request: Any, _: Any) -> None:
+    request.headers["Baggage"] = "a=1"
+
+
+def write_a_copy(request: Any, _: Any) -> None:
+    headers = request.headers.copy()
+    headers["Baggage"] = "a=1"
+    request.headers = headers
+
+
+def write_all_anew(request: Any, library: Any) -> None:
+    request.headers = library.Headers({"Host": "127.0.0.1", "Baggage": "a=1"})
+
+
+@pytest.mark.parametrize("write", [write_in_place, write_a_copy, write_all_anew])
+@pytest.mark.parametrize("library", [httpx, httpx2])
+def test_what_httpx_sends_has_it_though_a_transport_writes_the_header(
+    manager: SessionManager, service: SessionsAPI, library: Any, write: Callable[[Any, Any], None]
+) -> None:
+    """As OpenTelemetry's instrumentation does, in a copy."""
+
+    class Transport(library.HTTPTransport):  # type: ignore[misc] # whichever library
+        def handle_request(self, request: Any) -> Any:
+            write(request, library)
+            return super().handle_request(request)
+
+    with library.Client(transport=Transport(verify=False)) as client, manager.session() as session:
+        httpx_integration.propagate(client, hosts=["127.0.0.1"], secret=SECRET)
+        assert client.get(url_of(service), headers={"baggage": "b=2"}).status_code == 200
+    assert carried(service) == [f"a=1,session.id={session.id}"]
+    assert SECRET.verify(str(session.id), service.last.headers["X-Session-Signature"], "127.0.0.1")
+
+
 def test_a_request_that_is_answered_with_a_challenge_has_it_both_times(
     caller: Caller, manager: SessionManager, service: SessionsAPI
 ) -> None:
