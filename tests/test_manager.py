@@ -88,7 +88,7 @@ class TestSettings:
         ids=str,
     )
     def test_wrong(self, settings: dict[str, Any], message: str, on_error: Any) -> None:
-        """A wrong setting is a ConfigurationError that names it, whatever on_error says, without the key."""
+        """A wrong setting is a ConfigurationError that names it, for any on_error, without the key."""
         with pytest.raises(ConfigurationError, match=f"^{message}") as raised:
             SessionManager(**settings, on_error=on_error)
         assert KEY not in str(raised.value)

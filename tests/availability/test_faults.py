@@ -128,7 +128,7 @@ def outcome_of(read: Callable[[Session], Any], manager: SessionManager) -> tuple
 
 
 def reads(on_error: OnError) -> list[Callable[[Session], Any]]:
-    """Simultaneous ones, which with those who raise nothing are fewer than what opens the circuit."""
+    """Simultaneous ones, which with those that raise nothing are fewer than the circuit opens at."""
     if on_error == "raise":
         return [lambda session: session.id, lambda session: asyncio.run(session.aid())]
     return [

@@ -102,7 +102,7 @@ def test_a_job_of_a_session_that_logs_by_its_reference_has_the_id_too(
 def test_a_handle_belongs_to_the_manager_it_was_made_for(
     make_manager: Callable[..., SessionManager], prefetch: int
 ) -> None:
-    """Whatever kind of handle that makes."""
+    """Every kind of handle does."""
     worker = make_manager(prefetch=prefetch)
     handle = arrived({"session_id": SESSION_ID}, worker)
     assert handle is not None

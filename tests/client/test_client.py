@@ -277,7 +277,7 @@ def test_a_wrong_time_limit_is_refused(
 def test_deserialization_can_be_skipped(
     client: SessionsClient, sessions_api: SessionsAPI, call: Call
 ) -> None:
-    """Whatever the body is, it is left as it came, and body and headers stay unset."""
+    """Any body is left as it came, and body and headers stay unset."""
     sessions_api.answer = answer_always(b"\xff not JSON", 201)
     response = call(client, "create", skip_deserialization=True)
     assert (response.body, response.headers, response.status) == (None, None, 201)
@@ -307,7 +307,7 @@ def test_content_can_be_streamed(serve: Callable[[Play], FaultServer], call: Cal
 def test_what_is_streamed_is_checked_unless_told_otherwise(
     client: SessionsClient, sessions_api: SessionsAPI, call: Call
 ) -> None:
-    """``stream`` alone changes nothing about the answer, nor about its limits, whatever its status."""
+    """``stream`` alone changes nothing about the answer, nor about its limits, for any status."""
     assert call(client, "create", stream=True).body["id"].startswith("sesh_")
     for status in (201, 400):
         sessions_api.answer = answer_always(b" " * (1 << 20) + b"1", status)
@@ -405,7 +405,7 @@ PATH_IDS = [
 def test_an_id_is_one_segment_of_the_path(
     client: SessionsClient, sessions_api: SessionsAPI, call: Call, session_id: str
 ) -> None:
-    """Whatever is in an ID, no other path, query or header comes of it."""
+    """No ID leads to another path, query or header."""
     sessions_api.answer = answer_always(RECORD)
     call(client, "get", session_id)
     (request,) = sessions_api.requests

@@ -102,7 +102,7 @@ def test_all_silent_is_a_timeout(serve: Callable[[Play], FaultServer], call: Cal
 def test_a_connection_that_idled_for_long_is_not_used_again(
     sessions_api: SessionsAPI, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever is between may have forgotten it without a word; it is closed."""
+    """A router between may have forgotten it without a word; it is closed."""
     clock = StillClock()
     monkeypatch.setattr(connections, "time", clock)
     with SessionsClient(sessions_api.base_url, retries=0) as client:

@@ -141,7 +141,7 @@ FAULTS = [
 def test_a_fault_is_an_error_of_its_class_within_the_time_limit(
     serve: Callable[[Play], FaultServer], call: Call, play: Play, expected: type[HLSessionsError]
 ) -> None:
-    """Whatever the server does, the call ends in time, says what it was, and leaves no connection behind."""
+    """After any fault, the call ends in time, names the fault, and leaves no connection behind."""
     server = serve(play)
     timeout = TIMEOUT if expected is APITimeoutError else PATIENCE
     with SessionsClient(server.base_url, API_KEY, timeout=timeout, retries=1) as client:

@@ -121,7 +121,7 @@ class TestConversation:
         assert reference(manager) == second
 
     def test_end(self, manager: SessionManager) -> None:
-        """Whoever was in the conversation keeps what it was, read or not; what comes after it is another."""
+        """Scopes of the ended conversation keep its ID, read or not; later scopes get another one."""
         with manager.session(key="a") as one, manager.session(new=True), manager.session(key="a") as two:
             assert one.id == two.id
             two.end()

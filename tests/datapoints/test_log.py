@@ -205,7 +205,7 @@ def test_what_is_given_too_late_is_named(
 def test_many_open_datapoints_are_completed_together(
     logging_manager: SessionManager, stored: Stored, records: list[Any]
 ) -> None:
-    """Whatever all of them hold by then, which may be more than one answer does."""
+    """With all that they hold by then, which may be more than one answer does."""
     inputs = {"text": "x" * 20_000}
     opened = [logging_manager.datapoint(source=str(number), inputs=inputs) for number in range(100)]
     for each in opened:

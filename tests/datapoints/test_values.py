@@ -200,7 +200,7 @@ def test_an_object_with_every_method_is_a_text(mock: Mock) -> None:
     ids=str,
 )
 def test_keys_become_texts(key: Any, expected: str) -> None:
-    """Those that JSON's own encoder refuses, too, whatever stands beside them."""
+    """Those that JSON's own encoder refuses, too, beside any other keys."""
     assert kept({key: 1}) == {expected: 1}
     assert kept({key: 1, (): 2}) == {expected: 1, "()": 2}
 

@@ -128,7 +128,7 @@ def test_datapoints_of_a_task_are_nested_under_that_of_its_sender(
 def test_a_task_that_was_sent_outside_every_scope_has_no_session(
     app: Celery, manager: SessionManager, sessions_api: SessionsAPI
 ) -> None:
-    """Whatever the worker has run before."""
+    """Regardless of what the worker has run before."""
     with manager.session():
         within = [app.tasks["read"].delay() for _ in range(4)]
     without = [app.tasks["read"].delay() for _ in range(8)]

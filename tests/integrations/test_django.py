@@ -55,7 +55,7 @@ SECRET = "a secret of many characters"
 pytestmark = pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume")
 
 Read = tuple[str, str | None]
-seen: list[Read] = []  # who has read in the project below, and what
+seen: list[Read] = []  # the readers in the project below, and what they read
 
 
 def read(reader: str, *_: Any, **__: Any) -> str:
@@ -185,7 +185,7 @@ urlpatterns = [
     path("uncached", uncached),
     path("endless", endless_stream),
 ]
-# Who reads in a request for each of them, beside the middleware within, and what is told of the end.
+# The readers in a request for each of them, beside the middleware within, and what is told of the end.
 READERS = {
     "view": {"view", "closer"},
     "async_view": {"view", "closer"},
@@ -395,7 +395,7 @@ def leaves(manager: SessionManager, monkeypatch: pytest.MonkeyPatch) -> list[Ses
 def test_the_scope_of_a_conversation_is_left_once(
     gateway: str, manager: SessionManager, leaves: list[Session]
 ) -> None:
-    """Whatever the answer is, and however often it is closed."""
+    """For every kind of answer, however often it is closed."""
     for number, place in enumerate(["unread", *READERS, "file"], start=1):
         with project(manager, key=lambda _: "1"):
             get(place, gateway).close()

@@ -126,7 +126,7 @@ def test_datapoints_of_an_actor_are_nested_under_that_of_its_sender(
 def test_a_message_that_was_sent_outside_every_scope_has_no_session(
     broker: RedisBroker, manager: SessionManager, sessions_api: SessionsAPI, delay: int | None
 ) -> None:
-    """In any thread, whatever it has processed before; also for delayed messages."""
+    """In any thread, regardless of what it has processed before; also for delayed messages."""
     with manager.session() as session:
         within = [send(broker, name, delay=delay) for name in ("read", "read_in_coroutine")]
     without = [send(broker, name, delay=delay) for name in ("read", "read_in_coroutine", "log_params")]

@@ -234,7 +234,7 @@ def test_messages_that_are_handled_at_the_same_time_keep_their_own(
 def test_a_batch_of_messages_has_a_session_if_all_of_them_have(
     run: Run, manager: SessionManager, sessions_api: SessionsAPI, name: str
 ) -> None:
-    """The same one, whatever datapoints are open in it; else nobody gets another one's."""
+    """The same one, also if datapoints are open in it; otherwise none gets that of another."""
     sessions_api.answer = create_sessions_and_logs
 
     async def test(broker: RedisBroker, seen: "asyncio.Queue[Any]") -> None:

@@ -1,4 +1,4 @@
-"""Tasks are executed in the session of whoever enqueued them: a real consumer, on a real Redis."""
+"""Tasks are executed in the session of their sender: a real consumer, on a real Redis."""
 
 import datetime as dt
 import os
@@ -46,7 +46,7 @@ def consuming(huey: Huey) -> Iterator[Consumer]:
 
 @pytest.fixture(scope="module")
 def consumer_api() -> Iterator[SessionsAPI]:
-    """The sessions API of the consumer, which is not that of who enqueues."""
+    """The sessions API of the consumer, which is not that of the sender."""
     api = SessionsAPI()
     yield api
     api.close()
@@ -104,7 +104,7 @@ def test_datapoints_of_a_task_are_nested_under_that_of_its_sender(
 def test_a_task_that_was_enqueued_outside_every_scope_has_no_session(
     huey: Huey, manager: SessionManager, sessions_api: SessionsAPI
 ) -> None:
-    """Whatever the thread has executed before, and whoever started it."""
+    """Regardless of what the thread has executed before, and of what started it."""
     with manager.session() as session:
         within = [huey.tasks[name]() for name in ("read", "read_in_coroutine")]
     without = [huey.tasks[name]() for name in ("read", "read_in_coroutine", "log_params")]

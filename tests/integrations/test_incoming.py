@@ -912,7 +912,7 @@ class TestAsyncKeys:
 
 
 def test_an_early_look_does_not_spoil_the_key(manager: SessionManager) -> None:
-    """What looks for the key before the router has run finds none; whoever reads later finds it."""
+    """A look for the key before the router has run finds none; a later read finds it."""
 
     async def chat(request: Request) -> PlainTextResponse:
         return PlainTextResponse(f"{await acurrent_session_id()} {current_session().key}")  # type: ignore[union-attr]

@@ -163,7 +163,7 @@ def test_nothing_is_added_outside_of_every_scope(
 def test_the_host_that_the_caller_names_is_signed_for(
     manager: SessionManager, caller: Caller, service: SessionsAPI, host: str | bytes
 ) -> None:
-    """It is the one that the service sees, in whatever form it is given."""
+    """It is the one that the service sees, in any form."""
     caller.propagate(service, secret=SECRET)
     with manager.session() as session:
         caller.get(url_of(service), headers={"Host": host})

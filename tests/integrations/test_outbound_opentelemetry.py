@@ -1,4 +1,4 @@
-"""The session travels beside whatever OpenTelemetry writes into its header, in every order of set-up."""
+"""The session travels beside all that OpenTelemetry writes into its header, in every order of set-up."""
 
 import asyncio
 import inspect

@@ -147,7 +147,7 @@ def test_datapoints_of_a_job_are_nested_under_that_of_its_sender(
 def test_a_job_that_was_deferred_outside_every_scope_has_no_session(
     app: App, seen: Seen, manager: SessionManager, sessions_api: SessionsAPI
 ) -> None:
-    """Whatever the worker has run before, and whoever started it."""
+    """Regardless of what the worker has run before, and of what started it."""
     with manager.session() as session:
         defer(app, "read", "read_in_coroutine")
     defer(app, "read", "read_in_coroutine", "log_params")

@@ -99,7 +99,7 @@ def test_datapoints_of_a_job_are_nested_under_that_of_its_sender(
 def test_a_job_that_was_enqueued_outside_every_scope_has_no_session(
     queue: Queue, manager: SessionManager
 ) -> None:
-    """Whatever the worker has performed before."""
+    """Regardless of what the worker has performed before."""
     with manager.session() as session:
         within = queue.enqueue("rq_jobs.read")
     without = queue.enqueue("rq_jobs.log_params")

@@ -1,4 +1,4 @@
-"""Jobs run in the session of whoever enqueued them: a real Redis between them."""
+"""Jobs run in the session of their sender: a real Redis between them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -256,7 +256,7 @@ def test_a_job_that_is_processed_at_once_leaves_the_caller_where_it_was(
 
 
 def test_jobs_that_run_at_the_same_time_keep_their_own(run: Run, manager: SessionManager) -> None:
-    """Each the session of whoever enqueued it."""
+    """Each the session of its sender."""
 
     async def test(queue: RedisQueue) -> None:
         async with working(queue, manager):

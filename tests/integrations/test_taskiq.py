@@ -194,7 +194,7 @@ def test_a_retry_has_the_session_of_the_first_attempt(run: Run, manager: Session
 
 
 def test_a_task_that_is_sent_again_keeps_its_session(run: Run, manager: SessionManager) -> None:
-    """As by a scheduler, whatever scope that runs in."""
+    """As by a scheduler, which may run in any scope."""
 
     async def test(broker: AsyncBroker) -> None:
         async with working(broker):

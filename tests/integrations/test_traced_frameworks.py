@@ -200,7 +200,7 @@ def celery_worker(app: Celery) -> Iterator[None]:
 def test_every_span_of_a_task_of_celery(
     manager: SessionManager, spans: Spans, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That of the sender, that of the worker and what is in it, whoever has connected first."""
+    """That of the sender, that of the worker and what is in it, in either order of connecting."""
     seen: list[str | None] = []
 
     def read() -> None:

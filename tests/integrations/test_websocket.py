@@ -119,7 +119,7 @@ def test_a_message_for_which_nobody_reads_makes_no_call(by_message: Any, session
 
 
 def test_connect_and_disconnect_are_of_the_connection(manager: SessionManager, serve_asgi: ServeASGI) -> None:
-    """Its session is told in the handshake, and is back when the client has gone, whatever came between."""
+    """Its session is told in the handshake, and is back when the client has gone, after any messages."""
     ended = threading.Event()
     seen: list[Any] = []
 

@@ -173,7 +173,7 @@ def test_files_are_returned_as_they_are(opener: Callable[[], Any], manager: Sess
 
 
 def test_file_object_of_the_application_is_read_in_the_session(manager: SessionManager) -> None:
-    """What the application makes while it is sent is a stream, whatever its base class."""
+    """What the application makes while it is sent is a stream, with any base class."""
 
     class Generated(io.RawIOBase):
         def __init__(self) -> None:
@@ -447,7 +447,7 @@ def test_header_is_added_in_the_first_step_of_a_generator(manager: SessionManage
 
 
 def test_header_of_the_application_has_precedence(manager: SessionManager) -> None:
-    """A header of that name, in whatever case, is not doubled."""
+    """A header of that name, in any case, is not doubled."""
     app = returning([], ("x-SESSION-id", "mine"))
     response = Response(HLSessionMiddleware(app, manager, response_header=HEADER))
     assert response.headers == [("x-SESSION-id", "mine")]

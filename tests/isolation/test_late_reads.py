@@ -187,7 +187,7 @@ async def thread_with_a_context(service: Service) -> None:
 
 
 async def timers(service: Service) -> None:
-    """As of a scheduler, which is woken by whoever adds a job, and wakes itself from then on."""
+    """As of a scheduler, which is woken by each new job, and wakes itself from then on."""
     loop = asyncio.get_running_loop()
 
     done: asyncio.Queue[None] = asyncio.Queue()

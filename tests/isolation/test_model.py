@@ -1,4 +1,4 @@
-"""Scopes in every interleaving of threads, tasks and generators, against a model of who sees what.
+"""Scopes in every interleaving of threads, tasks and generators, against a model of what each sees.
 
 More examples by hand: ``HYPOTHESIS_PROFILE=thorough pytest tests/isolation/test_model.py``.
 
@@ -285,7 +285,7 @@ class Stream:
     """A generator under way.
 
     Attributes:
-        stack: its own, where it is decorated; otherwise it runs in that of whoever steps it.
+        stack: its own, where it is decorated; otherwise it runs in the stack of the actor that steps it.
         inner: the scope that it is in.
     """
 
@@ -300,7 +300,7 @@ class Ignored(Exception):  # noqa: N818 - thrown into generators
     pass
 
 
-# Not of integers(): those are also drawn from the constants of whatever modules are imported by then, and the
+# Not of integers(): those are also drawn from the constants of all modules that are imported by then, and the
 # examples are to be the same in every run.
 actors_ = st.sampled_from(range(8))
 streams_ = st.sampled_from(range(6))
@@ -498,7 +498,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.handles)
     @rule(number=actors_, which=streams_)
     def call_bound(self, number: int, which: int) -> None:
-        """Call a function that is bound to a session of whatever context, and stay inside."""
+        """Call a function that is bound to a session of any context, and stay inside."""
         actor = self.actor(number)
         handle = self.handles[which % len(self.handles)]
         before = visible(actor.stack)
@@ -575,7 +575,7 @@ class Machine(RuleBasedStateMachine):
         return value
 
     def pick(self, number: int, which: int, streams: list[Stream]) -> tuple[Any, Stream, Stack]:
-        """Return a generator, who is to step it, and the stack that its body runs in."""
+        """Return a generator, the actor that steps it, and the stack that its body runs in."""
         stream = streams[which % len(streams)]
         actors = [actor for actor in self.actors if actor.is_async or not stream.is_async]
         actor = actors[number % len(actors)]

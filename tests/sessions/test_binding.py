@@ -326,7 +326,7 @@ def test_a_bound_method_of_a_class_attribute(manager: SessionManager, bind: Bind
 
 class TestExecutor:
     def test_submit(self, manager: SessionManager) -> None:
-        """Each call is in the session of who submits it, and the threads are clean in between."""
+        """Each call is in the session of its submitter, and the threads are clean in between."""
         with SessionThreadPoolExecutor(1) as executor:
             sessions = []
             for _ in range(3):
@@ -337,7 +337,7 @@ class TestExecutor:
             assert len({*map(id, sessions)}) == 3
 
     def test_map(self, manager: SessionManager) -> None:
-        """All calls of a map are in the session of who called it."""
+        """All calls of a map are in the session of its caller."""
         with SessionThreadPoolExecutor(4) as executor:
             with manager.session() as session:
                 results = executor.map(lambda number: (number, current_session()), range(20))

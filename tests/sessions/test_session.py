@@ -514,7 +514,7 @@ class TestLogging:
     def test_inside_the_creation(
         self, make_manager: Managers, sessions_api: SessionsAPI, key: str | None
     ) -> None:
-        """Whatever runs inside the creation, and reads, gets None at once."""
+        """Code that runs inside the creation, and reads, gets None at once."""
         inside: list[object] = []
 
         class Client(SessionsClient):
@@ -612,7 +612,7 @@ class TestFork:
     def test_locks_of_other_threads(
         self, make_manager: Managers, sessions_api: SessionsAPI, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Whatever lock another thread holds at the moment of the fork, the child reads and leaves."""
+        """Another thread may hold any lock at the moment of the fork: the child reads and leaves."""
         from hl_sessions.defaults import _default
         from hl_sessions.sessions.creation import agreement
 

@@ -168,7 +168,7 @@ def test_namespaces_and_urls_are_apart(
 
 
 def test_a_client_that_is_given_stays_open(redis_server: str) -> None:
-    """Whoever made a client closes it."""
+    """A client is closed by the code that made it."""
     with redis.Redis.from_url(redis_server, decode_responses=True) as client:
         store = RedisStore(client)
         assert store.claim("given", "one", lease=5, max_idle=None)

@@ -113,7 +113,7 @@ def test_async_code(run: Callable[[Any], Any], hl_sessions: FakeSessions) -> Non
 
 
 def test_every_manager_answers_from_memory(hl_sessions: FakeSessions) -> None:
-    """Whether it was made before the test or in it, and whatever its URL."""
+    """Whether it was made before the test or in it, and with any URL."""
     told: list[Session] = []
     with SessionManager("http://127.0.0.1:1/v4", on_error="raise", on_created=told.append) as manager:
         with manager.session(key="chat") as session:

@@ -34,7 +34,7 @@ def arrivals(client: Client, after: str, **parameters: Any) -> tuple[list[str], 
 
 
 def test_what_arrives_is_listed_in_its_order(client: Client, unique: str) -> None:
-    """In pages from any place, whatever times the datapoints have."""
+    """In pages from any place, for any times of the datapoints."""
     client.log(project=unique)
     begin = client.ok("GET", "/arrivals")
     assert begin["records"] == []

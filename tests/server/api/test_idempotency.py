@@ -336,7 +336,7 @@ def test_of_equal_calls_in_open_transactions_one_is_made(
 def test_a_call_is_made_once_though_its_server_is_killed(
     database: str, tmp_path: Path, spawn: Callable[..., Any]
 ) -> None:
-    """A server is killed under several writers. Those who repeat all their calls get each once."""
+    """A server is killed under several writers. Writers that repeat all their calls get each once."""
     killed = spawn(tmp_path, "--db", database)
     asked: list[str] = []
     enough = threading.Event()

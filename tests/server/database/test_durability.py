@@ -1,4 +1,4 @@
-"""An answered write is stored, whatever happens to the server and other users of the database."""
+"""An answered write survives any fate of the server and of other users of the database."""
 
 import threading
 from collections.abc import Callable, Iterator

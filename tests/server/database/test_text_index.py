@@ -1,4 +1,4 @@
-"""Searches find the same with the text index as without it, whatever happens to the datapoints."""
+"""Searches find the same with the text index as without it, after any change of the datapoints."""
 
 import itertools
 import json

@@ -114,7 +114,7 @@ def found(database: Database, filter_text: str, cursor: Cursor | None = None, si
 def test_what_is_rare_is_found_without_a_look_at_all_sessions(
     file: Database, filter_text: str, expected: Sequence[int]
 ) -> None:
-    """Whatever else has to be true of them; the database says how it goes about it."""
+    """With any further condition; the plan of the database shows it."""
 
     def query(connection: Connection, organisation_id: int) -> None:
         wanted = SessionFilter.read({"q": filter_text})

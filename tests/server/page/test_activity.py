@@ -88,7 +88,7 @@ def test_a_window_that_is_not_there_is_told(reader: Any) -> None:
 
 
 def test_charts_end_at_a_round_number_and_hide_no_error() -> None:
-    """Bars and lines are in units of 1000 by 100, whatever the values are."""
+    """Bars and lines are in units of 1000 by 100, for values of any size."""
     assert [round_up(value) for value in (0, 1, 1.01, 7, 9, 11, 250, 0.034)] == [
         1,
         1,

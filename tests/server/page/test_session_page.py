@@ -234,7 +234,7 @@ def test_a_long_session_comes_in_parts(reader: Any, unique: str) -> None:
 
 
 def test_a_long_value_is_cut_and_the_whole_of_it_is_a_link_away(reader: Any, unique: str) -> None:
-    """A page stays small, whatever was logged."""
+    """A page stays small, even if a logged value is large."""
     created = reader.log(project="long", session_reference_id=unique, output="word " * 50_000)
     page = reader.read(f"/sessions/{created['session_id']}")
     assert "Only the beginning of 250 kB." in text_of(page)
