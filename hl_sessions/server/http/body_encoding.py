@@ -45,7 +45,7 @@ def decompress(body: bytes, limit: int) -> bytes:
     except zlib.error:
         raise _not_compressed() from None
     if len(plain) > limit:
-        raise HTTPException(413, too_long(limit))
+        raise too_long(limit)
     if not decompressor.eof or decompressor.unused_data:
         raise _not_compressed()
     return plain

@@ -1,12 +1,19 @@
 """Limits the size of each request body, and of all together, regardless of their headers."""
 
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
 
+from fastapi.exception_handlers import http_exception_handler
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hl_sessions.server.http.rejections import rejection, too_long, unavailable
+from hl_sessions.server.http.rejections import no_room, too_long
 
 _STATE: Final = "body"
+
+_Answer: TypeAlias = Callable[[Request, HTTPException], Awaitable[Response]]
 
 
 class BodyMemory:
@@ -31,20 +38,29 @@ class BodyMemory:
 
 
 class BodyLimitMiddleware:
-    """Reads bodies before the application does. Answers 413 to a long body, and 503 when too many arrive.
+    """Reads bodies before the application does. Refuses a long body (413), and one too many (503).
 
     Args:
         app: The ASGI application, which gets the whole body in one message.
         max_body: The longest body that is read, in bytes.
         memory: Counts the bodies of all requests.
         below: The path that the limit applies to, with all paths below it. Other requests are passed on.
+        answer: Makes the answer to a body that is refused.
     """
 
-    def __init__(self, app: ASGIApp, max_body: int, memory: BodyMemory, below: str = "") -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_body: int,
+        memory: BodyMemory,
+        below: str = "",
+        answer: _Answer = http_exception_handler,
+    ) -> None:
         self._app = app
         self._max_body = max_body
         self._memory = memory
         self._below = f"{below}/"
+        self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the call on with its whole body, or refuse it."""
@@ -71,12 +87,12 @@ class BodyLimitMiddleware:
             part = message.get("body", b"")
             body += part
             if not self._memory.take(len(part)):
-                await unavailable("Too many bodies arrive at once; nothing was stored")(scope, receive, send)
+                await self._refuse(no_room(), scope, receive, send)
                 return
             is_too_long = len(body) > self._max_body
             more_body = message.get("more_body", False) and not is_too_long
         if is_too_long:
-            await rejection(413, too_long(self._max_body))(scope, receive, send)
+            await self._refuse(too_long(self._max_body), scope, receive, send)
             return
 
         was_received = False
@@ -89,6 +105,10 @@ class BodyLimitMiddleware:
             return {"type": "http.request", "body": bytes(body), "more_body": False}
 
         await self._app(scope, receive_whole, send)
+
+    async def _refuse(self, refusal: HTTPException, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = await self._answer(Request(scope), refusal)
+        await answer(scope, receive, send)
 
 
 def body_of(scope: Scope) -> bytearray:

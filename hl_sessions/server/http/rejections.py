@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
@@ -96,9 +96,15 @@ async def answer_nobody(_request: Request, _error: Exception) -> Response:
     return Response(status_code=CLIENT_HAS_GONE)
 
 
-def too_long(limit: int) -> str:
-    """Say that a body is longer than the limit, in bytes."""
-    return f"The body is longer than {limit} bytes"
+def too_long(limit: int) -> HTTPException:
+    """Make the error for a body that is longer than the limit, in bytes."""
+    return HTTPException(413, f"The body is longer than {limit} bytes")
+
+
+def no_room() -> HTTPException:
+    """Make the error for a body that arrives while too many others do."""
+    detail = "Too many bodies arrive at once; nothing was stored"
+    return HTTPException(503, detail, {"Retry-After": str(_RETRY_AFTER)})
 
 
 def _unprocessable(details: Iterable[Mapping[str, Any]]) -> JSONResponse:

@@ -32,7 +32,7 @@ from hl_sessions.server.page.views.datapoints import give_datapoint, show_datapo
 from hl_sessions.server.page.views.feedback import give_on_datapoint, give_on_session
 from hl_sessions.server.page.views.judging import go_on, judge_session, show_queue
 from hl_sessions.server.page.views.places import show_places
-from hl_sessions.server.page.views.problems import HANDLERS
+from hl_sessions.server.page.views.problems import HANDLERS, answer_refused_form
 from hl_sessions.server.page.views.projects import define_type, show_projects
 from hl_sessions.server.page.views.sessions import (
     show_newer,
@@ -100,7 +100,9 @@ def create_page(database: Database, keys: KeyRing, memory: BodyMemory, prices: P
             # The sign-in of each request is looked up in the database.
             Middleware(ExceptionMiddleware, handlers=_WITHOUT_DATABASE),
             Middleware(SignInMiddleware, sign_in=signing_in),
-            Middleware(BodyLimitMiddleware, max_body=_LONGEST_FORM, memory=memory),
+            Middleware(
+                BodyLimitMiddleware, max_body=_LONGEST_FORM, memory=memory, answer=answer_refused_form
+            ),
         ],
         exception_handlers=HANDLERS,
     )

@@ -77,6 +77,11 @@ def test_all_bodies_together_have_a_bound(tmp_path: Path) -> None:
         refused = post(LONGEST)
         assert refused.headers["Retry-After"] == "5"
         assert refused.json() == {"detail": "Too many bodies arrive at once; nothing was stored"}
+        origin = base_url.removesuffix("/v4")
+        form, headers = {"column": "duration"}, {"Origin": origin}
+        refused = requests.post(f"{origin}/columns", data=form, headers=headers, timeout=PATIENCE)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+        assert "<h1>Too many forms at once</h1>" in refused.text
         assert post(2).status_code == 201
         for connection in on_their_way:
             connection.sendall(b"}")

@@ -150,6 +150,17 @@ def test_a_choice_that_cannot_be_understood_is_refused(
     assert message in answer.text
 
 
+def test_more_than_a_form_can_take_is_told_on_a_page(sqlite_reader: Any, unique: str) -> None:
+    """It says what to choose instead. A reader may choose on and on in a list that new rows come into."""
+    (session_id,) = log(sqlite_reader, unique, 1)
+    for path in ("delete", "delete/confirmed", "export.csv"):
+        answer = sqlite_reader.post(f"/sessions/{path}", data={"session": [session_id] * 500})
+        assert answer.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        assert "<h1>This is too much at once</h1>" in answer.text
+        assert "Choose fewer sessions or all that the filter finds" in answer.text
+    assert sessions_of(sqlite_reader, unique) == [session_id]
+
+
 def test_nothing_of_another_organisation_is_deleted_or_exported(locked_server: Any, unique: str) -> None:
     """Its sessions do not exist for others, neither single ones nor all together."""
     reader, _ = locked_server.reader(f"{unique} one")

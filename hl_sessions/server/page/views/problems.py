@@ -31,6 +31,22 @@ async def answer_http_error(request: Request, error: Exception) -> Response:
     return await problem(request, error.status_code, "That did not work", error.detail)
 
 
+async def answer_refused_form(request: Request, error: HTTPException) -> Response:
+    """Answer that a form is too long, or that too many arrive at once."""
+    if error.status_code == 413:  # noqa: PLR2004
+        return await problem(
+            request,
+            413,
+            "This is too much at once",
+            "Choose fewer sessions or all that the filter finds, or write a shorter text.",
+        )
+    answer = await problem(
+        request, 503, "Too many forms at once", "Nothing was stored: send it again in a moment."
+    )
+    answer.headers.update(error.headers or {})
+    return answer
+
+
 async def answer_invalid_filter(request: Request, error: Exception) -> Response:
     """Say which parameter of the address is wrong."""
     return await problem(request, 422, "This address cannot be understood", f"{error}.")
