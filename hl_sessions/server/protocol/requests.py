@@ -13,6 +13,7 @@ from hl_sessions.server.protocol.feedback_types import FeedbackTypes
 from hl_sessions.server.protocol.values import (
     Count,
     Dollars,
+    ErrorText,
     JSONObject,
     Judgment,
     LogId,
@@ -98,7 +99,7 @@ class LogRequest(TypedDict, total=False):
     """A datapoint; costs are in dollars."""
 
     output: str | None
-    error: str | None
+    error: ErrorText | None
     duration: float | None
     project: Reference | None
     project_id: ProjectId | None

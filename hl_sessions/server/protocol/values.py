@@ -46,6 +46,8 @@ Count = Annotated[int, Field(ge=0, lt=2**63)]
 # The sum of any number of such values is a finite float.
 Dollars = Annotated[float, Field(ge=-1e15, le=1e15, allow_inf_nan=False)]
 Number = int | float
+# Callers that always send an error send an empty one when there is none.
+ErrorText = Annotated[str, AfterValidator(lambda text: text or None)]
 Judgment = bool | int | float | list[str] | str
 
 

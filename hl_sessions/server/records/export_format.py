@@ -26,7 +26,7 @@ from hl_sessions.server.database.tables import (
 )
 from hl_sessions.server.protocol.feedback_types import FeedbackTypes
 from hl_sessions.server.protocol.storable import parse_storable
-from hl_sessions.server.protocol.values import Count, Dollars, in_utc
+from hl_sessions.server.protocol.values import Count, Dollars, ErrorText, in_utc
 
 EXPORTED: Final = (organisations, projects, sessions, logs, feedback)
 """The tables, each after those that it refers to."""
@@ -39,6 +39,7 @@ _NOT_EXPORTED: Final = {"sequence", "organisation_id", "datapoints_count", "sess
 
 # The page adds these up, or builds forms from them.
 _LIMITED: Final[dict[str, Any]] = {
+    "error": ErrorText,
     "feedback_types": FeedbackTypes,
     "prompt_tokens": Count,
     "output_tokens": Count,

@@ -92,7 +92,8 @@ class LogUpdate:
             if name == "config" and value is not None:
                 value = described_config(value, log.config_id or new_identifier(CONFIG))
             if value is not None:
-                yield name, value
+                # An empty error takes the stored one back.
+                yield name, (value or None) if name == "error" else value
 
 
 def update_logs(

@@ -283,6 +283,25 @@ def test_a_log_is_completed_later(client: Any, unique: str) -> None:
     assert session["updated_at"] == log["updated_at"]
 
 
+def test_an_empty_error_is_none(client: Any, unique: str) -> None:
+    """Some callers always send one. An empty one takes an error back."""
+    shared = {"project": unique, "session_id": client.new_session()}
+    created = client.log(**shared, error="", output="fine")
+
+    def failed() -> int:
+        count: int = client.ok("GET", "/sessions", params={"q": f"project:{unique} errors>0"})["total"]
+        return count
+
+    logged = client.ok("GET", f"/logs/{created['id']}")
+    assert "error" not in logged
+    assert failed() == 0
+    assert client.ok("PATCH", f"/logs/{created['id']}", json={"error": "late"})["error"] == "late"
+    assert failed() == 1
+    log = client.ok("PATCH", f"/logs/{created['id']}", json={"error": ""})
+    assert log == {**logged, "updated_at": log["updated_at"]}
+    assert failed() == 0
+
+
 COMPLETED = {
     name: value
     for name, value in EVERYTHING.items()

@@ -371,6 +371,18 @@ def test_a_number_out_of_range_is_refused(tmp_path: Path, lines: str, column: st
     assert f"line {number}: '{column}' is of the wrong type, or out of range" in result.stderr
 
 
+def test_an_empty_error_is_imported_as_none(tmp_path: Path, lines: str) -> None:
+    """As the API takes it: an earlier version may have exported one."""
+    records = [json.loads(line) for line in LINE.findall(lines)]
+    of_logs = [record for record in records if record["record"] == "logs"]
+    of_logs[0]["error"], of_logs[1]["error"] = "", "late"
+    path = str(tmp_path / "database.sqlite3")
+    done(import_data, "--db", path, "-", text="".join(json.dumps(record) + "\n" for record in records))
+    errors = {record["id"]: record["error"] for record in exported(path) if "error" in record}
+    assert of_logs[0]["id"] not in errors
+    assert errors[of_logs[1]["id"]] == "late"
+
+
 def test_prune_deletes_what_has_not_changed(database: str, lines: str) -> None:
     """Old sessions go with their datapoints, and so do old datapoints without one. A server keeps running."""
     old = [json.loads(line) for line in LINE.findall(lines)]

@@ -1,4 +1,4 @@
-"""The totals of a session equal a new count, whatever happened to its datapoints."""
+"""The totals of a session equal a new count, after any change of its datapoints."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -314,3 +314,33 @@ def test_an_upgrade_adds_up_what_is_stored(database: str) -> None:
     engine.dispose()
     with opened_database(database) as opened:
         opened.read_now(kept.hold)
+
+
+@pytest.mark.parametrize(
+    "database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True
+)
+def test_an_upgrade_counts_no_empty_errors(database: str) -> None:
+    """An earlier version stored them, and counted them as errors."""
+    with opened_database(database) as opened:
+        kept = Kept(opened, "default")
+        failed = {"project": "p", "error": "failed"}
+        kept.log(
+            [
+                *({**failed, "session_reference_id": "a", "output": one} for one in ("", "", "partly")),
+                {**failed, "session_reference_id": "b"},
+                {**failed, "output": ""},
+            ]
+        )
+        emptied = update(logs).where(logs.c.output == "").values(error="")
+        kept.write(lambda connection: connection.execute(emptied))
+    engine = open_engine(ServerSettings(database=database).database_url)
+    with for_migrating(engine).begin() as connection:
+        command.stamp(alembic_config(connection), "0012")
+        command.upgrade(alembic_config(connection), "head")
+    engine.dispose()
+    with opened_database(database) as opened:
+        opened.read_now(kept.hold)
+        totals = opened.read_now(kept.totals)
+        errors = opened.read_now(lambda connection: connection.scalars(select(logs.c.error)).all())
+        assert [one["errors"] for one in totals.values()] == [1, 1]
+        assert sorted(map(str, errors)) == ["None", "None", "None", "failed", "failed"]
