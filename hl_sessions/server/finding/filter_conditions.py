@@ -35,7 +35,7 @@ from hl_sessions.server.database.tables import (
     sessions,
 )
 from hl_sessions.server.database.text_search import json_contains, text_contains
-from hl_sessions.server.finding.filter_language import METADATA, Condition, Moment, Term, Text
+from hl_sessions.server.finding.filter_language import METADATA, Condition, GivenFeedback, Moment, Term, Text
 from hl_sessions.server.finding.json_members import NumberMember, TextMember
 from hl_sessions.server.records.labels import Kind, has_label
 from hl_sessions.server.records.session_totals import NANODOLLARS
@@ -118,11 +118,11 @@ def is_given(term: Condition, type_: ColumnElement[str] = feedback.c.type) -> li
         term: The term that names them.
         type_: The type of the feedback.
     """
-    kind, separator, value = str(term.value).partition("=")
-    conditions: list[ColumnElement[bool]] = [type_ == kind]
-    if separator:
+    given = cast("GivenFeedback", term.value)
+    conditions: list[ColumnElement[bool]] = [type_ == given.type]
+    if given.value is not None:
         # A text, or what is written in the same way, such as a number.
-        written = [to_json(value).decode(), value]
+        written = [to_json(given.value).decode(), given.value]
         conditions.append(sql_cast(feedback.c.value, TextType).in_(written))
     return conditions
 

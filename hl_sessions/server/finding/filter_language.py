@@ -8,7 +8,7 @@ A filter consists of terms, and finds the sessions for which all of them hold::
     term      = [ "-" ] ( condition | text )  a minus: it must not hold
     condition = name operator value
     operator  = ":" | "=" | "!=" | ">" | ">=" | "<" | "<="
-    value     = word | quoted
+    value     = word | quoted                 of feedback: a type, or a type and a value with = between
     text      = word { word } | quoted        words side by side are one text; a minus is for one of them
     quoted    = '"' characters '"'            in which \" is a quote, and \\ a backslash
 
@@ -91,6 +91,19 @@ class Moment:
 
 
 @dataclass(frozen=True)
+class GivenFeedback:
+    """Feedback of a type and, if one is named, of a value.
+
+    Args:
+        type: The type.
+        value: The value; ``None``: any.
+    """
+
+    type: str
+    value: str | None
+
+
+@dataclass(frozen=True)
 class Text:
     """A text that occurs anywhere in a datapoint.
 
@@ -116,7 +129,7 @@ class Condition:
 
     name: str
     operator: str
-    value: str | float | Moment
+    value: str | float | Moment | GivenFeedback
     negated: bool = False
 
 
@@ -138,6 +151,7 @@ class InvalidTermError(ValueError):
 
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _WORD: Final = re.compile(r"\S+")
+_FEEDBACK_TYPE: Final = re.compile(r"[^\s=]+")
 _HEAD: Final = re.compile(r'(?P<name>metadata\.[^\s":=<>!]*|[a-z]+)(?P<operator>!=|>=|<=|[:=<>])')
 """The start of a condition: its name and its operator."""
 
@@ -146,7 +160,7 @@ _UNFINISHED: Final = re.compile(
 )
 """A term that may be unfinished."""
 
-_NUMBER: Final = re.compile(r"-?\d{1,15}(\.\d{1,15})?", re.ASCII)
+_NUMBER: Final = re.compile(r"-?\d{1,15}(\.\d{1,15})?([eE][+-]?\d{1,2})?", re.ASCII)
 _SECONDS: Final = re.compile(r"(?P<number>\d{1,12}(\.\d{1,9})?)(?P<unit>ms|s|m|h)?", re.ASCII)
 _UNITS: Final = {None: 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _MOMENTS: Final = (
@@ -215,7 +229,7 @@ def unfinished(filter_text: str) -> Unfinished:
 
 def write_value(value: str) -> str:
     """Return a value as it is written in a filter: in quotes if it needs them."""
-    if value and not re.search(r'[\s"]', value):
+    if value and not re.search(r'[\s"=]', value):
         return value
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
@@ -285,16 +299,12 @@ def _read_condition(filter_text: str, head: re.Match[str], *, negated: bool) -> 
         raise InvalidTermError(
             head.start("operator") + 1, f"{name} may be followed by {' or '.join(allowed)}"
         )
-    if filter_text[place : place + 1] == '"':
-        value, end = _read_quoted(filter_text, place)
+    read: str | float | Moment | GivenFeedback | None
+    if field.kind is Kind.FEEDBACK:
+        read, end = _read_given(filter_text, place)
     else:
-        word = _WORD.match(filter_text, place)
-        value, end = (word[0], word.end()) if word else ("", place)
-        if field.kind is Kind.FEEDBACK and '="' in value:
-            begin = value.index('="') + 1
-            quoted, end = _read_quoted(filter_text, place + begin)
-            value = value[:begin] + quoted
-    read = _value_of(field.kind, operator, value)
+        value, end = _read_value(filter_text, place, _WORD)
+        read = _value_of(field.kind, operator, value)
     if read is None:
         expected = (
             Kind.NUMBER if operator in {">", ">=", "<", "<="} and field.kind is Kind.METADATA else field.kind
@@ -313,16 +323,31 @@ def _value_of(kind: Kind, operator: str, value: str) -> str | float | Moment | N
         return float(match["number"]) * _UNITS[match["unit"]] if match else None
     if kind is Kind.MOMENT:
         return read_moment(value)
-    if kind is Kind.FEEDBACK and value.startswith("="):
-        return None
     return value or None
 
 
-def _read_quoted(filter_text: str, place: int) -> tuple[str, int]:
+def _read_given(filter_text: str, place: int) -> tuple[GivenFeedback | None, int]:
+    """Return the type and the value of feedback at a place, and their end."""
+    kind, end = _read_value(filter_text, place, _FEEDBACK_TYPE, before="=")
+    value = None
+    if filter_text[end : end + 1] == "=":
+        value, end = _read_value(filter_text, end + 1, _WORD)
+    return GivenFeedback(kind, value) if kind else None, end
+
+
+def _read_value(filter_text: str, place: int, word: re.Pattern[str], before: str = "") -> tuple[str, int]:
+    """Return the word or the quoted text at a place, which may be before a further character, and its end."""
+    if filter_text[place : place + 1] == '"':
+        return _read_quoted(filter_text, place, before)
+    match = word.match(filter_text, place)
+    return (match[0], match.end()) if match else ("", place)
+
+
+def _read_quoted(filter_text: str, place: int, before: str = "") -> tuple[str, int]:
     quoted = _QUOTED.match(filter_text, place)
     if quoted is None:
         raise InvalidTermError(place + 1, 'this quote is not closed: put a " behind the text')
-    if filter_text[quoted.end() : quoted.end() + 1].strip():
+    if filter_text[quoted.end() : quoted.end() + 1].strip() not in {"", before}:
         raise InvalidTermError(quoted.end() + 1, 'a space has to follow; inside of quotes, a quote is \\"')
     return re.sub(r"\\(.)", r"\1", quoted[1]), quoted.end()
 

@@ -116,6 +116,8 @@ def finding_reader(
         ("-metadata.score>0", ["failed"]),
         ("reference:UNIQUE-failed", ["failed"]),
         ("tokens>15", ["expensive"]),
+        ("tokens>1.5e1", ["expensive"]),
+        ("cost<=1E-3", ["failed", "cheap"]),
         ("tokens>=15", ["expensive", "cheap"]),
         ("tokens:0", ["failed"]),
         ("cost>0.05", ["expensive"]),
@@ -150,7 +152,7 @@ def test_a_filter_finds_the_sessions_of_which_all_terms_hold(
         ("modle:large-1", "at character 1: no filter is called modle; there are project, source, model,"),
         ("red cost>much", "at character 10: cost> has to be followed by a number such as 0.05."),
         ("cost>", "at character 6: cost> has to be followed by a number such as 0.05."),
-        ("cost>1e400", "at character 6: cost> has to be followed by a number such as 0.05."),
+        ("cost>1e100", "at character 6: cost> has to be followed by a number such as 0.05."),
         ("tokens>99999999999999999999", "at character 8: tokens> has to be followed by a number"),
         (
             "duration>2d",
@@ -165,6 +167,9 @@ def test_a_filter_finds_the_sessions_of_which_all_terms_hold(
         ("metadata.score>high", "at character 16: metadata.score> has to be followed by a number"),
         ("metadata:acme", "at character 1: no filter is called metadata;"),
         ("feedback:=good", "at character 10: feedback: has to be followed by a type of feedback"),
+        ('feedback:""=good', "at character 10: feedback: has to be followed by a type of feedback"),
+        ('feedback:"tone"good', "at character 16: a space has to follow"),
+        ('feedback:tone="good', "at character 15: this quote is not closed"),
         ('model:"large', "at character 7: this quote is not closed"),
         ('"red"shoes', "at character 6: a space has to follow"),
         ('""', "at character 1: a text has to have 1 to 200 characters."),
@@ -235,6 +240,33 @@ def test_feedback_is_found_by_its_type_and_value(reader: Any, unique: str) -> No
         "feedback:rating=good": [],
     }.items():
         assert found(reader, f"project:{unique} {filter_text}") == expected, filter_text
+
+
+def test_any_type_of_feedback_can_be_written_in_quotes(reader: Any, unique: str) -> None:
+    """Beside its value, which may be in quotes, too. Suggestions have the quotes."""
+    for number, kind in enumerate(("a=b", "a", 'very "b"')):
+        reader.log(
+            project=unique,
+            session_reference_id=f"{unique}-{number}",
+            inputs={"n": f"{number} "},
+            feedback={"type": f"{unique} {kind}" if number else f"{unique}={kind}", "value": "b=good"},
+        )
+    for filter_text, expected in {
+        f'feedback:"{unique}=a=b"=b=good': ["0"],
+        f'feedback:"{unique}=a=b"="b=good"': ["0"],
+        f'-feedback:"{unique}=a=b"': ["2", "1"],
+        f'feedback:"{unique} a"': ["1"],
+        f'feedback:"{unique} a"="b=good"': ["1"],
+        f'feedback!="{unique} a"=b=good': ["2", "0"],
+        f'feedback:"{unique} very \\"b\\""=b=good': ["2"],
+        f"feedback:{unique}=a=b": [],
+        f'feedback:"{unique}=a=b"=good': [],
+    }.items():
+        assert found(reader, f"project:{unique} {filter_text}") == expected, filter_text
+    typed, options = completed(reader, f"shoes feedback:{unique}=")
+    assert (typed, options) == (f"feedback:{unique}=", [f'feedback:"{unique}=a=b" '])
+    assert completed(reader, f'feedback:"{unique}=')[1] == options
+    assert completed(reader, f"{options[0]}model:large")[0] == "model:large"
 
 
 def test_sessions_are_found_by_what_callers_tell_of_them(reader: Any, unique: str) -> None:
