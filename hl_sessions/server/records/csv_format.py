@@ -1,10 +1,13 @@
 """The rows of an export as CSV (RFC 4180), one for each datapoint, for spreadsheets.
 
+The file begins with a byte order mark, without which Excel takes UTF-8 for another encoding.
+
 An apostrophe is written before every text that a spreadsheet would take for a formula. So an output that is
 logged cannot run anything where the file is opened. Values that are JSON stay JSON.
 """
 
 import csv
+from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from io import StringIO
@@ -23,8 +26,8 @@ _JSON: Final = {name for name in _COLUMNS if isinstance(logs.c[name].type, Exact
 
 
 def csv_header() -> bytes:
-    """Return the row with the names of the columns."""
-    return _row([*_COLUMNS, "project", "feedback"])
+    """Return the byte order mark, and the row with the names of the columns."""
+    return BOM_UTF8 + _row([*_COLUMNS, "project", "feedback"])
 
 
 def csv_line(log: Mapping[str, Any], project: str, feedback: Sequence[Mapping[str, Any]]) -> bytes:

@@ -119,7 +119,7 @@ def test_an_export_may_hold_one_project_since_a_time(database: str, lines: str, 
 def test_an_export_may_be_csv(database: str, lines: str) -> None:
     """A row for each datapoint; without datapoints only the row of names."""
     done(import_data, "--db", database, "-", text=lines)
-    table = done(export_data, "--db", database, "--format", "csv").stdout
+    table = done(export_data, "--db", database, "--format", "csv").stdout_bytes.decode("utf-8-sig")
     rows = list(csv.DictReader(io.StringIO(table, newline="")))
     of_logs = [record for record in exported(database) if record["record"] == "logs"]
     assert [row["id"] for row in rows] == [record["id"] for record in of_logs]

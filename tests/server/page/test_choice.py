@@ -1,5 +1,6 @@
 """Deleting and exporting sessions that were chosen in the list."""
 
+import codecs
 import csv
 import html
 import io
@@ -247,7 +248,7 @@ def test_ids_are_one_on_each_line(reader: Any, unique: str) -> None:
 
 
 def test_csv_has_a_row_for_each_datapoint(reader: Any, unique: str) -> None:
-    """As in RFC 4180, with any text. Values that are JSON stay JSON."""
+    """As in RFC 4180, with any text, after the mark of UTF-8. Values that are JSON stay JSON."""
     output = 'one, "two"\r\nthree;\nünï \N{GRINNING FACE}'
     created = reader.log(
         {
@@ -266,7 +267,8 @@ def test_csv_has_a_row_for_each_datapoint(reader: Any, unique: str) -> None:
     )
     answer = export(reader, "csv", session=created[0]["session_id"])
     assert answer.headers["Content-Type"] == "text/csv; charset=utf-8; header=present"
-    rows = list(csv.DictReader(io.StringIO(answer.content.decode(), newline=""), strict=True))
+    assert answer.content.startswith(codecs.BOM_UTF8 + b"id,")
+    rows = list(csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"), newline=""), strict=True))
     assert [row["id"] for row in rows] == [one["id"] for one in created]
     row = rows[0]
     assert row["session_id"] == created[0]["session_id"]
