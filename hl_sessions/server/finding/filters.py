@@ -85,20 +85,14 @@ class SessionFilter:
         Raises:
             InvalidFilterError: When one of them cannot be understood.
         """
-        wanted = cls(
-            search=_read_line(parameters, MAX_FILTER),
+        return cls(
+            search=_read_filter(parameters),
             project_id=read_identifier(parameters, "project"),
             from_day=_read_day(parameters, "from"),
             until_day=_read_day(parameters, "until"),
             errors=bool(parameters.get("errors")),
             sort=_read_sort(parameters),
         )
-        try:
-            parse(wanted.search or "")
-        except InvalidTermError as error:
-            message = f"q cannot be understood at character {error.position}: {error}"
-            raise InvalidFilterError(message, "q") from None
-        return wanted
 
     @cached_property
     def terms(self) -> tuple[Term, ...]:
@@ -136,6 +130,15 @@ class SessionFilter:
         other = column if first.startswith("-") else f"-{column}"
         sort = other if self.order == first else first
         return replace(self, sort=None if sort == DEFAULT_SORT else sort)
+
+    def narrowed(self, name: str, operator: str, value: str) -> "SessionFilter | None":
+        """Return the same filter with a further condition; ``None`` if no filter can have it."""
+        condition = f"{name}{operator}{write_value(value)}"
+        search = condition if self.search is None else f"{self.search} {condition}"
+        try:
+            return replace(self, search=_read_filter({"q": search}))
+        except InvalidFilterError:
+            return None
 
     def query(self, **more: str | None) -> str:
         """Return the query of an address, with its question mark; empty without parameters.
@@ -198,10 +201,8 @@ def read_what_is_valid(parameters: Mapping[str, str]) -> tuple[SessionFilter, li
 
 def query_for(name: str, value: str) -> str | None:
     """Return the query of an address for sessions with a value; ``None`` if no filter can have it."""
-    try:
-        return SessionFilter.read({"q": f"{name}:{write_value(value)}"}).query()
-    except InvalidFilterError:
-        return None
+    wanted = SessionFilter().narrowed(name, ":", value)
+    return None if wanted is None else wanted.query()
 
 
 def read_search(parameters: Mapping[str, str]) -> str | None:
@@ -236,6 +237,16 @@ def _read_line(parameters: Mapping[str, str], longest: int) -> str | None:
     if text is not None and (len(text) > longest or not is_line(text)):
         message = f"q may be up to {longest:,} characters in one line, without control characters"
         raise InvalidFilterError(message, "q")
+    return text
+
+
+def _read_filter(parameters: Mapping[str, str]) -> str | None:
+    text = _read_line(parameters, MAX_FILTER)
+    try:
+        parse(text or "")
+    except InvalidTermError as error:
+        message = f"q cannot be understood at character {error.position}: {error}"
+        raise InvalidFilterError(message, "q") from None
     return text
 
 

@@ -8,6 +8,7 @@ import requests
 from hl_sessions.server.database.errors import DatabaseTimeoutError
 from hl_sessions.server.page.show.sums import MOST_ROWS
 from hl_sessions.server.page.views import activity
+from tests.server.page.test_session_list import link_of, rows_of
 
 
 def states_on(page: str) -> list[str]:
@@ -116,6 +117,34 @@ def test_the_list_and_its_sums_lead_to_each_other(reader: Any, unique: str) -> N
     back = re.search(r'href="([^"]+)">Show them as a list<', sums)
     assert back
     assert html.unescape(back[1]) == f"/?{query}"
+
+
+@pytest.mark.parametrize("window", ["all", "1h"])
+def test_the_row_of_a_name_leads_to_its_sessions(reader: Any, unique: str, window: str) -> None:
+    """Those of the same filter and time. A long name is cut."""
+    log_two_sessions(reader, unique)
+    shared = {"project": unique, "session_reference_id": unique, "inputs": {"question": f"{unique}?"}}
+    long = reader.log(
+        {**shared, "source": "tone=a b", "config": {"model": "m" * 100_000}},
+        {**shared, "source": "s" * 100_000},
+    )
+    page = reader.read(f"/activity?q={unique}%3F&window={window}")
+    assert len(page) < 60_000
+    sums = states_on(page)[-1]
+    for name in ("large-1", "answer", "m" * 200, "tone=a b", "s" * 200):
+        address = link_of(sums, name)
+        assert ("began" in address) is (window == "1h")
+        (row,) = rows_of(reader.read(address))
+        assert (row["id"] == long[0]["session_id"]) is (name not in {"large-1", "answer"})
+    assert len(rows_of(reader.read(link_of(page, "Show them as a list")))) == 3
+
+
+def test_a_name_that_no_filter_has_room_for_leads_nowhere(reader: Any, unique: str) -> None:
+    """A filter has up to 20 terms."""
+    log_two_sessions(reader, unique)
+    sums = states_on(reader.read(f"/activity?q={'-x ' * 19}{unique}%3F"))[-1]
+    assert ">large-1<" in sums
+    assert ">large-1</a>" not in sums
 
 
 def test_sessions_of_a_window_are_summed_up_below_its_charts(reader: Any, unique: str) -> None:

@@ -12,6 +12,7 @@ from hl_sessions.server.database.tables import feedback, logs, projects
 from hl_sessions.server.page.prices import Cost, Prices, compute_cost
 from hl_sessions.server.page.queries.cut_values import MAX_SHOWN, LongValues
 from hl_sessions.server.protocol.feedback_types import RATING, FeedbackType, types_by_name
+from hl_sessions.server.records.labels import LONGEST_VALUE
 from hl_sessions.server.records.log_parts import VALUES
 from hl_sessions.server.records.parts import StoredBytes
 
@@ -66,13 +67,14 @@ class Datapoint:
     @property
     def name(self) -> str:
         """Its name: the step that logged it, or else its project."""
-        return self["source"] or self.project_name
+        name: str = self["source"] or self.project_name
+        return name[:LONGEST_VALUE]
 
     @property
     def model(self) -> str | None:
         """The model that was called, if there was one."""
         model: str | None = (self["config"] or {}).get("model")
-        return model
+        return model[:LONGEST_VALUE] if isinstance(model, str) else model
 
     @property
     def tokens(self) -> int | None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from math import isfinite
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, Select, select
+from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from hl_sessions.server.database.search_index import is_one_of
 from hl_sessions.server.database.tables import feedback, logs, sessions
@@ -18,6 +18,7 @@ from hl_sessions.server.page.prices import Cost, Prices, compute_cost
 from hl_sessions.server.page.queries.model_costs import MODEL
 from hl_sessions.server.page.queries.percentiles import percentiles
 from hl_sessions.server.protocol.feedback_types import RATING
+from hl_sessions.server.records.labels import LONGEST_VALUE
 
 MOST_MEASURED: Final = 200_000
 """The number of datapoints after which no more latencies are read."""
@@ -26,7 +27,11 @@ MOST_NAMES: Final = 10_000
 """The number of names of a kind that have sums of their own, to limit the memory."""
 
 _FIRST_OUTPUT: Final = logs.c.metadata["time_to_first_output"].as_string()
-_NAMES: Final = (logs.c.project_id, MODEL, logs.c.source)
+_NAMES: Final = (
+    logs.c.project_id,
+    func.substr(MODEL, 1, LONGEST_VALUE),
+    func.substr(logs.c.source, 1, LONGEST_VALUE),
+)
 
 
 @dataclass
@@ -113,8 +118,8 @@ class SessionSums:
         whole: The sums of all of them.
         measured: The number of datapoints whose latencies are included.
         projects: The sums of datapoints, by the ID of their project.
-        models: The same, by the name of the model.
-        sources: The same, by the source.
+        models: The same, by the name of the model, cut to its first ``LONGEST_VALUE`` characters.
+        sources: The same, by the source, cut likewise.
         hours: The sums of sessions, by the hour in which they began.
     """
 

@@ -52,6 +52,7 @@ async def show_activity(request: Request) -> Response:
         "sums.html",
         _states(request, wanted, begins[0] if begins else None, has_charts=charts is None),
         wanted=wanted,
+        listed=wanted if begins is None else wanted.narrowed("began", ">=", f"{begins[0]:%Y-%m-%dT%H:%M}"),
         is_of_list=is_of_list,
         window=window.name if window else _ALL,
         windows=[*((window.name, window.label) for window in WINDOWS), (_ALL, "All")],
