@@ -65,7 +65,12 @@ def test_ages_are_told_until_the_day_says_more(seconds: float, text: str) -> Non
 
 def test_numbers_read_as_numbers() -> None:
     """Thousands are separated, small costs are not rounded to zero, and sizes have a unit."""
-    assert format_count(1234567) == "1,234,567"
+    assert [format_count(count) for count in (0, 1234567, 2.0, 2**63 - 1)] == [
+        "0",
+        "1,234,567",
+        "2",
+        "9,223,372,036,854,775,807",
+    ]
     assert [format_dollars(value) for value in (0, 12.5, 0.0123, 0.00001)] == [
         "$0.00",
         "$12.50",

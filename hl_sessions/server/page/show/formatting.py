@@ -16,7 +16,8 @@ _NONSENSE: Final = 1e9
 
 def format_count(count: float) -> str:
     """Return a whole number with separated thousands: ``12,345``."""
-    return f"{count:,.0f}"
+    # Not by a format of floats, which would round a large integer.
+    return f"{round(count):,}"
 
 
 def format_seconds(seconds: float | None) -> str:
