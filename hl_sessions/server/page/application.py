@@ -6,6 +6,7 @@ from typing import Final
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -51,6 +52,9 @@ _WITHOUT_DATABASE: Final = {
     error: HANDLERS[error] for error in (DatabaseBusyError, DatabaseTimeoutError, DatabaseUnavailableError)
 }
 
+# Foreign pages cannot measure the length of a list that has a text of theirs: they get none.
+_COMPRESSED: Final = (Middleware(GZipMiddleware, compresslevel=5),)
+
 _STATIC_FILES: Final = Path(__file__).with_name("static")
 
 
@@ -66,10 +70,10 @@ def create_page(database: Database, keys: KeyRing, memory: BodyMemory, prices: P
     signing_in = SignIn(database, keys)
     page = Starlette(
         routes=[
-            Route("/", show_sessions),
+            Route("/", show_sessions, middleware=_COMPRESSED),
             Route("/completions", give_completions),
             Route("/columns", choose_columns, methods=["POST"]),
-            Route("/sessions/rows", show_session_rows),
+            Route("/sessions/rows", show_session_rows, middleware=_COMPRESSED),
             Route("/sessions/delete", ask_to_delete, methods=["POST"]),
             Route("/sessions/delete/confirmed", delete_chosen, methods=["POST"]),
             Route("/sessions/export.{format}", export_chosen, methods=["POST"]),
@@ -92,7 +96,7 @@ def create_page(database: Database, keys: KeyRing, memory: BodyMemory, prices: P
             Route(SIGN_IN, show_sign_in),
             Route(SIGN_IN, sign_in, methods=["POST"]),
             Route("/sign-out", sign_out, methods=["POST"]),
-            Mount(STATIC, StaticFiles(directory=_STATIC_FILES)),
+            Mount(STATIC, StaticFiles(directory=_STATIC_FILES), middleware=_COMPRESSED),
         ],
         middleware=[
             Middleware(SecurityHeadersMiddleware),

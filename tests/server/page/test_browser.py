@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import requests
 import trustme
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, Request, expect
 
 from hl_sessions.server.page.views import activity
 from hl_sessions.server.run.serving import serving_in_background
@@ -38,6 +38,35 @@ def wait_for(page: Page, expression: str, value: object) -> None:
 def width_of(page: Page) -> int:
     width: int = page.evaluate("document.documentElement.scrollWidth")
     return width
+
+
+@pytest.mark.slow
+def test_a_full_list_is_a_short_load(reader: Any, unique: str, browser: Browser) -> None:
+    """With its styles and scripts, and the longest texts in all rows."""
+    reader.log(
+        *(
+            {
+                "project": f"{unique} {number % 3}",
+                "session_reference_id": f"{unique} {number}",
+                "inputs": {"question": f"{number} " + unique * 20},
+                "output": f"{number} " + unique * 20,
+            }
+            for number in range(50)
+        )
+    )
+    loaded: list[Request] = []
+
+    def note(request: Request) -> None:
+        loaded.append(request)
+
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.on("requestfinished", note)
+        page.goto(reader.url, wait_until="networkidle")
+        expect(page.locator("#rows tr")).to_have_count(50)
+        sizes = [request.sizes() for request in loaded]
+    assert len(sizes) > 10
+    assert sum(size["responseHeadersSize"] + size["responseBodySize"] for size in sizes) < 120_000
 
 
 EVIL = '"><script>document.title = "owned"; alert(1)</script><img src=x onerror=alert(1)>'
