@@ -74,6 +74,7 @@ def test_a_search_finds_a_text_in_what_went_in_or_came_out(
         ("ä_[", 0),
         ("[ü]", 1),
         ("ü^-ß", 1),
+        ("Ü^-SS", 0),
         ("*x*Ø", 0),
         ("ΟΔΌΣ", 1),
         ("k\N{LATIN SMALL LETTER A WITH RING ABOVE}l", 1),
