@@ -52,7 +52,7 @@ _WITHOUT_DATABASE: Final = {
     error: HANDLERS[error] for error in (DatabaseBusyError, DatabaseTimeoutError, DatabaseUnavailableError)
 }
 
-# Foreign pages cannot measure the length of a list that has a text of theirs: they get none.
+# Not the pages: the length of a compressed one tells whether it repeats a text of the address.
 _COMPRESSED: Final = (Middleware(GZipMiddleware, compresslevel=5),)
 
 _STATIC_FILES: Final = Path(__file__).with_name("static")
@@ -70,10 +70,10 @@ def create_page(database: Database, keys: KeyRing, memory: BodyMemory, prices: P
     signing_in = SignIn(database, keys)
     page = Starlette(
         routes=[
-            Route("/", show_sessions, middleware=_COMPRESSED),
+            Route("/", show_sessions),
             Route("/completions", give_completions),
             Route("/columns", choose_columns, methods=["POST"]),
-            Route("/sessions/rows", show_session_rows, middleware=_COMPRESSED),
+            Route("/sessions/rows", show_session_rows),
             Route("/sessions/delete", ask_to_delete, methods=["POST"]),
             Route("/sessions/delete/confirmed", delete_chosen, methods=["POST"]),
             Route("/sessions/export.{format}", export_chosen, methods=["POST"]),
