@@ -76,17 +76,22 @@ class LoggingApplication:
 
 
 @contextmanager
-def logging_application(api: str, constant: str = "") -> Iterator[LoggingApplication]:
+def logging_application(api: str, *, has_others: bool = False) -> Iterator[LoggingApplication]:
     """Run the application.
 
     Args:
-        api: the URL of our API, without a path.
-        constant: that of a server that takes everything, for the others; without it there are none.
+        api: the URL of the API to log to, without a path.
+        has_others: whether there are the ways to log of others, which need an API that takes everything.
     """
     processes = multiprocessing.get_context("spawn")
     pipe, of_process = processes.Pipe()
     with listening_socket() as listener:
-        process = processes.Process(target=_serve, args=(listener, of_process, api, constant), daemon=True)
+        process = processes.Process(
+            target=_serve,
+            args=(listener, of_process, api),
+            kwargs={"has_others": has_others},
+            daemon=True,
+        )
         process.start()
         of_process.close()
         try:
@@ -96,11 +101,11 @@ def logging_application(api: str, constant: str = "") -> Iterator[LoggingApplica
             process.join()
 
 
-def _serve(listener: socket.socket, pipe: Connection, api: str, constant: str) -> None:
+def _serve(listener: socket.socket, pipe: Connection, api: str, *, has_others: bool) -> None:
     manager = SessionManager(f"{api}/v4")
     loggers: dict[str, Logger | None] = {NOTHING: None, OURS: Ours(manager)}
-    if constant:
-        loggers |= {OUTSIDE: loggers[OURS], REQUESTS: RequestsPost(api), **sending(constant)}
+    if has_others:
+        loggers |= {OUTSIDE: loggers[OURS], REQUESTS: RequestsPost(api), **sending(api)}
     apps: dict[str, Any] = {"/cpu": Starlette(routes=[Route("/cpu", _cpu)])}
     for place, (name, logger) in enumerate(loggers.items()):
         app: Any = Starlette(

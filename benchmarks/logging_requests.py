@@ -1,9 +1,10 @@
-"""Requests to an application that logs: as many as it can answer, at half of that, and with a slow API."""
+"""Requests to an application that logs: as many as it can answer, and at half of that with several APIs."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from statistics import quantiles
 from typing import TYPE_CHECKING, TypeVar
@@ -40,10 +41,8 @@ def logging_request_rows(effort: Effort) -> Iterator[Row]:
     rounds = min(effort.rounds, ROUNDS)
     seconds = SECONDS_OF_TURN if effort.turn else 0.0
     with ExitStack() as stack:
-        server = stack.enter_context(serving(stack.enter_context(DATABASES["SQLite"]())))
-        server.wait()
-        others = stack.enter_context(sessions_api())
-        application = stack.enter_context(logging_application(server.url, others.base_url))
+        api = stack.enter_context(_api())
+        application = stack.enter_context(logging_application(api, has_others=True))
         application.warm_up()
         costs = _saturate(application, rounds, seconds)
         saturated = paired_medians(
@@ -59,11 +58,15 @@ def logging_request_rows(effort: Effort) -> Iterator[Row]:
         latencies = _pace(application, names, half, rounds, seconds)
         for percent, times in ((50, 1.1), (99, 1.2)):
             yield _percentile_row(f"{WHAT}, at half of that load", latencies, percent, times)
-    for title, api in (("answers after 200 ms", _slow_api), ("never answers", _black_hole)):
-        with api() as url, logging_application(url) as application:
+    for title, other_api, must_flush in (
+        ("API that answers after 200 ms", partial(_api, LATENCY), False),
+        ("API that never answers", _black_hole, False),
+        ("our server on the same machine", _own_server, True),
+    ):
+        with other_api() as url, logging_application(url) as application:
             application.warm_up()
-            latencies = _pace(application, application.names, half, rounds, seconds, must_flush=False)
-            yield _percentile_row(f"{WHAT}, at half of that load, API that {title}", latencies, 99, 1.1)
+            latencies = _pace(application, application.names, half, rounds, seconds, must_flush=must_flush)
+            yield _percentile_row(f"{WHAT}, at half of that load, {title}", latencies, 99, 1.1)
 
 
 @dataclass(frozen=True)
@@ -138,9 +141,16 @@ def _percentile_row(
 
 
 @contextmanager
-def _slow_api() -> Iterator[str]:
-    with sessions_api(LATENCY) as api:
+def _api(latency: float = 0.0) -> Iterator[str]:
+    with sessions_api(latency) as api:
         yield api.base_url.removesuffix("/v4")
+
+
+@contextmanager
+def _own_server() -> Iterator[str]:
+    with DATABASES["SQLite"]() as database, serving(database) as server:
+        server.wait()
+        yield server.url
 
 
 @contextmanager
