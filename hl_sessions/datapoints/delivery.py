@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import time
 from collections import deque
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -18,6 +17,7 @@ from hl_sessions.errors import APIStatusError, HLSessionsError, NotFoundError, V
 from hl_sessions.process.saying import show
 from hl_sessions.process.seldom import Seldom
 from hl_sessions.process.together import run_together
+from hl_sessions.process.turns import Turns
 from hl_sessions.process.waits import run_blocking
 
 if TYPE_CHECKING:
@@ -32,9 +32,6 @@ __all__ = ["Delivery", "LogClient"]
 SESSIONS_AT_ONCE = 32  # sessions that are created side by side
 SHORTEST_TIMEOUT = 10.0  # seconds for a batch, which may be long
 MOST_FAILURES = 3  # in a row, of a batch with one datapoint
-# Python takes the lock of the interpreter from a thread only after 5 ms, for which a request would wait.
-TURN = 2.5e-4  # seconds of work after which other threads get the lock
-PAUSE = 5e-5  # seconds, long enough for a waiting thread to take it
 MOST_SHOWN = 200  # characters of a text of the API
 BAD_REQUEST = 400
 TOO_LARGE = 413
@@ -202,13 +199,10 @@ class Delivery:
     def _send(
         self, method: str, entries: Sequence[Entry], params: Mapping[Session | None, dict[str, str]]
     ) -> None:
-        logs = []
-        end = time.perf_counter() + TURN
+        logs, turns = [], Turns()
         for entry in entries:
             logs.append(self._json(entry, {} if entry.session is None else params[entry.session]))
-            if time.perf_counter() > end:
-                time.sleep(PAUSE)
-                end = time.perf_counter() + TURN
+            turns.pause_if_over()
         body = b"[" + b",".join(logs) + b"]"
         # The same key for the same datapoints, so that no two attempts store them twice.
         key = hashlib.sha256(body).hexdigest()[:40]

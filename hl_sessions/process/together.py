@@ -10,6 +10,7 @@ from collections import deque
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
+from hl_sessions.process.turns import Turns
 from hl_sessions.process.waits import Blocking, Steps, Wait
 
 if TYPE_CHECKING:
@@ -29,15 +30,19 @@ def run_together(coroutines: Iterable[Coroutine[Wait[Any], Any, None]], at_once:
     """
     waiting = deque(Steps(coroutine) for coroutine in coroutines)
     running: list[_Running] = []
+    turns = Turns()
     with closing(_Waker()) as waker:
         while waiting or running:
             while waiting and len(running) < at_once:
                 running.append(_Running(waiting.popleft(), waker))
+                turns.pause_if_over()
             running = [one for one in running if not one.is_over]
             if running:
                 _wait(running, waker)
+                turns.begin()
                 for one in running:
                     one.go_on_if_ready()
+                    turns.pause_if_over()
 
 
 class _Waker:

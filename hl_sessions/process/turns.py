@@ -1,0 +1,29 @@
+"""Turns of work in a background thread, between which other threads run."""
+
+from __future__ import annotations
+
+import time
+
+__all__ = ["Turns"]
+
+# Python takes the lock of the interpreter from a thread only after 5 ms, for which a request would wait.
+# System calls release it, but short ones have it back before another thread is awake.
+TURN = 2.5e-4  # seconds of work after which other threads get the lock
+PAUSE = 5e-5  # seconds, long enough for a waiting thread to take it
+
+
+class Turns:
+    """The turns of one piece of work, the first of which begins now."""
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a turn, as other threads had the lock just now."""
+        self._end = time.perf_counter() + TURN
+
+    def pause_if_over(self) -> None:
+        """Let other threads run if the turn is over; called after each short step of the work."""
+        if time.perf_counter() > self._end:
+            time.sleep(PAUSE)
+            self.begin()
