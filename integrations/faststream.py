@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
 
 from hl_sessions.carrying.message import acarry, carried
 from hl_sessions.integrations.carried_fields import as_fields, from_fields
@@ -21,7 +22,7 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from faststream import ContextRepo, PublishCommand, StreamMessage
 
@@ -63,7 +64,7 @@ class _MessageMiddleware(BaseMiddleware[Any, Any]):
     async def consume_scope(
         self, call_next: Callable[[StreamMessage[Any]], Awaitable[Any]], msg: StreamMessage[Any]
     ) -> Any:
-        data, *others = map(from_fields, msg.batch_headers or [msg.headers])
+        data, *others = map(_from_headers, msg.batch_headers or [msg.headers])
         common = {
             name: value for name, value in data.items() if all(each.get(name) == value for each in others)
         }
@@ -76,5 +77,17 @@ class _MessageMiddleware(BaseMiddleware[Any, Any]):
     ) -> Any:
         # The result of a handler is published after its scope was left, by the middleware of its message.
         if data := await acarry() if self.msg is None else self._received:
-            cmd.headers = {**cmd.headers, **as_fields(data)}
+            cmd.headers = {**cmd.headers, **_as_headers(data)}
         return await call_next(cmd)
+
+
+def _as_headers(data: Mapping[str, str]) -> dict[str, str]:
+    # FastStream cannot read a message in Redis whose headers have other characters than ASCII's (0.7.8).
+    return as_fields({name: quote(value) for name, value in data.items()})
+
+
+def _from_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: unquote(value) if isinstance(value, str) else value
+        for name, value in from_fields(headers).items()
+    }

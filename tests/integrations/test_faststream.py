@@ -258,26 +258,28 @@ def test_a_batch_of_messages_has_a_session_if_all_of_them_have(
     run(test)
 
 
+@pytest.mark.parametrize("reference_id", ["question-1", "Frage nach Käse: 50%25"])
 def test_datapoints_of_a_handler_are_nested_under_that_of_the_publisher(
-    run: Run, manager: SessionManager, sessions_api: SessionsAPI, name: str
+    run: Run, manager: SessionManager, sessions_api: SessionsAPI, name: str, reference_id: str
 ) -> None:
-    """In its session."""
+    """In its session; the message can be read, whatever letters the reference ID has."""
     sessions_api.answer = create_sessions_and_logs
 
     async def test(broker: RedisBroker, seen: "asyncio.Queue[Any]") -> None:
         @broker.subscriber(list=name)
-        async def handle() -> None:
+        async def handle(message: str) -> None:
+            assert message == "text"
             seen.put_nowait(log(project="bot", source="in a handler"))
 
         await broker.start()
         async with manager.session() as session:
-            with manager.datapoint(project="bot", source="publisher") as outer:
-                await broker.publish("", list=name)
-            reference_id = await first(seen)
+            with manager.datapoint(project="bot", source="publisher", reference_id=reference_id):
+                await broker.publish("text", list=name)
+            nested = await first(seen)
         assert manager.flush(PATIENCE)
-        [stored] = [each for each in stored_logs(sessions_api) if each["reference_id"] == reference_id]
+        [stored] = [each for each in stored_logs(sessions_api) if each["reference_id"] == nested]
         assert stored["session_id"] == session.id
-        assert stored["parent_reference_id"] == outer.reference_id
+        assert stored["parent_reference_id"] == reference_id
 
     run(test)
 
