@@ -5,9 +5,9 @@
 # Expected: the connection is cut, so that the client sees an error instead of an end, as with StreamingResponse and
 # with FastAPI's own JSON lines.
 #
-# Seen: with fastapi 0.165.0 and uvicorn 0.54.0 the client of an `EventSourceResponse` endpoint gets the events so far and
-# a regular end of the body, from async and sync generators alike (fastapi/routing.py: the generator runs in a task of
-# its own, whose stream is closed, and the error is raised after the body has ended). The server logs the error.
+# Seen: with fastapi 0.165.0 and uvicorn 0.54.0 the client of an `EventSourceResponse` endpoint gets the events so far
+# and a regular end of the body, from async and sync generators alike (fastapi/routing.py: the generator runs in a task
+# of its own, whose stream is closed, and the error is raised after the body has ended). The server logs the error.
 #
 # Why it hurts: half an answer of a model looks whole: it is shown, kept and logged as such; a client that tries again
 # after a broken stream does not. Send a last event of your own, and take a stream without it for broken.

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 #
-# With fastmcp 4 each call of a tool has a session of its own: what one call keeps by `ctx.set_state`, the next does not find.
+# With fastmcp 4 each call of a tool has a session of its own: the next one does not find what `ctx.set_state` kept.
 #
-# Expected: as with fastmcp 3, all calls of one connected client have the same `ctx.session_id`, and state set in one call
-# is there in the next.
+# Expected: all calls of one connected client have the same `ctx.session_id`, and state set in one call is there in the
+# next.
 #
-# Seen: with fastmcp 4.2.3 and mcp 2.3.0 two calls by one client have two session IDs, and `get_state` returns None, without
-# a warning. The client decides: it speaks MCP 2026-07-28, which has no sessions, and with `mode="legacy"` all is as it was
-# (fastmcp/server/context.py, `session_id`).
+# Seen: with fastmcp 4.2.3 and mcp 2.3.0 two calls by one client have two session IDs, and `get_state` returns None,
+# without a warning. The client decides: it speaks MCP 2026-07-28, which has no sessions; with `mode="legacy"` both
+# calls have one (fastmcp/server/context.py, `session_id`).
 #
 # Why it hurts: the server of one team loses its sessions on the day on which another team upgrades the client; what is
 # logged by that ID falls apart into one session a call. Use an ID that the caller passes.

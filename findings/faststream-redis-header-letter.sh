@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 #
-# One letter beyond ASCII in a header makes a FastStream message in Redis unreadable: no headers, and a body of raw bytes.
+# One letter beyond ASCII in a header makes a FastStream message in Redis unreadable: no headers, and raw bytes as body.
 #
 # Expected: a header value is text, and arrives as it was sent; the body has nothing to do with it.
 #

@@ -7,8 +7,8 @@
 #
 # Seen: langfuse 5.0.4 runs each step of an async generator in a task of its own (langfuse/_client/observe.py,
 # `__anext__`). The time-out cancels the task of the first step, which is over; leaving a task group of anyio, as all
-# clients of MCP have one, in another task raises RuntimeError. Sync generators run in a copy of the context of the call:
-# what the reader sets between two steps is not seen. What `@observe` returns is no generator and has no `send`.
+# clients of MCP have one, in another task raises RuntimeError. Sync generators run in a copy of the context of the
+# call: what the reader sets between two steps is not seen. What `@observe` returns has no `send`.
 #
 # Why it hurts: a hanging model is no longer given up on, from the day on which its function is traced. Set the time-out
 # outside of the generator, or trace by `with` inside of it.

@@ -5,11 +5,11 @@
 # Expected: what the client sends as a string fits `str | None`, the schema says so as well, and arrives as it is.
 #
 # Seen: mcp 2.3.0 parses each string as JSON before the check, unless the parameter is exactly `str`
-# (mcp/server/mcpserver/utilities/func_metadata.py, `pre_parse_json`), for clients that send objects as strings. The list
-# or object that comes of it is no `str`: the call fails with "Input should be a valid string". "null" becomes None, and for
-# `Any` each such text becomes what it spells. fastmcp 4.2.3 hands all of them on as they are.
+# (mcp/server/mcpserver/utilities/func_metadata.py, `pre_parse_json`), for clients that send objects as strings. The
+# list or object that comes of it is no `str`: the call fails with "Input should be a valid string". "null" becomes
+# None, and for `Any` each such text becomes what it spells. fastmcp 4.2.3 hands all of them on as they are.
 #
-# Why it hurts: a tool that logs `output: str | None` works until a model answers in JSON. Declare `str` with a default of "".
+# Why it hurts: a tool that logs `output: str | None` works until a model answers in JSON. Declare `output: str = ""`.
 set -euo pipefail
 
 folder="$(mktemp -d)"

@@ -6,12 +6,12 @@
 # messages of a long conversation are missing, and the session, which was put there first, stays.
 #
 # Seen: opentelemetry-sdk 1.45.2 discards the oldest attribute for each new one (opentelemetry/attributes,
-# `_setitem_locked`). OpenInference 0.1.66 writes the session, the input and the model first, then two attributes for each
-# message: with 40 messages the span has its session, with 60 it has lost that and the input, and has all messages.
+# `_setitem_locked`). OpenInference 0.1.66 writes the session, the input and the model first, then two attributes for
+# each message: with 40 messages the span has its session; with 60 it has lost that and the input, and no message.
 #
 # Why it hurts: the sessions of short chats are whole; from about the 60th message on the calls of a chat belong to no
-# session, with a warning in the log at most. Set OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT, or use OpenInference's TracerProvider,
-# which raises the limit.
+# session, with a warning in the log at most. Set OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT, or use OpenInference's
+# TracerProvider, which raises the limit.
 set -euo pipefail
 
 folder="$(mktemp -d)"

@@ -6,8 +6,8 @@
 # polars. CSV has no types, and is guessed at; JSON has.
 #
 # Seen: with pandas 3.1.1 a column whose texts can all be read as numbers becomes float64, or int64 if no digit is lost
-# (pandas/io/json/_json.py, `_try_convert_data`); the text "nan" is no value, and "1e999" is infinity. One text that is no
-# number leaves all of them as they are.
+# (pandas/io/json/_json.py, `_try_convert_data`); the text "nan" is no value, and "1e999" is infinity. One text that is
+# no number leaves all of them as they are.
 #
 # Why it hurts: in an export of datapoints (JSON Lines) keys that are phone numbers lose "+" and leading zeros, and
 # sessions are counted as one, only in files where all of them look like numbers. Give `dtype=False`, or the types.

@@ -2,12 +2,11 @@
 #
 # Polars leaves out a field that the first hundred lines of a JSON Lines file do not have; DuckDB, after some 20,000.
 #
-# Expected: a line with a field that is not known yet is an error, as a value of another type is, or the column is added:
-# missing values are what nulls are for.
+# Expected: a line with a field that is not known yet is an error, or the column is added, with nulls above it.
 #
-# Seen: polars 2.1.0 takes the fields from the first 100 lines; one that appears later is not in the table, in `read_ndjson`,
-# `scan_ndjson` and `DataFrame(rows)`, without a warning. DuckDB 2.0.1 does the same after its sample, of 20,480 lines.
-# pandas has the column.
+# Seen: polars 2.1.0 takes the fields from the first 100 lines; one that appears later is not in the table, without a
+# warning, in `read_ndjson`, `scan_ndjson` and `DataFrame(rows)`. DuckDB 2.0.1 does the same after its sample, of 20,480
+# lines. pandas has the column.
 #
 # Why it hurts: what is rare in a log is what is looked for. If the first `error`, `feedback` or `parent` comes late, a
 # table of the datapoints says that there were none. Give `infer_schema_length=None`, and DuckDB `sample_size=-1`.
