@@ -3,12 +3,13 @@
 # Under Langfuse's `@observe` and LangSmith's `@traceable` a time-out inside of a streamed answer never fires.
 #
 # Expected: a decorator that traces changes nothing: `async with asyncio.timeout(...)` in an async generator ends the
-# stream in time, a task group in it is left as it was entered, and a generator sees the context of the code that reads it.
+# stream in time, a task group in it is left as it was entered, and a generator sees the context of its reader.
 #
-# Seen: langfuse 5.0.4 (langfuse/_client/observe.py, `__anext__`) and langsmith 0.15.1 (langsmith/run_helpers.py) run each
-# step of an async generator in a task of its own. The time-out cancels the task of the first step, which is over; leaving
-# a task group of anyio, as clients of MCP have one, in another task raises RuntimeError. Sync generators run in a copy of
-# the context of the call: what the reader sets between two steps is not seen. Logfire's `@instrument` changes nothing.
+# Seen: langfuse 5.0.4 (langfuse/_client/observe.py, `__anext__`) and langsmith 0.15.1 (langsmith/run_helpers.py) run
+# each step of an async generator in a task of its own. The time-out cancels the task of the first step, which is over;
+# leaving a task group of anyio, as clients of MCP have one, in another task raises RuntimeError. Sync generators run in
+# a copy of the context of the call: what the reader sets between two steps is not seen. Logfire's `@instrument` changes
+# nothing.
 #
 # Why it hurts: a hanging model is no longer given up on, from the day on which its function is traced. Set the time-out
 # outside of the generator, or trace by `with` inside of it.
