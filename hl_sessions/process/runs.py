@@ -242,7 +242,11 @@ class _Asyncio:
         if loop is None:
             return _do_nothing
         watch = _Watch(self, loop, wait, resume)
-        watch.begin()
+        try:
+            watch.begin()
+        except BaseException:
+            watch.end()  # or it would end a later wait for a socket with the same number
+            raise
         return watch.end
 
     def add(self, watch: _Watch, seconds: float) -> None:

@@ -1,15 +1,23 @@
 """Coroutines that event loops run, and that threads finish."""
 
 import asyncio
+import select
+import socket
 from typing import Any
 
 import pytest
 
 from hl_sessions.process import runs
 from hl_sessions.process.outcome import Outcome
-from hl_sessions.process.waits import Known
+from hl_sessions.process.waits import Known, Ready, Wait
 from hl_sessions.process.worker_threads import WorkerThreads
-from tests.waiting import StillClock
+from tests.waiting import PATIENCE, StillClock
+
+
+def current_loop() -> runs.EventLoop:
+    loop = runs.current_loop()
+    assert loop is not None
+    return loop
 
 
 def test_what_a_thread_finishes_waits_no_longer_than_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,11 +34,42 @@ def test_what_a_thread_finishes_waits_no_longer_than_is_left(monkeypatch: pytest
         await Noted(Outcome[Any](), 50)
 
     async def main() -> None:
-        loop = runs.current_loop()
-        assert loop is not None
-        run = runs.Run(work(), loop, WorkerThreads())
+        run = runs.Run(work(), current_loop(), WorkerThreads())
         clock.offset += 30
         run.finish()
 
     asyncio.run(main())
     assert waits == [20]
+
+
+def test_a_wait_that_could_not_begin_ends_no_later_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread goes on with it, and the loop has forgotten it when the same socket is waited for again."""
+    loop: asyncio.AbstractEventLoop
+
+    async def wait(for_what: Wait[None], is_over: asyncio.Event) -> None:
+        await for_what
+        loop.call_soon_threadsafe(is_over.set)
+
+    def fail(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    async def main() -> None:
+        nonlocal loop
+        loop = asyncio.get_running_loop()
+        first, second, third = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        with monkeypatch.context() as patched:
+            patched.setattr(select, "epoll", fail, raising=False)
+            patched.setattr(loop, "add_reader", fail)
+            runs.Run(wait(Ready((here,), 0), first), current_loop(), workers)
+        runs.Run(wait(Ready((here,), 10 * PATIENCE), second), current_loop(), workers)
+        # The first one is over on the loop, too, before this one, which began later.
+        runs.Run(wait(Known(Outcome[Any](), 0), third), current_loop(), workers)
+        for is_over in (first, third):
+            await asyncio.wait_for(is_over.wait(), PATIENCE)
+        there.send(b"x")
+        await asyncio.wait_for(second.wait(), PATIENCE)
+
+    workers = WorkerThreads()
+    here, there = socket.socketpair()
+    with here, there:
+        asyncio.run(main())
