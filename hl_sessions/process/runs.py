@@ -156,7 +156,16 @@ def current_loop() -> EventLoop | None:
     # The proactor of Windows and the loop of Pyodide cannot wait for sockets.
     if sys.platform == "emscripten" or type(loop).add_reader is asyncio.AbstractEventLoop.add_reader:
         return None
+    _forget_closed_loops()
     return _loops.setdefault(loop, _Asyncio(loop))
+
+
+def _forget_closed_loops() -> None:
+    # Their timers and waits refer to them, so they would stay, and with them the sockets of unfinished runs.
+    for reference in _loops.keyrefs():
+        loop = reference()
+        if loop is not None and loop.is_closed():
+            _loops.pop(loop, None)
 
 
 class _Turn:

@@ -1,8 +1,10 @@
 """Coroutines that event loops run, and that threads finish."""
 
 import asyncio
+import gc
 import select
 import socket
+import weakref
 from typing import Any
 
 import pytest
@@ -73,3 +75,27 @@ def test_a_wait_that_could_not_begin_ends_no_later_one(monkeypatch: pytest.Monke
     here, there = socket.socketpair()
     with here, there:
         asyncio.run(main())
+
+
+def test_a_closed_loop_is_forgotten() -> None:
+    """So are the coroutines that were waiting on it; their sockets would stay open."""
+    here, there = socket.socketpair()
+
+    async def wait() -> None:
+        with here:
+            await Ready((here,), 10 * PATIENCE)
+
+    async def main() -> weakref.ref[asyncio.AbstractEventLoop]:
+        runs.Run(wait(), current_loop(), WorkerThreads())
+        return weakref.ref(asyncio.get_running_loop())
+
+    async def of_another() -> None:
+        current_loop()
+
+    with there:
+        closed = asyncio.run(main())
+        asyncio.run(of_another())
+        for _ in range(3):  # PyPy finalizes what it finds, and then finds the rest
+            gc.collect()
+        assert closed() is None
+        assert there.recv(1) == b""
