@@ -115,6 +115,7 @@ class Run:
                 wait = self._steps.next()
         except Exception as error:  # noqa: BLE001 - raised by a signal handler or a log handler
             show(error)
+            self._steps.close()  # it may not have come to the coroutine, and readers would wait
             return
         if wait is None:
             return
@@ -232,8 +233,8 @@ class _Asyncio:
 
     def _begin_turn(self) -> None:
         loop = self._get_loop()
-        self._turn.begin()
         try:
+            self._turn.begin()
             for _ in range(STEPS_BESIDE_TASKS if self._tasks else len(self._postponed)):
                 if not self._postponed or self._turn.is_over():
                     break
@@ -324,17 +325,19 @@ class _Watch:
     def end(self) -> None:
         if self._is_over or self._loop.is_closed():
             return
-        self._is_over = True
         self._owner.discard(self)
         for descriptor in self._reading:
             self._owner.readiness.unwatch(descriptor, writing=False)
         for descriptor in self._writing:
             self._owner.readiness.unwatch(descriptor, writing=True)
+        self._is_over = True
 
     def happened(self) -> None:
         if not self._is_over:
-            self.end()
-            self._owner.go_on(self._resume)
+            try:
+                self.end()
+            finally:  # also where a signal handler raises; this ends the rest of the watch, too
+                self._owner.go_on(self._resume)
 
     def _is_known(self) -> None:
         with suppress(RuntimeError):  # the loop is closed

@@ -99,3 +99,34 @@ def test_a_closed_loop_is_forgotten() -> None:
             gc.collect()
         assert closed() is None
         assert there.recv(1) == b""
+
+
+@pytest.mark.parametrize("place", ["Readiness.unwatch", "creating"])
+def test_a_signal_handler_that_raises_between_two_steps(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The coroutine goes on, or is closed: no reader waits for ever for what it does."""
+    here, there = socket.socketpair()
+
+    def fail(*_: object, **__: object) -> None:
+        patched.undo()
+        raise StopAsyncIteration("raised by a signal handler")
+
+    async def wait(is_over: asyncio.Event) -> None:
+        try:
+            await Ready((here,), 10 * PATIENCE)
+        finally:
+            is_over.set()
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        is_over = asyncio.Event()
+        loop: Any = current_loop()
+        run = runs.Run(wait(is_over), loop, WorkerThreads())  # noqa: F841 - kept, as by a creation
+        if place == "creating":
+            patched.setattr(runs, "creating", fail)
+        else:
+            patched.setattr(loop.readiness, "unwatch", fail)
+        there.send(b"x")
+        await asyncio.wait_for(is_over.wait(), PATIENCE)
+
+    with here, there, monkeypatch.context() as patched:
+        asyncio.run(main())
