@@ -1,5 +1,6 @@
 """Keeps the totals of the datapoints of each session, in the transaction that changes them."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -90,10 +91,10 @@ class Datapoints:
         )
 
 
-_READ: Final = (
+_NUMBERS: Final = (
     *("created_at", "duration", "error", "prompt_tokens", "output_tokens", "prompt_cost", "output_cost"),
-    *_KINDS,
 )
+_READ: Final = (*_NUMBERS, *_KINDS)
 
 COUNTED: Final = (
     logs.c.sequence,
@@ -228,9 +229,9 @@ def _count(
     changes: dict[int, _Change], datapoints: Datapoints, sign: int
 ) -> Iterator[tuple[_Change, float, float]]:
     """Count datapoints, and yield the change of the session of each, with its start and its end."""
-    columns = [datapoints.columns.get(name, repeat(None)) for name in _READ]
+    columns = [datapoints.columns.get(name, repeat(None)) for name in _NUMBERS]
     rows = zip(datapoints.sessions, *columns)  # noqa: B905 - columns that none has do not end
-    for session, created_at, duration, error, prompt, output, prompt_cost, output_cost, *labelled in rows:
+    for session, created_at, duration, error, prompt, output, prompt_cost, output_cost in rows:
         if session is None:
             continue
         change = changes.get(session.sequence)
@@ -241,13 +242,25 @@ def _count(
         change.prompt_tokens += sign * (prompt or 0)
         change.output_tokens += sign * (output or 0)
         change.nanodollars += sign * (_nanodollars(prompt_cost) + _nanodollars(output_cost))
-        for kind, value in zip(_KINDS, labelled, strict=True):
-            # The model of a config may be any JSON value.
-            if value and isinstance(value, str):
-                name = (kind, value[:LONGEST_VALUE])
-                change.labels[name] = change.labels.get(name, 0) + sign
         begin = created_at.timestamp()
         yield change, begin, begin + (duration or 0)
+    _count_labels(changes, datapoints, sign)
+
+
+def _count_labels(changes: Mapping[int, _Change], datapoints: Datapoints, sign: int) -> None:
+    for kind in _KINDS:
+        values = datapoints.columns.get(kind, ())
+        # Together, because most datapoints of a list have the same label.
+        counted = Counter(
+            (session.sequence, value)
+            for session, value in zip(datapoints.sessions, values)  # noqa: B905 - there may be no values
+            # The model of a config may be any JSON value.
+            if session is not None and value and isinstance(value, str)
+        )
+        for (sequence, value), count in counted.items():
+            name = (kind, value[:LONGEST_VALUE])
+            of_session = changes[sequence].labels
+            of_session[name] = of_session.get(name, 0) + sign * count
 
 
 def _nanodollars(cost: float | None) -> int:
