@@ -102,10 +102,9 @@ class Adding:
         self.additions.logs.append(
             AddedLog(log_id, config_id, self.organisation_id, project, session, parent, request)
         )
-        self.additions.feedback += [
-            feedback_values(Subject("log_id", log_id), given, self.now)
-            for given in request.get("feedback") or ()
-        ]
+        if given_feedback := request.get("feedback"):
+            subject = Subject("log_id", log_id)
+            self.additions.feedback += [feedback_values(subject, given, self.now) for given in given_feedback]
         answer = {"id": log_id, "project_id": project.id}
         if session is not None:
             answer["session_id"] = session.id

@@ -106,10 +106,12 @@ def look_up(connection: Connection, requests: Sequence[tuple[int, Sequence[LogRe
         connection: The connection of the transaction.
         requests: The ID of the organisation and the logs of each request.
     """
+    given = [request for _, of_one in requests for request in of_one]
     search = _Search(
         connection,
         sorted({organisation_id for organisation_id, _ in requests}),
-        [request for _, of_one in requests for request in of_one],
+        given,
+        frozenset().union(*given),
     )
     records = KnownRecords()
     for row in chain(search.find(projects, "id", "project_id"), search.find(projects, "name", "project")):
@@ -139,10 +141,13 @@ class _Search:
     connection: Connection
     organisation_ids: Sequence[int]
     given: Sequence[LogRequest]
+    fields: frozenset[str]
 
     def find(self, table: Table, name: str, *attributes: str, more: Iterable[str] = ()) -> Iterator[Row[Any]]:
         """Find the rows whose column ``name`` is one of these attributes of a log, or one of ``more``."""
-        named: set[Any] = {request.get(attribute) for request in self.given for attribute in attributes}
+        # Most logs have few of the fields.
+        asked = self.fields.intersection(attributes)
+        named: set[Any] = {request.get(attribute) for attribute in asked for request in self.given}
         values = sorted((named | set(more)) - {None})
         for wanted in in_parts(values):
             parameters = {"organisations": self.organisation_ids, "wanted": wanted}
