@@ -28,7 +28,7 @@ def is_compressed(request: Request) -> bool:
     return False
 
 
-def decompress(body: bytes, limit: int) -> bytes:
+def decompress(body: bytearray, limit: int) -> bytes:
     """Decompress a gzip body.
 
     Args:
@@ -51,7 +51,7 @@ def decompress(body: bytes, limit: int) -> bytes:
     return plain
 
 
-def in_utf_8(json: bytes) -> tuple[bytes, int]:
+def in_utf_8(json: bytes | bytearray) -> tuple[bytes | bytearray, int]:
     """Convert JSON in any Unicode encoding to UTF-8 without a byte order mark.
 
     Returns:

@@ -32,7 +32,7 @@ async def read_json(request: Request) -> Any:
         InvalidRequestError: When the body is not JSON (``NaN`` and ``Infinity`` are not), is nested deeper
             than 200 levels, or holds a number beyond a float.
     """
-    body = bytes(body_of(request.scope))
+    body = body_of(request.scope)
     if is_compressed(request):
         # Decompression may turn a short body into a long one.
         value, replaced = await run_in_threadpool(_parse_compressed, body, request.app.state.max_body)
@@ -62,11 +62,11 @@ class _JSON(Response):
         ]
 
 
-def _parse_compressed(body: bytes, limit: int) -> tuple[Any, int]:
+def _parse_compressed(body: bytearray, limit: int) -> tuple[Any, int]:
     return _parse(decompress(body, limit))
 
 
-def _parse(body: bytes) -> tuple[Any, int]:
+def _parse(body: bytes | bytearray) -> tuple[Any, int]:
     """Return the value, and the number of replaced characters."""
     try:
         json, replaced_halves = in_utf_8(body)

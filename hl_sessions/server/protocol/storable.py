@@ -18,7 +18,7 @@ _ESCAPES: Final = re.compile(
 )
 
 
-def parse_storable(json: bytes) -> tuple[Any, int]:
+def parse_storable(json: bytes | bytearray) -> tuple[Any, int]:
     """Parse JSON, and replace characters that cannot be stored by U+FFFD, in names as well as in values.
 
     Args:
@@ -38,7 +38,7 @@ def parse_storable(json: bytes) -> tuple[Any, int]:
     return from_json(storable, allow_inf_nan=False), replaced
 
 
-def _replace_unstorable(json: bytes) -> tuple[bytes, int]:
+def _replace_unstorable(json: bytes | bytearray) -> tuple[bytes, int]:
     replaced = 0
 
     def replace(match: re.Match[bytes]) -> bytes:
