@@ -42,7 +42,12 @@ def create_sqlite_engine(url: URL, connections: int) -> Engine:
     """
     # SQLAlchemy's messages would carry the payloads of a failed statement into the log.
     engine = create_engine(
-        url, hide_parameters=True, json_serializer=json_for_database, pool_size=connections
+        url,
+        hide_parameters=True,
+        json_serializer=json_for_database,
+        pool_size=connections,
+        # Each connection keeps pages in memory, so as few as possible are used.
+        pool_use_lifo=True,
     )
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)

@@ -17,7 +17,7 @@ from uvicorn.server import HANDLED_SIGNALS
 from hl_sessions.server.application import create_application
 from hl_sessions.server.http.access import BASE_PATH
 from hl_sessions.server.run.accepting import accept
-from hl_sessions.server.run.allocation import return_large_blocks
+from hl_sessions.server.run.allocation import keep_little_memory
 from hl_sessions.server.run.connections import Connections, most_connections
 from hl_sessions.server.run.garbage import search_less
 from hl_sessions.server.run.patience import Connection
@@ -58,7 +58,7 @@ def serve(application: FastAPI, listener: socket.socket, greet: Callable[[], Non
         greet: Called once signals are handled, so that the process may be told to end.
     """
     search_less()
-    return_large_blocks()
+    keep_little_memory()
     server = make_server(application, GRACE)
     # The server listens for signals only while it runs. At its end it passes them to these handlers.
     before = {number: signal.signal(number, server.handle_exit) for number in HANDLED_SIGNALS}

@@ -19,7 +19,7 @@ from typing import Final
 
 from hl_sessions.server.application import create_application
 from hl_sessions.server.http.metrics import SHARED_DIRECTORY, forget_process
-from hl_sessions.server.run.allocation import return_large_blocks
+from hl_sessions.server.run.allocation import keep_little_memory
 from hl_sessions.server.run.ending import Ending
 from hl_sessions.server.run.garbage import search_less
 from hl_sessions.server.run.serving import GRACE, make_server
@@ -202,7 +202,7 @@ def _work(
     server = make_server(create_application(settings), GRACE)
     tell.send("serving")
     search_less()
-    return_large_blocks()
+    keep_little_memory()
 
     def end_in_time() -> None:
         wait([until])
