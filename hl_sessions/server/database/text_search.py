@@ -30,6 +30,12 @@ class _Like(_Condition):
     inherit_cache = True
 
 
+class _LikeASCII(_Condition):
+    """The same for a pattern of ASCII, whose letters have only the cases of A to Z."""
+
+    inherit_cache = True
+
+
 class _Glob(_Condition):
     """Tells whether its first argument matches the second one, a pattern of GLOB with sets of letters."""
 
@@ -44,8 +50,11 @@ class _OnSQLite(_Condition):
 
 def text_contains(column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
     """Return the condition that a column of text contains ``text``, regardless of case."""
-    like = _Like(column, literal(f"%{''.join(map(_escaped, text))}%"))
-    if not text.isascii() and all(len(_set_of_cases(letter)) == 1 for letter in text):
+    pattern = literal(f"%{''.join(map(_escaped, text))}%")
+    if text.isascii():
+        return _LikeASCII(column, pattern)
+    like = _Like(column, pattern)
+    if all(len(_set_of_cases(letter)) == 1 for letter in text):
         # For letters without case, as in Chinese, comparing bytes takes half the time.
         return _OnSQLite(func.instr(column, text) > 0, like)
     if not any(map(_is_beyond_like, text)):
@@ -107,8 +116,16 @@ def _compile_like(element: _Like, compiler: SQLCompiler, **options: Any) -> str:
     return rf"{column} ILIKE {pattern} ESCAPE '\'"
 
 
+@compiles(_LikeASCII)
+def _compile_like_ascii(element: _LikeASCII, compiler: SQLCompiler, **options: Any) -> str:
+    column, pattern = (compiler.process(part, **options) for part in element.clauses)
+    # Otherwise the database would turn every text into letters of Unicode, which takes several times as long.
+    return rf"""({column} COLLATE "C") ILIKE {pattern} ESCAPE '\'"""
+
+
 @compiles(_Like, "sqlite")
-def _compile_like_for_sqlite(element: _Like, compiler: SQLCompiler, **options: Any) -> str:
+@compiles(_LikeASCII, "sqlite")
+def _compile_like_for_sqlite(element: _Like | _LikeASCII, compiler: SQLCompiler, **options: Any) -> str:
     column, pattern = (compiler.process(part, **options) for part in element.clauses)
     return rf"{column} LIKE {pattern} ESCAPE '\'"
 

@@ -59,8 +59,12 @@ def _find(connection: Connection, organisation_id: int, group: Sequence[Conditio
         )
         return _few_of(connection, select(session_labels.c.session_sequence).where(of_label))
     if term.name != "feedback":
-        conditions = map(began if term.name == "began" else is_told, group)
-        return _few_of(connection, select(sessions.c.sequence).where(of_reader, *conditions))
+        query = select(sessions.c.sequence).where(of_reader)
+        query = query.where(*map(began if term.name == "began" else is_told, group))
+        if term.name == "name":
+            # SQLite uses the index of names for a part of a name only if it is told that there is one.
+            query = query.where(sessions.c.name.is_not(None))
+        return _few_of(connection, query)
     given = is_given(term)
     if _few_of(connection, select(feedback.c.sequence).where(*given)) is None:
         return None
