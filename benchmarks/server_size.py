@@ -33,10 +33,10 @@ __all__ = ["server_size_rows"]
 
 SMALL = "small database"
 _SESSIONS_OF_SMALL = 10_000
-_PARTS = 100
+_PARTS = 50
 _PAGE = 10
 
-# Every session has a datapoint in the project of all, and one in a project of a hundredth of them.
+# Every session has a datapoint in the project of all, and one in a project of a fiftieth of them.
 _FILL = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
@@ -62,12 +62,14 @@ INSERT INTO logs (id, organisation_id, project_id, session_id, created_at, updat
 INSERT INTO project_sessions SELECT printf('pr_%024d', 1), sequence, 1 FROM sessions;
 INSERT INTO project_sessions SELECT printf('pr_%024d', 2 + sequence % {parts}), sequence, 1 FROM sessions;
 INSERT INTO session_totals
-  SELECT sequence, organisation_id, strftime('%s', created_at), 2, sequence % 1000 = 0,
-    1200, 1000, 200, sequence % 1000 * 1000, 1, 1 << sequence % 2, 1,
-    strftime('%s', created_at), strftime('%s', created_at)
+  SELECT sequence, organisation_id, strftime('%s', created_at), strftime('%s', created_at),
+    1, 1 << sequence % 2, 1, 1 | (2 << sequence % {parts}), 0,
+    sequence % 1000 * 1000, 1200, 2, sequence % 1000 = 0, strftime('%s', created_at), 1000, 200
   FROM sessions;
 INSERT INTO labels (sequence, organisation_id, kind, value, bit)
   VALUES (1, {organisation}, 'model', 'large-1', 1), (2, {organisation}, 'model', 'small-1', 2);
+INSERT INTO labels (organisation_id, kind, value, bit)
+  SELECT {organisation}, 'project', id, 1 << sequence - 1 FROM projects;
 INSERT INTO session_labels SELECT sequence, 1 + sequence % 2, 2 FROM sessions;
 UPDATE logs SET output = 'Rayleigh scatters it: 散射.' WHERE sequence = {sessions} / 2;
 UPDATE projects SET datapoints_count = {sessions} / {parts}, sessions_count = {sessions} / {parts}
@@ -85,6 +87,8 @@ _FILTERS = {
     # Of these, all sessions are looked at.
     "those that cost more than any": SessionFilter("cost>1000"),
     "those with both of two models, none": SessionFilter("model:large-1 model:small-1"),
+    "those without the project of all, none": SessionFilter('-project:"project 1"'),
+    "those with a part of a name that none has": SessionFilter("name:nobody"),
     "those sorted by cost": SessionFilter(sort="-cost"),
     "those sorted by user": SessionFilter(sort="user"),
 }

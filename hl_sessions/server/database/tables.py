@@ -213,7 +213,8 @@ project_sessions = Table(
 )
 
 # Counts and sums of the datapoints of each session: see ``records.session_totals``. The rows are short, so
-# all of them can be read in a moment, and no index has to follow their changes.
+# all of them can be read in a moment, and no index has to follow their changes. First come the columns of
+# filters, because databases read those before a column, too.
 session_totals = Table(
     "session_totals",
     metadata,
@@ -224,26 +225,29 @@ session_totals = Table(
         autoincrement=False,
     ),
     _organisation(),
-    # Seconds since 1970: the creation of the session.
-    Column("began_at", Float, nullable=False),
-    Column("datapoints", BigInteger, nullable=False),
-    Column("errors", BigInteger, nullable=False),
-    # Exact integers, however large the sum.
-    Column("tokens", Float, nullable=False),
-    Column("prompt_tokens", Float, nullable=False),
-    Column("output_tokens", Float, nullable=False),
-    # Integers, because sums of fractions depend on the order of additions and subtractions.
-    Column("nanodollars", Float, nullable=False),
+    # Seconds since 1970: the start of the first datapoint, and the end of the datapoint that ended last.
+    Column("first_at", Float),
+    Column("last_at", Float),
     # The labels of the datapoints of the session, as bits: see ``records.labels``.
     Column("sources", BigInteger, nullable=False),
     Column("models", BigInteger, nullable=False),
     Column("environments", BigInteger, nullable=False),
-    # Seconds since 1970: the start of the first datapoint, and the end of the datapoint that ended last.
-    Column("first_at", Float),
-    Column("last_at", Float),
+    Column("projects", BigInteger, nullable=False),
+    # What feedback may be on the session and its datapoints, as bits: see ``records.feedback``.
+    Column("feedback", BigInteger, nullable=False),
+    # Exact integers, however large the sum: sums of fractions depend on the order of additions and
+    # subtractions.
+    Column("nanodollars", Float, nullable=False),
+    Column("tokens", Float, nullable=False),
+    Column("datapoints", BigInteger, nullable=False),
+    Column("errors", BigInteger, nullable=False),
+    # Seconds since 1970: the creation of the session.
+    Column("began_at", Float, nullable=False),
+    Column("prompt_tokens", Float, nullable=False),
+    Column("output_tokens", Float, nullable=False),
 )
 
-# Sources, models and environments of datapoints: see ``records.labels``.
+# Sources, models, environments and projects of datapoints: see ``records.labels``.
 labels = Table(
     "labels",
     metadata,
@@ -256,7 +260,7 @@ labels = Table(
     UniqueConstraint("organisation_id", "kind", "value", name="label_values"),
 )
 
-# How many datapoints with each label are in each session; never zero.
+# How many datapoints with each label, except for projects, are in each session; never zero.
 session_labels = Table(
     "session_labels",
     metadata,

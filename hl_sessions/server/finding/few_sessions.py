@@ -14,7 +14,8 @@ from hl_sessions.server.records.labels import BITS_OF, is_named
 _FEW: Final = 5_000
 """How many sessions are looked at one by one, rather than all in their order."""
 
-_INDEXED: Final = frozenset({"user", "name", "reference", "feedback", *BITS_OF})
+_LABELS: Final = BITS_OF.keys() - {"project"}
+_INDEXED: Final = frozenset({"user", "name", "reference", "feedback", *_LABELS})
 
 
 def find_few(
@@ -52,7 +53,7 @@ def find_few(
 def _find(connection: Connection, organisation_id: int, group: Sequence[Condition]) -> set[int] | None:
     of_reader = sessions.c.organisation_id == organisation_id
     term = group[0]
-    if term.name in BITS_OF:
+    if term.name in _LABELS:
         named = is_named(organisation_id, term.name, str(term.value))
         of_label = (
             session_labels.c.label_sequence == select(labels.c.sequence).where(*named).scalar_subquery()

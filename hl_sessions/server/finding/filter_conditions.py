@@ -1,6 +1,6 @@
 """The terms of a filter as conditions of the database."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from operator import eq, ge, gt, le, lt
 from typing import Any, Final, cast
 
@@ -10,7 +10,9 @@ from sqlalchemy import (
     Connection,
     Select,
     and_,
+    case,
     exists,
+    false,
     func,
     literal,
     not_,
@@ -28,7 +30,6 @@ from sqlalchemy import (
 from hl_sessions.server.database.tables import (
     feedback,
     logs,
-    project_sessions,
     projects,
     session_metadata,
     session_totals,
@@ -37,6 +38,7 @@ from hl_sessions.server.database.tables import (
 from hl_sessions.server.database.text_search import json_contains, text_contains
 from hl_sessions.server.finding.filter_language import METADATA, Condition, GivenFeedback, Moment, Term, Text
 from hl_sessions.server.finding.json_members import NumberMember, TextMember
+from hl_sessions.server.records.feedback import feedback_bit
 from hl_sessions.server.records.labels import Kind, has_label
 from hl_sessions.server.records.session_totals import NANODOLLARS
 
@@ -67,7 +69,8 @@ _LABELS: Final[Mapping[str, Kind]] = {"source": "source", "model": "model", "env
 
 def is_of_totals(term: Term) -> bool:
     """Tell whether a term is about columns of the table of totals only."""
-    return isinstance(term, Condition) and (term.name in TOTALS or term.name in _LABELS)
+    of_totals = (*TOTALS, *_LABELS, "project", "feedback")
+    return isinstance(term, Condition) and term.name in of_totals
 
 
 def holds(connection: Connection, organisation_id: int, term: Term) -> ColumnElement[bool]:
@@ -91,9 +94,12 @@ def holds(connection: Connection, organisation_id: int, term: Term) -> ColumnEle
         condition = _has_feedback(term)
     elif isinstance(term, Condition) and term.name in _LABELS:
         condition = has_label(connection, organisation_id, _LABELS[term.name], str(term.value))
+    elif isinstance(term, Condition) and term.name == "project":
+        condition = _has_project(connection, organisation_id, term)
     else:
         condition = _holds(cast("Condition", term))
-    return condition.is_not(true()) if term.negated else condition
+    # SQLite would compute all parts of a condition that it compares with true.
+    return case((condition, false()), else_=true()) if term.negated else condition
 
 
 def began(term: Condition) -> ColumnElement[bool]:
@@ -111,6 +117,12 @@ def is_told(term: Condition) -> ColumnElement[bool]:
     return column == term.value
 
 
+def is_project(organisation_id: int, term: Condition) -> list[ColumnElement[bool]]:
+    """Return the conditions that a project has the name or the ID of a term."""
+    is_named = or_(projects.c.id == term.value, projects.c.name == term.value)
+    return [projects.c.organisation_id == organisation_id, is_named]
+
+
 def is_given(term: Condition, type_: ColumnElement[str] = feedback.c.type) -> list[ColumnElement[bool]]:
     """Return the conditions that feedback is of a type, and has a value if one is named.
 
@@ -118,12 +130,10 @@ def is_given(term: Condition, type_: ColumnElement[str] = feedback.c.type) -> li
         term: The term that names them.
         type_: The type of the feedback.
     """
-    given = cast("GivenFeedback", term.value)
-    conditions: list[ColumnElement[bool]] = [type_ == given.type]
-    if given.value is not None:
-        # A text, or what is written in the same way, such as a number.
-        written = [to_json(given.value).decode(), given.value]
-        conditions.append(sql_cast(feedback.c.value, TextType).in_(written))
+    kind, values = _feedback_of(term)
+    conditions: list[ColumnElement[bool]] = [type_ == kind]
+    if values:
+        conditions.append(sql_cast(feedback.c.value, TextType).in_(values))
     return conditions
 
 
@@ -179,12 +189,6 @@ def texts_of(term: Term) -> list[str]:
 
 
 def _holds(term: Condition) -> ColumnElement[bool]:
-    if term.name == "project":
-        of_project = project_sessions.c.project_id == projects.c.id
-        in_session = project_sessions.c.session_sequence == sessions.c.sequence
-        is_named = or_(projects.c.id == term.value, projects.c.name == term.value)
-        of_organisation = projects.c.organisation_id == sessions.c.organisation_id
-        return _is_there(select(literal(1)).where(in_session, of_project, of_organisation, is_named))
     if term.name not in TOTALS:
         return is_told(term)
     column = TOTALS[term.name]
@@ -210,12 +214,34 @@ def _has_metadata(term: Condition) -> ColumnElement[bool]:
     return cast("ColumnElement[bool]", _COMPARISONS[term.operator](member, term.value))
 
 
+def _has_project(connection: Connection, organisation_id: int, term: Condition) -> ColumnElement[bool]:
+    found = connection.scalars(select(projects.c.id).where(*is_project(organisation_id, term)))
+    return or_(false(), *(has_label(connection, organisation_id, "project", id_) for id_ in found.all()))
+
+
+def _feedback_of(term: Condition) -> tuple[str, Sequence[str | None]]:
+    """Return a type of feedback, and the values of which one is wanted, as JSON; none if any is."""
+    given = cast("GivenFeedback", term.value)
+    if given.value is None:
+        return given.type, []
+    # A text, or what is written in the same way, such as a number.
+    return given.type, [to_json(given.value).decode(), given.value]
+
+
 def _has_feedback(term: Condition) -> ColumnElement[bool]:
+    kind, values = _feedback_of(term)
+    bits = 0
+    for value in values or [None]:
+        bits |= feedback_bit(kind, value)
     # By an expression, which no index has: what is given on one thing is found by that.
     given = is_given(term, feedback.c.type.concat(""))
-    of_log = select(literal(1)).join_from(logs, feedback, feedback.c.log_id == logs.c.id)
-    of_session = select(literal(1)).where(feedback.c.session_id == sessions.c.id, *given)
-    return _is_there(of_session) | _is_there(of_log.where(_OF_SESSION, *given))
+    of_session = sessions.c.sequence == session_totals.c.session_sequence
+    on_session = select(literal(1)).join_from(sessions, feedback, feedback.c.session_id == sessions.c.id)
+    on_log = select(literal(1)).join_from(sessions, logs, logs.c.session_id == sessions.c.id)
+    on_log = on_log.join(feedback, feedback.c.log_id == logs.c.id)
+    is_there = or_(*(_is_there(query.where(of_session, *given)) for query in (on_session, on_log)))
+    # Most sessions are ruled out by the bits.
+    return and_(session_totals.c.feedback.bitwise_and(bits) != 0, is_there)
 
 
 def _is_there(query: Select[Any]) -> ColumnElement[bool]:
@@ -223,4 +249,4 @@ def _is_there(query: Select[Any]) -> ColumnElement[bool]:
 
     PostgreSQL would answer EXISTS for all sessions at once, of which a list wants the first ones.
     """
-    return query.limit(1).correlate(sessions).scalar_subquery().is_not(None)
+    return query.limit(1).correlate(session_totals).scalar_subquery().is_not(None)

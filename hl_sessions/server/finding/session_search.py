@@ -11,7 +11,6 @@ from sqlalchemy import (
     exists,
     func,
     literal,
-    or_,
     select,
     true,
     tuple_,
@@ -34,6 +33,7 @@ from hl_sessions.server.finding.filter_conditions import (
     holds,
     holds_inside,
     is_of_totals,
+    is_project,
     sessions_with_metadata,
     texts_of,
 )
@@ -49,7 +49,7 @@ MOST_SORTED: Final = 100_000
 _NEWEST: Final = 50_000
 """Among how many of the newest sessions those of a part are looked for first."""
 
-_SMALL_PROJECT: Final = 250_000
+_SMALL_PROJECT: Final = 50_000
 """The number of sessions of a project up to which their totals are looked up one by one."""
 
 _FEW_DATAPOINTS: Final = 20_000
@@ -96,7 +96,7 @@ class _Search:
 
     Args:
         organisation_id: The organisation of the reader.
-        project: A project that has a datapoint in each of the sessions; ``None``: any or none.
+        project: A project whose sessions are read through; ``None``: those of all.
         few: The sequences of sessions that may be so; ``None``: any.
         conditions: The conditions on the sessions, and on their totals.
         uses_totals: Whether there are conditions on the totals.
@@ -115,19 +115,14 @@ class _Search:
     parts: Sequence[Part] | None
 
     @property
-    def is_by_project(self) -> bool:
-        """Whether only the sessions of the project are read through, instead of all."""
-        return self.project is not None and (not self.uses_totals or self.project.sessions <= _SMALL_PROJECT)
-
-    @property
     def is_of_all_totals(self) -> bool:
         """Whether the totals of all sessions are looked through."""
-        return self.uses_totals and self.few is None and not self.is_by_project
+        return self.uses_totals and self.few is None and self.project is None
 
     @property
     def order(self) -> tuple[ColumnElement[Any], ...]:
         """The columns of the table that is read through, in the order of an index."""
-        if self.is_by_project:
+        if self.project is not None:
             return (project_sessions.c.session_sequence,)
         if self.uses_totals:
             return (session_totals.c.session_sequence,)
@@ -202,16 +197,17 @@ def sort_limit(connection: Connection, organisation_id: int, wanted: SessionFilt
 def _plan(connection: Connection, organisation_id: int, wanted: SessionFilter) -> _Search:
     conditions: list[ColumnElement[bool]] = []
     inside: list[Term] = []
-    project: _Project | None = None
     few, terms = find_few(connection, organisation_id, wanted.terms)
+    of_project, project = _find_smallest_project(connection, organisation_id, terms)
     uses_totals = wanted.sort not in {None, "began"} or any(
-        is_of_totals(term) and not _is_begin(term) for term in terms
+        is_of_totals(term) and not _is_begin(term) for term in terms if term is not of_project
     )
+    if project is not None and uses_totals and project.sessions > _SMALL_PROJECT:
+        project = None
+    if project is not None:
+        terms = [term for term in terms if term is not of_project]
     uses_sessions = wanted.sort is not None and wanted.order.removeprefix("-") not in TOTALS
     for term in terms:
-        if project is None and _is_in_project(term):
-            project = _find_project(connection, organisation_id, term)
-            continue
         if texts_of(term) and not term.negated:
             known = _find_identified(connection, organisation_id, term)
             told = _has_or_is_told(connection, organisation_id, term, few)
@@ -275,11 +271,17 @@ def _is_begin(term: Term) -> TypeGuard[Condition]:
     return isinstance(term, Condition) and term.name == "began"
 
 
+def _find_smallest_project(
+    connection: Connection, organisation_id: int, terms: Sequence[Term]
+) -> tuple[Term | None, _Project | None]:
+    """Return the project that is in the fewest sessions of those that all of them need, and its term."""
+    wanted = filter(_is_in_project, terms)
+    found = [(term, _find_project(connection, organisation_id, term)) for term in wanted]
+    return min(found, key=lambda one: one[1].sessions, default=(None, None))
+
+
 def _find_project(connection: Connection, organisation_id: int, term: Condition) -> _Project:
-    is_named = or_(projects.c.id == term.value, projects.c.name == term.value)
-    query = select(projects.c.id, projects.c.sessions_count).where(
-        projects.c.organisation_id == organisation_id, is_named
-    )
+    query = select(projects.c.id, projects.c.sessions_count).where(*is_project(organisation_id, term))
     row = connection.execute(query.limit(1)).one_or_none()
     return _NO_PROJECT if row is None else _Project(*row)
 
@@ -406,26 +408,21 @@ def _look_through(search: _Search, *columns: ColumnElement[Any]) -> Select[Any]:
     """Select sessions from the table that is read through."""
     sequence = search.order[-1]
     query = select(*columns).where(*_is_one_of_few(search, sequence), *search.conditions)
-    if search.is_by_project:
+    if search.project is not None:
         # The project belongs to the organisation, and so do its sessions.
-        query = query.select_from(project_sessions).where(*_is_of(search.project))
+        query = query.select_from(project_sessions)
+        query = query.where(project_sessions.c.project_id == search.project.id)
         if search.uses_totals:
             query = query.join(session_totals, session_totals.c.session_sequence == sequence)
     elif search.uses_totals:
         query = query.select_from(session_totals)
         query = query.where(session_totals.c.organisation_id == search.organisation_id)
-        query = query.where(*_in_project(search, sequence))
     else:
         organisation_id: ColumnElement[int] = sessions.c.organisation_id
         # By an expression, which no index has: the few are found by their sequences.
         of_reader = organisation_id if search.few is None else organisation_id + 0
         return query.where(of_reader == search.organisation_id)
     return query.join(sessions, sessions.c.sequence == sequence) if search.uses_sessions else query
-
-
-def _is_of(project: _Project | None) -> Iterator[ColumnElement[bool]]:
-    if project is not None:
-        yield project_sessions.c.project_id == project.id
 
 
 def _is_one_of_few(search: _Search, sequence: ColumnElement[int]) -> Iterator[ColumnElement[bool]]:
@@ -435,10 +432,6 @@ def _is_one_of_few(search: _Search, sequence: ColumnElement[int]) -> Iterator[Co
 
 def _belongs(search: _Search, sequence: ColumnElement[int]) -> Iterator[ColumnElement[bool]]:
     yield from _is_one_of_few(search, sequence)
-    yield from _in_project(search, sequence)
-
-
-def _in_project(search: _Search, sequence: ColumnElement[int]) -> Iterator[ColumnElement[bool]]:
     if search.project is not None:
         of_session = project_sessions.c.session_sequence == sequence
         of_project = project_sessions.c.project_id == search.project.id

@@ -14,6 +14,7 @@ from hl_sessions.server.database.tables import feedback, logs, projects, session
 from hl_sessions.server.humanloop.fields import add_to_metadata
 from hl_sessions.server.humanloop.found import Datapoint, Found
 from hl_sessions.server.protocol.identifiers import PROJECT, new_identifier
+from hl_sessions.server.records.feedback import insert_feedback
 from hl_sessions.server.records.importing import insert_logs
 from hl_sessions.server.records.session_totals import note_beginnings
 from hl_sessions.server.records.sessions import insert_sessions
@@ -193,7 +194,7 @@ class _Storing:
             if judgment.log_id in judged
         ]
         if rows:
-            insert_rows(self.connection, feedback, rows)
+            insert_feedback(self.connection, rows)
         self.stored.new[feedback.name] += len(rows)
         self.stored.unjudged += len(new) - len(rows)
 

@@ -16,7 +16,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from hl_sessions.server.database.in_parts import in_parts
 from hl_sessions.server.database.tables import project_sessions, projects
-from hl_sessions.server.records.session_totals import Datapoints, add_to_totals, take_from_totals
+from hl_sessions.server.records.session_totals import (
+    Datapoints,
+    add_to_totals,
+    find_projects_anew,
+    take_from_totals,
+)
 
 _Place: TypeAlias = tuple[str, int | None]
 """The ID of the project of a datapoint, and the sequence of its session, if it has one."""
@@ -100,8 +105,12 @@ def count_deleted(
             [{"project": key[0], "session": key[1], "datapoints": n} for key, n in in_sessions],
         )
         # Only these sessions can have become empty.
+        left_by_a_project: set[int] = set()
         for some in in_parts(sorted({session for (_, session), _ in in_sessions})):
-            empty_sessions.update(connection.scalars(_FORGET_EMPTY, {"sessions": some}))
+            for project_id, session in connection.execute(_FORGET_EMPTY, {"sessions": some}):
+                empty_sessions[project_id] += 1
+                left_by_a_project.add(session)
+        find_projects_anew(connection, left_by_a_project)
     _add_to_projects(
         connection,
         Counter({place: -n for place, n in deleted.items()}),

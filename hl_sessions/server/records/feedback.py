@@ -4,15 +4,34 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple
+from zlib import crc32
 
-from sqlalchemy import Connection, select
+from sqlalchemy import BindParameter, Connection, bindparam, select, update
 
-from hl_sessions.server.database.tables import feedback
+from hl_sessions.server.database.bulk_insert import insert_rows
+from hl_sessions.server.database.in_parts import in_parts
+from hl_sessions.server.database.tables import feedback, json_for_database, logs, session_totals, sessions
 from hl_sessions.server.protocol.identifiers import FEEDBACK, new_identifier
 from hl_sessions.server.protocol.requests import FeedbackRequest, LogFeedback
 
 _SUBJECTS: Final = {"log_id": "data_id", "session_id": "session_id"}
 """The names that the protocol has for the columns of the subject of feedback."""
+
+_BITS: Final = 63
+"""The number of bits that an integer of every database has beside its sign."""
+
+_WANTED: Final[BindParameter[Any]] = bindparam("wanted", expanding=True)
+_SESSIONS: Final = {
+    "log_id": select(logs.c.id, sessions.c.sequence)
+    .join_from(logs, sessions, sessions.c.id == logs.c.session_id)
+    .where(logs.c.id.in_(_WANTED)),
+    "session_id": select(sessions.c.id, sessions.c.sequence).where(sessions.c.id.in_(_WANTED)),
+}
+_NOTE: Final = (
+    update(session_totals)
+    .where(session_totals.c.session_sequence == bindparam("session"))
+    .values(feedback=session_totals.c.feedback.bitwise_or(bindparam("bits")))
+)
 
 
 class Subject(NamedTuple):
@@ -37,6 +56,40 @@ def feedback_values(on: Subject, given: LogFeedback | FeedbackRequest, now: date
         "user": given.user,
         "created_at": given.created_at or now,
     }
+
+
+def insert_feedback(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert at least one feedback, and note in the totals of its session that it may have such feedback.
+
+    What is noted stays when feedback is taken back, so it only rules out sessions.
+    """
+    insert_rows(connection, feedback, rows)
+    bits_of: dict[int, int] = defaultdict(int)
+    for column, query in _SESSIONS.items():
+        on: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for row in rows:
+            if row.get(column) is not None:
+                on[row[column]].append(row)
+        for some in in_parts(sorted(on)):
+            for id_, sequence in connection.execute(query, {"wanted": some}):
+                for row in on[id_]:
+                    bits_of[sequence] |= feedback_bit(row["type"])
+                    bits_of[sequence] |= feedback_bit(row["type"], json_for_database(row["value"]))
+    if bits_of:
+        # In the order in which all transactions lock them: see ``records.counts``.
+        noted = [{"session": sequence, "bits": bits} for sequence, bits in sorted(bits_of.items())]
+        connection.execute(_NOTE, noted)
+
+
+def feedback_bit(kind: str, value: str | None = None) -> int:
+    """Return the bit of feedback in the totals of sessions; others may share it.
+
+    Args:
+        kind: The type of the feedback.
+        value: Its value as JSON; ``None``: any value.
+    """
+    name = kind if value is None else f"{kind}={value}"
+    return 1 << crc32(name.encode()) % _BITS
 
 
 def feedback_on(

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from pydantic_core import to_json
 from sqlalchemy import Connection, delete, select
 
-from hl_sessions.server.database.bulk_insert import insert_rows
 from hl_sessions.server.database.in_parts import in_parts
 from hl_sessions.server.database.tables import feedback, logs, project_sessions, projects, sessions
 from hl_sessions.server.protocol.feedback_types import (
@@ -18,7 +17,12 @@ from hl_sessions.server.protocol.feedback_types import (
     types_by_name,
 )
 from hl_sessions.server.protocol.requests import FeedbackRequest
-from hl_sessions.server.records.feedback import Subject, answer_feedback, feedback_values
+from hl_sessions.server.records.feedback import (
+    Subject,
+    answer_feedback,
+    feedback_values,
+    insert_feedback,
+)
 from hl_sessions.server.records.refusals import InvalidEntryError, UnknownSubjectError
 from hl_sessions.server.records.sessions import touch_sessions
 
@@ -69,7 +73,7 @@ def create_feedback(
     for some in in_parts(taken_back):
         connection.execute(delete(feedback).where(feedback.c.id.in_(some)))
     if added:
-        insert_rows(connection, feedback, list(added.values()))
+        insert_feedback(connection, list(added.values()))
     touch_sessions(connection, {one.session_id for one in known.values() if one.session_id}, now)
     return answers
 

@@ -12,6 +12,7 @@ from hl_sessions.server.database.in_parts import in_parts, in_parts_of_size
 from hl_sessions.server.database.tables import feedback, logs, organisations, projects, sessions
 from hl_sessions.server.records.counts import count_added
 from hl_sessions.server.records.export_format import ORGANISATION, InvalidLineError, parse_line
+from hl_sessions.server.records.feedback import insert_feedback
 from hl_sessions.server.records.session_totals import COUNTED, Datapoints
 from hl_sessions.server.records.sessions import insert_sessions
 
@@ -79,12 +80,11 @@ class Importer:
         if "reference_id" in table.c:
             _require_free_references(connection, table, new)
         added = [row for _, row in new.values()]
-        if table is logs:
-            insert_logs(connection, added)
-        elif table is sessions:
-            insert_sessions(connection, added)
-        else:
+        insert = {logs: insert_logs, sessions: insert_sessions, feedback: insert_feedback}.get(table)
+        if insert is None:
             insert_rows(connection, table, added)
+        else:
+            insert(connection, added)
         return len(added)
 
     def _find_organisations(self, connection: Connection, rows: _Rows) -> None:

@@ -1,4 +1,4 @@
-"""Labels: the sources, models and environments of the datapoints of a session.
+"""Labels: the sources, models, environments and projects of the datapoints of a session.
 
 Each label has a bit in a column of ``session_totals``, so that sessions with a label are found in this table
 alone. The first 63 labels of a kind in an organisation have a bit each; further ones share them.
@@ -12,16 +12,23 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, exists, false
 
 from hl_sessions.server.database.bulk_insert import insert_rows
 from hl_sessions.server.database.in_parts import in_parts
-from hl_sessions.server.database.tables import labels, organisations, session_labels, session_totals
+from hl_sessions.server.database.tables import (
+    labels,
+    organisations,
+    project_sessions,
+    session_labels,
+    session_totals,
+)
 
-Kind: TypeAlias = Literal["source", "model", "environment"]
+Kind: TypeAlias = Literal["source", "model", "environment", "project"]
 
 BITS_OF: Final = {
     "source": session_totals.c.sources,
     "model": session_totals.c.models,
     "environment": session_totals.c.environments,
+    "project": session_totals.c.projects,
 }
-"""The column with the bits of each kind."""
+"""The column with the bits of each kind; the value of a label of a project is its ID."""
 
 LONGEST_VALUE: Final = 200
 """The number of characters of a value that count, because an index limits the length."""
@@ -102,11 +109,12 @@ def has_label(connection: Connection, organisation_id: int, kind: Kind, value: s
     )
     if connection.scalar(select(labels.c.sequence).where(*of_bit).limit(1)) is None:
         return has_bit
-    is_in = exists().where(
-        session_labels.c.session_sequence == session_totals.c.session_sequence,
-        session_labels.c.label_sequence == label.sequence,
-    )
-    return and_(has_bit, is_in)
+    if kind == "project":
+        counted, is_label = project_sessions, project_sessions.c.project_id == value
+    else:
+        counted, is_label = session_labels, session_labels.c.label_sequence == label.sequence
+    of_session = counted.c.session_sequence == session_totals.c.session_sequence
+    return and_(has_bit, exists().where(of_session, is_label))
 
 
 def _find(connection: Connection, wanted: Collection[LabelName]) -> Iterator[tuple[LabelName, Label]]:

@@ -6,10 +6,11 @@ from datetime import datetime, timezone
 from sqlalchemy import Connection
 
 from hl_sessions.server.database.bulk_insert import insert_columns, insert_rows
-from hl_sessions.server.database.tables import feedback, logs, projects, sessions
+from hl_sessions.server.database.tables import logs, projects, sessions
 from hl_sessions.server.protocol.identifiers import CONFIG, LOG, new_identifiers
 from hl_sessions.server.protocol.requests import LogRequest
 from hl_sessions.server.records.counts import count_added
+from hl_sessions.server.records.feedback import insert_feedback
 from hl_sessions.server.records.log_additions import Adding, Additions
 from hl_sessions.server.records.log_columns import columns_of
 from hl_sessions.server.records.log_references import look_up
@@ -81,8 +82,6 @@ def _store(connection: Connection, added: Additions, now: datetime) -> None:
             session.stored = TotalledSession(sequence, session.organisation_id, now)
     columns = columns_of(added.logs, now)
     insert_columns(connection, logs, columns)
-    if added.feedback:
-        insert_rows(connection, feedback, added.feedback)
     touched = {log.session.id for log in added.logs if log.session is not None} - new_sessions.keys()
     if touched:
         touch_sessions(connection, touched, now)
@@ -94,3 +93,6 @@ def _store(connection: Connection, added: Additions, now: datetime) -> None:
             columns={**columns, "model": [config.get("model") for config in columns["config"]]},
         ),
     )
+    # After the totals of new sessions, in which it is noted.
+    if added.feedback:
+        insert_feedback(connection, added.feedback)

@@ -28,13 +28,20 @@ from sqlalchemy import (
 from hl_sessions.server.database.bulk_insert import add_to_rows
 from hl_sessions.server.database.epoch import EpochSeconds
 from hl_sessions.server.database.in_parts import in_parts
-from hl_sessions.server.database.tables import labels, logs, session_labels, session_totals, sessions
+from hl_sessions.server.database.tables import (
+    labels,
+    logs,
+    project_sessions,
+    session_labels,
+    session_totals,
+    sessions,
+)
 from hl_sessions.server.records.labels import BITS_OF, LONGEST_VALUE, Label, find_or_create_labels
 
 NANODOLLARS: Final = 10**9
 """The number of nanodollars in a dollar."""
 
-_KINDS: Final = tuple(BITS_OF)
+_KINDS: Final = tuple(kind for kind in BITS_OF if kind != "project")
 _SUMS: Final = ("datapoints", "errors", "tokens", "prompt_tokens", "output_tokens", "nanodollars")
 _CLOSE: Final = 1e-3
 """Points in time within so many seconds may be equal: databases and Python turn them into numbers
@@ -138,16 +145,16 @@ class _Change:
     def row(self, known: Mapping[tuple[int, str, str], Label]) -> tuple[Any, ...]:
         """Return the change, in the order of the columns."""
         sequence, organisation_id, created_at = self.session
-        bits = dict.fromkeys(_KINDS, 0)
+        bits = dict.fromkeys(BITS_OF, 0)
         for (kind, value), count in self.labels.items():
             if count > 0:
                 bits[kind] |= known[organisation_id, kind, value].bit
-        tokens = (self.prompt_tokens + self.output_tokens, self.prompt_tokens, self.output_tokens)
         return (
-            *(sequence, organisation_id, created_at.timestamp(), self.datapoints, self.errors),
+            *(sequence, organisation_id, self.first_at, self.last_at, *bits.values(), 0),
             # As floats, because a sum may be larger than any integer of a database.
-            *map(float, (*tokens, self.nanodollars)),
-            *(*bits.values(), self.first_at, self.last_at),
+            *(float(self.nanodollars), float(self.prompt_tokens + self.output_tokens)),
+            *(self.datapoints, self.errors, created_at.timestamp()),
+            *(float(self.prompt_tokens), float(self.output_tokens)),
         )
 
     def may_be_untimely(self, first_at: float, last_at: float) -> bool:
@@ -207,6 +214,12 @@ def change_totals(connection: Connection, before: Datapoints, after: Datapoints)
     _find_anew(connection, changes)
 
 
+def find_projects_anew(connection: Connection, sequences: Collection[int]) -> None:
+    """Update the projects in the totals of sessions, after one of them has no more datapoints there."""
+    for some in in_parts(sorted(sequences)):
+        connection.execute(_FIND_PROJECTS, {"changed": some})
+
+
 def _add(changes: dict[int, _Change], datapoints: Datapoints) -> None:
     """Note additions."""
     for change, begin, end in _count(changes, datapoints, 1):
@@ -248,8 +261,9 @@ def _count(
 
 
 def _count_labels(changes: Mapping[int, _Change], datapoints: Datapoints, sign: int) -> None:
-    for kind in _KINDS:
-        values = datapoints.columns.get(kind, ())
+    values_of = {**datapoints.columns, "project": datapoints.project_ids}
+    for kind in BITS_OF:
+        values = values_of.get(kind, ())
         # Together, because most datapoints of a list have the same label.
         counted = Counter(
             (session.sequence, value)
@@ -278,7 +292,7 @@ def _store(connection: Connection, changes: Mapping[int, _Change]) -> None:
         (sequence, known[change.session.organisation_id, kind, value].sequence, count)
         for sequence, change in in_order
         for (kind, value), count in change.labels.items()
-        if count
+        if count and kind in _KINDS
     )
     add_to_rows(connection, session_labels, label_rows, _ADDED_TO_LABELS)
 
@@ -313,13 +327,17 @@ _ADDED_TO_TOTALS: Final = {
 _ADDED_TO_LABELS: Final = _added(session_labels, "datapoints")
 
 
-def _bits_in(kind: str) -> ScalarSelect[Any]:
-    """Build the subquery of the bits of all labels of a session."""
+def _bits_in(kind: str, counted: Table, is_counted: ColumnElement[bool]) -> ScalarSelect[Any]:
+    """Build the subquery of the bits of all labels of a kind of a session, by the table that counts them."""
     bits = cast(func.coalesce(func.sum(labels.c.bit.distinct()), 0), BigInteger)
     return (
         select(bits)
-        .join_from(session_labels, labels, labels.c.sequence == session_labels.c.label_sequence)
-        .where(session_labels.c.session_sequence == session_totals.c.session_sequence, labels.c.kind == kind)
+        .join_from(counted, labels, is_counted)
+        .where(
+            counted.c.session_sequence == session_totals.c.session_sequence,
+            labels.c.organisation_id == session_totals.c.organisation_id,
+            labels.c.kind == kind,
+        )
         .correlate(session_totals)
         .scalar_subquery()
     )
@@ -342,7 +360,7 @@ _CREATED: Final = {
     "session_sequence": sessions.c.sequence,
     "organisation_id": sessions.c.organisation_id,
     "began_at": cast(EpochSeconds(sessions.c.created_at), Float),
-    **dict.fromkeys((*_SUMS, *(column.name for column in BITS_OF.values())), _ZERO),
+    **dict.fromkeys((*(column.name for column in BITS_OF.values()), "feedback", *_SUMS), _ZERO),
 }
 _CREATE: Final = insert(session_totals).from_select(
     list(_CREATED),
@@ -381,8 +399,14 @@ _FORGET_LABELS: Final = (
     )
     .returning(session_labels.c.session_sequence)
 )
+_IS_LABEL: Final = labels.c.sequence == session_labels.c.label_sequence
 _FIND_BITS: Final = (
     update(session_totals)
     .where(_IS_CHANGED)
-    .values({column.name: _bits_in(kind) for kind, column in BITS_OF.items()})
+    .values({BITS_OF[kind].name: _bits_in(kind, session_labels, _IS_LABEL) for kind in _KINDS})
+)
+_FIND_PROJECTS: Final = (
+    update(session_totals)
+    .where(_IS_CHANGED)
+    .values(projects=_bits_in("project", project_sessions, labels.c.value == project_sessions.c.project_id))
 )

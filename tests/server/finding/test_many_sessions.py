@@ -42,6 +42,16 @@ FREQUENT = [
     ("-feedback:rating cost<0.07 -model:large-1", [6, 3, 2, 1]),
     ("cost>0.1", [11]),
     ("-project:shoes", []),
+    ("project:shoes project:boots", [9, 5, 1]),
+    ("project:boots cost>0.05", [9]),
+    ("project:boots -project:shoes", []),
+    ("-project:boots cost>0.05", [11, 10, 8, 7, 6]),
+    ("-project:unknown cost>=0.1", [11, 10]),
+    ("project:shoes project:unknown", []),
+    ("feedback:rating=good feedback:rating=bad", []),
+    ("feedback:rating feedback:score", [4]),
+    ("feedback:score=5", [4]),
+    ("feedback:rating -feedback:rating=bad", [8, 0]),
 ]
 LOOKS_AT_ALL = re.compile(r"SCAN (?:sessions|session_totals|session_labels|project_sessions|logs|feedback)\b")
 
@@ -79,6 +89,9 @@ def fill(database: str | Path) -> None:
             user = "ada" if number % 3 else "ben"
             post("/sessions", {"reference_id": str(number), "user": user, "name": f"Red shoes {number}"})
         logged = post("/logs", [datapoint(number) for number in range(SESSIONS)])
+        boots = [{"project": "boots", "session_reference_id": str(number)} for number in (1, 5, 9)]
+        post("/logs", boots)
+        post("/feedback", {"type": "score", "value": 5, "data_id": logged[4]["id"]})
         for number in range(0, SESSIONS, 4):
             value = "bad" if number == 4 else "good"
             post("/feedback", {"type": "rating", "value": value, "data_id": logged[number]["id"]})
@@ -152,19 +165,20 @@ def plans_of(file: Database, query: Callable[[Connection, int], None]) -> Sequen
     return plans
 
 
-@pytest.mark.parametrize("few_and_newest", [(5_000, 50_000), (3, 2), (0, 1)])
+@pytest.mark.parametrize("limits", [(5_000, 50_000, 250_000), (3, 2, 3), (0, 1, 0)])
 @pytest.mark.parametrize(("filter_text", "expected"), [*RARE, *FREQUENT])
 def test_the_same_is_found_whether_it_is_rare_or_not(
     database: Database,
     monkeypatch: pytest.MonkeyPatch,
     filter_text: str,
     expected: Sequence[int],
-    few_and_newest: tuple[int, int],
+    limits: tuple[int, int, int],
 ) -> None:
     """Where rare ends, and how many are looked at first, makes no difference to what is found."""
-    few, newest = few_and_newest
+    few, newest, small = limits
     monkeypatch.setattr(few_sessions, "_FEW", few)
     monkeypatch.setattr(session_search, "_NEWEST", newest)
+    monkeypatch.setattr(session_search, "_SMALL_PROJECT", small)
     assert found(database, filter_text) == expected
 
 

@@ -13,16 +13,26 @@ from alembic import command
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.database.engines import for_migrating, open_engine
 from hl_sessions.server.database.migrating import alembic_config
-from hl_sessions.server.database.tables import labels, logs, session_labels, session_totals, sessions
-from hl_sessions.server.protocol.requests import LogRequest, UpdateLogRequest
+from hl_sessions.server.database.tables import (
+    feedback,
+    json_for_database,
+    labels,
+    logs,
+    session_labels,
+    session_totals,
+    sessions,
+)
+from hl_sessions.server.protocol.requests import FeedbackRequest, LogRequest, UpdateLogRequest
 from hl_sessions.server.records import labels as labels_module
 from hl_sessions.server.records.deleting import delete_some_of_project, delete_some_of_session
 from hl_sessions.server.records.exporting import JSON_LINES, Selection, export_records
+from hl_sessions.server.records.feedback import feedback_bit
+from hl_sessions.server.records.feedback_creation import create_feedback
 from hl_sessions.server.records.importing import Importer
 from hl_sessions.server.records.labels import has_label
 from hl_sessions.server.records.log_creation import create_logs
@@ -35,6 +45,7 @@ from tests.servers import opened_database
 
 LOG_REQUESTS = TypeAdapter(list[LogRequest])
 LONG_AGO = datetime(2020, 1, 1, tzinfo=timezone.utc)
+BITS = {"sources", "models", "environments", "projects", "feedback"}
 
 amounts = st.one_of(st.none(), st.integers(0, 10**12), st.integers(0, 9))
 costs = st.one_of(st.none(), st.floats(0, 1).map(lambda cost: round(cost, 4)), st.floats(-1000, 1000))
@@ -64,6 +75,7 @@ datapoints = st.fixed_dictionaries(
     },
 )
 places = st.integers(0, 99)
+judgments = st.sampled_from(["good", "5", 5, 0.5, True])
 operations = st.one_of(
     st.tuples(st.just("log"), st.lists(datapoints, min_size=1, max_size=8)),
     st.tuples(st.just("log"), st.lists(datapoints, min_size=1, max_size=8)),
@@ -74,6 +86,7 @@ operations = st.one_of(
     st.tuples(st.just("prune"), places),
     st.tuples(st.just("make_session"), st.none()),
     st.tuples(st.just("import_again"), places),
+    st.tuples(st.just("judge"), st.tuples(places, judgments, st.booleans())),
 )
 
 
@@ -135,6 +148,15 @@ class Kept:
         for _ in prune(self.database, LONG_AGO + timedelta(hours=1)):
             pass
 
+    def judge(self, given: tuple[int, Any, bool]) -> None:
+        place, value, is_on_session = given
+        column, name = (sessions.c.id, "session_id") if is_on_session else (logs.c.id, "data_id")
+        subject = self.one_of(column, place)
+        if subject is not None:
+            request = FeedbackRequest.model_validate({"type": "score", "value": value, name: subject})
+            answer = self.write(lambda connection: create_feedback(connection, self.organisation, [request]))
+            assert isinstance(answer, list)
+
     def make_session(self, _: None) -> None:
         self.write(lambda connection: create_sessions(connection, [NewSession(self.organisation, {})]))
 
@@ -152,9 +174,7 @@ class Kept:
     def totals(self, connection: Connection) -> dict[int, Any]:
         query = select(session_totals).where(session_totals.c.organisation_id == self.organisation)
         return {
-            row["session_sequence"]: {
-                name: row[name] for name in row if name not in {"sources", "models", "environments"}
-            }
+            row["session_sequence"]: {name: row[name] for name in row if name not in BITS}
             for row in connection.execute(query).mappings()
         }
 
@@ -207,17 +227,37 @@ class Kept:
             assert found == labelled.pop((kind, value), set())
             assert others == everything - found
         assert not labelled
+        self.holds_feedback(connection)
+
+    def holds_feedback(self, connection: Connection) -> None:
+        """Check that the totals rule out no session that has feedback."""
+        of_session = sessions.c.id == func.coalesce(feedback.c.session_id, logs.c.session_id)
+        query = (
+            select(session_totals.c.feedback, feedback.c.type, feedback.c.value)
+            .select_from(feedback)
+            .outerjoin(logs, logs.c.id == feedback.c.log_id)
+            .join(sessions, of_session)
+            .join(session_totals, session_totals.c.session_sequence == sessions.c.sequence)
+            .where(sessions.c.organisation_id == self.organisation)
+        )
+        for bits, kind, value in connection.execute(query):
+            assert bits & feedback_bit(kind)
+            assert bits & feedback_bit(kind, json_for_database(value))
 
     def labelled_anew(self, connection: Connection) -> dict[tuple[str, str], set[int]]:
         """Return the sessions of each label, from the datapoints themselves."""
         query = (
-            select(sessions.c.sequence, logs.c.source, logs.c.environment, logs.c.config)
+            select(
+                *(sessions.c.sequence, logs.c.source, logs.c.environment, logs.c.config),
+                logs.c.project_id,
+            )
             .join(sessions, sessions.c.id == logs.c.session_id)
             .where(logs.c.organisation_id == self.organisation)
         )
         found: dict[tuple[str, str], set[int]] = {}
-        for sequence, source, environment, config in connection.execute(query):
+        for sequence, source, environment, config, project_id in connection.execute(query):
             named = {"source": source, "environment": environment, "model": config.get("model")}
+            named["project"] = project_id
             for kind, value in named.items():
                 if value and isinstance(value, str):
                     found.setdefault((kind, value[:200]), set()).add(sequence)
@@ -301,6 +341,9 @@ def test_an_upgrade_adds_up_what_is_stored(database: str) -> None:
                 *({"project": "p", "session_reference_id": "c", "source": f"{n}"} for n in range(70)),
             ]
         )
+        for place, value in enumerate(["good", 5, True]):
+            kept.judge((place, value, False))
+            kept.judge((place, value, True))
         # JSON of another type than a model has, as an import may have it.
         other = update(logs).where(logs.c.source == "0").values(config={"model": {"name": "large"}})
         kept.write(lambda connection: connection.execute(other))
@@ -310,7 +353,8 @@ def test_an_upgrade_adds_up_what_is_stored(database: str) -> None:
             table.drop(connection)
         command.stamp(alembic_config(connection), "0006")
         command.upgrade(alembic_config(connection), "0007")
-        command.stamp(alembic_config(connection), "head")
+        command.stamp(alembic_config(connection), "0012")
+        command.upgrade(alembic_config(connection), "head")
     engine.dispose()
     with opened_database(database) as opened:
         opened.read_now(kept.hold)
@@ -336,7 +380,8 @@ def test_an_upgrade_counts_no_empty_errors(database: str) -> None:
     engine = open_engine(ServerSettings(database=database).database_url)
     with for_migrating(engine).begin() as connection:
         command.stamp(alembic_config(connection), "0012")
-        command.upgrade(alembic_config(connection), "head")
+        command.upgrade(alembic_config(connection), "0013")
+        command.stamp(alembic_config(connection), "head")
     engine.dispose()
     with opened_database(database) as opened:
         opened.read_now(kept.hold)

@@ -7,12 +7,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete
 
-from hl_sessions.server.database.bulk_insert import insert_rows
 from hl_sessions.server.database.tables import feedback
 from hl_sessions.server.protocol.feedback_types import FeedbackType, problem_with
 from hl_sessions.server.protocol.requests import LogFeedback
 from hl_sessions.server.protocol.values import Judgment
-from hl_sessions.server.records.feedback import Subject, feedback_values
+from hl_sessions.server.records.feedback import Subject, feedback_values, insert_feedback
 from hl_sessions.server.records.feedback_creation import KnownSubject, lock_subjects
 from hl_sessions.server.records.refusals import UnknownSubjectError
 from hl_sessions.server.records.sessions import touch_sessions
@@ -63,7 +62,7 @@ def give(
         for name, value in values.items()
     ]
     if rows:
-        insert_rows(connection, feedback, rows)
+        insert_feedback(connection, rows)
     if known.session_id is not None and (rows or taken_back.rowcount):
         touch_sessions(connection, [known.session_id], now)
     return known
