@@ -1,10 +1,12 @@
-"""The rows as a picture of bars, readable on light and on dark pages."""
+"""The rows with other libraries as a picture of bars, readable on light and on dark pages."""
 
 from __future__ import annotations
 
 from html import escape
 from typing import TYPE_CHECKING
 
+from benchmarks.neighbour_servers import NEIGHBOUR_SERVERS, OLD
+from benchmarks.neighbours import ASGI_MIDDLEWARE, DECORATORS, OPENTELEMETRY
 from benchmarks.row import OURS, Row, formatted
 
 if TYPE_CHECKING:
@@ -12,11 +14,21 @@ if TYPE_CHECKING:
 
 __all__ = ["bars_svg"]
 
-WIDTH = 860  # pixels, as everything below
+WIDTH = 900  # pixels, as everything below
 START = 200  # where bars start, right of their names
 BARS = 560  # the most that a bar is long
 TITLE, LINE, BAR, GAP = 26, 20, 13, 18  # heights
 BEYOND = 1.8  # longer bars than this many times the mark are cut off
+
+# All rows would be a picture that nobody looks at to its end.
+_NEIGHBOURS = frozenset(
+    {
+        *ASGI_MIDDLEWARE,
+        *DECORATORS,
+        *(server.name for server in NEIGHBOUR_SERVERS),
+        *("requests.Session.post", "requests.post", "BaggageSpanProcessor", f"{OPENTELEMETRY} baggage"),
+    }
+) - {OLD}
 
 _STYLE = """
   text { font: 13px system-ui, sans-serif; fill: #1f2328 }
@@ -39,16 +51,18 @@ _STYLE = """
 
 
 def bars_svg(rows: Sequence[Row]) -> str:
-    """Return an SVG picture: a group of bars for each row, with a mark at our limit."""
+    """Return an SVG picture: a group of bars for each row with other libraries, with a mark at our limit."""
     elements: list[str] = []
     top = GAP
     for row in rows:
+        if _NEIGHBOURS.isdisjoint(row.figures):
+            continue
         elements += _group(row, top)
         top += TITLE + LINE * len(row.figures) + GAP
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {top}" role="img">',
-            "<title>What hl-sessions costs, beside the least possible and beside its neighbours</title>",
+            "<title>What hl-sessions costs, beside the least possible and beside other libraries</title>",
             f"<style>{_STYLE}</style>",
             *elements,
             "</svg>",

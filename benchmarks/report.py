@@ -39,7 +39,7 @@ _PAGE = """\
 
 `make bench` measures this and writes this page. Less is better everywhere.
 
-![The figures of the table as bars](benchmarks.svg)
+![The rows of the table with other libraries, as bars](benchmarks.svg)
 
 {table}
 
