@@ -197,7 +197,8 @@ class Recorder:
                 redacted["reference_id"] = fields["reference_id"]
             fields = redacted
         fixed, problems = fix(fields)
-        self._warn_of(problems)
+        if problems:
+            self._warn_of(problems)
         return fixed
 
     def _warn_of(self, problems: Iterable[str], what: str = "a datapoint") -> None:

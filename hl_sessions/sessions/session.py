@@ -301,8 +301,10 @@ class Session:
 
     def _tell(self) -> None:
         """Tell the API the fields that it lacks, if there is a session, or may be one without a read."""
-        told = self._told()
-        if told is None or not (self._id is not None or self._is_logged or self._may_be_found()):
+        if self._details is None or self._details.told is None:
+            return
+        told = self._details.told
+        if not (self._id is not None or self._is_logged or self._may_be_found()):
             return
         with agreement.lock:
             fields, version = told.take(), told.version
