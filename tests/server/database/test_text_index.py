@@ -469,6 +469,7 @@ def test_metadata_are_found_by_the_index(server: Server) -> None:
     assert server.matching(search="metadata.customer=needle -word10") == set()
 
 
+@pytest.mark.slow
 def test_a_page_of_the_api_reads_no_more_than_it_counts(server: Server) -> None:
     """However many sessions have the text; a count beyond the page has a limit."""
     server.log(
