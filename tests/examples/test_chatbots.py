@@ -110,8 +110,7 @@ def converse(api: WatchedAPI) -> Converse:
 
     def converse(bot: Bot, chat: int, text: str) -> str:
         bot.receive(chat, text)
-        wait_until(lambda: text in api.session_of)
-        assert f"You said: {text}" in bot.cloud.texts
+        wait_until(lambda: text in api.session_of and f"You said: {text}" in bot.cloud.texts)
         return api.session_of[text]
 
     return converse
