@@ -114,7 +114,9 @@ def has_label(connection: Connection, organisation_id: int, kind: Kind, value: s
     else:
         counted, is_label = session_labels, session_labels.c.label_sequence == label.sequence
     of_session = counted.c.session_sequence == session_totals.c.session_sequence
-    return and_(has_bit, exists().where(of_session, is_label))
+    # The statement may read the table that counts them, too, for another project.
+    is_in = exists().where(of_session, is_label).correlate(session_totals)
+    return and_(has_bit, is_in)
 
 
 def _find(connection: Connection, wanted: Collection[LabelName]) -> Iterator[tuple[LabelName, Label]]:

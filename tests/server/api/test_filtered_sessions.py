@@ -43,6 +43,23 @@ def test_a_filter_and_a_project_both_hold(client: Any, chats: Sequence[str], uni
     assert _found(client, project_id=other, q="datapoints>1") == [chats[1]]
 
 
+def test_one_of_many_projects_is_told_from_another(client: Any, unique: str) -> None:
+    """More than 63 share their bits, so that some are looked up in the table that the search reads, too."""
+    names = [f"{unique} {number}" for number in range(64)]
+    logs = [{"project": name, "session_reference_id": unique} for name in names]
+    logged = client.ok("POST", "/logs", json=logs)
+    first, *others = [log["project_id"] for log in logged]
+    without = client.log(project=names[0], session_reference_id=f"{unique} without")["session_id"]
+    everything = client.log(project=names[0], session_reference_id=unique)["session_id"]
+    assert _found(client, q=f"project:{first}") == [without, everything]
+    for start in range(0, len(others), 16):
+        some = others[start : start + 16]
+        assert _found(client, q=" ".join([f"project:{first}", *(f"-project:{id_}" for id_ in some)])) == [
+            without
+        ]
+        assert _found(client, q=" ".join(f"project:{id_}" for id_ in [first, *some])) == [everything]
+
+
 def test_the_list_comes_in_the_order_that_is_asked_for(
     client: Any, chats: Sequence[str], unique: str
 ) -> None:
