@@ -1,10 +1,10 @@
 """Counts the datapoints of projects and of sessions, in the transaction that changes them.
 
-Parallel transactions may need the same rows. All lock them in one order, so that no two wait for each other:
-datapoints, sessions, the organisation of a new label, the totals and the labels of sessions, these counts of
-sessions, and projects, each in the order of its key. The row of a project, which most transactions need,
-comes last, so that it is locked only briefly. Only idempotency keys come after it, because two transactions
-hardly ever need the same one.
+Parallel transactions may need the same rows. Those that log lock them in one order, so that few have to wait
+for each other, and be tried again: datapoints, sessions, the organisation of a new label, the totals and the
+labels of sessions, these counts of sessions, and projects, each in the order of its key. The row of a
+project, which most transactions need, comes last, so that it is locked only briefly. Only idempotency keys
+come after it, because two transactions hardly ever need the same one.
 """
 
 from collections import Counter

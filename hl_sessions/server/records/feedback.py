@@ -76,7 +76,7 @@ def insert_feedback(connection: Connection, rows: Sequence[dict[str, Any]]) -> N
                     bits_of[sequence] |= feedback_bit(row["type"])
                     bits_of[sequence] |= feedback_bit(row["type"], json_for_database(row["value"]))
     if bits_of:
-        # In the order in which all transactions lock them: see ``records.counts``.
+        # In the order in which others lock them: see ``records.counts``.
         noted = [{"session": sequence, "bits": bits} for sequence, bits in sorted(bits_of.items())]
         connection.execute(_NOTE, noted)
 
