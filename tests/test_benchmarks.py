@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(5 * PATIENCE)
 @pytest.mark.skipif(not (ROOT / "benchmarks").is_dir(), reason="needs the checkout")
 @pytest.mark.skipif(sys.implementation.name != "cpython", reason="memory is measured as CPython does it")
 def test_every_benchmark_runs_and_is_reported(tmp_path: Path) -> None:
