@@ -9,13 +9,12 @@ from sqlalchemy import Connection, Select, select
 from hl_sessions.server.database.tables import feedback, labels, logs, session_labels, sessions
 from hl_sessions.server.finding.filter_conditions import began, is_given, is_told
 from hl_sessions.server.finding.filter_language import Condition, Term
-from hl_sessions.server.records.labels import BITS_OF, is_named
+from hl_sessions.server.records.labels import COUNTED_KINDS, is_named
 
 _FEW: Final = 5_000
 """How many sessions are looked at one by one, rather than all in their order."""
 
-_LABELS: Final = BITS_OF.keys() - {"project"}
-_INDEXED: Final = frozenset({"user", "name", "reference", "feedback", *_LABELS})
+_INDEXED: Final = frozenset({"user", "name", "reference", "feedback", *COUNTED_KINDS})
 
 
 def find_few(
@@ -53,7 +52,7 @@ def find_few(
 def _find(connection: Connection, organisation_id: int, group: Sequence[Condition]) -> set[int] | None:
     of_reader = sessions.c.organisation_id == organisation_id
     term = group[0]
-    if term.name in _LABELS:
+    if term.name in COUNTED_KINDS:
         named = is_named(organisation_id, term.name, str(term.value))
         of_label = (
             session_labels.c.label_sequence == select(labels.c.sequence).where(*named).scalar_subquery()

@@ -39,7 +39,7 @@ from hl_sessions.server.database.text_search import json_contains, text_contains
 from hl_sessions.server.finding.filter_language import METADATA, Condition, GivenFeedback, Moment, Term, Text
 from hl_sessions.server.finding.json_members import NumberMember, TextMember
 from hl_sessions.server.records.feedback import feedback_bit
-from hl_sessions.server.records.labels import Kind, has_label
+from hl_sessions.server.records.labels import BITS_OF, COUNTED_KINDS, has_label
 from hl_sessions.server.records.session_totals import NANODOLLARS
 
 _COMPARISONS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
@@ -64,12 +64,10 @@ TOTALS: Final[Mapping[str, ColumnElement[Any]]] = {
 }
 """What the totals of a session have, by the names of filters and sorts; times are in seconds since 1970."""
 
-_LABELS: Final[Mapping[str, Kind]] = {"source": "source", "model": "model", "environment": "environment"}
-
 
 def is_of_totals(term: Term) -> bool:
     """Tell whether a term is about columns of the table of totals only."""
-    of_totals = (*TOTALS, *_LABELS, "project", "feedback")
+    of_totals = (*TOTALS, *BITS_OF, "feedback")
     return isinstance(term, Condition) and term.name in of_totals
 
 
@@ -92,8 +90,8 @@ def holds(connection: Connection, organisation_id: int, term: Term) -> ColumnEle
             condition |= sessions.c.sequence.in_(told)
     elif isinstance(term, Condition) and term.name == "feedback":
         condition = _has_feedback(term)
-    elif isinstance(term, Condition) and term.name in _LABELS:
-        condition = has_label(connection, organisation_id, _LABELS[term.name], str(term.value))
+    elif isinstance(term, Condition) and term.name in COUNTED_KINDS:
+        condition = has_label(connection, organisation_id, term.name, str(term.value))
     elif isinstance(term, Condition) and term.name == "project":
         condition = _has_project(connection, organisation_id, term)
     else:

@@ -13,12 +13,10 @@ from hl_sessions.server.database.in_parts import in_parts
 from hl_sessions.server.database.tables import feedback, json_for_database, logs, session_totals, sessions
 from hl_sessions.server.protocol.identifiers import FEEDBACK, new_identifier
 from hl_sessions.server.protocol.requests import FeedbackRequest, LogFeedback
+from hl_sessions.server.records.labels import BITS
 
 _SUBJECTS: Final = {"log_id": "data_id", "session_id": "session_id"}
 """The names that the protocol has for the columns of the subject of feedback."""
-
-_BITS: Final = 63
-"""The number of bits that an integer of every database has beside its sign."""
 
 _WANTED: Final[BindParameter[Any]] = bindparam("wanted", expanding=True)
 _SESSIONS: Final = {
@@ -89,7 +87,7 @@ def feedback_bit(kind: str, value: str | None = None) -> int:
         value: Its value as JSON; ``None``: any value.
     """
     name = kind if value is None else f"{kind}={value}"
-    return 1 << crc32(name.encode()) % _BITS
+    return 1 << crc32(name.encode()) % BITS
 
 
 def feedback_on(

@@ -30,10 +30,13 @@ BITS_OF: Final = {
 }
 """The column with the bits of each kind; the value of a label of a project is its ID."""
 
+COUNTED_KINDS: Final[tuple[Kind, ...]] = ("source", "model", "environment")
+"""The kinds whose labels ``session_labels`` counts; ``project_sessions`` counts those of projects."""
+
 LONGEST_VALUE: Final = 200
 """The number of characters of a value that count, because an index limits the length."""
 
-_BITS: Final = 63
+BITS: Final = 63
 """The number of bits that an integer of every database has beside its sign."""
 
 LabelName: TypeAlias = tuple[int, str, str]
@@ -78,12 +81,17 @@ def find_or_create_labels(connection: Connection, wanted: Collection[LabelName])
     return found
 
 
+def label_value(text: str) -> str:
+    """Return the value of the label of a text: its first ``LONGEST_VALUE`` characters."""
+    return text[:LONGEST_VALUE]
+
+
 def is_named(organisation_id: int, kind: str, value: str) -> list[ColumnElement[bool]]:
     """Build the conditions on ``labels`` that one is of this kind and value, of which the begin counts."""
     return [
         labels.c.organisation_id == organisation_id,
         labels.c.kind == kind,
-        labels.c.value == value[:LONGEST_VALUE],
+        labels.c.value == label_value(value),
     ]
 
 
@@ -96,7 +104,7 @@ def has_label(connection: Connection, organisation_id: int, kind: Kind, value: s
         kind: The kind of the label.
         value: The value of the label, of which the first ``LONGEST_VALUE`` characters count.
     """
-    name = (organisation_id, kind, value[:LONGEST_VALUE])
+    name = (organisation_id, kind, label_value(value))
     label = dict(_find(connection, {name})).get(name)
     if label is None:
         return false()
@@ -134,7 +142,7 @@ def _create(connection: Connection, organisation_ids: Collection[int], names: It
         numbers[organisation_id, kind] = count
     rows: list[dict[str, Any]] = []
     for organisation_id, kind, value in names:
-        bit = 1 << numbers[organisation_id, kind] % _BITS
+        bit = 1 << numbers[organisation_id, kind] % BITS
         numbers[organisation_id, kind] += 1
         rows.append({"organisation_id": organisation_id, "kind": kind, "value": value, "bit": bit})
     if rows:

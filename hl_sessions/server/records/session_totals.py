@@ -36,12 +36,17 @@ from hl_sessions.server.database.tables import (
     session_totals,
     sessions,
 )
-from hl_sessions.server.records.labels import BITS_OF, LONGEST_VALUE, Label, find_or_create_labels
+from hl_sessions.server.records.labels import (
+    BITS_OF,
+    COUNTED_KINDS,
+    Label,
+    find_or_create_labels,
+    label_value,
+)
 
 NANODOLLARS: Final = 10**9
 """The number of nanodollars in a dollar."""
 
-_KINDS: Final = tuple(kind for kind in BITS_OF if kind != "project")
 _SUMS: Final = ("datapoints", "errors", "tokens", "prompt_tokens", "output_tokens", "nanodollars")
 _CLOSE: Final = 1e-3
 """Points in time within so many seconds may be equal: databases and Python turn them into numbers
@@ -101,7 +106,7 @@ class Datapoints:
 _NUMBERS: Final = (
     *("created_at", "duration", "error", "prompt_tokens", "output_tokens", "prompt_cost", "output_cost"),
 )
-_READ: Final = (*_NUMBERS, *_KINDS)
+_READ: Final = (*_NUMBERS, *COUNTED_KINDS)
 
 COUNTED: Final = (
     logs.c.sequence,
@@ -272,7 +277,7 @@ def _count_labels(changes: Mapping[int, _Change], datapoints: Datapoints, sign: 
             if session is not None and value and isinstance(value, str)
         )
         for (sequence, value), count in counted.items():
-            name = (kind, value[:LONGEST_VALUE])
+            name = (kind, label_value(value))
             of_session = changes[sequence].labels
             of_session[name] = of_session.get(name, 0) + sign * count
 
@@ -292,7 +297,7 @@ def _store(connection: Connection, changes: Mapping[int, _Change]) -> None:
         (sequence, known[change.session.organisation_id, kind, value].sequence, count)
         for sequence, change in in_order
         for (kind, value), count in change.labels.items()
-        if count and kind in _KINDS
+        if count and kind in COUNTED_KINDS
     )
     add_to_rows(connection, session_labels, label_rows, _ADDED_TO_LABELS)
 
@@ -403,7 +408,7 @@ _IS_LABEL: Final = labels.c.sequence == session_labels.c.label_sequence
 _FIND_BITS: Final = (
     update(session_totals)
     .where(_IS_CHANGED)
-    .values({BITS_OF[kind].name: _bits_in(kind, session_labels, _IS_LABEL) for kind in _KINDS})
+    .values({BITS_OF[kind].name: _bits_in(kind, session_labels, _IS_LABEL) for kind in COUNTED_KINDS})
 )
 _FIND_PROJECTS: Final = (
     update(session_totals)

@@ -280,7 +280,7 @@ def test_totals_are_what_is_counted_anew(
     database: str, examples: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After logging, changes, deletions and imports in any order, even if labels share bits."""
-    monkeypatch.setattr(labels_module, "_BITS", 2)
+    monkeypatch.setattr(labels_module, "BITS", 2)
     with opened_database(database) as opened:
 
         @settings(

@@ -20,7 +20,7 @@ from hl_sessions.server.finding.filter_language import (
 )
 from hl_sessions.server.finding.filters import is_line
 from hl_sessions.server.page.queries.project_list import name_projects
-from hl_sessions.server.records.labels import BITS_OF
+from hl_sessions.server.records.labels import COUNTED_KINDS
 
 _MOST: Final = 12
 _LONGEST_VALUE: Final = 100
@@ -106,7 +106,7 @@ def _values_of(connection: Connection, organisation_id: int, name: str) -> Itera
         key = name.removeprefix(METADATA)
         found = [one.get(key) for one in _recent_metadata(connection, organisation_id)]
         return [value for value in found if isinstance(value, str)]
-    if name in BITS_OF:
+    if name in COUNTED_KINDS:
         of_kind = (labels.c.organisation_id == organisation_id, labels.c.kind == name)
         query = select(labels.c.value).where(*of_kind).order_by(labels.c.sequence.desc())
         return connection.scalars(query.limit(_MOST_LABELS))

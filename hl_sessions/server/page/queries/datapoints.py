@@ -12,7 +12,7 @@ from hl_sessions.server.database.tables import feedback, logs, projects
 from hl_sessions.server.page.prices import Cost, Prices, compute_cost
 from hl_sessions.server.page.queries.cut_values import MAX_SHOWN, LongValues
 from hl_sessions.server.protocol.feedback_types import RATING, FeedbackType, types_by_name
-from hl_sessions.server.records.labels import LONGEST_VALUE
+from hl_sessions.server.records.labels import label_value
 from hl_sessions.server.records.log_parts import VALUES
 from hl_sessions.server.records.parts import StoredBytes
 
@@ -67,14 +67,13 @@ class Datapoint:
     @property
     def name(self) -> str:
         """Its name: the step that logged it, or else its project."""
-        name: str = self["source"] or self.project_name
-        return name[:LONGEST_VALUE]
+        return label_value(self["source"] or self.project_name)
 
     @property
     def model(self) -> str | None:
         """The model that was called, if there was one."""
         model: str | None = (self["config"] or {}).get("model")
-        return model[:LONGEST_VALUE] if isinstance(model, str) else model
+        return label_value(model) if isinstance(model, str) else model
 
     @property
     def tokens(self) -> int | None:

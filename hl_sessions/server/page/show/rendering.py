@@ -24,6 +24,7 @@ from hl_sessions.server.page.show.formatting import (
     format_seconds,
 )
 from hl_sessions.server.page.show.values import show_json, show_plainly, show_text
+from hl_sessions.server.records.labels import label_value
 
 
 def _compact_json(value: Any) -> str:
@@ -44,6 +45,7 @@ def _environment() -> Environment:
         "count": format_count,
         "dollars": format_dollars,
         "json": _compact_json,
+        "label_value": label_value,
         "moment": format_moment,
         "seconds": format_seconds,
         "show_feedback": show_feedback,
