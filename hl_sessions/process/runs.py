@@ -341,7 +341,8 @@ class _Watch:
 
     def _is_known(self) -> None:
         with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self.happened)
+            # Not in the context of the setter: steps run, and later waits begin, in this one.
+            self._loop.call_soon_threadsafe(self.happened, context=Context())
 
 
 _loops: WeakKeyDictionary[AbstractEventLoop, _Asyncio] = WeakKeyDictionary()

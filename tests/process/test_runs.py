@@ -5,6 +5,7 @@ import gc
 import select
 import socket
 import weakref
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -99,6 +100,46 @@ def test_a_closed_loop_is_forgotten() -> None:
             gc.collect()
         assert closed() is None
         assert there.recv(1) == b""
+
+
+def test_steps_run_in_an_empty_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the wait is ended in a session, and so the loop begins there to wait for time and sockets."""
+    monkeypatch.setattr(runs, "PAUSE", 0.0)  # no step waits for another turn of the loop
+    session: ContextVar[str] = ContextVar("session", default="none")
+    seen: list[str] = []
+    here, there = socket.socketpair()
+
+    async def begin(known: Outcome[None], has_waited: asyncio.Event, is_over: asyncio.Event) -> None:
+        await Known(known, PATIENCE)
+        await Ready((here,), 0)
+        seen.append(session.get())
+        has_waited.set()
+        await Ready((here,), PATIENCE)
+        seen.append(session.get())
+        is_over.set()
+
+    async def wait_beside(is_over: asyncio.Event) -> None:
+        await Ready((there,), PATIENCE)
+        seen.append(session.get())
+        is_over.set()
+
+    async def main() -> None:
+        known: Outcome[None] = Outcome()
+        has_waited, first, second = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        runs.Run(begin(known, has_waited, first), current_loop(), workers)
+        session.set("that of the setter")
+        known.set(None)
+        await asyncio.wait_for(has_waited.wait(), PATIENCE)
+        there.send(b"x")
+        await asyncio.wait_for(first.wait(), PATIENCE)
+        runs.Run(wait_beside(second), current_loop(), workers)
+        here.send(b"x")
+        await asyncio.wait_for(second.wait(), PATIENCE)
+
+    workers = WorkerThreads()
+    with here, there:
+        asyncio.run(main())
+    assert seen == ["none"] * 3
 
 
 @pytest.mark.parametrize("place", ["Readiness.unwatch", "creating"])
