@@ -114,9 +114,7 @@ class _Transport:
         if outbound.has_session(own):
             request = _with_session_of_caller(request, outbound, own)
         elif session is not None and (session_id := session.id) is not None:
-            headers = request.headers.copy()
-            value = outbound.add_to(headers, own, session_id, None)
-            request = _with_headers(request, headers, (outbound, session_id, value))
+            request = _with_session(request, outbound, own, session_id)
         return self._transport.handle_request(request)
 
 
@@ -133,10 +131,15 @@ class _AsyncTransport:
         if outbound.has_session(own):
             request = _with_session_of_caller(request, outbound, own)
         elif session is not None and (session_id := await session.aid()) is not None:
-            headers = request.headers.copy()
-            value = outbound.add_to(headers, own, session_id, None)
-            request = _with_headers(request, headers, (outbound, session_id, value))
+            request = _with_session(request, outbound, own, session_id)
         return await self._transport.handle_async_request(request)
+
+
+def _with_session(request: Any, outbound: Outbound, own: str | None, session_id: str) -> Any:
+    """Return a copy of a request to whose headers the session is added."""
+    headers = request.headers.copy()
+    value = outbound.add_to(headers, own, session_id, None)
+    return _with_headers(request, headers, (outbound, session_id, value))
 
 
 def _with_session_of_caller(request: Any, outbound: Outbound, own: str) -> Any:
