@@ -32,3 +32,4 @@ def test_every_benchmark_runs_and_is_reported(tmp_path: Path) -> None:
     assert len(titles) >= 10
     assert all(f"| {title} |" in page for title in titles)
     assert "first read, API at 0 ms" in drawn  # beside another library
+    assert "an open scope" not in drawn
