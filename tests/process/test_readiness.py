@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hl_sessions.process.readiness import Readiness, readiness
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture(params=["epoll", "loop"])
@@ -24,7 +25,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
 async def next_call(watched: Readiness, sock: socket.socket, *, writing: bool) -> None:
     called = asyncio.Event()
     watched.watch(sock.fileno(), called.set, writing=writing)
-    await asyncio.wait_for(called.wait(), 20)
+    await asyncio.wait_for(called.wait(), PATIENCE)
     watched.unwatch(sock.fileno(), writing=writing)
 
 
