@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from itertools import chain
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -106,12 +106,10 @@ def look_up(connection: Connection, requests: Sequence[tuple[int, Sequence[LogRe
         connection: The connection of the transaction.
         requests: The ID of the organisation and the logs of each request.
     """
-    given = [request for _, of_one in requests for request in of_one]
     search = _Search(
         connection,
         sorted({organisation_id for organisation_id, _ in requests}),
-        given,
-        frozenset().union(*given),
+        [request for _, of_one in requests for request in of_one],
     )
     records = KnownRecords()
     for row in chain(search.find(projects, "id", "project_id"), search.find(projects, "name", "project")):
@@ -141,11 +139,14 @@ class _Search:
     connection: Connection
     organisation_ids: Sequence[int]
     given: Sequence[LogRequest]
-    fields: frozenset[str]
+
+    @cached_property
+    def fields(self) -> frozenset[str]:
+        """The fields that any of the logs has: most have few of them."""
+        return frozenset().union(*self.given)
 
     def find(self, table: Table, name: str, *attributes: str, more: Iterable[str] = ()) -> Iterator[Row[Any]]:
         """Find the rows whose column ``name`` is one of these attributes of a log, or one of ``more``."""
-        # Most logs have few of the fields.
         asked = self.fields.intersection(attributes)
         named: set[Any] = {request.get(attribute) for attribute in asked for request in self.given}
         values = sorted((named | set(more)) - {None})
