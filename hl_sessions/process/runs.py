@@ -208,7 +208,7 @@ class _Asyncio:
 
     async def turn(self) -> None:
         loop = self._get_loop()
-        if loop is not None and self._turn.is_over():
+        if loop is not None and (self._tasks or self._turn.is_over()):
             is_due: Future[None] = loop.create_future()
             self._ask_for_turn(loop)
             self._tasks.append(is_due)
@@ -360,7 +360,7 @@ class _TrioTurns:
         """Wait for another turn, if this one is over."""
         import trio
 
-        if self.turn.is_over():
+        if self._is_serving or self.turn.is_over():
             if not self._is_serving:
                 self._is_serving = True
                 trio.lowlevel.spawn_system_task(self._serve, context=Context())

@@ -45,6 +45,32 @@ def test_what_a_thread_finishes_waits_no_longer_than_is_left(monkeypatch: pytest
     assert waits == [20]
 
 
+def test_tasks_wait_for_a_turn_behind_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it is since the last step: what else the event loop has to do comes first."""
+    clock = StillClock()
+    monkeypatch.setattr(runs, "time", clock)
+    seen: list[str] = []
+
+    def take(seconds: float) -> None:
+        clock.offset += seconds
+
+    async def read(name: str) -> None:
+        await current_loop().turn()
+        seen.append(name)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        current_loop().begin(lambda: take(2 * runs.LONGEST_TURN))
+        first = asyncio.create_task(read("first"))
+        loop.call_soon(take, 2 * runs.PAUSE)
+        second = asyncio.create_task(read("second"))
+        loop.call_soon(seen.append, "something else")
+        await asyncio.gather(first, second)
+
+    asyncio.run(main())
+    assert seen == ["something else", "first", "second"]
+
+
 def test_a_wait_that_could_not_begin_ends_no_later_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread goes on with it, and the loop has forgotten it when the same socket is waited for again."""
     loop: asyncio.AbstractEventLoop
