@@ -340,11 +340,14 @@ class SessionManager:
         finally:
             self.report()
 
-    async def _post(self, deadline: Deadline, told: Mapping[str, Any]) -> str:
+    def _post(self, deadline: Deadline, told: Mapping[str, Any]) -> Coroutine[Wait[Any], Any, str]:
+        return self._post_described(deadline, told) if told else self._client.create_id(deadline, {})
+
+    async def _post_described(self, deadline: Deadline, told: Mapping[str, Any]) -> str:
         try:
             return await self._client.create_id(deadline, told)
         except APIStatusError as error:
-            if not told or error.status not in _REFUSALS:
+            if error.status not in _REFUSALS:
                 raise
             if self._warnings.is_due("refused"):
                 self._reports.add(

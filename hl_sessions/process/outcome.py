@@ -139,7 +139,7 @@ class Outcome(Generic[Result]):
 def popped(waiting: deque[Item]) -> Item | None:
     """Remove and return the first item, ``None`` if there is none, or another thread was faster."""
     try:
-        return waiting.popleft()
+        return waiting.popleft() if waiting else None
     except IndexError:
         return None
 
@@ -147,7 +147,7 @@ def popped(waiting: deque[Item]) -> Item | None:
 def _first(waiting: list[Item]) -> Item | None:
     """Remove and return the first item like :func:`popped`."""
     try:
-        return waiting.pop(0)
+        return waiting.pop(0) if waiting else None
     except IndexError:
         return None
 

@@ -55,14 +55,15 @@ if sys.platform == "linux":
             self._epoll: select.epoll | None = None
 
         def watch(self, descriptor: int, callback: Callable[[], None], *, writing: bool) -> None:
-            loop = self._get_loop()
-            if loop is None:
-                return
-            if self._epoll is None:
+            epoll = self._epoll
+            if epoll is None:
+                loop = self._get_loop()
+                if loop is None:
+                    return
                 epoll = select.epoll()
                 loop.add_reader(epoll.fileno(), self._look)
                 self._epoll = epoll
-            self._epoll.register(descriptor, select.EPOLLOUT if writing else select.EPOLLIN)
+            epoll.register(descriptor, select.EPOLLOUT if writing else select.EPOLLIN)
             self._callbacks[descriptor] = callback
 
         def unwatch(self, descriptor: int, *, writing: bool) -> None:  # noqa: ARG002 - it is one of both
