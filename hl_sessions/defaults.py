@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import threading
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
+from hl_sessions.client.client import SessionsClient
 from hl_sessions.errors import ConfigurationError
-from hl_sessions.manager import SessionManager, checked_manager
+from hl_sessions.manager import DEFAULT_BASE_URL, SessionManager, checked_manager
 from hl_sessions.process.checks import checked_seconds
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.late_imports import late_import
+from hl_sessions.process.once import Once
+from hl_sessions.process.saying import say
 from hl_sessions.scopes.decorator import KeySource, session_decorator
 from hl_sessions.sessions.current import current_session
 
@@ -30,6 +34,7 @@ __all__ = [
     "default_manager",
     "flush",
     "log",
+    "manager_of_calls",
     "with_session",
 ]
 
@@ -40,6 +45,8 @@ Parameters = ParamSpec("Parameters")
 class _Default:
     def __init__(self) -> None:
         self.manager: SessionManager | None = None
+        self.said_wrong = Once()
+        self.closed: SessionManager | None = None
         self._renew_after_fork()
         renew_after_fork(self)
 
@@ -57,6 +64,32 @@ def default_manager() -> SessionManager:
         ConfigurationError: the environment holds a wrong setting.
     """
     return _default.manager or _make_default()
+
+
+def manager_of_calls() -> SessionManager:
+    """Return the default manager for a call of the application, which no wrong setting may break.
+
+    If the environment holds one, this is a closed manager, and one warning says why: its sessions get no ID,
+    and it logs nothing.
+    """
+    try:
+        return default_manager()
+    except ConfigurationError as error:
+        if _default.said_wrong.is_first():
+            say(
+                logging.WARNING,
+                "sessions get no ID, and datapoints are not logged: %s (said once per process)",
+                error,
+            )
+        return _closed_manager()
+
+
+def _closed_manager() -> SessionManager:
+    with _default.lock:
+        if _default.closed is None:
+            _default.closed = SessionManager(client=SessionsClient(DEFAULT_BASE_URL))
+            _default.closed.close()
+        return _default.closed
 
 
 def check_environment() -> None:
@@ -114,7 +147,7 @@ configure = _configurator(SessionManager)
 
 def _surrounding_manager() -> SessionManager:
     session = current_session()
-    return default_manager() if session is None else cast("SessionManager", session.manager)
+    return manager_of_calls() if session is None else cast("SessionManager", session.manager)
 
 
 def log(**fields: Unpack[Fields]) -> str:

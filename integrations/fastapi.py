@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hl_sessions.defaults import default_manager
+from hl_sessions.defaults import manager_of_calls
 from hl_sessions.integrations.gateway import SESSION
 from hl_sessions.scopes.scope import open_session
 from hl_sessions.sessions.current import enter_session, leave_session
@@ -118,7 +118,7 @@ async def _nothing(scope: ASGIScope, receive: Receive, send: Send) -> None:
 
 async def _open(middleware: HLSessionMiddleware, connection: Any) -> tuple[Session, bool]:
     """Return the session of a request, and whether it is that of an outer scope."""
-    manager = middleware._manager or default_manager()
+    manager = middleware._manager or manager_of_calls()
     incoming = middleware._incoming
     if incoming is None:
         return open_session(manager) if SESSION in connection.scope else (manager.new_session(), False)

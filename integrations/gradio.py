@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hl_sessions.defaults import default_manager
+from hl_sessions.defaults import manager_of_calls
 from hl_sessions.integrations.asgi import SESSION, session_of
 from hl_sessions.manager import SessionManager, checked_manager
 from hl_sessions.sessions.binding import unbound
@@ -90,5 +90,5 @@ class _Events:
         if request is None:
             return None
         if session_of(request) is None:
-            request.scope[SESSION] = (self.manager or default_manager()).new_session()
+            request.scope[SESSION] = (self.manager or manager_of_calls()).new_session()
         return session_of(request)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import hl_sessions.client.transport  # noqa: F401 - loaded here, not again in each process forked for a job
 from hl_sessions.client.answers import is_session_id
 from hl_sessions.datapoints.recorder import open_datapoint
-from hl_sessions.defaults import default_manager
+from hl_sessions.defaults import manager_of_calls
 from hl_sessions.errors import HLSessionsError
 from hl_sessions.manager import checked_manager
 from hl_sessions.scopes.scope import Entered
@@ -141,7 +141,7 @@ def _session(data: object, manager: SessionManager | None) -> Session | None:
         and (parent is None or _is_reference_id(parent))
     ):
         return None
-    session = (manager or default_manager()).new_session()  # no other thread has it yet: no lock is needed
+    session = (manager or manager_of_calls()).new_session()  # no other thread has it yet: no lock is needed
     if session_id is not None:
         session._keep(session_id)
     if reference_id is not None:

@@ -16,8 +16,19 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+import hl_sessions.defaults
 import hl_sessions.integrations.middleware
-from hl_sessions import ConfigurationError, SessionManager, configure, current_session
+from hl_sessions import (
+    ConfigurationError,
+    SessionManager,
+    configure,
+    current_session,
+    current_session_id,
+    datapoint,
+    log,
+    with_session,
+)
+from hl_sessions.carrying import carried
 from hl_sessions.integrations import asgi, wsgi
 from hl_sessions.integrations.flask import HLSessions
 from tests.sessions_api import SessionsAPI
@@ -30,6 +41,7 @@ def a_key_with_a_line_break(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a shell or a secret file leaves it."""
     monkeypatch.setenv("HL_SESSIONS_API_KEY", KEY + "\n")
     monkeypatch.setattr(hl_sessions.integrations.middleware._once, "said", False)
+    monkeypatch.setattr(hl_sessions.defaults._default.said_wrong, "said", False)
 
 
 @pytest.fixture
@@ -134,3 +146,30 @@ class TestRequest:
         assert client.get("/").text == "False"
         with configure(sessions_api.base_url, KEY):
             assert client.get("/").text == "True"
+
+
+class TestCall:
+    def test_goes_on_without_an_id(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Of a decorated function, a job and a datapoint, with one warning that says why."""
+
+        @with_session
+        @datapoint(project="support")
+        def answer(question: str) -> tuple[str, str | None]:
+            log(project="support", source="moderation", output="fine")
+            return question, current_session_id()
+
+        assert [answer("Where?") for _ in range(3)] == [("Where?", None)] * 3
+        with carried({"session_id": "sesh_of_the_sender"}):
+            assert current_session_id() == "sesh_of_the_sender"
+            log(project="support", output="done")
+        said = [record.getMessage() for record in caplog.records if record.name == "hl_sessions"]
+        (about_the_setting,) = [message for message in said if "HL_SESSIONS_API_KEY" in message]
+        assert about_the_setting.startswith("sessions get no ID, and datapoints are not logged: ")
+        assert KEY not in about_the_setting
+
+    def test_has_a_session_once_the_application_has_configured(self, sessions_api: SessionsAPI) -> None:
+        """A wrong setting is not remembered."""
+        read = with_session(current_session_id)
+        assert read() is None
+        with configure(sessions_api.base_url, KEY):
+            assert read() is not None
