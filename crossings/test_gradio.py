@@ -20,6 +20,8 @@ from hl_sessions import SessionManager, acurrent_session_id, current_session_id,
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.integrations.asgi import HLSessionMiddleware, session_of
 from hl_sessions.integrations.gradio import connect
+from hl_sessions.process.once import Once
+from hl_sessions.sessions import late_reads
 from tests.examples.running import running
 from tests.pages import run_block
 from tests.sessions_api import SessionsAPI
@@ -142,11 +144,17 @@ def test_connected_each_message_has_a_session_of_its_own(
 
 
 def test_without_it_all_users_of_a_launched_application_have_one_session(
-    launch: Launch, manager: SessionManager
+    launch: Launch,
+    manager: SessionManager,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """The log says so."""
+    monkeypatch.setattr(late_reads, "_once", Once())
     seen = [ask(user, function) for user in clients(launch(make_blocks())) for function in FUNCTIONS]
     assert len({*seen}) == 1
     assert seen[0].startswith("sesh_")
+    assert "code that was started in it" in caplog.text
 
 
 def test_without_it_a_mounted_application_has_none_but_without_a_queue(

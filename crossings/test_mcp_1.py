@@ -26,6 +26,8 @@ from hl_sessions.carrying import SharedSecret
 from hl_sessions.integrations.asgi import HLSessionMiddleware, header
 from hl_sessions.integrations.httpx import propagate
 from hl_sessions.integrations.mcp import connect
+from hl_sessions.process.once import Once
+from hl_sessions.sessions import late_reads
 from tests.pages import run_block
 from tests.sessions_api import SessionsAPI
 from tests.waiting import PATIENCE
@@ -106,12 +108,19 @@ def test_connected_each_call_has_the_session_of_its_own_request(
 
 @pytest.mark.parametrize("transport", ["mcp", "sse"])
 def test_without_it_all_calls_have_the_session_of_the_first_request(
-    transport: str, serve: Serve, manager: SessionManager
+    transport: str,
+    serve: Serve,
+    manager: SessionManager,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """The log says so, unless it is that of a stream, which has not ended."""
+    monkeypatch.setattr(late_reads, "_once", Once())
     url = serve(HLSessionMiddleware(app_of(make_server(), transport), manager))
     seen = asyncio.run(everything_read(f"{url}/{transport}"))
     assert len({*seen}) == 1
     assert seen[0].startswith("sesh_")
+    assert ("code that was started in it" in caplog.text) == (transport == "mcp")
 
 
 @pytest.mark.parametrize("is_connected", [False, True])

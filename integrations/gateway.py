@@ -7,13 +7,12 @@ from abc import ABC, abstractmethod
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from hl_sessions.sessions.context import SESSION
+
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping, Sequence
 
 __all__ = ["SESSION", "FrameworkRequest", "Request"]
-
-#: The key of the session in the ASGI scope or WSGI environment of a request.
-SESSION = "hl_sessions.session"
 
 
 class Request(ABC):

@@ -117,7 +117,6 @@ class ConversationSession(Session):
                 self.manager.tell(self, ended)
 
     def _decides(self) -> bool:
-        """Whether a middleware inside this scope joins its session."""
         return True
 
     def _is_over(self) -> bool:

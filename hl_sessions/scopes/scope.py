@@ -39,9 +39,9 @@ _Entry = tuple["Session | None", bool, "Token[Session | None]"]
 def _is_joined(session: Session, key: str | None, make: Callable[[], Session] | None) -> bool:
     if key is None and make is None:
         return True
-    if not isinstance(session, ConversationSession):
-        return False
-    return session._decides() if make is not None else session.key == key and not session._is_over()
+    if make is not None:
+        return session._decides()
+    return isinstance(session, ConversationSession) and session.key == key and not session._is_over()
 
 
 def open_session(

@@ -101,6 +101,8 @@ class _SessionStay(Stay):
 
     def __init__(self, session: Current | None, *, is_opened: bool) -> None:
         super().__init__(context.current, session)
+        if session is not None:
+            session._is_bound = True  # its steps run among the variables of the consumer
         self._session = session
         self._is_opened = is_opened
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any, Protocol
 
-__all__ = ["Current", "along", "current", "enter", "innermost", "leave"]
+__all__ = ["SESSION", "Current", "along", "current", "enter", "innermost", "leave"]
+
+#: The key of the session in the ASGI scope or WSGI environment of a request.
+SESSION = "hl_sessions.session"
 
 
 class Current(Protocol):

@@ -1,6 +1,6 @@
 """Detects reads of a session after its request has ended, by a loop or timer that serves other requests.
 
-A background task of the request also reads late, and may do so. Its context looks the same. Two rules
+A background task of the request also reads late, and may do so. Its context looks the same. Three rules
 distinguish them:
 
 - A loop that serves other requests reads only while these are served. A background task reads at independent
@@ -9,6 +9,9 @@ distinguish them:
   resets the product.
 - A chain of timers starts a task for each of its jobs, when no other task of the request is left. The tasks
   of a background task have a living parent, or descend from a task that has read before.
+- A server whose loop serves requests often sets a context variable to the request at hand. In the context of
+  an ended request, only code that serves others sets it to one request after the other. This holds on a busy
+  server, too.
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ import logging
 import sys
 import threading
 import weakref
-from contextvars import Context, ContextVar
+from contextlib import suppress
+from contextvars import Context, ContextVar, copy_context
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +32,7 @@ from hl_sessions.process.once import Once
 from hl_sessions.process.reentry import creating, is_creating
 from hl_sessions.process.saying import say
 from hl_sessions.sessions import context
+from hl_sessions.sessions.context import SESSION
 from hl_sessions.sessions.current import current_session
 from hl_sessions.sessions.opened import observe_requests, unobserve
 
@@ -47,6 +52,7 @@ IRREGULAR = 0.25  # the part by which the time between two reads has to differ f
 FALSE_ALARM = 1e-4  # the highest probability of a false alarm in the life of a process
 MOST_MISSES = 10  # reads without a request, after which the first rule is given up
 MOST_ORPHANS = 10  # tasks without a parent, each with other requests since the former one
+MOST_OTHERS = 3  # other requests that were at hand
 MOST_STAYS = 10  # reads of one task, which is no job of a timer then
 LOOKING = 0.01  # the share of the time that the search for parents may take
 LONGEST_NAME = 200
@@ -142,6 +148,8 @@ class _Watch:
         self._orphans: int | None = None if _THREADS_INHERIT else 0  # None: there is, or may be, a parent
         self._started = 0.0
         self._stays = 0  # later reads by the same task
+        self._others = 0
+        self._holder: Callable[[], object] = lambda: None
         self._reference = weakref.ref(self, _forget)
         _watched[self._reference] = None
         observe_requests(_note_start)
@@ -201,6 +209,37 @@ class _Watch:
         self._orphans += is_later
         return self._orphans >= MOST_ORPHANS
 
+    def serves_others(self, session: Session) -> bool:
+        """Note a read, and return whether other requests were certainly at hand, one after the other."""
+        if session._is_bound:
+            return False  # a bound function runs among the variables of its caller
+        for value in copy_context().values():
+            # An object that was there before may only have been changed, for all that hold it.
+            if value is self._holder() or (other := _session_in(value)) is None:
+                continue
+            other_id = other.__dict__.get("_id")
+            if other_id == session.__dict__["_id"] or (other_id is None and session._decides()):
+                continue  # it is, or may be, the same session
+            if other.__dict__.pop("_is_other", False):  # each counts once
+                with suppress(TypeError):  # to some objects there are no weak references
+                    self._holder = weakref.ref(value)
+                    self._others += 1
+        return self._others >= MOST_OTHERS
+
+
+def _session_in(value: object) -> Session | None:
+    """Return the session of the request that is ``value``, or its attribute ``request``."""
+    try:
+        attributes = value.__dict__
+        for each in (attributes, getattr(attributes.get("request"), "__dict__", {})):
+            scope = each.get("scope", each.get("environ"))
+            if type(scope) is dict and SESSION in scope:
+                session: Session = scope[SESSION]
+                return session
+    except Exception:  # noqa: BLE001 - a stand-in for another object may raise anything
+        pass
+    return None
+
 
 def _forget(watch: weakref.ref[_Watch]) -> None:
     _watched.pop(watch, None)
@@ -250,6 +289,7 @@ def _ended_type(kind: type[Session]) -> type[Session]:
 
 
 def _note_start(session: Session) -> None:
+    session._is_other = current_session() is None  # else the request may be work of the one around it
     _traffic.start(session)
 
 
@@ -274,7 +314,8 @@ def _note_read(session: Any, kind: type[Session]) -> None:
         if watch is None:
             watch = session._watch = _Watch(now)
         is_of_others = watch.comes_with_requests(now)
-    if (is_of_others or watch.comes_of_nothing(session)) and _once.is_first():
+    is_of_others = is_of_others or watch.comes_of_nothing(session) or watch.serves_others(session)
+    if is_of_others and _once.is_first():
         _watched.clear()
         unobserve(_note_start)
         _tell(*session._ending)

@@ -146,11 +146,14 @@ class Session:
     _left_for: Session | None
     #: Whether a datapoint was logged before there was an ID: its sending will create one.
     _is_logged = False
-    #: Whether a function was bound to this session: it may run without a trace of the code that started it.
+    #: Whether a function or generator was bound to this session: it may run without a trace of the code that
+    #: started it.
     _is_bound = False
     #: The request and the time of its end, set at the end, and the class of the handle from then on.
     _ending: tuple[str, float]
     _ended_type: type[Session]
+    #: Whether the request is no part of another one, if its start was noted; removed when it has counted.
+    _is_other: bool
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._id or 'not created'}>"
@@ -366,6 +369,10 @@ class Session:
 
         result: Function = bound(function, self)
         return result
+
+    def _decides(self) -> bool:
+        """Whether a middleware inside this scope joins its session, as others of the same key or name do."""
+        return False
 
     def _leave(self) -> None:
         """Note that the scope which opened this session is left."""

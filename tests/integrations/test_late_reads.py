@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import re
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import ContextVar
 from functools import partial
 from random import Random
 from typing import Any
@@ -12,12 +14,18 @@ from uuid import uuid4
 
 import httpx2
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from hl_sessions import SessionManager, acurrent_session_id
+from hl_sessions.integrations.asgi import HLSessionMiddleware
 from hl_sessions.process.once import Once
 from hl_sessions.sessions import late_reads
 from hl_sessions.sessions.opened import unobserve
-from tests.waiting import StillClock
+from tests.integrations.conftest import ServeASGI
+from tests.waiting import PATIENCE, StillClock
 
 CALLS = 60
 Handler = Callable[[], Awaitable[None]]
@@ -192,3 +200,60 @@ def test_a_consumer_that_a_request_has_started_is_told_of(
     assert None not in seen
     (line,) = [record.getMessage() for record in records if "code that was started" in record.getMessage()]
     assert re.search(r"'(POST |gRPC /service)/initialize'", line)
+
+
+def test_a_loop_is_told_of_on_a_server_that_is_always_busy(
+    serve_asgi: ServeASGI, manager: SessionManager, clock: StillClock, records: list[logging.LogRecord]
+) -> None:
+    """Like a server of MCP 1.x, it sets a context variable to the request that it works for."""
+    at_hand: ContextVar[Request] = ContextVar("at_hand")
+    messages: asyncio.Queue[tuple[Request, asyncio.Future[None]]] = asyncio.Queue()
+    is_waiting, is_over = threading.Event(), asyncio.Event()
+    seen: list[str | None] = []
+    kept: list[asyncio.Task[None]] = []
+
+    async def consume() -> None:
+        while True:
+            request, is_answered = await messages.get()
+            at_hand.set(request)
+            clock.offset += 0.1
+            seen.append(await acurrent_session_id())
+            is_answered.set_result(None)
+
+    async def call(request: Request) -> Response:
+        if not kept:
+            kept.append(asyncio.create_task(consume()))
+        is_answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        messages.put_nowait((request, is_answered))
+        await is_answered
+        return Response()
+
+    async def wait(request: Request) -> Response:
+        is_waiting.set()
+        await is_over.wait()
+        return Response()
+
+    async def end(request: Request) -> Response:
+        is_over.set()
+        kept[0].cancel()
+        return Response()
+
+    app = Starlette(routes=[Route(f"/{each.__name__}", each) for each in (call, wait, end)])
+    host, port = serve_asgi(HLSessionMiddleware(app, manager))
+
+    async def main() -> None:
+        async with httpx2.AsyncClient(base_url=f"http://{host}:{port}", trust_env=False) as client:
+            for _ in range(2):
+                await client.get("/call")
+            waiting = asyncio.create_task(client.get("/wait"))
+            await asyncio.to_thread(is_waiting.wait, PATIENCE)
+            for _ in range(10):
+                await client.get("/call")
+            await client.get("/end")
+            await waiting
+
+    asyncio.run(main())
+    assert len(seen) == 12
+    assert len(set(seen)) == 1
+    (line,) = [record.getMessage() for record in records if "code that was started" in record.getMessage()]
+    assert "'GET /call'" in line

@@ -23,6 +23,7 @@ from hl_sessions import (
     current_session,
     current_session_id,
     unbound,
+    with_session,
 )
 from hl_sessions.integrations import asgi, wsgi
 from hl_sessions.process.once import Once
@@ -35,6 +36,24 @@ from tests.waiting import PATIENCE, StillClock
 
 REQUESTS = 60
 Handler = Callable[[], Awaitable[object]]
+CHAT_1, CHAT_2 = ({"headers": [(b"x-chat-id", number)]} for number in (b"1", b"2"))
+
+
+class Request:
+    """A request, as frameworks make it of its scope."""
+
+    def __init__(self, scope: Any) -> None:
+        self.scope = scope
+
+
+class WSGIRequest:
+    """The same of its environment."""
+
+    def __init__(self, environ: Any) -> None:
+        self.environ = environ
+
+
+request_at_hand: contextvars.ContextVar[Request | WSGIRequest] = contextvars.ContextVar("request_at_hand")
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +93,7 @@ class Service:
         self._kept: list[Any] = []
 
     async def _run(self, scope: Any, receive: Any, send: Any) -> None:
+        request_at_hand.set(Request(scope))
         await self.handlers[scope["path"]]()
 
     async def _other(self) -> None:
@@ -295,6 +315,176 @@ def test_datapoints_are_reads(
     assert len(told(records)) == 1
 
 
+# Where requests are always served, and so reads always fall into some
+
+
+async def serve_always(service: Service, step: Handler) -> None:
+    """Be asked for the start, and then take steps, during another request after the first one."""
+    is_over = asyncio.Event()
+    service.handlers["/long"] = is_over.wait
+    await service.request("/start", **CHAT_1)
+    await step()
+    long = asyncio.ensure_future(service.request("/long"))
+    for _ in range(10):
+        service.take(0.1)
+        await step()
+    is_over.set()
+    await long
+
+
+def serve_in_a_loop(service: Service) -> None:
+    """As a server of MCP 1.x, whose loop sets a variable to the request that it works for."""
+    messages: asyncio.Queue[tuple[Any, asyncio.Future[None]]] = asyncio.Queue()
+
+    async def serve() -> None:
+        while True:
+            request, answer = await messages.get()
+            token = request_at_hand.set(request)
+            service.read()
+            request_at_hand.reset(token)
+            answer.set_result(None)
+
+    async def start() -> None:
+        service.keep(asyncio.create_task(serve()))
+
+    async def call() -> None:
+        answer = asyncio.get_running_loop().create_future()
+        messages.put_nowait((request_at_hand.get(), answer))
+        await answer
+
+    async def read_and_call() -> None:
+        await acurrent_session_id()
+        await call()
+
+    service.handlers |= {"/start": start, "/call": call, "/read-and-call": read_and_call}
+
+
+@pytest.mark.parametrize(
+    ("options", "path", "more", "is_told"),
+    [
+        pytest.param({}, "/call", CHAT_1, True, id="plain"),
+        pytest.param({"key": asgi.header("X-Chat-ID")}, "/read-and-call", CHAT_2, True, id="other chat"),
+        pytest.param({"key": asgi.header("X-Chat-ID")}, "/read-and-call", CHAT_1, False, id="same chat"),
+        pytest.param({"key": asgi.header("X-Chat-ID")}, "/call", CHAT_1, False, id="same chat, not read"),
+    ],
+)
+def test_a_loop_that_has_other_requests_at_hand(
+    *,
+    options: dict[str, Any],
+    path: str,
+    more: dict[str, Any],
+    is_told: bool,
+    manager: SessionManager,
+    clock: StillClock,
+    records: list[logging.LogRecord],
+) -> None:
+    """It is found on a busy server, too, but it may serve requests of its own conversation."""
+    service = Service(manager, clock, **options)
+
+    async def main() -> None:
+        serve_in_a_loop(service)
+        await serve_always(service, lambda: service.request(path, **more))
+
+    asyncio.run(main())
+    assert len(service.seen) == 11
+    assert len(set(service.seen)) == 1
+    assert len(told(records)) == is_told
+
+
+async def a_bound_function(service: Service) -> None:
+    async def start() -> None:
+        read = bind(service.read)
+
+        async def call() -> None:
+            read()
+
+        service.handlers["/call"] = call
+
+    service.handlers["/start"] = start
+    await serve_always(service, lambda: service.request("/call"))
+
+
+async def a_generator(service: Service) -> None:
+    @with_session
+    def read() -> Iterator[None]:
+        while True:
+            service.read()
+            yield
+
+    async def start() -> None:
+        reads = read()
+
+        async def call() -> None:
+            next(reads)
+
+        service.handlers["/call"] = call
+        service.keep(reads)
+
+    service.handlers["/start"] = start
+    await serve_always(service, lambda: service.request("/call"))
+
+
+async def a_task_that_asks_its_own_application(service: Service) -> None:
+    pace = Pace(service)
+
+    async def work() -> None:
+        while await pace.wait():
+            await service.request("/other")
+            service.read()
+
+    async def start() -> None:
+        service.keep(asyncio.create_task(work()))
+
+    service.handlers["/start"] = start
+    await serve_always(service, pace.go_on)
+    await pace.go_on(goes_on=False)
+
+
+class Shared:
+    request: Any = None
+
+
+async def a_task_beside_an_object_that_all_requests_change(service: Service) -> None:
+    pace = Pace(service)
+    place: contextvars.ContextVar[Any] = contextvars.ContextVar("place")
+    shared = Shared()
+
+    async def work() -> None:
+        while await pace.wait():
+            service.read()
+
+    async def start() -> None:
+        place.set(shared)
+        service.keep(asyncio.create_task(work()))
+
+    async def call() -> None:
+        shared.request = request_at_hand.get()
+        await pace.go_on()
+
+    service.handlers |= {"/start": start, "/call": call}
+    await serve_always(service, lambda: service.request("/call"))
+    await pace.go_on(goes_on=False)
+
+
+@pytest.mark.parametrize(
+    "serve",
+    [
+        a_bound_function,
+        a_generator,
+        a_task_that_asks_its_own_application,
+        a_task_beside_an_object_that_all_requests_change,
+    ],
+)
+def test_other_requests_beside_right_code(
+    serve: Callable[[Service], Awaitable[None]], service: Service, records: list[logging.LogRecord]
+) -> None:
+    """It is not told of, whatever else is in its context."""
+    asyncio.run(serve(service))  # type: ignore[arg-type]
+    assert len(service.seen) == 11
+    assert len(set(service.seen)) == 1
+    assert not told(records)
+
+
 @collects_at_once
 def test_nothing_stays_behind(service: Service, manager: SessionManager) -> None:
     """Requests whose tasks have read late are gone with these, and no longer watched."""
@@ -352,31 +542,34 @@ def test_a_handle_that_somebody_holds_means_what_it_says(
     assert not told(records)
 
 
+@pytest.mark.parametrize("is_busy", [False, True])
 def test_a_thread_is_found_behind_wsgi(
-    manager: SessionManager, clock: StillClock, records: list[logging.LogRecord]
+    *, is_busy: bool, manager: SessionManager, clock: StillClock, records: list[logging.LogRecord]
 ) -> None:
     """So it is behind the other gateway, whose bodies end when they are closed."""
-    messages: queue.Queue[Future[None]] = queue.Queue()
+    messages: queue.Queue[tuple[WSGIRequest, Future[None]]] = queue.Queue()
     random = Random(1)
 
     def consume() -> None:
         while True:
-            message = messages.get()
+            request, answer = messages.get()
+            if is_busy:
+                request_at_hand.set(request)
             current_session_id()
-            message.set_result(None)
+            answer.set_result(None)
 
     def application(environ: Any, start_response: Any) -> Iterator[bytes]:
         if environ["PATH_INFO"] == "/start":
             context = contextvars.copy_context()
             threading.Thread(target=context.run, args=(consume,), daemon=True).start()
         yield b"begun"
-        message: Future[None] = Future()
-        messages.put(message)
-        message.result(PATIENCE)
+        answer: Future[None] = Future()
+        messages.put((WSGIRequest(environ), answer))
+        answer.result(PATIENCE)
 
     app = wsgi.HLSessionMiddleware(application, manager)
-    for number in range(REQUESTS):
-        path = "/called" if number else "/start"
+
+    def call(path: str) -> Any:
         environ = {
             "REQUEST_METHOD": "PUT",
             "SCRIPT_NAME": "/api",
@@ -384,9 +577,16 @@ def test_a_thread_is_found_behind_wsgi(
             "QUERY_STRING": "s3cret",
         }
         body: Any = app(environ, lambda *_: lambda _: None)
+        return body
+
+    opened = []
+    for number in range(REQUESTS):
+        body = call("/called" if number else "/start")
         clock.offset += 0.01
         assert list(body) == [b"begun"]
         body.close()
+        if is_busy:
+            opened.append(call("/opened"))
         clock.offset += 0.5 + random.random()
     assert len(told(records)) == 1
     assert "'PUT /api/start'" in told(records)[0]
