@@ -4,9 +4,10 @@ A background task of the request also reads late, and may do so. Its context loo
 distinguish them:
 
 - A loop that serves other requests reads only while these are served. A background task reads at independent
-  times: the probability that a read falls into a request is the share of the time in which requests are
-  served. If the product of these shares becomes tiny, it is no coincidence. A read while no request is served
-  resets the product.
+  times: the probability that a read falls into a request is the share of its waits in which one was served
+  after the same time. Other times would mislead: a page that asks for each step of the task asks again just
+  after a read. If the product of these shares becomes tiny, it is no coincidence. A read while no request is
+  served resets the product.
 - A chain of timers starts a task for each of its jobs, when no other task of the request is left. The tasks
   of a background task have a living parent, or descend from a task that has read before.
 - A server whose loop serves requests often sets a context variable to the request at hand. In the context of
@@ -22,10 +23,11 @@ import logging
 import sys
 import threading
 import weakref
+from collections import deque
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.once import Once
@@ -46,7 +48,7 @@ __all__ = ["note_end", "references"]
 
 SERVED = 10.0  # seconds that a request counts as served at the most, as WebSockets stay for hours
 AFTERWARDS = 0.01  # seconds after its end in which its work may still be read by a loop
-LEAST_SHARE = 0.05  # the smallest share that counts, so that no single read decides
+MOST_WAITS = 50  # waits with which the next one is compared
 ALWAYS = 0.99  # a share from which on it is one request, or an unbroken series
 IRREGULAR = 0.25  # the part by which the time between two reads has to differ from the former one
 FALSE_ALARM = 1e-4  # the highest probability of a false alarm in the life of a process
@@ -80,13 +82,14 @@ class _Traffic:
 
     Attributes:
         busy: the seconds in which requests were served.
+        since: the time from which on requests have been served without a break, if one is being served.
         started: the start of the latest request.
         trials: the number of products that were begun, each of which may become tiny by chance.
         look_again: the time from which on parents may be searched for again.
     """
 
     def __init__(self) -> None:
-        self.busy = self.started = self.look_again = self._looked = self._end = 0.0
+        self.busy = self.since = self.started = self.look_again = self._looked = self._end = 0.0
         self.trials = 0
         self._renew_after_fork()
         renew_after_fork(self)
@@ -105,7 +108,8 @@ class _Traffic:
         """Note the start of a request."""
         with self.lock:
             self.started = now = monotonic()
-            self.is_busy(now)
+            if not self.is_busy(now):
+                self.since = now
             while self._served:
                 oldest = next(iter(self._served))
                 if self._served[oldest] + SERVED > now:
@@ -129,6 +133,24 @@ class _Traffic:
 _traffic = _Traffic()
 
 
+class _Wait(NamedTuple):
+    """The time between two reads of a session.
+
+    Attributes:
+        seconds: its length.
+        served_after: the seconds after which requests were served until its end.
+        share: the share of it in which requests were served.
+    """
+
+    seconds: float
+    served_after: float
+    share: float
+
+    def share_after(self, seconds: float) -> float:
+        """Return 1.0 if requests were certainly served after that time, else the share in general."""
+        return 1.0 if seconds >= self.served_after else self.share
+
+
 class _Watch:
     """The reads of a session after the end of its request.
 
@@ -143,7 +165,7 @@ class _Watch:
         self._misses = 0
         self._was_busy = False
         self._last, self._busy = now, _traffic.busy
-        self._gap = 0.0
+        self._waits: deque[_Wait] = deque(maxlen=MOST_WAITS)
         self._task: weakref.ref[Task[Any]] | None = None
         self._orphans: int | None = None if _THREADS_INHERIT else 0  # None: there is, or may be, a parent
         self._started = 0.0
@@ -167,8 +189,8 @@ class _Watch:
         """Note a read, and return whether the reads certainly coincide with other requests."""
         if self._misses >= MOST_MISSES:
             return False
-        is_busy, gap = _traffic.is_busy(now), now - self._last
-        share = (_traffic.busy - self._busy) / gap if gap > 0.0 else 1.0
+        is_busy, seconds = _traffic.is_busy(now), now - self._last
+        share = (_traffic.busy - self._busy) / seconds if seconds > 0.0 else 1.0
         if is_busy and share >= ALWAYS:
             return False
         if not is_busy:
@@ -177,9 +199,13 @@ class _Watch:
                 self._misses += 1
                 _traffic.trials += 1
         # A periodic read may always follow a periodic request, so regular intervals prove nothing.
-        elif self._gap == 0.0 or abs(gap - self._gap) > IRREGULAR * gap:
-            self._chance *= max(share, LEAST_SHARE)
-        self._was_busy, self._last, self._busy, self._gap = is_busy, now, _traffic.busy, gap
+        elif not self._waits or abs(seconds - self._waits[-1].seconds) > IRREGULAR * seconds:
+            shares = [each.share_after(seconds) for each in self._waits if each.seconds >= seconds]
+            # The share of this wait counts, too, as there may be more requests now than before.
+            self._chance *= max(share, (1.0 + sum(shares)) / (1.0 + len(shares)))
+        served_after = max(_traffic.since - self._last, 0.0) if is_busy else seconds
+        self._waits.append(_Wait(seconds, served_after, share))
+        self._was_busy, self._last, self._busy = is_busy, now, _traffic.busy
         return self._chance < FALSE_ALARM / (_traffic.trials * (_traffic.trials + 1))
 
     def comes_of_nothing(self, session: Session) -> bool:

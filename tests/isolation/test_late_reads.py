@@ -739,7 +739,22 @@ async def beside_a_websocket(service: Service, pace: Pace) -> None:
     await connection
 
 
-TRAFFIC = [at_any_time, by_the_clock, on_a_busy_server, beside_a_websocket]
+async def with_a_request_for_each_step(service: Service, pace: Pace) -> None:
+    """A page asks for the next step of the task, which is answered once there is one, and asks again."""
+    random = Random(4)
+    for _ in range(REQUESTS):
+        has_come = asyncio.Event()
+        service.handlers["/next"] = has_come.wait
+        service.clock.offset += 0.2
+        request = asyncio.ensure_future(service.request("/next"))
+        await turns()
+        service.clock.offset += 0.2 + random.random()
+        await pace.go_on()
+        has_come.set()
+        await request
+
+
+TRAFFIC = [at_any_time, by_the_clock, on_a_busy_server, beside_a_websocket, with_a_request_for_each_step]
 
 
 @pytest.mark.parametrize("traffic", TRAFFIC)
