@@ -14,6 +14,7 @@ from benchmarks.decorator import decorator_rows
 from benchmarks.django_requests import django_rows
 from benchmarks.dramatiq_jobs import dramatiq_job_rows
 from benchmarks.event_loop import event_loop_rows
+from benchmarks.first_content import first_content_rows
 from benchmarks.first_read import first_read_rows
 from benchmarks.framework_servers import framework_server_rows
 from benchmarks.log_calls import log_call_rows
@@ -70,6 +71,7 @@ BENCHMARKS: tuple[Callable[[Effort], Iterator[Row]], ...] = (
     server_processes_rows,
     stored_datapoints_rows,
     server_size_rows,
+    first_content_rows,
     memory_rows,
 )
 DOCS = Path(__file__).resolve().parent.parent / "docs"

@@ -9,38 +9,42 @@ import json
 import secrets
 import time
 from pkgutil import resolve_name
+from typing import TYPE_CHECKING
 
 from benchmarks.row import OURS
 from benchmarks.running_servers import ServerProgram
 
-__all__ = ["NEIGHBOUR_SERVERS", "OLD", "own_server"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["NEIGHBOUR_SERVERS", "OLD", "QUESTION", "own_server"]
 
 OLD = "hl-sessions 0.1"
 QUESTION = "Why is the sky blue, and why is the grass green? " * 20
 ANSWER = "Because light of short waves is scattered more. " * 20
 
 
-def _logs(datapoints: int) -> bytes:
+def _logs(sessions: Sequence[str]) -> bytes:
     logs = [
         {
             "project": "benchmark",
-            "session_reference_id": "benchmark",
+            "session_reference_id": session,
             "inputs": {"question": QUESTION},
             "output": ANSWER,
             "config": {"type": "model", "model": "gpt-4", "temperature": 0.5},
             "duration": 1.25,
         }
-        for _ in range(datapoints)
+        for session in sessions
     ]
-    return json.dumps(logs if datapoints > 1 else logs[0]).encode()
+    return json.dumps(logs if len(logs) > 1 else logs[0]).encode()
 
 
-def _spans(datapoints: int) -> bytes:
+def _spans(sessions: Sequence[str]) -> bytes:
     """The same as spans of OpenTelemetry, in the protobuf of its exporters."""
     messages = "opentelemetry.proto.collector.trace.v1.trace_service_pb2"
     request = resolve_name(f"{messages}:ExportTraceServiceRequest")()
     spans = request.resource_spans.add().scope_spans.add().spans
-    for _ in range(datapoints):
+    for session in sessions:
         now = time.time_ns()
         span = spans.add(
             trace_id=secrets.token_bytes(16),
@@ -51,7 +55,7 @@ def _spans(datapoints: int) -> bytes:
         )
         for key, value in (
             ("openinference.span.kind", "LLM"),
-            ("session.id", "benchmark"),
+            ("session.id", session),
             ("llm.model_name", "gpt-4"),
             ("input.value", QUESTION),
             ("output.value", ANSWER),
@@ -74,6 +78,7 @@ def own_server(
         body=_logs,
         database="logs.sqlite3",
         table="logs",
+        page="/",
     )
 
 
@@ -90,6 +95,7 @@ NEIGHBOUR_SERVERS = (
         body=_spans,
         database="phoenix.db",
         table="spans",
+        page="/projects/UHJvamVjdDox/sessions",
         variables={
             "PHOENIX_PORT": "{port}",
             "PHOENIX_GRPC_PORT": "0",
@@ -107,5 +113,6 @@ NEIGHBOUR_SERVERS = (
         body=_spans,
         database="mlflow.db",
         table="spans",
+        page="/#/experiments/0/traces?groupBy=session",
     ),
 )

@@ -79,6 +79,8 @@ _PAGE = """\
   span of OpenTelemetry. Ours is on the disk when it is answered; mlflow answers after its transaction, too.
   arize-phoenix answers before it stores anything, and has SQLite not wait for the disk (`synchronous = OFF`):
   what waits is lost with the process, and what is stored may be lost with the machine.
+- The page that lists sessions is opened by a Chromium with an empty cache. Its first session is shown when
+  the document has its question.
 
 {measured_with}
 """

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 __all__ = ["RunningServer", "ServerProgram", "running"]
 
@@ -37,9 +37,10 @@ class ServerProgram:
         health: the path that tells that it has begun.
         path: where datapoints are sent.
         headers: that go with them.
-        body: makes the body of a request with so many of them.
+        body: makes the body of a request with one for each of some sessions.
         database: its SQLite file, in its folder.
         table: in which the datapoints are.
+        page: the path of the page that lists sessions.
         variables: that it needs, with the ``{port}`` or without it.
     """
 
@@ -49,9 +50,10 @@ class ServerProgram:
     health: str
     path: str
     headers: str
-    body: Callable[[int], bytes]
+    body: Callable[[Sequence[str]], bytes]
     database: str
     table: str
+    page: str
     variables: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -69,9 +71,9 @@ class ServerProgram:
         name = self.name.split()[0]
         return f"{name} {next(iter(distributions(name=name, path=list(libraries)))).version}"
 
-    def request(self, datapoints: int) -> bytes:
-        """Build a request."""
-        body = self.body(datapoints)
+    def request(self, sessions: Sequence[str]) -> bytes:
+        """Build a request with a datapoint for each of some sessions."""
+        body = self.body(sessions)
         head = f"POST {self.path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
         return f"{head}{self.headers}\r\n".encode() + body
 

@@ -66,7 +66,7 @@ def _compare(
         shuffle(names)
         for who in names:
             servers = contenders[who]
-            request = servers[0].program.request(1)
+            request = servers[0].program.request(["benchmark"])
             with load(*(server.address for server in servers), connections=CONNECTIONS) as clients:
                 seconds = clients.send([request] * requests)
                 costs[who].append((seconds / requests, quantiles(clients.latencies, n=100)[-1]))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from benchmarks.row import Row
     from benchmarks.running_servers import RunningServer
 
-__all__ = ["stored_datapoints_rows"]
+__all__ = ["CONNECTIONS", "store", "stored_datapoints_rows"]
 
 CONNECTIONS = 64
 LIST = 100
@@ -67,19 +67,25 @@ class _Contender:
 
     def store(self, requests: int, size: int) -> _Cost:
         """Send so many requests, with so many datapoints each, and wait until all are stored."""
-        built = [self.server.program.request(size) for _ in range(requests)]
-        expected = self.server.stored() + requests * size
-        # Connections anew, as servers close those that idle.
-        with load(self.server.address, connections=CONNECTIONS) as clients:
-            cpu_seconds = self.server.cpu_seconds()
-            seconds = clients.send(built)
-        answered = perf_counter()
-        while self.server.stored() < expected:  # some answer before
-            sleep(LOOK_INTERVAL)
-            seconds += perf_counter() - answered
-            answered = perf_counter()
+        built = [self.server.program.request(["benchmark"] * size) for _ in range(requests)]
+        cpu_seconds = self.server.cpu_seconds()
+        seconds = store(self.server, built, requests * size)
         cpu_seconds = self.server.cpu_seconds() - cpu_seconds
         return _Cost(seconds / (requests * size), cpu_seconds / (requests * size))
+
+
+def store(server: RunningServer, requests: Sequence[bytes], datapoints: int) -> float:
+    """Send requests that have so many datapoints in all; return the seconds until all are stored."""
+    expected = server.stored() + datapoints
+    # Connections anew, as servers close those that idle.
+    with load(server.address, connections=CONNECTIONS) as clients:
+        seconds = clients.send(requests)
+    answered = perf_counter()
+    while server.stored() < expected:  # some answer before
+        sleep(LOOK_INTERVAL)
+        seconds += perf_counter() - answered
+        answered = perf_counter()
+    return seconds
 
 
 def _compare(contenders: Sequence[_Contender], size: int, rounds: int, seconds: float) -> dict[str, _Cost]:
