@@ -60,20 +60,19 @@ mute_while_creating(
 class creating:  # noqa: N801 - used like a function
     """Mark this thread as creating a session: reads return at once, and its clients log nothing."""
 
-    __slots__ = ("_ident", "_is_outermost")
-
-    def __init__(self) -> None:
-        self._is_outermost = False
+    #: The ident of the thread, if it was not marked further up its stack; 0: it was.
+    _ident = 0
 
     def __enter__(self) -> None:
-        self._ident = threading.get_ident()
-        self._is_outermost = self._ident not in _creating.idents
-        _creating.idents.add(self._ident)
+        ident = threading.get_ident()
+        if ident not in _creating.idents:
+            self._ident = ident
+            _creating.idents.add(ident)
 
     def __exit__(self, *_: object) -> None:
-        if self._is_outermost:
+        if self._ident:
             _creating.idents.discard(self._ident)
-            self._is_outermost = False
+            self._ident = 0
 
     # A signal handler may raise right after __enter__, or right before __exit__, where no code can catch it.
     __del__ = __exit__
