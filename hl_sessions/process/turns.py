@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["Turns"]
 
@@ -26,4 +31,12 @@ class Turns:
         """Let other threads run if the turn is over; called after each short step of the work."""
         if time.perf_counter() > self._end:
             time.sleep(PAUSE)
+            self.begin()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Begin a turn after a wait in the context, unless it was over before another thread was awake."""
+        started = time.perf_counter()
+        yield
+        if time.perf_counter() - started > PAUSE:
             self.begin()
