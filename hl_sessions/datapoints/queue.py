@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from hl_sessions.process.fork import renew_after_fork
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from hl_sessions.sessions.session import Session
 
-__all__ = ["Entry", "Queue"]
+__all__ = ["OVERHEAD", "Entry", "Queue"]
 
 OVERHEAD = 360  # bytes of an entry without its fields
 
@@ -85,11 +85,18 @@ class Entry:
         self.size += len(part)
 
 
+#: Stands in the queue for a datapoint that is complete.
+_COMPLETE: Final = Entry(None, "", "")
+
+
 class Queue:
     """A queue of entries. Beyond its limit the oldest are dropped.
 
     Threads, signal handlers and finalizers can use it at the same time, and never wait for the sending of an
     entry. A forked child begins with an empty queue, as its parent sends the waiting entries.
+
+    A complete datapoint becomes an entry when it is taken out. Until then it is texts and bytes, which Python
+    does not search for garbage.
 
     Args:
         limit: the most bytes of entries that wait or are being sent.
@@ -104,6 +111,8 @@ class Queue:
         # Reentrant: a signal handler or a finalizer may log within the steps below.
         self._lock = threading.RLock()
         self._waiting: deque[Entry] = deque()
+        #: The arguments of :meth:`put_complete`, one after the other.
+        self._complete: deque[Any] = deque()
         #: The bytes of the entries that wait or are being sent.
         self.size = 0
         #: The number of all entries since the beginning.
@@ -126,6 +135,23 @@ class Queue:
             if self.size > self.limit:
                 self._make_room()
 
+    def put_complete(
+        self,
+        session: Session | None,
+        reference_id: str,
+        root: str,
+        fixed: bytes,
+        owns_reference_id: bool,  # noqa: FBT001 - as in the queue
+    ) -> None:
+        """Add a datapoint to which nothing will be added; for the arguments see :class:`Entry`."""
+        with self._lock:
+            self._complete.extend((session, reference_id, root, fixed, owns_reference_id))
+            self._waiting.append(_COMPLETE)
+            self.put_in_all += 1
+            self.size += OVERHEAD + len(fixed)
+            if self.size > self.limit:
+                self._make_room()
+
     def amend(self, entry: Entry, part: bytes) -> bool:
         """Add fields to an entry that still waits; return ``False`` if it does not wait any more."""
         with self._lock:
@@ -143,12 +169,13 @@ class Queue:
         size = 0
         with self._lock:
             while self._waiting and len(taken) < most_entries:
-                entry = self._waiting[0]
+                entry = self._oldest()
                 size += entry.size
                 if taken and size > most_bytes:
                     break
                 entry.is_waiting = False
-                taken.append(self._waiting.popleft())
+                self._waiting.popleft()
+                taken.append(entry)
         return taken
 
     def give_back(self, entries: Sequence[Entry]) -> None:
@@ -191,8 +218,17 @@ class Queue:
         while self.size > self.limit and self._waiting:
             self._drop_oldest()
 
+    def _oldest(self) -> Entry:
+        entry = self._waiting[0]
+        if entry is _COMPLETE:
+            take = self._complete.popleft
+            entry = self._waiting[0] = Entry(take(), take(), take(), take())
+            entry.owns_reference_id, entry.is_waiting = take(), True
+        return entry
+
     def _drop_oldest(self) -> None:
-        entry = self._waiting.popleft()
+        entry = self._oldest()
+        self._waiting.popleft()
         entry.is_waiting, entry.is_dropped = False, True
         self.size -= entry.size
         self.settled += 1

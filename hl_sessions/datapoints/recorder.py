@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from hl_sessions.datapoints.fields import check
 from hl_sessions.datapoints.fixed import fix
-from hl_sessions.datapoints.queue import Entry
+from hl_sessions.datapoints.queue import OVERHEAD, Entry
 from hl_sessions.datapoints.session_fields import read_session_fields
 from hl_sessions.datapoints.values import freeze
 from hl_sessions.errors import ConfigurationError
@@ -100,8 +100,10 @@ class Recorder:
         parent = self.parent(session)
         reference_id = self.complete(fields, session, parent)
         fixed = self.fix(fields, is_new=True)
-        if fixed is not None:
-            self.put(self.entry(session, reference_id, parent._root if parent else reference_id, fixed))
+        if fixed is not None and self._can_put(OVERHEAD + len(fixed)):
+            root = parent._root if parent else reference_id
+            self._queue.put_complete(session, reference_id, root, fixed, self._owns(reference_id))
+            self._note_put(session)
         return reference_id
 
     def session_fields(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -176,8 +178,11 @@ class Recorder:
     def entry(self, session: Session | None, reference_id: str, root: str, fixed: bytes) -> Entry:
         """Return the entry of a new datapoint."""
         entry = Entry(session, reference_id, root, fixed)
-        entry.owns_reference_id = reference_id.startswith(self._first_part)
+        entry.owns_reference_id = self._owns(reference_id)
         return entry
+
+    def _owns(self, reference_id: str) -> bool:
+        return reference_id.startswith(self._first_part)
 
     def fix(self, fields: dict[str, Any], *, is_new: bool) -> bytes | None:
         """Return a copy of the fields as they are now; ``None``: the datapoint is dropped.
@@ -207,14 +212,20 @@ class Recorder:
 
     def put(self, entry: Entry, what: str = "a datapoint") -> None:
         """Queue an entry; ``what`` names it in the warning if that is impossible."""
+        if self._can_put(entry.size, what):
+            self._queue.put(entry)
+            self._note_put(entry.session)
+
+    def _can_put(self, size: int, what: str = "a datapoint") -> bool:
         if self._sender.is_closed:
             self.warn(f"{what} is not logged, as its manager is closed")
-            return
-        if self._is_within_limit(entry.size, what):
-            self._queue.put(entry)
-            if entry.session is not None:
-                entry.session._tell()  # a description that waited for a session, behind its first datapoint
-            self._sender.notice()
+            return False
+        return self._is_within_limit(size, what)
+
+    def _note_put(self, session: Session | None) -> None:
+        if session is not None:
+            session._tell()  # a description that waited for a session, behind its first datapoint
+        self._sender.notice()
 
     def amend(self, entry: Entry, fixed: bytes) -> bool:
         """Add fields to an entry that still waits; return ``False`` if it does not wait any more."""

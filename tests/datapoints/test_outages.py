@@ -1,5 +1,6 @@
 """Datapoints while the API is down, slow or lying, and at the end of the process."""
 
+import gc
 import logging
 import subprocess
 import sys
@@ -121,6 +122,24 @@ def test_an_outage_costs_no_more_memory_than_the_queue_may_have(records: list[lo
     assert records[1].levelname == "WARNING"  # what is lost is seen without any setting of logs
     manager.close()
     api.close()
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="the collector is that of CPython")
+@pytest.mark.usefixtures("only_asked")
+def test_datapoints_that_wait_are_no_work_for_the_garbage_collector() -> None:
+    """It looks at none of them, so requests wait no longer for it while many datapoints wait."""
+
+    def ours() -> int:
+        return sum(str(type(each).__module__).startswith("hl_sessions.") for each in gc.get_objects())
+
+    manager = SessionManager(f"http://127.0.0.1:{free_port()}/v4", project="p", timeout=0.1, retries=0)
+    with manager.session():
+        manager.log(source="first")
+        before = ours()
+        for number in range(200):
+            manager.log(source=str(number), inputs={"question": "Why?"}, output="Because.")
+        assert ours() < before + 100
+    manager.close()
 
 
 def test_answers_that_are_lost_store_nothing_twice(
