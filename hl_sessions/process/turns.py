@@ -14,7 +14,8 @@ __all__ = ["Turns"]
 # Python takes the lock of the interpreter from a thread only after 5 ms, for which a request would wait.
 # System calls release it, but short ones have it back before another thread is awake.
 TURN = 2.5e-4  # seconds of work after which other threads get the lock
-PAUSE = 5e-5  # seconds, long enough for a waiting thread to take it
+# Long enough for others to end a request: threads that take the lock from each other in between cost more.
+PAUSE = 2.5e-4  # seconds
 
 
 class Turns:
@@ -35,7 +36,7 @@ class Turns:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Begin a turn after a wait in the context, unless it was over before another thread was awake."""
+        """Begin a turn after a wait in the context, unless the wait is shorter than a pause."""
         started = time.perf_counter()
         yield
         if time.perf_counter() - started > PAUSE:
