@@ -207,15 +207,21 @@ async def create_entries(
     Raises:
         InvalidRequestError: When an entry is refused; then none is created.
     """
-    body = await read_json(request)
-    is_list = isinstance(body, list)
-    given = checked_entries(request, model, entries, body)
+    given, is_list = await _read_entries(request, model, entries)
     try:
         created = await create(request, given)
     except InvalidEntryError as error:
         index = (error.index,) if is_list else ()
         raise InvalidRequestError.at(("body", *index, error.field), error.message) from None
     return json_response(created if is_list else created[0])
+
+
+async def _read_entries(
+    request: Request, model: type[Entry], entries: TypeAdapter[list[Entry]]
+) -> tuple[Sequence[Entry], bool]:
+    """Read and check entries, and tell whether they are a list; the parsed body is no longer kept then."""
+    body = await read_json(request)
+    return checked_entries(request, model, entries, body), isinstance(body, list)
 
 
 def refuse_other_filters(request: Request, known: set[str]) -> None:

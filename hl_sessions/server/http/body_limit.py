@@ -77,22 +77,12 @@ class BodyLimitMiddleware:
             del scope["state"][_STATE]
 
     async def _pass_on(self, body: bytearray, scope: Scope, receive: Receive, send: Send) -> None:
-        # A body with a Content-Length over the limit is not read at all.
-        is_too_long = _announced_length(scope) > self._max_body
-        more_body = not is_too_long
-        while more_body:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            part = message.get("body", b"")
-            body += part
-            if not self._memory.take(len(part)):
-                await self._refuse(no_room(), scope, receive, send)
-                return
-            is_too_long = len(body) > self._max_body
-            more_body = message.get("more_body", False) and not is_too_long
-        if is_too_long:
-            await self._refuse(too_long(self._max_body), scope, receive, send)
+        try:
+            is_whole = await self._read(body, scope, receive)
+        except HTTPException as refusal:
+            await self._refuse(refusal, scope, receive, send)
+            return
+        if not is_whole:
             return
 
         was_received = False
@@ -105,6 +95,31 @@ class BodyLimitMiddleware:
             return {"type": "http.request", "body": bytes(body), "more_body": False}
 
         await self._app(scope, receive_whole, send)
+
+    async def _read(self, body: bytearray, scope: Scope, receive: Receive) -> bool:
+        """Collect the body, and tell whether the client has sent all of it.
+
+        No part of it is kept beside it while the application works.
+
+        Raises:
+            HTTPException: When it is too long, or there is no room for it.
+        """
+        # A body with a Content-Length over the limit is not read at all.
+        if _announced_length(scope) > self._max_body:
+            raise too_long(self._max_body)
+        more_body = True
+        while more_body:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return False
+            part = message.get("body", b"")
+            body += part
+            if not self._memory.take(len(part)):
+                raise no_room()
+            if len(body) > self._max_body:
+                raise too_long(self._max_body)
+            more_body = message.get("more_body", False)
+        return True
 
     async def _refuse(self, refusal: HTTPException, scope: Scope, receive: Receive, send: Send) -> None:
         answer = await self._answer(Request(scope), refusal)
