@@ -98,7 +98,7 @@ def add_to_rows(
 
 
 def _is_empty(column: Sequence[Any]) -> bool:
-    return column.count(None) == len(column)
+    return all(value is None for value in column)
 
 
 @cache
