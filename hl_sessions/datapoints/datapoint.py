@@ -100,7 +100,7 @@ class Datapoint:
         self._first_output_after: float | None = None
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._given.get('source', '')!r}>"
+        return f"<Datapoint {self._given.get('source', '')!r}>"
 
     if TYPE_CHECKING:
 
@@ -200,6 +200,7 @@ class Datapoint:
             return
         self._is_open = False
         fields = {**self._told, **vars(self)}
+        self.__class__ = _EndedDatapoint
         fields.setdefault("duration", time.perf_counter() - self._begun)
         if self._outputs:
             before = vars(self).get("output")
@@ -244,6 +245,15 @@ class Datapoint:
         except ValueError:  # a generator was closed in another context
             if along.get() is self:
                 along.set(self._outer)
+
+
+class _EndedDatapoint(Datapoint):
+    """A datapoint that has ended, which tells of fields that are set too late."""
+
+    __slots__ = ()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._recorder.warn(f"{name} was set on a datapoint that has ended: it is lost")
 
 
 class _Stay(Stay):

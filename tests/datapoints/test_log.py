@@ -202,6 +202,22 @@ def test_what_is_given_too_late_is_named(
     assert "environment, save" in record.getMessage()
 
 
+def test_what_is_set_after_the_end_is_named(
+    logging_manager: SessionManager, stored: Stored, records: list[Any]
+) -> None:
+    """As by a line that stands one level too far to the left; the datapoint stays as it was."""
+    with logging_manager.datapoint(source="answer", output="42") as answer:
+        pass
+    answer.output = "43"
+    answer.add_output("44")
+    assert logging_manager.flush(PATIENCE)
+    assert stored.only()["output"] == "42"
+    assert [record.getMessage() for record in records] == [
+        "output was set on a datapoint that has ended: it is lost",
+        "output was added to a datapoint that has ended or has not begun: it is lost",
+    ]
+
+
 def test_many_open_datapoints_are_completed_together(
     logging_manager: SessionManager, stored: Stored, records: list[Any]
 ) -> None:
