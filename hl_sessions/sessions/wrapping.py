@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from contextlib import suppress
 from importlib import import_module
 from operator import attrgetter
 from pickle import PicklingError
@@ -45,10 +46,25 @@ def wrap(function: Any, make_call: Callable[[Any], Call]) -> Any:
     if inspect.isclass(function) or not (
         callable(function) or isinstance(function, (classmethod, staticmethod))
     ):
-        raise TypeError(f"only functions, methods and callable objects have a session, not {function!r}")
+        hint = ""
+        if isinstance(function, str):
+            hint = f": write with_session(key={function!r}), or datapoint(source={function!r})"
+        raise TypeError(
+            f"only functions, methods and callable objects have a session, not {function!r}{hint}"
+        )
     if _is_instance(function):
-        return _CallableObject(function, _Function(function.__call__, make_call(function.__call__)))
-    return _Function(function, make_call(function))
+        return _CallableObject(
+            function, _Function(function.__call__, _made_call(function.__call__, make_call))
+        )
+    return _Function(function, _made_call(function, make_call))
+
+
+def _made_call(function: Any, make_call: Callable[[Any], Call]) -> Call:
+    call = make_call(function)
+    # Python warns of a coroutine that is never awaited by this name.
+    with suppress(AttributeError):  # a functools.partial, for example, has no name
+        call.__qualname__ = function.__qualname__
+    return call
 
 
 def bound(function: Any, session: Current | None) -> Any:

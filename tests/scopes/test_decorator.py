@@ -24,6 +24,7 @@ from hl_sessions import (
     configure,
     current_session,
     current_session_id,
+    datapoint,
     with_session,
 )
 from hl_sessions.defaults import _default
@@ -332,6 +333,22 @@ class TestKinds:
         """Classes and what cannot be called are refused where they are decorated."""
         with pytest.raises(TypeError, match="only functions, methods and callable objects"):
             with_session(wrong)
+
+    @pytest.mark.parametrize("decorate", [with_session, datapoint])
+    def test_a_forgotten_name_of_an_argument(self, decorate: Any) -> None:
+        with pytest.raises(TypeError, match=r"with_session\(key='chat'\), or datapoint\(source='chat'\)"):
+            decorate("chat")
+
+    @pytest.mark.parametrize("decorate", [with_session, datapoint])
+    def test_a_forgotten_await_is_told_by_the_name_of_the_function(self, decorate: Any) -> None:
+        async def answer() -> None: ...
+
+        def forget() -> None:
+            decorate(answer)()
+            gc.collect()
+
+        with pytest.warns(RuntimeWarning, match=f"coroutine '{answer.__qualname__}' was never awaited"):
+            forget()
 
     def test_wrong_settings(self) -> None:
         """So are a manager without its name, key together with new, and a key of another type."""
