@@ -5,10 +5,11 @@ the newest time among them, so that a search for the newest matches can end befo
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from math import inf
 from operator import itemgetter
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -17,8 +18,14 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from hl_sessions.server.database.search_signature import BUCKETS, buckets_of
-from hl_sessions.server.database.tables import logs, search_bits, search_changes, search_segments
+from hl_sessions.server.database.search_signature import BUCKETS, bucket_of_key, buckets_of
+from hl_sessions.server.database.tables import (
+    logs,
+    search_bits,
+    search_changes,
+    search_numbers,
+    search_segments,
+)
 
 BUCKETS_OF_ROW: Final = 32
 ROWS_OF_SEGMENT: Final = BUCKETS // BUCKETS_OF_ROW
@@ -77,6 +84,21 @@ class Part:
     newest: Newest | None = None
 
 
+@dataclass(frozen=True)
+class Numbers:
+    """The numbers that a member of metadata may have.
+
+    Args:
+        key: The key.
+        least: The least number; a somewhat greater one counts as the same, as of a large integer.
+        greatest: The greatest number.
+    """
+
+    key: str
+    least: float = -inf
+    greatest: float = inf
+
+
 class _Elements(FunctionElement[Any]):
     """The elements of a list in JSON, as a table with the column ``value``."""
 
@@ -106,13 +128,16 @@ def note_changes(connection: Connection, numbers: Iterable[int]) -> None:
         connection.execute(insert(search_changes), rows)
 
 
-def parts_to_search(connection: Connection, texts: Iterable[str], datapoints: int) -> list[Part] | None:
+def parts_to_search(
+    connection: Connection, texts: Iterable[str], datapoints: int, numbers: Numbers | None = None
+) -> list[Part] | None:
     """Find the datapoints that may contain all of the texts, regardless of case.
 
     Args:
         connection: The connection of the transaction.
         texts: The texts.
         datapoints: The number of datapoints that the caller searches.
+        numbers: The numbers of which their metadata have one; ``None``: any or none.
 
     Returns:
         The parts to read; ``None`` if reading all the caller's datapoints is less work.
@@ -126,6 +151,8 @@ def parts_to_search(connection: Connection, texts: Iterable[str], datapoints: in
     parts = [Part(sum(last - first + 1 for first, last in unknown), lambda: unknown)]
     buckets = list(dict.fromkeys(bucket for text in texts for bucket in buckets_of(text)))
     blocks_of = _find_blocks(connection, [row.first for row in segments], buckets)
+    if numbers is not None:
+        blocks_of = _find_numbers(connection, blocks_of, numbers)
     starts = _Starts(connection, list(blocks_of))
     for row in segments:
         found = blocks_of.get(row.first)
@@ -262,6 +289,26 @@ def _find_blocks(
         if left <= _FEW_BLOCKS or (count >= _FEWEST_BUCKETS and 2 * left > most):
             break
     return blocks_of
+
+
+def _find_numbers(
+    connection: Connection, blocks_of: Mapping[int, _Blocks], numbers: Numbers
+) -> dict[int, _Blocks]:
+    """Return those of the blocks that may have one of these numbers, for each segment with such blocks."""
+    is_wanted = is_one_of(search_numbers.c.segment, blocks_of)
+    query = select(search_numbers).where(is_wanted, search_numbers.c.bucket == bucket_of_key(numbers.key))
+    found = {}
+    for row in connection.execute(query):
+        blocks = sum(
+            1 << block
+            for block, least, greatest in row.ranges
+            if least <= numbers.greatest and greatest >= numbers.least
+        )
+        before = blocks_of[row.segment]
+        blocks &= before.blocks
+        if blocks:
+            found[row.segment] = _Blocks(blocks, max(before.most, blocks.bit_length()))
+    return found
 
 
 class _Starts:

@@ -24,9 +24,16 @@ from hl_sessions.server.database.search_index import (
     read_segments,
     unindexed_ranges,
 )
-from hl_sessions.server.database.search_signature import MOST_BLOCKS, Blocks
+from hl_sessions.server.database.search_signature import MOST_BLOCKS, Blocks, numbers_of
 from hl_sessions.server.database.stored_text import octets_of
-from hl_sessions.server.database.tables import logs, search_bits, search_changes, search_segments, sessions
+from hl_sessions.server.database.tables import (
+    logs,
+    search_bits,
+    search_changes,
+    search_numbers,
+    search_segments,
+    sessions,
+)
 
 _SEARCHED: Final = tuple(
     logs.c[name] for name in ("inputs", "messages", "output", "output_message", "error", "metadata")
@@ -151,7 +158,9 @@ class SearchIndexing:
         for sequence, log_id, *texts in self._rows(first, last):
             if blocks.is_full():
                 break
-            blocks.add(sequence, [text for text in texts if text is not None])
+            metadata = texts[-1]
+            numbers = {} if metadata is None else numbers_of(metadata)
+            blocks.add(sequence, [text for text in texts if text is not None], numbers)
             last_added, last_id = sequence, log_id
         if self._is_closed.is_set() or not blocks.starts:
             return False
@@ -165,6 +174,10 @@ class SearchIndexing:
             }
             for number in range(ROWS_OF_SEGMENT)
         ]
+        numbers_of_segment = [
+            {"segment": first, "bucket": bucket, "ranges": ranges}
+            for bucket, ranges in blocks.numbers().items()
+        ]
 
         def store(connection: Connection) -> bool:
             # SQLite may use a number again, but not as long as this datapoint exists.
@@ -173,6 +186,8 @@ class SearchIndexing:
             _remove(connection, [first], last_added)
             connection.execute(insert(search_segments), segment)
             connection.execute(insert(search_bits), rows)
+            if numbers_of_segment:
+                connection.execute(insert(search_numbers), numbers_of_segment)
             connection.execute(delete(search_changes).where(is_one_of(search_changes.c.sequence, changes)))
             return True
 
@@ -312,6 +327,10 @@ def _remove(connection: Connection, segments: Sequence[int], last: int | None = 
     """Remove segments, and bits up to a number that SQLite's trigger may have left of deleted segments."""
     for first in segments:
         end = connection.scalar(select(search_segments.c.last).where(search_segments.c.first == first))
-        numbers = (first * ROWS_OF_SEGMENT, ((last or end or first) + 1) * ROWS_OF_SEGMENT - 1)
+        last_of_segment = last or end or first
+        numbers = (first * ROWS_OF_SEGMENT, (last_of_segment + 1) * ROWS_OF_SEGMENT - 1)
         connection.execute(delete(search_bits).where(search_bits.c.number.between(*numbers)))
+        connection.execute(
+            delete(search_numbers).where(search_numbers.c.segment.between(first, last_of_segment))
+        )
         connection.execute(delete(search_segments).where(search_segments.c.first == first))

@@ -2,13 +2,15 @@
 
 A block of datapoints has a bit for each of its windows, at a place that is computed from the window. A text
 can only be in blocks that have the bits of all of its windows. Several windows may share a bit, and each may
-be in another word, so the datapoints that are found have to be read.
+be in another word, so the datapoints that are found have to be read. Of the numbers in metadata, a block has
+the least and the greatest under each key.
 """
 
+import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from time import sleep
-from typing import Final
+from typing import Final, TypeAlias
 from zlib import crc32
 
 BUCKETS: Final = 16384
@@ -56,6 +58,12 @@ _SEPARATORS: Final = bytes(
 )
 _WORDS_AT_ONCE: Final = 500
 
+_GREATEST: Final = 1e300
+"""The number that counts in place of greater ones: integers of JSON have any number of digits."""
+
+BlockRange: TypeAlias = tuple[int, float, float]
+"""The number of a block, and the least and the greatest number in it."""
+
 
 class Blocks:
     """Collects the words of datapoints, which are added in the order of their numbers."""
@@ -69,13 +77,14 @@ class Blocks:
         self._length = 0
         self._blocks_of: dict[bytes, int] = {}
         self._saturated = 0
+        self._numbers: dict[int, list[BlockRange]] = {}
 
     def is_full(self) -> bool:
         """Tell whether there may be no room for a further datapoint."""
         return len(self.starts) == MOST_BLOCKS and self._is_complete()
 
-    def add(self, number: int, texts: Iterable[str]) -> None:
-        """Add a datapoint with these texts."""
+    def add(self, number: int, texts: Iterable[str], numbers: Mapping[str, float]) -> None:
+        """Add a datapoint with these texts, and these numbers in its metadata."""
         if not self.starts or self._is_complete():
             self._close()
             self.starts.append(number)
@@ -83,6 +92,8 @@ class Blocks:
         for text in texts:
             if self._size < _SATURATED_BLOCK:
                 self._add_words(text)
+        for key, value in numbers.items():
+            self._add_number(bucket_of_key(key), value)
 
     def bits(self) -> Iterator[bytes]:
         """Yield the bits of all blocks, one bucket after the other."""
@@ -95,6 +106,10 @@ class Blocks:
         width = width_of(len(self.starts))
         for blocks in blocks_of:
             yield blocks.to_bytes(width, "little")
+
+    def numbers(self) -> Mapping[int, Sequence[BlockRange]]:
+        """Return the ranges of all blocks, by the buckets of the keys."""
+        return self._numbers
 
     def _is_complete(self) -> bool:
         return self._size >= _FULL_BLOCK or self._length == _LARGEST_BLOCK
@@ -110,6 +125,15 @@ class Blocks:
             new = set(_words_of(_END_OF_MESSAGE.join(unseen))) - self._words
             self._words |= new
             self._size += sum(map(len, new))
+
+    def _add_number(self, bucket: int, value: float) -> None:
+        block = len(self.starts) - 1
+        ranges = self._numbers.setdefault(bucket, [])
+        if ranges and ranges[-1][0] == block:
+            _, least, greatest = ranges[-1]
+            ranges[-1] = (block, min(least, value), max(greatest, value))
+        else:
+            ranges.append((block, value, value))
 
     def _close(self) -> None:
         block = 1 << max(len(self.starts) - 1, 0)
@@ -133,6 +157,22 @@ def buckets_of(text: str) -> list[int]:
     """Return the buckets of a text, the most selective ones first; short words have none."""
     words = sorted(_words_of(text), key=len, reverse=True)
     return list(dict.fromkeys(bucket for word in words for bucket in _buckets_of_word(word)))
+
+
+def bucket_of_key(key: str) -> int:
+    """Return the bucket of the numbers under a key of metadata; other keys may share it."""
+    return crc32(key.encode()) % BUCKETS
+
+
+def numbers_of(metadata: str) -> dict[str, float]:
+    """Return the numbers in metadata, which are given as JSON, by their keys."""
+    # Of an import, they may be nested deeper than another parser allows, or be no object.
+    members = json.loads(metadata)
+    return {
+        key: float(min(max(value, -_GREATEST), _GREATEST))
+        for key, value in (members.items() if isinstance(members, dict) else ())
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
 
 
 def _words_of(text: str) -> list[bytes]:

@@ -235,6 +235,9 @@ session_totals = Table(
     Column("projects", BigInteger, nullable=False),
     # What feedback may be on the session and its datapoints, as bits: see ``records.feedback``.
     Column("feedback", BigInteger, nullable=False),
+    # What members the metadata of the session and its datapoints may have: see ``records.session_metadata``.
+    Column("metadata_low", BigInteger, nullable=False),
+    Column("metadata_high", BigInteger, nullable=False),
     # Exact integers, however large the sum: sums of fractions depend on the order of additions and
     # subtractions.
     Column("nanodollars", Float, nullable=False),
@@ -382,6 +385,17 @@ search_bits = Table(
     metadata,
     Column("number", _Sequence, primary_key=True, autoincrement=False),
     Column("bits", LargeBinary, nullable=False),
+)
+
+# The ranges of the numbers in the metadata of the blocks, by a bucket of the key: see ``search_signature``.
+search_numbers = Table(
+    "search_numbers",
+    metadata,
+    Column("segment", _Sequence, primary_key=True, autoincrement=False),
+    Column("bucket", _Sequence, primary_key=True, autoincrement=False),
+    # A block, and its least and greatest number, for each block with such numbers.
+    Column("ranges", ExactJSON, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 # Datapoints whose texts have changed, so that their bits may be outdated.

@@ -57,16 +57,16 @@ def _find(connection: Connection, organisation_id: int, group: Sequence[Conditio
         of_label = (
             session_labels.c.label_sequence == select(labels.c.sequence).where(*named).scalar_subquery()
         )
-        return _few_of(connection, select(session_labels.c.session_sequence).where(of_label))
+        return find_few_of(connection, select(session_labels.c.session_sequence).where(of_label))
     if term.name != "feedback":
         query = select(sessions.c.sequence).where(of_reader)
         query = query.where(*map(began if term.name == "began" else is_told, group))
         if term.name == "name":
             # SQLite uses the index of names for a part of a name only if it is told that there is one.
             query = query.where(sessions.c.name.is_not(None))
-        return _few_of(connection, query)
+        return find_few_of(connection, query)
     given = is_given(term)
-    if _few_of(connection, select(feedback.c.sequence).where(*given)) is None:
+    if find_few_of(connection, select(feedback.c.sequence).where(*given)) is None:
         return None
     on_datapoints = select(sessions.c.sequence).join_from(feedback, logs, logs.c.id == feedback.c.log_id)
     on_datapoints = on_datapoints.join(sessions, sessions.c.id == logs.c.session_id)
@@ -77,6 +77,7 @@ def _find(connection: Connection, organisation_id: int, group: Sequence[Conditio
     return {sequence for query in both for sequence in connection.scalars(query)}
 
 
-def _few_of(connection: Connection, query: Select[Any]) -> set[int] | None:
+def find_few_of(connection: Connection, query: Select[Any]) -> set[int] | None:
+    """Return what a query finds; ``None`` if that is more than a few."""
     found = connection.scalars(query.limit(_FEW + 1)).all()
     return set(found) if len(found) <= _FEW else None

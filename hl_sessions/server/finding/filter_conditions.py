@@ -1,14 +1,15 @@
 """The terms of a filter as conditions of the database."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import eq, ge, gt, le, lt
-from typing import Any, Final, cast
+from typing import Any, Final, TypeGuard, cast
 
 from pydantic_core import to_json
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    Table,
     and_,
     case,
     exists,
@@ -27,6 +28,7 @@ from sqlalchemy import (
     cast as sql_cast,
 )
 
+from hl_sessions.server.database.search_index import Numbers
 from hl_sessions.server.database.tables import (
     feedback,
     logs,
@@ -40,6 +42,7 @@ from hl_sessions.server.finding.filter_language import METADATA, Condition, Give
 from hl_sessions.server.finding.json_members import NumberMember, TextMember
 from hl_sessions.server.records.feedback import feedback_bit
 from hl_sessions.server.records.labels import BITS_OF, COUNTED_KINDS, has_label
+from hl_sessions.server.records.session_metadata import may_have_members
 from hl_sessions.server.records.session_totals import NANODOLLARS
 
 _COMPARISONS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
@@ -71,6 +74,11 @@ def is_of_totals(term: Term) -> bool:
     return isinstance(term, Condition) and term.name in of_totals
 
 
+def is_member(term: Term) -> TypeGuard[Condition]:
+    """Tell whether a term is about one member of metadata, with its value."""
+    return isinstance(term, Condition) and term.name.startswith(METADATA) and isinstance(term.value, str)
+
+
 def holds(connection: Connection, organisation_id: int, term: Term) -> ColumnElement[bool]:
     """Return the condition that a term holds of a session of an organisation.
 
@@ -80,10 +88,12 @@ def holds(connection: Connection, organisation_id: int, term: Term) -> ColumnEle
         term: The term.
 
     Returns:
-        A condition on the table of totals if that suffices, else on the table of sessions.
+        A condition on the table of totals if that suffices, else on the table of sessions or on both.
     """
     inside = holds_inside(term)
-    if inside is not None:
+    if is_member(term):
+        condition = has_member(connection, organisation_id, term)
+    elif inside is not None:
         condition = has_datapoint(inside)
         told = sessions_with_metadata(organisation_id, term)
         if told is not None:
@@ -133,6 +143,40 @@ def is_given(term: Condition, type_: ColumnElement[str] = feedback.c.type) -> li
     if values:
         conditions.append(sql_cast(feedback.c.value, TextType).in_(values))
     return conditions
+
+
+def has_member(
+    connection: Connection,
+    organisation_id: int,
+    term: Condition,
+    is_in_datapoint: ColumnElement[bool] | None = None,
+) -> ColumnElement[bool]:
+    """Return the condition that a session has a member of metadata, without regard to a minus.
+
+    It is on the table of sessions and, without a minus, on the table of totals, too, which rules most out.
+
+    Args:
+        connection: The connection of the transaction.
+        organisation_id: The organisation of the reader.
+        term: The term of the member.
+        is_in_datapoint: Whether a datapoint of the session has it, if that is known.
+    """
+    if is_in_datapoint is None:
+        logged = select(literal(1)).where(_OF_SESSION, _has_metadata(term))
+        is_in_datapoint = _is_there(logged, sessions)
+    has_it = [is_in_datapoint]
+    told = sessions_with_metadata(organisation_id, term)
+    # Most often none is told, which takes less time to find out than to look for it in each session.
+    if told is not None and connection.scalar(told.limit(1)) is not None:
+        of_session = session_metadata.c.session_sequence == sessions.c.sequence
+        has_it.append(_is_there(told.where(of_session), sessions))
+    return or_(*has_it) if term.negated else and_(*may_hold([term]), or_(*has_it))
+
+
+def may_hold(terms: Iterable[Term]) -> list[ColumnElement[bool]]:
+    """Return the conditions on the table of totals that rule out most sessions without members in terms."""
+    members = filter(is_member, terms)
+    return may_have_members((term.name.removeprefix(METADATA), str(term.value)) for term in members)
 
 
 def has_datapoint(inside: ColumnElement[bool]) -> ColumnElement[bool]:
@@ -186,6 +230,14 @@ def texts_of(term: Term) -> list[str]:
     return [term.value, key] if isinstance(term.value, str) else [key]
 
 
+def numbers_of(term: Term) -> Numbers | None:
+    """Return the numbers of which a datapoint has to hold one for the term, which the text index knows of."""
+    if not isinstance(term, Condition) or not term.name.startswith(METADATA) or is_member(term):
+        return None
+    key, value = term.name.removeprefix(METADATA), cast("float", term.value)
+    return Numbers(key, least=value) if term.operator.startswith(">") else Numbers(key, greatest=value)
+
+
 def _holds(term: Condition) -> ColumnElement[bool]:
     if term.name not in TOTALS:
         return is_told(term)
@@ -237,14 +289,16 @@ def _has_feedback(term: Condition) -> ColumnElement[bool]:
     on_session = select(literal(1)).join_from(sessions, feedback, feedback.c.session_id == sessions.c.id)
     on_log = select(literal(1)).join_from(sessions, logs, logs.c.session_id == sessions.c.id)
     on_log = on_log.join(feedback, feedback.c.log_id == logs.c.id)
-    is_there = or_(*(_is_there(query.where(of_session, *given)) for query in (on_session, on_log)))
+    is_there = or_(
+        *(_is_there(query.where(of_session, *given), session_totals) for query in (on_session, on_log))
+    )
     # Most sessions are ruled out by the bits.
     return and_(session_totals.c.feedback.bitwise_and(bits) != 0, is_there)
 
 
-def _is_there(query: Select[Any]) -> ColumnElement[bool]:
-    """Return the condition that a query about the session finds something.
+def _is_there(query: Select[Any], of_session: Table) -> ColumnElement[bool]:
+    """Return the condition that a query about the session, in a table of sessions, finds something.
 
     PostgreSQL would answer EXISTS for all sessions at once, of which a list wants the first ones.
     """
-    return query.limit(1).correlate(session_totals).scalar_subquery().is_not(None)
+    return query.limit(1).correlate(of_session).scalar_subquery().is_not(None)

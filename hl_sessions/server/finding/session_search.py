@@ -25,15 +25,19 @@ from hl_sessions.server.database.search_index import (
     parts_to_search,
 )
 from hl_sessions.server.database.tables import logs, project_sessions, projects, session_totals, sessions
-from hl_sessions.server.finding.few_sessions import find_few
+from hl_sessions.server.finding.few_sessions import find_few, find_few_of
 from hl_sessions.server.finding.filter_conditions import (
     TOTALS,
     began,
     has_datapoint,
+    has_member,
     holds,
     holds_inside,
+    is_member,
     is_of_totals,
     is_project,
+    may_hold,
+    numbers_of,
     sessions_with_metadata,
     texts_of,
 )
@@ -195,12 +199,15 @@ def sort_limit(connection: Connection, organisation_id: int, wanted: SessionFilt
 
 
 def _plan(connection: Connection, organisation_id: int, wanted: SessionFilter) -> _Search:
-    conditions: list[ColumnElement[bool]] = []
+    # First and together, because they take the least time.
+    conditions = may_hold(term for term in wanted.terms if not term.negated)
     inside: list[Term] = []
     few, terms = find_few(connection, organisation_id, wanted.terms)
     of_project, project = _find_smallest_project(connection, organisation_id, terms)
     uses_totals = wanted.sort not in {None, "began"} or any(
-        is_of_totals(term) and not _is_begin(term) for term in terms if term is not of_project
+        (is_member(term) and not term.negated) or (is_of_totals(term) and not _is_begin(term))
+        for term in terms
+        if term is not of_project
     )
     if project is not None and uses_totals and project.sessions > _SMALL_PROJECT:
         project = None
@@ -247,10 +254,13 @@ def _has_or_is_told(
         The condition; ``None`` when no session has the term in its own metadata, so the datapoints decide.
     """
     told, inside = sessions_with_metadata(organisation_id, term), holds_inside(term)
-    if told is None or inside is None or connection.scalar(told.limit(1)) is None:
+    if told is None or inside is None:
+        return None
+    few_told = find_few_of(connection, told)
+    if few_told == set():
         return None
     datapoints = _count_datapoints(connection, organisation_id, None, few)
-    parts = parts_to_search(connection, texts_of(term), datapoints)
+    parts = parts_to_search(connection, texts_of(term), datapoints, numbers_of(term))
     if parts is None or _size_of(parts) > _FEW_DATAPOINTS:
         return holds(connection, organisation_id, term)
 
@@ -259,8 +269,13 @@ def _has_or_is_told(
         query = select(sessions.c.sequence).join_from(logs, sessions, sessions.c.id == logs.c.session_id)
         return connection.scalars(query.where(of_datapoints, inside))
 
-    found = is_one_of(sessions.c.sequence, all_matches(parts, find))
-    return found | sessions.c.sequence.in_(told)
+    found = all_matches(parts, find)
+    if few_told is not None:
+        return is_one_of(sessions.c.sequence, found | few_told)
+    is_logged = is_one_of(sessions.c.sequence, found)
+    if is_member(term):
+        return has_member(connection, organisation_id, term, is_logged)
+    return is_logged | sessions.c.sequence.in_(told)
 
 
 def _is_in_project(term: Term) -> TypeGuard[Condition]:
@@ -293,8 +308,11 @@ def _find_parts(
     parts: Sequence[Part] | None = None
     of_parts = None
     for term in inside:
-        found = parts_to_search(connection, texts_of(term), datapoints)
-        if found is not None and (parts is None or _size_of(found) < _size_of(parts)):
+        found = parts_to_search(connection, texts_of(term), datapoints, numbers_of(term))
+        # The totals rule out more than many parts.
+        if found is None or (is_member(term) and _size_of(found) > _FEW_DATAPOINTS):
+            continue
+        if parts is None or _size_of(found) < _size_of(parts):
             parts, of_parts = found, term
     return parts, of_parts
 

@@ -13,14 +13,14 @@ from hl_sessions.server.database.tables import feedback, logs, organisations, pr
 from hl_sessions.server.records.counts import count_added
 from hl_sessions.server.records.export_format import ORGANISATION, InvalidLineError, parse_line
 from hl_sessions.server.records.feedback import insert_feedback
-from hl_sessions.server.records.session_totals import COUNTED, Datapoints
+from hl_sessions.server.records.session_totals import ADDED, Datapoints
 from hl_sessions.server.records.sessions import insert_sessions
 
 _LINES_AT_ONCE: Final = 500
 _BYTES_AT_ONCE: Final = 2 * 1024 * 1024
 
 _COUNTED: Final = (
-    select(*COUNTED)
+    select(*ADDED)
     .outerjoin(sessions, sessions.c.id == logs.c.session_id)
     .where(logs.c.id.in_(bindparam("wanted", expanding=True)))
 )

@@ -24,7 +24,7 @@ from hl_sessions.server.records.log_search import find_logs
 from hl_sessions.server.records.parts import Part, parts_of_page, read_on
 from hl_sessions.server.records.projects import project_exists
 from hl_sessions.server.records.refusals import UnknownLogError
-from hl_sessions.server.records.session_totals import COUNTED, MATTERING, Datapoints, change_totals
+from hl_sessions.server.records.session_totals import ADDED, COUNTED, MATTERING, Datapoints, change_totals
 from hl_sessions.server.records.sessions import touch_sessions
 
 PAYLOADS: Final = {
@@ -57,7 +57,7 @@ _LOCK: Final = (
     .with_for_update(key_share=True)
 )
 _COUNTED: Final = (
-    select(*COUNTED)
+    select(*ADDED)
     .join(sessions, sessions.c.id == logs.c.session_id)
     .where(logs.c.sequence.in_(bindparam("sequences", expanding=True)))
 )

@@ -1,18 +1,38 @@
-"""Stores the members of the metadata of sessions for filters."""
+"""Keeps the members of metadata for filters.
 
-from collections.abc import Collection, Iterator, Mapping
+The metadata of a session are stored member by member. Those of its datapoints, which are many, are only
+noted, as are its own: each member sets some bits in the totals of the session. They rule out the sessions
+without them.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import lru_cache, reduce
 from math import isfinite
+from operator import or_
 from typing import Any, Final, TypeAlias
+from zlib import crc32
 
 from pydantic_core import to_json
-from sqlalchemy import Connection, bindparam, delete, select
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, select, update
 
 from hl_sessions.server.database.bulk_insert import insert_rows
 from hl_sessions.server.database.in_parts import in_parts
-from hl_sessions.server.database.tables import session_metadata, sessions
+from hl_sessions.server.database.tables import session_metadata, session_totals, sessions
+from hl_sessions.server.records.labels import BITS
 
 LONGEST: Final = 200
 """The greatest number of characters of an indexed key or value; longer ones are not found."""
+
+_LONGEST_NOTED: Final = 32
+"""The greatest number of characters of a noted value: longer ones are those of few sessions."""
+
+_BITS_OF_MEMBER: Final = 4
+"""The number of bits of a member. With ten members, one in 200 sessions has those of another by chance."""
+
+_STARTS_OF_OTHERS: Final = "[{-0123456789I"
+"""The characters that lists, objects and numbers begin with; ``I`` is of an infinite number."""
+
+_COLUMNS: Final = (session_totals.c.metadata_low, session_totals.c.metadata_high)
 
 Metadata: TypeAlias = Mapping[str, Any]
 
@@ -24,23 +44,104 @@ _FORGET: Final = delete(session_metadata).where(
         select(sessions.c.sequence).where(sessions.c.id == bindparam("session_id"))
     )
 )
+_NOTE: Final = (
+    update(session_totals)
+    .where(session_totals.c.session_sequence == bindparam("session"))
+    .values({column.name: column.bitwise_or(bindparam(f"{column.name}_bits")) for column in _COLUMNS})
+)
 
 
 def keep_metadata(connection: Connection, rows: Collection[Mapping[str, Any]]) -> None:
-    """Store the metadata of new sessions, given as rows of their table."""
+    """Store the metadata of sessions with totals, given as rows of their table, and note them."""
     told = {row["id"]: row["metadata"] for row in rows if row.get("metadata")}
     members: list[dict[str, Any]] = []
+    noted: dict[int, int] = {}
     for wanted in in_parts(sorted(told)):
         for session in connection.execute(_SESSIONS, {"wanted": wanted}):
             members += _members(session.sequence, session.organisation_id, told[session.id])
+            noted[session.sequence] = metadata_bits(told[session.id])
     if members:
         insert_rows(connection, session_metadata, members)
+    if noted:
+        # In the order in which others lock them: see ``records.counts``.
+        connection.execute(_NOTE, [_noting(session, bits) for session, bits in sorted(noted.items())])
 
 
 def replace_metadata(connection: Connection, session_id: str, told: Metadata) -> None:
     """Replace the metadata of a session."""
     connection.execute(_FORGET, {"session_id": session_id})
     keep_metadata(connection, [{"id": session_id, "metadata": told}])
+
+
+def metadata_bits(told: Metadata) -> int:
+    """Return the bits of all members of metadata.
+
+    They stay in the totals when metadata change or are deleted, so they only rule out sessions.
+    """
+    bits = 0
+    for key, value in told.items():
+        if isinstance(value, str):
+            bits |= _member_bits(key, value)
+        elif isinstance(value, int):
+            bits |= _member_bits(key, to_json(value).decode())
+    return bits
+
+
+def columns_of_bits(bits: int) -> tuple[int, int]:
+    """Return the values of the columns of the totals with these bits."""
+    high, low = divmod(bits, 1 << BITS)
+    return low, high
+
+
+def may_have_members(members: Iterable[tuple[str, str]]) -> list[ColumnElement[bool]]:
+    """Build the conditions on ``session_totals`` that a session may have members; they rule out most others.
+
+    Args:
+        members: Their keys and values: each value is a text, or the JSON of another value.
+    """
+    bits = columns_of_bits(reduce(or_, (_member_bits(key, text) for key, text in members), 0))
+    wanted = [(column, some) for column, some in zip(_COLUMNS, bits, strict=True) if some]
+    # The column that rules out more comes first.
+    wanted.sort(key=lambda one: one[1].bit_count(), reverse=True)
+    return [column.bitwise_and(some) == some for column, some in wanted]
+
+
+def _noting(session: int, bits: int) -> dict[str, int]:
+    values = zip(_COLUMNS, columns_of_bits(bits), strict=True)
+    return {"session": session} | {f"{column.name}_bits": some for column, some in values}
+
+
+def _member_bits(key: str, text: str) -> int:
+    """Return the bits of a member, which others may share; none if members with this text are not noted."""
+    return _hashed(key, text) if len(text) <= _LONGEST_NOTED and len(key) <= LONGEST else 0
+
+
+@lru_cache(4096)
+def _hashed(key: str, text: str) -> int:
+    if not _is_written_in_one_way(text):
+        return 0
+    rest = crc32(f"{key}={text}".encode())
+    bits = 0
+    for _ in range(_BITS_OF_MEMBER):
+        rest, place = divmod(rest, BITS * len(_COLUMNS))
+        bits |= 1 << place
+    return bits
+
+
+def _is_written_in_one_way(text: str) -> bool:
+    """Tell whether no value that matches a text is a fraction, a list or an object.
+
+    Databases write these in other ways than JSON.
+    """
+    if text[:1] not in _STARTS_OF_OTHERS:
+        return True
+    if text.startswith(("[", "{")):
+        return False
+    try:
+        float(text)
+    except ValueError:
+        return True
+    return text.removeprefix("-").isdecimal()
 
 
 def _members(sequence: int, organisation_id: int, told: Metadata) -> Iterator[dict[str, Any]]:

@@ -43,6 +43,7 @@ from hl_sessions.server.records.labels import (
     find_or_create_labels,
     label_value,
 )
+from hl_sessions.server.records.session_metadata import columns_of_bits, metadata_bits
 
 NANODOLLARS: Final = 10**9
 """The number of nanodollars in a dollar."""
@@ -54,7 +55,10 @@ differently.
 """
 
 MATTERING: Final = frozenset(
-    {"error", "duration", "prompt_tokens", "output_tokens", "prompt_cost", "output_cost", "config"}
+    {
+        *("error", "duration", "prompt_tokens", "output_tokens", "prompt_cost", "output_cost", "config"),
+        "metadata",
+    }
 )
 """The columns of a datapoint whose changes affect the totals of its session."""
 
@@ -90,7 +94,8 @@ class Datapoints:
 
     @classmethod
     def read(cls, rows: Sequence[Any]) -> "Datapoints":
-        """Return the datapoints of rows with the columns of ``COUNTED``."""
+        """Return the datapoints of rows with the columns of ``COUNTED`` or ``ADDED``."""
+        names = [name for name in (*_READ, "metadata") if rows and name in rows[0]._fields]
         return cls(
             [row.project_id for row in rows],
             [
@@ -99,7 +104,7 @@ class Datapoints:
                 else TotalledSession(row.session_sequence, row.organisation_id, row.session_created_at)
                 for row in rows
             ],
-            {name: [getattr(row, name) for row in rows] for name in _READ},
+            {name: [getattr(row, name) for row in rows] for name in names},
         )
 
 
@@ -121,6 +126,9 @@ COUNTED: Final = (
 )
 """The columns of logs, and of their sessions, that are needed to count them."""
 
+ADDED: Final = (*COUNTED, logs.c.metadata)
+"""The columns that are needed to count them as added: what is noted of metadata is never taken back."""
+
 
 @dataclass
 class _Change:
@@ -133,6 +141,7 @@ class _Change:
         first_taken_at: The start of the first removed datapoint.
         last_taken_at: The latest end of a removed datapoint.
         labels: The change of the number of datapoints with a label, by its kind and value.
+        metadata: The bits of the metadata of the added datapoints.
     """
 
     session: TotalledSession
@@ -146,6 +155,7 @@ class _Change:
     first_taken_at: float | None = None
     last_taken_at: float | None = None
     labels: dict[tuple[str, str], int] = field(default_factory=dict)
+    metadata: int = 0
 
     def row(self, known: Mapping[tuple[int, str, str], Label]) -> tuple[Any, ...]:
         """Return the change, in the order of the columns."""
@@ -155,7 +165,15 @@ class _Change:
             if count > 0:
                 bits[kind] |= known[organisation_id, kind, value].bit
         return (
-            *(sequence, organisation_id, self.first_at, self.last_at, *bits.values(), 0),
+            *(
+                sequence,
+                organisation_id,
+                self.first_at,
+                self.last_at,
+                *bits.values(),
+                0,
+                *columns_of_bits(self.metadata),
+            ),
             # As floats, because a sum may be larger than any integer of a database.
             *(float(self.nanodollars), float(self.prompt_tokens + self.output_tokens)),
             *(self.datapoints, self.errors, created_at.timestamp()),
@@ -232,6 +250,11 @@ def _add(changes: dict[int, _Change], datapoints: Datapoints) -> None:
             change.first_at = begin
         if change.last_at is None or change.last_at < end:
             change.last_at = end
+    metadata = datapoints.columns.get("metadata", ())
+    for session, told in zip(datapoints.sessions, metadata):  # noqa: B905 - there may be no metadata
+        # An import may have other JSON.
+        if session is not None and isinstance(told, dict):
+            changes[session.sequence].metadata |= metadata_bits(told)
 
 
 def _take(changes: dict[int, _Change], datapoints: Datapoints) -> None:
@@ -323,7 +346,10 @@ def _added(table: Table, *names: str) -> dict[str, str]:
 
 _ADDED_TO_TOTALS: Final = {
     **_added(session_totals, *_SUMS),
-    **{column.name: f"session_totals.{column.name} | excluded.{column.name}" for column in BITS_OF.values()},
+    **{
+        name: f"session_totals.{name} | excluded.{name}"
+        for name in (*(column.name for column in BITS_OF.values()), "metadata_low", "metadata_high")
+    },
     "first_at": "CASE WHEN session_totals.first_at <= excluded.first_at THEN session_totals.first_at "
     "ELSE coalesce(excluded.first_at, session_totals.first_at) END",
     "last_at": "CASE WHEN session_totals.last_at >= excluded.last_at THEN session_totals.last_at "
@@ -365,7 +391,10 @@ _CREATED: Final = {
     "session_sequence": sessions.c.sequence,
     "organisation_id": sessions.c.organisation_id,
     "began_at": cast(EpochSeconds(sessions.c.created_at), Float),
-    **dict.fromkeys((*(column.name for column in BITS_OF.values()), "feedback", *_SUMS), _ZERO),
+    **dict.fromkeys(
+        (*(column.name for column in BITS_OF.values()), "feedback", "metadata_low", "metadata_high", *_SUMS),
+        _ZERO,
+    ),
 }
 _CREATE: Final = insert(session_totals).from_select(
     list(_CREATED),

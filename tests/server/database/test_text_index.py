@@ -12,15 +12,24 @@ from typing import Any
 
 import pytest
 import requests
+from alembic import command
 from pydantic import TypeAdapter
 from sqlalchemy import Connection, event, func, insert, select, update
 
 from hl_sessions.server.database import search_index, search_indexing, search_signature
 from hl_sessions.server.database.database import Database
-from hl_sessions.server.database.engines import for_writing, open_engine
-from hl_sessions.server.database.search_index import parts_to_search, read_segments
+from hl_sessions.server.database.engines import for_migrating, for_writing, open_engine
+from hl_sessions.server.database.migrating import alembic_config
+from hl_sessions.server.database.search_index import Numbers, parts_to_search, read_segments
 from hl_sessions.server.database.search_indexing import SearchIndexing
-from hl_sessions.server.database.tables import leases, logs, search_changes, search_segments, sessions
+from hl_sessions.server.database.tables import (
+    leases,
+    logs,
+    search_changes,
+    search_numbers,
+    search_segments,
+    sessions,
+)
 from hl_sessions.server.finding import session_search
 from hl_sessions.server.finding.filters import Cursor, SessionFilter
 from hl_sessions.server.finding.session_page import list_found_sessions
@@ -153,10 +162,12 @@ class Server:
         rows = self.database.read_now(read_segments)
         return [(row.first, row.last) for row in rows]
 
-    def looked_at(self, *texts: str) -> int:
+    def looked_at(self, *texts: str, numbers: Numbers | None = None) -> int:
         """Return how many datapoints a search reads."""
         everything = self.count(logs)
-        parts = self.database.read_now(lambda connection: parts_to_search(connection, texts, everything))
+        parts = self.database.read_now(
+            lambda connection: parts_to_search(connection, texts, everything, numbers)
+        )
         return everything if parts is None else sum(part.size for part in parts)
 
     def count(self, table: Any) -> int:
@@ -461,12 +472,69 @@ def test_metadata_are_found_by_the_index(server: Server) -> None:
     created = server.log(*logs_of)
     server.index()
     assert server.looked_at("customer", "needle") < 300
+    assert server.looked_at(numbers=Numbers("score", least=4)) < 30
+    assert server.looked_at(numbers=Numbers("score", greatest=4)) == 0
     found = [created[10]["session_id"]]
     assert server.find_sessions(search="metadata.customer=needle").ids == found
+    assert server.find_sessions(search="metadata.score>4").ids == found
+    assert server.find_sessions(search="metadata.score<4").ids == []
     assert server.find_sessions(search="metadata.score>4 metadata.customer=needle").ids == found
     assert server.find_sessions(search="metadata.customer=needle", sort="-cost").ids == found
     assert server.matching(search="metadata.customer=needle") == set(found)
     assert server.matching(search="metadata.customer=needle -word10") == set()
+
+
+def test_an_upgrade_adds_the_numbers_of_what_is_indexed(server: Server, database: str) -> None:
+    """As if the index had them from the beginning."""
+    server.log(*({"metadata": {"a": n, "b": -n / 7} if n % 5 else {"c": str(n)}} for n in range(100)))
+    server.log(*({"session_reference_id": f"s{n}", "metadata": {"a": n, "b": True}} for n in range(100)))
+    server.index()
+    query = select(search_numbers).order_by(search_numbers.c.segment, search_numbers.c.bucket)
+
+    def numbers() -> list[Any]:
+        return server.database.read_now(lambda connection: list(connection.execute(query)))
+
+    expected = numbers()
+    assert len(expected) > 5
+    engine = open_engine(ServerSettings(database=database).database_url)
+    with for_migrating(engine).begin() as connection:
+        search_numbers.drop(connection)
+        command.stamp(alembic_config(connection), "0014")
+        command.upgrade(alembic_config(connection), "0015")
+    engine.dispose()
+    assert numbers() == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_numbers_are_found_as_without_the_index(server: Server, seed: int) -> None:
+    """By any comparison, and after changes."""
+    draw = random.Random(seed)
+    values = [-1e9, -0.5, 0, 0.1 + 0.2, 7, 10**400, 2**53 + 1, True, "8", None, [9]]
+
+    def drawn() -> dict[str, Any]:
+        return {draw.choice("ab"): draw.choice([draw.choice(values), draw.gauss(0, 100)]) for _ in range(2)}
+
+    created = server.log(
+        *({"session_reference_id": f"s{number}", "metadata": drawn()} for number in range(150))
+    )
+    limits = ["-1e9", "-100", "-0.5", "0", "0.3", "7", "8", "150", "9.007199254740992e15", "1e99"]
+    wanted = [
+        f"{sign}metadata.{key}{operator}{limit}"
+        for sign in ("", "-")
+        for key in "ab"
+        for operator in (">", ">=", "<", "<=")
+        for limit in limits
+    ]
+    for log in created[::60]:
+        expected = {one: server.matching(search=one) for one in draw.sample(wanted, 20)}
+        server.index()
+        assert len(server.segments()) > 2
+        for one, found in expected.items():
+            assert server.matching(search=one) == found, one
+            assert set(server.find_sessions(search=one).ids) == found or len(found) > 50
+        server.change(log["id"], metadata=drawn())
+        server.delete([created.pop()["id"]])
 
 
 @pytest.mark.slow
@@ -521,6 +589,8 @@ def test_metadata_of_sessions_count_beside_those_of_datapoints(
     server.tell(ids[1], metadata={"customer": "umbrella"})
     assert server.find_sessions(search="metadata.customer=acme").ids == []
     assert server.find_sessions(search="metadata.customer=umbrella").ids == [ids[1]]
+    server.change(created[50]["id"], metadata={"customer": "umbrella"})
+    assert server.find_sessions(search="metadata.customer=umbrella").ids == [ids[50], ids[1]]
     server.organisation = server.database.write_now(
         lambda connection: find_or_create_organisation(connection, "other")
     )

@@ -52,6 +52,18 @@ FREQUENT = [
     ("feedback:rating feedback:score", [4]),
     ("feedback:score=5", [4]),
     ("feedback:rating -feedback:rating=bad", [8, 0]),
+    ("metadata.parity=even metadata.plan=free", []),
+    ("metadata.parity=odd metadata.plan=free", [11, 9, 7, 5, 3, 1]),
+    ("metadata.parity=even metadata.tier=gold", [10, 8, 6]),
+    ("metadata.tier=gold -metadata.parity=even", [11, 9, 7]),
+    ("-metadata.parity=even -metadata.parity=odd", []),
+    ("-metadata.tier=gold model:large-1", [5, 0]),
+    ("metadata.parity=even cost>0.05 name:shoes", [10, 8, 6]),
+    ("metadata.parity=odd began>2026-01-01", [11, 9, 7, 5, 3, 1]),
+    ("metadata.tier=none", []),
+    ("metadata.number=7", [7]),
+    ("metadata.number>9 metadata.parity=odd", [11]),
+    ("metadata.number>11", []),
 ]
 LOOKS_AT_ALL = re.compile(r"SCAN (?:sessions|session_totals|session_labels|project_sessions|logs|feedback)\b")
 
@@ -87,7 +99,8 @@ def fill(database: str | Path) -> None:
 
         for number in range(SESSIONS):
             user = "ada" if number % 3 else "ben"
-            post("/sessions", {"reference_id": str(number), "user": user, "name": f"Red shoes {number}"})
+            told = {"reference_id": str(number), "user": user, "name": f"Red shoes {number}"}
+            post("/sessions", told | ({"metadata": {"tier": "gold"}} if number > 5 else {}))
         logged = post("/logs", [datapoint(number) for number in range(SESSIONS)])
         boots = [{"project": "boots", "session_reference_id": str(number)} for number in (1, 5, 9)]
         post("/logs", boots)
@@ -103,7 +116,11 @@ def datapoint(number: int) -> dict[str, Any]:
         "session_reference_id": str(number),
         "output": f"shoe {number}",
         "config": {"model": "small-1" if number % 5 else "large-1"},
-        "metadata": {"number": number},
+        "metadata": {
+            "number": number,
+            "parity": "odd" if number % 2 else "even",
+            "plan": "free" if number % 2 else "paid",
+        },
         "output_cost": number / 100,
     }
 

@@ -13,7 +13,7 @@ from alembic import command
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import ColumnElement, Connection, exists, func, select, update
 
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.database.engines import for_migrating, open_engine
@@ -23,10 +23,15 @@ from hl_sessions.server.database.tables import (
     json_for_database,
     labels,
     logs,
+    search_numbers,
     session_labels,
+    session_metadata,
     session_totals,
     sessions,
 )
+from hl_sessions.server.finding.filter_conditions import holds
+from hl_sessions.server.finding.filter_language import Condition
+from hl_sessions.server.finding.json_members import TextMember
 from hl_sessions.server.protocol.requests import FeedbackRequest, LogRequest, UpdateLogRequest
 from hl_sessions.server.records import labels as labels_module
 from hl_sessions.server.records.deleting import delete_some_of_project, delete_some_of_session
@@ -39,16 +44,42 @@ from hl_sessions.server.records.log_creation import create_logs
 from hl_sessions.server.records.logs import LogUpdate, delete_logs, update_logs
 from hl_sessions.server.records.organisations import find_or_create_organisation
 from hl_sessions.server.records.pruning import prune
-from hl_sessions.server.records.sessions import NewSession, create_sessions
+from hl_sessions.server.records.sessions import NewSession, create_sessions, update_session
 from hl_sessions.server.settings import ServerSettings
 from tests.servers import opened_database
 
 LOG_REQUESTS = TypeAdapter(list[LogRequest])
 LONG_AGO = datetime(2020, 1, 1, tzinfo=timezone.utc)
-BITS = {"sources", "models", "environments", "projects", "feedback"}
+BITS = {"sources", "models", "environments", "projects", "feedback", "metadata_low", "metadata_high"}
 
 amounts = st.one_of(st.none(), st.integers(0, 10**12), st.integers(0, 9))
 costs = st.one_of(st.none(), st.floats(0, 1).map(lambda cost: round(cost, 4)), st.floats(-1000, 1000))
+KEYS = ["customer", "plan", "k" * 201]
+VALUES = [
+    "acme",
+    "free",
+    5,
+    10**19,
+    True,
+    None,
+    "x" * 33,
+    "größe",
+    "4.5",
+    "nan",
+    ".5",
+    "-1",
+    "Inf",
+    0.1 + 0.2,
+    1e22,
+    ["a"],
+    {"b": 1},
+]
+# As databases write these values, one so and another so.
+TEXTS = [value for value in VALUES if isinstance(value, str)] + [
+    *("5", "5.0", "10000000000000000000", "1.0e+19", "true", "1", "null", "0.3", "0.30000000000000004"),
+    *("1e22", "1e+22", "1.0e+22", '["a"]', '{"b":1}', "other"),
+]
+members = st.dictionaries(st.sampled_from(KEYS), st.sampled_from(VALUES), max_size=3)
 models = st.sampled_from(["small", "large", "larger", "x" * 201, ""])
 CHANGES = {
     "error": st.sampled_from(["", "failed"]),
@@ -59,6 +90,7 @@ CHANGES = {
     "output_cost": costs,
     "config": models.map(lambda model: {"model": model}) | st.just({"type": "tool", "name": "model"}),
     "output": st.just("fine"),
+    "metadata": members,
 }
 changes = st.fixed_dictionaries({}, optional=CHANGES)
 datapoints = st.fixed_dictionaries(
@@ -84,7 +116,8 @@ operations = st.one_of(
     st.tuples(st.just("delete_session"), places),
     st.tuples(st.just("delete_project"), places),
     st.tuples(st.just("prune"), places),
-    st.tuples(st.just("make_session"), st.none()),
+    st.tuples(st.just("make_session"), members),
+    st.tuples(st.just("tell"), st.tuples(places, members)),
     st.tuples(st.just("import_again"), places),
     st.tuples(st.just("judge"), st.tuples(places, judgments, st.booleans())),
 )
@@ -157,8 +190,15 @@ class Kept:
             answer = self.write(lambda connection: create_feedback(connection, self.organisation, [request]))
             assert isinstance(answer, list)
 
-    def make_session(self, _: None) -> None:
-        self.write(lambda connection: create_sessions(connection, [NewSession(self.organisation, {})]))
+    def make_session(self, metadata: dict[str, Any] | None) -> None:
+        session = NewSession(self.organisation, {"metadata": metadata})
+        self.write(lambda connection: create_sessions(connection, [session]))
+
+    def tell(self, given: tuple[int, dict[str, Any]]) -> None:
+        place, metadata = given
+        session_id = self.one_of(sessions.c.id, place)
+        told = {"metadata": metadata}
+        self.write(lambda connection: update_session(connection, self.organisation, "id", session_id, told))
 
     def import_again(self, place: int) -> None:
         """Import records that were exported before a session was deleted."""
@@ -228,6 +268,7 @@ class Kept:
             assert others == everything - found
         assert not labelled
         self.holds_feedback(connection)
+        self.holds_metadata(connection)
 
     def holds_feedback(self, connection: Connection) -> None:
         """Check that the totals rule out no session that has feedback."""
@@ -243,6 +284,16 @@ class Kept:
         for bits, kind, value in connection.execute(query):
             assert bits & feedback_bit(kind)
             assert bits & feedback_bit(kind, json_for_database(value))
+
+    def holds_metadata(self, connection: Connection) -> None:
+        """Check that the sessions found by a member of metadata are those that a look at each finds."""
+        wanted = [Condition(f"metadata.{key}", "=", text) for key in KEYS for text in TEXTS]
+        query = select(session_totals.c.session_sequence).order_by(session_totals.c.session_sequence)
+        query = query.join(sessions, sessions.c.sequence == session_totals.c.session_sequence)
+        query = query.where(session_totals.c.organisation_id == self.organisation)
+        conditions = [holds(connection, self.organisation, term) for term in wanted]
+        found = connection.execute(query.add_columns(*conditions)).all()
+        assert found == connection.execute(query.add_columns(*map(has_member_by_itself, wanted))).all()
 
     def labelled_anew(self, connection: Connection) -> dict[tuple[str, str], set[int]]:
         """Return the sessions of each label, from the datapoints themselves."""
@@ -262,6 +313,17 @@ class Kept:
                 if value and isinstance(value, str):
                     found.setdefault((kind, value[:200]), set()).add(sequence)
         return found
+
+
+def has_member_by_itself(term: Condition) -> ColumnElement[bool]:
+    """The condition that a session has a member of metadata, without any index."""
+    key = term.name.removeprefix("metadata.")
+    logged = exists().where(
+        logs.c.session_id == sessions.c.id, TextMember(logs.c.metadata, key) == term.value
+    )
+    of_session = session_metadata.c.session_sequence == sessions.c.sequence
+    told = exists().where(of_session, session_metadata.c.key == key, session_metadata.c.text == term.value)
+    return logged.correlate(sessions) | told.correlate(sessions)
 
 
 numbers = count()
@@ -345,6 +407,10 @@ def test_an_upgrade_adds_up_what_is_stored(database: str) -> None:
                 *({"project": "p", "session_reference_id": "c", "source": f"{n}"} for n in range(70)),
             ]
         )
+        for place, value in enumerate(VALUES):
+            told = {"customer": value, "plan": value}
+            kept.log([{"project": "p", "session_reference_id": f"{place}", "metadata": told}])
+            kept.make_session(told)
         for place, value in enumerate(["good", 5, True]):
             kept.judge((place, value, False))
             kept.judge((place, value, True))
@@ -353,7 +419,7 @@ def test_an_upgrade_adds_up_what_is_stored(database: str) -> None:
         kept.write(lambda connection: connection.execute(other))
     engine = open_engine(ServerSettings(database=database).database_url)
     with for_migrating(engine).begin() as connection:
-        for table in (session_labels, labels, session_totals):
+        for table in (session_labels, labels, session_totals, search_numbers):
             table.drop(connection)
         command.stamp(alembic_config(connection), "0006")
         command.upgrade(alembic_config(connection), "0007")
