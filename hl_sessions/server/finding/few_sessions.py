@@ -14,7 +14,7 @@ from hl_sessions.server.records.labels import COUNTED_KINDS, is_named
 _FEW: Final = 5_000
 """How many sessions are looked at one by one, rather than all in their order."""
 
-_INDEXED: Final = frozenset({"user", "name", "reference", "feedback", *COUNTED_KINDS})
+_INDEXED: Final = frozenset({"user", "reference", "feedback", *COUNTED_KINDS})
 
 
 def find_few(
@@ -36,6 +36,10 @@ def find_few(
     wanted = [term for term in terms if isinstance(term, Condition) and not term.negated]
     begins = [term for term in wanted if term.name == "began"]
     groups = [[term] for term in wanted if term.name in _INDEXED]
+    # Parts of a name together, because all names are read for them.
+    names = [term for term in wanted if term.name == "name"]
+    if names:
+        groups.append(names)
     # The beginning alone is what the list is in the order of.
     if begins and len(begins) < len(terms):
         groups.append(begins)
