@@ -276,6 +276,7 @@ class SessionManager:
         ``APIConnectionError``. So does a first read after the close. It counts as no outage, and is logged
         once.
         """
+        self.conversations.tell_last_ends()
         self._sender.close(self._client.timeout)
         self._circuit_breaker.close()
         if self.ready_sessions is not None:

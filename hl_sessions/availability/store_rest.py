@@ -9,6 +9,8 @@ from hl_sessions.availability.outage import Incident, Outage
 from hl_sessions.process.fork import renew_after_fork
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hl_sessions.availability.reports import Reports
 
 __all__ = ["StoreRest"]
@@ -25,6 +27,8 @@ class StoreRest:
 
     def __init__(self, reports: Reports) -> None:
         self._incident = Incident(reports, "the conversation store is back after %.1f seconds")
+        #: Called when the store has worked after a rest.
+        self.on_back: Callable[[], object] = lambda: None
         self._renew_after_fork()
         renew_after_fork(self)
 
@@ -62,9 +66,11 @@ class StoreRest:
         if not self._outage.is_on:
             return
         with self._lock:
-            self._is_resting = False
+            was_resting, self._is_resting = self._is_resting, False
             if self._outage.is_on and self._outage.is_calm():
                 self._outage.end()
+        if was_resting:
+            self.on_back()
 
 
 def _described(error: Exception) -> str:

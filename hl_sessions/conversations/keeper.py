@@ -229,6 +229,10 @@ class Keeper:
         """Return the episode of a conversation until its next end in this process."""
         return self._in_use.episode(conversation_key)
 
+    def tell_last_ends(self) -> None:
+        """Tell the store the ends that wait since a failure, unless it still fails."""
+        self._teller.tell_last_ends()
+
     def close(self) -> None:
         """End the thread that tells the store of conversations in use."""
         self._in_use.close()

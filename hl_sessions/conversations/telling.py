@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import threading
+import time
 from collections import OrderedDict
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from hl_sessions.process.ending import end_with_process
 from hl_sessions.process.event_loop import is_event_loop_running
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.reentry import creating
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Teller", "ended_now"]
 
 MAX_UNTOLD = 10_000  # ends that wait until the store is back
+LONGEST_END = 2.0  # seconds for those that wait at the end of the manager or the process
 
 
 def ended_now() -> dict[str, str]:
@@ -61,6 +66,8 @@ class Teller:
         self._tell_api = tell_api
         self._renew_after_fork()
         renew_after_fork(self)
+        end_with_process(self)
+        rest.on_back = self._begin_to_tell_waiting_ends
 
     def _renew_after_fork(self) -> None:
         self._lock = threading.RLock()
@@ -86,7 +93,7 @@ class Teller:
             if len(self._untold_ends) > MAX_UNTOLD:
                 self._untold_ends.popitem(last=False)
                 self._warn_of_lost_ends()
-        if self._rest.is_over():  # else the next use of the conversation tells the end first
+        if self._rest.is_over():  # else it is told when the store is back, or by the next use before
             self._tell(key, lambda: self._tell_end(key))
         else:
             self._reports.emit()
@@ -103,6 +110,39 @@ class Teller:
         if key in self._untold_ends:
             self._tell_end(key)
 
+    def tell_last_ends(self) -> None:
+        """Tell the store the ends that wait, unless it still fails, and warn of those that remain."""
+        if self._untold_ends and self._rest.is_over():
+            self._tell_waiting_ends(LONGEST_END)
+        if self._untold_ends:
+            self._reports.add(
+                logging.WARNING,
+                "conversations that were ended while the store fails, and may go on when it is back: %d",
+                len(self._untold_ends),
+            )
+            self._untold_ends.clear()
+        self._reports.emit()
+
+    def _end_with_process(self) -> None:
+        self.tell_last_ends()
+
+    def _begin_to_tell_waiting_ends(self) -> None:
+        if self._untold_ends:
+            with suppress(
+                RuntimeError
+            ):  # no thread can be started: uses of the conversations tell their ends
+                self._workers.submit(self._tell_waiting_ends)
+
+    def _tell_waiting_ends(self, seconds: float = math.inf) -> None:
+        end = time.monotonic() + seconds
+        for key in tuple(self._untold_ends):
+            with self._lock:
+                tell = functools.partial(self._tell_end, key)
+                telling = self._tellings[key] = _Telling(self._tellings.get(key), self.quietly, tell)
+            self._tell_in_thread(key, telling)
+            if time.monotonic() > end or not self._rest.is_over():
+                break
+
     def quietly(self, tell: Callable[[], object]) -> None:
         """Call a function that uses the store, and note whether it fails."""
         try:
@@ -115,6 +155,8 @@ class Teller:
 
     def _tell_end(self, key: str) -> None:
         told = self._untold_ends.get(key)
+        if told is None:  # it was told meanwhile, and the conversation may have begun anew
+            return
         ended = self._store.get(key, max_idle=self._idle_timeout) if told else None
         self._store.end(key)
         self._untold_ends.pop(key, None)

@@ -460,6 +460,49 @@ class TestFailingStore:
             assert session.id != first
             assert session.previous_id == first
 
+    def test_ends_are_told_when_it_is_back_though_nobody_uses_the_conversations(
+        self, make_manager: Managers, outage_clock: StillClock
+    ) -> None:
+        """The first use of another conversation finds that the store works again."""
+        store = OutsideStore()
+        manager = make_manager(store=store)
+        ids = {key: read(manager, key) for key in ("a", "b", "c")}
+        store.failing = set(self.METHODS)
+        for key in ids:
+            manager.end(key)
+        store.failing = set()
+        outage_clock.offset += CALM
+        read(manager, "another")
+        wait_until(lambda: [name for name, _ in store.calls].count("end") >= len(ids))
+        another = make_manager(store=store)
+        wait_until(lambda: all(read(another, key) != session_id for key, session_id in ids.items()))
+
+    @pytest.mark.parametrize("is_back", [True, False])
+    def test_ends_that_wait_are_told_at_the_close(
+        self,
+        make_manager: Managers,
+        outage_clock: StillClock,
+        records: list[logging.LogRecord],
+        is_back: bool,  # noqa: FBT001
+    ) -> None:
+        """Or, if the store still fails, how many conversations may go on."""
+        store = OutsideStore()
+        manager = make_manager(store=store)
+        ids = {key: read(manager, key) for key in ("a", "b", "c")}
+        store.failing = set(self.METHODS)
+        for key in ids:
+            manager.end(key)
+        outage_clock.offset += CALM
+        if is_back:
+            store.failing = set()
+        manager.close()
+        store.failing = set()
+        another = make_manager(store=store)
+        assert [read(another, key) == session_id for key, session_id in ids.items()] == [not is_back] * 3
+        said = [record.getMessage() for record in records if "were ended" in record.getMessage()]
+        wanted = "conversations that were ended while the store fails, and may go on when it is back: 3"
+        assert said == ([] if is_back else [wanted])
+
     def test_is_left_alone(self, make_manager: Managers, outage_clock: StillClock) -> None:
         """A resting store is not asked; then one reader asks it, and after a success all do."""
         store = OutsideStore()
