@@ -50,7 +50,7 @@ class ConfigurationError(HLSessionsError, ValueError):
 class APIConnectionError(HLSessionsError):
     """The API could not be reached, or the connection broke before the answer was complete."""
 
-    #: Whether this process had no file descriptor for a connection, which tells nothing about the API.
+    #: Whether this process had no file descriptor or thread left, which tells nothing about the API.
     _is_of_process = False
 
 

@@ -99,7 +99,7 @@ class CircuitBreaker:
         except BaseException as error:
             if deadline.is_aborted and not is_interruption(error):
                 raise (self._ended() or self._refusal()) from None
-            self._note(error, is_late=is_late, is_trial=is_trial)
+            self._note(error, is_late=is_late or deadline.has_begun_late(), is_trial=is_trial)
             raise
         finally:
             self._under_way.discard(deadline)

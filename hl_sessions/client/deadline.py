@@ -43,6 +43,7 @@ class Deadline:
         #: Whether a worker thread runs the exchange, for tasks of an event loop that ends with the process.
         self.is_of_worker = False
         self.is_aborted = False
+        self._has_begun_late: bool | None = None
         self._lock = threading.RLock()
         self._wakes: list[Callable[[], object]] = []
 
@@ -78,6 +79,15 @@ class Deadline:
     def is_late(self) -> bool:
         """Whether less than half of the time is left."""
         return 2 * self.remaining() < self._seconds
+
+    def note_begin(self) -> None:
+        """Note that the first attempt begins now, after a wait for a thread."""
+        if self._has_begun_late is None:
+            self._has_begun_late = self.is_late()
+
+    def has_begun_late(self) -> bool:
+        """Whether less than half of the time was left when the first attempt began."""
+        return bool(self._has_begun_late)
 
     @property
     def connect_timeout(self) -> float:

@@ -254,6 +254,9 @@ class Transport:
     def _ask_requests(
         self, request: Request, key: str, deadline: Deadline, *, is_read: bool
     ) -> requests.Response:
+        deadline.note_begin()
+        if not deadline.remaining():
+            raise TimeoutError("no thread was free in time")
         prepared = request.prepared
         if key:
             prepared = prepared.copy()

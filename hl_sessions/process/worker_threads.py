@@ -78,7 +78,9 @@ class WorkerThreads:
         try:
             self.submit(_call, outcome, function)
         except RuntimeError as error:  # the interpreter is shutting down, or has no threads
-            outcome.set_error(APIConnectionError(f"no thread can be started: {error}"))
+            failure = APIConnectionError(f"no thread can be started: {error}")
+            failure._is_of_process = True
+            outcome.set_error(failure)
         return outcome
 
     def close(self) -> None:

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import requests
 
 import hl_sessions.availability.outage
-from hl_sessions import APIConnectionError, ServerError, SessionManager
+from hl_sessions import APIConnectionError, ServerError, SessionManager, SessionsClient
 from hl_sessions.availability.circuit_breaker import FAILURES_TO_OPEN
 from hl_sessions.availability.outage import FIRST_COOL_OFF, LONGEST_COOL_OFF
+from hl_sessions.process import worker_threads
 from tests.sessions_api import Answer, Gate, Request, SessionsAPI, create_sessions, fail
 from tests.waiting import StillClock, in_threads, wait_until
 
@@ -279,3 +281,24 @@ def test_conversations(manager: SessionManager, sessions_api: SessionsAPI, clock
     clock.offset += FIRST_COOL_OFF
     with manager.session(key="new") as session:
         assert session.id is not None
+
+
+def test_a_burst_through_a_session_of_requests_is_no_outage(
+    sessions_api: SessionsAPI, monkeypatch: pytest.MonkeyPatch, gate: Gate
+) -> None:
+    """It waits for threads: the reads that had one too late tell nothing about the API."""
+    monkeypatch.setattr(worker_threads, "MAX_WORKERS", 1)
+    client = SessionsClient(sessions_api.base_url, timeout=0.3, retries=0, http_session=requests.Session())
+
+    async def read_one() -> str | None:
+        async with manager.session() as session:
+            return await session.aid()
+
+    async def read_many() -> str | None:
+        reads = (read_one() for _ in range(3 * FAILURES_TO_OPEN))
+        assert set(await asyncio.gather(*reads)) == {None}
+        gate.opened.set()
+        return await read_one()
+
+    with client, SessionManager(client=client) as manager:
+        assert asyncio.run(read_many()) is not None
