@@ -64,6 +64,7 @@ class _Connection:
         self.buffer = bytearray()
         self.deadline: Deadline
         self.kept_since = 0.0
+        self.sent_at = 0.0
 
     async def connect(self, address: Any, seconds: float) -> None:
         with suppress(BlockingIOError):
@@ -99,6 +100,7 @@ class _Connection:
                 return
 
     async def send(self, data: bytes) -> None:
+        self.sent_at = time.monotonic()
         while data:
             try:
                 data = data[self.socket.send(data) :]
@@ -243,12 +245,11 @@ class Connections:
             OSError: there is no connection, or it broke.
             MalformedAnswer: the answer is not HTTP, or too long.
         """
-        started = time.monotonic()
         try:
             with _InUse(deadline, self._exchanges) as in_use:
                 connection = await self._send(request, deadline, in_use)
                 answer = await read_answer(connection)
-                self._last_time = time.monotonic() - started
+                self._last_time = time.monotonic() - connection.sent_at
                 if not answer.is_last:
                     in_use.release(connection)
                     self._keep(connection)
