@@ -8,11 +8,12 @@ from __future__ import annotations
 import functools
 import inspect
 from contextlib import suppress
+from copy import copy, deepcopy
 from importlib import import_module
 from operator import attrgetter
 from pickle import PicklingError
 from types import CodeType, MethodType, MethodWrapperType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import wrapt
 
@@ -168,6 +169,21 @@ class _CallableObject(_ObjectProxy):
     @property
     def __call__(self) -> _Function:
         return self._self_call
+
+    def __copy__(self) -> _CallableObject:
+        return self._around(copy(self.__wrapped__))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _CallableObject:
+        return self._around(deepcopy(self.__wrapped__, memo))
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise PicklingError(
+            f"a decorated {type(self.__wrapped__).__qualname__} object cannot be pickled: pickle the object"
+            " itself and decorate it in the other process, or decorate the method __call__ in its class"
+        )
+
+    def _around(self, wrapped: Any) -> _CallableObject:
+        return _CallableObject(wrapped, _Function(wrapped.__call__, self._self_call._self_call))
 
 
 def _found(module: str, name: str) -> Any:

@@ -444,6 +444,28 @@ class TestLooks:
             with pytest.raises(pickle.PicklingError, match=r"cannot be pickled: .* call bind\(\) in"):
                 pickle.dumps(function)
 
+    @pytest.mark.parametrize("decorate", [with_session, datapoint])
+    def test_copied_callable_object(self, decorate: Any) -> None:
+        """A copy is another object, whose calls are scopes, too; its pickle says how."""
+
+        class Answers:
+            def __init__(self) -> None:
+                self.given: list[Any] = []
+
+            def __call__(self, question: str) -> str:
+                self.given.append((question, current_session()))
+                return question.upper()
+
+        decorated = decorate(Answers())
+        for copied in (copy.copy(decorated), copy.deepcopy(decorated)):
+            assert copied("why?") == "WHY?"
+            assert copied.__wrapped__ is not decorated.__wrapped__
+            ((_, session),) = copied.given
+            assert (session is not None) == (decorate is with_session)
+            copied.given.clear()
+        with pytest.raises(pickle.PicklingError, match="decorate it in the other process"):
+            pickle.dumps(decorated)
+
     def test_copied(self) -> None:
         """It is copied like a function: not at all."""
         assert copy.copy(at_module_level) is at_module_level
