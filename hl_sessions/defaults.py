@@ -89,6 +89,7 @@ def _closed_manager() -> SessionManager:
         if _default.closed is None:
             _default.closed = SessionManager(client=SessionsClient(DEFAULT_BASE_URL))
             _default.closed.close()
+            _default.closed._fall_silent()
         return _default.closed
 
 

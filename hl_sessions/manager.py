@@ -288,6 +288,11 @@ class SessionManager:
             self._store.close()
         self.workers.close()
 
+    def _fall_silent(self) -> None:
+        """Say nothing of what is lost after the close, as the reason was said."""
+        self._circuit_breaker.fall_silent()
+        self.recorder.fall_silent()
+
     def _retire(self) -> None:
         """Close what is open or ready, as another manager takes over; open scopes can still read."""
         self._sender.retire()

@@ -310,7 +310,7 @@ class HLSessionMiddleware(MiddlewareBase):
             await self.app(scope, receive, send)
 
     async def _run_lifespan(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
-        failure: Message | None = None
+        failure: ConfigurationError | None = None
 
         async def send_checked(message: Message) -> None:
             nonlocal failure
@@ -322,7 +322,7 @@ class HLSessionMiddleware(MiddlewareBase):
                 try:
                     check_environment()
                 except ConfigurationError as error:
-                    failure = {"type": "lifespan.startup.failed", "message": str(error)}
+                    failure = error
             if failure is None:
                 await send(message)
 
@@ -332,7 +332,8 @@ class HLSessionMiddleware(MiddlewareBase):
 
         await self.app(scope, receive_or_end, send_checked)
         if failure is not None:
-            await send(failure)
+            await send({"type": "lifespan.startup.failed", "message": str(failure)})
+            raise failure  # as Starlette does: its test client waits for it
 
     async def _open(
         self, manager: SessionManager, incoming: Incoming, scope: ASGIScope, receive: Receive

@@ -123,6 +123,10 @@ class CircuitBreaker:
         for deadline in self._under_way.copy():
             deadline.abort()
 
+    def fall_silent(self) -> None:
+        """Do not warn of a read after the close."""
+        self._said_closed.said = True
+
     def _end_with_process(self) -> None:
         self._is_process_ending = True
         for deadline in self._under_way.copy():

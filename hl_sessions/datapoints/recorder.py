@@ -86,6 +86,7 @@ class Recorder:
         self._redact = redact
         self._raises_errors = raises_errors
         self._warnings = Seldom()
+        self._is_silent = False
         self._renew_after_fork()
         renew_after_fork(self)
 
@@ -242,9 +243,13 @@ class Recorder:
             self.warn(f"{what} of {size} bytes is not logged: queue_size is {self._queue.limit}")
         return size <= self._queue.limit
 
+    def fall_silent(self) -> None:
+        """Log no warning any more."""
+        self._is_silent = True
+
     def warn(self, message: str) -> None:
         """Log a warning, the same one at most once a minute."""
-        if self._warnings.is_due(message):
+        if not self._is_silent and self._warnings.is_due(message):
             say(logging.WARNING, "%s", message)
 
     def _miss_project(self) -> None:

@@ -100,6 +100,11 @@ class TestAssembly:
         assert "Traceback" not in process.stderr
         assert KEY not in process.stderr
 
+    def test_test_client(self) -> None:
+        """It raises at the start-up, as for a fault of the application's own."""
+        with pytest.raises(ConfigurationError, match=r"^HL_SESSIONS_API_KEY "):
+            TestClient(asgi.HLSessionMiddleware(starlette_application())).__enter__()
+
     def test_asgi_application_that_configures_at_its_start_up(self, sessions_api: SessionsAPI) -> None:
         """The environment at the end of the start-up counts."""
 
@@ -162,10 +167,10 @@ class TestCall:
         with carried({"session_id": "sesh_of_the_sender"}):
             assert current_session_id() == "sesh_of_the_sender"
             log(project="support", output="done")
-        said = [record.getMessage() for record in caplog.records if record.name == "hl_sessions"]
-        (about_the_setting,) = [message for message in said if "HL_SESSIONS_API_KEY" in message]
-        assert about_the_setting.startswith("sessions get no ID, and datapoints are not logged: ")
-        assert KEY not in about_the_setting
+        (record,) = [record for record in caplog.records if record.name == "hl_sessions"]
+        said = record.getMessage()
+        assert said.startswith("sessions get no ID, and datapoints are not logged: HL_SESSIONS_API_KEY ")
+        assert KEY not in said
 
     def test_has_a_session_once_the_application_has_configured(self, sessions_api: SessionsAPI) -> None:
         """A wrong setting is not remembered."""
