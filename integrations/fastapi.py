@@ -11,10 +11,12 @@ The argument of functions for ``key`` and ``trust`` is the ``Request``, for a We
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 from hl_sessions.defaults import manager_of_calls
+from hl_sessions.errors import ConfigurationError
 from hl_sessions.integrations.gateway import SESSION
+from hl_sessions.manager import SessionManager  # noqa: TC001 - FastAPI evaluates annotations
 from hl_sessions.scopes.scope import open_session
 from hl_sessions.sessions.current import enter_session, leave_session
 from hl_sessions.sessions.opened import note_scope, scope_observers
@@ -46,7 +48,6 @@ if TYPE_CHECKING:
 
     from hl_sessions.integrations.asgi import ASGIScope, Message, Receive, Send
     from hl_sessions.integrations.incoming import Key, Trust
-    from hl_sessions.manager import SessionManager
 
 __all__ = [
     "HLSessionMiddleware",
@@ -63,8 +64,16 @@ __all__ = [
 ]
 
 
+class _NoParameter:
+    """Marks a parameter of ``session_scope``, which FastAPI reads only if the parentheses are forgotten."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_: object) -> NoReturn:
+        raise ConfigurationError("Depends takes session_scope(), not session_scope itself")
+
+
 def session_scope(
-    manager: SessionManager | None = None,
+    manager: Annotated[SessionManager | None, _NoParameter] = None,
     *,
     key: Key | None = None,
     trust: Trust | None = None,

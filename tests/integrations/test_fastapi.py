@@ -454,3 +454,12 @@ def test_a_wrong_option_of_the_dependency_is_named() -> None:
     for name, value in wrong.items():
         with pytest.raises(ConfigurationError, match=f"^{name}"):
             session_scope(**{name: value})
+
+
+def test_the_dependency_needs_its_parentheses() -> None:
+    """A route that lacks them is refused: FastAPI would take the arguments for parameters of the query."""
+    app = FastAPI(dependencies=[Depends(session_scope)])
+    with pytest.raises(
+        ConfigurationError, match=r"^Depends takes session_scope\(\), not session_scope itself$"
+    ):
+        app.get("/")(lambda: None)
