@@ -206,6 +206,7 @@ class HLSessionMiddleware(MiddlewareBase):
     """
 
     _has_start_up = True
+    _gateway = "asgi"
     _request_type = _Request
 
     def __init__(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, ClassVar
+from inspect import CO_VARARGS, getattr_static
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import hl_sessions.client.transport  # noqa: F401 - loaded here, so that no request waits for it
 from hl_sessions.defaults import check_environment, default_manager
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["MiddlewareBase", "missing_headers"]
 
 _SET_COOKIE = "Set-Cookie"
+#: With how many arguments a server of each gateway calls an application.
+_ARGUMENTS: Final = {"asgi": 3, "wsgi": 2}
 
 _once = Once()
 
@@ -50,10 +54,13 @@ class MiddlewareBase:
             them, its peer is the last hop in ``X-Forwarded-For``, which that proxy has added.
 
     Raises:
-        ConfigurationError: an option is wrong; ``key`` and ``cookie`` are both given; or the environment
-            holds a wrong setting, and neither ``manager`` nor :func:`hl_sessions.configure` replaces it.
+        ConfigurationError: an option is wrong; ``key`` and ``cookie`` are both given; the application is one
+            of another gateway; or the environment holds a wrong setting, and neither ``manager`` nor
+            :func:`hl_sessions.configure` replaces it.
     """
 
+    #: The gateway of the applications, ``None`` if a framework calls the middleware.
+    _gateway: ClassVar[str | None] = None
     #: Whether the server announces its start-up: then the environment is checked there, not here.
     _has_start_up: ClassVar[bool] = False
     _request_type: ClassVar[type[Request]]
@@ -69,6 +76,8 @@ class MiddlewareBase:
         trust: Trust | None = None,
         via_proxies: Sequence[str] | None = None,
     ) -> None:
+        if self._gateway is not None:
+            _check_gateway(app, self._gateway)
         self.app = app
         self._manager = checked_manager(manager)
         self._response_header = (
@@ -129,3 +138,28 @@ def missing_headers(
         for name, value in wanted
         if name.lower() not in names and (name.lower(), value) not in there
     ]
+
+
+def _check_gateway(app: Any, gateway: str) -> None:
+    """Refuse an application that certainly is one of another gateway."""
+    for other, count in _ARGUMENTS.items():
+        if _takes(app, count) and _takes(app, _ARGUMENTS[gateway]) is False:
+            raise ConfigurationError(
+                f"app is an application of {other.upper()}: its middleware is HLSessionMiddleware of"
+                f" hl_sessions.integrations.{other}, not of .{gateway}"
+            )
+
+
+def _takes(app: Any, count: int) -> bool | None:
+    """Whether an application can be called with so many arguments; ``None``: that is not certain."""
+    function, first = app, 0
+    if type(app) is MethodType:
+        function, first = app.__func__, 1
+    elif type(app) is not FunctionType:
+        function, first = getattr_static(type(app), "__call__", None), 1
+    if type(function) is not FunctionType:
+        return None
+    # Not by its signature, which a decorator may have taken from another function.
+    most = function.__code__.co_argcount - first
+    least = most - len(function.__defaults__ or ())
+    return least <= count and (count <= most or bool(function.__code__.co_flags & CO_VARARGS))

@@ -184,6 +184,7 @@ class HLSessionMiddleware(MiddlewareBase):
     """
 
     app: WSGIApplication
+    _gateway = "wsgi"
     _request_type = WSGIRequest
 
     def __call__(  # noqa: C901 - on the path of every request, where a further call takes long
