@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hl_sessions.defaults import _default, default_manager
 from hl_sessions.doctor.dependencies import is_in_vain, routes_of, scope_of
 from hl_sessions.doctor.findings import Finding, Mark
-from hl_sessions.doctor.frameworks import AIOHTTP, OTHER, examine_aiohttp, framework_of
+from hl_sessions.doctor.frameworks import OTHER, examine_middlewares, framework_of
 from hl_sessions.doctor.layers import layers_in, nested
 from hl_sessions.manager import SessionManager
 
@@ -42,9 +42,9 @@ class Application:
         self._module = module
         self._application = application
         self._framework = framework_of(application)
-        parts = list(nested(application))
-        self._layers = [layer for part in parts for layer in layers_in(part)]
-        self._routes = [route for part in parts for route in routes_of(part)]
+        self._parts = list(nested(application))
+        self._layers = [layer for part in self._parts for layer in layers_in(part)]
+        self._routes = [route for part in self._parts for route in routes_of(part)]
 
     def examine(self) -> Iterator[Finding]:
         """Yield findings about the place of the middleware, and about dependencies without effect."""
@@ -89,7 +89,7 @@ class Application:
         names = [layer.name for layer in self._layers]
         own = next((place for place, layer in enumerate(self._layers) if layer.is_own), None)
         scoped = sum(any(scope_of(function) for function in route) for route in self._routes)
-        problems = list(examine_aiohttp(self._application)) if self._framework is AIOHTTP else []
+        problems = [problem for part in self._parts for problem in examine_middlewares(part)]
         yield from problems
         if own is not None and own > 0:
             yield Finding(
@@ -155,10 +155,19 @@ def _last_line(error: BaseException) -> str:
     line = traceback.format_exception_only(type(error), error)[-1].strip().splitlines()[-1]
     if isinstance(error, SyntaxError):
         return f"{line} ({_place(error.filename, error.lineno)})"
-    own = {__file__, importlib.__file__}
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename not in own]
-    places = [_place(frame.filename, frame.lineno) for frame in frames if not frame.filename.startswith("<")]
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename not in {__file__, importlib.__file__} and not frame.filename.startswith("<")
+    ]
+    # A library that refuses what the application does is no place to look at.
+    of_application = [frame for frame in frames if _is_of_application(frame.filename)]
+    places = [_place(frame.filename, frame.lineno) for frame in of_application or frames]
     return f"{line} ({places[-1]})" if places else line
+
+
+def _is_of_application(filename: str) -> bool:
+    return Path(filename).is_relative_to(Path.cwd()) and "site-packages" not in filename
 
 
 def _place(filename: str | None, line: int | None) -> str:

@@ -1,4 +1,4 @@
-"""The line of code for each framework, and the checks for aiohttp."""
+"""The line of code for each framework, and the checks of the middlewares in its list."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hl_sessions.doctor.findings import Finding, Mark
 from hl_sessions.doctor.layers import layer_of
+from hl_sessions.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["AIOHTTP", "OTHER", "Framework", "examine_aiohttp", "framework_of"]
+__all__ = ["OTHER", "Framework", "examine_middlewares", "framework_of"]
 
 
 class Framework(NamedTuple):
@@ -32,7 +33,7 @@ class Framework(NamedTuple):
 _OF_STARLETTE: Final = "add the middleware of hl_sessions last, or make it the first of middleware=[...]"
 _AROUND: Final = "put the middleware of hl_sessions around all of them"
 
-AIOHTTP: Final = Framework(
+_AIOHTTP: Final = Framework(
     "aiohttp.web_app",
     "web.Application(middlewares=[HLSessionMiddleware()])",
     "make it the first of middlewares",
@@ -56,7 +57,7 @@ FRAMEWORKS: Final = (
         '"hl_sessions.integrations.django.HLSessionMiddleware", the first of MIDDLEWARE',
         "make it the first of MIDDLEWARE",
     ),
-    AIOHTTP,
+    _AIOHTTP,
     Framework(
         "sanic.app",
         'SessionSanic("name") in place of Sanic("name"), or on an ASGI server HLSessionMiddleware(app)',
@@ -94,8 +95,27 @@ def framework_of(application: Any) -> Framework:
     )
 
 
-def examine_aiohttp(application: Any) -> Iterator[Finding]:
-    """Yield further findings about the middlewares of an aiohttp application."""
+def examine_middlewares(application: Any) -> Iterator[Finding]:
+    """Yield what is wrong with our middlewares in the list of a framework, except their place."""
+    if framework_of(application) is _AIOHTTP:
+        yield from _examine_aiohttp(application)
+    elif "user_middleware" in getattr(application, "__dict__", {}):
+        yield from _examine_starlette(application)
+
+
+def _examine_starlette(application: Any) -> Iterator[Finding]:
+    # Starlette makes them when the server starts, and a server that starts in spite of an error answers 500.
+    for middleware in application.user_middleware:
+        layer = layer_of(middleware.cls)
+        if not layer.is_own:
+            continue
+        try:
+            middleware.cls(application, *middleware.args, **middleware.kwargs)
+        except (ConfigurationError, TypeError) as error:
+            yield Finding(Mark.WRONG, f"{layer.name} cannot be made, so all requests fail: {error}")
+
+
+def _examine_aiohttp(application: Any) -> Iterator[Finding]:
     for middleware in application.middlewares:
         layer = layer_of(middleware)
         if not layer.is_own:

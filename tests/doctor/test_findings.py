@@ -186,6 +186,15 @@ def test_all_managers_of_an_application_are_found() -> None:
             "import nowhere",
             "ModuleNotFoundError: No module named 'nowhere' (doctor_5.py, line 1)",
         ),
+        (
+            "doctor_8:app",
+            (
+                "from hl_sessions.integrations.wsgi import HLSessionMiddleware\n"
+                "async def serve(scope, receive, send): ...\n"
+                "app = HLSessionMiddleware(serve)"
+            ),
+            "HLSessionMiddleware of hl_sessions.integrations.asgi, not of .wsgi (doctor_8.py, line 3)",
+        ),
     ],
 )
 def test_why_an_application_cannot_be_imported_is_one_line(

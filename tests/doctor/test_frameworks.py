@@ -132,6 +132,28 @@ def test_the_middleware_of_aiohttp_needs_its_parentheses() -> None:
     assert findings(app) == [Finding(Mark.OK, "HLSessionMiddleware stands outermost")]
 
 
+@pytest.mark.parametrize(
+    ("middleware", "options", "problem"),
+    [
+        (asgi.HLSessionMiddleware, {"response_headr": "X-Session-ID"}, "unexpected keyword argument"),
+        (asgi.HLSessionMiddleware, {"key": "chat"}, "key must be callable, not str"),
+        (wsgi.HLSessionMiddleware, {}, "app is an application of ASGI"),
+    ],
+)
+def test_a_middleware_that_starlette_cannot_make_is_wrong(
+    middleware: Any, options: Any, problem: str
+) -> None:
+    """Starlette tells of it only when a server has started, also around the application."""
+    app = of_starlette()
+    app.add_middleware(middleware, **options)
+    app.add_middleware(asgi.HLSessionMiddleware)
+    for application in (app, asgi.HLSessionMiddleware(app)):
+        (found,) = findings(application)
+        assert found.mark is Mark.WRONG
+        assert found.text.startswith("HLSessionMiddleware cannot be made, so all requests fail: ")
+        assert problem in found.text
+
+
 def of_starlette() -> Any:
     return pytest.importorskip("starlette.applications").Starlette()
 
