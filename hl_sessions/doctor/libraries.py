@@ -22,7 +22,7 @@ _LIBRARIES: Final = {
     "grpc": ("grpcio",),
     "httpx": ("httpx", "httpx2"),
     "logging": (),
-    "opentelemetry": ("opentelemetry-api",),
+    "opentelemetry": ("opentelemetry-sdk",),
     "sentry": ("sentry-sdk",),
     "wsgi": (),
 }

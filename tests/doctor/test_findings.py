@@ -16,7 +16,7 @@ from hl_sessions.doctor.application import Application, ApplicationError, load
 from hl_sessions.doctor.command import doctor
 from hl_sessions.doctor.crossings import CROSSINGS, Crossing
 from hl_sessions.doctor.findings import Finding, Mark
-from hl_sessions.doctor.libraries import examine_libraries
+from hl_sessions.doctor.libraries import examine_integrations, examine_libraries
 from hl_sessions.integrations import asgi, wsgi
 from hl_sessions.stores import SQLiteStore
 from tests.sessions_api import Answer, SessionsAPI
@@ -370,6 +370,14 @@ def test_without_an_application_what_is_installed_is_told(monkeypatch: pytest.Mo
     ]
     monkeypatch.setattr(libraries, "_version", {}.get)
     assert [finding.mark for finding in examine_libraries(None)] == [Mark.OK]
+
+
+def test_an_integration_of_opentelemetry_needs_the_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many libraries bring only the API."""
+    for distribution, is_usable in (("opentelemetry-api", False), ("opentelemetry-sdk", True)):
+        monkeypatch.setattr(libraries, "_version", {distribution: "1.45.1"}.get)
+        found = examine_integrations("shop:app")
+        assert any("opentelemetry" in finding.text for finding in found) is is_usable
 
 
 def test_the_table_reads_well() -> None:
