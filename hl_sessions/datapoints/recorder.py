@@ -253,7 +253,10 @@ class Recorder:
             say(logging.WARNING, "%s", message)
 
     def _miss_project(self) -> None:
-        hint = "a datapoint needs a project: log(project=...), or SessionManager(project=...) for all"
+        hint = (
+            "a datapoint needs a project: log(project=...),"
+            " or for all configure(project=...) or SessionManager(project=...)"
+        )
         if self._raises_errors:
             raise ConfigurationError(hint)
         self.warn(f"a datapoint is not logged: {hint}")

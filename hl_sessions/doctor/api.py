@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hl_sessions.client.client import SessionsClient
     from hl_sessions.manager import SessionManager
 
-__all__ = ["TIMEOUT", "api_key_of", "base_url_of", "examine_api"]
+__all__ = ["TIMEOUT", "api_key_of", "base_url_of", "examine_api", "examine_project"]
 
 TIMEOUT: Final = 5.0  # seconds, for all calls
 
@@ -57,6 +57,16 @@ def examine_api(manager: SessionManager, *, has_conversations: bool = False) -> 
             Mark.NOTE,
             "each process has its own conversations",
             "for several workers SessionManager(store=SQLiteStore(...)), or RedisStore(...)",
+        )
+
+
+def examine_project(manager: SessionManager) -> Iterator[Finding]:
+    """Tell that the datapoints of a manager have no project unless they name one."""
+    if manager.recorder._project is None:
+        yield Finding(
+            Mark.NOTE,
+            "no project is set, and datapoints without one are dropped",
+            "configure(project=...), or log(project=...) at each call",
         )
 
 

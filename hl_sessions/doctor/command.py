@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from hl_sessions.defaults import default_manager
 from hl_sessions.doctor import SUMMARY
-from hl_sessions.doctor.api import TIMEOUT, api_key_of, base_url_of, examine_api
+from hl_sessions.doctor.api import TIMEOUT, api_key_of, base_url_of, examine_api, examine_project
 from hl_sessions.doctor.application import Application, ApplicationError, load
 from hl_sessions.doctor.findings import Finding, Mark
 from hl_sessions.doctor.libraries import examine_integrations, examine_libraries
@@ -71,6 +71,8 @@ def doctor(arguments: Sequence[str]) -> int:
         report.hide(api_key_of(manager))
         with _telling(f"waiting for {base_url_of(manager)}, {TIMEOUT:.0f} seconds at most ..."):
             findings = list(examine_api(manager, has_conversations=has_conversations))
+        if application is not None:
+            findings += examine_project(manager)
         report.add("API", findings)
     if name is None or application is not None:
         report.add("Integrations", examine_integrations(name))

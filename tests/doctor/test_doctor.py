@@ -158,7 +158,8 @@ from hl_sessions import SessionManager
 from hl_sessions.integrations.starlette import HLSessionMiddleware
 from hl_sessions.stores import SQLiteStore
 
-manager = SessionManager({base_url!r}, "a-key-of-the-server", store=SQLiteStore("chats.db"))
+store = SQLiteStore("chats.db")
+manager = SessionManager({base_url!r}, "a-key-of-the-server", store=store, project="shop")
 
 def session():
     with manager.session() as session:
@@ -180,6 +181,7 @@ async def home(user=Depends(user)): ...
     assert f"ok {base_url} (set by the application) answers" in said(result)
     assert "GET /projects is allowed with the key of the application" in said(result)
     assert "conversations are kept in SQLiteStore(" in said(result)
+    assert "no project is set" not in result.stdout
     assert "loaded by shop:app: asgi, starlette" in said(result)
     assert "1 wrong, 1 warning." in result.stdout
     assert result.returncode == 1
