@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 import hl_sessions.server.page
+from hl_sessions import NotFoundError
+from hl_sessions.client.client import SessionsClient
 from hl_sessions.server.page.show.json_text import fold_json, format_json, highlight_json
 from hl_sessions.server.page.show.markdown import render_markdown
 
@@ -33,6 +35,19 @@ def test_browsers_are_told_to_let_nothing_foreign_in(sqlite_reader: Any, path: s
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Referrer-Policy"] == "same-origin"
     assert headers["Cache-Control"] == ("no-cache" if "static" in path else "no-store")
+
+
+@pytest.mark.parametrize("path", ["", "/V4"])
+def test_a_call_of_the_api_that_went_to_the_page_is_told_where_the_api_is(
+    sqlite_reader: Any, path: str
+) -> None:
+    """It is not refused like that of a foreign page: the page has nothing to change there."""
+    with (
+        SessionsClient(sqlite_reader.url + path) as client,
+        pytest.raises(NotFoundError, match=r"404 Not Found; .* ends with a version, as in /v4$") as caught,
+    ):
+        client.create()
+    assert caught.value.body == {"detail": "There is no such call here: the API begins at /v4"}
 
 
 def test_everything_that_the_page_uses_is_shipped_with_it(sqlite_reader: Any) -> None:
