@@ -84,7 +84,7 @@ def take_screenshots() -> None:
 
 def _take_those_of_the_page(browser: Browser, directory: Path) -> None:
     with _server(directory / "empty.sqlite3") as url:
-        _take(browser, f"{url}/", "page-empty", LOW)
+        _take(browser, f"{url}/", "page-empty", DESKTOP)
     with _server(directory / "locked.sqlite3", api_key="any") as url:
         _take(browser, f"{url}/", "page-sign-in", LOW)
     path = directory / "filled.sqlite3"

@@ -277,7 +277,6 @@ def test_the_first_datapoint_appears_by_itself(tmp_path: Path, open_page: Callab
         page = open_page(base_url.removesuffix("v4"))
         expect(page.get_by_role("heading", name="Send the first datapoint")).to_be_visible()
         python, curl = (code.inner_text() for code in page.locator("pre").all())
-        assert len(python.splitlines()) == len(curl.splitlines()) + 1 == 4
         subprocess.run([sys.executable, "-c", python], check=True)
         look_again(page)
         expect(page.get_by_role("rowheader")).to_have_text("Hello?")
