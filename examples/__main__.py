@@ -6,6 +6,7 @@ no network, and for Celery a broker in the same folder, unless REDIS_URL names o
 
 import argparse
 import os
+import re
 import runpy
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -24,6 +26,22 @@ from hl_sessions.server.settings import ServerSettings
 FOLDER: Final = Path(__file__).parent
 OURS: Final = {"__main__", "fake_model"}
 PATIENCE: Final = 10  # seconds that an example has to end after Ctrl-C
+
+
+def check(name: str) -> None:
+    """Check that the libraries and the variables of an example are there, before anything is started.
+
+    Raises:
+        SystemExit: Some are missing; the message names them.
+    """
+    source = (FOLDER / f"{name}.py").read_text()
+    imported = re.findall(r"^(?:from|import) (\w+)", source, re.MULTILINE)
+    if absent := sorted({module for module in imported if find_spec(module) is None}):
+        install, *_ = re.findall("pip install [^`]+", source)
+        raise SystemExit(f"{name} needs {', '.join(absent)}: {install}")
+    read = re.findall(r'os\.environ\["(\w+)"\]', source)
+    if unset := [variable for variable in read if variable not in os.environ]:
+        raise SystemExit(f"{name} needs {' and '.join(unset)} in the environment")
 
 
 @contextmanager
@@ -54,8 +72,9 @@ def run(name: str) -> None:
     """Run an example until Ctrl-C, which reaches it, too; the page of one that ends before stays until then.
 
     Raises:
-        SystemExit: The example has failed; the code is its own.
+        SystemExit: The example lacks something, or has failed; then the code is its own.
     """
+    check(name)
     with services() as environment:
         page = environment["HL_SESSIONS_BASE_URL"].removesuffix("v4")
         print(f"The page with the sessions: {page}", flush=True)

@@ -1,7 +1,8 @@
 """A Discord bot with discord.py: one session for each channel or thread, a new one after ``!new``.
 
-Needs the API (``hl-sessions serve``) and a Discord application with the message content intent; then, with
-its DISCORD_BOT_TOKEN in the environment: ``python examples/discord_bot.py``
+Needs ``pip install hl-sessions discord.py``, the API (``hl-sessions serve``) and a Discord application with
+the message content intent; then, with its DISCORD_BOT_TOKEN in the environment:
+``python examples/discord_bot.py``
 """
 
 import os

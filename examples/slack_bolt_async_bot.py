@@ -1,12 +1,13 @@
 """A Slack bot with asynchronous Bolt: one session for each conversation, a new one after a click.
 
-Needs the API (``hl-sessions serve``) and a Slack app in Socket Mode with the events ``message.channels`` and
-``message.im`` and the scope ``chat:write``; then, with its SLACK_BOT_TOKEN and SLACK_APP_TOKEN in the
-environment: ``python examples/slack_bolt_async_bot.py``
+Needs ``pip install hl-sessions slack-bolt aiohttp``, the API (``hl-sessions serve``) and a Slack app in
+Socket Mode with the events ``message.channels`` and ``message.im`` and the scope ``chat:write``; then, with
+its SLACK_BOT_TOKEN and SLACK_APP_TOKEN in the environment: ``python examples/slack_bolt_async_bot.py``
 """
 
 import asyncio
 import os
+from contextlib import suppress
 from typing import Any
 
 from slack_bolt.adapter.socket_mode.async_handler import AsyncSocketModeHandler
@@ -62,4 +63,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    with suppress(KeyboardInterrupt):
+        asyncio.run(main())

@@ -1,11 +1,12 @@
 """A Slack bot with Bolt: one session for each conversation, a new one after ``/new``.
 
-Needs the API (``hl-sessions serve``) and a Slack app with the events ``message.channels`` and
-``message.im``, the command ``/new`` and the scope ``chat:write``; then, with its SLACK_BOT_TOKEN and
-SLACK_SIGNING_SECRET in the environment: ``python examples/slack_bolt_bot.py``
+Needs ``pip install hl-sessions slack-bolt``, the API (``hl-sessions serve``) and a Slack app with the events
+``message.channels`` and ``message.im``, the command ``/new`` and the scope ``chat:write``; then, with its
+SLACK_BOT_TOKEN and SLACK_SIGNING_SECRET in the environment: ``python examples/slack_bolt_bot.py``
 """
 
 import os
+from contextlib import suppress
 from typing import Any
 
 from slack_bolt import Ack, App, Say
@@ -44,7 +45,8 @@ def start_anew(ack: Ack, command: dict[str, Any]) -> None:
 
 def main() -> None:
     """Serve http://localhost:3000/slack/events until interrupted."""
-    app.start()
+    with suppress(KeyboardInterrupt):
+        app.start()
 
 
 if __name__ == "__main__":

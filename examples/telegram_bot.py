@@ -1,7 +1,7 @@
 """A Telegram bot with python-telegram-bot: one session for each chat, a new one after ``/new``.
 
-Needs the API (``hl-sessions serve``); then, with TELEGRAM_BOT_TOKEN in the environment:
-``python examples/telegram_bot.py``
+Needs ``pip install hl-sessions python-telegram-bot`` and the API (``hl-sessions serve``); then, with
+TELEGRAM_BOT_TOKEN in the environment: ``python examples/telegram_bot.py``
 """
 
 import os

@@ -2,9 +2,11 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,49 @@ def test_every_example_is_run_by_a_test_and_shown_in_the_table() -> None:
     table = (EXAMPLES / "README.md").read_text()
     rows = re.findall(r"^\| `python examples (\w+)` \|.*\(\1\.py\)", table, re.MULTILINE)
     assert sorted(rows) == sorted(examples)
+
+
+def test_every_example_says_at_its_beginning_what_to_install() -> None:
+    """For the runner, too, which repeats it where a library is absent."""
+    for example in EXAMPLES.glob("[!_]*.py"):
+        imported = re.findall(r"^(?:from|import) (\w+)", source := example.read_text(), re.MULTILINE)
+        if example.stem != "fake_model" and {*imported} - {*sys.stdlib_module_names, "hl_sessions"}:
+            assert "pip install" in source.split('"""')[1], example
+
+
+@pytest.mark.skipif(find_spec("gradio") is not None, reason="Gradio is installed")
+def test_the_runner_names_the_library_that_an_example_lacks() -> None:
+    with pytest.raises(SystemExit, match=r"^gradio_chat needs gradio: pip install .*gradio.*$"):
+        checked("gradio_chat")
+
+
+@pytest.mark.parametrize(
+    ("example", "library", "variables"),
+    [
+        ("slack_bolt_bot", "slack_bolt", ["SLACK_BOT_TOKEN", "SLACK_SIGNING_SECRET"]),
+        ("slack_bolt_async_bot", "slack_bolt", ["SLACK_BOT_TOKEN", "SLACK_APP_TOKEN"]),
+        ("telegram_bot", "telegram", ["TELEGRAM_BOT_TOKEN"]),
+        ("discord_bot", "discord", ["DISCORD_BOT_TOKEN"]),
+    ],
+)
+def test_the_runner_names_the_variables_that_an_example_lacks(
+    example: str, library: str, variables: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once all are there, it runs it."""
+    pytest.importorskip(library)
+    for variable in variables:
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(SystemExit, match=f"^{example} needs {' and '.join(variables)} in the environment$"):
+        checked(example)
+    for variable in variables:
+        monkeypatch.setenv(variable, "given")
+    checked(example)
+
+
+def checked(name: str) -> None:
+    """Let the runner of the examples check one before it starts anything."""
+    pytest.importorskip("pydantic")
+    runpy.run_path(str(EXAMPLES / "__main__.py"))["check"](name)
 
 
 def test_conversations_have_a_session_each(api_url: str) -> None:
