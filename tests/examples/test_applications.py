@@ -101,6 +101,17 @@ def test_celery_logs_in_a_worker_what_is_nested_under_its_pipeline(
     assert outputs == {"As far as I know: 42", "As far as I know: a mouse"}
 
 
+@pytest.mark.parametrize("line", ["What is the answer", "Warm shutdown"])
+def test_ctrl_c_ends_celery_and_its_worker_at_any_moment(line: str) -> None:
+    """While the example waits for an answer or for its worker, which is told to end once."""
+    example = RunningExample("celery_jobs")
+    try:
+        seen = example.wait_for_line(line)
+        assert (seen + example.interrupt()).count("Warm shutdown") == 1
+    finally:
+        example.kill()
+
+
 def test_the_tools_of_an_mcp_server_log_into_the_session_of_the_question() -> None:
     """Also where two questions are asked at once, by one connection."""
     pytest.importorskip("mcp.server.mcpserver")
