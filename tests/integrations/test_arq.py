@@ -371,6 +371,7 @@ def test_the_lines_of_the_guide_run(redis_server: str, sessions_api: SessionsAPI
         seen.append(current_session_id())
 
     async def work() -> None:
+        await names["on_message"]("Hello")
         settings.on_job_end, settings.burst, settings.handle_signals = note, True, False
         worker = create_worker(settings)
         await worker.async_run()
