@@ -1,7 +1,8 @@
-"""The ``hl-sessions`` command. All its commands except ``doctor`` need the extra ``server``."""
+"""The ``hl-sessions`` command. All of it except ``doctor`` and ``--version`` needs the extra ``server``."""
 
 import os
 import sys
+from importlib.metadata import version
 from typing import Final, NoReturn
 
 _FOLDERS_OF_METRICS: Final = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")
@@ -11,6 +12,9 @@ def main() -> None:
     """Run the command line; without the extra, exit with a message that names it."""
     if sys.argv[1:2] == ["doctor"]:
         _run_doctor()
+    if sys.argv[1:2] == ["--version"]:
+        print(f"hl-sessions, version {version('hl-sessions')}")  # noqa: T201 - click may be missing
+        return
     # Prometheus' client obeys these variables when it is loaded, but they are meant for another program.
     for variable in _FOLDERS_OF_METRICS:
         os.environ.pop(variable, None)
@@ -26,11 +30,15 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.startswith("hl_sessions"):
             raise
-        sys.exit(f"hl-sessions: {error.name} is missing; install it with: pip install 'hl-sessions[server]'")
+        sys.exit(
+            f"hl-sessions: {error.name} is missing; all commands except 'doctor' need: "
+            "pip install 'hl-sessions[server]'"
+        )
     except KeyboardInterrupt:
         # Loading takes a moment, in which the user may have pressed Ctrl-C.
         sys.exit(130)
-    listed_only = click.Command("doctor", short_help=doctor.SUMMARY)  # it was run above
+    # These were run above, and are only listed.
+    listed_only = click.Command("doctor", short_help=doctor.SUMMARY)
     commands = [serve, demo, tail, keys, db, export_data, import_data, prune, listed_only]
     purpose = "Run and administer a server of the v4 API, and examine applications that use it."
     group = click.Group("hl-sessions", commands=commands, help=purpose)
