@@ -3,6 +3,7 @@
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -100,6 +101,7 @@ def create_application(settings: ServerSettings) -> FastAPI:
     application = _LayeredApplication(
         add_layers,
         title="hl-sessions",
+        version=version("hl-sessions"),
         openapi_url=None,
         docs_url=None,
         redoc_url=None,

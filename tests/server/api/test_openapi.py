@@ -1,6 +1,7 @@
 """The server against its own OpenAPI document: what it allows, and what it forbids."""
 
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -120,6 +121,7 @@ def test_the_document_says_how_to_sign_in_and_names_every_call(server: str) -> N
     """Every call can be refused because of its key, and of its form."""
     document = requests.get(f"{server}/openapi.json", timeout=PATIENCE).json()
     assert document["components"]["securitySchemes"]["APIKey"]["name"] == "X-API-KEY"
+    assert document["info"]["version"] == version("hl-sessions")
     calls = {
         f"{method.upper()} {path}": operation
         for path, operations in document["paths"].items()
