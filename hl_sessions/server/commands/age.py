@@ -18,6 +18,8 @@ def parse_age(_context: click.Context, _parameter: click.Parameter, value: str |
     if value is None:
         return None
     match = re.fullmatch(r"([1-9][0-9]{0,4})([hdw])", value)
+    if match is None and re.fullmatch(r"0+[hdw]", value):
+        raise click.BadParameter(f"give more than 0, as in 90d, not {value!r}")
     if match is None:
         raise click.BadParameter(f"give a number and one of h, d, w, as in 90d, not {value!r}")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
