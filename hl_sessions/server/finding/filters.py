@@ -49,12 +49,13 @@ class InvalidFilterError(ValueError):
     """A parameter of the address that cannot be understood; the message names the allowed values.
 
     Args:
-        message: The allowed values.
+        problem: The allowed values; the message has the name of the parameter before them.
         parameter: Its name, if the address makes sense without it.
     """
 
-    def __init__(self, message: str, parameter: str | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, problem: str, parameter: str | None = None) -> None:
+        super().__init__(problem if parameter is None else f"{parameter} {problem}")
+        self.problem = problem
         self.parameter = parameter
 
 
@@ -223,7 +224,7 @@ def read_identifier(parameters: Mapping[str, str], name: str) -> str | None:
     value = parameters.get(name) or None
     if value is not None and not _ID_PATTERNS[name].match(value):
         kind = "project, such as pr_..." if name == "project" else "session, such as sesh_..."
-        raise InvalidFilterError(f"{name} has to be the ID of a {kind}", name)
+        raise InvalidFilterError(f"has to be the ID of a {kind}", name)
     return value
 
 
@@ -235,8 +236,8 @@ def is_line(text: str) -> bool:
 def _read_line(parameters: Mapping[str, str], longest: int) -> str | None:
     text = parameters.get("q", "").strip() or None
     if text is not None and (len(text) > longest or not is_line(text)):
-        message = f"q may be up to {longest:,} characters in one line, without control characters"
-        raise InvalidFilterError(message, "q")
+        problem = f"may be up to {longest:,} characters in one line, without control characters"
+        raise InvalidFilterError(problem, "q")
     return text
 
 
@@ -245,20 +246,20 @@ def _read_filter(parameters: Mapping[str, str]) -> str | None:
     try:
         parse(text or "")
     except InvalidTermError as error:
-        message = f"q cannot be understood at character {error.position}: {error}"
-        raise InvalidFilterError(message, "q") from None
+        problem = f"cannot be understood at character {error.position}: {error}"
+        raise InvalidFilterError(problem, "q") from None
     return text
 
 
 def _read_day(parameters: Mapping[str, str], name: str) -> str | None:
     value = parameters.get(name) or None
     if value is not None and (read_moment(value) is None or "T" in value):
-        raise InvalidFilterError(f"{name} has to be a day such as 2026-11-22", name)
+        raise InvalidFilterError("has to be a day such as 2026-11-22", name)
     return value
 
 
 def _read_sort(parameters: Mapping[str, str]) -> str | None:
     value = parameters.get("sort") or None
     if value is not None and value.removeprefix("-") not in SORTS:
-        raise InvalidFilterError(f"sort may be {', '.join(SORTS)}, or one of them after a minus", "sort")
+        raise InvalidFilterError(f"may be {', '.join(SORTS)}, or one of them after a minus", "sort")
     return None if value == DEFAULT_SORT else value

@@ -240,18 +240,19 @@ def test_a_search_finds_sessions_however_old(reader: Any, unique: str) -> None:
 @pytest.mark.parametrize(
     ("query", "problem"),
     [
-        ("from=yesterday", "from has to be a day such as 2026-11-22."),
-        ("until=2026-02-30", "until has to be a day such as 2026-11-22."),
-        ("until=10000-01-01", "until has to be a day such as 2026-11-22."),
-        ("project=support", "project has to be the ID of a project, such as pr_...."),
+        ("from=yesterday", "From has to be a day such as 2026-11-22."),
+        ("until=2026-02-30", "Until has to be a day such as 2026-11-22."),
+        ("until=10000-01-01", "Until has to be a day such as 2026-11-22."),
+        ("project=support", "Project has to be the ID of a project, such as pr_...."),
         ("before=7", "before has to be the ID of a session, such as sesh_...."),
         ("before=sesh_a&after=sesh_b", "before and after exclude each other: leave one of them out."),
-        ("q=" + "x" * 1001, "q may be up to 1,000 characters in one line, without control characters."),
-        ("q=a%00b", "q may be up to 1,000 characters in one line, without control characters."),
+        ("q=" + "x" * 1001, "Search may be up to 1,000 characters in one line, without control characters."),
+        ("q=a%00b", "Search may be up to 1,000 characters in one line, without control characters."),
+        ("q=cost>", "Search cannot be understood at character 6: cost> has to be followed by a number"),
     ],
 )
 def test_an_address_that_cannot_be_understood_says_why(reader: Any, query: str, problem: str) -> None:
-    """It names the parameter and its allowed values."""
+    """It names the field of the form, or a parameter that has none, and its allowed values."""
     answer = reader.get(f"/?{query}")
     assert answer.status_code == 422
     assert problem in html.unescape(answer.text)

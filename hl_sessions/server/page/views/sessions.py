@@ -1,8 +1,8 @@
 """The pages of sessions: the list, and one session."""
 
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from fastapi import HTTPException
 from sqlalchemy import Connection
@@ -26,6 +26,14 @@ from hl_sessions.server.page.views.columns import COOKIE as COLUMNS_COOKIE
 from hl_sessions.server.page.views.problems import problem
 from hl_sessions.server.protocol.identifiers import LOG, SESSION, identifier_pattern
 
+_LABELS: Final[Mapping[str | None, str | None]] = {
+    "q": "Search",
+    "project": "Project",
+    "from": "From",
+    "until": "Until",
+}
+"""The labels of the fields that the parameters of the address come from."""
+
 
 async def show_sessions(request: Request) -> Response:
     """Show the list of sessions, or the part of it that the address names."""
@@ -42,7 +50,7 @@ async def show_sessions(request: Request) -> Response:
         request,
         "sessions.html",
         422 if errors else 200,
-        errors=errors,
+        errors=[f"{_LABELS.get(error.parameter, error.parameter)} {error.problem}" for error in errors],
         typed=request.query_params,
         columns=read_columns(request.cookies.get(COLUMNS_COOKIE)),
         all_columns=COLUMNS,
