@@ -464,13 +464,19 @@ def test_prune_waits_for_nobody(own_postgresql: Any) -> None:
     assert own_postgresql.errors() == []
 
 
-@pytest.mark.parametrize("given", ["90", "0d", "d", "-1d", "90 days", "1e3d"])
-def test_an_age_that_is_none_is_refused(tmp_path: Path, given: str) -> None:
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        *((given, "give a number and one of h, d, w") for given in ("90", "d", "-1d", "90 days", "1e3d")),
+        ("0d", "give more than 0"),
+    ],
+)
+def test_an_age_that_is_none_is_refused(tmp_path: Path, given: str, problem: str) -> None:
     """The command explains ages, and changes nothing."""
     database = tmp_path / "database.sqlite3"
     result = run(prune, "--db", str(database), f"--older-than={given}")
     assert result.exit_code == 2
-    assert "as in 90d" in result.output
+    assert f"{problem}, as in 90d, not '{given}'" in result.output
     assert not database.exists()
 
 
