@@ -126,6 +126,8 @@ def import_data(
     Records that the database has already stay as they are: after an interruption, run the same command again.
     A server may keep running.
     """
+    if origin != "hl-sessions" and Path("-") in paths:
+        raise click.UsageError(f"with --from {origin}, give a path rather than '-'")
     if origin == "humanloop-v4":
         import_pages(database, organisation, paths, dry_run=dry_run)
         return
@@ -136,6 +138,11 @@ def import_data(
         return
     if dry_run:
         raise click.UsageError("--dry-run is for data of Humanloop only: see --from")
+    if paths[0].is_dir():
+        raise click.UsageError(
+            f"{paths[0]} is a folder, and 'export' writes a file: for a folder of Humanloop's tool, "
+            "give --from humanloop"
+        )
     with click.open_file(str(paths[0]), "rb") as file:
         _import_lines(database, file)
 

@@ -298,6 +298,8 @@ def test_memory_does_not_grow_with_an_export(tmp_path: Path) -> None:
     [
         (["--from", "humanloop", "."], "there is no folder 'files' in it"),
         (["--from", "humanloop", ".", "."], "give one path with --from humanloop, rather than 2"),
+        (["."], "for a folder of Humanloop's tool, give --from humanloop"),
+        (["--from", "humanloop-v4", "-"], "with --from humanloop-v4, give a path rather than '-'"),
         (["--dry-run", "-"], "--dry-run is for data of Humanloop only"),
         (["--from", "langfuse", "-"], "'langfuse' is not one of"),
         (["--from", "humanloop-v4", "no-such-file"], "'no-such-file' does not exist"),
