@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from hl_sessions.server.commands.age import parse_age, parse_moment
 from hl_sessions.server.commands.database_option import (
     database_option,
+    existing_database_option,
     opened_database,
     upgrade_database,
     url_of,
@@ -59,7 +60,7 @@ def upgrade(database: str) -> None:
 
 
 @click.command("export")
-@database_option
+@existing_database_option
 @click.option(
     "--format",
     "format_",
@@ -86,7 +87,7 @@ def export_data(
     put before a text that a spreadsheet would take for a formula.
     """
     selection = Selection.of_datapoints(project, since)
-    with opened_database(database, is_made=False) as opened:
+    with opened_database(database, is_made=False, is_written=False) as opened:
         if project is not None and not opened.read_now(partial(is_project_name, name=project)):
             raise click.BadParameter(f"there is no project {project!r}", param_hint="--project")
         opened.read_now(lambda connection: _write(connection, selection, _FORMATS[format_], file))
@@ -148,7 +149,7 @@ def import_data(
 
 
 @click.command()
-@database_option
+@existing_database_option
 @click.option(
     "--older-than",
     "age",

@@ -2,21 +2,24 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import click
-from sqlalchemy import URL
+from sqlalchemy import URL, Engine, delete, false
 from sqlalchemy.exc import DBAPIError
 
 from hl_sessions.server.commands.progress import told_if_long
 from hl_sessions.server.database.database import Database
-from hl_sessions.server.database.engines import open_engine
-from hl_sessions.server.database.errors import DatabaseError, cannot_open
+from hl_sessions.server.database.engines import for_writing, open_engine
+from hl_sessions.server.database.errors import DatabaseError, cannot_open, cannot_write, is_full, is_passing
 from hl_sessions.server.database.migrating import upgrade
+from hl_sessions.server.database.tables import idempotency_keys
 from hl_sessions.server.settings import ServerSettings
 
-database_option = click.option(
+_option: Final = partial(
+    click.option,
     "--db",
     "database",
     default=ServerSettings.database,
@@ -25,28 +28,33 @@ database_option = click.option(
     show_default=ServerSettings.database,
     show_envvar=True,
     metavar="PATH_OR_URL",
-    help="SQLite file, made on first use, or the URL of a PostgreSQL database.",
 )
+
+database_option = _option(help="SQLite file, made on first use, or the URL of a PostgreSQL database.")
 """The option ``--db``."""
+
+existing_database_option = _option(help="SQLite file of a server, or the URL of a PostgreSQL database.")
+"""The option ``--db`` of commands that make no SQLite file."""
 
 _UPGRADING: Final = "Upgrading the database, which takes about a minute for a million sessions"
 
 
 @contextmanager
-def opened_database(database: str, *, is_made: bool = True) -> Iterator[Database]:
+def opened_database(database: str, *, is_made: bool = True, is_written: bool = True) -> Iterator[Database]:
     """Open the database of the option for the ``with`` block.
 
     Args:
         database: The database, as the option has it.
         is_made: Whether a missing SQLite file is made.
+        is_written: Whether the block writes.
 
     Raises:
         click.ClickException: When the database is not there, cannot be opened, or fails in the block.
     """
     url = url_of(database)
-    if not is_made and _is_missing(url):
+    if not is_made and is_missing(url):
         raise click.ClickException(f"there is no database {url.database}: name another one with --db")
-    upgrade_database(url)
+    upgrade_database(url, is_written=is_written)
     with database_failures(url):
         opened = Database.open(url)
         try:
@@ -67,30 +75,53 @@ def url_of(database: str) -> URL:
         raise click.UsageError(str(error)) from None
 
 
-def _is_missing(url: URL) -> bool:
+def is_missing(url: URL) -> bool:
+    """Tell whether a database is an SQLite file that is not there, or has no content."""
     # SQLite's URIs are left to SQLite.
-    is_path = url.get_backend_name() == "sqlite" and not str(url.database).startswith("file:")
-    return is_path and not Path(str(url.database)).exists()
+    if url.get_backend_name() != "sqlite" or str(url.database).startswith("file:"):
+        return False
+    try:
+        return Path(str(url.database)).stat().st_size == 0
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False  # SQLite says why it cannot open it
 
 
-def upgrade_database(url: URL) -> tuple[str | None, str]:
+def upgrade_database(url: URL, *, is_written: bool = True) -> tuple[str | None, str]:
     """Bring the tables up to date, and report on stderr an upgrade, also while it takes long.
+
+    Args:
+        url: The database.
+        is_written: Whether to check that the database can be written to, also if it is up to date.
 
     Returns:
         The revision of the database before, ``None`` if it was empty, and its revision now.
 
     Raises:
-        click.ClickException: When the upgrade fails.
+        click.ClickException: When the upgrade fails, or the database cannot be written to.
     """
     engine = open_engine(url)
     try:
         with database_failures(url), told_if_long(_UPGRADING):
             before, after = upgrade(engine)
+        if is_written:
+            _check_writing(engine, url)
     finally:
         engine.dispose()
     if before not in {None, after}:
         click.echo(f"Upgraded the database from revision {before} to {after}", err=True)
     return before, after
+
+
+def _check_writing(engine: Engine, url: URL) -> None:
+    try:
+        with for_writing(engine).begin() as connection:
+            # SQLite begins a transaction on a file that is read-only, and refuses only the statement.
+            connection.execute(delete(idempotency_keys).where(false()))
+    except DBAPIError as error:
+        if not is_passing(error) and not is_full(error):
+            raise click.ClickException(cannot_write(url, error)) from None
 
 
 @contextmanager

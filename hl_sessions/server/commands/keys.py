@@ -1,10 +1,17 @@
 """The commands ``hl-sessions keys``, which decide which callers a server lets in."""
 
+from pathlib import Path
 from typing import Final
 
 import click
 
-from hl_sessions.server.commands.database_option import database_option, opened_database
+from hl_sessions.server.commands.database_option import (
+    database_option,
+    existing_database_option,
+    is_missing,
+    opened_database,
+    url_of,
+)
 from hl_sessions.server.records.keys import create_key, list_keys, revoke_key
 from hl_sessions.server.records.organisations import DEFAULT_ORGANISATION
 
@@ -40,15 +47,20 @@ def require_name(_context: click.Context, _parameter: click.Parameter, name: str
 @database_option
 def create(name: str, organisation: str, database: str) -> None:
     """Create a key and print it this once: only a hash of it is stored."""
+    url = url_of(database)
+    is_new = is_missing(url)
     with opened_database(database) as opened:
-        click.echo(opened.write_now(lambda connection: create_key(connection, name, organisation)))
+        key = opened.write_now(lambda connection: create_key(connection, name, organisation))
+    if is_new:
+        click.echo(f"Made the database {Path(str(url.database)).absolute()}", err=True)
+    click.echo(key)
 
 
 @keys.command("list")
-@database_option
+@existing_database_option
 def list_all(database: str) -> None:
     """List the keys: ID, name, organisation, and dates. The keys themselves are not shown."""
-    with opened_database(database) as opened:
+    with opened_database(database, is_made=False, is_written=False) as opened:
         for key in opened.read_now(list_keys):
             state = f"created {key['created_at']:%Y-%m-%d %H:%M} UTC"
             if key["revoked_at"] is not None:
@@ -58,10 +70,10 @@ def list_all(database: str) -> None:
 
 @keys.command()
 @click.argument("key_id", metavar="ID")
-@database_option
+@existing_database_option
 def revoke(key_id: str, database: str) -> None:
     """Revoke the key with this ID for good. 'list' shows the IDs."""
-    with opened_database(database) as opened:
+    with opened_database(database, is_made=False) as opened:
         if not opened.write_now(lambda connection: revoke_key(connection, key_id)):
             raise click.ClickException(
                 f"there is no valid key with the ID {key_id!r}; see: hl-sessions keys list"

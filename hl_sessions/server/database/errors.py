@@ -31,6 +31,13 @@ _ENDED_STATES: Final = ("57014",)
 _FULL_MESSAGES: Final = ("database or disk is full", "disk I/O error")
 _PASSING_MESSAGES: Final = ("database is locked", "database table is locked")
 _ENDED_MESSAGES: Final = ("interrupted",)
+# Other messages of SQLite and its driver quote values, such as a text that cannot be decoded.
+_FILE_MESSAGES: Final = (
+    "attempt to write a readonly database",
+    "database disk image is malformed",
+    "file is not a database",
+    "unable to open database file",
+)
 
 
 class DatabaseError(Exception):
@@ -76,25 +83,51 @@ class DatabaseTimeoutError(DatabaseError):
         super().__init__("the database took too long")
 
 
+class ForeignFileError(DatabaseError):
+    """The SQLite file belongs to another program; it was not changed.
+
+    Args:
+        path: The path of the file.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} has tables of another program, and none of hl-sessions: give another file with --db"
+        )
+
+
 class UnexpectedDatabaseError(DatabaseError):
-    """The database refused a statement because of a defect of this program.
+    """The database refused a statement because of a defect of this program, or of its file.
 
     Args:
         error: The error of SQLAlchemy; only the parts without values are kept.
     """
 
     def __init__(self, error: DBAPIError) -> None:
-        state = getattr(error.orig, "sqlstate", None) or "no SQLSTATE"
+        message = str(error.orig)
+        reason = message if message in _FILE_MESSAGES else "no SQLSTATE"
+        state = getattr(error.orig, "sqlstate", None) or reason
         statement = (error.statement or "no statement")[:_SHOWN_STATEMENT]
         super().__init__(f"{type(error.orig).__name__} ({state}) in: {statement}")
 
 
 def cannot_open(url: URL, error: DBAPIError) -> str:
     """Describe in one line why a database could not be opened, without its password."""
+    return f"cannot open the database {_shown(url)}: {_first_line(error)}"
+
+
+def cannot_write(url: URL, error: DBAPIError) -> str:
+    """Describe in one line why a database could not be written to, without its password."""
+    return f"cannot write to the database {_shown(url)}: {_first_line(error)}"
+
+
+def _shown(url: URL) -> str:
     # Parameters of the URL may hold a password, too.
-    shown = url.database if url.get_backend_name() == "sqlite" else str(url.set(query={}))
-    reason = str(error.orig).partition("\n")[0]
-    return f"cannot open the database {shown}: {reason}"
+    return str(url.database if url.get_backend_name() == "sqlite" else url.set(query={}))
+
+
+def _first_line(error: DBAPIError) -> str:
+    return str(error.orig).partition("\n")[0]
 
 
 def is_full(error: DBAPIError) -> bool:

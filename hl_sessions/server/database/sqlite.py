@@ -8,8 +8,9 @@ from typing import Any, Final
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from hl_sessions.process.sqlite_locks import while_locked
+from hl_sessions.server.database.errors import ForeignFileError
 from hl_sessions.server.database.retrying import PATIENCE, longest_wait
-from hl_sessions.server.database.tables import json_for_database
+from hl_sessions.server.database.tables import json_for_database, organisations
 
 _PAGE_SIZE: Final = 16384
 _IS_WRITING: Final = "sqlite_is_writing"
@@ -111,6 +112,9 @@ def _configure(connection: Any, _record: object) -> None:
             cursor.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
             # See ``give_back_pages``.
             while_locked(lambda: cursor.execute("PRAGMA auto_vacuum = INCREMENTAL"), PATIENCE)
+        if _is_foreign(cursor):
+            [(_, _, path)] = cursor.execute("PRAGMA database_list")
+            raise ForeignFileError(path)
         # Readers continue beside the one writer. Several processes may start on a new file at the same time.
         while_locked(lambda: cursor.execute("PRAGMA journal_mode = WAL"), PATIENCE)
         for pragma in (
@@ -122,6 +126,12 @@ def _configure(connection: Any, _record: object) -> None:
             "cache_size = -4096",
         ):
             cursor.execute(f"PRAGMA {pragma}")
+
+
+def _is_foreign(cursor: Any) -> bool:
+    """Tell whether there are tables, but not the first one that a migration makes."""
+    tables = {name for (name,) in cursor.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    return bool(tables) and organisations.name not in tables
 
 
 def _busy_timeout(seconds: float) -> str:

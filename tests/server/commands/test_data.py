@@ -4,8 +4,10 @@ import csv
 import io
 import json
 import re
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -149,15 +151,61 @@ def test_an_export_of_nothing_known_is_refused(tmp_path: Path, arguments: list[s
     assert file.read_text() == "of yesterday"
 
 
-@pytest.mark.parametrize(("command", "arguments"), [(export_data, []), (prune, ["--older-than", "90d"])])
+LOOKING = [
+    (export_data, []),
+    (prune, ["--older-than", "90d"]),
+    (keys, ["list"]),
+    (keys, ["revoke", "key_x"]),
+]
+
+
+@pytest.mark.parametrize(("command", "arguments"), LOOKING)
 def test_no_database_is_made_to_look_into_it(tmp_path: Path, command: Any, arguments: list[str]) -> None:
     """A name that was mistyped is told, rather than that there is nothing in it."""
     mistyped = tmp_path / "hl-session.sqlite3"
     for database in (str(mistyped), f"sqlite:///{mistyped}"):
-        result = run(command, "--db", database, *arguments)
+        result = run(command, *arguments, "--db", database)
         assert result.exit_code == 1
         assert f"there is no database {mistyped}: name another one with --db" in result.output
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [*LOOKING, (keys, ["create", "--name", "x"]), (import_data, ["-"]), (db, ["upgrade"])],
+)
+def test_a_file_of_another_program_is_left_alone(tmp_path: Path, command: Any, arguments: list[str]) -> None:
+    """Its tables are not ours, and ours would not be expected in it."""
+    path = tmp_path / "photos.sqlite3"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE photos (name)")
+    before = path.read_bytes()
+    result = run(command, *arguments, "--db", str(path))
+    assert result.exit_code == 1
+    assert result.output == (
+        f"Error: {path} has tables of another program, and none of hl-sessions: give another file with --db\n"
+    )
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_database_that_is_read_only_is_told_or_only_read(tmp_path: Path) -> None:
+    """Commands that write end with one line, and others work."""
+    path = tmp_path / "read-only.sqlite3"
+    done(db, "upgrade", "--db", str(path))
+    url = f"sqlite:///file:{path}?mode=ro&uri=true"
+    for command, *arguments in (
+        (keys, "create", "--name", "x"),
+        (keys, "revoke", "x"),
+        (prune, "--older-than", "90d"),
+        (import_data, "-"),
+    ):
+        result = run(command, *arguments, "--db", url)
+        assert result.exit_code == 1
+        assert result.output == (
+            f"Error: cannot write to the database file:{path}: attempt to write a readonly database\n"
+        )
+    assert done(keys, "list", "--db", url).output == done(export_data, "--db", url).output == ""
 
 
 def test_an_import_is_what_was_exported(database: str, lines: str, tmp_path: Path) -> None:

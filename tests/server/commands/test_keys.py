@@ -33,7 +33,7 @@ def run(database: Path | str, *arguments: str) -> Result:
 def create(database: Path | str, *arguments: str) -> str:
     result = run(database, "create", *arguments)
     assert result.exit_code == 0, result.output
-    key = result.output.strip()
+    key = result.stdout.strip()
     assert re.fullmatch(r"hls_[A-Za-z0-9_-]{43}", key)
     return key
 
@@ -93,6 +93,14 @@ def test_a_name_that_would_spoil_the_list_is_refused(database: Path, name: str) 
         assert "give one line of printable text" in result.output
 
 
+def test_a_key_for_a_new_database_names_it(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is in the wrong folder sees that no server knows the key."""
+    monkeypatch.chdir(database.parent)
+    first = run(database.name, "create", "--name", "first")
+    assert first.stderr == f"Made the database {database}\n"
+    assert run(database.name, "create", "--name", "second").stderr == ""
+
+
 def test_a_key_of_nobody_cannot_be_revoked(database: Path) -> None:
     """The message says where to find the IDs. A key is revoked once."""
     create(database, "--name", "laptop")
@@ -107,7 +115,7 @@ def test_a_key_of_nobody_cannot_be_revoked(database: Path) -> None:
 
 def test_a_database_that_cannot_be_opened_is_one_clear_line(tmp_path: Path) -> None:
     """A wrong path and a wrong URL end the command without a traceback and without a password."""
-    result = run(tmp_path / "missing" / "file", "list")
+    result = run(tmp_path / "missing" / "file", "create", "--name", "x")
     assert result.exit_code == 1
     assert result.output.startswith("Error: cannot open the database ")
     result = CliRunner().invoke(keys, ["list", "--db", "mysql://me:secret@host/x"])

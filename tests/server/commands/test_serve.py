@@ -96,6 +96,18 @@ def test_postgres_is_postgresql(postgresql: Any) -> None:
         assert requests.post(f"{base_url}/sessions", timeout=PATIENCE).status_code == 201
 
 
+def test_a_database_that_is_read_only_is_one_clear_line(tmp_path: Path) -> None:
+    """A server on it would start, and answer each write with 500."""
+    path = tmp_path / "read-only.sqlite3"
+    with opened_database(path):
+        pass
+    result = run("--port", "0", "--db", f"sqlite:///file:{path}?mode=ro&uri=true")
+    assert result.exit_code == 1
+    assert result.output == (
+        f"Error: cannot write to the database file:{path}: attempt to write a readonly database\n"
+    )
+
+
 def test_the_version_can_be_asked_for() -> None:
     """It is that of the package, also without the extra."""
     code = "import sys; sys.modules['click'] = None; from hl_sessions.cli import main; main()"

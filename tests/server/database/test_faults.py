@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 import requests
+from sqlalchemy import delete, select
 
 from hl_sessions.server.database import retrying, sqlite
 from hl_sessions.server.database.database import Database
+from hl_sessions.server.database.errors import DatabaseError
+from hl_sessions.server.database.tables import organisations
 from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
-from tests.servers import locked_file
+from tests.servers import locked_file, opened_database
 from tests.waiting import PATIENCE, wait_until
 
 PAYLOAD = "PAYLOAD of a datapoint"
@@ -109,6 +112,26 @@ def test_a_new_file_that_another_process_has_locked(tmp_path: Path) -> None:
             opening = threads.submit(Database.open, url)
             assert not wait([opening], timeout=0.5).done
         opening.result(PATIENCE).close()
+
+
+def test_a_failure_says_why_but_no_value(tmp_path: Path) -> None:
+    """The reason is told if SQLite has a fixed text for it. Other messages quote what is stored."""
+    path = tmp_path / "failing.sqlite3"
+    with opened_database(path) as opened:
+        opened.write_now(
+            lambda connection: connection.exec_driver_sql(
+                "INSERT INTO organisations (team_id, name, created_at) "
+                "VALUES (CAST(X'534543524554FF' AS TEXT), 'o', '')"
+            )
+        )
+        with pytest.raises(DatabaseError, match=r"^OperationalError \(no SQLSTATE\) in: ") as raised:
+            opened.read_now(lambda connection: connection.scalar(select(organisations.c.team_id)))
+    assert "SECRET" not in str(raised.value)
+    with (
+        opened_database(f"sqlite:///file:{path}?mode=ro&uri=true") as opened,
+        pytest.raises(DatabaseError, match=r"\(attempt to write a readonly database\) in: DELETE"),
+    ):
+        opened.write_now(lambda connection: connection.execute(delete(organisations)))
 
 
 @pytest.mark.usefixtures("impatient")
