@@ -14,6 +14,7 @@ from hl_sessions.server.database.postgresql import (
 from hl_sessions.server.database.sqlite import (
     create_sqlite_engine,
     give_back_pages,
+    is_sqlite_file_replaced,
     others_wrote_to_sqlite,
     sqlite_for_writing,
 )
@@ -80,6 +81,11 @@ def others_wrote(connection: Connection) -> bool:
         connection: The connection of a transaction that writes.
     """
     return connection.dialect.name == "sqlite" and others_wrote_to_sqlite(connection)
+
+
+def is_file_replaced(connection: Connection) -> bool:
+    """Tell whether the database is a file that was moved or removed after the connection had opened it."""
+    return connection.dialect.name == "sqlite" and is_sqlite_file_replaced(connection)
 
 
 def give_back_space(connection: Connection) -> bool:

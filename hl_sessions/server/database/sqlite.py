@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from hl_sessions.server.database.tables import json_for_database, organisations
 _PAGE_SIZE: Final = 16384
 _IS_WRITING: Final = "sqlite_is_writing"
 _VERSION: Final = "sqlite_data_version"
+_FILE: Final = "sqlite_file"
 
 _INCREMENTAL: Final = 2
 """The mode of ``PRAGMA auto_vacuum`` in which free pages are returned on request."""
@@ -72,6 +74,13 @@ def others_wrote_to_sqlite(connection: Connection) -> bool:
     return version != before
 
 
+def is_sqlite_file_replaced(connection: Connection) -> bool:
+    """Tell whether the path of the file no longer leads to the file that the connection has opened."""
+    path, opened = connection.info[_FILE]
+    is_replaced: bool = _identify(path) != opened
+    return is_replaced
+
+
 def give_back_pages(connection: Connection) -> bool:
     """Make the file smaller by some of its free space, and tell whether there is more.
 
@@ -98,7 +107,16 @@ def _pragma(connection: Connection, name: str) -> int:
     return value
 
 
-def _configure(connection: Any, _record: object) -> None:
+def _identify(path: str) -> tuple[int, int] | None:
+    """Return what tells a file from all others; ``None`` if there is none at the path."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _configure(connection: Any, record: Any) -> None:
     # Otherwise the driver begins transactions by itself, and only before some statements.
     connection.isolation_level = None
     # Closed at once: on PyPy an unread result would keep transactions from ending.
@@ -112,9 +130,10 @@ def _configure(connection: Any, _record: object) -> None:
             cursor.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
             # See ``give_back_pages``.
             while_locked(lambda: cursor.execute("PRAGMA auto_vacuum = INCREMENTAL"), PATIENCE)
+        [(_, _, path)] = cursor.execute("PRAGMA database_list")
         if _is_foreign(cursor):
-            [(_, _, path)] = cursor.execute("PRAGMA database_list")
             raise ForeignFileError(path)
+        record.info[_FILE] = path, _identify(path)
         # Readers continue beside the one writer. Several processes may start on a new file at the same time.
         while_locked(lambda: cursor.execute("PRAGMA journal_mode = WAL"), PATIENCE)
         for pragma in (

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from hl_sessions.server.database.database import Database
+from hl_sessions.server.database.engines import is_file_replaced
 from hl_sessions.server.database.errors import DatabaseError
 from hl_sessions.server.database.tables import organisations
 from hl_sessions.server.http.metrics import Metrics
@@ -24,8 +25,12 @@ PATIENCE: Final = 1.0
 """Seconds within which the database must answer a small query for the server to count as ready."""
 
 
+_SILENT: Final = "The database does not answer"
+_REPLACED: Final = "The file of the database was moved or removed: start the server again"
+
+
 class Readiness:
-    """Knows whether the database answers.
+    """Knows whether the database answers, and is still the one at its path.
 
     Args:
         database: The database.
@@ -33,21 +38,23 @@ class Readiness:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._asking: asyncio.Task[bool] | None = None
+        self._asking: asyncio.Task[str | None] | None = None
 
-    async def is_ready(self) -> bool:
-        """Ask the database; simultaneous callers share one query."""
+    async def problem(self) -> str | None:
+        """Ask the database, and return why it is not ready, if so; simultaneous callers share one query."""
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._ask())
         answered, _ = await asyncio.wait([self._asking], timeout=PATIENCE)
-        return any(task.result() for task in answered)
+        for task in answered:
+            return task.result()
+        return _SILENT
 
-    async def _ask(self) -> bool:
+    async def _ask(self) -> str | None:
         try:
-            await self._database.read_promptly(_read_something)
+            is_replaced = await self._database.read_promptly(_is_replaced)
         except DatabaseError:
-            return False
-        return True
+            return _SILENT
+        return _REPLACED if is_replaced else None
 
 
 def health_routes(database: Database) -> Sequence[Route]:
@@ -62,9 +69,8 @@ def health_routes(database: Database) -> Sequence[Route]:
         return JSONResponse({"status": "alive"})
 
     async def tell_readiness(_request: Request) -> Response:
-        if await readiness.is_ready():
-            return JSONResponse({"status": "ready"})
-        return rejection(503, "The database does not answer")
+        problem = await readiness.problem()
+        return JSONResponse({"status": "ready"}) if problem is None else rejection(503, problem)
 
     return [Route(LIVENESS, tell_liveness), Route(READINESS, tell_readiness)]
 
@@ -79,6 +85,7 @@ def metrics_route(metrics: Metrics) -> Route:
     return Route(METRICS, tell_metrics)
 
 
-def _read_something(connection: Connection) -> None:
+def _is_replaced(connection: Connection) -> bool:
     # A table is read, because a connection alone says nothing about the file behind it.
     connection.execute(select(organisations.c.sequence).limit(1))
+    return is_file_replaced(connection)

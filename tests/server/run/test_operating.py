@@ -307,6 +307,22 @@ def test_a_database_that_fails_is_told(tmp_path: Path, http: requests.Session) -
         assert metrics_of(base_url)[series("database_errors_total", reason="unexpected")] >= 2
 
 
+def test_a_file_that_was_removed_makes_the_server_unready(tmp_path: Path) -> None:
+    """Writes would be lost with the file. The same is true if another file is in its place."""
+    database = tmp_path / "removed.sqlite3"
+    with served(database) as base_url:
+        ready = f"{root_of(base_url)}/readyz"
+        assert requests.get(ready, timeout=PATIENCE).json() == {"status": "ready"}
+        database.rename(tmp_path / "moved.sqlite3")
+        for _ in range(2):
+            answer = requests.get(ready, timeout=PATIENCE)
+            assert answer.status_code == 503
+            assert "was moved or removed" in answer.json()["detail"]
+            database.touch()
+        (tmp_path / "moved.sqlite3").rename(database)
+        assert requests.get(ready, timeout=PATIENCE).status_code == 200
+
+
 def test_a_database_that_is_silent_makes_the_server_unready(postgresql: Any) -> None:
     """Within a moment, while the process stays alive. When the database answers again, it is ready."""
     database = postgresql.new_database()
