@@ -276,6 +276,10 @@ def test_the_first_datapoint_appears_by_itself(tmp_path: Path, open_page: Callab
     with serving_in_background(settings) as base_url:
         page = open_page(base_url.removesuffix("v4"))
         expect(page.get_by_role("heading", name="Send the first datapoint")).to_be_visible()
+        requests.post(f"{base_url}/logs", json={"project": "alone"}, timeout=PATIENCE)
+        page.reload()
+        expect(page.get_by_role("heading", name="Send the first datapoint of a session")).to_be_visible()
+        expect(page.get_by_text("1 datapoint has no session.")).to_be_visible()
         python, curl = (code.inner_text() for code in page.locator("pre").all())
         subprocess.run([sys.executable, "-c", python], check=True)
         look_again(page)

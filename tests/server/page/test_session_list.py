@@ -278,6 +278,18 @@ def test_projects_are_listed_with_what_is_in_them(reader: Any, unique: str) -> N
     assert "just now" in row
 
 
+def test_datapoints_outside_of_sessions_are_told_where_their_project_has_no_others(
+    reader: Any, unique: str
+) -> None:
+    """The list says why it is empty, and how the datapoints can be read. Other filters find nothing there."""
+    [created] = reader.log({"project": unique})
+    address = f"/?project={created['project_id']}"
+    assert "1 datapoint has no session." in reader.read(address)
+    assert "no session." not in reader.read(f"{address}&q=nothing")
+    reader.log({"project": unique}, {"project": unique, "session_reference_id": unique})
+    assert "no session." not in reader.read(address)
+
+
 def test_what_is_not_there_is_said_on_a_page_or_as_json(reader: Any) -> None:
     """As a page for readers, and as JSON below the path of the API."""
     for path in (

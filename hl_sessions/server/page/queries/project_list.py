@@ -63,6 +63,22 @@ def list_projects(connection: Connection, organisation_id: int) -> list[ListedPr
     ]
 
 
+def count_outside_sessions(connection: Connection, organisation_id: int, project_id: str | None) -> int:
+    """Count the datapoints of projects without sessions, which no list of sessions leads to.
+
+    Args:
+        connection: The connection of the transaction.
+        organisation_id: The organisation of the reader.
+        project_id: The only project to count; ``None``: all.
+    """
+    query = select(func.coalesce(func.sum(projects.c.datapoints_count), 0)).where(
+        projects.c.organisation_id == organisation_id,
+        projects.c.sessions_count == 0,
+        *(() if project_id is None else (projects.c.id == project_id,)),
+    )
+    return int(connection.execute(query).scalar_one())
+
+
 def name_projects(connection: Connection, organisation_id: int) -> Sequence[ProjectLink]:
     """Read the names of the projects, in their alphabetical order."""
     query = (

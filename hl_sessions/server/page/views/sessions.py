@@ -14,7 +14,7 @@ from hl_sessions.server.finding.session_search import UnknownCursorError, find_s
 from hl_sessions.server.http.placement import prefix_of
 from hl_sessions.server.http.reading import read_for, scan_for
 from hl_sessions.server.page.queries.neighbours import Neighbours, find_beside, find_neighbours
-from hl_sessions.server.page.queries.project_list import name_projects
+from hl_sessions.server.page.queries.project_list import count_outside_sessions, name_projects
 from hl_sessions.server.page.queries.session_detail import SessionDetail, read_session, read_version
 from hl_sessions.server.page.queries.session_list import describe_sessions
 from hl_sessions.server.page.requests import identifier_in, prices_of
@@ -132,6 +132,7 @@ async def _read_list(
 ) -> dict[str, Any]:
     def query(connection: Connection, organisation_id: int) -> dict[str, Any]:
         found = find_sessions(connection, organisation_id, wanted, cursor)
+        is_whole = wanted == SessionFilter(project_id=wanted.project_id) and cursor == Cursor()
         return {
             "wanted": wanted,
             "cursor": cursor,
@@ -139,6 +140,11 @@ async def _read_list(
             "sessions": describe_sessions(connection, found.ids),
             "sort_limit": sort_limit(connection, organisation_id, wanted) if with_form else None,
             "projects": name_projects(connection, organisation_id) if with_form else (),
+            "outside_sessions": (
+                count_outside_sessions(connection, organisation_id, wanted.project_id)
+                if with_form and is_whole and not found.ids
+                else 0
+            ),
         }
 
     # Without a search, this reads 50 entries of an index.
