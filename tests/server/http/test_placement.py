@@ -183,7 +183,7 @@ def test_the_page_shows_the_address_that_callers_use(tmp_path: Path) -> None:
         other = f"{cookie.partition('=')[0]}=that-of-a-server-at-the-root"
         headers["Cookie"] = f"{cookie.partition(';')[0]}; {other}"
         page = requests.get(f"{root}/sessions", headers=headers, timeout=PATIENCE).text
-        assert "SessionManager(&#34;https://page.example/sessions/v4&#34;)" in page
+        assert "configure(&#34;https://page.example/sessions/v4&#34;," in page
 
 
 @pytest.mark.parametrize(
