@@ -15,13 +15,15 @@ class _Member(FunctionElement[Value]):
 
     Args:
         column: The column.
-        key: The key of the member, without quotes and backslashes.
+        key: The key of the member, without quotes.
     """
 
     inherit_cache = True
 
     def __init__(self, column: Column[Any], key: str) -> None:
-        super().__init__(column, literal(key))
+        # SQLite has a path, in which a backslash is written as in JSON.
+        path = '$."{}"'.format(key.replace("\\", "\\\\"))
+        super().__init__(column, literal(key), literal(path))
 
 
 class TextMember(_Member[str]):
@@ -40,23 +42,25 @@ class NumberMember(_Member[float]):
 
 @compiles(TextMember)
 def _text(element: TextMember, compiler: SQLCompiler, **options: Any) -> str:
-    column, key = (compiler.process(part, **options) for part in element.clauses)
+    column, key = _column_and_key(element, compiler, **options)
     return f"({column} ->> {key})"
 
 
 @compiles(TextMember, "sqlite")
 def _text_in_sqlite(element: TextMember, compiler: SQLCompiler, **options: Any) -> str:
     column, path = _column_and_path(element, compiler, **options)
-    # SQLite has no booleans.
+    value = f"json_extract({column}, {path})"
+    # SQLite has no booleans. It rounds fractions and long integers, except in a list: here beside a null.
+    exactly = f"trim(json_extract({column}, {path}, '$[0]'), '[,nul]')"
     return (
         f"CASE json_type({column}, {path}) WHEN 'true' THEN 'true' WHEN 'false' THEN 'false'"
-        f" ELSE CAST(json_extract({column}, {path}) AS TEXT) END"
+        f" ELSE CASE typeof({value}) WHEN 'real' THEN {exactly} ELSE CAST({value} AS TEXT) END END"
     )
 
 
 @compiles(NumberMember)
 def _number(element: NumberMember, compiler: SQLCompiler, **options: Any) -> str:
-    column, key = (compiler.process(part, **options) for part in element.clauses)
+    column, key = _column_and_key(element, compiler, **options)
     # An integer may have more digits than a float can hold.
     number = f"LEAST(GREATEST(CAST({column} ->> {key} AS numeric), -1e300), 1e300)"
     return f"CASE json_typeof({column} -> {key}) WHEN 'number' THEN CAST({number} AS double precision) END"
@@ -71,7 +75,11 @@ def _number_in_sqlite(element: NumberMember, compiler: SQLCompiler, **options: A
     )
 
 
+def _column_and_key(element: _Member[Any], compiler: SQLCompiler, **options: Any) -> tuple[str, str]:
+    column, key, _ = element.clauses
+    return compiler.process(column, **options), compiler.process(key, **options)
+
+
 def _column_and_path(element: _Member[Any], compiler: SQLCompiler, **options: Any) -> tuple[str, str]:
-    """Return the column, and the path to the member in SQLite's form."""
-    column, key = (compiler.process(part, **options) for part in element.clauses)
-    return column, f"""'$."' || {key} || '"'"""
+    column, _, path = element.clauses
+    return compiler.process(column, **options), compiler.process(path, **options)

@@ -129,10 +129,7 @@ def _hashed(key: str, text: str) -> int:
 
 
 def _is_written_in_one_way(text: str) -> bool:
-    """Tell whether no value that matches a text is a fraction, a list or an object.
-
-    Databases write these in other ways than JSON.
-    """
+    """Tell whether no value that matches a text is a fraction, a list or an object, which are not noted."""
     if text[:1] not in _STARTS_OF_OTHERS:
         return True
     if text.startswith(("[", "{")):

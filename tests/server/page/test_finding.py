@@ -62,7 +62,7 @@ def log_three(reader: Any, unique: str) -> list[Any]:
         **expensive,
         "source": "summary",
         "created_at": "2026-03-01T12:07:00",
-        "metadata": {"score": "9"},
+        "metadata": {"score": "9", "share": 2 / 3, "digits": 10**30, "a\\b": 0},
     }
     failed = {
         "project": unique,
@@ -110,6 +110,10 @@ def finding_reader(
         ('metadata.customer:"best of all"', ["expensive"]),
         ("metadata.vip=true", ["cheap"]),
         ("metadata.score=4.5", ["expensive"]),
+        ("metadata.share=0.6666666666666666", ["expensive"]),
+        (f"metadata.digits={10**30}", ["expensive"]),
+        ("metadata.a\\b=0", ["expensive"]),
+        ("metadata.a\\b>=0", ["expensive"]),
         ("metadata.score>3", ["expensive"]),
         ("metadata.score<=2", ["cheap"]),
         ("metadata.score>8", []),
