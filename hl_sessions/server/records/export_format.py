@@ -8,12 +8,12 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
+from math import isfinite
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, FiniteFloat, TypeAdapter, ValidationError
 from pydantic_core import to_json
-from sqlalchemy import Float, Table
-from sqlalchemy.types import TypeEngine
+from sqlalchemy import Column, Float, Table
 
 from hl_sessions.server.database.tables import (
     ExactJSON,
@@ -26,7 +26,7 @@ from hl_sessions.server.database.tables import (
 )
 from hl_sessions.server.protocol.feedback_types import FeedbackTypes
 from hl_sessions.server.protocol.storable import parse_storable
-from hl_sessions.server.protocol.values import Count, Dollars, ErrorText, in_utc
+from hl_sessions.server.protocol.values import Count, Dollars, ErrorText, JSONObject, in_utc
 
 EXPORTED: Final = (organisations, projects, sessions, logs, feedback)
 """The tables, each after those that it refers to."""
@@ -82,18 +82,36 @@ def json_line(table: Table, record: Mapping[str, Any], organisation: str | None)
     return to_json(line | values) + b"\n"
 
 
-def _value_of(name: str, column_type: TypeEngine[Any]) -> Any:
-    if name in _LIMITED:
-        return _LIMITED[name]
-    if isinstance(column_type, UTCDateTime):
+def _require_finite(value: Any) -> Any:
+    """Refuse numbers beyond a float in JSON, which a database could not read again."""
+    pending = [value]
+    # The list grows during the loop.
+    for item in pending:
+        if isinstance(item, dict):
+            pending += item.values()
+        elif isinstance(item, list):
+            pending += item
+        elif isinstance(item, float) and not isfinite(item):
+            raise ValueError
+    return value
+
+
+def _value_of(column: Column[Any]) -> Any:
+    if column.name in _LIMITED:
+        return _LIMITED[column.name]
+    if isinstance(column.type, UTCDateTime):
         return Annotated[datetime, AfterValidator(in_utc)]
-    if isinstance(column_type, Float):
+    if isinstance(column.type, Float):
         return FiniteFloat
-    return Any if isinstance(column_type, ExactJSON) else column_type.python_type
+    if isinstance(column.type, ExactJSON):
+        # The metadata of datapoints may be any JSON, as earlier versions have imported it.
+        value = JSONObject if column is sessions.c.metadata else Any
+        return Annotated[value, AfterValidator(_require_finite)]
+    return column.type.python_type
 
 
 _VALUES: Final[dict[str, dict[str, TypeAdapter[Any]]]] = {
-    table.name: {name: TypeAdapter(_value_of(name, table.c[name].type)) for name in exported_columns(table)}
+    table.name: {name: TypeAdapter(_value_of(table.c[name])) for name in exported_columns(table)}
     for table in EXPORTED
 }
 

@@ -361,6 +361,16 @@ def test_an_export_that_breaks_off_says_so(postgresql: Any) -> None:
             ),
             "line 1: 'feedback_types' is of the wrong type",
         ),
+        *(
+            (
+                (
+                    f'{{"record": "sessions", "id": "a", "metadata": {metadata}, '
+                    '"created_at": "2025-01-01T00:00:00Z", "updated_at": "2025-01-01T00:00:00Z"}'
+                ),
+                "line 1: 'metadata' is of the wrong type, or out of range",
+            )
+            for metadata in ('["SECRET"]', '{"SECRET": [1e400]}')
+        ),
     ],
     ids=lambda value: value[:60],
 )
