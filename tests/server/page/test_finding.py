@@ -62,7 +62,7 @@ def log_three(reader: Any, unique: str) -> list[Any]:
         **expensive,
         "source": "summary",
         "created_at": "2026-03-01T12:07:00",
-        "metadata": {"score": "9", "share": 2 / 3, "digits": 10**30, "a\\b": 0},
+        "metadata": {"score": "9", "share": 2 / 3, "digits": 10**30, "a\\b": 0, "a:b": 0, "a b": 0},
     }
     failed = {
         "project": unique,
@@ -402,6 +402,7 @@ def test_a_filter_is_completed(finding_reader: tuple[Reader, str]) -> None:
     assert (typed, options) == (f'project:"{unique} o', [f'project:"{unique} other" '])
     assert "model:large-1 " in completed(reader, "model:LARGE")[1]
     assert "metadata.customer=" in completed(reader, "metadata.cus")[1]
+    assert completed(reader, "metadata.a")[1] == ["metadata.a\\b="]
     assert 'metadata.customer="best of all" ' in completed(reader, "metadata.customer=best")[1]
     for nothing in ("shoes", "cost>", "nothing:a", '"mod', "\0", "-"):
         assert "model:large-1 " not in completed(reader, nothing)[1]

@@ -83,8 +83,10 @@ def _names(connection: Connection, organisation_id: int, end: Unfinished) -> Ite
     if end.name.startswith(METADATA):
         prefix = end.name.removeprefix(METADATA).casefold()
         for key in sorted({key for one in _recent_metadata(connection, organisation_id) for key in one}):
-            if key.casefold().startswith(prefix) and field_of(METADATA + key) and write_value(key) == key:
-                yield Option(f"{end.sign}{METADATA}{key}=", "metadata")
+            name = METADATA + key
+            # A key with a colon, for example, would be read as another one.
+            if key.casefold().startswith(prefix) and field_of(name) and unfinished(f"{name}=").name == name:
+                yield Option(f"{end.sign}{name}=", "metadata")
         return
     for name, field in FIELDS.items():
         if name.startswith(end.name.casefold()):
