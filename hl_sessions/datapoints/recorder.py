@@ -17,6 +17,7 @@ from hl_sessions.datapoints.values import freeze
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.interruptions import is_interruption
+from hl_sessions.process.reentry import is_creating
 from hl_sessions.process.saying import say
 from hl_sessions.process.seldom import Seldom
 from hl_sessions.sessions.context import along
@@ -130,6 +131,8 @@ class Recorder:
         entry = Entry(session, "", "", fixed)
         entry.version = version
         self.put(entry, _TOLD)
+        if is_creating():  # the sending of a datapoint has led to it
+            self._sender.extend_flushes()
 
     def tell_of(self, session_id: str, fields: Mapping[str, Any]) -> None:
         """Queue a description of the session with this ID."""

@@ -129,6 +129,13 @@ class Sender:
                 self._send_all()
         return done
 
+    def extend_flushes(self) -> None:
+        """Let the callers of :meth:`flush` wait for the newest entry, too."""
+        for _ in range(len(self._flushes)):
+            flush = popped(self._flushes)
+            if flush is not None:
+                self._flushes.append((self._queue.put_in_all, flush[1]))
+
     def close(self, timeout: float) -> None:
         """Send the queue, for ``timeout`` seconds at most, and end sending."""
         self.flush(timeout)

@@ -5,6 +5,7 @@ import enum
 import itertools
 import json
 import logging
+import threading
 import uuid
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -424,6 +425,32 @@ def test_a_conversation_that_is_ended_before_it_has_an_id_has_an_end(
     known = record_of(stored, stored.only()["session_id"])
     assert known.keys() == {"name", "user", "ended_at"}
     assert (known["name"], known["user"]) == ("Refund", "alice")
+
+
+def test_flush_waits_for_what_is_told_as_a_datapoint_is_sent(sessions_api: SessionsAPI) -> None:
+    """The fields of a creation, of a conversation that was ended before: it was never created with them."""
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def answer(request: Request) -> Answer:
+        if request.method != "PATCH":
+            return create_sessions_and_logs(request)
+        if b"alice" in request.body:
+            arrived.set()
+            assert go_on.wait(PATIENCE)
+        return Answer(200)
+
+    sessions_api.answer = answer
+    with SessionManager(
+        sessions_api.base_url, project="support", session_fields=lambda _: {"user": "alice"}
+    ) as manager:
+        with manager.session(key="chat") as session:
+            manager.log(source="question")
+            session.end()
+        (flushing,) = in_threads(lambda: manager.flush(PATIENCE))
+        assert arrived.wait(PATIENCE)
+        assert not flushing.done()
+        go_on.set()
+        assert flushing.result(PATIENCE)
 
 
 def test_to_end_what_nobody_has_read_tells_nothing(sessions_api: SessionsAPI) -> None:
