@@ -44,6 +44,7 @@ def test_silence_on_a_kept_connection_is_tried_on_a_fresh_one(
     server.wait_until_all_closed()
 
 
+@pytest.mark.slow
 def test_silence_on_kept_connections_is_no_outage(serve: Callable[[Play], FaultServer]) -> None:
     """Many at once, more than failures open the circuit breaker: each read has its ID."""
     server = serve(answering_once)

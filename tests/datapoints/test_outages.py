@@ -142,6 +142,7 @@ def test_datapoints_that_wait_are_no_work_for_the_garbage_collector() -> None:
     manager.close()
 
 
+@pytest.mark.slow
 def test_answers_that_are_lost_store_nothing_twice(
     make_logging_manager: Callable[..., SessionManager],
     cut_answers: CuttingProxy,

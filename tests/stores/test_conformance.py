@@ -7,8 +7,7 @@ from tests.stores.conftest import OUTSIDE
 
 # They wait for what has to be idle: one store in a file and one on the network are enough each time.
 KINDS = [
-    pytest.param(kind, marks=() if kind in {"sqlite", "valkey"} else pytest.mark.slow)
-    for kind in ("memory", *OUTSIDE)
+    pytest.param(kind, marks=() if kind == "sqlite" else pytest.mark.slow) for kind in ("memory", *OUTSIDE)
 ]
 
 

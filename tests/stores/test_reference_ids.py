@@ -118,7 +118,7 @@ class Process:
     "key", ["alice@example.com", pytest.param("b\0b@example.com", marks=pytest.mark.slow)]
 )
 @pytest.mark.parametrize("hash_keys", [False, pytest.param(True, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("kind", ["sqlite", "valkey"])
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("valkey", marks=pytest.mark.slow)])
 def test_an_outage(kind: str, key: str, redis_server: str, tmp_path: Path, *, hash_keys: bool) -> None:
     """Each conversation has its session, before and after its end, and no request has its key."""
     where = str(tmp_path / "conversations.db") if kind == "sqlite" else redis_server

@@ -505,6 +505,7 @@ def test_prune_goes_on_until_all_is_deleted(database: str, monkeypatch: pytest.M
         assert [one["datapoints_count"] for one in totals["p"]["records"]] == [1, 2]
 
 
+@pytest.mark.slow
 def test_prune_waits_for_nobody(own_postgresql: Any) -> None:
     """Records that another transaction has locked are skipped."""
     database = own_postgresql.new_database()

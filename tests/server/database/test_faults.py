@@ -195,6 +195,7 @@ def test_a_restart_of_postgresql_loses_nothing(
     assert "PAYLOAD" not in "".join(capfd.readouterr())
 
 
+@pytest.mark.slow
 def test_postgresql_that_is_away_is_unavailable(
     own_postgresql: Any,
     http: requests.Session,
