@@ -13,6 +13,7 @@ from playwright.sync_api import sync_playwright
 from benchmarks.neighbour_servers import NEIGHBOUR_SERVERS, QUESTION, own_server
 from benchmarks.row import SECONDS, Row, within
 from benchmarks.running_servers import running
+from benchmarks.server_load import load
 from benchmarks.stored_datapoints import store
 
 if TYPE_CHECKING:
@@ -63,11 +64,12 @@ class _Visit(NamedTuple):
 def _fill(server: RunningServer, sessions: int) -> None:
     names = [f"session-{number}" for number in range(sessions)]
     lists = [names[start : start + LIST] for start in range(0, sessions, LIST)]
-    for start in range(0, len(lists), REQUESTS):
-        some = lists[start : start + REQUESTS]
-        store(server, [server.program.request(each) for each in some], sum(map(len, some)))
-        stored = sum(map(len, lists[: start + REQUESTS]))
-        print(f"{server.program.name} has stored {stored:,} of {sessions:,} sessions", flush=True)
+    with load(server.address, connections=REQUESTS) as clients:
+        for start in range(0, len(lists), REQUESTS):
+            some = lists[start : start + REQUESTS]
+            store(server, clients, [server.program.request(each) for each in some], sum(map(len, some)))
+            stored = sum(map(len, lists[: start + REQUESTS]))
+            print(f"{server.program.name} has stored {stored:,} of {sessions:,} sessions", flush=True)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from benchmarks.neighbour_servers import NEIGHBOUR_SERVERS, OLD, own_server
 from benchmarks.row import OURS, limited
 from benchmarks.running_servers import running
-from benchmarks.server_load import load
+from benchmarks.server_load import Load, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -69,17 +69,17 @@ class _Contender:
         """Send so many requests, with so many datapoints each, and wait until all are stored."""
         built = [self.server.program.request(["benchmark"] * size) for _ in range(requests)]
         cpu_seconds = self.server.cpu_seconds()
-        seconds = store(self.server, built, requests * size)
+        # Connections anew, as servers close those that idle.
+        with load(self.server.address, connections=CONNECTIONS) as clients:
+            seconds = store(self.server, clients, built, requests * size)
         cpu_seconds = self.server.cpu_seconds() - cpu_seconds
         return _Cost(seconds / (requests * size), cpu_seconds / (requests * size))
 
 
-def store(server: RunningServer, requests: Sequence[bytes], datapoints: int) -> float:
+def store(server: RunningServer, clients: Load, requests: Sequence[bytes], datapoints: int) -> float:
     """Send requests that have so many datapoints in all; return the seconds until all are stored."""
     expected = server.stored() + datapoints
-    # Connections anew, as servers close those that idle.
-    with load(server.address, connections=CONNECTIONS) as clients:
-        seconds = clients.send(requests)
+    seconds = clients.send(requests)
     answered = perf_counter()
     while server.stored() < expected:  # some answer before
         sleep(LOOK_INTERVAL)
