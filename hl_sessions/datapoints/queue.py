@@ -58,6 +58,7 @@ class Entry:
         root: str,
         *parts: bytes,
         is_completion: bool = False,
+        owns_reference_id: bool = False,
     ) -> None:
         self.session = session
         self.reference_id = reference_id
@@ -70,7 +71,7 @@ class Entry:
         self.is_waiting = False
         self.is_dropped = False
         self.is_refused = False
-        self.owns_reference_id = False
+        self.owns_reference_id = owns_reference_id
         self.number = 0
         self.version = 0
 
@@ -222,8 +223,8 @@ class Queue:
         entry = self._waiting[0]
         if entry is _COMPLETE:
             take = self._complete.popleft
-            entry = self._waiting[0] = Entry(take(), take(), take(), take())
-            entry.owns_reference_id, entry.is_waiting = take(), True
+            entry = self._waiting[0] = Entry(take(), take(), take(), take(), owns_reference_id=take())
+            entry.is_waiting = True
         return entry
 
     def _drop_oldest(self) -> None:

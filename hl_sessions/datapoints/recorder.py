@@ -181,9 +181,7 @@ class Recorder:
 
     def entry(self, session: Session | None, reference_id: str, root: str, fixed: bytes) -> Entry:
         """Return the entry of a new datapoint."""
-        entry = Entry(session, reference_id, root, fixed)
-        entry.owns_reference_id = self._owns(reference_id)
-        return entry
+        return Entry(session, reference_id, root, fixed, owns_reference_id=self._owns(reference_id))
 
     def _owns(self, reference_id: str) -> bool:
         return reference_id.startswith(self._first_part)

@@ -108,9 +108,7 @@ class SpooledQueue(Queue):
         owns_reference_id: bool,  # noqa: FBT001 - as in the queue
     ) -> None:
         """Add a datapoint to which nothing will be added, as an entry, which has a row in the spool."""
-        entry = Entry(session, reference_id, root, fixed)
-        entry.owns_reference_id = owns_reference_id
-        self.put(entry)
+        self.put(Entry(session, reference_id, root, fixed, owns_reference_id=owns_reference_id))
 
     def amend(self, entry: Entry, part: bytes) -> bool:
         """Add fields to an entry that still waits in memory; return ``False`` if it does not."""
