@@ -37,8 +37,7 @@ def main() -> None:
     except KeyboardInterrupt:
         # Loading takes a moment, in which the user may have pressed Ctrl-C.
         sys.exit(130)
-    # These were run above, and are only listed.
-    listed_only = click.Command("doctor", short_help=doctor.SUMMARY)
+    listed_only = click.Command("doctor", short_help=doctor.SUMMARY)  # it was run above
     commands = [serve, demo, tail, keys, db, export_data, import_data, prune, listed_only]
     purpose = "Run and administer a server of the v4 API, and examine applications that use it."
     group = click.Group("hl-sessions", commands=commands, help=purpose)
