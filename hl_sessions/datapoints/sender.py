@@ -6,7 +6,7 @@ import logging
 import time
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hl_sessions.availability.outage import Outage
 from hl_sessions.process.ending import end_at_last
@@ -59,6 +59,20 @@ async def aflush_all(timeout: float) -> None:
             await flush.wait_in_task(max(0.0, end - time.monotonic()))
 
 
+class _Flush(NamedTuple):
+    """A call that waits for the entries that were there, and for those to which their sending leads.
+
+    Attributes:
+        present: the number of all entries at the call.
+        goal: the number of all entries that have to be settled.
+        done: the outcome for the caller.
+    """
+
+    present: int
+    goal: int
+    done: Outcome[None]
+
+
 class Sender:
     """Sends the entries of a queue, in batches, from a thread that exists while it is needed.
 
@@ -90,7 +104,7 @@ class Sender:
 
     def _renew_after_fork(self) -> None:
         self._thread = ThreadOnDemand(self._work, "hl-sessions-datapoints", INTERVAL)
-        self._flushes: deque[tuple[int, Outcome[None]]] = deque()
+        self._flushes: deque[_Flush] = deque()
         self._outage = Outage(self._incident)
         self._dropped = 0
         self._most_entries = MOST_ENTRIES
@@ -122,7 +136,7 @@ class Sender:
         if self._queue.settled >= goal:
             return None
         done: Outcome[None] = Outcome()
-        self._flushes.append((goal, done))
+        self._flushes.append(_Flush(goal, goal, done))
         self._thread.hurry()
         if not self._thread.is_there:
             with creating():
@@ -130,11 +144,14 @@ class Sender:
         return done
 
     def extend_flushes(self) -> None:
-        """Let the callers of :meth:`flush` wait for the newest entry, too."""
+        """Let the callers of :meth:`flush` whose entries are being sent wait for the newest entry, too."""
         for _ in range(len(self._flushes)):
             flush = popped(self._flushes)
-            if flush is not None:
-                self._flushes.append((self._queue.put_in_all, flush[1]))
+            if flush is None:
+                return
+            if self._queue.settled < flush.present:
+                flush = flush._replace(goal=self._queue.put_in_all)
+            self._flushes.append(flush)
 
     def close(self, timeout: float) -> None:
         """Send the queue, for ``timeout`` seconds at most, and end sending."""
@@ -240,9 +257,8 @@ class Sender:
             flush = popped(self._flushes)
             if flush is None:
                 return
-            goal, done = flush
-            if self._queue.settled >= goal:
-                done.set(None)
+            if self._queue.settled >= flush.goal:
+                flush.done.set(None)
             else:
                 self._flushes.append(flush)
 

@@ -453,6 +453,29 @@ def test_flush_waits_for_what_is_told_as_a_datapoint_is_sent(sessions_api: Sessi
         assert flushing.result(PATIENCE)
 
 
+def test_flush_does_not_wait_for_what_is_logged_later(sessions_api: SessionsAPI) -> None:
+    """However much it leads to: here each datapoint that arrives is followed by another."""
+    numbers = itertools.count()
+
+    def chat() -> None:
+        with manager.session(key=next(numbers)) as session:
+            manager.log(source="question")
+            session.end()
+
+    def answer(request: Request) -> Answer:
+        if request.target == "/v4/logs":
+            chat()
+        return take_everything(request)
+
+    fields = {"user": "alice"}
+    manager = SessionManager(sessions_api.base_url, project="support", session_fields=lambda _: fields)
+    with manager:
+        sessions_api.answer = answer
+        chat()
+        assert manager.flush(PATIENCE)
+        sessions_api.answer = take_everything
+
+
 def test_to_end_what_nobody_has_read_tells_nothing(sessions_api: SessionsAPI) -> None:
     """There is no session that could end."""
     with SessionManager(sessions_api.base_url) as manager:
