@@ -35,6 +35,7 @@ __all__ = [
     "flush",
     "log",
     "manager_of_calls",
+    "usable_manager",
     "with_session",
 ]
 
@@ -72,16 +73,21 @@ def manager_of_calls() -> SessionManager:
     If the environment holds one, this is a closed manager, and one warning says why: its sessions get no ID,
     and it logs nothing.
     """
+    return usable_manager("sessions get no ID, and datapoints are not logged") or _closed_manager()
+
+
+def usable_manager(otherwise: str) -> SessionManager | None:
+    """Return the default manager; ``None``, and one warning in the process, if a setting is wrong.
+
+    Args:
+        otherwise: the consequence of a wrong setting, for the warning.
+    """
     try:
         return default_manager()
     except ConfigurationError as error:
         if _default.said_wrong.is_first():
-            say(
-                logging.WARNING,
-                "sessions get no ID, and datapoints are not logged: %s (said once per process)",
-                error,
-            )
-        return _closed_manager()
+            say(logging.WARNING, "%s: %s (said once per process)", otherwise, error)
+        return None
 
 
 def _closed_manager() -> SessionManager:

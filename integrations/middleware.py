@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from inspect import CO_VARARGS, getattr_static
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import hl_sessions.client.transport  # noqa: F401 - loaded here, so that no request waits for it
-from hl_sessions.defaults import check_environment, default_manager
+from hl_sessions.defaults import check_environment, usable_manager
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.integrations.cookies import BrowserSession, SignedCookie
 from hl_sessions.integrations.incoming import Incoming
 from hl_sessions.manager import SessionManager, checked_manager
 from hl_sessions.process.checks import checked_header_name
-from hl_sessions.process.once import Once
-from hl_sessions.process.saying import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, MutableMapping, Sequence
@@ -29,8 +26,6 @@ __all__ = ["MiddlewareBase", "missing_headers"]
 _SET_COOKIE = "Set-Cookie"
 #: With how many arguments a server of each gateway calls an application.
 _ARGUMENTS: Final = {"asgi": 3, "wsgi": 2}
-
-_once = Once()
 
 
 class MiddlewareBase:
@@ -99,14 +94,7 @@ class MiddlewareBase:
 
     def _find_manager(self) -> SessionManager | None:
         """Return the manager of a request, ``None`` if the environment holds a wrong setting."""
-        if self._manager is not None:
-            return self._manager
-        try:
-            return default_manager()
-        except ConfigurationError as error:
-            if _once.is_first():
-                say(logging.WARNING, "requests have no session: %s (said once per process)", error)
-            return None
+        return self._manager or usable_manager("requests have no session")
 
     def _native_request(self, scope: MutableMapping[str, Any]) -> Any:
         """Return the request object that is passed to functions of the user."""

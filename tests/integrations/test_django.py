@@ -32,7 +32,7 @@ from django.test import AsyncClient, Client, override_settings  # type: ignore[i
 from django.urls import path  # type: ignore[import-untyped]
 from django.utils.deprecation import MiddlewareMixin  # type: ignore[import-untyped]
 
-import hl_sessions.integrations.middleware
+import hl_sessions.defaults
 from hl_sessions import (
     ConfigurationError,
     Session,
@@ -633,7 +633,7 @@ def test_a_wrong_setting_of_the_environment(gateway: str, monkeypatch: pytest.Mo
         monkeypatch.setenv("HL_SESSIONS_BASE_URL", "nonsense")
         with pytest.raises(ConfigurationError, match=r"^HL_SESSIONS_BASE_URL"):
             make()
-        monkeypatch.setattr(hl_sessions.integrations.middleware._once, "said", True)
+        monkeypatch.setattr(hl_sessions.defaults._default.said_wrong, "said", True)
         answer = client.get("/")
         answer = answer if gateway == "wsgi" else asyncio.run(answer)
         assert answer.content == b"None"

@@ -17,7 +17,6 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 import hl_sessions.defaults
-import hl_sessions.integrations.middleware
 from hl_sessions import (
     ConfigurationError,
     SessionManager,
@@ -40,7 +39,6 @@ KEY = "hl_sk_123"
 def a_key_with_a_line_break(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a shell or a secret file leaves it."""
     monkeypatch.setenv("HL_SESSIONS_API_KEY", KEY + "\n")
-    monkeypatch.setattr(hl_sessions.integrations.middleware._once, "said", False)
     monkeypatch.setattr(hl_sessions.defaults._default.said_wrong, "said", False)
 
 
@@ -171,6 +169,15 @@ class TestCall:
         said = record.getMessage()
         assert said.startswith("sessions get no ID, and datapoints are not logged: HL_SESSIONS_API_KEY ")
         assert KEY not in said
+
+    def test_one_thing_is_said_of_a_request_that_logs(self, caplog: pytest.LogCaptureFixture) -> None:
+        async def home(_: Request) -> PlainTextResponse:
+            return PlainTextResponse(log(project="support", output="fine", reference_id="log_1"))
+
+        client = TestClient(asgi.HLSessionMiddleware(Starlette(routes=[Route("/", home)])))
+        assert client.get("/").text == "log_1"
+        (record,) = [record for record in caplog.records if record.name == "hl_sessions"]
+        assert "requests have no session: HL_SESSIONS_API_KEY " in record.getMessage()
 
     def test_has_a_session_once_the_application_has_configured(self, sessions_api: SessionsAPI) -> None:
         """A wrong setting is not remembered."""
