@@ -272,6 +272,8 @@ class SessionManager:
     def close(self) -> None:
         """Send waiting datapoints, for at most ``timeout`` seconds, and release connections and threads.
 
+        Ends of conversations that a failing store was not told are told before that, for two seconds at most.
+
         Creations under way are given up: their readers get ``None``, or with ``on_error="raise"`` an
         ``APIConnectionError``. So does a first read after the close. It counts as no outage, and is logged
         once.
@@ -295,6 +297,7 @@ class SessionManager:
 
     def _retire(self) -> None:
         """Close what is open or ready, as another manager takes over; open scopes can still read."""
+        self.conversations.tell_last_ends()
         self._sender.retire()
         if self.ready_sessions is not None:
             self.ready_sessions.close()

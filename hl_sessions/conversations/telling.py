@@ -128,9 +128,8 @@ class Teller:
 
     def _begin_to_tell_waiting_ends(self) -> None:
         if self._untold_ends:
-            with suppress(
-                RuntimeError
-            ):  # no thread can be started: uses of the conversations tell their ends
+            # Without a thread, the next uses of the conversations tell their ends.
+            with suppress(RuntimeError):
                 self._workers.submit(self._tell_waiting_ends)
 
     def _tell_waiting_ends(self, seconds: float = math.inf) -> None:

@@ -460,42 +460,47 @@ class TestFailingStore:
             assert session.id != first
             assert session.previous_id == first
 
+    def end_all(
+        self, manager: SessionManager, store: OutsideStore, outage_clock: StillClock
+    ) -> dict[str, Any]:
+        """End conversations while the store fails; return their session IDs."""
+        ids = {key: read(manager, key) for key in ("a", "b", "c")}
+        store.failing = set(self.METHODS)
+        for key in ids:
+            manager.end(key)
+        outage_clock.offset += CALM
+        return ids
+
     def test_ends_are_told_when_it_is_back_though_nobody_uses_the_conversations(
         self, make_manager: Managers, outage_clock: StillClock
     ) -> None:
         """The first use of another conversation finds that the store works again."""
         store = OutsideStore()
         manager = make_manager(store=store)
-        ids = {key: read(manager, key) for key in ("a", "b", "c")}
-        store.failing = set(self.METHODS)
-        for key in ids:
-            manager.end(key)
+        ids = self.end_all(manager, store, outage_clock)
         store.failing = set()
-        outage_clock.offset += CALM
         read(manager, "another")
         wait_until(lambda: [name for name, _ in store.calls].count("end") >= len(ids))
         another = make_manager(store=store)
         wait_until(lambda: all(read(another, key) != session_id for key, session_id in ids.items()))
 
     @pytest.mark.parametrize("is_back", [True, False])
-    def test_ends_that_wait_are_told_at_the_close(
+    @pytest.mark.parametrize("end", [SessionManager.close, SessionManager._retire])
+    def test_ends_that_wait_are_told_at_the_end_of_the_manager(
         self,
         make_manager: Managers,
         outage_clock: StillClock,
         records: list[logging.LogRecord],
+        end: Callable[[SessionManager], None],
         is_back: bool,  # noqa: FBT001
     ) -> None:
         """Or, if the store still fails, how many conversations may go on."""
         store = OutsideStore()
         manager = make_manager(store=store)
-        ids = {key: read(manager, key) for key in ("a", "b", "c")}
-        store.failing = set(self.METHODS)
-        for key in ids:
-            manager.end(key)
-        outage_clock.offset += CALM
+        ids = self.end_all(manager, store, outage_clock)
         if is_back:
             store.failing = set()
-        manager.close()
+        end(manager)
         store.failing = set()
         another = make_manager(store=store)
         assert [read(another, key) == session_id for key, session_id in ids.items()] == [not is_back] * 3
