@@ -51,6 +51,7 @@ def _text_in_sqlite(element: TextMember, compiler: SQLCompiler, **options: Any) 
     column, path = _column_and_path(element, compiler, **options)
     value = f"json_extract({column}, {path})"
     # SQLite has no booleans. It rounds fractions and long integers, except in a list: here beside a null.
+    # Its operator ->, which does not round either, is missing in Ubuntu 22.04.
     exactly = f"trim(json_extract({column}, {path}, '$[0]'), '[,nul]')"
     return (
         f"CASE json_type({column}, {path}) WHEN 'true' THEN 'true' WHEN 'false' THEN 'false'"
