@@ -26,6 +26,9 @@ LONGEST: Final = 200
 _LONGEST_NOTED: Final = 32
 """The greatest number of characters of a noted value: longer ones are those of few sessions."""
 
+_LONGEST_FRACTION: Final = 7
+"""The same for a fraction: in longer ones, the text index finds enough windows of digits."""
+
 _BITS_OF_MEMBER: Final = 4
 """The number of bits of a member. With ten members, one in 200 sessions has those of another by chance."""
 
@@ -82,7 +85,7 @@ def metadata_bits(told: Metadata) -> int:
     for key, value in told.items():
         if isinstance(value, str):
             bits |= _member_bits(key, value)
-        elif isinstance(value, int):
+        elif isinstance(value, (int, float)):
             bits |= _member_bits(key, to_json(value).decode())
     return bits
 
@@ -118,9 +121,10 @@ def _member_bits(key: str, text: str) -> int:
 
 @lru_cache(4096)
 def _hashed(key: str, text: str) -> int:
-    if not _is_written_in_one_way(text):
+    noted = _as_noted(text)
+    if noted is None:
         return 0
-    rest = crc32(f"{key}={text}".encode())
+    rest = crc32(f"{key}={noted}".encode())
     bits = 0
     for _ in range(_BITS_OF_MEMBER):
         rest, place = divmod(rest, BITS * len(_COLUMNS))
@@ -128,17 +132,23 @@ def _hashed(key: str, text: str) -> int:
     return bits
 
 
-def _is_written_in_one_way(text: str) -> bool:
-    """Tell whether no value that matches a text is a fraction, a list or an object, which are not noted."""
+def _as_noted(text: str) -> str | None:
+    """Return a text as it is noted: a fraction in one way, however it is written.
+
+    Returns:
+        ``None`` when values that match the text are not noted.
+    """
     if text[:1] not in _STARTS_OF_OTHERS:
-        return True
+        return text
     if text.startswith(("[", "{")):
-        return False
+        return None
     try:
-        float(text)
+        number = repr(float(text))
     except ValueError:
-        return True
-    return text.removeprefix("-").isdecimal()
+        return text
+    if text.removeprefix("-").isdecimal():
+        return text
+    return number if len(number) <= _LONGEST_FRACTION else None
 
 
 def _members(sequence: int, organisation_id: int, told: Metadata) -> Iterator[dict[str, Any]]:

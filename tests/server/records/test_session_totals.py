@@ -70,6 +70,9 @@ VALUES = [
     "-1",
     "Inf",
     0.1 + 0.2,
+    4.5,
+    -0.0,
+    5.0,
     1e22,
     ["a"],
     {"b": 1},
@@ -77,6 +80,7 @@ VALUES = [
 # As databases write these values, one so and another so.
 TEXTS = [value for value in VALUES if isinstance(value, str)] + [
     *("5", "5.0", "10000000000000000000", "1.0e+19", "true", "1", "null", "0.3", "0.30000000000000004"),
+    *("-0.0", "-0", "0.0", "4.50", "0.5"),
     *("1e22", "1e+22", "1.0e+22", '["a"]', '{"b":1}', "other"),
 ]
 members = st.dictionaries(st.sampled_from(KEYS), st.sampled_from(VALUES), max_size=3)

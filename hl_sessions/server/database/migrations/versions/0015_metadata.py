@@ -16,6 +16,7 @@ down_revision = "0014"
 _SEQUENCE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _LONGEST_KEY: Final = 200  # characters
 _LONGEST: Final = 32
+_LONGEST_FRACTION: Final = 7
 _BITS: Final = 63  # of each of two columns
 _BITS_OF_MEMBER: Final = 4
 _BUCKETS: Final = 16384
@@ -131,7 +132,7 @@ def _note(rows: list[tuple[int, int | None, Mapping[str, Any]]]) -> None:
 def _bits_of(metadata: Mapping[str, Any]) -> int:
     bits = 0
     for key, value in metadata.items():
-        if not isinstance(value, str | int):
+        if not isinstance(value, str | int | float):
             continue
         text = value if isinstance(value, str) else json.dumps(value)
         if len(key) <= _LONGEST_KEY and len(text) <= _LONGEST:
@@ -141,9 +142,10 @@ def _bits_of(metadata: Mapping[str, Any]) -> int:
 
 @lru_cache(4096)
 def _bits_of_member(key: str, text: str) -> int:
-    if not _is_written_in_one_way(text):
+    noted = _as_noted(text)
+    if noted is None:
         return 0
-    rest = crc32(f"{key}={text}".encode())
+    rest = crc32(f"{key}={noted}".encode())
     bits = 0
     for _ in range(_BITS_OF_MEMBER):
         rest, place = divmod(rest, 2 * _BITS)
@@ -151,16 +153,18 @@ def _bits_of_member(key: str, text: str) -> int:
     return bits
 
 
-def _is_written_in_one_way(text: str) -> bool:
+def _as_noted(text: str) -> str | None:
     if text[:1] not in "[{-0123456789I":
-        return True
+        return text
     if text.startswith(("[", "{")):
-        return False
+        return None
     try:
-        float(text)
+        number = repr(float(text))
     except ValueError:
-        return True
-    return text.removeprefix("-").isdecimal()
+        return text
+    if text.removeprefix("-").isdecimal():
+        return text
+    return number if len(number) <= _LONGEST_FRACTION else None
 
 
 class _Segments:
