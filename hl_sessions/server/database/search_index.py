@@ -32,10 +32,7 @@ ROWS_OF_SEGMENT: Final = BUCKETS // BUCKETS_OF_ROW
 """How the bits are distributed over rows: small rows, which databases read directly."""
 
 _MOST_BUCKETS: Final = 10
-_FEWEST_BUCKETS: Final = 4
-"""The most and the fewest buckets of a text that are read: no more than the fewest if over half of the blocks
-still match.
-"""
+"""The number of buckets of a text that are read at most."""
 
 _FEW_BLOCKS: Final = 32
 """With so few blocks left, they are read instead of further buckets."""
@@ -284,9 +281,7 @@ def _find_blocks(
             if blocks:
                 found[first] = _Blocks(blocks, 8 * width)
         blocks_of = found
-        left = sum(one.blocks.bit_count() for one in found.values())
-        most = sum(one.most for one in found.values())
-        if left <= _FEW_BLOCKS or (count >= _FEWEST_BUCKETS and 2 * left > most):
+        if sum(one.blocks.bit_count() for one in found.values()) <= _FEW_BLOCKS:
             break
     return blocks_of
 

@@ -9,6 +9,7 @@ the least and the greatest under each key.
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from time import sleep
 from typing import Final, TypeAlias
 from zlib import crc32
@@ -154,9 +155,13 @@ def width_of(blocks: int) -> int:
 
 
 def buckets_of(text: str) -> list[int]:
-    """Return the buckets of a text, the most selective ones first; short words have none."""
+    """Return the buckets of a text, the most selective ones first; short words have none.
+
+    The words take turns, because one rare word rules out more than all windows of a frequent one.
+    """
     words = sorted(_words_of(text), key=len, reverse=True)
-    return list(dict.fromkeys(bucket for word in words for bucket in _buckets_of_word(word)))
+    turns = zip_longest(*map(_buckets_of_word, words))
+    return list(dict.fromkeys(bucket for turn in turns for bucket in turn if bucket is not None))
 
 
 def bucket_of_key(key: str) -> int:

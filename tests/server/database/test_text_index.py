@@ -268,6 +268,15 @@ def test_a_rare_word_is_found_without_reading_all(server: Server) -> None:
         assert server.looked_at(word) < 100
 
 
+def test_a_rare_word_is_found_beside_frequent_longer_ones(server: Server) -> None:
+    """Though more of their windows are looked up than in a search for one word."""
+    server.log(*({"output": f"understanding conversations {number}"} for number in range(600)))
+    [rare] = server.log({"output": "Understanding conversations, Zebra"})
+    server.index()
+    assert server.search(rare["project_id"], search="understanding conversations, zebra") == [rare["id"]]
+    assert server.looked_at("understanding conversations, zebra") < 100
+
+
 def test_what_a_conversation_repeats_is_found_in_each_datapoint(server: Server) -> None:
     """Each datapoint has the messages of those before it, and some messages end alike."""
     said = [f'say "word{number}"}}' for number in range(30)]
