@@ -117,12 +117,17 @@ def began(term: Condition) -> ColumnElement[bool]:
     return not_(condition) if term.negated else condition
 
 
-def is_told(term: Condition) -> ColumnElement[bool]:
-    """Return the condition of the table of sessions that one has this user, name or reference ID."""
+def is_told(term: Condition, *, by_index: bool = True) -> ColumnElement[bool]:
+    """Return the condition of the table of sessions that one has this user, name or reference ID.
+
+    Args:
+        term: The term that names it.
+        by_index: Whether an index may find the sessions: it takes longer than to look through many of them.
+    """
     if term.name == "name" and term.operator == ":":
         return text_contains(sessions.c.name, str(term.value))
     column = sessions.c.reference_id if term.name == "reference" else sessions.c[term.name]
-    return column == term.value
+    return (column if by_index else column.concat("")) == term.value
 
 
 def is_project(organisation_id: int, term: Condition) -> list[ColumnElement[bool]]:
@@ -240,7 +245,7 @@ def numbers_of(term: Term) -> Numbers | None:
 
 def _holds(term: Condition) -> ColumnElement[bool]:
     if term.name not in TOTALS:
-        return is_told(term)
+        return is_told(term, by_index=False)
     column = TOTALS[term.name]
     if isinstance(term.value, Moment):
         return _is_at(column, term.operator, term.value.begin.timestamp(), term.value.end.timestamp())

@@ -61,6 +61,9 @@ FREQUENT = [
     ("metadata.parity=even cost>0.05 name:shoes", [10, 8, 6]),
     ("metadata.parity=odd began>2026-01-01", [11, 9, 7, 5, 3, 1]),
     ("metadata.tier=none", []),
+    ("user:ada metadata.parity=even", [10, 8, 4, 2]),
+    ("metadata.score=0.5", [10, 5, 0]),
+    ("metadata.score=0.50", []),
     ("metadata.number=7", [7]),
     ("metadata.number>9 metadata.parity=odd", [11]),
     ("metadata.number>11", []),
@@ -118,6 +121,7 @@ def datapoint(number: int) -> dict[str, Any]:
         "config": {"model": "small-1" if number % 5 else "large-1"},
         "metadata": {
             "number": number,
+            "score": 0.5 if number % 5 == 0 else number / 3,
             "parity": "odd" if number % 2 else "even",
             "plan": "free" if number % 2 else "paid",
         },
