@@ -110,11 +110,13 @@ class _Transport:
 
     def handle_request(self, request: Any) -> Any:
         outbound, session = self._outbound, current_session()
-        own = request.headers.get(outbound.header)
+        headers = _copied(request.headers)
+        own = headers.get(outbound.header)
         if outbound.has_session(own):
-            request = _with_session_of_caller(request, outbound, own)
+            request = _with_session_of_caller(request, headers, outbound, own)
         elif session is not None and (session_id := session.id) is not None:
-            request = _with_session(request, outbound, own, session_id)
+            value = outbound.add_to(headers, own, session_id, None)
+            request = _with_headers(request, headers, (outbound, session_id, value))
         return self._transport.handle_request(request)
 
 
@@ -127,27 +129,30 @@ class _AsyncTransport:
 
     async def handle_async_request(self, request: Any) -> Any:
         outbound, session = self._outbound, current_session()
-        own = request.headers.get(outbound.header)
+        headers = _copied(request.headers)
+        own = headers.get(outbound.header)
         if outbound.has_session(own):
-            request = _with_session_of_caller(request, outbound, own)
+            request = _with_session_of_caller(request, headers, outbound, own)
         elif session is not None and (session_id := await session.aid()) is not None:
-            request = _with_session(request, outbound, own, session_id)
+            value = outbound.add_to(headers, own, session_id, None)
+            request = _with_headers(request, headers, (outbound, session_id, value))
         return await self._transport.handle_async_request(request)
 
 
-def _with_session(request: Any, outbound: Outbound, own: str | None, session_id: str) -> Any:
-    """Return a copy of a request to whose headers the session is added."""
-    headers = request.headers.copy()
-    value = outbound.add_to(headers, own, session_id, None)
-    return _with_headers(request, headers, (outbound, session_id, value))
+def _copied(headers: Any) -> Any:
+    """Return a copy of headers in which each byte of a value is a character.
+
+    HTTPX would look through all headers for their encoding, which takes longer than adding the session.
+    """
+    return type(headers)(headers, encoding="iso-8859-1")
 
 
-def _with_session_of_caller(request: Any, outbound: Outbound, own: str) -> Any:
+def _with_session_of_caller(request: Any, headers: Any, outbound: Outbound, own: str) -> Any:
     """Return a copy of a request that keeps the session which the caller has named in it."""
     named = next(baggage_values(own, BAGGAGE_KEY), None)
     if named is None:  # it is named in X-Session-ID, which no other code writes
         return request
-    return _with_headers(request, request.headers.copy(), (outbound.unsigned, named, own))
+    return _with_headers(request, headers, (outbound.unsigned, named, own))
 
 
 def _with_headers(request: Any, headers: Any, added: tuple[OutboundHeaders, str, str]) -> Any:
@@ -155,6 +160,7 @@ def _with_headers(request: Any, headers: Any, added: tuple[OutboundHeaders, str,
 
     HTTPX builds a redirected request, possibly to another host, from the original.
     """
+    headers.encoding = None  # for other code, HTTPX finds it
     kind: Any = type(request)
     changed = object.__new__(_kind_with_session(kind))
     changed.__dict__ = request.__dict__  # shared, as a body can be read once for both

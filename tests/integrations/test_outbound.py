@@ -519,6 +519,27 @@ def test_a_request_of_httpx_is_as_it_was_when_it_has_been_sent(manager: SessionM
     assert pickle.loads(kept).headers["baggage"] == f"session.id={session.id}"
 
 
+@pytest.mark.parametrize("value", [b"a=\xc3\xbc", b"a=\xfc"])
+@pytest.mark.parametrize("library", [httpx, httpx2])
+def test_httpx_sends_the_bytes_of_other_headers_as_they_are(
+    manager: SessionManager, library: Any, value: bytes
+) -> None:
+    """In UTF-8 or not; and a transport may add what is in another script."""
+    seen: list[dict[bytes, bytes]] = []
+
+    def answer(request: Any) -> Any:
+        if value == "a=ü".encode():
+            request.headers["X-Added"] = "猫"
+        seen.append(dict(request.headers.raw))
+        return library.Response(200)
+
+    with library.Client(transport=library.MockTransport(answer)) as client, manager.session() as session:
+        httpx_integration.propagate(client, hosts=["a.internal"], secret=SECRET)
+        client.get("http://a.internal/", headers={b"baggage": value, b"X-Name": value})
+    assert seen[0][b"X-Name"] == value
+    assert seen[0][b"baggage"] == value + f",session.id={session.id}".encode()
+
+
 @collects_at_once
 @pytest.mark.parametrize("client_class", [httpx.Client, httpx2.Client])
 def test_a_client_of_httpx_that_is_not_needed_goes_at_once(
