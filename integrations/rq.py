@@ -43,25 +43,39 @@ class SessionJob(Job):
 
     manager: ClassVar[SessionManager | None] = None
 
+    #: The session of the job, empty if it has none; ``None``: the job is not created or restored yet.
+    _carried: dict[str, str] | None = None
+
     @property
     def meta(self) -> dict[str, Any]:
         """The data of the application and the session; an assignment keeps the session."""
+        # The application may assign one dictionary to several jobs, so the session is added at each use.
+        if self._carried:
+            self._meta[CARRIED] = self._carried
+        else:
+            self._meta.pop(CARRIED, None)
         return self._meta
 
     @meta.setter
     def meta(self, meta: dict[str, Any]) -> None:
-        carried_along = getattr(self, "_meta", {}).get(CARRIED)
-        if carried_along is not None:
-            meta.setdefault(CARRIED, carried_along)
+        if self._carried is None:
+            self._carried = meta.get(CARRIED)
         self._meta = meta
 
     @classmethod
     def create(cls, *args: Any, **kwargs: Any) -> Job:
-        """Create a job with the session of the caller."""
-        job = super().create(*args, **kwargs)
-        if data := carry():
-            job.meta = {**job.meta, CARRIED: data}
-        return job
+        """Create a job with the session of the caller, even if its ``meta`` is that of another job."""
+        job: Any = super().create(*args, **kwargs)
+        job._carried = carry()
+        job.meta = dict(job._meta)
+        created: Job = job
+        return created
+
+    def restore(self, raw_data: dict[Any, Any]) -> None:
+        """Restore the job as it is stored, with its session."""
+        self._carried = None
+        super().restore(raw_data)
+        self._carried = self._carried or {}
 
     def perform(self) -> Any:
         """Perform the job in its session."""
@@ -88,7 +102,7 @@ class SessionJob(Job):
 
     @functools.cached_property
     def _scope(self) -> CarriedScope:
-        return carried(self.meta.get(CARRIED), self.manager)
+        return carried(self._carried, self.manager)
 
     def _in_session(self, callback: Any) -> Any:
         if callback is None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,21 @@ def test_a_job_that_assigns_its_meta_keeps_the_session(queue: Queue, manager: Se
     wait_until(lambda: job.get_status() == JobStatus.FINISHED)
     assert job.return_value(refresh=True) == [session.id] * 2
     assert job.get_meta()["progress"] == 50
+
+
+def test_jobs_that_share_a_meta_have_their_own_sessions(queue: Queue, manager: SessionManager) -> None:
+    """Though one dictionary is assigned to all of them, and a further job is given that of the first one."""
+    shared = {"mine": 1}
+    jobs, expected = [], []
+    for scope in (manager.session(new=True), manager.session(new=True), nullcontext()):
+        with scope as session:
+            job = queue.create_job("rq_jobs.log_params")
+            job.meta = shared
+            jobs.append(queue.enqueue_job(job))
+            expected.append([] if session is None else [session.log_params()] * 2)
+    jobs.append(queue.enqueue("rq_jobs.log_params", meta=jobs[0].meta))  # outside every scope
+    assert [result(job) for job in jobs] == [*expected, []]
+    assert [job.get_meta()["mine"] for job in jobs] == [1] * 4
 
 
 def test_dependent_jobs_have_the_session_of_whoever_enqueued_them(
