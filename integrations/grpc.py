@@ -186,6 +186,7 @@ class AioServerInterceptor(_ServerSessions, grpc.aio.ServerInterceptor):
             opened.append(session)
             note_request(session)
 
+        enter_session(None)  # the server may have been started in a scope, whose context each call has
         handler = await continuation(handler_call_details)
         opener = _opener(manager, self._incoming, handler_call_details, note)
         return _in_session(handler, opener, stays=_is_async(handler))

@@ -216,15 +216,26 @@ def test_without_a_read_there_is_no_call(
     assert sessions_api.requests == []
 
 
-@pytest.mark.parametrize("options", OPTIONS)
-def test_errors(servers: Servers, manager: SessionManager, options: Any) -> None:
-    """They reach the client as they do without us, and gRPC logs them in the session."""
+@contextlib.contextmanager
+def sessions_of_errors() -> Iterator[list[str | None]]:
+    """The session in which each error is logged."""
     logged: list[str | None] = []
 
     class Reader(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             logged.append(current_session_id(create=False))
 
+    root = logging.getLogger()
+    root.addHandler(reader := Reader(logging.ERROR))
+    try:
+        yield logged
+    finally:
+        root.removeHandler(reader)
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_errors(servers: Servers, manager: SessionManager, options: Any) -> None:
+    """They reach the client as they do without us, and gRPC logs them in the session."""
     port = servers.serve(servers.interceptor(manager, **options))
     with pytest.raises(grpc.RpcError) as aborted:
         servers.call(port, "aborts")
@@ -236,15 +247,11 @@ def test_errors(servers: Servers, manager: SessionManager, options: Any) -> None
     with pytest.raises(grpc.RpcError) as unimplemented:
         servers.call(port, "missing")
     assert unimplemented.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    root = logging.getLogger()
-    root.addHandler(reader := Reader(logging.ERROR))
-    try:
+    with sessions_of_errors() as logged:
         with pytest.raises(grpc.RpcError) as failed:
             servers.call(port, "fails")
         assert failed.value.code() is grpc.StatusCode.UNKNOWN
         wait_until(lambda: logged)
-    finally:
-        root.removeHandler(reader)
     if options == {} or servers.kind != "aio with sync methods":  # where only the thread knows the key
         assert all(SESSION_ID.fullmatch(session or "") for session in logged)
 
@@ -253,10 +260,14 @@ def test_errors(servers: Servers, manager: SessionManager, options: Any) -> None
 def test_a_server_started_in_a_scope_serves_nobody_with_its_session(
     servers: Servers, manager: SessionManager, options: Any
 ) -> None:
-    """What the context of the server holds is not joined."""
-    with manager.session() as session:
+    """What the context of the server holds is not joined, and no error is logged in it."""
+    with manager.session() as session, sessions_of_errors() as logged:
         port = servers.serve(servers.interceptor(manager, **options))
         assert servers.call(port) != [session.id]
+        with pytest.raises(grpc.RpcError):
+            servers.call(port, "fails")
+        wait_until(lambda: logged)
+        assert session.id not in logged
 
 
 @bare_threads
