@@ -40,8 +40,13 @@ def nested(application: Any) -> Iterator[Any]:
     while application is not None and id(application) not in seen:
         seen.add(id(application))
         yield application
-        attributes = getattr(application, "__dict__", {})
-        application = next((attributes[name] for name in _INNER if name in attributes), None)
+        application = next((getattr(application, name) for name in _INNER if _keeps(application, name)), None)
+
+
+def _keeps(application: Any, name: str) -> bool:
+    """Whether it has such an attribute of its own, and not one of its class."""
+    is_slot = inspect.ismemberdescriptor(getattr(type(application), name, None))
+    return name in getattr(application, "__dict__", {}) or (is_slot and hasattr(application, name))
 
 
 def layers_in(application: Any) -> list[Layer]:

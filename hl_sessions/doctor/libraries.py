@@ -89,6 +89,8 @@ def _is_mended(crossing: Crossing) -> bool:
     if crossing.distribution == "gevent":
         monkey: Any = sys.modules.get("gevent.monkey")
         return monkey is not None and bool(monkey.is_module_patched("socket"))
+    if crossing.distribution == "asgiref":
+        return not _is_loaded("wsgi")
     return bool(crossing.mended_by) and _is_loaded(crossing.mended_by)
 
 

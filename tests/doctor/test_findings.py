@@ -1,5 +1,6 @@
 """The findings of the doctor in applications, libraries and answers of all kinds."""
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -31,6 +32,13 @@ class Wrapper:
 
     def __call__(self, *_: Any) -> Any:
         """Do nothing."""
+
+
+class SlottedWrapper:
+    """One without a dictionary of attributes, such as that of Sentry."""
+
+    __slots__ = ("app",)
+    __init__, __call__ = Wrapper.__init__, Wrapper.__call__
 
 
 def plain(*_: Any) -> Any:
@@ -79,6 +87,7 @@ def aiohttp(*, ours_first: bool) -> Any:
         (lambda: asgi.HLSessionMiddleware(plain), ""),
         (lambda: asgi.HLSessionMiddleware(Wrapper(plain)), ""),
         (lambda: Wrapper(Wrapper(wsgi.HLSessionMiddleware(plain))), "Wrapper, Wrapper"),
+        (lambda: SlottedWrapper(asgi.HLSessionMiddleware(plain)), "SlottedWrapper"),
         (lambda: starlette(ours_last=True), ""),
         (lambda: starlette(ours_last=False), "GZipMiddleware"),
         (lambda: asgi.HLSessionMiddleware(starlette(ours_last=False)), ""),
@@ -370,6 +379,19 @@ def test_without_an_application_what_is_installed_is_told(monkeypatch: pytest.Mo
     ]
     monkeypatch.setattr(libraries, "_version", {}.get)
     assert [finding.mark for finding in examine_libraries(None)] == [Mark.OK]
+
+
+@pytest.mark.parametrize("has_middleware", [True, False])
+def test_an_adapter_is_told_of_if_a_middleware_may_be_inside(
+    monkeypatch: pytest.MonkeyPatch, *, has_middleware: bool
+) -> None:
+    """The guide says to put the other middleware around it."""
+    monkeypatch.setattr(libraries, "_version", {"asgiref": "3.13.0"}.get)
+    monkeypatch.setitem(sys.modules, "asgiref.wsgi", ModuleType("asgiref.wsgi"))
+    if not has_middleware:
+        monkeypatch.delitem(sys.modules, "hl_sessions.integrations.wsgi")
+    (finding,) = examine_libraries("shop:app")
+    assert (finding.mark is Mark.WARNING) is has_middleware
 
 
 def test_an_integration_of_opentelemetry_needs_the_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
