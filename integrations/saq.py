@@ -37,7 +37,8 @@ def connect(target: QueueOrSettings, manager: SessionManager | None = None) -> Q
     Call this with the queue where jobs are enqueued, and with the settings of the worker, whose queue is
     connected, too. Enqueuing a job in a scope reads the ID like ``await session.aid()``. If the session
     cannot be created, the job is enqueued anyway. Cron jobs, and jobs that are enqueued outside every scope,
-    have no session. The ``meta`` of a job holds its session, as ``"hl_sessions"``.
+    have no session. The ``meta`` of a job holds its session, as ``"hl_sessions"``. Calling this again
+    replaces the manager.
 
     Args:
         target: the queue, or the settings of a worker: those of ``saq module.settings``, or the arguments of
@@ -50,13 +51,20 @@ def connect(target: QueueOrSettings, manager: SessionManager | None = None) -> Q
 
     Raises:
         ConfigurationError: ``manager`` is not a manager.
+        TypeError: ``target`` is neither a queue nor settings.
     """
     checked_manager(manager)
     if isinstance(target, Queue):
         target.register_before_enqueue(_before_enqueue)
         return target
+    if not isinstance(target, dict):
+        raise TypeError(
+            f"target must be a queue of SAQ, or the settings of a worker, not a {type(target).__name__}"
+        )
 
     async def before_process(context: dict[str, Any]) -> None:
+        if CARRIED in context:  # by a later call of connect, whose hooks come first
+            return
         scope = context[CARRIED] = carried(context["job"].meta.get(CARRIED), manager)
         scope.__enter__()
 
@@ -94,7 +102,9 @@ async def _startup(context: dict[str, Any]) -> None:
 
 
 async def _after_process(context: dict[str, Any]) -> None:
-    context[CARRIED].__exit__(None, None, None)
+    scope = context.pop(CARRIED, None)
+    if scope is not None:
+        scope.__exit__(None, None, None)
 
 
 async def _shutdown(_: dict[str, Any]) -> None:

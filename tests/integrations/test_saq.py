@@ -350,21 +350,24 @@ def test_hooks_of_the_application_run_in_the_session(run: Run, manager: SessionM
 def test_the_manager_of_a_job_is_the_default_one_unless_one_is_given(
     run: Run, manager: SessionManager, sessions_api: SessionsAPI
 ) -> None:
-    """Which may be configured later."""
+    """Which may be configured later. A second call replaces it."""
 
     async def test(queue: RedisQueue) -> None:
         async with working(queue, None):
             configured = configure(base_url=f"{sessions_api.base_url}/configured")
             async with manager.session():
                 assert await result(queue, "describe") == repr(configured)
-        async with working(queue, manager), manager.session():
+        async with working(queue, manager, **connect({})), manager.session():
             assert await result(queue, "describe") == repr(manager)
 
     run(test)
 
 
 def test_what_is_no_manager_is_refused() -> None:
-    """At once."""
+    """At once, and so is what is no worker."""
+    settings: Any = dict
+    with pytest.raises(TypeError, match=r"^target must be a queue of SAQ, or the settings .*, not a type$"):
+        connect(settings)
     not_a_manager: Any = "http://127.0.0.1:8642/v4"
     with pytest.raises(ConfigurationError):
         connect({}, not_a_manager)
