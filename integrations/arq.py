@@ -55,12 +55,18 @@ def connect(target: RedisOrSettings, manager: SessionManager | None = None) -> R
 
     Raises:
         ConfigurationError: ``manager`` is not a manager.
+        TypeError: ``target`` is none of these.
     """
     checked_manager(manager)
     if isinstance(target, ArqRedis):
         _connect_redis(target)
-    else:
+    elif isinstance(target, type) or hasattr(target, "functions"):
         _connect_worker(target, manager)
+    else:
+        raise TypeError(
+            "target must be the result of 'await create_pool(...)', a class WorkerSettings, or a Worker, not"
+            f" a {type(target).__name__}"
+        )
     return target
 
 

@@ -14,6 +14,7 @@ from hl_sessions.carrying.message import CARRIED, acarry, carried, carry
 from hl_sessions.manager import checked_manager
 
 try:
+    from procrastinate import App
     from procrastinate.manager import JobManager
 except ImportError as error:
     raise ImportError(
@@ -21,7 +22,7 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
-    from procrastinate import App, JobContext
+    from procrastinate import JobContext
     from procrastinate.jobs import Job
     from procrastinate.middleware import AsyncCallNext
 
@@ -49,7 +50,10 @@ def connect(app: App, manager: SessionManager | None = None) -> None:
 
     Raises:
         ConfigurationError: ``manager`` is not a manager.
+        TypeError: ``app`` is not an application of procrastinate.
     """
+    if not isinstance(app, App):
+        raise TypeError(f"app must be an App of procrastinate, not a {type(app).__name__}")
     manager = checked_manager(manager)
     jobs = app.job_manager
     if not isinstance(jobs, _SessionJobManager):

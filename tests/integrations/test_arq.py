@@ -383,7 +383,10 @@ def test_the_lines_of_the_guide_run(redis_server: str, sessions_api: SessionsAPI
 
 
 def test_what_is_no_manager_is_refused() -> None:
-    """At once."""
+    """At once, and so is what is no worker."""
+    for target in (RedisSettings(), {"functions": [read]}):
+        with pytest.raises(TypeError, match=rf"^target must be .*, not a {type(target).__name__}$"):
+            connect(target)
     not_a_manager: Any = "http://127.0.0.1:8642/v4"
     with pytest.raises(ConfigurationError):
         connect(object(), not_a_manager)

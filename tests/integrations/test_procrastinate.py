@@ -292,9 +292,11 @@ def test_what_was_logged_is_sent_before_a_worker_ends(
 
 
 def test_what_is_no_manager_is_refused() -> None:
-    """And nothing is connected."""
+    """And nothing is connected; so is what is no application."""
     app = make_app(InMemoryConnector(), [])
     jobs, wrong = app.job_manager, "manager"
+    with pytest.raises(TypeError, match=r"^app must be an App of procrastinate, not a str$"):
+        connect(wrong)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match=r"^manager must be a SessionManager, not str$"):
         connect(app, wrong)  # type: ignore[arg-type]
     assert (app.job_manager, app.worker_defaults) == (jobs, {})
