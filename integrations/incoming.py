@@ -203,12 +203,13 @@ class Incoming:
             return
         self._failed.add(option)
         # Without the text of the error, which may be personal.
+        failed = f"failed with a {type(error).__name__}"
         say(
             logging.WARNING,
-            "the %s callable %s failed with a %s, its requests go on without (said once)",
+            "the %s callable %s %s, its requests go on without (said once)",
             option,
             _name(function),
-            type(error).__name__,
+            "returned an awaitable" if isinstance(error, _AwaitableError) else failed,
         )
 
 
@@ -258,16 +259,20 @@ def _checked(value: object) -> str | None:
     return None if value is None else checked_key(value, "what it gives")
 
 
+class _AwaitableError(TypeError):
+    """A plain function has returned an awaitable, which is always true, and is never awaited."""
+
+
 def _plain(value: Any) -> Any:
-    """Return ``value``, but refuse an awaitable: it is always true, and is never awaited.
+    """Return ``value``, but refuse an awaitable.
 
     Raises:
-        TypeError: ``value`` is awaitable.
+        _AwaitableError: ``value`` is awaitable.
     """
     if inspect.isawaitable(value):
         if inspect.iscoroutine(value):
             value.close()
-        raise TypeError("it is awaitable")
+        raise _AwaitableError
     return value
 
 

@@ -751,7 +751,7 @@ class TestCarelessCallables:
             return []
 
         call_wsgi(wsgi.HLSessionMiddleware(app, manager, key=lambda environ: _key({**environ})))
-        assert "TypeError" in caplog.text
+        assert "<lambda> returned an awaitable, its requests" in caplog.text
 
     def test_a_framework_that_fails_to_find_a_route(
         self, manager: SessionManager, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
