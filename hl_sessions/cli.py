@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from importlib.metadata import version
 from typing import Final, NoReturn
 
@@ -48,7 +49,11 @@ def _run_doctor() -> NoReturn:
     from hl_sessions.doctor.command import doctor
 
     try:
-        sys.exit(doctor(sys.argv[2:]))
+        code = doctor(sys.argv[2:])
+        sys.stdout.flush()
+        if not all(thread.daemon or thread is threading.main_thread() for thread in threading.enumerate()):
+            os._exit(code)  # a thread of the application may run as long as a server does
+        sys.exit(code)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:

@@ -217,12 +217,16 @@ app = get_wsgi_application()
 
 
 def test_what_the_loaded_libraries_do_is_a_warning(doctor: Doctor, sessions_api: SessionsAPI) -> None:
-    """A queue without its integration, and gevent without its patches; not what is installed only."""
+    """A queue without its integration, and gevent without its patches; not what is installed only.
+
+    The command ends, though a thread of the application does not.
+    """
     pytest.importorskip("gevent")
     sessions_api.answer = lambda request: (
         Answer(422, {"detail": []}) if request.method == "POST" else answer_reads(request)
     )
-    shop = f"import celery, gevent, rq\nimport hl_sessions.integrations.celery\n{SHOP}"
+    thread = "import threading\nthreading.Thread(target=threading.Event().wait).start()\n"
+    shop = f"import celery, gevent, rq\nimport hl_sessions.integrations.celery\n{SHOP}{thread}"
     result = doctor("shop:app", shop=shop, HL_SESSIONS_BASE_URL=sessions_api.base_url)
     _, _, libraries = said(result).partition(" Libraries ")
     assert re.findall(r"warning (\S+)", libraries) == ["gevent", "rq"]
