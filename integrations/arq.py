@@ -31,7 +31,9 @@ __all__ = ["connect"]
 
 RedisOrSettings = TypeVar("RedisOrSettings")
 
-# The carried session of the job that this task runs.
+_ENTERED = object()
+
+# The carried session of the job that this task runs, and _ENTERED after its scope was entered.
 _received: ContextVar[object] = ContextVar("hl_sessions_arq_received", default=None)
 
 
@@ -42,7 +44,7 @@ def connect(target: RedisOrSettings, manager: SessionManager | None = None) -> R
     pool is connected, too. Enqueuing a job in a scope reads the ID like ``await session.aid()``. If the
     session cannot be created, the job is enqueued anyway. Cron jobs, and jobs that are enqueued outside every
     scope, have no session. The message of a job holds its session beside the arguments, as ``"hl_sessions"``;
-    workers that are not connected ignore it.
+    workers that are not connected ignore it. Calling this again replaces the manager.
 
     Args:
         target: the result of ``arq.create_pool``, a class ``WorkerSettings``, or an ``arq.Worker`` that does
@@ -100,7 +102,10 @@ def _connect_worker(worker: Any, manager: SessionManager | None) -> None:
             await startup(context)
 
     async def on_job_start(context: dict[Any, Any]) -> None:
-        carried(_received.get(), manager).__enter__()  # never left, as the task runs only this job
+        received = _received.get()
+        if received is not _ENTERED:  # else by a later call of connect, whose hook comes first
+            carried(received, manager).__enter__()  # never left, as the task runs only this job
+            _received.set(_ENTERED)
         if job_start is not None:
             await job_start(context)
 

@@ -343,14 +343,19 @@ def test_a_worker_is_connected_as_its_settings_are(run: Run, manager: SessionMan
 def test_the_manager_of_a_job_is_the_default_one_unless_one_is_given(
     run: Run, manager: SessionManager, sessions_api: SessionsAPI
 ) -> None:
-    """Which may be configured later."""
+    """Which may be configured later. A second call replaces it."""
+
+    class ConnectedBefore:
+        pass
+
+    hooks = {name: value for name, value in vars(connect(ConnectedBefore)).items() if name[0] != "_"}
 
     async def test(redis: ArqRedis) -> None:
         async with working(redis, None):
             configured = configure(base_url=f"{sessions_api.base_url}/configured")
             async with manager.session():
                 assert await result(redis, "describe") == repr(configured)
-        async with working(redis, manager), manager.session():
+        async with working(redis, manager, **hooks), manager.session():
             assert await result(redis, "describe") == repr(manager)
 
     run(test)
