@@ -347,6 +347,7 @@ class Session:
             joined = self._join_creation()
             if joined is not None and joined[1]:
                 self._begin(joined[0], None)
+                self._tell_later(joined[0])
 
     def end(self) -> None:
         """End the conversation: the next scope with the same key starts a new session.

@@ -371,6 +371,18 @@ def test_create_makes_that_of_a_scope_in_a_span_too(
     assert sessions_api.posts == 1
 
 
+def test_of_a_session_that_a_span_creates_the_application_learns(
+    make_manager: Callable[..., SessionManager], make_spans: Callable[..., Spans]
+) -> None:
+    """Once, though nobody reads the ID; a later reader does not learn of it again."""
+    created: list[Session] = []
+    manager = make_manager(on_created=created.append)
+    with manager.session() as session, make_spans(create=True).tracer.start_as_current_span("span"):
+        wait_until(lambda: created)
+        assert session.id is not None
+    assert created == [session]
+
+
 def test_where_the_api_is_down_spans_are_as_they_would_be_without(
     manager: SessionManager, make_spans: Callable[..., Spans], sessions_api: SessionsAPI
 ) -> None:
