@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Iterator
+from contextvars import copy_context
 from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from hl_sessions.integrations.gateway import Request
 from hl_sessions.integrations.keys import baggage, first, header
 from hl_sessions.integrations.middleware import MiddlewareBase
 from hl_sessions.integrations.outbound import Carrier, OutboundHeaders
+from hl_sessions.integrations.outbound_baggage import in_baggage
 from hl_sessions.sessions.calls import call_in
 from hl_sessions.sessions.current import current_session, enter_session
 from hl_sessions.sessions.late_reads import note_end
@@ -43,7 +45,8 @@ if [int(part) for part in grpc.__version__.split(".")[:2] if part.isdigit()] < [
     )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Iterable, MutableMapping, Sequence
+    from contextvars import Context
 
     from hl_sessions.carrying import SharedSecret
     from hl_sessions.integrations.incoming import Incoming, Key, Trust
@@ -292,9 +295,15 @@ class ClientInterceptor(
         client_call_details = _readable(client_call_details)
         session = _session_for(client_call_details, self._outbound)
         session_id = None if session is None else session.id
-        if session_id is not None:
-            client_call_details = _with_session(client_call_details, self._outbound, session_id)
-        return continuation(client_call_details, request)
+        if session_id is None:
+            return continuation(client_call_details, request)
+        client_call_details = _with_session(client_call_details, self._outbound, session_id)
+        if not self._outbound.is_written_over():
+            return continuation(client_call_details, request)
+        with in_baggage(session_id):
+            called = continuation(client_call_details, request)
+            # OpenTelemetry's interceptor makes a generator of a stream, and writes at its first step.
+            return _steps(called, copy_context()) if inspect.isgenerator(called) else called
 
     intercept_unary_stream = intercept_unary_unary
     intercept_stream_unary = intercept_unary_unary
@@ -331,7 +340,8 @@ class _AioClient:
         session_id = None if session is None else await session.aid()
         if session_id is not None:
             client_call_details = _with_session(client_call_details, self._outbound, session_id)
-        return await continuation(client_call_details, request)
+        with in_baggage(session_id if self._outbound.is_written_over() else None):
+            return await continuation(client_call_details, request)
 
 
 class _AioUnaryUnary(_AioClient, grpc.aio.UnaryUnaryClientInterceptor):
@@ -348,6 +358,19 @@ class _AioStreamUnary(_AioClient, grpc.aio.StreamUnaryClientInterceptor):
 
 class _AioStreamStream(_AioClient, grpc.aio.StreamStreamClientInterceptor):
     intercept_stream_stream = _AioClient._call
+
+
+def _steps(generator: Generator[Any, Any, Any], context: Context) -> Iterator[Any]:
+    """Run the steps of a generator in a context of their own."""
+    try:
+        while True:
+            try:
+                response = context.run(next, generator)
+            except StopIteration:
+                return
+            yield response
+    finally:
+        context.run(generator.close)
 
 
 def _session_for(details: Any, outbound: OutboundHeaders) -> Session | None:

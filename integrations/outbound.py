@@ -68,6 +68,11 @@ class OutboundHeaders:
         named = {unquote_plus(value) for value in baggage_values(own, BAGGAGE_KEY)}
         return bool(named) and named != {_sent_on_by_opentelemetry()}
 
+    def is_written_over(self) -> bool:
+        """Whether OpenTelemetry has baggage, and with it replaces the session in calls that it sees later."""
+        get_all = getattr(sys.modules.get("opentelemetry.baggage"), "get_all", None)
+        return self.header == BAGGAGE_HEADER and get_all is not None and bool(get_all())
+
     def add_to(self, headers: Any, own: str | None, session_id: str, host: str | None) -> str:
         """Add the session to the headers of a call, and return the new value of :attr:`header`.
 

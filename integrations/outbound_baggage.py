@@ -1,4 +1,4 @@
-"""The current session in OpenTelemetry's own baggage while a client makes a call."""
+"""A session in OpenTelemetry's own baggage while a client makes a call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hl_sessions.sessions.current import current_session
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Through", "set_through"]
+__all__ = ["Through", "in_baggage", "set_through"]
 
 Through = Literal["opentelemetry"]
 
@@ -42,6 +42,21 @@ def set_through(client: Any, through: Through | None, method: str, *, is_async: 
     object.__setattr__(client, method, (_AsyncCall if is_async else _Call)(client, method))
 
 
+@contextmanager
+def in_baggage(session_id: str | None) -> Iterator[None]:
+    """Put a session into OpenTelemetry's baggage, within a ``with`` block; ``None``: change nothing."""
+    if session_id is None:
+        yield
+        return
+    from opentelemetry import baggage, context
+
+    token = context.attach(baggage.set_baggage(BAGGAGE_KEY, session_id))
+    try:
+        yield
+    finally:
+        context.detach(token)
+
+
 def _check(through: object) -> None:
     if through != "opentelemetry":
         raise ConfigurationError(f"through={through!r} must be 'opentelemetry', or left out")
@@ -62,7 +77,7 @@ class _Call:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         session = current_session()
-        with _in_baggage(None if session is None else session.id):
+        with in_baggage(None if session is None else session.id):
             return self._method(*args, **kwargs)
 
     @property
@@ -77,19 +92,5 @@ class _AsyncCall(_Call):
 
     async def __call__(self, *args: Any, **kwargs: Any) -> Any:
         session = current_session()
-        with _in_baggage(None if session is None else await session.aid()):
+        with in_baggage(None if session is None else await session.aid()):
             return await self._method(*args, **kwargs)
-
-
-@contextmanager
-def _in_baggage(session_id: str | None) -> Iterator[None]:
-    from opentelemetry import baggage, context
-
-    if session_id is None:
-        yield
-        return
-    token = context.attach(baggage.set_baggage(BAGGAGE_KEY, session_id))
-    try:
-        yield
-    finally:
-        context.detach(token)

@@ -462,19 +462,93 @@ def test_another_aio_interceptor_may_make_details_of_its_own(
     loop: asyncio.AbstractEventLoop, manager: SessionManager
 ) -> None:
     """Such that have no way to change them."""
-
-    async def call(port: int) -> None:
-        interceptors = [_AioAnother(), *aio_client_interceptors()]
-        async with (
-            grpc.aio.insecure_channel(f"127.0.0.1:{port}", interceptors=interceptors) as channel,
-            manager.session() as session,
-        ):
-            answer = await channel.unary_unary("/test/unary_unary")(b"1", timeout=PATIENCE)
-            assert answer.decode() == await session.aid()
-
+    interceptors = [_AioAnother(), *aio_client_interceptors()]
     with contextlib.ExitStack() as running:
         port = Servers("aio", loop, running).serve(AioServerInterceptor(manager, trust=["127.0.0.1"]))
-        asyncio.run_coroutine_threadsafe(call(port), loop).result(PATIENCE)
+        asyncio.run(check_that_an_aio_call_carries_the_session(manager, port, interceptors))
+
+
+async def check_that_an_aio_call_carries_the_session(
+    manager: SessionManager, port: int, interceptors: list[Any]
+) -> None:
+    async with (
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}", interceptors=interceptors) as channel,
+        manager.session() as session,
+    ):
+        answer = await channel.unary_unary("/test/unary_unary")(b"1", timeout=PATIENCE)
+        assert answer.decode() == await session.aid()
+
+
+class _OpenTelemetry(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
+    """Writes the metadata like the interceptor of opentelemetry-instrumentation-grpc."""
+
+    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        return continuation(_Details(details.method, _injected(details.metadata)), request)
+
+    def intercept_unary_stream(self, continuation: Any, details: Any, request: Any) -> Any:
+        yield from self.intercept_unary_unary(continuation, details, request)  # at the first step
+
+
+class _AioOpenTelemetry(grpc.aio.UnaryUnaryClientInterceptor):
+    async def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        return await continuation(details._replace(metadata=_injected(details.metadata)), request)
+
+
+def _injected(metadata: Any) -> tuple[tuple[str, str], ...]:
+    from opentelemetry.propagate import inject
+
+    carrier = dict(metadata or ())
+    inject(carrier)
+    return tuple(carrier.items())
+
+
+@pytest.fixture
+def opentelemetry_baggage() -> Iterator[None]:
+    """Of a caller in another session, which this service does not trust."""
+    pytest.importorskip("opentelemetry.baggage")
+    from opentelemetry import baggage, context
+
+    of_caller = baggage.set_baggage("session.id", SESSION, baggage.set_baggage("a", "1"))
+    token = context.attach(of_caller)
+    yield
+    assert context.get_current() == of_caller
+    context.detach(token)
+
+
+@pytest.mark.usefixtures("opentelemetry_baggage")
+@pytest.mark.parametrize("is_outside", [True, False])
+def test_the_session_travels_beside_the_baggage_of_opentelemetry(
+    loop: asyncio.AbstractEventLoop, manager: SessionManager, *, is_outside: bool
+) -> None:
+    """In either order of the interceptors."""
+    interceptors = [ClientInterceptor(secret=SECRET), _OpenTelemetry()][:: 1 if is_outside else -1]
+    with contextlib.ExitStack() as running, manager.session() as session:
+        servers = Servers("sync", loop, running)
+        port = servers.serve(ServerInterceptor(manager, trust=SECRET))
+        for name, answers in (("unary_unary", 1), ("unary_stream", 2)):
+            assert servers.call(port, name, interceptors=interceptors) == [session.id] * answers
+        (got,) = servers.call(port, "metadata", interceptors=interceptors)
+    assert got.count("session.id") == 1
+    assert "a=1" in got
+
+
+@pytest.mark.usefixtures("opentelemetry_baggage")
+def test_so_does_that_of_an_aio_call(loop: asyncio.AbstractEventLoop, manager: SessionManager) -> None:
+    interceptors = [*aio_client_interceptors(secret=SECRET), _AioOpenTelemetry()]
+    with contextlib.ExitStack() as running:
+        port = Servers("sync", loop, running).serve(ServerInterceptor(manager, trust=SECRET))
+        asyncio.run(check_that_an_aio_call_carries_the_session(manager, port, interceptors))
+
+
+def test_without_opentelemetry_an_aio_call_carries_it_too(
+    loop: asyncio.AbstractEventLoop, manager: SessionManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    monkeypatch.setitem(sys.modules, "opentelemetry.baggage", None)
+    with contextlib.ExitStack() as running:
+        port = Servers("sync", loop, running).serve(ServerInterceptor(manager, trust=SECRET))
+        interceptors = aio_client_interceptors(secret=SECRET)
+        asyncio.run(check_that_an_aio_call_carries_the_session(manager, port, interceptors))
 
 
 def test_callbacks_need_bind(loop: asyncio.AbstractEventLoop, manager: SessionManager) -> None:
