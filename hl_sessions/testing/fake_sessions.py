@@ -11,7 +11,9 @@ from collections import defaultdict, deque
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from itertools import chain
 from pathlib import Path
+from traceback import walk_stack
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 
@@ -32,6 +34,7 @@ from hl_sessions.testing.logged_datapoint import LoggedDatapoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from types import FrameType
 
     from typing_extensions import Self
 
@@ -52,7 +55,8 @@ class CreatedSession:
     Attributes:
         id: its ID.
         key: the conversation key of its scope.
-        read_in: the file and line that read the ID first; ``None``: it was created for a datapoint.
+        read_in: the file and line of the application that read the ID first, or called the library that did;
+            ``None``: it was created for a datapoint.
         datapoints: its datapoints, in order.
         name: its name from ``session.set()`` or ``session_fields=``; ``None``: it was given none.
         user: its user from there.
@@ -285,16 +289,28 @@ class FakeSessions:
         return tell_created
 
     def _reader(self) -> str | None:
-        """Return the file and line that reads an ID, ``None`` if the session is created for a datapoint."""
+        """Return the file and line that reads an ID, ``None`` if the session is created for a datapoint.
+
+        If a library reads it, such as an HTTP client, they are those of the code that has called the library.
+        """
         if is_creating():
             return None
-        frame = sys._getframe()
-        while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("hl_sessions."):
-            frame = frame.f_back
-        path = Path(frame.f_code.co_filename)
+        frames = (frame for frame, _ in walk_stack(sys._getframe()) if not _is_of_package(frame))
+        first = next(frames)
+        reader = next(filter(self._is_of_application, chain([first], frames)), first)
+        path = Path(reader.f_code.co_filename)
         if path.is_relative_to(self._directory):
             path = path.relative_to(self._directory)
-        return f"{path}:{frame.f_lineno}"
+        return f"{path}:{reader.f_lineno}"
+
+    def _is_of_application(self, frame: FrameType) -> bool:
+        path = Path(frame.f_code.co_filename)
+        return path.is_relative_to(self._directory) and "site-packages" not in path.parts
+
+
+def _is_of_package(frame: FrameType) -> bool:
+    name: str = frame.f_globals.get("__name__", "")
+    return name.startswith("hl_sessions.")
 
 
 def _manager_like(manager: SessionManager | None) -> SessionManager:
