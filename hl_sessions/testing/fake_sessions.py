@@ -139,6 +139,8 @@ class FakeSessions:
             stack.enter_context(patch.object(ReadySessions, "take", lambda *_: None))
             stack.enter_context(patch.object(ReadySessions, "_missing", lambda _: 0))
             stack.enter_context(patch.object(_ReadySession, "id", Session.id))
+            # At once: a session that a span creates would be counted a moment later.
+            stack.enter_context(patch.object(Session, "_carry_out_in_thread", Session._carry_out))
             stack.enter_context(patch.object(SessionManager, "on_created", staticmethod(_ignore)))
             stack.enter_context(patch.object(Session, "_tell_created", self._tell_for()))
             stack.enter_context(patch.object(ConversationStore, "entry_key", _own_entry_key()))
@@ -275,16 +277,16 @@ class FakeSessions:
     def _tell_for(self) -> Callable[..., None]:
         tell = Session._tell_created
 
-        def tell_created(session: Session, *, in_thread: bool = False) -> None:
+        def tell_created(session: Session, **_: object) -> None:
             told = session.peek() or "", session.key, self._reader()
             with self._lock:
                 self._sessions.append(told)
             if "on_created" not in vars(session.manager):
                 return
-            if is_creating() and not in_thread:  # created for a datapoint: called later, in the test's thread
+            if is_creating():  # created for a datapoint: called later, in the test's thread
                 self._untold.append(session)
             else:
-                tell(session, in_thread=in_thread)
+                tell(session)
 
         return tell_created
 

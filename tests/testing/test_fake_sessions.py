@@ -140,6 +140,24 @@ def test_every_manager_answers_from_memory(hl_sessions: FakeSessions) -> None:
     assert hl_sessions.created == 2
 
 
+def test_a_session_that_a_span_creates_is_counted_at_once(hl_sessions: FakeSessions) -> None:
+    """And told of in the thread of the test, so that it has nothing to wait for."""
+    pytest.importorskip("opentelemetry.sdk.trace")
+    from opentelemetry.sdk.trace import TracerProvider
+
+    from hl_sessions.integrations.opentelemetry import SessionSpanProcessor
+
+    told: list[tuple[Session, int]] = []
+    configure(on_created=lambda session: told.append((session, threading.get_ident())))
+    provider = TracerProvider()
+    provider.add_span_processor(SessionSpanProcessor(create=True))
+    with hl_sessions.manager.session() as session, provider.get_tracer("test").start_as_current_span("span"):
+        assert session.peek() == FIRST
+        assert told == [(session, threading.get_ident())]
+        assert hl_sessions.created == 1
+    provider.shutdown()
+
+
 def test_a_client_by_hand(hl_sessions: FakeSessions) -> None:
     """It creates sessions; what the fake does not know it says."""
     with SessionsClient("http://127.0.0.1:1/v4") as client:
