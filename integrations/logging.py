@@ -30,16 +30,23 @@ class _Installation:
     """A record factory of ours around the former one."""
 
     def __init__(self, fields: SessionFields | None, default: object) -> None:
+        self._fields = fields or SessionFields()
+        self._default = default
         self._previous: Callable[..., logging.LogRecord] = logging.getLogRecordFactory()
-        self._factory = self._adding_id(default) if fields is None else self._adding(fields, default)
+        self._factory = self._adding_id(default) if fields is None else self._adding()
         self._is_installed = True
         logging.setLogRecordFactory(self._factory)
 
     def remove(self) -> None:
-        """Restore the former factory. If another factory wraps ours by now, ours stays and adds nothing."""
+        """Restore the former factory. If another factory wraps ours by now, ours stays."""
         self._is_installed = False
         if logging.getLogRecordFactory() is self._factory:
             logging.setLogRecordFactory(self._previous)
+
+    def add_to(self, record: logging.LogRecord) -> None:
+        """Put the attributes on a record."""
+        for name, value in self._fields.read().items():
+            setattr(record, name, value or self._default)
 
     def _adding_id(self, default: object) -> Callable[..., logging.LogRecord]:
         previous = self._previous
@@ -52,19 +59,28 @@ class _Installation:
                 if strays:
                     session = not_left(session)
                 record.session_id = default if session is None else session._id or default
+            else:
+                _add_to(record)
             return record
 
         return factory
 
-    def _adding(self, fields: SessionFields, default: object) -> Callable[..., logging.LogRecord]:
+    def _adding(self) -> Callable[..., logging.LogRecord]:
         def factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
             record = self._previous(*args, **kwargs)
-            if self._is_installed:
-                for name, value in fields.read().items():
-                    setattr(record, name, value or default)
+            _add_to(record)
             return record
 
         return factory
+
+
+def _add_to(record: logging.LogRecord) -> None:
+    """Put the attributes on a record, for any factory of ours.
+
+    A former one makes the records again if a factory that had wrapped it has restored it since.
+    """
+    if _installation is not None:
+        _installation.add_to(record)
 
 
 _installation: _Installation | None = None

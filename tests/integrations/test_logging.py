@@ -209,6 +209,20 @@ def test_what_was_built_upon_ours_stays(fields: Any) -> None:
     assert (make_record().session_id, make_record().theirs) == ("again", True)
 
 
+@pytest.mark.parametrize("first", [None, {"session_id": "id"}])
+def test_what_another_one_restores_goes_on(first: Any, factory: Any) -> None:
+    """As OpenTelemetry's instrumentation of ``logging`` does: ours was installed again since."""
+    install(fields=first)
+    ours = logging.getLogRecordFactory()
+    logging.setLogRecordFactory(OwnRecord)
+    install(fields={"second": "id"}, default="again")
+    logging.setLogRecordFactory(ours)
+    assert make_record().second == "again"
+    assert not hasattr(make_record(), "session_id")
+    uninstall()
+    assert not hasattr(make_record(), "second")
+
+
 def test_the_filter_of_a_handler_does_the_same(manager: SessionManager, app: logging.Logger) -> None:
     """For the records of all loggers; what a record has already stays."""
     added = SessionFilter(fields={"session_id": "id", "key": "key"}, default="none")
