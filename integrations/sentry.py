@@ -37,10 +37,11 @@ __all__ = ["connect", "disconnect"]
 _TAG = "session.id"
 _CONTEXT = "session"
 _CONVERSATION = "gen_ai.conversation.id"
+_OF_RQ = "auto.queue.rq"  # the origin of a transaction
 
 
 class _Opened(dict[str, Any]):
-    """The context of an isolation scope of Sentry, from the entry of a scope of ours on.
+    """The context of a scope of Sentry, from the entry of a scope of ours on.
 
     It is empty. A captured event has the session's data in its place.
 
@@ -63,17 +64,17 @@ class _Connection:
 
     def note_request(self, session: Session) -> None:
         """Note the session of a request, so that its events have it also after the end of the scope."""
-        isolation_scope = _isolation_scope()
-        if isolation_scope is not None:
-            isolation_scope.set_context(_CONTEXT, _Opened(session, current_session()))
+        scope = _scope_of_unit()
+        if scope is not None:
+            scope.set_context(_CONTEXT, _Opened(session, current_session()))
 
     def note_scope(self, session: Session) -> None:
         """Note the session of a job for its events, and the conversation for its calls of models."""
-        isolation_scope = _isolation_scope()
-        if isolation_scope is None:
+        scope = _scope_of_unit()
+        if scope is None:
             return
         if current_session() in (None, session):  # else the events belong to the outer scope
-            isolation_scope.set_context(_CONTEXT, _Opened(session, None))
+            scope.set_context(_CONTEXT, _Opened(session, None))
         if session.key is not None and set_conversation_id is not None:
             set_conversation_id(_conversation_id(session.key))
 
@@ -108,14 +109,17 @@ class _Connection:
                 call.setdefault("data", {}).setdefault(_CONVERSATION, _conversation_id(session.key))
 
 
-def _isolation_scope() -> Scope | None:
-    """Return the isolation scope of the request or job, ``None`` if there is none.
+def _scope_of_unit() -> Scope | None:
+    """Return Sentry's scope of the request or job, ``None`` if there is none.
 
-    Sentry's integrations make one for each, and name it. Any other isolation scope may live on, and its later
-    events do not belong to the session that is opened now.
+    Sentry's integrations make an isolation scope for each, and name it; that of RQ makes another one. Any
+    other scope may live on, and its later events do not belong to the session that is opened now.
     """
     isolation_scope = sentry_sdk.get_isolation_scope()
-    return None if getattr(isolation_scope, "_name", None) is None else isolation_scope
+    if getattr(isolation_scope, "_name", None) is not None:
+        return isolation_scope
+    scope = sentry_sdk.get_current_scope()
+    return scope if getattr(scope.transaction, "origin", None) == _OF_RQ else None
 
 
 def _conversation_id(key: str) -> str:

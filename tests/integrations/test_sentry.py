@@ -15,11 +15,16 @@ pytest.importorskip("sentry_sdk")
 pytest.importorskip("fastapi")
 
 import sentry_sdk
+from redis import Redis
+from rq import Queue, SimpleWorker
 from sentry_sdk.envelope import Envelope
+from sentry_sdk.integrations.rq import RqIntegration
 from sentry_sdk.transport import Transport
 
 from hl_sessions import SessionManager
+from hl_sessions.integrations.rq import SessionJob
 from hl_sessions.integrations.sentry import connect, disconnect
+from tests.integrations.rq_jobs import fail
 from tests.sessions_api import SessionsAPI
 from tests.waiting import PATIENCE
 
@@ -125,7 +130,7 @@ class Collecting(Transport):
         self.events: list[Any] = []
 
     def capture_envelope(self, envelope: Envelope) -> None:
-        self.events.append(envelope.get_event())
+        self.events.append(envelope.get_event() or envelope.get_transaction_event())
 
 
 @pytest.fixture
@@ -151,6 +156,35 @@ def test_a_script_has_the_session_inside_its_scopes_only(
     sentry_sdk.capture_message("after")
     assert [event.get("tags", {}).get("session.id") for event in events] == [None, session_id, None]
     assert [event["contexts"].get("session") for event in events] == [None, {"id": session_id}, None]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rate", [1.0, None])
+def test_a_job_of_rq_has_the_session_that_it_runs_in(
+    rate: float | None, redis_server: str, manager: SessionManager, events: list[Any]
+) -> None:
+    """Though Sentry captures its error when the scope has been left; with and without tracing."""
+    client = sentry_sdk.get_client()
+    sentry_sdk.init(
+        client.dsn,
+        default_integrations=False,
+        integrations=[RqIntegration()],
+        traces_sample_rate=rate,
+        transport=client.transport,
+    )
+    connect()
+    with Redis.from_url(f"{redis_server}/6") as connection:
+        queue = Queue("default", connection=connection, job_class=SessionJob)
+        with manager.session() as session:
+            session_id = session.id
+            queue.enqueue(fail, 1)
+        SimpleWorker([queue], connection=connection, job_class=SessionJob).work(burst=True)
+    captured = len(events)
+    assert [event.get("type", "error") for event in events] == ["error", *["transaction"] * bool(rate)]
+    for event in events:
+        assert_has(event, session_id)
+    sentry_sdk.capture_message("after")
+    assert "session.id" not in events[captured].get("tags", {})
 
 
 def test_the_key_is_there_only_if_asked_for(manager: SessionManager, events: list[Any]) -> None:
