@@ -24,7 +24,7 @@ from hl_sessions.integrations.gateway import Request
 from hl_sessions.integrations.keys import baggage, first, header
 from hl_sessions.integrations.middleware import MiddlewareBase
 from hl_sessions.integrations.outbound import Carrier, OutboundHeaders
-from hl_sessions.integrations.outbound_baggage import in_baggage
+from hl_sessions.integrations.outbound_baggage import in_baggage, outside
 from hl_sessions.sessions.calls import call_in
 from hl_sessions.sessions.current import current_session, enter_session
 from hl_sessions.sessions.late_reads import note_end
@@ -45,7 +45,7 @@ if [int(part) for part in grpc.__version__.split(".")[:2] if part.isdigit()] < [
     )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Iterable, MutableMapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
     from contextvars import Context
 
     from hl_sessions.carrying import SharedSecret
@@ -305,9 +305,16 @@ class ClientInterceptor(
             # OpenTelemetry's interceptor makes a generator of a stream, and writes at its first step.
             return _steps(called, copy_context()) if inspect.isgenerator(called) else called
 
+    def intercept_stream_unary(
+        self, continuation: Callable[[Any, Any], Any], client_call_details: Any, request_iterator: Any
+    ) -> Any:
+        """Make the call with the session in its metadata, and get the requests outside of that."""
+        if self._outbound.is_written_over():
+            request_iterator = _steps(iter(request_iterator), copy_context())
+        return self.intercept_unary_unary(continuation, client_call_details, request_iterator)
+
     intercept_unary_stream = intercept_unary_unary
-    intercept_stream_unary = intercept_unary_unary
-    intercept_stream_stream = intercept_unary_unary
+    intercept_stream_stream = intercept_stream_unary
 
 
 def aio_client_interceptors(
@@ -343,6 +350,14 @@ class _AioClient:
         with in_baggage(session_id if self._outbound.is_written_over() else None):
             return await continuation(client_call_details, request)
 
+    async def _call_with_stream(
+        self, continuation: Callable[[Any, Any], Awaitable[Any]], client_call_details: Any, requests: Any
+    ) -> Any:
+        if requests is not None and self._outbound.is_written_over():  # None: they are written by hand
+            is_async = hasattr(requests, "__aiter__")
+            requests = outside(aiter(requests)) if is_async else _steps(iter(requests), copy_context())
+        return await self._call(continuation, client_call_details, requests)
+
 
 class _AioUnaryUnary(_AioClient, grpc.aio.UnaryUnaryClientInterceptor):
     intercept_unary_unary = _AioClient._call
@@ -353,24 +368,25 @@ class _AioUnaryStream(_AioClient, grpc.aio.UnaryStreamClientInterceptor):
 
 
 class _AioStreamUnary(_AioClient, grpc.aio.StreamUnaryClientInterceptor):
-    intercept_stream_unary = _AioClient._call
+    intercept_stream_unary = _AioClient._call_with_stream
 
 
 class _AioStreamStream(_AioClient, grpc.aio.StreamStreamClientInterceptor):
-    intercept_stream_stream = _AioClient._call
+    intercept_stream_stream = _AioClient._call_with_stream
 
 
-def _steps(generator: Generator[Any, Any, Any], context: Context) -> Iterator[Any]:
-    """Run the steps of a generator in a context of their own."""
+def _steps(iterator: Iterator[Any], context: Context) -> Iterator[Any]:
+    """Run the steps of an iterator in a context of their own."""
     try:
         while True:
             try:
-                response = context.run(next, generator)
+                item = context.run(next, iterator)
             except StopIteration:
                 return
-            yield response
+            yield item
     finally:
-        context.run(generator.close)
+        if inspect.isgenerator(iterator):
+            context.run(iterator.close)
 
 
 def _session_for(details: Any, outbound: OutboundHeaders) -> Session | None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import weakref
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from hl_sessions.carrying.headers import BAGGAGE_KEY
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.sessions.current import current_session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
-__all__ = ["Through", "in_baggage", "set_through"]
+    from opentelemetry.context import Context
+
+__all__ = ["Through", "in_baggage", "outside", "set_through"]
 
 Through = Literal["opentelemetry"]
+Item = TypeVar("Item")
 
 
 def set_through(client: Any, through: Through | None, method: str, *, is_async: bool = False) -> None:
@@ -55,6 +58,27 @@ def in_baggage(session_id: str | None) -> Iterator[None]:
         yield
     finally:
         context.detach(token)
+
+
+def outside(iterator: AsyncIterator[Item]) -> AsyncIterator[Item]:
+    """Return an iterator whose steps see OpenTelemetry's baggage as it is now."""
+    from opentelemetry import context
+
+    return _steps_in(context.get_current(), iterator)
+
+
+async def _steps_in(seen: Context, iterator: AsyncIterator[Item]) -> AsyncIterator[Item]:
+    from opentelemetry import context
+
+    while True:
+        token = context.attach(seen)
+        try:
+            item = await anext(iterator)
+        except StopAsyncIteration:
+            return
+        finally:
+            context.detach(token)
+        yield item
 
 
 def _check(through: object) -> None:

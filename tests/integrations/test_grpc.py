@@ -540,6 +540,41 @@ def test_so_does_that_of_an_aio_call(loop: asyncio.AbstractEventLoop, manager: S
         asyncio.run(check_that_an_aio_call_carries_the_session(manager, port, interceptors))
 
 
+@pytest.mark.usefixtures("opentelemetry_baggage")
+def test_a_stream_of_requests_sees_the_baggage_of_its_caller(
+    loop: asyncio.AbstractEventLoop, manager: SessionManager
+) -> None:
+    """An instrumented client that it calls would send the ID to any host."""
+    from opentelemetry.baggage import get_all
+
+    seen: list[tuple[str | None, Any]] = []
+
+    def requests() -> Iterator[bytes]:
+        for _ in range(2):
+            seen.append((current_session_id(), get_all()))
+            yield b"1"
+
+    async def arequests() -> AsyncIterator[bytes]:
+        for request in requests():
+            await asyncio.sleep(0)
+            yield request
+
+    async def call(port: int, stream: Any) -> bytes:
+        address, interceptors = f"127.0.0.1:{port}", aio_client_interceptors(secret=SECRET)
+        async with grpc.aio.insecure_channel(address, interceptors=interceptors) as channel:
+            answer: bytes = await channel.stream_unary("/test/stream_unary")(stream, timeout=PATIENCE)
+            return answer
+
+    with contextlib.ExitStack() as running, manager.session() as session:
+        port = Servers("sync", loop, running).serve(ServerInterceptor(manager, trust=SECRET))
+        channel = running.enter_context(grpc.insecure_channel(f"127.0.0.1:{port}"))
+        channel = grpc.intercept_channel(channel, ClientInterceptor(secret=SECRET))
+        answers = [channel.stream_unary("/test/stream_unary")(requests(), timeout=PATIENCE)]
+        answers += [asyncio.run(call(port, stream)) for stream in (requests(), arequests())]
+    assert [answer.decode() for answer in answers] == [session.id] * 3
+    assert seen == [(session.id, {"session.id": SESSION, "a": "1"})] * 6
+
+
 def test_without_opentelemetry_an_aio_call_carries_it_too(
     loop: asyncio.AbstractEventLoop, manager: SessionManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
