@@ -5,6 +5,7 @@ from __future__ import annotations
 import pkgutil
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 import hl_sessions.integrations
@@ -88,10 +89,29 @@ def _is_loaded(integration: str) -> bool:
 def _is_mended(crossing: Crossing) -> bool:
     if crossing.distribution == "gevent":
         monkey: Any = sys.modules.get("gevent.monkey")
-        return monkey is not None and bool(monkey.is_module_patched("socket"))
+        is_patched = monkey is not None and bool(monkey.is_module_patched("socket"))
+        return is_patched or not _is_used("gevent", apart_from="sentry_sdk")
     if crossing.distribution == "asgiref":
         return not _is_loaded("wsgi")
     return bool(crossing.mended_by) and _is_loaded(crossing.mended_by)
+
+
+def _is_used(library: str, *, apart_from: str) -> bool:
+    """Whether a loaded module has something of a library, apart from one that only looks for it."""
+    return any(
+        _is_of(library, value)
+        for name, module in tuple(sys.modules.items())
+        if name.partition(".")[0] not in {library, apart_from}
+        for value in tuple(getattr(module, "__dict__", {}).values())
+    )
+
+
+def _is_of(library: str, value: Any) -> bool:
+    try:
+        origin = value.__name__ if isinstance(value, ModuleType) else value.__module__
+        return isinstance(origin, str) and origin.partition(".")[0] == library
+    except Exception:  # noqa: BLE001 - a stand-in for another object may raise anything
+        return False
 
 
 def _version(distribution: str) -> str | None:

@@ -234,6 +234,18 @@ def test_what_the_loaded_libraries_do_is_a_warning(doctor: Doctor, sessions_api:
     assert result.returncode == 0
 
 
+def test_what_another_library_only_looks_for_is_no_warning(doctor: Doctor, sessions_api: SessionsAPI) -> None:
+    """Sentry's SDK imports gevent, where it is installed, to see whether it is used."""
+    pytest.importorskip("gevent")
+    pytest.importorskip("sentry_sdk")
+    sessions_api.answer = lambda request: (
+        Answer(422, {"detail": []}) if request.method == "POST" else answer_reads(request)
+    )
+    shop = f"import sentry_sdk, sys\nassert 'gevent' in sys.modules\n{SHOP}"
+    result = doctor("shop:app", shop=shop, HL_SESSIONS_BASE_URL=sessions_api.base_url)
+    assert said(result).endswith("All is well.")
+
+
 def test_an_application_that_patches_everything_works(doctor: Doctor, sessions_api: SessionsAPI) -> None:
     """The doctor has done nothing by then that gevent's patches would break."""
     pytest.importorskip("gevent")
