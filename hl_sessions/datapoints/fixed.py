@@ -9,7 +9,7 @@ import marshal
 from typing import TYPE_CHECKING, Any, Final
 
 from hl_sessions.datapoints.fields import check
-from hl_sessions.datapoints.values import snapshot
+from hl_sessions.datapoints.values import MOST_LEVELS, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +26,7 @@ def fix(fields: dict[str, Any]) -> tuple[bytes, tuple[str, ...]]:
     """Return a copy of the fields for :func:`fixed_fields`, and the problems with values not kept."""
     try:
         fixed = marshal.dumps(fields, VERSION)
-        if _are_plain(fields.values()):
+        if _are_plain(fields.values(), MOST_LEVELS):
             return fixed, ()
     except (ValueError, RecursionError):  # there is a value of another type, or a cycle
         pass
@@ -43,8 +43,13 @@ def fixed_fields(parts: Iterable[bytes]) -> dict[str, Any]:
     return fields
 
 
-def _are_plain(values: Iterable[Any]) -> bool:
-    """Whether values are of Python's plain types; :mod:`marshal` would store an array as its bytes."""
+def _are_plain(values: Iterable[Any], levels: int) -> bool:
+    """Whether values are of Python's plain types, and nested no deeper than so many levels.
+
+    :mod:`marshal` would store an array as its bytes.
+    """
+    if not levels:
+        return False
     for value in values:
         kind = type(value)
         if kind in _UNCHANGING:
@@ -53,8 +58,8 @@ def _are_plain(values: Iterable[Any]) -> bool:
             for name in value:
                 if type(name) is not str:
                     return False
-            if not _are_plain(value.values()):
+            if not _are_plain(value.values(), levels - 1):
                 return False
-        elif not ((kind is list or kind is tuple) and _are_plain(value)):
+        elif not ((kind is list or kind is tuple) and _are_plain(value, levels - 1)):
             return False
     return True

@@ -13,7 +13,7 @@ from hl_sessions.datapoints.fields import check
 from hl_sessions.datapoints.fixed import fix
 from hl_sessions.datapoints.queue import OVERHEAD, Entry
 from hl_sessions.datapoints.session_fields import read_session_fields
-from hl_sessions.datapoints.values import freeze
+from hl_sessions.datapoints.values import freeze, snapshot
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.interruptions import is_interruption
@@ -120,8 +120,9 @@ class Recorder:
             fields = self._redacted(self._redact, fields, _TOLD)
         if not fields:
             return {}
-        body, problems = freeze(fields)
-        self._warn_of(problems, _TOLD)
+        taken = snapshot(fields)
+        body, problems = freeze(taken.fields)
+        self._warn_of(taken.problems + problems, _TOLD)
         kept: dict[str, Any] = json.loads(body)
         return kept
 

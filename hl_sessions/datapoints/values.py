@@ -13,10 +13,10 @@ from hl_sessions.datapoints.plain import UnfitValueError, plain
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Frozen", "Snapshot", "freeze", "snapshot"]
+__all__ = ["MOST_LEVELS", "Frozen", "Snapshot", "freeze", "snapshot"]
 
 #: The parser of the server reads 200 levels, those around a datapoint included.
-_MOST_LEVELS: Final = 100
+MOST_LEVELS: Final = 100
 #: If one value cannot be kept, there are often many of the same kind.
 _MOST_PROBLEMS: Final = 10
 _MOST_KEYS_OF_A_PLACE: Final = 8
@@ -80,7 +80,7 @@ def _copy(value: Any, level: int) -> Any:
     kind = type(value)
     if kind in _UNCHANGING:
         return value
-    if level > _MOST_LEVELS:
+    if level > MOST_LEVELS:
         raise RecursionError
     # Without a call for most parts.
     if kind is dict:
@@ -162,7 +162,7 @@ class _Visit:
             return self._number(value)
         if id(value) in self._above:
             raise UnfitValueError("contains itself", "<cycle>")
-        if len(self._place) > _MOST_LEVELS:
+        if len(self._place) > MOST_LEVELS:
             return self._too_deep()
         self._above.add(id(value))
         try:

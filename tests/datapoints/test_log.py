@@ -16,6 +16,7 @@ import pytest
 
 from hl_sessions import ConfigurationError, SessionManager, bind, configure, datapoint, flush, log
 from tests.datapoints.conftest import Stored
+from tests.datapoints.test_values import nested
 from tests.sessions_api import Gate, SessionsAPI, create_sessions_and_logs
 from tests.waiting import PATIENCE, in_threads, wait_until
 
@@ -495,6 +496,22 @@ def test_a_value_that_json_does_not_know_is_named_by_its_place(
     assert stored.only()["inputs"] == {"scores": [0.5, None]}
     wait_until(lambda: records)
     assert "inputs.scores[1]" in records[0].getMessage()
+
+
+def test_what_is_nested_too_deeply_is_cut_and_the_rest_stored(
+    logging_manager: SessionManager, stored: Stored, records: list[Any]
+) -> None:
+    """Also that of plain lists, which need no conversion, and that of a session."""
+    with logging_manager.session() as session:
+        session.set(name="deep", metadata={"deep": nested(300)})
+        logging_manager.log(source="answer", inputs={"deep": nested(300)}, output="42")
+    assert logging_manager.flush(PATIENCE)
+    assert stored.only()["output"] == "42"
+    assert stored.get(f"/sessions/{session.id}")["name"] == "deep"
+    wait_until(lambda: len(records) == 2)
+    for record, place in zip(records, ("metadata.deep[0]", "inputs.deep[0]"), strict=True):
+        assert place in record.getMessage()
+        assert "is nested too deeply" in record.getMessage()
 
 
 def test_a_datapoint_is_entered_once(logging_manager: SessionManager) -> None:
