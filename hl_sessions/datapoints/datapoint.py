@@ -127,11 +127,14 @@ class Datapoint:
 
     def _add_piece(self, output: Any) -> bool:
         """Add a piece to the output; return whether it is a text or a chunk."""
-        text = output.decode(errors="replace") if isinstance(output, bytes) else text_of_chunk(output)
-        if text is None:
+        try:
+            text = output.decode(errors="replace") if isinstance(output, bytes) else text_of_chunk(output)
+            if text is None:
+                return False
+            if not isinstance(output, (str, bytes)):
+                self._told.update(fields_of_chunk(output))
+        except Exception:  # noqa: BLE001 - raised by an object of the application
             return False
-        if not isinstance(output, (str, bytes)):
-            self._told.update(fields_of_chunk(output))
         if text:
             self._note_output()
             self._outputs.append(text)

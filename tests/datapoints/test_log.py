@@ -364,6 +364,40 @@ def test_pieces_of_an_output_come_after_what_was_set(
     assert "ended" in record.getMessage()
 
 
+def test_objects_that_raise_are_no_pieces_and_stop_no_stream(
+    logging_manager: SessionManager, stored: Stored
+) -> None:
+    """Such as a proxy of a request that is over, or a dict with an array for which == is no truth value."""
+
+    class Proxy:
+        def __getattr__(self, name: str) -> Any:
+            raise RuntimeError("there is no request")
+
+    class Array:
+        def __eq__(self, other: object) -> Any:
+            return self
+
+        def __bool__(self) -> bool:
+            raise ValueError("it has no truth value")
+
+        __hash__ = None  # type: ignore[assignment]
+
+    yielded = [Proxy(), {"object": Array()}, "one"]
+
+    @logging_manager.datapoint(source="stream")
+    def stream() -> Iterator[Any]:
+        yield from yielded
+
+    assert list(stream()) == yielded
+    with logging_manager.datapoint(source="answer") as answer:
+        for piece in yielded:
+            answer.add_output(piece)
+    assert logging_manager.flush(PATIENCE)
+    found = stored.by_source()
+    assert found["stream"]["output"] == "one"
+    assert found["answer"]["output"].endswith("one")
+
+
 def test_a_stream_of_a_model_tells_its_tokens_too(logging_manager: SessionManager, stored: Stored) -> None:
     """As far as its chunks have them."""
     chunk = {"object": "chat.completion.chunk", "model": "large-1", "choices": []}
