@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from types import MethodType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from hl_sessions.datapoints.fields import check
 from hl_sessions.datapoints.fixed import fix, fixed_fields
 from hl_sessions.datapoints.queue import Entry
 from hl_sessions.datapoints.responses import fields_of_chunk, text_of_chunk
@@ -17,7 +17,7 @@ from hl_sessions.sessions.calls import Stay, call_staying
 from hl_sessions.sessions.context import along
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from contextvars import Token
     from types import TracebackType
 
@@ -211,9 +211,8 @@ class Datapoint:
         if error is not None and not isinstance(error, GeneratorExit):
             fields.setdefault("error", _described(error))
         if self._first_output_after is not None:
-            metadata = fields.get("metadata", fixed_fields(entry.parts).get("metadata"))
             first = {"time_to_first_output": self._first_output_after}
-            fields["metadata"] = {**metadata, **first} if isinstance(metadata, Mapping) else first
+            fields["metadata"] = {**self._metadata(fields, entry), **first}
         fixed = self._recorder.fix(fields, is_new=False)
         if fixed is None or entry.is_refused or self._recorder.amend(entry, fixed):
             return
@@ -227,6 +226,14 @@ class Datapoint:
                 known = fixed_fields([fixed])
                 fixed, _ = fix({name: known[name] for name in known.keys() - left_out})
             self._recorder.put(Entry(entry.session, reference_id, root, fixed, is_completion=True))
+
+    def _metadata(self, fields: Mapping[str, Any], entry: Entry) -> Mapping[str, Any]:
+        """Return the metadata of the end, or else of the beginning."""
+        given = fields if "metadata" in fields else fixed_fields(entry.parts)
+        kept, problems = check({"metadata": given.get("metadata")})
+        self._recorder.warn_of(problems)
+        metadata: Mapping[str, Any] = kept.get("metadata", {})
+        return metadata
 
     def _warn_of_late(self, fields: Mapping[str, Any]) -> frozenset[str]:
         """Warn of fields that were set too late, and return them."""

@@ -122,7 +122,7 @@ class Recorder:
             return {}
         taken = snapshot(fields)
         body, problems = freeze(taken.fields)
-        self._warn_of(taken.problems + problems, _TOLD)
+        self.warn_of(taken.problems + problems, _TOLD)
         kept: dict[str, Any] = json.loads(body)
         return kept
 
@@ -176,7 +176,7 @@ class Recorder:
         # In the form in which it is sent, as nested and completing datapoints must name the same one.
         checked = check({"reference_id": fields["reference_id"]})
         frozen = freeze(checked.fields)
-        self._warn_of(checked.problems + frozen.problems)
+        self.warn_of(checked.problems + frozen.problems)
         given: str | None = json.loads(frozen.body).get("reference_id")
         return given
 
@@ -206,10 +206,11 @@ class Recorder:
             fields = redacted
         fixed, problems = fix(fields)
         if problems:
-            self._warn_of(problems)
+            self.warn_of(problems)
         return fixed
 
-    def _warn_of(self, problems: Iterable[str], what: str = "a datapoint") -> None:
+    def warn_of(self, problems: Iterable[str], what: str = "a datapoint") -> None:
+        """Log a warning for each problem with a value of a datapoint, or of ``what`` else."""
         for problem in problems:
             self.warn(f"{what} is logged without a value that cannot be kept: {problem}")
 

@@ -9,6 +9,7 @@ import signal
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
@@ -19,6 +20,11 @@ from tests.datapoints.conftest import Stored
 from tests.datapoints.test_values import nested
 from tests.sessions_api import Gate, SessionsAPI, create_sessions_and_logs
 from tests.waiting import PATIENCE, in_threads, wait_until
+
+
+@dataclass
+class Metadata:
+    model: str
 
 
 def test_a_datapoint_belongs_to_the_session_that_is_current(
@@ -396,6 +402,21 @@ def test_objects_that_raise_are_no_pieces_and_stop_no_stream(
     found = stored.by_source()
     assert found["stream"]["output"] == "one"
     assert found["answer"]["output"].endswith("one")
+
+
+def test_the_time_to_the_first_output_is_added_to_metadata_of_any_type(
+    logging_manager: SessionManager, stored: Stored, records: list[Any]
+) -> None:
+    for source, metadata in {"object": Metadata("x"), "text": "x", "none": None}.items():
+        with logging_manager.datapoint(source=source) as answer:
+            answer.metadata = metadata
+            answer.add_output("42")
+    assert logging_manager.flush(PATIENCE)
+    found = stored.by_source()
+    assert found["object"]["metadata"]["model"] == "x"
+    assert all("time_to_first_output" in datapoint["metadata"] for datapoint in found.values())
+    [record] = records
+    assert "metadata must be an object (dict), not str" in record.getMessage()
 
 
 def test_a_stream_of_a_model_tells_its_tokens_too(logging_manager: SessionManager, stored: Stored) -> None:
