@@ -57,7 +57,7 @@ def snapshot(fields: Mapping[str, Any]) -> Snapshot:
     Like :func:`freeze`, it takes values of any type. Some problems, such as NaN, are found only by that.
     """
     try:
-        return Snapshot({name: _copy(value, 1) for name, value in fields.items()}, ())
+        return Snapshot(_copy(dict(fields), 0), ())
     except Exception:  # noqa: BLE001 - raised by a value, by a key, or for too many levels
         return _visit(fields)
 
@@ -96,7 +96,8 @@ def _copy(value: Any, level: int) -> Any:
 
 def _visit(fields: Mapping[str, Any]) -> Snapshot:
     visit = _Visit()
-    kept = {name: visit.value(value, name) for name, value in fields.items()}
+    named = [(visit.name(name), value) for name, value in fields.items()]
+    kept = {name: visit.value(value, name) for name, value in named}
     problems = visit.problems[:_MOST_PROBLEMS]
     if len(visit.problems) > _MOST_PROBLEMS:
         problems.append(f"and {len(visit.problems) - _MOST_PROBLEMS} more")
@@ -172,13 +173,13 @@ class _Visit:
 
     def _parts(self, value: Any, kind: type) -> Any:
         if issubclass(kind, dict):
-            named = [(self._name(name), part) for name, part in list(value.items())]
+            named = [(self.name(name), part) for name, part in list(value.items())]
             return {name: self.value(part, name) for name, part in named}
         if issubclass(kind, (list, tuple)):
             return [self.value(part, index) for index, part in enumerate(value)]
         return self._known(plain(value))
 
-    def _name(self, key: Any) -> str:
+    def name(self, key: Any) -> str:
         """Return the key as a text, as JSON has it."""
         try:
             if not isinstance(key, _KEYS_OF_JSON):
@@ -215,7 +216,7 @@ class _Visit:
         return "<too deep>"
 
     def _note(self, problem: str) -> None:
-        field, *keys = self._place
+        field, *keys = self._place or ["the name of a field"]
         shown = "".join(map(_show, keys[:_MOST_KEYS_OF_A_PLACE]))
         rest = "..." if len(keys) > _MOST_KEYS_OF_A_PLACE else ""
         self.problems.append(f"{field}{shown}{rest} {problem}")

@@ -619,6 +619,19 @@ def test_redact_sees_each_datapoint_before_it_is_queued(
     assert "4711" not in record.getMessage()
 
 
+@pytest.mark.parametrize(
+    "name", ["\ud800", b"kind", ("kind", 1), object()], ids=lambda name: type(name).__name__
+)
+def test_no_name_of_a_field_keeps_datapoints_from_being_sent(
+    make_logging_manager: Callable[..., SessionManager], stored: Stored, name: Any
+) -> None:
+    """Such as half of a character, or what redact= has added; the API does not know the field."""
+    manager = make_logging_manager(redact=lambda fields: {**fields, name: 1})
+    manager.log(source="answer", inputs={"question": "why?"}, output="42")
+    assert manager.flush(PATIENCE)
+    assert stored.only()["output"] == "42"
+
+
 def test_redact_need_not_keep_the_reference_id(
     make_logging_manager: Callable[..., SessionManager], stored: Stored
 ) -> None:

@@ -203,6 +203,7 @@ def test_keys_become_texts(key: Any, expected: str) -> None:
     """Those that JSON's own encoder refuses, too, beside any other keys."""
     assert kept({key: 1}) == {expected: 1}
     assert kept({key: 1, (): 2}) == {expected: 1, "()": 2}
+    assert json.loads(freeze({key: 1}).body) == {expected: 1}
 
 
 def test_iterators_are_not_consumed() -> None:
