@@ -179,14 +179,15 @@ class Datapoint:
         if self._reference_id:
             raise RuntimeError("a datapoint is entered once; call datapoint() for each")
         recorder = self._recorder = self._get_recorder()
-        session = self._session = recorder.session()
+        fields = self._given.copy()
+        session = self._session = recorder.session(fields)
         self._outer = along.get()
         parent = recorder.parent(session)
-        fields = self._given.copy()
         reference_id = self._reference_id = recorder.complete(fields, session, parent)
         self._root = parent._root if parent else reference_id
         fixed = recorder.fix(fields, is_new=True)
         if fixed is not None:
+            session, self._root = recorder.owner(session, self._root, fields, fixed)
             self._entry = recorder.entry(session, reference_id, self._root, fixed)
 
     def begin(self) -> None:

@@ -12,6 +12,7 @@ from zlib import crc32
 from hl_sessions.client.deadline import Deadline
 from hl_sessions.datapoints.fields import check
 from hl_sessions.datapoints.fixed import fix, fixed_fields
+from hl_sessions.datapoints.queue import NAMES_OF_A_SESSION
 from hl_sessions.datapoints.values import freeze
 from hl_sessions.errors import APIStatusError, HLSessionsError, NotFoundError, ValidationError
 from hl_sessions.process.saying import show
@@ -35,7 +36,6 @@ MOST_FAILURES = 3  # in a row, of a batch with one datapoint
 MOST_SHOWN = 200  # characters of a text of the API
 BAD_REQUEST = 400
 TOO_LARGE = 413
-_NAMES_OF_A_SESSION = frozenset({"session_id", "session_reference_id"})
 FAILED = 500
 #: Including those of an API without this call.
 _REFUSALS_OF_TOLD = frozenset({BAD_REQUEST, 404, 405, TOO_LARGE, 415, 422, 501})
@@ -220,7 +220,7 @@ class Delivery:
         for entry in entries:
             if entry.session is None:
                 given = fixed_fields(entry.parts)
-                named = {name: given[name] for name in _NAMES_OF_A_SESSION & given.keys()}
+                named = {name: given[name] for name in NAMES_OF_A_SESSION & given.keys()}
             else:
                 named = params[entry.session]
             if entry.session is not None and entry.session._was_created_with(entry.version):
@@ -233,7 +233,7 @@ class Delivery:
 
         async def tell(name: tuple[str, str], group: Sequence[Entry]) -> None:
             fields = fixed_fields(part for entry in group for part in entry.parts)
-            told = {field: value for field, value in fields.items() if field not in _NAMES_OF_A_SESSION}
+            told = {field: value for field, value in fields.items() if field not in NAMES_OF_A_SESSION}
             try:
                 with self._deadline() as deadline:
                     await self._client.update_session(dict([name]), freeze(told).body, deadline)
@@ -257,13 +257,12 @@ class Delivery:
         return failures[0]
 
     def _json(self, entry: Entry, params: dict[str, str]) -> bytes:
-        given = fixed_fields(entry.parts)
+        fields, wrong = check(fixed_fields(entry.parts))
         if entry.is_completion:
             added = {"reference_id": entry.reference_id}
         else:
             # If the application names a session, that one is used.
-            added = {} if _NAMES_OF_A_SESSION & given.keys() else params
-        fields, wrong = check(given)
+            added = {} if NAMES_OF_A_SESSION & fields.keys() else params
         body, problems = freeze({**fields, **added})
         for problem in (*wrong, *problems):
             self._say("a datapoint is logged without a value that cannot be kept: %s", problem)

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
     from hl_sessions.sessions.session import Session
 
-__all__ = ["OVERHEAD", "Entry", "Queue"]
+__all__ = ["NAMES_OF_A_SESSION", "OVERHEAD", "Entry", "Queue"]
 
 OVERHEAD = 360  # bytes of an entry without its fields
+NAMES_OF_A_SESSION = frozenset({"session_id", "session_reference_id"})
 
 
 class Entry:
@@ -25,7 +26,8 @@ class Entry:
         session: its session; ``None``: no session, or the one that the fields name.
         reference_id: the ID of the datapoint, which is among the fields, too; empty for a description.
         size: its bytes.
-        root: the reference ID of the outermost datapoint that it is nested under, or its own.
+        root: the reference ID of the outermost datapoint that it is nested under, or its own; the name of the
+            session that the fields name.
         parts: its fields without the session, as :func:`hl_sessions.datapoints.fixed.fix` returns them.
         is_completion: whether the API has the datapoint already.
         is_waiting: whether it is in the queue.

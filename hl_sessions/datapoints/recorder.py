@@ -10,8 +10,8 @@ import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from hl_sessions.datapoints.fields import check
-from hl_sessions.datapoints.fixed import fix
-from hl_sessions.datapoints.queue import OVERHEAD, Entry
+from hl_sessions.datapoints.fixed import fix, fixed_fields
+from hl_sessions.datapoints.queue import NAMES_OF_A_SESSION, OVERHEAD, Entry
 from hl_sessions.datapoints.session_fields import read_session_fields
 from hl_sessions.datapoints.values import freeze, snapshot
 from hl_sessions.errors import ConfigurationError
@@ -98,12 +98,12 @@ class Recorder:
 
     def log(self, fields: dict[str, Any]) -> str:
         """Take a complete datapoint, and return its reference ID."""
-        session = self.session()
+        session = self.session(fields)
         parent = self.parent(session)
         reference_id = self.complete(fields, session, parent)
         fixed = self.fix(fields, is_new=True)
         if fixed is not None and self._can_put(OVERHEAD + len(fixed)):
-            root = parent._root if parent else reference_id
+            session, root = self.owner(session, parent._root if parent else reference_id, fields, fixed)
             self._queue.put_complete(session, reference_id, root, fixed, self._owns(reference_id))
             self._note_put(session)
         return reference_id
@@ -140,15 +140,32 @@ class Recorder:
         fixed, _ = fix({**fields, "session_id": session_id})
         self.put(Entry(None, "", session_id, fixed), _TOLD)
 
-    def session(self) -> Session | None:
-        """Return the current session of the manager, ``None`` if there is none."""
+    def session(self, fields: Mapping[str, Any]) -> Session | None:
+        """Return the current session of the manager, ``None`` if there is none.
+
+        It is going to be created, unless the fields of the datapoint name another one.
+        """
         session = current_session()
         while session is not None and session.manager is not self._manager:
             session = session._outer
         # Without an ID by now, the session is created when the datapoint is sent.
-        if session is not None and session._id is None and session._ready_id() is None:
+        is_needed = session is not None and session._id is None and NAMES_OF_A_SESSION.isdisjoint(fields)
+        if session is not None and is_needed and session._ready_id() is None:
             session._note_log()
         return session
+
+    def owner(
+        self, session: Session | None, root: str, fields: Mapping[str, Any], fixed: bytes
+    ) -> tuple[Session | None, str]:
+        """Return the session and the root of the entry of a new datapoint.
+
+        If its fields name a session, they are ``None`` and that name, which decides about the sample, too.
+        """
+        if NAMES_OF_A_SESSION.isdisjoint(fields):
+            return session, root
+        given = check(fixed_fields([fixed])).fields  # a name of a wrong type is left out
+        named = given.get("session_id") or given.get("session_reference_id")
+        return (None, named) if named else (session, root)
 
     def parent(self, session: Session | None) -> Parent | None:
         """Return the innermost datapoint of a session that is open here, ``None`` if there is none."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hl_sessions.datapoints.fields import check
 from hl_sessions.datapoints.fixed import fix, fixed_fields
-from hl_sessions.datapoints.queue import Entry, Queue
+from hl_sessions.datapoints.queue import NAMES_OF_A_SESSION, Entry, Queue
 from hl_sessions.datapoints.spool import BUSY_TIMEOUT, Row, SpoolError
 from hl_sessions.datapoints.values import freeze
 from hl_sessions.process.fork import prepare_for_fork
@@ -32,7 +32,6 @@ INTERVAL = 0.05  # seconds that a datapoint waits for others of the same write
 ADOPTION_INTERVAL = 5.0  # seconds between two looks for rows of processes that have ended
 REST = 10.0  # seconds until a file that failed is written to again
 MOST_UNWRITTEN = 64 << 20  # bytes beyond the limit that may wait for a slow disk
-_NAMES_OF_A_SESSION = frozenset({"session_id", "session_reference_id"})
 
 
 class SpooledQueue(Queue):
@@ -358,9 +357,9 @@ def _name(session: Session) -> tuple[str, str]:
 
 
 def _row(entry: Entry) -> Row:
-    given = fixed_fields(entry.parts)
+    fields = check(fixed_fields(entry.parts)).fields
     field, name = (None, None) if entry.session is None else _name(entry.session)
-    if _NAMES_OF_A_SESSION & given.keys():
+    if NAMES_OF_A_SESSION & fields.keys():
         field = None  # the application has named a session
     return Row(
         entry.number,
@@ -369,7 +368,7 @@ def _row(entry: Entry) -> Row:
         entry.reference_id,
         entry.root,
         entry.is_completion,
-        freeze(check(given).fields).body,
+        freeze(fields).body,
     )
 
 

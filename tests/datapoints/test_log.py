@@ -665,10 +665,25 @@ def test_sampling_keeps_or_drops_whole_sessions(
         with other.session() as same:
             same._keep(session.id or "")
             other.log(source=f"{number} third")
+        other.log(source=f"{number} fourth", session_id=session.id)
+        with other.session(), other.datapoint(source=f"{number} fifth", session_id=session.id):
+            pass
     assert other.flush(PATIENCE)
     kept = [source.split()[0] for source in stored.by_source()]
-    assert {kept.count(number) for number in set(kept)} == {3}
+    assert {kept.count(number) for number in set(kept)} == {5}
     assert 10 <= len(set(kept)) <= 50
+
+
+def test_for_a_datapoint_that_names_a_session_no_other_is_created(logging_manager: SessionManager) -> None:
+    with logging_manager.session() as session:
+        logging_manager.log(source="log", session_reference_id="chat 1")
+        with logging_manager.datapoint(source="open", session_reference_id="chat 1"):
+            pass
+        assert logging_manager.flush(PATIENCE)
+        assert session.peek() is None
+        logging_manager.log(source="wrong", session_id=5)  # which is left out
+        assert logging_manager.flush(PATIENCE)
+        assert session.peek() is not None
 
 
 def test_a_signal_handler_may_log(logging_manager: SessionManager, stored: Stored) -> None:
