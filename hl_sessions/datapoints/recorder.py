@@ -175,17 +175,18 @@ class Recorder:
 
     def complete(self, fields: dict[str, Any], session: Session | None, parent: Parent | None) -> str:
         """Add the fields that every datapoint has to a new one; return its reference ID."""
+        get = fields.get
         given = self._given_reference_id(fields) if "reference_id" in fields else None
         reference_id = fields["reference_id"] = given or f"{self._first_part}{next(self._numbers):x}"
-        if self._project is not None and "project" not in fields and "project_id" not in fields:
+        if self._project is not None and get("project") is None and get("project_id") is None:
             fields["project"] = self._project
         if parent is not None:
             nested_under: str | None = parent._reference_id
         else:
             nested_under = None if session is None else session._nested_under
-        if nested_under is not None and "parent_id" not in fields and "parent_reference_id" not in fields:
+        if nested_under is not None and get("parent_id") is None and get("parent_reference_id") is None:
             fields["parent_reference_id"] = nested_under
-        if "created_at" not in fields:
+        if get("created_at") is None:
             fields["created_at"] = time.time()
         return reference_id
 

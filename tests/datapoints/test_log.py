@@ -665,8 +665,8 @@ def test_sampling_keeps_or_drops_whole_sessions(
         with other.session() as same:
             same._keep(session.id or "")
             other.log(source=f"{number} third")
-        other.log(source=f"{number} fourth", session_id=session.id)
-        with other.session(), other.datapoint(source=f"{number} fifth", session_id=session.id):
+        other.log(source=f"{number} fourth", session_id=session.id or "")
+        with other.session(), other.datapoint(source=f"{number} fifth", session_id=session.id or ""):
             pass
     assert other.flush(PATIENCE)
     kept = [source.split()[0] for source in stored.by_source()]
@@ -681,7 +681,8 @@ def test_for_a_datapoint_that_names_a_session_no_other_is_created(logging_manage
             pass
         assert logging_manager.flush(PATIENCE)
         assert session.peek() is None
-        logging_manager.log(source="wrong", session_id=5)  # which is left out
+        wrong: Any = 5  # which is left out
+        logging_manager.log(source="wrong", session_id=wrong)
         assert logging_manager.flush(PATIENCE)
         assert session.peek() is not None
 
@@ -747,6 +748,18 @@ def test_the_fields_of_an_entry_are_named_by_the_application(
     assert {log["session_id"] for log in found.values()} == {session_id}
     assert found["inner"]["parent_id"] == found["outer"]["id"]
     assert found["inner"]["created_at"].startswith("2026-01-02T03:04:05")
+
+
+def test_what_is_none_is_not_given(logging_manager: SessionManager, stored: Stored) -> None:
+    """What is not given is set."""
+    names = ("project", "project_id", "session_id", "session_reference_id", "reference_id", "created_at")
+    nothing: dict[str, Any] = dict.fromkeys([*names, "parent_id", "parent_reference_id"])
+    with logging_manager.session() as session, logging_manager.datapoint(source="outer", **nothing):
+        logging_manager.log(source="inner", **nothing)
+    assert logging_manager.flush(PATIENCE)
+    found = stored.by_source()
+    assert {log["session_id"] for log in found.values()} == {session.id}
+    assert found["inner"]["parent_id"] == found["outer"]["id"]
 
 
 def test_a_reference_id_is_returned_as_it_is_stored(
