@@ -16,8 +16,9 @@ __all__ = ["fields_of", "fields_of_chunk", "text_of_chunk"]
 
 #: Packages that are named like their provider. Responses of others, such as LiteLLM, may be of any provider.
 _PROVIDERS: Final = frozenset({"anthropic", "groq", "openai"})
-_TEXT_DELTAS: Final = frozenset({"content.delta", "response.output_text.delta", "response.refusal.delta"})
-
+_TEXT_DELTAS: Final = frozenset(
+    {"content.delta", "refusal.delta", "response.output_text.delta", "response.refusal.delta"}
+)
 _LAST_EVENTS: Final = frozenset({"response.completed", "response.failed", "response.incomplete"})
 
 
@@ -29,13 +30,13 @@ def fields_of(response: Any) -> dict[str, Any] | None:
     ``ChatCompletion`` or ``Response`` of OpenAI, or a ``Message`` of Anthropic. Of several choices the
     first is used. The cost is not estimated.
     """
-    kind = _get(response, "object")
+    kind = _kind(response, "object")
     if kind == "chat.completion" and isinstance(_get(response, "choices"), list):
         return _of_chat_completion(response)
     if kind == "response" and isinstance(_get(response, "output"), list):
         return _of_response(response)
     # A message of OpenAI's responses has this type and role, too, but no model.
-    is_message = _get(response, "type") == "message" and _get(response, "role") == "assistant"
+    is_message = _kind(response, "type") == "message" and _get(response, "role") == "assistant"
     if is_message and isinstance(_get(response, "model"), str):
         return _of_message(response)
     return None
@@ -49,14 +50,14 @@ def text_of_chunk(chunk: Any) -> str | None:
     """
     if isinstance(chunk, str):
         return chunk
-    if _get(chunk, "object") == "chat.completion.chunk":
+    if _kind(chunk, "object") == "chat.completion.chunk":
         return "".join(
-            _text(_get(_get(choice, "delta"), "content"))
+            _text_of_chat(_get(choice, "delta"))
             for choice in _list(_get(chunk, "choices"))
             if _get(choice, "index") == 0
         )
-    kind = _get(chunk, "type")
-    if not isinstance(kind, str):
+    kind = _kind(chunk, "type")
+    if kind is None:
         return None
     delta = _get(chunk, "delta")
     # Anthropic's helper sends each text a second time, as a separate event.
@@ -70,9 +71,11 @@ def fields_of_chunk(chunk: Any) -> dict[str, Any]:
 
     If two chunks have the same field, the later one is right.
     """
-    kind = _get(chunk, "type")
-    if _get(chunk, "object") == "chat.completion.chunk":
+    kind = _kind(chunk, "type")
+    if _kind(chunk, "object") == "chat.completion.chunk":
         told = _of_chat_completion(chunk)
+    elif kind == "chunk":  # of OpenAI's helper, which sends its text as a separate event
+        return fields_of_chunk(_get(chunk, "chunk"))
     elif kind == "message_start":
         told = fields_of(_get(chunk, "message")) or {}
     elif kind == "message_delta":
@@ -90,11 +93,17 @@ def _of_chat_completion(response: Any) -> dict[str, Any]:
     return _fields(
         response,
         provider="openai",
-        text=_text(_get(message, "content")) or _text(_get(message, "refusal")),
+        text=_text_of_chat(message),
         calls=_list(_get(message, "tool_calls")),
         prompt_tokens=_count(_get(usage, "prompt_tokens")),
         output_tokens=_count(_get(usage, "completion_tokens")),
     )
+
+
+def _text_of_chat(message: Any) -> str:
+    """Return the text of a message of a chat completion, or of its change in a chunk."""
+    spoken = _get(_get(message, "audio"), "transcript")
+    return _text(_get(message, "content")) or _text(_get(message, "refusal")) or _text(spoken)
 
 
 def _of_response(response: Any) -> dict[str, Any]:
@@ -174,6 +183,12 @@ def _as_json(arguments: Any) -> str:
 
 def _get(value: Any, name: str) -> Any:
     return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+
+
+def _kind(value: Any, name: str) -> str | None:
+    """Return an attribute that is a text; others, such as an array, may have no truth value when compared."""
+    kind = _get(value, name)
+    return kind if isinstance(kind, str) else None
 
 
 def _list(value: Any) -> list[Any]:

@@ -178,6 +178,13 @@ def test_an_output_that_json_cannot_hold_is_named() -> None:
     )
 
 
+def test_an_array_is_no_type_of_a_response() -> None:
+    """NumPy compares its numbers one by one, and its answer is no truth value."""
+    numpy = pytest.importorskip("numpy")
+    for name in ("object", "type"):
+        assert checked(output={name: numpy.array([1, 2])}) == {"output": f'{{"{name}":[1,2]}}'}
+
+
 def test_a_response_of_a_language_model_is_more_than_an_output() -> None:
     """What it tells is taken where nothing else is given."""
     assert checked(project="support", output=CHAT, prompt_tokens=5, output_message=None) == {

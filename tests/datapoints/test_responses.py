@@ -190,6 +190,13 @@ def test_a_refusal_is_the_output(made_by: Callable[[Any], Any]) -> None:
 
 
 @OF_CHAT
+def test_of_speech_the_transcript_is_the_output(made_by: Callable[[Any], Any]) -> None:
+    """The sound is not kept."""
+    audio = {"id": "audio_1", "data": "UklGRg==", "expires_at": 1741570000, "transcript": "Hello!"}
+    assert read(made_by(changed(CHAT, choices=choice(content=None, audio=audio))))["output"] == "Hello!"
+
+
+@OF_CHAT
 def test_of_a_chat_completion_much_may_be_missing(made_by: Callable[[Any], Any]) -> None:
     """Compatible servers count no tokens, and a filter may leave no choice."""
     assert read(made_by(changed(CHAT, usage=None, choices=[]))) == {
@@ -331,6 +338,8 @@ DELTA = {"item_id": "msg_1", "output_index": 0, "content_index": 0, "sequence_nu
         (as_dict, "text", "text"),
         (chat_chunk, chunk({"index": 0, "delta": {"role": "assistant", "content": ""}}), ""),
         (chat_chunk, chunk({"index": 0, "delta": {"content": "Hel"}}), "Hel"),
+        (chat_chunk, chunk({"index": 0, "delta": {"refusal": "I cannot"}}), "I cannot"),
+        (chat_chunk, chunk({"index": 0, "delta": {"audio": {"id": "audio_1", "transcript": "Hel"}}}), "Hel"),
         (chat_chunk, chunk({"index": 1, "delta": {"content": "another choice"}}), ""),
         (chat_chunk, chunk({"index": 0, "delta": {}, "finish_reason": "stop"}), ""),
         (chat_chunk, chunk(usage=CHAT["usage"]), ""),
@@ -359,6 +368,8 @@ DELTA = {"item_id": "msg_1", "output_index": 0, "content_index": 0, "sequence_nu
         ),
         (as_dict, {"type": "text", "text": "Hel", "snapshot": "Hel"}, ""),
         (as_dict, {"type": "content.delta", "delta": "Hel", "snapshot": "Hel"}, "Hel"),
+        (as_dict, {"type": "refusal.delta", "delta": "I cannot", "snapshot": "I cannot"}, "I cannot"),
+        (as_dict, {"type": "chunk", "chunk": chunk({"index": 0, "delta": {"content": "Hel"}})}, ""),
         (as_dict, b"Hel", None),
         (as_dict, None, None),
         (as_dict, {"delta": "Hel"}, None),
@@ -395,6 +406,15 @@ MESSAGE_DELTA = {
                 "config": {"type": "model", "model": "gpt-4.1", "provider": "openai"},
             },
         ),
+        (
+            as_dict,
+            {"type": "chunk", "chunk": chunk(usage=CHAT["usage"]), "snapshot": CHAT},
+            {
+                "prompt_tokens": 19,
+                "output_tokens": 10,
+                "config": {"type": "model", "model": "gpt-4.1", "provider": "openai"},
+            },
+        ),
         (response_event, {"type": "response.output_text.delta", "delta": "Hel", **DELTA}, {}),
         (
             response_event,
@@ -418,6 +438,7 @@ MESSAGE_DELTA = {
         (message_event, {"type": "message_stop"}, {}),
         (as_dict, {"type": "message_start"}, {}),
         (as_dict, {"type": "response.completed"}, {}),
+        (as_dict, {"type": "chunk"}, {}),
         (as_dict, "text", {}),
         (as_dict, None, {}),
     ],
