@@ -80,6 +80,7 @@ class SessionJob(Job):
     def perform(self) -> Any:
         """Perform the job in its session."""
         try:
+            _ = self.func  # imports its module, which may configure the manager
             with self._scope:
                 return super().perform()
         finally:

@@ -97,6 +97,17 @@ def test_datapoints_of_a_job_are_nested_under_that_of_its_sender(
     assert log["parent_reference_id"] == sender.reference_id
 
 
+def test_the_module_of_a_job_may_configure_the_manager(
+    queue: Queue, manager: SessionManager, worker_api: SessionsAPI
+) -> None:
+    """The worker imports it only for the job."""
+    worker_api.answer = create_sessions_and_logs
+    with manager.session():
+        reference_id = result(queue.enqueue("rq_jobs_of_a_project.log_datapoint"))
+    [log] = [log for log in stored_logs(worker_api) if log["reference_id"] == reference_id]
+    assert log["project"] == "configured"
+
+
 def test_a_job_that_was_enqueued_outside_every_scope_has_no_session(
     queue: Queue, manager: SessionManager
 ) -> None:
