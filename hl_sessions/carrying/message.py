@@ -123,6 +123,8 @@ def _named(session: Session, session_id: str | None) -> dict[str, str]:
     if session_id is not None:
         params[_ID] = session_id
     parent = open_datapoint(session)
+    if parent is not None:
+        parent._recorder.hurry()  # a datapoint of the receiver may arrive soon, and must find it
     nested_under = session._nested_under if parent is None else parent._reference_id
     if nested_under is not None and _is_reference_id(nested_under):
         params[_PARENT] = nested_under

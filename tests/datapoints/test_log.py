@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 from hl_sessions import ConfigurationError, SessionManager, bind, configure, datapoint, flush, log
+from hl_sessions.carrying import carried, carry
+from hl_sessions.datapoints import sender
 from tests.datapoints.conftest import Stored
 from tests.datapoints.test_values import nested
 from tests.sessions_api import Gate, SessionsAPI, create_sessions_and_logs
@@ -173,6 +175,21 @@ def test_datapoints_are_nested_under_the_open_one(logging_manager: SessionManage
         "after": "outer",
     }
     assert len({log["session_id"] for log in found.values()}) == 2
+
+
+def test_the_datapoint_that_a_message_names_is_sent_at_once(
+    make_logging_manager: Callable[..., SessionManager], stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The receiver may log under it before a batch has gathered here."""
+    monkeypatch.setattr(sender, "INTERVAL", 10 * PATIENCE)
+    sending, receiving = make_logging_manager(), make_logging_manager()
+    with sending.session(), sending.datapoint(source="outer") as outer:
+        message = carry()
+        wait_until(stored.datapoints)
+        with carried(message, receiving):
+            receiving.log(source="inner")
+            assert receiving.flush(PATIENCE)
+    assert stored.by_source()["inner"]["parent_reference_id"] == outer.reference_id
 
 
 def test_a_datapoint_is_completed_when_it_ends(
