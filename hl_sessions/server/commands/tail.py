@@ -142,7 +142,7 @@ class _Tail:
     def _begin(self) -> str:
         try:
             answer = self._ask({})
-        except requests.JSONDecodeError:
+        except requests.exceptions.InvalidJSONError:
             raise click.ClickException(f"{self._url} is no API: does the URL end in /v4?") from None
         except requests.RequestException:
             raise click.ClickException(f"there is no answer from {self._url}") from None
@@ -170,7 +170,8 @@ class _Tail:
         """Return the answer, or ``None`` for status 404.
 
         Raises:
-            requests.RequestException: When there is no answer, or the server is temporarily unavailable.
+            requests.RequestException: When there is no answer or one of something else, or the server is
+                temporarily unavailable.
             click.ClickException: When the server refuses the call.
         """
         answer = self._http.get(
@@ -184,7 +185,9 @@ class _Tail:
             raise click.ClickException(
                 "the API key is missing or wrong: check --api-key or HL_SESSIONS_API_KEY"
             )
-        found = dict(answer.json())
+        found = answer.json()
+        if not isinstance(found, dict) or (answer.ok and not isinstance(found.get("records"), list)):
+            raise requests.exceptions.InvalidJSONError
         if not answer.ok:
             reason = found.get("detail")
             told = f": {reason}" if isinstance(reason, str) else ""

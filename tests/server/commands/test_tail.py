@@ -154,3 +154,14 @@ def test_what_a_server_refuses_is_told_as_a_sentence(
     sessions_api.answer = lambda _: Answer(403, {"detail": detail})
     result = CliRunner().invoke(tail, ["--url", sessions_api.base_url])
     assert (result.exit_code, result.output) == (1, f"Error: {sessions_api.base_url} answers 403{told}\n")
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(200, {"status": "ok"}), (200, {"next": 1, "records": 1}), (200, []), (200, None), (403, "forbidden")],
+)
+def test_another_api_is_told_as_a_sentence(sessions_api: SessionsAPI, status: int, body: Any) -> None:
+    sessions_api.answer = lambda _: Answer(status, body)
+    result = CliRunner().invoke(tail, ["--url", sessions_api.base_url])
+    assert result.exit_code == 1
+    assert result.output == f"Error: {sessions_api.base_url} is no API: does the URL end in /v4?\n"
