@@ -45,6 +45,8 @@ _SET_UP = (
     """,
     "CREATE INDEX IF NOT EXISTS datapoints_by_owner ON datapoints (owner)",
 )
+_TABLE_COLUMNS = "SELECT name FROM pragma_table_info('datapoints')"
+_OTHER_TABLES = "SELECT count(*) FROM sqlite_master WHERE tbl_name NOT IN ('datapoints', 'sqlite_sequence')"
 _COLUMNS = "number, session_field, session, reference_id, root, is_completion, fields"
 _WRITE = f"INSERT OR REPLACE INTO datapoints (owner, {_COLUMNS}) VALUES (?, nullif(?, 0), ?, ?, ?, ?, ?, ?)"  # noqa: S608 - no value in it
 _NAME = "UPDATE datapoints SET session_field = 'session_id', session = ? WHERE number = ?"
@@ -131,6 +133,7 @@ class Spool:
             self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
         )
         try:
+            while_locked(partial(_check, connection), BUSY_TIMEOUT)
             for statement in _SET_UP:
                 while_locked(partial(_value, connection, statement), BUSY_TIMEOUT)
             _value(connection, "PRAGMA synchronous = NORMAL")
@@ -228,6 +231,18 @@ def _alone(connection: sqlite3.Connection) -> Iterator[None]:
     _value(connection, "BEGIN IMMEDIATE")
     with connection:
         yield
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    """Check that a file is a spool, or empty.
+
+    Raises:
+        sqlite3.DatabaseError: it has other tables.
+    """
+    with closing(connection.execute(_TABLE_COLUMNS)) as cursor:
+        columns = {name for (name,) in cursor}
+    if (columns and columns != {"owner", *_COLUMNS.split(", ")}) or _value(connection, _OTHER_TABLES):
+        raise sqlite3.DatabaseError("it is a database of another program, or of another version")
 
 
 def _id(connection: sqlite3.Connection) -> int:

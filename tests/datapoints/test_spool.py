@@ -366,6 +366,17 @@ def test_a_file_that_is_no_spool_is_refused(path: Path) -> None:
     assert path.read_bytes() == b"somebody's diary\n" * 1000
 
 
+@pytest.mark.parametrize("table", ["diary", "datapoints"])
+def test_a_database_that_is_no_spool_is_refused(path: Path, table: str) -> None:
+    """One of another program, or of a version with other columns; it stays as it is."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"CREATE TABLE {table} (number INTEGER, owner INTEGER)")
+    before = path.read_bytes()
+    with pytest.raises(ConfigurationError, match="of another program, or of another version"):
+        SessionManager(spool=path)
+    assert path.read_bytes() == before
+
+
 @pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize("damage", ["removed", "replaced"])
 def test_a_file_that_fails_later_costs_nothing_but_itself(
