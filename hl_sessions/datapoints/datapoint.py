@@ -332,11 +332,17 @@ def _call(function: Any, get_recorder: Callable[[], Recorder], fields: dict[str,
 
 def _described(error: BaseException) -> str:
     """Return the type and the message of an error."""
-    name = type(error).__name__
-    if name in _CANCELLED:
+    if _is_cancelled(error):
         return "cancelled"
-    message = _text(error)
+    name, message = type(error).__name__, _text(error)
     return f"{name}: {message}" if message else name
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    name = type(error).__name__
+    if name == "BaseExceptionGroup":  # of a cancelled nursery of trio; on Python 3.10 that of a package
+        return all(map(_is_cancelled, getattr(error, "exceptions", ())))
+    return name in _CANCELLED
 
 
 def _text(value: object) -> str:

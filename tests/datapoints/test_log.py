@@ -9,11 +9,14 @@ import signal
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 
 from hl_sessions import ConfigurationError, SessionManager, bind, configure, datapoint, flush, log
 from hl_sessions.carrying import carried, carry
@@ -283,6 +286,33 @@ def test_a_cancelled_task_is_an_error(logging_manager: SessionManager, stored: S
     asyncio.run(main())
     assert logging_manager.flush(PATIENCE)
     assert stored.only()["error"] == "cancelled"
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_a_cancelled_nursery_is_cancelled(
+    logging_manager: SessionManager, stored: Stored, *, failing: bool
+) -> None:
+    """Trio raises a group; with another exception in it, it is that group."""
+
+    async def fail() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            if failing:
+                raise ValueError("wrong")
+
+    async def main() -> None:
+        with trio.CancelScope() as scope, logging_manager.datapoint(source="answer"):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+                nursery.start_soon(fail)
+                await trio.testing.wait_all_tasks_blocked()
+                scope.cancel()
+
+    with suppress(Exception):
+        trio.run(main)
+    assert logging_manager.flush(PATIENCE)
+    assert (stored.only()["error"] == "cancelled") is not failing
 
 
 def test_a_decorated_function_is_a_datapoint_each_time(
