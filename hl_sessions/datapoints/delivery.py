@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections import deque
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -32,6 +33,7 @@ __all__ = ["Delivery", "LogClient"]
 
 SESSIONS_AT_ONCE = 32  # sessions that are created side by side
 SHORTEST_TIMEOUT = 10.0  # seconds for a batch, which may be long
+PARENT_PAUSE = 0.3  # seconds for another process to send the datapoint that it has open
 MOST_FAILURES = 3  # in a row, of a batch with one datapoint
 MOST_SHOWN = 200  # characters of a text of the API
 BAD_REQUEST = 400
@@ -290,10 +292,15 @@ class Delivery:
             if error.status == TOO_LARGE:
                 reason = f"it is too large, with about {group[0].size} bytes"
             refusals = {0: _Refusal(0, "", reason)}
+        late = [place for place, refusal in refusals.items() if _may_wait(group[place], refusal)]
+        if late:
+            time.sleep(PARENT_PAUSE)
+            for entry in group:
+                entry.has_waited = True
         rest = []
         for index, entry in enumerate(group):
             refusal = refusals.get(index)
-            if refusal is None or self._is_mended(entry, refusal):
+            if refusal is None or index in late or self._is_mended(entry, refusal):
                 rest.append(entry)
             else:
                 self._refuse(entry, refusal)
@@ -328,6 +335,14 @@ class Delivery:
         if self._failures >= MOST_FAILURES and group[0] in self._open:
             self._failures = 0
             self._refuse(group[0], _Refusal(0, "", f"{reason}, {MOST_FAILURES} times"))
+
+
+def _may_wait(entry: Entry, refusal: _Refusal) -> bool:
+    """Whether the parent may be on its way: that of a job or a forked child comes from another process."""
+    if refusal.field != "parent_reference_id" or entry.has_waited:
+        return False
+    parent = str(fixed_fields(entry.parts).get(refusal.field))
+    return parent.rpartition("_")[0] != entry.reference_id.rpartition("_")[0]
 
 
 def _refusals(body: Any, size: int) -> list[_Refusal]:

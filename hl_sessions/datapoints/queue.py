@@ -34,11 +34,13 @@ class Entry:
         is_dropped: whether the queue had no room for it.
         is_refused: whether the API has refused it.
         owns_reference_id: whether a stored datapoint with its reference ID can only be this one.
+        has_waited: whether it has waited for a parent that another process was still sending.
         number: its row in the spool; 0: it has none.
         version: that of :class:`Told`, for a description; 0: none.
     """
 
     __slots__ = (
+        "has_waited",
         "is_completion",
         "is_dropped",
         "is_refused",
@@ -74,6 +76,7 @@ class Entry:
         self.is_dropped = False
         self.is_refused = False
         self.owns_reference_id = owns_reference_id
+        self.has_waited = False
         self.number = 0
         self.version = 0
 

@@ -23,7 +23,15 @@ from hl_sessions.carrying import carried, carry
 from hl_sessions.datapoints import sender
 from tests.datapoints.conftest import Stored
 from tests.datapoints.test_values import nested
-from tests.sessions_api import Gate, SessionsAPI, create_sessions_and_logs
+from tests.sessions_api import (
+    Answer,
+    Gate,
+    Request,
+    SessionsAPI,
+    create_sessions_and_logs,
+    new_session_id,
+    stored_logs,
+)
 from tests.waiting import PATIENCE, in_threads, wait_until
 
 
@@ -193,6 +201,29 @@ def test_the_datapoint_that_a_message_names_is_sent_at_once(
             receiving.log(source="inner")
             assert receiving.flush(PATIENCE)
     assert stored.by_source()["inner"]["parent_reference_id"] == outer.reference_id
+
+
+@pytest.mark.parametrize("is_on_its_way", [True, False])
+def test_a_job_waits_a_moment_for_the_datapoint_of_its_sender(
+    sessions_api: SessionsAPI, make_manager: Callable[..., SessionManager], *, is_on_its_way: bool
+) -> None:
+    """Which another process sends; a job whose parent never comes is stored without."""
+    refusal = {"loc": ["body", 0, "parent_reference_id"], "msg": "There is no such datapoint"}
+    most = 1 if is_on_its_way else 2
+
+    def answer(request: Request) -> Answer:
+        if len(stored_logs(sessions_api)) <= 2 * most:
+            return Answer(422, {"detail": [refusal]})
+        return create_sessions_and_logs(request)
+
+    sessions_api.answer = answer
+    manager = make_manager(project="p")
+    with carried({"session_id": new_session_id(), "parent_reference_id": "outer"}, manager):
+        manager.log(source="first")
+        manager.log(source="second")
+    assert manager.flush(PATIENCE)
+    parents = [log.get("parent_reference_id") for log in stored_logs(sessions_api)]
+    assert parents == ["outer"] * 4 + ([] if is_on_its_way else [None, "outer"])
 
 
 def test_a_datapoint_is_completed_when_it_ends(
