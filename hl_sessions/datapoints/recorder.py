@@ -206,7 +206,7 @@ class Recorder:
         return reference_id.startswith(self._first_part)
 
     def fix(self, fields: dict[str, Any], *, is_new: bool) -> bytes | None:
-        """Return a copy of the fields as they are now; ``None``: the datapoint is dropped.
+        """Return a copy of the fields as they are now; ``None``: they are dropped.
 
         Args:
             fields: the fields of the application.
@@ -216,7 +216,8 @@ class Recorder:
             self._miss_project()
             return None
         if self._redact is not None:
-            redacted = self._redacted(self._redact, fields)
+            what = "a datapoint" if is_new else "the end of a datapoint"
+            redacted = self._redacted(self._redact, fields, what)
             if redacted is None:
                 return None
             if is_new:  # needed to complete the datapoint, and to nest others under it
@@ -282,9 +283,7 @@ class Recorder:
             raise ConfigurationError(hint)
         self.warn(f"a datapoint is not logged: {hint}")
 
-    def _redacted(
-        self, redact: Redact, fields: dict[str, Any], what: str = "a datapoint"
-    ) -> dict[str, Any] | None:
+    def _redacted(self, redact: Redact, fields: dict[str, Any], what: str) -> dict[str, Any] | None:
         # A separate copy, with JSON types only.
         copy = json.loads(freeze(check(fields).fields).body)
         try:

@@ -710,6 +710,19 @@ def test_no_name_of_a_field_keeps_datapoints_from_being_sent(
     assert stored.only()["output"] == "42"
 
 
+def test_an_end_that_redact_fails_at_is_told_as_such(
+    make_logging_manager: Callable[..., SessionManager], stored: Stored, records: list[Any]
+) -> None:
+    """The beginning has been logged."""
+    manager = make_logging_manager(redact=lambda fields: {**fields, "inputs": fields["inputs"]})
+    with manager.datapoint(source="answer", inputs={"question": "why?"}) as answer:
+        answer.output = "42"
+    assert manager.flush(PATIENCE)
+    assert "output" not in stored.only()
+    [record] = records
+    assert record.getMessage() == "the end of a datapoint is not logged, as redact= raised: KeyError"
+
+
 def test_redact_need_not_keep_the_reference_id(
     make_logging_manager: Callable[..., SessionManager], stored: Stored
 ) -> None:
