@@ -214,4 +214,4 @@ class CircuitBreaker:
             self._failures = 0
             self._outage.asked_until = 0.0
             if self._outage.is_on and (is_trial or self._outage.is_calm()):
-                self._outage.end(f"sessions that went without an ID: {self._sessions_without_id}")
+                self._outage.end("sessions that went without an ID", self._sessions_without_id)

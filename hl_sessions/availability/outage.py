@@ -39,7 +39,7 @@ class Incident:
         self._lock = threading.RLock()
         self._since = 0.0
         self._outages: set[Outage] = set()
-        self._effects: list[str] = []
+        self._effects: dict[str, int] = {}
         self._level = logging.INFO
 
     def begin(self, outage: Outage, message: str, *arguments: object) -> None:
@@ -50,16 +50,19 @@ class Incident:
                 self._reports.add(logging.WARNING, message, *arguments)
             self._outages.add(outage)
 
-    def end(self, outage: Outage, effect: str, *, is_loss: bool) -> None:
-        """Note the end of an outage, and its effect; a loss is reported as a warning."""
+    def end(self, outage: Outage, effect: str, count: int, *, is_loss: bool) -> None:
+        """Note the end of an outage, and how often it had an effect; a loss is reported as a warning."""
         with self._lock:
             self._outages.discard(outage)
-            self._effects += [effect] * bool(effect)
-            self._level = max(self._level, logging.WARNING if is_loss else logging.INFO)
+            if effect:  # it may have begun and ended more than once, while another one went on
+                self._effects[effect] = self._effects.get(effect, 0) + count
+            self._level = max(self._level, logging.WARNING if is_loss and count else logging.INFO)
             if not self._outages:
-                message = "; ".join([self._end, *(part.replace("%", "%%") for part in self._effects)])
-                self._reports.add(self._level, message, time.monotonic() - self._since)
-                self._effects, self._level = [], logging.INFO
+                effects = [f"{effect}: {count}" for effect, count in self._effects.items()]
+                self._reports.add(
+                    self._level, "; ".join([self._end, *effects]), time.monotonic() - self._since
+                )
+                self._effects, self._level = {}, logging.INFO
 
 
 class Outage:
@@ -125,12 +128,13 @@ class Outage:
         """Whether the last failure was :data:`CALM` seconds ago."""
         return time.monotonic() - self._last_failure >= CALM
 
-    def end(self, effect: str = "", *, is_loss: bool = False) -> None:
+    def end(self, effect: str = "", count: int = 0, *, is_loss: bool = False) -> None:
         """End the outage, and report that.
 
         Args:
             effect: the effect of the outage, for the reader of the log.
-            is_loss: whether data is lost for good.
+            count: how often it had that effect.
+            is_loss: whether data is lost for good by it.
         """
         self.is_on = False
-        self._incident.end(self, effect, is_loss=is_loss)
+        self._incident.end(self, effect, count, is_loss=is_loss)

@@ -241,7 +241,7 @@ class Sender:
             return
         self._most_entries = min(2 * self._most_entries, MOST_ENTRIES)
         if self._outage.is_on:
-            self._outage.end(f"datapoints that were dropped: {self._dropped}", is_loss=self._dropped > 0)
+            self._outage.end("datapoints that were dropped", self._dropped, is_loss=True)
             self._dropped = 0
         elif self._dropped and self._warnings.is_due("dropped"):
             self._reports.add(

@@ -10,7 +10,8 @@ import requests
 import hl_sessions.availability.outage
 from hl_sessions import APIConnectionError, ServerError, SessionManager, SessionsClient
 from hl_sessions.availability.circuit_breaker import FAILURES_TO_OPEN
-from hl_sessions.availability.outage import FIRST_COOL_OFF, LONGEST_COOL_OFF
+from hl_sessions.availability.outage import FIRST_COOL_OFF, LONGEST_COOL_OFF, Incident, Outage
+from hl_sessions.availability.reports import Reports
 from hl_sessions.process import worker_threads
 from tests.sessions_api import Answer, Gate, Request, SessionsAPI, create_sessions, fail
 from tests.waiting import StillClock, in_threads, wait_until
@@ -302,3 +303,20 @@ def test_a_burst_through_a_session_of_requests_is_no_outage(
 
     with client, SessionManager(client=client) as manager:
         assert asyncio.run(read_many()) is not None
+
+
+def test_what_outages_of_one_cause_have_cost_is_added_up(records: list[logging.LogRecord]) -> None:
+    """Sending may fail, succeed and fail again, while no session can be created."""
+    reports = Reports()
+    incident = Incident(reports, "back after %.0f seconds")
+    creating, sending = Outage(incident), Outage(incident)
+    creating.failed("down")
+    for dropped in (2, 3):
+        sending.failed("down")
+        sending.end("dropped", dropped, is_loss=True)
+    creating.end("without an ID", 0)
+    reports.emit()
+    assert [(record.levelname, record.getMessage()) for record in records] == [
+        ("WARNING", "down"),
+        ("WARNING", "back after 0 seconds; dropped: 5; without an ID: 0"),
+    ]
