@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hl_sessions.datapoints.fields import check
 from hl_sessions.datapoints.fixed import fix, fixed_fields
-from hl_sessions.datapoints.queue import Entry
+from hl_sessions.datapoints.queue import NAMES_OF_A_SESSION, Entry
 from hl_sessions.datapoints.responses import fields_of_chunk, text_of_chunk
 from hl_sessions.process.late_imports import late_import
 from hl_sessions.scopes.decorator import parameters_of
@@ -180,14 +180,16 @@ class Datapoint:
             raise RuntimeError("a datapoint is entered once; call datapoint() for each")
         recorder = self._recorder = self._get_recorder()
         fields = self._given.copy()
-        session = self._session = recorder.session(fields)
+        names_session = not NAMES_OF_A_SESSION.isdisjoint(fields)
+        session = self._session = recorder.session(is_needed=not names_session)
         self._outer = along.get()
         parent = recorder.parent(session)
         reference_id = self._reference_id = recorder.complete(fields, session, parent)
         self._root = parent._root if parent else reference_id
         fixed = recorder.fix(fields, is_new=True)
         if fixed is not None:
-            session, self._root = recorder.owner(session, self._root, fields, fixed)
+            if names_session:
+                session, self._root = recorder.owner(session, self._root, fixed)
             self._entry = recorder.entry(session, reference_id, self._root, fixed)
 
     def begin(self) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from hl_sessions.datapoints.fields import check
 from hl_sessions.datapoints.fixed import fix, fixed_fields
-from hl_sessions.datapoints.queue import NAMES_OF_A_SESSION, OVERHEAD, Entry
+from hl_sessions.datapoints.queue import OVERHEAD, Entry
 from hl_sessions.datapoints.session_fields import read_session_fields
 from hl_sessions.datapoints.values import freeze, snapshot
 from hl_sessions.errors import ConfigurationError
@@ -98,12 +98,15 @@ class Recorder:
 
     def log(self, fields: dict[str, Any]) -> str:
         """Take a complete datapoint, and return its reference ID."""
-        session = self.session(fields)
+        names_session = "session_id" in fields or "session_reference_id" in fields
+        session = self.session(is_needed=not names_session)
         parent = self.parent(session)
         reference_id = self.complete(fields, session, parent)
         fixed = self.fix(fields, is_new=True)
         if fixed is not None and self._can_put(OVERHEAD + len(fixed)):
-            session, root = self.owner(session, parent._root if parent else reference_id, fields, fixed)
+            root = parent._root if parent else reference_id
+            if names_session:
+                session, root = self.owner(session, root, fixed)
             self._queue.put_complete(session, reference_id, root, fixed, self._owns(reference_id))
             self._note_put(session)
         return reference_id
@@ -140,29 +143,25 @@ class Recorder:
         fixed, _ = fix({**fields, "session_id": session_id})
         self.put(Entry(None, "", session_id, fixed), _TOLD)
 
-    def session(self, fields: Mapping[str, Any]) -> Session | None:
+    def session(self, *, is_needed: bool) -> Session | None:
         """Return the current session of the manager, ``None`` if there is none.
 
-        It is going to be created, unless the fields of the datapoint name another one.
+        Args:
+            is_needed: whether it has to be created: the datapoint does not name another one.
         """
         session = current_session()
         while session is not None and session.manager is not self._manager:
             session = session._outer
         # Without an ID by now, the session is created when the datapoint is sent.
-        is_needed = session is not None and session._id is None and NAMES_OF_A_SESSION.isdisjoint(fields)
-        if session is not None and is_needed and session._ready_id() is None:
+        if is_needed and session is not None and session._id is None and session._ready_id() is None:
             session._note_log()
         return session
 
-    def owner(
-        self, session: Session | None, root: str, fields: Mapping[str, Any], fixed: bytes
-    ) -> tuple[Session | None, str]:
-        """Return the session and the root of the entry of a new datapoint.
+    def owner(self, session: Session | None, root: str, fixed: bytes) -> tuple[Session | None, str]:
+        """Return the session and the root of the entry of a new datapoint whose fields name a session.
 
-        If its fields name a session, they are ``None`` and that name, which decides about the sample, too.
+        They are ``None`` and that name, which decides about the sample, too.
         """
-        if NAMES_OF_A_SESSION.isdisjoint(fields):
-            return session, root
         given = check(fixed_fields([fixed])).fields  # a name of a wrong type is left out
         named = given.get("session_id") or given.get("session_reference_id")
         return (None, named) if named else (session, root)
