@@ -6,6 +6,7 @@ number of its owner. When that process ends, another one claims the number, and 
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import sqlite3
@@ -106,7 +107,8 @@ class Spool:
             self.open()
         except SpoolError as error:
             self.close()
-            raise ConfigurationError(f"spool={str(path)!r} cannot be opened: {error}") from None
+            if not _is_of_full_disk(error):  # there may be room again later
+                raise ConfigurationError(f"spool={str(path)!r} cannot be opened: {error}") from None
         renew_after_fork(self)
 
     def _renew_after_fork(self) -> None:
@@ -152,7 +154,7 @@ class Spool:
             self._claims = Claims(self.path.with_name(self.path.name + "-owners"))
         while not self._claims.numbers:
             self._claims.claim(secrets.randbelow(_LARGEST_NUMBER))
-        return former != self._id
+        return former not in {0, self._id}
 
     def write(self, rows: Iterable[Row]) -> list[int]:
         """Write new or changed rows, and return their numbers."""
@@ -231,6 +233,11 @@ def _alone(connection: sqlite3.Connection) -> Iterator[None]:
     _value(connection, "BEGIN IMMEDIATE")
     with connection:
         yield
+
+
+def _is_of_full_disk(error: Exception) -> bool:
+    # Before Python 3.11 an error of SQLite has no code.
+    return str(error) == "database or disk is full" or getattr(error, "errno", None) == errno.ENOSPC
 
 
 def _check(connection: sqlite3.Connection) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,12 @@ def rows(path: Path) -> int:
     with closing(sqlite3.connect(path)) as connection:
         [(count,)] = connection.execute("SELECT count(*) FROM datapoints").fetchall()
     return int(count)
+
+
+def is_set_up(path: Path) -> bool:
+    """Whether a file has the table of a spool."""
+    with closing(sqlite3.connect(path)) as connection:
+        return bool(connection.execute("PRAGMA table_info(datapoints)").fetchall())
 
 
 def run(script: str, *arguments: object) -> str:
@@ -411,6 +417,39 @@ def test_a_file_that_fails_later_costs_nothing_but_itself(
         assert [datapoint["source"] for datapoint in sent] == ["before", "after"]
     [record] = records
     assert "the spool" in record.getMessage()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", folder], check=False, capture_output=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip("no disk can be mounted here")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_disk_that_is_full_at_the_start_is_used_once_there_is_room(
+    small_disk: Path, records: list[logging.LogRecord]
+) -> None:
+    """The application starts, and is told."""
+    others = small_disk / "others"
+    with suppress(OSError), others.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    path = small_disk / "spool.db"
+    url = f"http://127.0.0.1:{free_port()}/v4"
+    with SessionManager(url, project="p", spool=path, timeout=0.1) as manager:
+        manager.log(source="1")
+        wait_until(lambda: [record for record in records if "disk is full" in record.getMessage()])
+        others.unlink()
+        manager.log(source="2")
+        wait_until(lambda: is_set_up(path) and rows(path) == 2)
+    assert not [record for record in records if "removed or replaced" in record.getMessage()]
 
 
 @pytest.mark.usefixtures("soon")
