@@ -98,17 +98,19 @@ def _joining_async_call(get_manager: Callable[[], ConversationSource]) -> Call:
         innermost = innermost_session()
         session = manager.new_session() if innermost is None else open_session(manager)[0]
         if session is innermost:
-            return await wrapped(*args, **kwargs)  # without an entry, as in the synchronous call
-        if scope_observers:
-            note_scope(session)
-        token = enter_session(session)
-        try:
-            return await wrapped(*args, **kwargs)
-        finally:
+            result = await wrapped(*args, **kwargs)  # without an entry, as in the synchronous call
+        else:
+            if scope_observers:
+                note_scope(session)
+            token = enter_session(session)
             try:
-                leave_session(token)
-            except ValueError:
-                pass  # an unfinished coroutine may be closed in another context
+                result = await wrapped(*args, **kwargs)
+            finally:
+                try:
+                    leave_session(token)
+                except ValueError:
+                    pass  # an unfinished coroutine may be closed in another context
+        return continued(result, session) if type(result) in RUNS_LATER else result
 
     return call
 

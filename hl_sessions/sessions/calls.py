@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
@@ -177,16 +176,23 @@ def _call(open_call: OpenCall) -> Call:
 def _async_call(open_call: OpenCall) -> Call:
     async def call(wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         session, is_joined = open_call(wrapped, args, kwargs)
-        if is_joined and session is context.innermost():
-            return await wrapped(*args, **kwargs)  # as in _run_in
-        token = context.enter(session)
-        try:
-            return await wrapped(*args, **kwargs)
-        finally:
-            with suppress(ValueError):  # an unfinished coroutine may be closed in another context
-                context.leave(token)
-            if session is not None and not is_joined:
-                session._leave()
+        goes_on = False
+        if is_joined and session is context.innermost():  # as in _run_in
+            result = await wrapped(*args, **kwargs)
+            goes_on = type(result) in RUNS_LATER
+        else:
+            token = context.enter(session)
+            try:
+                result = await wrapped(*args, **kwargs)
+                goes_on = type(result) in RUNS_LATER
+            finally:
+                try:  # faster than suppress()
+                    context.leave(token)
+                except ValueError:
+                    pass  # an unfinished coroutine may be closed in another context
+                if session is not None and not is_joined and not goes_on:
+                    session._leave()
+        return continued(result, session, leave=not is_joined) if goes_on else result
 
     return call
 
@@ -261,21 +267,24 @@ def _first_step(generator: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
 
 async def _coroutine(coroutine: Coroutine[Any, Any, Any], stay: Stay) -> Any:
     failure: BaseException | None = None
+    goes_on = False
     stay.enter()
     try:
         result = await coroutine
+        goes_on = type(result) in RUNS_LATER
+        if not goes_on:
+            stay.has_returned(result)
     except BaseException as error:
         failure = error
         raise
-    else:
-        stay.has_returned(result)
-        return result
     finally:
         stay.leave()
         try:
-            stay.end(failure)
+            if not goes_on:
+                stay.end(failure)
         finally:
             del failure  # an error that was thrown in holds this frame
+    return continued_in(result, stay) if goes_on else result
 
 
 def _run_in(session: Current | None, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:

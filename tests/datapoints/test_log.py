@@ -405,6 +405,40 @@ def test_a_generator_is_a_datapoint_until_it_ends(logging_manager: SessionManage
     assert {log.get("parent_id") for source, log in found.items() if "beside" in source} == {None}
 
 
+def test_a_stream_that_a_function_returns_is_its_datapoint(
+    logging_manager: SessionManager, stored: Stored
+) -> None:
+    """Of a coroutine function, too, which has asked a model for it."""
+
+    async def words() -> AsyncIterator[str]:
+        logging_manager.log(source="inside")
+        yield "forty-"
+        yield "two"
+
+    @logging_manager.datapoint(source="sync")
+    def stream() -> AsyncIterator[str]:
+        return words()
+
+    @logging_manager.datapoint(source="async")
+    async def astream() -> AsyncIterator[str]:
+        await asyncio.sleep(0)
+        return words()
+
+    async def main() -> None:
+        assert [word async for word in stream()] == ["forty-", "two"]
+        assert [word async for word in await astream()] == ["forty-", "two"]
+
+    asyncio.run(main())
+    assert logging_manager.flush(PATIENCE)
+    logs = {log["source"]: log for log in stored.datapoints() if log["source"] != "inside"}
+    assert {source: log["output"] for source, log in logs.items()} == {
+        "sync": "forty-two",
+        "async": "forty-two",
+    }
+    inside = [log["parent_id"] for log in stored.datapoints() if log["source"] == "inside"]
+    assert sorted(inside) == sorted(log["id"] for log in logs.values())
+
+
 def test_a_generator_that_is_left_early_ends(logging_manager: SessionManager, stored: Stored) -> None:
     """Without an error, as its consumer has stopped. A generator that was never begun is no datapoint."""
 

@@ -11,7 +11,7 @@ import types
 import uuid
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
-from contextlib import aclosing, suppress
+from contextlib import aclosing, nullcontext, suppress
 from typing import Any
 
 import pytest
@@ -309,6 +309,35 @@ class TestKinds:
         assert list(decorated(generator)) == [opened[-1]] * 2
         assert asyncio.run(collected()) == [opened[-1]] * 2
         assert len(opened) == 4
+
+    @pytest.mark.parametrize(("new", "is_joined"), [(False, False), (False, True), (True, False)])
+    def test_coroutine_function_that_gives_what_runs_later(self, new: Any, *, is_joined: bool) -> None:
+        """So does what a coroutine function returns, such as the stream of a model."""
+        opened: list[Session] = []
+
+        def generator() -> Iterator[Session]:
+            yield seen()
+            yield seen()
+
+        async def async_generator() -> AsyncIterator[Session]:
+            yield seen()
+            yield seen()
+
+        @with_session(new=new)
+        async def call(function: Callable[[], Any]) -> Any:
+            opened.append(seen())
+            return function()
+
+        async def main() -> None:
+            with SessionManager("http://127.0.0.1:9/v4").session() if is_joined else nullcontext():
+                streams = [await call(generator), await call(async_generator)]
+            assert current_session() is None
+            assert [*streams[0]] == [opened[0]] * 2
+            assert [session async for session in streams[1]] == [opened[1]] * 2
+            assert current_session() is None
+
+        asyncio.run(main())
+        assert (opened[0] is opened[1]) == is_joined
 
     @pytest.mark.skipif(sys.version_info < (3, 12), reason="new in Python 3.12")
     @pytest.mark.parametrize("new", [False, True])
