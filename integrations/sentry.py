@@ -37,7 +37,7 @@ __all__ = ["connect", "disconnect"]
 _TAG = "session.id"
 _CONTEXT = "session"
 _CONVERSATION = "gen_ai.conversation.id"
-_OF_RQ = "auto.queue.rq"  # the origin of a transaction
+_RQ = "sentry_sdk.integrations.rq"
 
 
 class _Opened(dict[str, Any]):
@@ -119,7 +119,9 @@ def _scope_of_unit() -> Scope | None:
     if getattr(isolation_scope, "_name", None) is not None:
         return isolation_scope
     scope = sentry_sdk.get_current_scope()
-    return scope if getattr(scope.transaction, "origin", None) == _OF_RQ else None
+    # Not by its transaction: it has none if Sentry streams the spans.
+    processors = getattr(scope, "_event_processors", ())
+    return scope if any(processor.__module__ == _RQ for processor in processors) else None
 
 
 def _conversation_id(key: str) -> str:
