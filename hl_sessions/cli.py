@@ -51,13 +51,13 @@ def _run_doctor() -> NoReturn:
     try:
         code = doctor(sys.argv[2:])
         sys.stdout.flush()
-        if not all(thread.daemon or thread is threading.main_thread() for thread in threading.enumerate()):
-            os._exit(code)  # a thread of the application may run as long as a server does
-        sys.exit(code)
     except KeyboardInterrupt:
-        sys.exit(130)
+        code = 130
     except BrokenPipeError:
         # The reader of the output has gone. End like click ends the other commands: the interpreter flushes
         # the rest of the output at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        code = 1
+    if not all(thread.daemon or thread is threading.main_thread() for thread in threading.enumerate()):
+        os._exit(code)  # a thread of the application may run as long as a server does
+    sys.exit(code)

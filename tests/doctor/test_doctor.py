@@ -234,6 +234,21 @@ def test_what_the_loaded_libraries_do_is_a_warning(doctor: Doctor, sessions_api:
     assert result.returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("happens", "code"),
+    [
+        ("signal.raise_signal(signal.SIGINT)", 130),
+        ("(pipe := os.pipe(), os.close(pipe[0]), os.dup2(pipe[1], 1))", 1),
+    ],
+    ids=["ctrl-c", "no reader of the output"],
+)
+def test_it_ends_at_once_when_nobody_waits_for_it(doctor: Doctor, happens: str, code: int) -> None:
+    """Though a thread of the application does not end."""
+    thread = "threading.Thread(target=threading.Event().wait).start()"
+    result = doctor("shop:app", shop=f"import os, signal, threading\n{thread}\n{happens}\n")
+    assert (result.returncode, result.stderr) == (code, "")
+
+
 def test_what_another_library_only_looks_for_is_no_warning(doctor: Doctor, sessions_api: SessionsAPI) -> None:
     """Sentry's SDK imports gevent, where it is installed, to see whether it is used."""
     pytest.importorskip("gevent")
