@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import sysconfig
 import threading
 import time
 import uuid
@@ -46,6 +47,8 @@ PATIENCE = 5.0  # seconds until datapoints that cannot be sent are left waiting,
 _SHOWN = frozenset({"name", "user", "metadata"})
 PAUSE = 0.01  # seconds between attempts to send it
 BASE_URL = "http://sessions.test/v4"  # a name that no network knows
+_STANDARD_LIBRARY = sysconfig.get_paths()["stdlib"]
+_INSTALLED = frozenset({"site-packages", "dist-packages"})  # the folders of other libraries
 
 
 @dataclass(frozen=True)
@@ -299,15 +302,18 @@ class FakeSessions:
             return None
         frames = (frame for frame, _ in walk_stack(sys._getframe()) if not _is_of_package(frame))
         first = next(frames)
-        reader = next(filter(self._is_of_application, chain([first], frames)), first)
+        reader = next(filter(_is_of_application, chain([first], frames)), first)
         path = Path(reader.f_code.co_filename)
         if path.is_relative_to(self._directory):
             path = path.relative_to(self._directory)
         return f"{path}:{reader.f_lineno}"
 
-    def _is_of_application(self, frame: FrameType) -> bool:
-        path = Path(frame.f_code.co_filename)
-        return path.is_relative_to(self._directory) and "site-packages" not in path.parts
+
+def _is_of_application(frame: FrameType) -> bool:
+    # Not by the current folder: it may be that of the tests, with the application beside it.
+    path = Path(frame.f_code.co_filename)
+    is_installed = path.is_relative_to(_STANDARD_LIBRARY) or not _INSTALLED.isdisjoint(path.parts)
+    return path.is_absolute() and not is_installed
 
 
 def _is_of_package(frame: FrameType) -> bool:

@@ -99,17 +99,21 @@ def test_where_sessions_were_read_first(hl_sessions: FakeSessions) -> None:
     assert second == f"{SECOND} of the conversation 'chat-1', created for what was logged"
 
 
-def test_the_application_is_named_where_a_library_reads(hl_sessions: FakeSessions) -> None:
-    """As an event loop does, in the task that it makes of a read."""
+def test_the_application_is_named_where_a_library_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an event loop does, in the task that it makes of a read; in any folder that the tests run in."""
 
-    async def main() -> None:
-        async with hl_sessions.manager.session() as session:
+    async def main(manager: SessionManager) -> None:
+        async with manager.session() as session:
             await asyncio.gather(session.aid())
 
-    asyncio.run(main())
-    [session] = hl_sessions.sessions
+    monkeypatch.chdir(tmp_path)
+    with FakeSessions() as fake_sessions:
+        asyncio.run(main(fake_sessions.manager))
+        [session] = fake_sessions.sessions
     assert session.read_in is not None
-    assert Path(session.read_in.rpartition(":")[0]).name == Path(__file__).name
+    assert session.read_in.rpartition(":")[0] == __file__
 
 
 @LOOPS
