@@ -81,7 +81,8 @@ class Application:
         for layer in own:
             manager = layer.manager or default_manager()
             found[manager] = layer.has_conversations or found.get(manager, False)
-        others = [value for value in vars(self._module).values() if isinstance(value, SessionManager)]
+        # Not by isinstance(), which asks a stand-in for another object, and that may raise anything.
+        others = [value for value in vars(self._module).values() if issubclass(type(value), SessionManager)]
         others += [] if _default.manager is None else [_default.manager]
         return found | {manager: False for manager in others if manager not in found}
 

@@ -101,8 +101,9 @@ def _is_used(library: str, *, apart_from: str) -> bool:
     return any(
         _is_of(library, value)
         for name, module in tuple(sys.modules.items())
-        if name.partition(".")[0] not in {library, apart_from}
-        for value in tuple(getattr(module, "__dict__", {}).values())
+        # A look into one of another type may load it, and may raise anything.
+        if name.partition(".")[0] not in {library, apart_from} and type(module) is ModuleType
+        for value in tuple(vars(module).values())
     )
 
 

@@ -30,6 +30,16 @@ app = Flask(__name__)
 HLSessions(app)
 """
 
+LAZY_MODULE = """
+import sys, types
+
+class Lazy(types.ModuleType):
+    def __getattribute__(self, name):
+        raise ImportError(name)
+
+lazy = sys.modules["lazy"] = Lazy("lazy")
+"""
+
 
 @pytest.fixture
 def doctor(tmp_path: Path) -> Doctor:
@@ -250,13 +260,16 @@ def test_it_ends_at_once_when_nobody_waits_for_it(doctor: Doctor, happens: str, 
 
 
 def test_what_another_library_only_looks_for_is_no_warning(doctor: Doctor, sessions_api: SessionsAPI) -> None:
-    """Sentry's SDK imports gevent, where it is installed, to see whether it is used."""
+    """Sentry's SDK imports gevent, where it is installed, to see whether it is used.
+
+    A module that is loaded by the first look into it, and fails, is left alone.
+    """
     pytest.importorskip("gevent")
     pytest.importorskip("sentry_sdk")
     sessions_api.answer = lambda request: (
         Answer(422, {"detail": []}) if request.method == "POST" else answer_reads(request)
     )
-    shop = f"import sentry_sdk, sys\nassert 'gevent' in sys.modules\n{SHOP}"
+    shop = f"import sentry_sdk, sys\nassert 'gevent' in sys.modules\n{SHOP}{LAZY_MODULE}"
     result = doctor("shop:app", shop=shop, HL_SESSIONS_BASE_URL=sessions_api.base_url)
     assert said(result).endswith("All is well.")
 
