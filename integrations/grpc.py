@@ -24,7 +24,7 @@ from hl_sessions.integrations.gateway import Request
 from hl_sessions.integrations.keys import baggage, first, header
 from hl_sessions.integrations.middleware import MiddlewareBase
 from hl_sessions.integrations.outbound import Carrier, OutboundHeaders
-from hl_sessions.integrations.outbound_baggage import in_baggage, outside
+from hl_sessions.integrations.outbound_baggage import aoutside, in_baggage, outside
 from hl_sessions.sessions.calls import call_in
 from hl_sessions.sessions.current import current_session, enter_session
 from hl_sessions.sessions.late_reads import note_end
@@ -45,7 +45,7 @@ if [int(part) for part in grpc.__version__.split(".")[:2] if part.isdigit()] < [
     )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Iterable, MutableMapping, Sequence
     from contextvars import Context
 
     from hl_sessions.carrying import SharedSecret
@@ -310,7 +310,7 @@ class ClientInterceptor(
     ) -> Any:
         """Make the call with the session in its metadata, and get the requests outside of that."""
         if self._outbound.is_written_over():
-            request_iterator = _steps(iter(request_iterator), copy_context())
+            request_iterator = outside(request_iterator)
         return self.intercept_unary_unary(continuation, client_call_details, request_iterator)
 
     intercept_unary_stream = intercept_unary_unary
@@ -354,8 +354,7 @@ class _AioClient:
         self, continuation: Callable[[Any, Any], Awaitable[Any]], client_call_details: Any, requests: Any
     ) -> Any:
         if requests is not None and self._outbound.is_written_over():  # None: they are written by hand
-            is_async = hasattr(requests, "__aiter__")
-            requests = outside(aiter(requests)) if is_async else _steps(iter(requests), copy_context())
+            requests = (aoutside if hasattr(requests, "__aiter__") else outside)(requests)
         return await self._call(continuation, client_call_details, requests)
 
 
@@ -375,18 +374,17 @@ class _AioStreamStream(_AioClient, grpc.aio.StreamStreamClientInterceptor):
     intercept_stream_stream = _AioClient._call_with_stream
 
 
-def _steps(iterator: Iterator[Any], context: Context) -> Iterator[Any]:
-    """Run the steps of an iterator in a context of their own."""
+def _steps(generator: Generator[Any, Any, Any], context: Context) -> Iterator[Any]:
+    """Run the steps of a generator in a context of their own."""
     try:
         while True:
             try:
-                item = context.run(next, iterator)
+                response = context.run(next, generator)
             except StopIteration:
                 return
-            yield item
+            yield response
     finally:
-        if inspect.isgenerator(iterator):
-            context.run(iterator.close)
+        context.run(generator.close)
 
 
 def _session_for(details: Any, outbound: OutboundHeaders) -> Session | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -11,11 +12,9 @@ from hl_sessions.errors import ConfigurationError
 from hl_sessions.sessions.current import current_session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 
-    from opentelemetry.context import Context
-
-__all__ = ["Through", "in_baggage", "outside", "set_through"]
+__all__ = ["Through", "aoutside", "in_baggage", "outside", "set_through"]
 
 Through = Literal["opentelemetry"]
 Item = TypeVar("Item")
@@ -51,34 +50,61 @@ def in_baggage(session_id: str | None) -> Iterator[None]:
     if session_id is None:
         yield
         return
+    with _naming(session_id):
+        yield
+
+
+def outside(items: Iterable[Item]) -> Iterator[Item]:
+    """Return an iterator whose steps see the session that is in OpenTelemetry's baggage now, if any."""
+    from opentelemetry import baggage
+
+    return _steps(iter(items), baggage.get_baggage(BAGGAGE_KEY))
+
+
+def aoutside(items: AsyncIterable[Item]) -> AsyncIterator[Item]:
+    """Return an asynchronous iterator like :func:`outside`."""
+    from opentelemetry import baggage
+
+    return _asteps(aiter(items), baggage.get_baggage(BAGGAGE_KEY))
+
+
+def _steps(iterator: Iterator[Item], named: object) -> Iterator[Item]:
+    try:
+        while True:
+            try:
+                with _naming(named):
+                    item = next(iterator)
+            except StopIteration:
+                return
+            yield item
+    finally:
+        if inspect.isgenerator(iterator):
+            with _naming(named):
+                iterator.close()
+
+
+async def _asteps(iterator: AsyncIterator[Item], named: object) -> AsyncIterator[Item]:
+    while True:
+        try:
+            with _naming(named):
+                item = await anext(iterator)
+        except StopAsyncIteration:
+            return
+        yield item
+
+
+@contextmanager
+def _naming(named: object) -> Iterator[None]:
     from opentelemetry import baggage, context
 
-    token = context.attach(baggage.set_baggage(BAGGAGE_KEY, session_id))
+    changed = (
+        baggage.remove_baggage(BAGGAGE_KEY) if named is None else baggage.set_baggage(BAGGAGE_KEY, named)
+    )
+    token = context.attach(changed)
     try:
         yield
     finally:
         context.detach(token)
-
-
-def outside(iterator: AsyncIterator[Item]) -> AsyncIterator[Item]:
-    """Return an iterator whose steps see OpenTelemetry's baggage as it is now."""
-    from opentelemetry import context
-
-    return _steps_in(context.get_current(), iterator)
-
-
-async def _steps_in(seen: Context, iterator: AsyncIterator[Item]) -> AsyncIterator[Item]:
-    from opentelemetry import context
-
-    while True:
-        token = context.attach(seen)
-        try:
-            item = await anext(iterator)
-        except StopAsyncIteration:
-            return
-        finally:
-            context.detach(token)
-        yield item
 
 
 def _check(through: object) -> None:

@@ -544,14 +544,28 @@ def test_so_does_that_of_an_aio_call(loop: asyncio.AbstractEventLoop, manager: S
 def test_a_stream_of_requests_sees_the_baggage_of_its_caller(
     loop: asyncio.AbstractEventLoop, manager: SessionManager
 ) -> None:
-    """An instrumented client that it calls would send the ID to any host."""
+    """An instrumented client that it calls would send the ID to any host.
+
+    Otherwise it sees OpenTelemetry's context of the call, such as its span.
+    """
+    from opentelemetry import context
     from opentelemetry.baggage import get_all
 
     seen: list[tuple[str | None, Any]] = []
+    spans = []
+
+    class Span(grpc.StreamUnaryClientInterceptor):
+        def intercept_stream_unary(self, continuation: Any, details: Any, requests: Any) -> Any:
+            token = context.attach(context.set_value("span", "of the call"))
+            try:
+                return continuation(details, requests)
+            finally:
+                context.detach(token)
 
     def requests() -> Iterator[bytes]:
         for _ in range(2):
             seen.append((current_session_id(), get_all()))
+            spans.append(context.get_value("span"))
             yield b"1"
 
     async def arequests() -> AsyncIterator[bytes]:
@@ -568,11 +582,12 @@ def test_a_stream_of_requests_sees_the_baggage_of_its_caller(
     with contextlib.ExitStack() as running, manager.session() as session:
         port = Servers("sync", loop, running).serve(ServerInterceptor(manager, trust=SECRET))
         channel = running.enter_context(grpc.insecure_channel(f"127.0.0.1:{port}"))
-        channel = grpc.intercept_channel(channel, ClientInterceptor(secret=SECRET))
+        channel = grpc.intercept_channel(channel, ClientInterceptor(secret=SECRET), Span())
         answers = [channel.stream_unary("/test/stream_unary")(requests(), timeout=PATIENCE)]
         answers += [asyncio.run(call(port, stream)) for stream in (requests(), arequests())]
     assert [answer.decode() for answer in answers] == [session.id] * 3
     assert seen == [(session.id, {"session.id": SESSION, "a": "1"})] * 6
+    assert spans == ["of the call"] * 2 + [None] * 4
 
 
 def test_without_opentelemetry_an_aio_call_carries_it_too(
