@@ -144,7 +144,10 @@ def _copied(headers: Any) -> Any:
 
     HTTPX would look through all headers for their encoding, which takes longer than adding the session.
     """
-    return type(headers)(headers, encoding="iso-8859-1")
+    try:
+        return type(headers)(headers, encoding="iso-8859-1")
+    except TypeError:  # a subclass with other parameters
+        return headers.copy()
 
 
 def _with_session_of_caller(request: Any, headers: Any, outbound: Outbound, own: str) -> Any:

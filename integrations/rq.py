@@ -72,10 +72,12 @@ class SessionJob(Job):
         return created
 
     def restore(self, raw_data: dict[Any, Any]) -> None:
-        """Restore the job as it is stored, with its session."""
-        self._carried = None
+        """Restore the job as it is stored, with its session, even if the stored ``meta`` has lost it."""
+        before, self._carried = self._carried, None
         super().restore(raw_data)
-        self._carried = self._carried or {}
+        # RQ keeps the bytes of a meta that it cannot read, as long as nothing is added to it.
+        is_readable = getattr(self, "_unreadable_meta", None) is None
+        self._carried = self._carried or (before if is_readable else None) or {}
 
     def perform(self) -> Any:
         """Perform the job in its session."""

@@ -58,6 +58,16 @@ def fail_with_meta_of_its_own() -> list[str]:
     return fail(1)
 
 
+def fail_with_meta_of_another_program() -> list[str]:
+    """Read anew what a program without our class has written, and fail once."""
+    job = current_job()
+    plain = Job.fetch(job.id, job.connection)
+    plain.meta = {"progress": 50}
+    plain.save_meta()  # type: ignore[no-untyped-call]
+    job.refresh()  # type: ignore[no-untyped-call]
+    return fail(1)
+
+
 def retry() -> Any:
     """Ask for another attempt, in a scope of its own."""
     noted = note_here()

@@ -519,6 +519,26 @@ def test_a_request_of_httpx_is_as_it_was_when_it_has_been_sent(manager: SessionM
     assert pickle.loads(kept).headers["baggage"] == f"session.id={session.id}"
 
 
+@pytest.mark.parametrize("library", [httpx, httpx2])
+def test_headers_of_a_class_of_its_own_carry_the_session(manager: SessionManager, library: Any) -> None:
+    class Headers(library.Headers):  # type: ignore[misc] # whichever library
+        def __init__(self) -> None:
+            super().__init__({"Host": "a.internal"})
+
+    seen: list[Any] = []
+
+    def answer(request: Any) -> Any:
+        seen.append(request.headers["baggage"])
+        return library.Response(200)
+
+    with library.Client(transport=library.MockTransport(answer)) as client, manager.session() as session:
+        httpx_integration.propagate(client, hosts=["a.internal"])
+        request = client.build_request("GET", "http://a.internal/")
+        request.headers = Headers()
+        client.send(request)
+    assert seen == [f"session.id={session.id}"]
+
+
 @pytest.mark.parametrize("value", [b"a=\xc3\xbc", b"a=\xfc"])
 @pytest.mark.parametrize("library", [httpx, httpx2])
 def test_httpx_sends_the_bytes_of_other_headers_as_they_are(

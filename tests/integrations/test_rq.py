@@ -135,10 +135,13 @@ def test_retries_have_the_session_of_the_first_attempt(queue: Queue, manager: Se
     ]
 
 
-def test_a_job_that_assigns_its_meta_keeps_the_session(queue: Queue, manager: SessionManager) -> None:
+@pytest.mark.parametrize("own", ["fail_with_meta_of_its_own", "fail_with_meta_of_another_program"])
+def test_a_job_that_assigns_its_meta_keeps_the_session(
+    queue: Queue, manager: SessionManager, own: str
+) -> None:
     """Also for its retry; what it keeps there itself stays, too."""
     with manager.session() as session:
-        job = queue.enqueue("rq_jobs.fail_with_meta_of_its_own", retry=Retry(max=1))
+        job = queue.enqueue(f"rq_jobs.{own}", retry=Retry(max=1))
     wait_until(lambda: job.get_status() == JobStatus.FINISHED)
     assert job.return_value(refresh=True) == [session.id] * 2
     assert job.get_meta()["progress"] == 50
