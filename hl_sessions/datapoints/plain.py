@@ -6,7 +6,7 @@ import base64
 import enum
 import os
 from collections import UserString
-from collections.abc import Mapping, MappingView, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, MappingView, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import fields
 from datetime import date, time, timedelta
@@ -45,11 +45,11 @@ class UnfitValueError(ValueError):
 def plain(value: Any) -> Any:
     """Return the natural JSON form of a value.
 
-    Its parts are not converted: a set of dates becomes a list of dates. Iterators are not consumed: they
-    become texts, like all unknown types. A proxy, such as those of werkzeug, is converted like its target.
+    Its parts are not converted: a set of dates becomes a list of dates. Unknown types become texts. A proxy,
+    such as those of werkzeug, is converted like its target.
 
     Raises:
-        UnfitValueError: the value is too large.
+        UnfitValueError: the value is too large, or would have to be awaited or consumed.
         Exception: any exception of a method of the value.
     """
     return _conversion(value.__class__)(value)  # for a proxy, the class of its target
@@ -131,6 +131,16 @@ def _range(value: range) -> list[int] | str:
     return str(value) if value[MOST_VALUES:] else list(value)
 
 
+def _awaitable(value: object) -> Any:
+    name = type(value).__name__
+    raise UnfitValueError(f"is a {name}, which was not awaited", f"<{name}>")
+
+
+def _iterator(value: object) -> Any:
+    name = type(value).__name__
+    raise UnfitValueError(f"is a {name}, which is not consumed: log what it yields", f"<{name}>")
+
+
 def _sorted(value: AbstractSet[Any]) -> list[Any]:
     try:
         return sorted(value)
@@ -165,4 +175,6 @@ _CONVERSIONS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (MappingView, list),
     (AbstractSet, _sorted),
     (Sequence, list),
+    (Awaitable, _awaitable),
+    ((Iterator, AsyncIterator), _iterator),
 )

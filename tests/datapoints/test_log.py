@@ -6,6 +6,7 @@ import contextvars
 import logging
 import os
 import signal
+import sys
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
@@ -665,6 +666,7 @@ def test_a_value_that_json_does_not_know_is_named_by_its_place(
     assert "inputs.scores[1]" in records[0].getMessage()
 
 
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="the server runs on CPython")
 def test_what_is_nested_too_deeply_is_cut_and_the_rest_stored(
     logging_manager: SessionManager, stored: Stored, records: list[Any]
 ) -> None:

@@ -206,12 +206,22 @@ def test_keys_become_texts(key: Any, expected: str) -> None:
     assert json.loads(freeze({key: 1}).body) == {expected: 1}
 
 
-def test_iterators_are_not_consumed() -> None:
-    """They are the application's."""
-    numbers = iter([1, 2])
+def test_what_has_to_be_consumed_or_awaited_is_a_problem() -> None:
+    """A forgotten ``await``, or a stream in place of its text. Iterators are the application's."""
+
+    async def answer() -> str:
+        return "42"
+
+    numbers, coroutine = iter([1, 2]), answer()
     generated = (number for number in [1, 2])
-    assert kept(numbers) == str(numbers)
-    assert kept(generated) == str(generated)
+    body, problems = freeze({"inputs": {"a": numbers, "b": [generated], "c": coroutine}})
+    coroutine.close()
+    assert json.loads(body) == {"inputs": {"a": "<list_iterator>", "b": ["<generator>"], "c": "<coroutine>"}}
+    assert problems == (
+        "inputs.a is a list_iterator, which is not consumed: log what it yields",
+        "inputs.b[0] is a generator, which is not consumed: log what it yields",
+        "inputs.c is a coroutine, which was not awaited",
+    )
     assert [*numbers, *generated] == [1, 2, 1, 2]
 
 
