@@ -13,6 +13,7 @@ from hl_sessions.carrying.headers import BAGGAGE_HEADER, PLAIN_HEADER, SIGNATURE
 from hl_sessions.conversations.key import checked_key
 from hl_sessions.conversations.session import RequestSession, request_session_type
 from hl_sessions.errors import ConfigurationError
+from hl_sessions.integrations import keys
 from hl_sessions.integrations.cookies import BrowserSession, SignedCookie
 from hl_sessions.integrations.keys import RequestKey
 from hl_sessions.process.saying import say
@@ -220,7 +221,11 @@ def _named_id(request: Request) -> str | None:
 
 def _check_function(name: str, value: object, way_out: str) -> None:
     if not callable(value):
-        raise ConfigurationError(f"{name} must be callable, not {type(value).__name__}")
+        hint = ", such as header('X-Chat-ID')" if name == "key" else ""
+        raise ConfigurationError(f"{name} must be callable{hint}, not {type(value).__name__}")
+    maker = getattr(value, "__name__", "")
+    if isinstance(maker, str) and getattr(keys, maker, None) is value:
+        raise ConfigurationError(f"{name}={maker} makes keys; call it, such as header('X-Chat-ID')")
     if _is_async(value):
         raise ConfigurationError(
             f"{name} must be a plain function, as the ID may be read anywhere; {way_out}"

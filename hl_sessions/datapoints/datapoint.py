@@ -105,7 +105,11 @@ class Datapoint:
     if TYPE_CHECKING:
 
         def __setattr__(self, name: str, value: Any) -> None: ...
-        def __getattr__(self, name: str) -> Any: ...
+
+    def __getattr__(self, name: str) -> Any:
+        # Python asks here for what is not set, as by ``answer.output += text``.
+        hint = "; add_output(...) adds a piece of it" if name == "output" else ""
+        raise AttributeError(f"{name!r} has not been set on this datapoint{hint}")
 
     @property
     def reference_id(self) -> str:

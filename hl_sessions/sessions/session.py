@@ -121,6 +121,21 @@ def warn_that_a_read_blocked() -> None:
         )
 
 
+class _SetByMethod:
+    """A field that is no attribute of a session, but an argument of its method ``set``."""
+
+    def __set_name__(self, _: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, session: object, _: type | None = None) -> Any:
+        if session is None:
+            return self
+        raise AttributeError(f"a session does not tell its {self._name}; set({self._name}=...) sets it")
+
+    def __set__(self, session: object, _: object) -> None:
+        raise AttributeError(f"{self._name} cannot be assigned; call set({self._name}=...)")
+
+
 class Session:
     """The session of one scope.
 
@@ -154,6 +169,11 @@ class Session:
     _ended_type: type[Session]
     #: Whether the request is no part of another one, if its start was noted; removed when it has counted.
     _is_other: bool
+
+    if not TYPE_CHECKING:  # checkers of types tell that there is no such attribute
+        name = _SetByMethod()
+        user = _SetByMethod()
+        metadata = _SetByMethod()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._id or 'not created'}>"

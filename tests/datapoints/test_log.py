@@ -468,6 +468,19 @@ def test_output_can_be_told_piece_by_piece(logging_manager: SessionManager, stor
     assert found["metadata"]["time_to_first_output"] >= 0
 
 
+def test_what_was_not_set_cannot_be_read(logging_manager: SessionManager, stored: Stored) -> None:
+    """As by the obvious way to stream, which has a method of its own."""
+    with logging_manager.datapoint(source="answer") as answer:
+        with pytest.raises(AttributeError, match=r"^'output' has not been set .*; add_output\(\.\.\.\) adds"):
+            answer.output += "forty-"
+        with pytest.raises(AttributeError, match=r"^'inputs' has not been set on this datapoint$"):
+            answer.inputs["a"] = 1
+        answer.output = "forty-"
+        answer.output += "two"
+    assert logging_manager.flush(PATIENCE)
+    assert stored.only()["output"] == "forty-two"
+
+
 def test_pieces_of_an_output_come_after_what_was_set(
     logging_manager: SessionManager, stored: Stored, records: list[Any]
 ) -> None:

@@ -320,6 +320,15 @@ def test_a_wrong_value_is_an_error(
     assert told(sessions_api) == [("POST", None)]
 
 
+@pytest.mark.parametrize("name", ["name", "user", "metadata"])
+def test_fields_are_no_attributes(sessions_api: SessionsAPI, name: str) -> None:
+    """They were assigned without effect, like those of a datapoint."""
+    with SessionManager(sessions_api.base_url) as manager, manager.session() as session:
+        with pytest.raises(AttributeError, match=rf"^{name} cannot be assigned; call set\({name}=\.\.\.\)$"):
+            setattr(session, name, "x")
+        assert not hasattr(session, name)
+
+
 def test_the_longest_values_fit(logging_manager: SessionManager, stored: Stored) -> None:
     """The limits are those of the server."""
     with logging_manager.session() as session:

@@ -136,7 +136,11 @@ def test_the_middleware_of_aiohttp_needs_its_parentheses() -> None:
     ("middleware", "options", "problem"),
     [
         (asgi.HLSessionMiddleware, {"response_headr": "X-Session-ID"}, "unexpected keyword argument"),
-        (asgi.HLSessionMiddleware, {"key": "chat"}, "key must be callable, not str"),
+        (
+            asgi.HLSessionMiddleware,
+            {"key": "chat"},
+            "key must be callable, such as header('X-Chat-ID'), not str",
+        ),
         (wsgi.HLSessionMiddleware, {}, "app is an application of ASGI"),
     ],
 )

@@ -647,7 +647,7 @@ def test_a_wrong_setting_of_the_environment(gateway: str, monkeypatch: pytest.Mo
         ({"kee": None}, "unknown setting HL_SESSIONS['kee']; there are cookie, key, manager, "),
         ({"eager": True, 7: 7}, "unknown setting HL_SESSIONS[7], HL_SESSIONS['eager']; there are"),
         ({"manager": "http://127.0.0.1"}, "HL_SESSIONS['manager'] must be a SessionManager, not str"),
-        ({"key": "chat"}, "HL_SESSIONS['key'] must be callable, not str"),
+        ({"key": "chat"}, "HL_SESSIONS['key'] must be callable, such as header('X-Chat-ID'), not str"),
         ({"cookie": SECRET}, "HL_SESSIONS['cookie'] must be a SignedCookie, not str"),
         ({"trust": SECRET}, "HL_SESSIONS['trust'] must be a list of networks"),
         ({"trust": ["10.0.0.0/99"]}, "HL_SESSIONS['trust']: '10.0.0.0/99'"),

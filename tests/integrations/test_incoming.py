@@ -1430,7 +1430,8 @@ async def _app(scope: Any, receive: Any, send: Any) -> None: ...
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"key": "chat"}, "key must be callable, not str"),
+        ({"key": "chat"}, "key must be callable, such as header('X-Chat-ID'), not str"),
+        ({"key": header}, "key=header makes keys; call it, such as header('X-Chat-ID')"),
         ({"key": header("X-Chat-ID"), "cookie": SignedCookie(SECRET)}, "key and cookie exclude each other"),
         ({"cookie": SECRET}, "cookie must be a SignedCookie, not str"),
         ({"trust": SECRET}, "trust must be a list of networks"),
