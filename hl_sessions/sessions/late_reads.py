@@ -1,6 +1,6 @@
 """Detects reads of a session after its request has ended, by a loop or timer that serves other requests.
 
-A background task of the request also reads late, and may do so. Its context looks the same. Three rules
+A background task of the request also reads late, and may do so. Its context looks the same. Four rules
 distinguish them:
 
 - A loop that serves other requests reads only while these are served. A background task reads at independent
@@ -13,6 +13,8 @@ distinguish them:
 - A server whose loop serves requests often sets a context variable to the request at hand. In the context of
   an ended request, only code that serves others sets it to one request after the other. This holds on a busy
   server, too.
+- What works for a request does so for minutes. What still reads an hour later, while others are served, is
+  told of, whatever it is.
 """
 
 from __future__ import annotations
@@ -56,6 +58,8 @@ MOST_MISSES = 10  # reads without a request, after which the first rule is given
 MOST_ORPHANS = 10  # tasks without a parent, each with other requests since the former one
 MOST_OTHERS = 3  # other requests that were at hand
 MOST_STAYS = 10  # reads of one task, which is no job of a timer then
+LONG_AFTER = 3600.0  # seconds after a request in which its background work ends
+LATELY = 60.0  # seconds in which another request has ended
 LOOKING = 0.01  # the share of the time that the search for parents may take
 LONGEST_NAME = 200
 
@@ -84,12 +88,14 @@ class _Traffic:
         busy: the seconds in which requests were served.
         since: the time from which on requests have been served without a break, if one is being served.
         started: the start of the latest request.
+        ended: the end of the latest request.
         trials: the number of products that were begun, each of which may become tiny by chance.
         look_again: the time from which on parents may be searched for again.
     """
 
     def __init__(self) -> None:
         self.busy = self.since = self.started = self.look_again = self._looked = self._end = 0.0
+        self.ended = float("-inf")
         self.trials = 0
         self._renew_after_fork()
         renew_after_fork(self)
@@ -120,6 +126,7 @@ class _Traffic:
 
     def end(self, session: Session) -> None:
         """Note the end of a request."""
+        self.ended = monotonic()
         if session not in self._served:
             return  # its start was not noted, as no session was watched then
         with self.lock:
@@ -178,7 +185,7 @@ class _Watch:
 
     @property
     def is_over(self) -> bool:
-        """Whether no further read can decide."""
+        """Whether no further read can decide about the first two rules, nor has to about the third one."""
         return self._misses >= MOST_MISSES and self._orphans is None
 
     def end(self) -> None:
@@ -339,26 +346,32 @@ def _note_read(session: Any, kind: type[Session]) -> None:
         watch: _Watch | None = session.__dict__.get("_watch")
         if watch is None:
             watch = session._watch = _Watch(now)
-        is_of_others = watch.comes_with_requests(now)
-    is_of_others = is_of_others or watch.comes_of_nothing(session) or watch.serves_others(session)
-    if is_of_others and _once.is_first():
+        was_over = watch.is_over
+        is_of_others = not was_over and watch.comes_with_requests(now)
+    if not (is_of_others or watch.is_over):
+        is_of_others = watch.comes_of_nothing(session) or watch.serves_others(session)
+    if watch.is_over and not was_over:
+        watch.end()
+    request, ended = session._ending
+    goes_on = now - ended >= LONG_AFTER and now - _traffic.ended < LATELY
+    if (is_of_others or goes_on) and _once.is_first():
         _watched.clear()
         unobserve(_note_start)
-        _tell(*session._ending)
-    if _once.said or watch.is_over:
+        _tell(request, ended, "serves" if is_of_others else "goes on, and may serve")
+    if _once.said:
         session.__class__ = kind  # another thread may have done so meanwhile
-        watch.end()
 
 
-def _tell(request: str, ended: float) -> None:
+def _tell(request: str, ended: float, does: str) -> None:
     with creating():  # for a handler that reads the ID meanwhile
         say(
             logging.WARNING,
             "the session of the request %r, which ended %.0f seconds ago, is read again and again while other"
-            " requests are served: code that was started in it serves others in its session. Start that code"
+            " requests are served: code that was started in it %s others in its session. Start that code"
             " outside of requests or by 'unbound(...)', or use integrations.mcp.connect or"
             " integrations.gradio.connect; see 'What is started in a request and outlives it' in the guide"
             " (said once per process)",
             request,
             monotonic() - ended,
+            does,
         )

@@ -787,7 +787,7 @@ def test_what_goes_on_for_its_own_request_is_not_told_of(
 
 @pytest.mark.parametrize("name", list(BACKGROUND))
 def test_a_background_task_is_soon_left_alone(name: str, service: Service) -> None:
-    """When it is clear that it is one, its reads and all requests take what they took before."""
+    """When it is clear that it is one, requests take what they took before, and its reads hardly more."""
 
     async def main() -> None:
         pace = Pace(service)
@@ -808,6 +808,38 @@ def test_a_background_task_is_soon_left_alone(name: str, service: Service) -> No
 
     asyncio.run(main())
     assert len(service.seen) > REQUESTS
+
+
+@pytest.mark.parametrize("name", list(BACKGROUND))
+@pytest.mark.parametrize(("after", "is_told"), [(3590, False), (3610, True)])
+def test_what_reads_an_hour_later_while_others_are_served_is_told_of(
+    name: str, after: float, service: Service, records: list[logging.LogRecord], *, is_told: bool
+) -> None:
+    """Such as a scheduler whose jobs run by the clock, which looks like a background task."""
+
+    async def main() -> None:
+        pace = Pace(service)
+
+        async def start() -> None:
+            await BACKGROUND[name](service, pace)
+
+        service.handlers["/start"] = start
+        await service.request("/start")
+        for _ in range(REQUESTS):
+            await pace.go_on()
+            service.clock.offset += 1
+        service.clock.offset = after
+        await pace.go_on()
+        assert not told(records)  # nobody else is served
+        await service.request("/other")
+        service.clock.offset = after + 1
+        await pace.go_on()
+        await pace.go_on(goes_on=False)
+
+    asyncio.run(main())
+    assert len(told(records)) == is_told
+    assert all("'POST /start', which ended 3611 seconds ago" in line for line in told(records))
+    assert all("goes on, and may serve others" in line for line in told(records))
 
 
 def test_threads_that_read_at_the_same_time_get_their_answers(
