@@ -1,6 +1,7 @@
 """Keeps Python's search for garbage cycles small in a process that only serves."""
 
 import gc
+import sys
 from typing import Final
 
 _ALLOCATIONS: Final = 20_000
@@ -13,6 +14,8 @@ def search_less() -> None:
     Objects that a server loads at its start stay until its end: some hundred thousand. Searching them again
     and again took a fifth of the time of its requests.
     """
+    if sys.implementation.name != "cpython":  # PyPy searches in another way, and cannot be told
+        return
     gc.collect()
     gc.freeze()
     gc.set_threshold(_ALLOCATIONS, 20, 50)
