@@ -1,5 +1,6 @@
 """The database for the routes: reads in parallel, writes in groups."""
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from threading import Event
 from typing import Any, Final, TypeVar
@@ -7,15 +8,18 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import URL, Connection, Engine
 
 from hl_sessions.server.database.engines import READERS, SCANNERS, for_reading, for_writing, open_engine
-from hl_sessions.server.database.errors import DatabaseError
+from hl_sessions.server.database.errors import DatabaseError, ReplacedFileError
 from hl_sessions.server.database.group_commit import DatabaseObserver, GroupCommit, durable_transaction
 from hl_sessions.server.database.lanes import Lane
 from hl_sessions.server.database.migrating import upgrade
+from hl_sessions.server.database.rarely import Rarely
 from hl_sessions.server.database.retrying import retrying
 
 _WAITING_READS: Final = 256
 WAITING_SCANS: Final = 32
 """The number of searches and lists that may wait for their turn, beside those that run."""
+
+_logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 Argument = TypeVar("Argument")
@@ -25,7 +29,8 @@ class Database:
     """Runs functions in transactions on threads of its own, so that no event loop waits for the disk.
 
     Their exceptions are raised to the caller. So are ``DatabaseUnavailableError`` and ``DatabaseBusyError``,
-    by reads ``DatabaseTimeoutError``, and by writes ``DatabaseFullError``. Only one event loop may use it.
+    by reads ``DatabaseTimeoutError``, and by writes ``DatabaseFullError`` and ``ReplacedFileError``. Only one
+    event loop may use it.
 
     Args:
         engine: The engine of a database that has the tables.
@@ -40,6 +45,7 @@ class Database:
         self._prompt_reader = Lane(engine, "prompt-reader", width=1, queue=_WAITING_READS)
         self._engine_for_writing = for_writing(engine)
         self._observer = observer
+        self._replaced = Rarely()
         self._ending = Event()
         self._writes = GroupCommit(self._engine_for_writing, observer)
 
@@ -136,6 +142,8 @@ class Database:
         except DatabaseError as error:
             if self._observer is not None:
                 self._observer.failed(error)
+            if isinstance(error, ReplacedFileError) and self._replaced.is_time():
+                _logger.warning("requests are refused: %s", error)
             raise
 
 

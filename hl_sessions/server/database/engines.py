@@ -84,7 +84,7 @@ def others_wrote(connection: Connection) -> bool:
 
 
 def is_file_replaced(connection: Connection) -> bool:
-    """Tell whether the database is a file that was moved or removed after the connection had opened it."""
+    """Tell whether the database is a file that was moved, removed or replaced while it was open."""
     return connection.dialect.name == "sqlite" and is_sqlite_file_replaced(connection)
 
 

@@ -96,6 +96,19 @@ class ForeignFileError(DatabaseError):
         )
 
 
+class ReplacedFileError(DatabaseError):
+    """The path of the SQLite file leads to another file or to none, so what is written would be lost.
+
+    Args:
+        path: The path of the file.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} was moved, removed or replaced, so nothing is written: put it back, or start again"
+        )
+
+
 class UnexpectedDatabaseError(DatabaseError):
     """The database refused a statement because of a defect of this program, or of its file.
 

@@ -18,6 +18,7 @@ from hl_sessions.server.database.errors import (
     DatabaseBusyError,
     DatabaseError,
     DatabaseUnavailableError,
+    ReplacedFileError,
     UnexpectedDatabaseError,
     UnknownOutcomeError,
     is_full,
@@ -228,6 +229,6 @@ def _make_alone(connection: Connection, change: Callable[[Connection], Result]) 
 
 
 def _concerns_all(error: Exception) -> bool:
-    return isinstance(error, ConflictError | DatabaseUnavailableError) or (
+    return isinstance(error, ConflictError | DatabaseUnavailableError | ReplacedFileError) or (
         isinstance(error, DBAPIError) and (is_full(error) or is_passing(error))
     )

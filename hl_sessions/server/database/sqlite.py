@@ -2,7 +2,6 @@
 
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from hl_sessions.process.sqlite_locks import while_locked
 from hl_sessions.server.database.errors import ForeignFileError
 from hl_sessions.server.database.retrying import PATIENCE, longest_wait
+from hl_sessions.server.database.sqlite_file import SQLiteFile
 from hl_sessions.server.database.tables import json_for_database, organisations
 
 _PAGE_SIZE: Final = 16384
@@ -52,7 +52,14 @@ def create_sqlite_engine(url: URL, connections: int) -> Engine:
         # Each connection keeps pages in memory, so as few as possible are used.
         pool_use_lifo=True,
     )
-    event.listen(engine, "connect", _configure)
+    file = SQLiteFile()
+
+    def configure(connection: Any, record: Any) -> None:
+        record.info[_FILE] = file
+        _configure(connection, file)
+
+    event.listen(engine, "do_connect", file.before_opening)
+    event.listen(engine, "connect", configure)
     event.listen(engine, "begin", _begin)
     return engine
 
@@ -75,10 +82,8 @@ def others_wrote_to_sqlite(connection: Connection) -> bool:
 
 
 def is_sqlite_file_replaced(connection: Connection) -> bool:
-    """Tell whether the path of the file no longer leads to the file that the connection has opened."""
-    path, opened = connection.info[_FILE]
-    is_replaced: bool = _identify(path) != opened
-    return is_replaced
+    """Tell whether the path of the database no longer leads to the file that the connection has open."""
+    return _file_of(connection).is_replaced()
 
 
 def give_back_pages(connection: Connection) -> bool:
@@ -107,16 +112,12 @@ def _pragma(connection: Connection, name: str) -> int:
     return value
 
 
-def _identify(path: str) -> tuple[int, int] | None:
-    """Return what tells a file from all others; ``None`` if there is none at the path."""
-    try:
-        status = Path(path).stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
+def _file_of(connection: Connection) -> SQLiteFile:
+    file: SQLiteFile = connection.info[_FILE]
+    return file
 
 
-def _configure(connection: Any, record: Any) -> None:
+def _configure(connection: Any, file: SQLiteFile) -> None:
     # Otherwise the driver begins transactions by itself, and only before some statements.
     connection.isolation_level = None
     # Closed at once: on PyPy an unread result would keep transactions from ending.
@@ -133,7 +134,7 @@ def _configure(connection: Any, record: Any) -> None:
         [(_, _, path)] = cursor.execute("PRAGMA database_list")
         if _is_foreign(cursor):
             raise ForeignFileError(path)
-        record.info[_FILE] = path, _identify(path)
+        file.opened(path)
         # Readers continue beside the one writer. Several processes may start on a new file at the same time.
         while_locked(lambda: cursor.execute("PRAGMA journal_mode = WAL"), PATIENCE)
         for pragma in (
@@ -161,6 +162,7 @@ def _begin(connection: Connection) -> None:
     if not connection.get_execution_options().get(_IS_WRITING):
         connection.exec_driver_sql("BEGIN")
         return
+    _file_of(connection).check()
     end = monotonic() + longest_wait(connection)
     connection.exec_driver_sql(_busy_timeout(_LOCK_TIMEOUT)).close()
     driver_connection: Any = connection.connection.driver_connection

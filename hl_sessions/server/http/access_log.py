@@ -9,10 +9,10 @@ from typing import Final
 from pydantic_core import to_json
 from starlette.types import Scope
 
+from hl_sessions.server.database.rarely import Rarely
 from hl_sessions.server.http.exchange import Exchange
 from hl_sessions.server.http.line_writer import LineWriter
 from hl_sessions.server.http.metrics import Metrics
-from hl_sessions.server.http.rarely import Rarely
 
 # This limit keeps a line below the 4 KiB that are written as a whole.
 _LONGEST_PATH: Final = 1024

@@ -12,10 +12,10 @@ from starlette.routing import Route
 
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.database.engines import is_file_replaced
-from hl_sessions.server.database.errors import DatabaseError
+from hl_sessions.server.database.errors import DatabaseError, ReplacedFileError
 from hl_sessions.server.database.tables import organisations
 from hl_sessions.server.http.metrics import Metrics
-from hl_sessions.server.http.rejections import rejection
+from hl_sessions.server.http.rejections import FILE_REPLACED, rejection
 
 LIVENESS: Final = "/healthz"
 READINESS: Final = "/readyz"
@@ -26,7 +26,6 @@ PATIENCE: Final = 1.0
 
 
 _SILENT: Final = "The database does not answer"
-_REPLACED: Final = "The file of the database was moved or removed: start the server again"
 
 
 class Readiness:
@@ -52,9 +51,11 @@ class Readiness:
     async def _ask(self) -> str | None:
         try:
             is_replaced = await self._database.read_promptly(_is_replaced)
+        except ReplacedFileError:
+            return FILE_REPLACED
         except DatabaseError:
             return _SILENT
-        return _REPLACED if is_replaced else None
+        return FILE_REPLACED if is_replaced else None
 
 
 def health_routes(database: Database) -> Sequence[Route]:

@@ -13,6 +13,7 @@ from hl_sessions.server.database.errors import (
     DatabaseFullError,
     DatabaseTimeoutError,
     DatabaseUnavailableError,
+    ReplacedFileError,
     UnknownOutcomeError,
 )
 from hl_sessions.server.records.deleting import Deleted
@@ -29,6 +30,7 @@ _REASONS: Final[dict[type[DatabaseError], str]] = {
     DatabaseFullError: "full",
     DatabaseTimeoutError: "timeout",
     DatabaseUnavailableError: "unavailable",
+    ReplacedFileError: "unavailable",
     UnknownOutcomeError: "unavailable",
 }
 _OTHER_REASON: Final = "unexpected"

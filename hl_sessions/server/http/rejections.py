@@ -14,11 +14,16 @@ from hl_sessions.server.database.errors import (
     DatabaseFullError,
     DatabaseTimeoutError,
     DatabaseUnavailableError,
+    ReplacedFileError,
 )
 from hl_sessions.server.database.lanes import BUDGET
 from hl_sessions.server.records.refusals import KeyReusedError, RequestUnderWayError
 
 NOT_FOUND: Final = "Not Found"
+
+FILE_REPLACED: Final = (
+    "The file of the database was moved, removed or replaced: put it back, or start the server again"
+)
 
 CLIENT_HAS_GONE: Final = 499
 """The status that proxies log for a client that has gone; it is never sent."""
@@ -68,6 +73,7 @@ def add_rejections(application: FastAPI) -> None:
     application.exception_handler(DatabaseTimeoutError)(_too_slow)
     application.exception_handler(DatabaseFullError)(_insufficient_storage)
     application.exception_handler(DatabaseUnavailableError)(_service_unavailable)
+    application.exception_handler(ReplacedFileError)(_file_replaced)
     application.exception_handler(Exception)(_unexpected)
 
 
@@ -137,6 +143,10 @@ async def _insufficient_storage(_request: Request, _error: Exception) -> JSONRes
 
 async def _service_unavailable(_request: Request, _error: Exception) -> JSONResponse:
     return unavailable("The database is locked or does not answer")
+
+
+async def _file_replaced(_request: Request, _error: Exception) -> JSONResponse:
+    return unavailable(FILE_REPLACED)
 
 
 async def _busy(_request: Request, _error: Exception) -> JSONResponse:

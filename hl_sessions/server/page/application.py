@@ -15,6 +15,7 @@ from hl_sessions.server.database.errors import (
     DatabaseBusyError,
     DatabaseTimeoutError,
     DatabaseUnavailableError,
+    ReplacedFileError,
 )
 from hl_sessions.server.http.body_limit import BodyLimitMiddleware, BodyMemory
 from hl_sessions.server.http.key_ring import KeyRing
@@ -49,7 +50,8 @@ _LONGEST_FORM: Final = 16 * 1024
 """The longest body of a form, in bytes; the form to sign in can be sent without a key."""
 
 _WITHOUT_DATABASE: Final = {
-    error: HANDLERS[error] for error in (DatabaseBusyError, DatabaseTimeoutError, DatabaseUnavailableError)
+    error: HANDLERS[error]
+    for error in (DatabaseBusyError, DatabaseTimeoutError, DatabaseUnavailableError, ReplacedFileError)
 }
 
 # Not the pages: the length of a compressed one tells whether it repeats a text of the address.

@@ -11,7 +11,7 @@ from typing import Any, Final
 from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.server import ServerState
 
-from hl_sessions.server.http.rarely import Rarely
+from hl_sessions.server.database.rarely import Rarely
 from hl_sessions.server.run.descriptors import limit
 from hl_sessions.server.run.patience import Connection
 

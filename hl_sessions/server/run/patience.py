@@ -8,7 +8,7 @@ from typing import Any, Final
 import uvicorn
 from uvicorn.server import ServerState
 
-from hl_sessions.server.http.rarely import Rarely
+from hl_sessions.server.database.rarely import Rarely
 from hl_sessions.server.run.protocol import HTTPProtocol
 
 TIME_TO_SEND: Final = 60.0

@@ -1,10 +1,12 @@
 """A full, locked or missing database is reported in the wire format, and the server recovers by itself."""
 
 import resource
+import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from sqlalchemy import delete, select
 
 from hl_sessions.server.database import retrying, sqlite
 from hl_sessions.server.database.database import Database
-from hl_sessions.server.database.errors import DatabaseError
+from hl_sessions.server.database.errors import DatabaseError, ReplacedFileError
 from hl_sessions.server.database.tables import organisations
 from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
@@ -101,6 +103,57 @@ def test_a_locked_file_is_waited_for(tmp_path: Path, http: requests.Session) -> 
             assert not writing.done()
         assert writing.result().status_code == 200
         assert counted(http, base_url) == 2
+
+
+def test_nothing_is_written_to_a_file_that_is_no_longer_at_its_path(
+    tmp_path: Path, http: requests.Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Writes are refused, which one line reports, and reads go on. Back in its place, it is written to."""
+    link, database, moved = (tmp_path / name for name in ("link.sqlite3", "there.sqlite3", "moved.sqlite3"))
+    link.symlink_to(database)
+
+    def refused() -> str:
+        answer = log(http, base_url)
+        assert answer.status_code == 503
+        assert int(answer.headers["Retry-After"]) > 0
+        assert counted(http, base_url) == 1
+        detail: str = answer.json()["detail"]
+        return detail
+
+    with serving_in_background(ServerSettings(port=0, database=str(link))) as base_url:
+        assert log(http, base_url).status_code == 200
+        database.rename(moved)
+        assert refused() == (
+            "The file of the database was moved, removed or replaced: put it back, or start the server again"
+        )
+        assert not database.exists()
+        database.touch()
+        refused()
+        moved.rename(database)
+        link.unlink()
+        refused()
+        link.symlink_to(database)
+        with closing(sqlite3.connect(database)) as other:
+            other.execute("VACUUM")
+        assert log(http, base_url).status_code == 200
+        assert counted(http, base_url) == 2
+    [warning] = caplog.messages
+    assert warning == (
+        f"requests are refused: {link} was moved, removed or replaced, "
+        "so nothing is written: put it back, or start again"
+    )
+
+
+def test_no_connection_makes_the_file_that_was_removed_anew(tmp_path: Path) -> None:
+    """SQLite would: a read that needs one is refused."""
+    path = tmp_path / "removed.sqlite3"
+    query = select(organisations.c.name)
+    with opened_database(path) as opened:
+        path.unlink()
+        opened.read_now(lambda connection: connection.execute(query).all())
+        with pytest.raises(ReplacedFileError, match="was moved, removed or replaced"):
+            opened.read_now(lambda _: opened.read_now(lambda connection: connection.execute(query).all()))
+    assert not path.exists()
 
 
 def test_a_new_file_that_another_process_has_locked(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from hl_sessions.server.database.database import Database
-from hl_sessions.server.database.errors import DatabaseFullError, DatabaseUnavailableError
+from hl_sessions.server.database.errors import DatabaseFullError, DatabaseUnavailableError, ReplacedFileError
 
 
 @pytest.mark.parametrize(
@@ -13,9 +13,10 @@ from hl_sessions.server.database.errors import DatabaseFullError, DatabaseUnavai
     [
         (DatabaseFullError(), 507, "The disk of the database is full."),
         (DatabaseUnavailableError(), 503, "Load the page again in a moment."),
+        (ReplacedFileError("SECRET"), 503, "was moved, removed or replaced: put it back"),
         (ArithmeticError("SECRET"), 500, "The reason is in its log."),
     ],
-    ids=["full", "away", "unexpected"],
+    ids=["full", "away", "replaced", "unexpected"],
 )
 def test_a_failure_is_told_without_what_it_was_about(
     sqlite_reader: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int, told: str

@@ -317,7 +317,7 @@ def test_a_file_that_was_removed_makes_the_server_unready(tmp_path: Path) -> Non
         for _ in range(2):
             answer = requests.get(ready, timeout=PATIENCE)
             assert answer.status_code == 503
-            assert "was moved or removed" in answer.json()["detail"]
+            assert "was moved, removed or replaced" in answer.json()["detail"]
             database.touch()
         (tmp_path / "moved.sqlite3").rename(database)
         assert requests.get(ready, timeout=PATIENCE).status_code == 200

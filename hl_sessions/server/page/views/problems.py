@@ -9,10 +9,11 @@ from hl_sessions.server.database.errors import (
     DatabaseFullError,
     DatabaseTimeoutError,
     DatabaseUnavailableError,
+    ReplacedFileError,
 )
 from hl_sessions.server.database.lanes import BUDGET
 from hl_sessions.server.finding.filters import InvalidFilterError
-from hl_sessions.server.http.rejections import answer_nobody
+from hl_sessions.server.http.rejections import FILE_REPLACED, answer_nobody
 from hl_sessions.server.page.show.rendering import render
 
 
@@ -64,6 +65,13 @@ async def answer_absent_database(request: Request, _error: Exception) -> Respons
     return answer
 
 
+async def answer_replaced_file(request: Request, _error: Exception) -> Response:
+    """Answer that the file of the database is no longer at its path."""
+    answer = await problem(request, 503, "Nothing can be stored", f"{FILE_REPLACED}.")
+    answer.headers["Retry-After"] = "1"
+    return answer
+
+
 async def answer_busy_database(request: Request, _error: Exception) -> Response:
     """Answer that there are too many requests."""
     answer = await problem(
@@ -96,6 +104,7 @@ HANDLERS = {
     DatabaseTimeoutError: answer_slow_database,
     DatabaseUnavailableError: answer_absent_database,
     InvalidFilterError: answer_invalid_filter,
+    ReplacedFileError: answer_replaced_file,
     Exception: answer_failure,
 }
 """The handler of each problem."""
