@@ -125,10 +125,15 @@ class Server:
 
     process: subprocess.Popen[str]
     greeting: str
+    greeting_of_page: str
 
     @property
     def base_url(self) -> str:
         return self.greeting.split()[-1]
+
+    @property
+    def page_url(self) -> str:
+        return self.greeting_of_page.split()[2]
 
 
 @contextmanager
@@ -139,7 +144,7 @@ def serving() -> Iterator[Callable[..., Server]]:
             # The output is not read while the server runs, so the log would fill the pipe.
             environment = {"HL_SESSIONS_ACCESS_LOG": "false", **variables}
             process = start_process("--port", "0", *arguments, directory=directory, **environment)
-            return Server(process, *first_lines(process, 1))
+            return Server(process, *first_lines(process, 2))
 
         yield start
 

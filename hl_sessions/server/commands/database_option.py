@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import click
@@ -15,6 +14,7 @@ from hl_sessions.server.database.database import Database
 from hl_sessions.server.database.engines import for_writing, open_engine
 from hl_sessions.server.database.errors import DatabaseError, cannot_open, cannot_write, is_full, is_passing
 from hl_sessions.server.database.migrating import upgrade
+from hl_sessions.server.database.place import file_path
 from hl_sessions.server.database.tables import idempotency_keys
 from hl_sessions.server.settings import ServerSettings
 
@@ -77,11 +77,9 @@ def url_of(database: str) -> URL:
 
 def is_missing(url: URL) -> bool:
     """Tell whether a database is an SQLite file that is not there, or has no content."""
-    # SQLite's URIs are left to SQLite.
-    if url.get_backend_name() != "sqlite" or str(url.database).startswith("file:"):
-        return False
+    path = file_path(url)
     try:
-        return Path(str(url.database)).stat().st_size == 0
+        return path is not None and path.stat().st_size == 0
     except FileNotFoundError:
         return True
     except OSError:

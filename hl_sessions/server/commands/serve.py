@@ -18,11 +18,13 @@ from hl_sessions.server.commands.age import parse_age
 from hl_sessions.server.commands.config_file import config_option
 from hl_sessions.server.commands.database_option import database_failures, database_option, upgrade_database
 from hl_sessions.server.commands.price_file import parse_prices
+from hl_sessions.server.database.place import place_of
 from hl_sessions.server.http.health import METRICS
+from hl_sessions.server.http.placement import parse_prefix
 from hl_sessions.server.run.connections import FEWEST
 from hl_sessions.server.run.descriptors import raise_limit
 from hl_sessions.server.run.ending import told_to_end
-from hl_sessions.server.run.serving import base_url, in_background, listen
+from hl_sessions.server.run.serving import base_url, in_background, listen, page_url
 from hl_sessions.server.run.serving import serve as run
 from hl_sessions.server.run.workers import NoWorkerError, serve_with_workers
 from hl_sessions.server.settings import ServerSettings
@@ -138,7 +140,11 @@ def serve(**options: Any) -> None:
     raise_limit()
     with ExitStack() as running:
         listener = running.enter_context(_listening(settings.host, settings.port, "--port"))
-        greetings = [f"Listening on {base_url(listener)}"]
+        page = page_url(listener, parse_prefix(settings.root_path))
+        greetings = [
+            f"Listening on {base_url(listener)}",
+            f"Page on {page} of the database {place_of(settings.database_url)}",
+        ]
         metrics_listener = None
         if settings.metrics_port is not None:
             metrics_listener = running.enter_context(

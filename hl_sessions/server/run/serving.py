@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 from typing import Final
 
 import uvicorn
@@ -46,6 +47,22 @@ def listen(host: str, port: int) -> socket.socket:
 def base_url(listener: socket.socket, path: str = BASE_PATH) -> str:
     """Return the URL of the API, or of another path, behind this socket: ``http://127.0.0.1:8642/v4``."""
     host, port = listener.getsockname()[:2]
+    return _url(host, port, path)
+
+
+def page_url(listener: socket.socket, prefix: str) -> str:
+    """Return the URL of the page behind this socket, for a browser on this machine.
+
+    Args:
+        listener: The socket.
+        prefix: The path that a proxy serves the server at, without a trailing slash.
+    """
+    host, port = listener.getsockname()[:2]
+    # No browser has to understand the address that stands for all of them.
+    return _url("localhost" if ip_address(host).is_unspecified else host, port, f"{prefix}/")
+
+
+def _url(host: str, port: int, path: str) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}{path}"
 
 

@@ -12,7 +12,9 @@ import pytest
 import requests
 from click.testing import CliRunner, Result
 
+from hl_sessions.server.commands.database_option import url_of
 from hl_sessions.server.commands.serve import serve
+from hl_sessions.server.database.place import place_of
 from tests.servers import opened_database, served
 from tests.waiting import PATIENCE
 
@@ -27,11 +29,15 @@ def run(*arguments: str) -> Result:
 def test_serve_says_where_it_listens_and_keeps_its_file_beside_it(
     tmp_path: Path, spawn: RunningServer
 ) -> None:
-    """It picks and prints a free port, and the default database is a file of the current directory."""
+    """It picks a free port, and prints it, the page, and the database: a file of the current directory."""
     server = spawn(tmp_path)
-    assert re.fullmatch(r"Listening on http://127\.0\.0\.1:\d+/v4\n", server.greeting)
+    told = re.fullmatch(r"Listening on (http://127\.0\.0\.1:\d+/)v4\n", server.greeting)
+    assert told is not None
+    database = tmp_path / "hl-sessions.sqlite3"
+    assert server.greeting_of_page == f"Page on {told[1]} of the database {database}\n"
     assert requests.post(f"{server.base_url}/sessions", timeout=PATIENCE).status_code == 201
-    assert (tmp_path / "hl-sessions.sqlite3").exists()
+    assert "sesh_" in requests.get(server.page_url, timeout=PATIENCE).text
+    assert database.exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
@@ -59,9 +65,15 @@ def test_serve_may_be_told_to_end_at_once(tmp_path: Path, spawn: RunningServer) 
 
 @pytest.mark.parametrize("way", ["option", pytest.param("variable", marks=pytest.mark.slow)])
 def test_serve_takes_a_key_and_never_prints_it(tmp_path: Path, spawn: RunningServer, way: str) -> None:
-    """The key comes from the option or the environment, and shows up in no output."""
+    """The key comes from the option or the environment, and shows up in no output.
+
+    A browser gets an address that it understands, below the path of the proxy.
+    """
     if way == "option":
-        server = spawn(tmp_path, "--api-key", KEY, "--host", "0.0.0.0")
+        server = spawn(tmp_path, "--api-key", KEY, "--host", "0.0.0.0", "--root-path", "/a/")
+        assert re.fullmatch(r"http://localhost:\d+/a/", server.page_url)
+        page = server.page_url.replace("localhost", "127.0.0.1")
+        assert "Sign in" in requests.get(page, timeout=PATIENCE).text
     else:
         server = spawn(tmp_path, "--host", "0.0.0.0", HL_SESSIONS_API_KEY=KEY)
     url = f"{server.base_url}/sessions".replace("0.0.0.0", "127.0.0.1")
@@ -69,13 +81,14 @@ def test_serve_takes_a_key_and_never_prints_it(tmp_path: Path, spawn: RunningSer
     assert requests.post(url, headers={"X-API-KEY": KEY}, timeout=PATIENCE).status_code == 201
     server.process.terminate()
     output, errors = server.process.communicate(timeout=PATIENCE)
-    assert KEY not in server.greeting + output + errors
+    assert KEY not in server.greeting + server.greeting_of_page + output + errors
 
 
 def test_serve_listens_on_ipv6(tmp_path: Path, spawn: RunningServer) -> None:
-    """The printed URL has the address in brackets."""
+    """The printed URLs have the address in brackets."""
     server = spawn(tmp_path, "--host", "::1")
     assert server.base_url.startswith("http://[::1]:")
+    assert server.page_url == server.base_url.removesuffix("v4")
     assert requests.post(f"{server.base_url}/sessions", timeout=PATIENCE).status_code == 201
 
 
@@ -84,9 +97,26 @@ def test_every_address_is_one_of_ipv4_too(tmp_path: Path, spawn: RunningServer) 
     """A server on ``::`` is reached by both."""
     server = spawn(tmp_path, "--host", "::", "--api-key", KEY)
     port = server.base_url.split(":")[-1]
+    assert server.page_url == f"http://localhost:{port.removesuffix('v4')}"
     for host in ("127.0.0.1", "[::1]"):
         answer = requests.post(f"http://{host}:{port}/sessions", headers={"X-API-KEY": KEY}, timeout=PATIENCE)
         assert answer.status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("database", "place"),
+    [
+        ("sqlite:///file:x?mode=ro&uri=true", "file:x"),
+        ("postgresql://secret:secret@db.example:5433/x?password=secret", "x on db.example"),
+        ("postgresql://secret@/x?host=a&host=b", "x on a,b"),
+        ("postgresql:///?dbname=x&user=secret", "x"),
+        ("postgresql://", "PostgreSQL"),
+    ],
+)
+def test_a_database_is_told_without_its_users(database: str, place: str) -> None:
+    """Options of a URL may name them, too."""
+    pytest.importorskip("psycopg")
+    assert place_of(url_of(database)) == place
 
 
 def test_postgres_is_postgresql(postgresql: Any) -> None:

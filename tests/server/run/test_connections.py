@@ -328,7 +328,7 @@ def test_more_connections_than_files_stop_no_proxy(tmp_path: Path, connect: Conn
 def test_a_port_for_metrics_leaves_room(tmp_path: Path, connect: Connect) -> None:
     """It has few connections of its own. On both ports, more connections than files stop nobody."""
     with few_files(tmp_path, "--metrics-port", "0") as server:
-        base_url, metrics = (line.split()[-1] for line in first_lines(server, 2))
+        base_url, _page, metrics = (line.split()[-1] for line in first_lines(server, 3))
         half_open = [connect(url, HEAD) for _ in range(FILES) for url in (base_url, metrics)]
         assert requests.get(metrics, timeout=PATIENCE).status_code == 200
         assert call_often(f"{base_url}/sessions") == 20 * [201]
