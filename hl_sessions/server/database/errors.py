@@ -3,10 +3,14 @@
 The drivers' own messages may quote stored values, so they get no further than here.
 """
 
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
+
+from hl_sessions.server.database.place import file_path
 
 _SHOWN_STATEMENT: Final = 200  # characters
 
@@ -31,12 +35,13 @@ _ENDED_STATES: Final = ("57014",)
 _FULL_MESSAGES: Final = ("database or disk is full", "disk I/O error")
 _PASSING_MESSAGES: Final = ("database is locked", "database table is locked")
 _ENDED_MESSAGES: Final = ("interrupted",)
+_NOT_OPENED: Final = "unable to open database file"
 # Other messages of SQLite and its driver quote values, such as a text that cannot be decoded.
 _FILE_MESSAGES: Final = (
     "attempt to write a readonly database",
     "database disk image is malformed",
     "file is not a database",
-    "unable to open database file",
+    _NOT_OPENED,
 )
 
 
@@ -126,7 +131,11 @@ class UnexpectedDatabaseError(DatabaseError):
 
 def cannot_open(url: URL, error: DBAPIError) -> str:
     """Describe in one line why a database could not be opened, without its password."""
-    return f"cannot open the database {_shown(url)}: {_first_line(error)}"
+    reason = _first_line(error)
+    path = file_path(url)
+    if reason == _NOT_OPENED and path is not None:
+        reason = _cannot_be_file(path) or reason
+    return f"cannot open the database {_shown(url)}: {reason}"
 
 
 def cannot_write(url: URL, error: DBAPIError) -> str:
@@ -137,6 +146,17 @@ def cannot_write(url: URL, error: DBAPIError) -> str:
 def _shown(url: URL) -> str:
     # Parameters of the URL may hold a password, too.
     return str(url.database if url.get_backend_name() == "sqlite" else url.set(query={}))
+
+
+def _cannot_be_file(path: Path) -> str | None:
+    """Say why there can be no file at a path, if that is known."""
+    # Without the right to look there.
+    with suppress(PermissionError):
+        if path.is_dir():
+            return "it is a folder, and has to be a file"
+        if not path.parent.is_dir():
+            return f"there is no folder {path.parent}"
+    return None
 
 
 def _first_line(error: DBAPIError) -> str:

@@ -229,17 +229,23 @@ def test_wrong_settings_are_usage_errors(
     assert "secret" not in result.output
 
 
-@pytest.mark.parametrize("content", [None, b"this is not a database at all, but it is long enough"])
-def test_a_database_that_cannot_be_opened_is_one_clear_line(tmp_path: Path, content: bytes | None) -> None:
-    """A missing folder or a file of another kind ends the command with 1."""
-    path = tmp_path / "folder" / "file"
-    if content is not None:
-        path.parent.mkdir()
-        path.write_bytes(content)
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("folder", "it is a folder, and has to be a file"),
+        ("missing/file", "there is no folder {}/missing"),
+        ("text", "file is not a database"),
+        ("text/file", "there is no folder {}/text"),
+    ],
+)
+def test_a_database_that_cannot_be_opened_is_one_clear_line(tmp_path: Path, name: str, reason: str) -> None:
+    """It ends the command with 1."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text").write_bytes(b"this is not a database at all, but it is long enough")
+    path = tmp_path / name
     result = run("--port", "0", "--db", str(path))
     assert result.exit_code == 1
-    assert result.output.startswith(f"Error: cannot open the database {path}: ")
-    assert result.output.count("\n") == 1
+    assert result.output == f"Error: cannot open the database {path}: {reason.format(tmp_path)}\n"
 
 
 @pytest.mark.parametrize("place", ["me:hidden@127.0.0.1:1/x", "me@127.0.0.1:1/x?password=hidden"])
