@@ -212,13 +212,13 @@ def test_what_has_to_be_consumed_or_awaited_is_a_problem() -> None:
     async def answer() -> str:
         return "42"
 
-    numbers, coroutine = iter([1, 2]), answer()
+    numbers, coroutine = map(int, "12"), answer()
     generated = (number for number in [1, 2])
     body, problems = freeze({"inputs": {"a": numbers, "b": [generated], "c": coroutine}})
     coroutine.close()
-    assert json.loads(body) == {"inputs": {"a": "<list_iterator>", "b": ["<generator>"], "c": "<coroutine>"}}
+    assert json.loads(body) == {"inputs": {"a": "<map>", "b": ["<generator>"], "c": "<coroutine>"}}
     assert problems == (
-        "inputs.a is a list_iterator, which is not consumed: log what it yields",
+        "inputs.a is a map, which is not consumed: log what it yields",
         "inputs.b[0] is a generator, which is not consumed: log what it yields",
         "inputs.c is a coroutine, which was not awaited",
     )
