@@ -59,7 +59,7 @@ MOST_ORPHANS = 10  # tasks without a parent, each with other requests since the 
 MOST_OTHERS = 3  # other requests that were at hand
 MOST_STAYS = 10  # reads of one task, which is no job of a timer then
 LONG_AFTER = 3600.0  # seconds after a request in which its background work ends
-LATELY = 60.0  # seconds in which another request has ended
+LATELY = 60.0  # seconds in which another request has started
 LOOKING = 0.01  # the share of the time that the search for parents may take
 LONGEST_NAME = 200
 
@@ -88,14 +88,12 @@ class _Traffic:
         busy: the seconds in which requests were served.
         since: the time from which on requests have been served without a break, if one is being served.
         started: the start of the latest request.
-        ended: the end of the latest request.
         trials: the number of products that were begun, each of which may become tiny by chance.
         look_again: the time from which on parents may be searched for again.
     """
 
     def __init__(self) -> None:
         self.busy = self.since = self.started = self.look_again = self._looked = self._end = 0.0
-        self.ended = float("-inf")
         self.trials = 0
         self._renew_after_fork()
         renew_after_fork(self)
@@ -126,7 +124,6 @@ class _Traffic:
 
     def end(self, session: Session) -> None:
         """Note the end of a request."""
-        self.ended = monotonic()
         if session not in self._served:
             return  # its start was not noted, as no session was watched then
         with self.lock:
@@ -180,13 +177,17 @@ class _Watch:
         self._others = 0
         self._holder: Callable[[], object] = lambda: None
         self._reference = weakref.ref(self, _forget)
-        _watched[self._reference] = None
-        observe_requests(_note_start)
+        self.begin()
 
     @property
     def is_over(self) -> bool:
         """Whether no further read can decide about the first two rules, nor has to about the third one."""
         return self._misses >= MOST_MISSES and self._orphans is None
+
+    def begin(self) -> None:
+        """Let the starts of requests be noted."""
+        _watched[self._reference] = None
+        observe_requests(_note_start)
 
     def end(self) -> None:
         """Stop watching."""
@@ -353,13 +354,17 @@ def _note_read(session: Any, kind: type[Session]) -> None:
     if watch.is_over and not was_over:
         watch.end()
     request, ended = session._ending
-    goes_on = now - ended >= LONG_AFTER and now - _traffic.ended < LATELY
+    is_long_after = now - ended >= LONG_AFTER
+    if is_long_after:
+        watch.begin()
+    goes_on = is_long_after and now - _traffic.started < LATELY
     if (is_of_others or goes_on) and _once.is_first():
         _watched.clear()
         unobserve(_note_start)
         _tell(request, ended, "serves" if is_of_others else "goes on, and may serve")
     if _once.said:
         session.__class__ = kind  # another thread may have done so meanwhile
+        watch.end()
 
 
 def _tell(request: str, ended: float, does: str) -> None:

@@ -812,8 +812,15 @@ def test_a_background_task_is_soon_left_alone(name: str, service: Service) -> No
 
 @pytest.mark.parametrize("name", list(BACKGROUND))
 @pytest.mark.parametrize(("after", "is_told"), [(3590, False), (3610, True)])
+@pytest.mark.parametrize("is_alone", [False, True])
 def test_what_reads_an_hour_later_while_others_are_served_is_told_of(
-    name: str, after: float, service: Service, records: list[logging.LogRecord], *, is_told: bool
+    name: str,
+    after: float,
+    service: Service,
+    records: list[logging.LogRecord],
+    *,
+    is_alone: bool,
+    is_told: bool,
 ) -> None:
     """Such as a scheduler whose jobs run by the clock, which looks like a background task."""
 
@@ -825,9 +832,13 @@ def test_what_reads_an_hour_later_while_others_are_served_is_told_of(
 
         service.handlers["/start"] = start
         await service.request("/start")
+        await pace.go_on()
         for _ in range(REQUESTS):
-            await pace.go_on()
+            if not is_alone:  # then it is soon left alone
+                await service.request("/other")
             service.clock.offset += 1
+            await pace.go_on()
+        assert bool(late_reads._watched) is is_alone
         service.clock.offset = after
         await pace.go_on()
         assert not told(records)  # nobody else is served
@@ -840,6 +851,34 @@ def test_what_reads_an_hour_later_while_others_are_served_is_told_of(
     assert len(told(records)) == is_told
     assert all("'POST /start', which ended 3611 seconds ago" in line for line in told(records))
     assert all("goes on, and may serve others" in line for line in told(records))
+
+
+def test_nothing_is_watched_any_more_once_it_was_told(
+    service: Service, records: list[logging.LogRecord]
+) -> None:
+    """Also what begins to read only then."""
+
+    async def main() -> None:
+        paces = [Pace(service), Pace(service)]
+        for pace in paces:
+
+            async def start(pace: Pace = pace) -> None:
+                await a_task(service, pace)
+
+            service.handlers["/start"] = start
+            await service.request("/start")
+        for _ in range(2):
+            await paces[0].go_on()
+            service.clock.offset += late_reads.LONG_AFTER
+            await service.request("/other")
+        for pace in paces:
+            await pace.go_on()
+            await pace.go_on()
+            assert not late_reads._watched
+            await pace.go_on(goes_on=False)
+
+    asyncio.run(main())
+    assert len(told(records)) == 1
 
 
 def test_threads_that_read_at_the_same_time_get_their_answers(
