@@ -7,9 +7,9 @@ from contextlib import suppress
 from types import MethodType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hl_sessions.datapoints.fields import check
+from hl_sessions.datapoints.fields import check, is_of_named_session
 from hl_sessions.datapoints.fixed import fix, fixed_fields
-from hl_sessions.datapoints.queue import NAMES_OF_A_SESSION, Entry
+from hl_sessions.datapoints.queue import Entry
 from hl_sessions.datapoints.responses import fields_of_chunk, text_of_chunk
 from hl_sessions.process.late_imports import late_import
 from hl_sessions.scopes.decorator import parameters_of
@@ -184,7 +184,7 @@ class Datapoint:
             raise RuntimeError("a datapoint is entered once; call datapoint() for each")
         recorder = self._recorder = self._get_recorder()
         fields = self._given.copy()
-        names_session = not NAMES_OF_A_SESSION.isdisjoint(fields)
+        names_session = is_of_named_session(fields)
         session = self._session = recorder.session(is_needed=not names_session)
         self._outer = along.get()
         parent = recorder.parent(session)

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from zlib import crc32
 
 from hl_sessions.client.deadline import Deadline
-from hl_sessions.datapoints.fields import check
+from hl_sessions.datapoints.fields import NAMES_OF_A_SESSION, check
 from hl_sessions.datapoints.fixed import fix, fixed_fields
-from hl_sessions.datapoints.queue import NAMES_OF_A_SESSION
 from hl_sessions.datapoints.values import freeze
 from hl_sessions.errors import APIStatusError, HLSessionsError, NotFoundError, ValidationError
 from hl_sessions.process.saying import show

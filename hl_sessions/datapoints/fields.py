@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from datetime import timedelta
 
-__all__ = ["Checked", "Fields", "check"]
+__all__ = ["NAMES_OF_A_SESSION", "Checked", "Fields", "check", "is_of_named_session"]
+
+#: The fields by which a datapoint names its session.
+NAMES_OF_A_SESSION: Final = frozenset({"session_id", "session_reference_id"})
 
 
 class _Dataclass(Protocol):
@@ -129,6 +132,11 @@ def check(fields: Mapping[str, Any]) -> Checked:
     if not doubtful:
         return Checked(fields, ())
     return _read(fields, doubtful)
+
+
+def is_of_named_session(fields: Mapping[str, Any]) -> bool:
+    """Whether the fields of a datapoint, as the application has given them, name its session."""
+    return fields.get("session_id") is not None or fields.get("session_reference_id") is not None
 
 
 class _WrongTypeError(TypeError):

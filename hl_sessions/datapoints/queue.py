@@ -13,10 +13,9 @@ if TYPE_CHECKING:
 
     from hl_sessions.sessions.session import Session
 
-__all__ = ["NAMES_OF_A_SESSION", "OVERHEAD", "Entry", "Queue"]
+__all__ = ["OVERHEAD", "Entry", "Queue"]
 
 OVERHEAD = 360  # bytes of an entry without its fields
-NAMES_OF_A_SESSION = frozenset({"session_id", "session_reference_id"})
 
 
 class Entry:

@@ -9,7 +9,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from hl_sessions.datapoints.fields import check
+from hl_sessions.datapoints.fields import check, is_of_named_session
 from hl_sessions.datapoints.fixed import fix, fixed_fields
 from hl_sessions.datapoints.queue import OVERHEAD, Entry
 from hl_sessions.datapoints.session_fields import read_session_fields
@@ -98,7 +98,7 @@ class Recorder:
 
     def log(self, fields: dict[str, Any]) -> str:
         """Take a complete datapoint, and return its reference ID."""
-        names_session = "session_id" in fields or "session_reference_id" in fields
+        names_session = is_of_named_session(fields)
         session = self.session(is_needed=not names_session)
         parent = self.parent(session)
         reference_id = self.complete(fields, session, parent)

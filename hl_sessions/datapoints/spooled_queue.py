@@ -9,9 +9,9 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from hl_sessions.datapoints.fields import check
+from hl_sessions.datapoints.fields import NAMES_OF_A_SESSION, check
 from hl_sessions.datapoints.fixed import fix, fixed_fields
-from hl_sessions.datapoints.queue import NAMES_OF_A_SESSION, Entry, Queue
+from hl_sessions.datapoints.queue import Entry, Queue
 from hl_sessions.datapoints.spool import BUSY_TIMEOUT, Row, SpoolError
 from hl_sessions.datapoints.values import freeze
 from hl_sessions.process.fork import prepare_for_fork

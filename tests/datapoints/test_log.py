@@ -902,6 +902,19 @@ def test_what_is_none_is_not_given(logging_manager: SessionManager, stored: Stor
     assert found["inner"]["parent_id"] == found["outer"]["id"]
 
 
+def test_an_end_is_told_after_a_datapoint_whose_session_id_is_none(
+    logging_manager: SessionManager, stored: Stored
+) -> None:
+    """It is one of the session, which the end is, too."""
+    nothing: Any = None
+    with logging_manager.session(key="chat") as session:
+        logging_manager.log(source="answer", session_id=nothing)
+        session.end()
+    assert logging_manager.flush(PATIENCE)
+    session_id = stored.only()["session_id"]
+    assert stored.get(f"/sessions/{session_id}")["ended_at"] is not None
+
+
 def test_a_reference_id_is_returned_as_it_is_stored(
     make_logging_manager: Callable[..., SessionManager],
     stored: Stored,
