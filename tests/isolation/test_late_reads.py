@@ -754,6 +754,18 @@ async def with_a_request_for_each_step(service: Service, pace: Pace) -> None:
         await request
 
 
+async def begin(name: str, service: Service) -> Pace:
+    """Begin in a request what goes on after it."""
+    pace = Pace(service)
+
+    async def start() -> None:
+        await BACKGROUND[name](service, pace)
+
+    service.handlers["/start"] = start
+    await service.request("/start")
+    return pace
+
+
 TRAFFIC = [at_any_time, by_the_clock, on_a_busy_server, beside_a_websocket, with_a_request_for_each_step]
 
 
@@ -768,13 +780,7 @@ def test_what_goes_on_for_its_own_request_is_not_told_of(
     """A background task may read for long and often, while other requests are served."""
 
     async def main() -> None:
-        pace = Pace(service)
-
-        async def start() -> None:
-            await BACKGROUND[name](service, pace)
-
-        service.handlers["/start"] = start
-        await service.request("/start")
+        pace = await begin(name, service)
         await turns()
         await traffic(service, pace)
         await pace.go_on(goes_on=False)
@@ -790,13 +796,7 @@ def test_a_background_task_is_soon_left_alone(name: str, service: Service) -> No
     """When it is clear that it is one, requests take what they took before, and its reads hardly more."""
 
     async def main() -> None:
-        pace = Pace(service)
-
-        async def start() -> None:
-            await BACKGROUND[name](service, pace)
-
-        service.handlers["/start"] = start
-        await service.request("/start")
+        pace = await begin(name, service)
         await pace.go_on()
         assert late_reads._watched
         for _ in range(REQUESTS):
@@ -825,13 +825,7 @@ def test_what_reads_an_hour_later_while_others_are_served_is_told_of(
     """Such as a scheduler whose jobs run by the clock, which looks like a background task."""
 
     async def main() -> None:
-        pace = Pace(service)
-
-        async def start() -> None:
-            await BACKGROUND[name](service, pace)
-
-        service.handlers["/start"] = start
-        await service.request("/start")
+        pace = await begin(name, service)
         await pace.go_on()
         for _ in range(REQUESTS):
             if not is_alone:  # then it is soon left alone
@@ -859,14 +853,7 @@ def test_nothing_is_watched_any_more_once_it_was_told(
     """Also what begins to read only then."""
 
     async def main() -> None:
-        paces = [Pace(service), Pace(service)]
-        for pace in paces:
-
-            async def start(pace: Pace = pace) -> None:
-                await a_task(service, pace)
-
-            service.handlers["/start"] = start
-            await service.request("/start")
+        paces = [await begin("a_task", service) for _ in range(2)]
         for _ in range(2):
             await paces[0].go_on()
             service.clock.offset += late_reads.LONG_AFTER
