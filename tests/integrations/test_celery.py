@@ -43,6 +43,9 @@ def apps(redis_server: str, workers_api: SessionsAPI) -> Iterator[dict[str, Cele
         environment = {"HL_SESSIONS_BASE_URL": workers_api.base_url, "REDIS_URL": url}
         if pool == "threads":
             environment["REPLACED_URL"] = REPLACED_URL
+        if pool == "gevent":
+            # Celery 5.7 may open a connection inside a lock of gevent's usual resolver: a deadlock.
+            environment["GEVENT_RESOLVER"] = "block"
         command = [
             sys.executable,
             "-m",
