@@ -51,6 +51,8 @@ class OutboundHeaders:
                 " hl_sessions.carrying.SharedSecret('...')"
             )
         self._secret = secret
+        #: Whether the ID is signed.
+        self.is_signed = secret is not None
         #: The name of the header that carries the session.
         self.header = _HEADERS[carrier]
         #: Return the value of that header with the session, given its value without it, and the ID.
@@ -83,15 +85,25 @@ class OutboundHeaders:
             host: the name of the called host. A header ``Host`` takes precedence, as the service sees that.
         """
         value = headers[self.header] = self.with_session(own, session_id)
-        if self._secret is not None:
-            named = headers.get("Host", host)
-            if isinstance(named, bytes):
-                named = named.decode("latin-1")
-            try:
-                headers[SIGNATURE_HEADER] = self._secret.sign(session_id, named)
-            except ValueError:  # no host could be reached by this name: the client reports that
-                pass
+        if self.is_signed:
+            signature = self.signature(session_id, headers.get("Host", host))
+            if signature is not None:
+                headers[SIGNATURE_HEADER] = signature
         return value
+
+    def signature(self, session_id: str, host: Any) -> str | None:
+        """Return the value of ``X-Session-Signature`` for a call to a host.
+
+        Returns:
+            The value; ``None`` if the call is not signed, or if no host can have this name, which the client
+            reports.
+        """
+        if self._secret is None:
+            return None
+        try:
+            return self._secret.sign(session_id, host.decode("latin-1") if isinstance(host, bytes) else host)
+        except ValueError:
+            return None
 
 
 class Outbound(OutboundHeaders):
@@ -112,6 +124,8 @@ class Outbound(OutboundHeaders):
         #: The headers for a session that the caller has named.
         self.unsigned = OutboundHeaders(carrier, None)
         self._hosts = _checked_hosts(hosts)
+        #: The names of the hosts to which calls on all ports carry the session, in lower case.
+        self.hosts_on_all_ports = frozenset(host for host, port in self._hosts if port is None)
 
     def covers(self, scheme: str, host: str | None, port: int | None) -> bool:
         """Whether calls to this host, on this port or the default one of the scheme, carry the session."""

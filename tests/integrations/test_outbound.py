@@ -129,6 +129,7 @@ def test_a_plain_header_carries_it(caller: Caller, manager: SessionManager, serv
         caller.get(url_of(service))
         caller.get(url_of(service), {"x-session-id": "sesh_mine"})
     assert carried(service, "X-Session-ID") == [session.peek(), "sesh_mine"]
+    assert service.last.headers.get_all("X-Session-ID") == ["sesh_mine"]
     assert carried(service) == [None, None]
 
 
@@ -139,9 +140,10 @@ def test_a_secret_signs_it(
     """In a header of its own, for this host: the service can tell that another one with the secret calls."""
     caller.propagate(service, carrier=carrier, secret=SECRET)
     with manager.session() as session:
-        caller.get(url_of(service), {"baggage": "a=1"})
+        caller.get(url_of(service), {"baggage": "a=1", "x-session-signature": "of another call"})
     session_id = session.peek()
     assert session_id is not None
+    assert len(service.last.headers.get_all("X-Session-Signature", [])) == 1
     by_carrier = {"baggage": (f"a=1,session.id={session_id}", None), "header": ("a=1", session_id)}
     headers = service.last.headers
     assert (headers["baggage"], headers["X-Session-ID"]) == by_carrier[carrier]
