@@ -94,7 +94,18 @@ class _PropagatingAdapter(BaseAdapter):
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Send the request, or a copy of it that has the session."""
-        return self.adapter.send(self._with_session(request), *args, **kwargs)
+        sent = self._with_session(request)
+        try:
+            response = self.adapter.send(sent, *args, **kwargs)
+        except requests.RequestException as error:
+            if error.request is sent:
+                error.request = request
+            raise
+        # Callers send the request of a response or an error again, also to other hosts and in other scopes.
+        if response.request is sent:
+            response.request = request
+            response.connection = self  # type: ignore[assignment] # by which an answer to a challenge is sent
+        return response
 
     def close(self) -> None:
         """Close the other adapter."""

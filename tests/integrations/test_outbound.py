@@ -401,14 +401,45 @@ def test_headers_of_a_prepared_request_may_be_a_plain_dictionary(
     assert carried(service, "X-Mine") == ["1"]
 
 
-def test_a_kept_response_of_requests_holds_no_secret(manager: SessionManager, service: SessionsAPI) -> None:
-    """Nor anything else of ours: caches pickle responses, with their requests."""
+def test_a_request_of_requests_is_as_it_was_when_it_has_been_sent(
+    manager: SessionManager, service: SessionsAPI, other_service: SessionsAPI
+) -> None:
+    """So that of a response or an error brings nothing to another host, nor into a later scope."""
+    hosts, headers = [host_of(service), "127.0.0.1:9"], {"baggage": "a=1"}
+    with requests.Session() as client:
+        requests_integration.propagate(client, hosts=hosts, secret=SECRET)
+        with manager.session() as first:
+            response = client.get(url_of(service), headers=headers)
+            with pytest.raises(requests.ConnectionError) as caught:
+                client.get("http://127.0.0.1:9/", headers=headers)
+        with manager.session() as second:
+            for request in response.request, caught.value.request:
+                assert isinstance(request, requests.PreparedRequest)
+                for called in service, other_service:
+                    request.url = url_of(called)
+                    client.send(request)
+                client.get(url_of(other_service), headers=request.headers)
+    assert carried(service) == [f"a=1,session.id={session.id}" for session in (first, second, second)]
+    assert carried(other_service) == ["a=1"] * 4
+    assert carried(other_service, "X-Session-Signature") == [None] * 4
+
+
+def test_a_kept_response_of_requests_holds_nothing_of_ours(
+    manager: SessionManager, service: SessionsAPI
+) -> None:
+    """Caches pickle responses, with their requests; some keep the requests that they have sent."""
     with requests.Session() as client, manager.session() as session:
         requests_integration.propagate(client, hosts=["127.0.0.1"], secret=SECRET)
-        kept = pickle.dumps(client.get(url_of(service)))
+        sent: list[requests.PreparedRequest] = []
+        adapter: Any = client.get_adapter(url_of(service))
+        adapter.adapter.add_headers = lambda request, **_: sent.append(request)
+        kept = pickle.dumps([client.get(url_of(service)), sent])
     assert b"hl_sessions" not in kept
     assert b"a secret of two services" not in kept
-    assert pickle.loads(kept).request.headers["Baggage"] == f"session.id={session.id}"
+    response, (request,) = pickle.loads(kept)
+    assert "Baggage" not in response.request.headers
+    assert "X-Session-Signature" not in response.request.headers
+    assert request.headers["Baggage"] == f"session.id={session.id}"
 
 
 @pytest.mark.parametrize("write", [lambda headers: headers, lambda headers: headers.copy()])
