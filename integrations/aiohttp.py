@@ -282,5 +282,16 @@ class _ClientMiddleware:
             if not outbound.has_session(own):
                 session_id = await session.aid()
                 if session_id is not None:
-                    outbound.add_to(request.headers, own, session_id, url.raw_host)
+                    return await self._send(request, handler, own, session_id)
         return await handler(request)
+
+    async def _send(
+        self, request: aiohttp.ClientRequest, handler: ClientHandler, own: str | None, session_id: str
+    ) -> aiohttp.ClientResponse:
+        headers = request.headers
+        request.headers = headers.copy()
+        self._outbound.add_to(request.headers, own, session_id, request.url.raw_host)
+        try:
+            return await handler(request)
+        finally:
+            request.headers = headers  # another middleware may send the request again, to another host

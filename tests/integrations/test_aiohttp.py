@@ -24,6 +24,7 @@ pytest.importorskip("aiohttp")
 
 import aiohttp
 from aiohttp import web
+from yarl import URL
 
 from hl_sessions.integrations.aiohttp import (
     HLSessionMiddleware,
@@ -571,6 +572,44 @@ def test_what_goes_elsewhere_carries_nothing(call: Callable[..., Any]) -> None:
     assert "baggage" not in call("/on")[1]
     assert "baggage" not in call(in_scope=False)[1]
     assert call(sent={"baggage": f"session.id={SESSION}"})[1]["baggage"] == f"session.id={SESSION}"
+
+
+def test_a_request_may_be_sent_again_to_another_host(
+    serve: Serve, loop: asyncio.AbstractEventLoop, manager: SessionManager
+) -> None:
+    """By another middleware; each listed host gets the session, signed for itself, and others get nothing."""
+
+    async def echo(request: web.Request) -> web.Response:
+        return web.json_response({name.lower(): value for name, value in request.headers.items()})
+
+    app = web.Application()
+    app.add_routes([web.get("/", echo)])
+    port = serve(app)[1]
+    got: list[dict[str, str]] = []
+
+    async def ask_both(request: aiohttp.ClientRequest, handler: Any) -> aiohttp.ClientResponse:
+        got.append(await (await handler(request)).json())
+        request.url = URL(f"http://localhost:{port}/")
+        request.headers["Host"] = f"localhost:{port}"
+        response: aiohttp.ClientResponse = await handler(request)
+        got.append(await response.json())
+        return response
+
+    async def call(*hosts: str) -> str:
+        async with aiohttp.ClientSession(middlewares=[ask_both]) as client, manager.session() as session:
+            propagate(client, hosts=hosts, secret=SECRET)
+            await client.get(f"http://127.0.0.1:{port}/", headers={"baggage": "user=1"})
+            return str(await session.aid())
+
+    for hosts in ("127.0.0.1",), ("127.0.0.1", "localhost"):
+        session_id = asyncio.run_coroutine_threadsafe(call(*hosts), loop).result(PATIENCE)
+        for host, headers in zip(hosts, got, strict=False):
+            assert headers["baggage"] == f"user=1,session.id={session_id}"
+            assert SECRET.verify(session_id, headers["x-session-signature"], host)
+        if len(hosts) == 1:
+            assert got[1]["baggage"] == "user=1"
+            assert "x-session-signature" not in got[1]
+        got.clear()
 
 
 def test_only_an_aiohttp_client_propagates() -> None:
