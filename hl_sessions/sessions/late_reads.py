@@ -15,6 +15,8 @@ distinguish them:
   server, too.
 - What works for a request does so for minutes. What still reads an hour later, while others are served, is
   told of, whatever it is.
+
+A read while a request of the same conversation is served says nothing: the session is the right one.
 """
 
 from __future__ import annotations
@@ -63,6 +65,8 @@ LATELY = 60.0  # seconds in which another request has started
 LOOKING = 0.01  # the share of the time that the search for parents may take
 LONGEST_NAME = 200
 
+_Names = tuple["str | None", "str | None"]
+
 # If threads inherit the context, the parent of a task may be a thread.
 _THREADS_INHERIT: bool = getattr(sys.flags, "thread_inherit_context", 0) == 1
 
@@ -95,6 +99,7 @@ class _Traffic:
     def __init__(self) -> None:
         self.busy = self.since = self.started = self.look_again = self._looked = self._end = 0.0
         self.trials = 0
+        self._ended: _Names = None, None  # of the latest end, if no request has started since
         self._renew_after_fork()
         renew_after_fork(self)
 
@@ -114,6 +119,7 @@ class _Traffic:
             self.started = now = monotonic()
             if not self.is_busy(now):
                 self.since = now
+            self._ended = None, None
             while self._served:
                 oldest = next(iter(self._served))
                 if self._served[oldest] + SERVED > now:
@@ -130,8 +136,17 @@ class _Traffic:
             if self._served.pop(session, None) is not None:
                 now = monotonic()
                 self.is_busy(now)
+                self._ended = _names(session)
                 youngest = next(reversed(self._served.values()), -SERVED)
                 self._end = max(youngest + SERVED, now + AFTERWARDS)
+
+    def serves(self, session: Session) -> bool:
+        """Whether a request of the same conversation is known to be served, or was until a moment ago."""
+        own_id, own_key = _names(session)
+        return session._decides() and any(
+            bool(key) and key == own_key if session_id is None else session_id == own_id
+            for session_id, key in (self._ended, *map(_names, self._served))
+        )
 
 
 _traffic = _Traffic()
@@ -261,6 +276,11 @@ class _Watch:
         return self._others >= MOST_OTHERS
 
 
+def _names(session: Session) -> _Names:
+    """Return the ID and the key of a session as far as they are known, and look nothing up."""
+    return session.__dict__.get("_id"), session.__dict__.get("_key")
+
+
 def _session_in(value: object) -> Session | None:
     """Return the session of the request that is ``value``, or its attribute ``request``."""
     try:
@@ -343,21 +363,22 @@ def note_end(session: Session, method: str, path: str) -> None:
 
 def _note_read(session: Any, kind: type[Session]) -> None:
     now = monotonic()
+    request, ended = session._ending
+    is_long_after = now - ended >= LONG_AFTER
     with _traffic.lock:
         watch: _Watch | None = session.__dict__.get("_watch")
         if watch is None:
             watch = session._watch = _Watch(now)
         was_over = watch.is_over
-        is_of_others = not was_over and watch.comes_with_requests(now)
-    if not (is_of_others or watch.is_over):
+        is_own = (is_long_after or not was_over) and _traffic.serves(session)
+        is_of_others = not (was_over or is_own) and watch.comes_with_requests(now)
+    if not (is_of_others or is_own or watch.is_over):
         is_of_others = watch.comes_of_nothing(session) or watch.serves_others(session)
     if watch.is_over and not was_over:
         watch.end()
-    request, ended = session._ending
-    is_long_after = now - ended >= LONG_AFTER
     if is_long_after:
         watch.begin()
-    goes_on = is_long_after and now - _traffic.started < LATELY
+    goes_on = is_long_after and not is_own and now - _traffic.started < LATELY
     if (is_of_others or goes_on) and _once.is_first():
         _watched.clear()
         unobserve(_note_start)

@@ -113,11 +113,11 @@ class Service:
         scope = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b"key=s3cret"}
         await self._app(scope | more, None, None)
 
-    async def requests(self, path: str, *, apart: float = 1.0) -> None:
+    async def requests(self, path: str, *, apart: float = 1.0, **more: Any) -> None:
         """Be asked again and again, with time between."""
         for _ in range(REQUESTS):
             self.take(apart)
-            await self.request(path)
+            await self.request(path, **more)
             await turns()
         self.is_over = True
         await turns()
@@ -130,6 +130,13 @@ class Service:
 @pytest.fixture
 def service(manager: SessionManager, clock: StillClock) -> Service:
     return Service(manager, clock)
+
+
+async def look_at_the_key() -> None:
+    """Find out the conversation, and not its ID."""
+    session = current_session()
+    assert session is not None
+    assert session.key is not None
 
 
 async def turns() -> None:
@@ -266,6 +273,42 @@ def test_what_serves_others_in_the_session_of_a_request_is_told_of_once(
     seconds = int(line.split(" seconds ago")[0].split()[-1])
     assert 0 < seconds < clock.offset
     assert all(way in line for way in ("unbound(...)", "mcp.connect", "gradio.connect", "guide"))
+
+
+@pytest.mark.parametrize("start", STARTERS[:-1])
+@pytest.mark.parametrize(("chat", "is_told"), [(CHAT_1, False), (CHAT_2, True)], ids=["same chat", "other"])
+@pytest.mark.parametrize("read", [acurrent_session_id, look_at_the_key])
+def test_what_serves_its_own_conversation_is_not_told_of(
+    *,
+    start: Callable[[Service], Awaitable[None]],
+    chat: dict[str, Any],
+    is_told: bool,
+    read: Handler,
+    manager: SessionManager,
+    clock: StillClock,
+    records: list[logging.LogRecord],
+) -> None:
+    """A task for each chat, which is handed the later messages of it, has the session that it should have."""
+    service = Service(manager, clock, key=asgi.header("X-Chat-ID"))
+
+    async def main() -> None:
+        await start(service)
+        call = service.handlers["/call"]
+
+        async def read_and_call() -> None:
+            await read()
+            await call()
+
+        service.handlers["/call"] = read_and_call
+        await service.request("/initialize", **CHAT_1)
+        await service.requests("/call", **chat)
+        clock.offset += late_reads.LONG_AFTER
+        service.is_over = False
+        await service.requests("/call", **chat)
+
+    asyncio.run(main())
+    assert len(set(service.seen)) == 1
+    assert len(told(records)) == is_told
 
 
 @pytest.mark.parametrize("start", STARTERS)
