@@ -9,7 +9,6 @@ Clients of ``httpx2`` work, too.
 
 from __future__ import annotations
 
-import inspect
 import weakref
 from functools import cache
 from importlib.util import find_spec
@@ -77,7 +76,7 @@ def propagate(
         raise ConfigurationError(
             f"client must be an httpx.Client or httpx.AsyncClient, not {type(client).__name__}"
         )
-    is_async = inspect.iscoroutinefunction(getattr(type(client), "send", None))
+    is_async = hasattr(type(client), "aclose")  # a subclass may wrap coroutine functions in plain ones
     kind = _AsyncTransport if is_async else _Transport
     outbound = Outbound(hosts, carrier, secret)
     set_through(client, through, "send", is_async=is_async)

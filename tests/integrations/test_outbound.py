@@ -633,3 +633,29 @@ def test_hooks_of_httpx_go_on_working(manager: SessionManager, service: Sessions
     assert seen == ["request", "request", "response"]
     assert carried(service) == [f"session.id={first.peek()}", f"session.id={second.peek()}"]
     assert first.peek() != second.peek()
+
+
+@pytest.mark.parametrize("through", [None, "opentelemetry"])
+@pytest.mark.parametrize("library", [httpx, httpx2])
+def test_an_asynchronous_client_of_httpx_may_wrap_its_coroutines(
+    manager: SessionManager, library: Any, through: Any
+) -> None:
+    """In plain functions, as decorators do."""
+    if through is not None:
+        pytest.importorskip("opentelemetry.baggage")
+
+    class Client(library.AsyncClient):  # type: ignore[misc] # whichever library
+        def send(self, *args: Any, **kwargs: Any) -> Any:
+            return super().send(*args, **kwargs)
+
+    def answer(request: Any) -> Any:
+        return library.Response(200, text=request.headers["baggage"])
+
+    async def call() -> tuple[str, str | None]:
+        async with Client(transport=library.MockTransport(answer)) as client, manager.session() as session:
+            httpx_integration.propagate(client, hosts=["a.internal"], through=through)
+            return (await client.get("http://a.internal/")).text, session.peek()
+
+    sent, session_id = asyncio.run(call())
+    assert session_id is not None
+    assert sent == f"session.id={session_id}"
