@@ -56,6 +56,19 @@ class _Opened(dict[str, Any]):
         self.around = around
 
 
+class _ConversationID(str):
+    """The ID of a conversation. It is falsy where another session is current, so that Sentry leaves it out.
+
+    Sentry keeps it until the request or job ends, and the scope with the key may end before.
+    """
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        session = current_session()
+        return session is None or (session.key is not None and _conversation_id(session.key) == self)
+
+
 class _Connection:
     """The functions of this process for opened scopes and captured events."""
 
@@ -76,7 +89,7 @@ class _Connection:
         if current_session() in (None, session):  # else the events belong to the outer scope
             scope.set_context(_CONTEXT, _Opened(session, None))
         if session.key is not None and set_conversation_id is not None:
-            set_conversation_id(_conversation_id(session.key))
+            set_conversation_id(_ConversationID(_conversation_id(session.key)))
 
     def add_session(self, event: Any, _: object) -> Any:
         """Add the known data of its session to an event."""

@@ -54,6 +54,8 @@ def answer(framework: str, what: str) -> None:
             sentry_sdk.capture_message("inner")
             with sentry_sdk.start_span(op="gen_ai.chat", name=f"{framework} inner"):
                 pass
+        with sentry_sdk.start_span(op="gen_ai.chat", name=f"{framework} after"):
+            pass
     if what in {"failing", "untraced"}:
         raise ValueError(case)
 

@@ -122,6 +122,7 @@ def test_calls_of_models_have_their_conversation(sent: Sent) -> None:
         assert sent.conversation(f"flask {what}") is None
     for framework in [*WEB, "celery"]:
         assert sent.conversation(f"{framework} inner") == inner
+        assert sent.conversation(f"{framework} after") == (chat if framework == "fastapi" else None)
 
 
 class Collecting(Transport):
