@@ -36,24 +36,25 @@ __all__ = ["connect", "disconnect"]
 
 _TAG = "session.id"
 _CONTEXT = "session"
+_OPENED = "hl_sessions"
 _CONVERSATION = "gen_ai.conversation.id"
 _RQ = "sentry_sdk.integrations.rq"
 
 
 class _Opened(dict[str, Any]):
-    """The context of a scope of Sentry, from the entry of a scope of ours on.
-
-    It is empty. A captured event has the session's data in its place.
+    """A context of a scope of Sentry, from the entry of a scope of ours on. No event has it.
 
     Args:
         session: the session of the scope.
         around: the session that was current around it, and is again after the scope.
+        is_one_of_many: whether the same request or job had a scope of another session before.
     """
 
-    def __init__(self, session: Session, around: Session | None) -> None:
+    def __init__(self, session: Session, around: Session | None, *, is_one_of_many: bool = False) -> None:
         super().__init__()
         self.session = session
         self.around = around
+        self.is_one_of_many = is_one_of_many
 
 
 class _ConversationID(str):
@@ -79,7 +80,7 @@ class _Connection:
         """Note the session of a request, so that its events have it also after the end of the scope."""
         scope = _scope_of_unit()
         if scope is not None:
-            scope.set_context(_CONTEXT, _Opened(session, current_session()))
+            scope.set_context(_OPENED, _Opened(session, current_session()))
 
     def note_scope(self, session: Session) -> None:
         """Note the session of a job for its events, and the conversation for its calls of models."""
@@ -87,17 +88,18 @@ class _Connection:
         if scope is None:
             return
         if current_session() in (None, session):  # else the events belong to the outer scope
-            scope.set_context(_CONTEXT, _Opened(session, None))
+            former: _Opened | None = getattr(scope, "_contexts", {}).get(_OPENED)
+            is_one_of_many = former is not None and (
+                former.is_one_of_many or session.key is None or session.key != former.session.key
+            )
+            scope.set_context(_OPENED, _Opened(session, None, is_one_of_many=is_one_of_many))
         if session.key is not None and set_conversation_id is not None:
             set_conversation_id(_ConversationID(_conversation_id(session.key)))
 
     def add_session(self, event: Any, _: object) -> Any:
         """Add the known data of its session to an event."""
-        contexts = event.setdefault("contexts", {})
-        opened = contexts.get(_CONTEXT)
-        if isinstance(opened, _Opened):
-            del contexts[_CONTEXT]
-        else:
+        opened: _Opened | None = event.setdefault("contexts", {}).pop(_OPENED, None)
+        if opened is not None and opened.is_one_of_many and event.get("type") == "transaction":
             opened = None
         if self.is_connected:
             session = current_session()
@@ -149,8 +151,9 @@ def connect(*, key: bool = False) -> None:
 
     Each event has the tag ``session.id`` and the context ``session``, for the scope in which it is captured.
     An event that Sentry's integrations capture after the scope of a request or job was left has the session
-    of that scope. An event never creates a session: before the ID is known, and outside every scope, nothing
-    is added. An existing tag or context of that name is not changed.
+    of that scope; of several sessions, errors have the last one, and transactions none. An event never
+    creates a session: before the ID is known, and outside every scope, nothing is added. An existing tag or
+    context of that name is not changed.
 
     In a request or job with a key, Sentry's spans for calls of models have a hash of the key as
     ``gen_ai.conversation.id``. Calling this again replaces the setting.

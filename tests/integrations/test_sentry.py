@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,33 @@ def test_a_job_of_rq_has_the_session_that_it_runs_in(
     assert "session.id" not in events[captured].get("tags", {})
 
 
+@contextmanager
+def unit_of_sentry() -> Iterator[Any]:
+    """A request or job, as Sentry's integrations begin it."""
+    with sentry_sdk.isolation_scope() as scope:
+        scope._name = "job"
+        yield scope
+
+
+@pytest.mark.parametrize("keys", [[None], [None, None], ["a", "b", "b"], ["a", "a"]])
+def test_a_job_with_several_sessions_has_none_of_them(
+    manager: SessionManager, events: list[Any], keys: list[str | None]
+) -> None:
+    """Its transaction is about all of them; an error that ends it comes from the last one."""
+    connect()
+    seen: set[str | None] = set()
+    with unit_of_sentry():
+        for key in keys:
+            with manager.session(key=key) as session:
+                session_id = session.id
+            seen.add(session_id)
+        sentry_sdk.capture_event({"type": "transaction", "transaction": "job"})
+        sentry_sdk.capture_exception(ValueError())
+    transaction, error = events
+    assert transaction.get("tags", {}).get("session.id") == (session_id if len(seen) == 1 else None)
+    assert error["tags"]["session.id"] == session_id
+
+
 def test_the_key_is_there_only_if_asked_for(manager: SessionManager, events: list[Any]) -> None:
     """It may be personal; a scope without a key has none to show."""
     connect()
@@ -223,11 +251,18 @@ def test_a_tag_and_a_context_of_your_own_stay(manager: SessionManager, events: l
         scope.set_tag("session.id", "mine")
         scope.set_context("session", {"mine": True})
         sentry_sdk.capture_message("mine")
+    with unit_of_sentry() as scope:
+        scope.set_context("session", {"mine": True})
+        with manager.session() as session:
+            assert session.id is not None
+        sentry_sdk.capture_message("mine, and the tag")
     disconnect()
     with manager.session() as session:
         assert session.id is not None
         sentry_sdk.capture_message("disconnected")
-    mine, disconnected = events
+    mine, tagged, disconnected = events
     assert (mine["tags"], mine["contexts"]["session"]) == ({"session.id": "mine"}, {"mine": True})
+    assert list(tagged["tags"]) == ["session.id"]
+    assert tagged["contexts"]["session"] == {"mine": True}
     assert "tags" not in disconnected
     assert "session" not in disconnected["contexts"]
