@@ -12,7 +12,7 @@ from hl_sessions.errors import ConfigurationError
 from hl_sessions.sessions.current import current_session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 
 __all__ = ["Through", "aoutside", "in_baggage", "outside", "set_through"]
 
@@ -25,7 +25,7 @@ def set_through(client: Any, through: Through | None, method: str, *, is_async: 
 
     Args:
         client: the client.
-        through: ``"opentelemetry"``: wrap the method. ``None``: restore the method of the class.
+        through: ``"opentelemetry"``: wrap the method. ``None``: restore the former one.
         method: the name of the method by which the client makes each call.
         is_async: whether the method is awaited.
 
@@ -35,13 +35,18 @@ def set_through(client: Any, through: Through | None, method: str, *, is_async: 
     """
     if through is not None:
         _check(through)
-    # Not by vars(), after which Python takes longer for each attribute of the client.
-    if isinstance(getattr(client, method, None), _Call):
+    # Not by vars(), after which Python takes longer for each attribute of the client. Nor by setattr: some
+    # clients warn of unknown attributes there.
+    former = getattr(client, method, None)
+    if isinstance(former, _Call):
         delattr(client, method)
-    if through is None:
-        return
-    # Not by setattr: some clients warn of unknown attributes there.
-    object.__setattr__(client, method, (_AsyncCall if is_async else _Call)(client, method))
+        former = former.replaced
+        if former is not None:
+            object.__setattr__(client, method, former)
+    elif getattr(former, "__self__", None) is client:
+        former = None  # the method of the class
+    if through is not None:
+        object.__setattr__(client, method, (_AsyncCall if is_async else _Call)(client, method, former))
 
 
 @contextmanager
@@ -119,11 +124,18 @@ def _check(through: object) -> None:
 
 
 class _Call:
-    """Replaces a method of a client, above any instrumentation of it."""
+    """Replaces a method of a client, above any instrumentation of it.
 
-    def __init__(self, client: Any, method: str) -> None:
+    Args:
+        client: the client.
+        method: the name of the method.
+        replaced: what another library or the application has put in its place; ``None``: nothing.
+    """
+
+    def __init__(self, client: Any, method: str, replaced: Callable[..., Any] | None) -> None:
         self._client = weakref.ref(client)  # weak, as the client holds this object
         self._name = method
+        self.replaced = replaced
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         session = current_session()
@@ -132,6 +144,8 @@ class _Call:
 
     @property
     def _method(self) -> Any:
+        if self.replaced is not None:
+            return self.replaced
         # Looked up at each call, as an instrumentation may replace the method of the class later.
         client: Any = self._client()
         return getattr(type(client), self._name).__get__(client)

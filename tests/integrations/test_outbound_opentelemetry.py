@@ -227,6 +227,34 @@ def test_the_last_call_decides_through_what(
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
+def test_a_wrapper_of_a_client_stays(
+    name: str, manager: SessionManager, services: tuple[SessionsAPI, SessionsAPI], leaving: ExitStack
+) -> None:
+    """Such as one that tries again; it is called once, and is back when the session goes another way."""
+    library, host = LIBRARIES[name], host_of(services[0])
+    caller = Caller(library, ["make"], host, leaving)
+    method = "_request" if name == "aiohttp" else "send"
+    original, called = getattr(caller.client, method), []
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        called.append(baggage.get_baggage("session.id"))
+        return original(*args, **kwargs)
+
+    object.__setattr__(caller.client, method, wrapper)
+    through: tuple[Any, ...] = "opentelemetry", "opentelemetry", None
+    for each in through:
+        library.propagate(caller.client, hosts=[host], through=each)
+    with manager.session() as session:
+        caller.get(host)
+        assert called == [None]
+        for each in through[:2]:
+            library.propagate(caller.client, hosts=[host], through=each)
+        caller.get(host)
+    assert called == [None, session.peek()]
+    assert members(services[0].last) == [f"session.id={session.peek()}"]
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
 def test_through_is_checked(name: str, leaving: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that is none, and OpenTelemetry that is not there; what was set up stays."""
     library = LIBRARIES[name]
