@@ -71,8 +71,9 @@ class RunningExample:
             What it has printed from the last line that was waited for.
         """
         os.killpg(self._process.pid, signal.SIGINT)
-        printed, _ = self._process.communicate(timeout=PATIENCE)
-        assert self._process.returncode == 0, printed
+        assert self._process.stdout is not None
+        printed = self._process.stdout.read()  # communicate() would leave out what was read ahead of its line
+        assert self._process.wait(PATIENCE) == 0, printed
         assert "Traceback" not in printed
         return printed
 
