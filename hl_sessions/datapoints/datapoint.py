@@ -317,10 +317,18 @@ class _Arguments:
 
     def named(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments of a call by name, without the instance or class of a method."""
-        is_method = isinstance(wrapped, MethodType) and not self._was_bound
-        names = self._names[1:] if is_method else self._names
+        names = self._names
+        if isinstance(wrapped, MethodType):
+            names = names if self._was_bound else names[1:]
+        elif args and names and _is_receiver(names[0], args[0]):
+            names, args = names[1:], args[1:]
         rest = {self._rest: args[len(names) :]} if len(args) > len(names) else {}
         return {**dict(zip(names, args, strict=False)), **rest, **kwargs}
+
+
+def _is_receiver(name: str, value: object) -> bool:
+    """Whether a first argument is the instance or class, which a property, for one, passes to a function."""
+    return name == "self" or (name == "cls" and isinstance(value, type))
 
 
 def _call(function: Any, get_recorder: Callable[[], Recorder], fields: dict[str, Any]) -> Call:

@@ -3,6 +3,7 @@
 import array
 import asyncio
 import contextvars
+import functools
 import logging
 import os
 import signal
@@ -369,6 +370,41 @@ def test_a_decorated_function_is_a_datapoint_each_time(
     assert (found["add"]["inputs"], found["add"]["output"]) == ({"first": 1}, "3")
     assert (found["method"]["inputs"], found["method"]["output"]) == ({"first": 1, "second": 3}, "4")
     assert found["inside"]["parent_id"] == found["add"]["id"]
+
+
+def test_the_instance_and_the_class_are_no_inputs(logging_manager: SessionManager, stored: Stored) -> None:
+    """Also where the decorator above passes them to a plain function."""
+
+    class Shop:
+        @property
+        @logging_manager.datapoint(source="property")
+        def answer(self) -> str:
+            return "42"
+
+        @functools.cached_property
+        @logging_manager.datapoint(source="cached property")
+        def question(self) -> str:
+            return "Why?"
+
+        @classmethod
+        @logging_manager.datapoint(source="class method")
+        def make(cls, name: str) -> str:
+            return name
+
+    @logging_manager.datapoint(source="function")
+    def label(cls: str, text: str) -> str:
+        return cls + text
+
+    shop = Shop()
+    assert (shop.answer, shop.question, shop.make("corner")) == ("42", "Why?", "corner")
+    assert label("A", "Why?") == "AWhy?"
+    assert logging_manager.flush(PATIENCE)
+    assert {source: found.get("inputs", {}) for source, found in stored.by_source().items()} == {
+        "property": {},
+        "cached property": {},
+        "class method": {"name": "corner"},
+        "function": {"cls": "A", "text": "Why?"},
+    }
 
 
 def test_a_generator_is_a_datapoint_until_it_ends(logging_manager: SessionManager, stored: Stored) -> None:
