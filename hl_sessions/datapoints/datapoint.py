@@ -200,7 +200,7 @@ class Datapoint:
         """Begin the datapoint: its duration counts from now on."""
         self._begun = time.perf_counter()
         if self._entry is not None:
-            self._is_open = True
+            self._is_open = self._entry.is_open = True
             self._recorder.put(self._entry)
 
     def end(self, error: BaseException | None = None) -> None:
@@ -220,13 +220,14 @@ class Datapoint:
         if self._first_output_after is not None:
             first = {"time_to_first_output": self._first_output_after}
             fields["metadata"] = {**self._metadata(fields, entry), **first}
-        fixed = self._recorder.fix(fields, is_new=False)
-        if fixed is None or entry.is_refused or self._recorder.amend(entry, fixed):
+        fixed = self._recorder.fix_end(fields, entry)
+        if self._recorder.end(entry, fixed) or entry.is_refused:
             return
         reference_id, root = entry.reference_id, entry.root
         if entry.is_dropped:
-            self._recorder.put(Entry(entry.session, reference_id, root, *entry.parts, fixed))
-        else:
+            parts = entry.parts if fixed is None else (*entry.parts, fixed)
+            self._recorder.put(Entry(entry.session, reference_id, root, *parts))
+        elif fixed is not None:
             late = self._warn_of_late(fields)
             left_out = late | _CONTENTS if fields.get("save") is False else late
             if left_out:

@@ -30,6 +30,7 @@ class Entry:
         parts: its fields without the session, as :func:`hl_sessions.datapoints.fixed.fix` returns them.
         is_completion: whether the API has the datapoint already.
         is_waiting: whether it is in the queue.
+        is_open: whether its datapoint has not ended. At the end it is queued again if it was dropped before.
         is_dropped: whether the queue had no room for it.
         is_refused: whether the API has refused it.
         owns_reference_id: whether a stored datapoint with its reference ID can only be this one.
@@ -42,6 +43,7 @@ class Entry:
         "has_waited",
         "is_completion",
         "is_dropped",
+        "is_open",
         "is_refused",
         "is_waiting",
         "number",
@@ -72,6 +74,7 @@ class Entry:
             self.size += len(part)
         self.is_completion = is_completion
         self.is_waiting = False
+        self.is_open = False
         self.is_dropped = False
         self.is_refused = False
         self.owns_reference_id = owns_reference_id
@@ -124,7 +127,7 @@ class Queue:
         self.put_in_all = 0
         #: The number of those that are stored, refused or dropped.
         self.settled = 0
-        #: The number of those that were dropped since the last take_dropped().
+        #: The number of those that were dropped for good since the last take_dropped().
         self._dropped = 0
 
     def __len__(self) -> int:
@@ -157,11 +160,14 @@ class Queue:
             if self.size > self.limit:
                 self._make_room()
 
-    def amend(self, entry: Entry, part: bytes) -> bool:
-        """Add fields to an entry that still waits; return ``False`` if it does not wait any more."""
+    def end(self, entry: Entry, part: bytes | None) -> bool:
+        """End the datapoint of an entry, and add fields if it still waits; return whether it does."""
         with self._lock:
+            entry.is_open = False
             if not entry.is_waiting:
                 return False
+            if part is None:
+                return True
             self.size += len(part)
             entry.add(part)
             if self.size > self.limit:
@@ -204,7 +210,7 @@ class Queue:
         return self.put_in_all - self.settled
 
     def take_dropped(self) -> int:
-        """Return how many entries were dropped since the last call."""
+        """Return how many entries were dropped for good since the last call."""
         with self._lock:
             dropped, self._dropped = self._dropped, 0
         return dropped
@@ -237,4 +243,4 @@ class Queue:
         entry.is_waiting, entry.is_dropped = False, True
         self.size -= entry.size
         self.settled += 1
-        self._dropped += 1
+        self._dropped += not entry.is_open

@@ -227,6 +227,13 @@ class Recorder:
             self.warn_of(problems)
         return fixed
 
+    def fix_end(self, fields: dict[str, Any], entry: Entry) -> bytes | None:
+        """Return a copy of the fields that complete an open datapoint; ``None``: they are dropped."""
+        fixed = self.fix(fields, is_new=False)
+        if fixed is None or not self._is_within_limit(entry.size + len(fixed), "the end of a datapoint"):
+            return None
+        return fixed
+
     def warn_of(self, problems: Iterable[str], what: str = "a datapoint") -> None:
         """Log a warning for each problem with a value of a datapoint, or of ``what`` else."""
         for problem in problems:
@@ -249,11 +256,9 @@ class Recorder:
             session._tell()  # a description that waited for a session, behind its first datapoint
         self._sender.notice()
 
-    def amend(self, entry: Entry, fixed: bytes) -> bool:
-        """Add fields to an entry that still waits; return ``False`` if it does not wait any more."""
-        if not self._is_within_limit(entry.size + len(fixed), "the end of a datapoint"):
-            return True  # the entry is sent without them
-        return self._queue.amend(entry, fixed)
+    def end(self, entry: Entry, fixed: bytes | None) -> bool:
+        """End the datapoint of an entry, and add fields if it still waits; return whether it does."""
+        return self._queue.end(entry, fixed)
 
     def hurry(self) -> Outcome[None] | None:
         """Send the queue now; return the outcome to wait for, ``None`` if there is nothing to wait for."""

@@ -109,14 +109,14 @@ class SpooledQueue(Queue):
         """Add a datapoint to which nothing will be added, as an entry, which has a row in the spool."""
         self.put(Entry(session, reference_id, root, fixed, owns_reference_id=owns_reference_id))
 
-    def amend(self, entry: Entry, part: bytes) -> bool:
-        """Add fields to an entry that still waits in memory; return ``False`` if it does not."""
+    def end(self, entry: Entry, part: bytes | None) -> bool:
+        """End the datapoint of an entry, add fields if it still waits in memory; return whether it does."""
         with self._lock:
-            if entry.is_waiting:
+            if entry.is_waiting and part is not None:
                 self._unwritten[entry] = None
-            is_amended = super().amend(entry, part)
+            is_waiting = super().end(entry, part)
         self._writer.tell()
-        return is_amended
+        return is_waiting
 
     def take(self, most_bytes: int, most_entries: int) -> list[Entry]:
         """Take out the oldest entries, at least one if there is any, to be settled or given back."""

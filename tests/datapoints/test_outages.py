@@ -83,8 +83,10 @@ def test_datapoints_wait_where_their_api_is_not(
 
 
 @pytest.mark.usefixtures("soon", "only_asked")
-def test_a_datapoint_that_was_dropped_while_it_was_open_is_sent_when_it_ends() -> None:
-    """Whole, as nothing of it has been sent."""
+def test_a_datapoint_that_was_dropped_while_it_was_open_is_sent_when_it_ends(
+    records: list[logging.LogRecord],
+) -> None:
+    """Whole, as nothing of it has been sent, so it is not counted as dropped."""
     port = free_port()
     manager = SessionManager(f"http://127.0.0.1:{port}/v4", project="p", retries=0, queue_size=LIMIT)
     with manager.datapoint(source="open", inputs={"question": "?"}) as opened:
@@ -96,8 +98,31 @@ def test_a_datapoint_that_was_dropped_while_it_was_open_is_sent_when_it_ends() -
     assert manager.flush(PATIENCE)
     [whole] = [datapoint for datapoint in stored_logs(api) if datapoint["source"] == "open"]
     assert (whole["inputs"], whole["output"]) == ({"question": "?"}, "42")
+    wait_until(lambda: records)
+    assert f"dropped, as more are logged than can be sent: {1001 - len(stored_logs(api))};" in (
+        records[0].getMessage()
+    )
     manager.close()
     api.close()
+
+
+@pytest.mark.usefixtures("only_asked")
+@pytest.mark.parametrize("end", ["redacted", "x" * LIMIT])
+def test_a_dropped_datapoint_whose_end_is_not_logged_is_sent_without_it(
+    make_logging_manager: Callable[..., SessionManager], stored: Stored, end: str
+) -> None:
+    """An end that redact= leaves out, or that is too large, costs the beginning nothing."""
+    manager = make_logging_manager(
+        queue_size=LIMIT, redact=lambda fields: None if fields.get("output") == "redacted" else fields
+    )
+    with manager.datapoint(source="open", inputs={"question": "?"}) as opened:
+        for _ in range(200):
+            manager.log(source="other", output="x" * 1000)
+        opened.output = end
+    assert manager.flush(PATIENCE)
+    [kept] = [datapoint for datapoint in stored.datapoints() if datapoint["source"] == "open"]
+    assert kept["inputs"] == {"question": "?"}
+    assert "output" not in kept
 
 
 @pytest.mark.usefixtures("soon", "only_asked")
