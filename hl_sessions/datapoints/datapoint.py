@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from hl_sessions.datapoints.fields import check, is_of_named_session
 from hl_sessions.datapoints.fixed import fix, fixed_fields
 from hl_sessions.datapoints.queue import Entry
-from hl_sessions.datapoints.responses import fields_of_chunk, text_of_chunk
+from hl_sessions.datapoints.responses import StreamedFields, text_of_chunk
 from hl_sessions.process.late_imports import late_import
 from hl_sessions.scopes.decorator import parameters_of
 from hl_sessions.sessions.calls import Stay, call_staying
@@ -79,8 +79,8 @@ class Datapoint:
         "_reference_id",
         "_root",
         "_session",
+        "_streamed",
         "_token",
-        "_told",
     )
 
     _recorder: Recorder
@@ -96,7 +96,7 @@ class Datapoint:
         self._reference_id = ""
         self._is_open = False
         self._outputs: list[str] = []
-        self._told: dict[str, Any] = {}
+        self._streamed: StreamedFields | None = None
         self._first_output_after: float | None = None
 
     def __repr__(self) -> str:
@@ -120,8 +120,8 @@ class Datapoint:
         """Add a piece to the output, such as a part of a streamed answer.
 
         Args:
-            output: a text, or a chunk of a stream of OpenAI's or Anthropic's client. The tokens and the model
-                of a chunk are logged, too.
+            output: a text, or a chunk of a stream of OpenAI's or Anthropic's client. The tokens, the model
+                and the calls of tools are logged, too.
         """
         if self._entry is not None and not self._is_open:
             self._recorder.warn("output was added to a datapoint that has ended or has not begun: it is lost")
@@ -136,7 +136,9 @@ class Datapoint:
             if text is None:
                 return False
             if not isinstance(output, (str, bytes)):
-                self._told.update(fields_of_chunk(output))
+                if self._streamed is None:
+                    self._streamed = StreamedFields()
+                self._streamed.add(output)
         except Exception:  # noqa: BLE001 - raised by an object of the application
             return False
         if text:
@@ -209,7 +211,8 @@ class Datapoint:
         if entry is None or not self._is_open:
             return
         self._is_open = False
-        fields = {**self._told, **vars(self)}
+        streamed = {} if self._streamed is None else self._streamed.fields("".join(self._outputs))
+        fields = {**streamed, **vars(self)}
         self.__class__ = _EndedDatapoint
         fields.setdefault("duration", time.perf_counter() - self._begun)
         if self._outputs:

@@ -7,12 +7,12 @@ left out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
 from hl_sessions.datapoints.values import freeze
 
-__all__ = ["fields_of", "fields_of_chunk", "text_of_chunk"]
+__all__ = ["StreamedFields", "fields_of", "fields_of_chunk", "text_of_chunk"]
 
 #: Packages that are named like their provider. Responses of others, such as LiteLLM, may be of any provider.
 _PROVIDERS: Final = frozenset({"anthropic", "groq", "openai"})
@@ -87,6 +87,82 @@ def fields_of_chunk(chunk: Any) -> dict[str, Any]:
     return {name: value for name, value in told.items() if name != "output"}
 
 
+class _Piece(NamedTuple):
+    """A piece of the call of a tool in a chunk. The first one has the name, the others more of the input."""
+
+    index: Any
+    call_id: Any
+    name: Any
+    input: str
+    is_custom: bool = False
+
+
+class StreamedFields:
+    """The fields besides the text of the chunks of a streamed response, or of several ones."""
+
+    def __init__(self) -> None:
+        self._fields: dict[str, Any] = {}
+        #: The first piece of each call, and the pieces of its input.
+        self._calls: list[tuple[_Piece, list[str]]] = []
+        #: The newest call at each place of a response.
+        self._newest: dict[Any, tuple[_Piece, list[str]]] = {}
+
+    def add(self, chunk: Any) -> None:
+        """Add the fields of a chunk."""
+        self._fields.update(fields_of_chunk(chunk))
+        if _kind(chunk, "type") == "message_start":
+            self._newest.clear()  # Anthropic numbers all blocks of a message, not only its calls
+        for piece in _pieces_of_calls(chunk):
+            call = self._newest.get(piece.index)
+            # Some servers repeat the name in each piece, and some have the same place for all calls.
+            if piece.name and not (call and piece.call_id and piece.call_id == call[0].call_id):
+                call = self._newest[piece.index] = (piece, [])
+                self._calls.append(call)
+            if call is not None:
+                call[1].append(piece.input)
+
+    def fields(self, text: str) -> dict[str, Any]:
+        """Return the fields; ``output_message`` has the calls of tools, and the text of all chunks."""
+        if not self._calls:
+            return self._fields
+        calls = []
+        for first, inputs in self._calls:
+            given = "".join(inputs)
+            if first.is_custom:
+                calls.append(_custom_call(first.call_id, first.name, given))
+            else:
+                calls.append(_function_call(first.call_id, first.name, given or "{}"))
+        return {**self._fields, "output_message": _message(text, calls)}
+
+
+def _pieces_of_calls(chunk: Any) -> Iterator[_Piece]:
+    """Yield the pieces of calls of tools in a chunk; OpenAI's responses have the whole calls in the last."""
+    kind = _kind(chunk, "type")
+    index = _get(chunk, "index")
+    if _kind(chunk, "object") == "chat.completion.chunk":
+        for choice in _list(_get(chunk, "choices")):
+            if _get(choice, "index") == 0:
+                yield from map(_piece_of_chat, _list(_get(_get(choice, "delta"), "tool_calls")))
+    elif kind == "chunk":
+        yield from _pieces_of_calls(_get(chunk, "chunk"))
+    elif kind == "content_block_start":
+        block = _get(chunk, "content_block")
+        if _get(block, "type") == "tool_use":
+            given = _get(block, "input")  # mostly still empty
+            arguments = _as_json(given) if given else ""
+            yield _Piece(index, _get(block, "id"), _get(block, "name"), arguments)
+    elif kind == "content_block_delta":
+        yield _Piece(index, None, None, _text(_get(_get(chunk, "delta"), "partial_json")))
+
+
+def _piece_of_chat(call: Any) -> _Piece:
+    index, call_id = _get(call, "index"), _get(call, "id")
+    function, custom = _get(call, "function"), _get(call, "custom")
+    if custom is not None:
+        return _Piece(index, call_id, _get(custom, "name"), _text(_get(custom, "input")), is_custom=True)
+    return _Piece(index, call_id, _get(function, "name"), _text(_get(function, "arguments")))
+
+
 def _of_chat_completion(response: Any) -> dict[str, Any]:
     message = next((_get(choice, "message") for choice in _list(_get(response, "choices"))), None)
     usage = _get(response, "usage")
@@ -123,7 +199,7 @@ def _call_of_response(item: Any) -> dict[str, Any] | None:
     if _get(item, "type") == "function_call":
         return _function_call(call_id, name, _get(item, "arguments"))
     if _get(item, "type") == "custom_tool_call":
-        return {"id": call_id, "type": "custom", "custom": {"name": name, "input": _get(item, "input")}}
+        return _custom_call(call_id, name, _get(item, "input"))
     return None
 
 
@@ -157,7 +233,6 @@ def _fields(
     prompt_tokens: int | None,
     output_tokens: int | None,
 ) -> dict[str, Any]:
-    message = {"role": "assistant", "content": text, "tool_calls": calls} if calls else None
     model = _get(response, "model")
     if not isinstance(response, Mapping):
         package = type(response).__module__.partition(".")[0]
@@ -165,12 +240,20 @@ def _fields(
     config = {"type": "model", "model": model} | ({"provider": provider} if provider else {})
     fields = {
         "output": text if text or not calls else None,
-        "output_message": message,
+        "output_message": _message(text, calls) if calls else None,
         "prompt_tokens": prompt_tokens,
         "output_tokens": output_tokens,
         "config": config if isinstance(model, str) else None,
     }
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _message(text: str, calls: list[Any]) -> dict[str, Any]:
+    return {"role": "assistant", "content": text, "tool_calls": calls}
+
+
+def _custom_call(call_id: Any, name: Any, given: Any) -> dict[str, Any]:
+    return {"id": call_id, "type": "custom", "custom": {"name": name, "input": given}}
 
 
 def _function_call(call_id: Any, name: Any, arguments: Any) -> dict[str, Any]:

@@ -581,17 +581,24 @@ def test_the_time_to_the_first_output_is_added_to_metadata_of_any_type(
     assert "metadata must be an object (dict), not str" in record.getMessage()
 
 
-def test_a_stream_of_a_model_tells_its_tokens_too(logging_manager: SessionManager, stored: Stored) -> None:
+def test_a_stream_of_a_model_tells_its_tokens_and_calls_too(
+    logging_manager: SessionManager, stored: Stored
+) -> None:
     """As far as its chunks have them."""
     chunk = {"object": "chat.completion.chunk", "model": "large-1", "choices": []}
     delta = {"index": 0, "delta": {"content": "42"}}
     with logging_manager.datapoint(source="answer") as answer:
         answer.add_output({**chunk, "choices": [delta]})
+        call = {"index": 0, "id": "call_1", "function": {"name": "look", "arguments": "{}"}}
+        answer.add_output({**chunk, "choices": [{"index": 0, "delta": {"tool_calls": [call]}}]})
         answer.add_output({**chunk, "usage": {"prompt_tokens": 7, "completion_tokens": 1}})
     assert logging_manager.flush(PATIENCE)
     found = stored.only()
     assert (found["output"], found["prompt_tokens"], found["output_tokens"]) == ("42", 7, 1)
     assert found["config"]["model"] == "large-1"
+    [stored_call] = found["output_message"]["tool_calls"]
+    assert stored_call["function"] == {"name": "look", "arguments": "{}"}
+    assert found["output_message"]["content"] == "42"
 
 
 def test_a_bare_decorator_logs_by_the_manager_of_the_scope(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hl_sessions.datapoints.responses import fields_of, fields_of_chunk, text_of_chunk
+from hl_sessions.datapoints.responses import StreamedFields, fields_of, fields_of_chunk, text_of_chunk
 from hl_sessions.datapoints.values import freeze
 
 CHAT: dict[str, Any] = {
@@ -449,3 +449,109 @@ def test_a_part_of_a_stream_tells_tokens_and_model(
     """Where it has them, which is mostly in the first or in the last part."""
     assert fields_of_chunk(made_by(body)) == fields
     assert fields_of_chunk(body) == fields
+
+
+def piece_of_call(index: int, **function: str) -> dict[str, Any]:
+    return {"index": index, "function": function}
+
+
+def chat_calls(*calls: dict[str, Any]) -> dict[str, Any]:
+    return chunk({"index": 0, "delta": {"tool_calls": list(calls)}})
+
+
+def block(index: int, **content_block: Any) -> dict[str, Any]:
+    return {"type": "content_block_start", "index": index, "content_block": content_block}
+
+
+def input_delta(index: int, partial_json: str) -> dict[str, Any]:
+    delta = {"type": "input_json_delta", "partial_json": partial_json}
+    return {"type": "content_block_delta", "index": index, "delta": delta}
+
+
+def called(call_id: str | None, name: str, arguments: str) -> dict[str, Any]:
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+TWO_CALLS = [
+    chat_calls({"id": "call_1", "type": "function", **piece_of_call(0, name="weather", arguments="")}),
+    chat_calls(piece_of_call(0, arguments='{"city": ')),
+    chat_calls({"id": "call_2", "type": "function", **piece_of_call(1, name="time", arguments="{")}),
+    chat_calls(piece_of_call(0, arguments='"Paris"}'), piece_of_call(1, arguments="}")),
+    chunk({"index": 1, "delta": {"tool_calls": [piece_of_call(0, arguments="of another choice")]}}),
+    chunk({"index": 0, "delta": {}, "finish_reason": "tool_calls"}),
+    chunk(usage=CHAT["usage"]),
+]
+TWO = [called("call_1", "weather", '{"city": "Paris"}'), called("call_2", "time", "{}")]
+MESSAGE_CALLS = [
+    {"type": "message_start", "message": changed(MESSAGE, content=[])},
+    block(0, type="text", text=""),
+    block(1, type="tool_use", id="toolu_1", name="weather", input={}),
+    input_delta(1, ""),
+    input_delta(1, '{"city": "Pa'),
+    input_delta(1, 'ris"}'),
+    block(2, type="tool_use", id="toolu_2", name="time", input={}),
+    MESSAGE_DELTA,
+    {"type": "message_start", "message": changed(MESSAGE, content=[])},
+    block(1, type="server_tool_use", id="srvtoolu_1", name="web_search", input={}),
+    input_delta(1, '{"query": "of the server"}'),
+]
+
+
+@pytest.mark.parametrize(
+    ("made_by", "chunks", "calls"),
+    [
+        pytest.param(chat_chunk, TWO_CALLS, TWO, id="chat"),
+        pytest.param(
+            as_dict, [{"type": "chunk", "chunk": part} for part in TWO_CALLS], TWO, id="OpenAI's helper"
+        ),
+        pytest.param(
+            chat_chunk,
+            [
+                chat_calls({"id": call["id"], "type": "function", **piece_of_call(0, **call["function"])})
+                for call in TWO
+            ],
+            TWO,
+            id="one place for all calls",
+        ),
+        pytest.param(
+            chat_chunk,
+            [
+                chat_calls({"id": "call_1", "type": "function", **piece_of_call(0, name="f", arguments=part)})
+                for part in ("{", "}")
+            ],
+            [called("call_1", "f", "{}")],
+            id="a name in each piece",
+        ),
+        pytest.param(
+            as_dict,
+            [
+                chat_calls({"index": 0, "id": "call_def456", "custom": {"name": "run", "input": "print"}}),
+                chat_calls({"index": 0, "custom": {"input": "(1)"}}),
+            ],
+            [CUSTOM_CALL],
+            id="custom",
+        ),
+        pytest.param(
+            message_event,
+            MESSAGE_CALLS,
+            [called("toolu_1", "weather", '{"city": "Paris"}'), called("toolu_2", "time", "{}")],
+            id="messages",
+        ),
+        pytest.param(
+            as_dict,
+            [block(0, type="tool_use", id="toolu_1", name="weather", input={"city": "Paris"})],
+            [called("toolu_1", "weather", '{"city":"Paris"}')],
+            id="a whole block",
+        ),
+    ],
+)
+def test_the_calls_of_tools_in_a_stream_are_a_message(
+    made_by: Callable[[Any], Any], chunks: list[Any], calls: list[Any]
+) -> None:
+    """As they are in a whole response."""
+    for made in (made_by, as_dict):
+        streamed = StreamedFields()
+        for part in chunks:
+            streamed.add(made(part))
+        message = {"role": "assistant", "content": "I will look.", "tool_calls": calls}
+        assert streamed.fields("I will look.")["output_message"] == message
