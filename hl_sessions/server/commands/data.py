@@ -22,6 +22,7 @@ from hl_sessions.server.commands.database_option import (
 from hl_sessions.server.commands.humanloop import import_export, import_pages
 from hl_sessions.server.commands.keys import require_name
 from hl_sessions.server.commands.progress import progress
+from hl_sessions.server.commands.text import require_utf8
 from hl_sessions.server.database.errors import is_passing
 from hl_sessions.server.records.deleting import Deleted
 from hl_sessions.server.records.export_format import InvalidLineError, numbered
@@ -70,7 +71,11 @@ def upgrade(database: str) -> None:
     help="JSON Lines of all records, which 'import' reads; CSV with a row for each datapoint; or the "
     "datapoints as spans of OpenTelemetry.",
 )
-@click.option("--project", help="Only the datapoints of the project with this name, and their sessions.")
+@click.option(
+    "--project",
+    callback=require_utf8,
+    help="Only the datapoints of the project with this name, and their sessions.",
+)
 @click.option(
     "--since",
     metavar="TIME",

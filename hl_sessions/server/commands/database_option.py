@@ -10,6 +10,7 @@ from sqlalchemy import URL, Engine, delete, false
 from sqlalchemy.exc import DBAPIError
 
 from hl_sessions.server.commands.progress import told_if_long
+from hl_sessions.server.commands.text import require_utf8
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.database.engines import for_writing, open_engine
 from hl_sessions.server.database.errors import DatabaseError, cannot_open, cannot_write, is_full, is_passing
@@ -27,6 +28,7 @@ _option: Final = partial(
     # Not True: a default from a file may hold a password.
     show_default=ServerSettings.database,
     show_envvar=True,
+    callback=require_utf8,
     metavar="PATH_OR_URL",
 )
 

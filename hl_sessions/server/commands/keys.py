@@ -12,6 +12,7 @@ from hl_sessions.server.commands.database_option import (
     opened_database,
     url_of,
 )
+from hl_sessions.server.commands.text import require_utf8
 from hl_sessions.server.records.keys import create_key, list_keys, revoke_key
 from hl_sessions.server.records.organisations import DEFAULT_ORGANISATION
 
@@ -69,7 +70,7 @@ def list_all(database: str) -> None:
 
 
 @keys.command()
-@click.argument("key_id", metavar="ID")
+@click.argument("key_id", callback=require_utf8, metavar="ID")
 @existing_database_option
 def revoke(key_id: str, database: str) -> None:
     """Revoke the key with this ID for good. 'list' shows the IDs."""

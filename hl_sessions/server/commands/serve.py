@@ -18,6 +18,7 @@ from hl_sessions.server.commands.age import parse_age
 from hl_sessions.server.commands.config_file import config_option
 from hl_sessions.server.commands.database_option import database_failures, database_option, upgrade_database
 from hl_sessions.server.commands.price_file import parse_prices
+from hl_sessions.server.commands.text import require_utf8
 from hl_sessions.server.database.place import place_of
 from hl_sessions.server.http.health import METRICS
 from hl_sessions.server.http.placement import parse_prefix
@@ -45,6 +46,7 @@ class _KeyOption(click.Option):
     envvar="HL_SESSIONS_HOST",
     show_default=True,
     show_envvar=True,
+    callback=require_utf8,
     help="Address to listen on; any other than a loopback address needs a key.",
 )
 @click.option(

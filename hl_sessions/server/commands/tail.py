@@ -14,6 +14,7 @@ import requests
 
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.process.checks import checked_api_key, checked_base_url
+from hl_sessions.server.commands.text import require_utf8
 from hl_sessions.server.protocol.identifiers import SESSION, identifier_pattern
 
 _PAUSE: Final = 1.0
@@ -67,7 +68,7 @@ def _checked_session(_context: click.Context, _parameter: click.Parameter, sessi
     callback=_checked_key,
     help="The key of the API.",
 )
-@click.option("--project", metavar="NAME", help="Only the datapoints of this project.")
+@click.option("--project", callback=require_utf8, metavar="NAME", help="Only the datapoints of this project.")
 @click.option(
     "--session", metavar="ID", callback=_checked_session, help="Only the datapoints of this session."
 )
