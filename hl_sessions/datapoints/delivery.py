@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from zlib import crc32
 
 from hl_sessions.client.deadline import Deadline
-from hl_sessions.datapoints.fields import NAMES_OF_A_SESSION, check
+from hl_sessions.datapoints.fields import NAMES_OF_A_SESSION, check, meant_field
 from hl_sessions.datapoints.fixed import fix, fixed_fields
 from hl_sessions.datapoints.values import freeze
 from hl_sessions.errors import APIStatusError, HLSessionsError, NotFoundError, ValidationError
@@ -211,7 +211,8 @@ class Delivery:
             headers = run_blocking(self._client.send_logs(method, body, key, deadline))
         ignored = headers.get("x-ignored-fields")
         if ignored:
-            self._say("the sessions API does not keep these fields of datapoints: %s", _one_line(ignored))
+            named = ", ".join(map(_with_hint, _one_line(ignored).split(", ")))
+            self._say("the sessions API does not keep these fields of datapoints: %s", named)
 
     def _tell(
         self, entries: Sequence[Entry], params: Mapping[Session | None, dict[str, str]]
@@ -364,6 +365,11 @@ def _reason(error: APIStatusError) -> str:
     for refusal in _refusals(error.body, 1):
         return f"{refusal.field}: {refusal.reason}"
     return f"HTTP status {error.status}"
+
+
+def _with_hint(name: str) -> str:
+    meant = meant_field(name)
+    return name if meant is None else f"{name} (did you mean {meant}?)"
 
 
 def _one_line(text: str) -> str:

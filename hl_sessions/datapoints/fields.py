@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Protocol, Ty
 from hl_sessions.datapoints.plain import plain
 from hl_sessions.datapoints.responses import fields_of
 from hl_sessions.datapoints.values import freeze
+from hl_sessions.process.late_imports import late_import
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from datetime import timedelta
 
-__all__ = ["NAMES_OF_A_SESSION", "Checked", "Fields", "check", "is_of_named_session"]
+__all__ = ["NAMES_OF_A_SESSION", "Checked", "Fields", "check", "is_of_named_session", "meant_field"]
 
 #: The fields by which a datapoint names its session.
 NAMES_OF_A_SESSION: Final = frozenset({"session_id", "session_reference_id"})
@@ -137,6 +138,16 @@ def check(fields: Mapping[str, Any]) -> Checked:
 def is_of_named_session(fields: Mapping[str, Any]) -> bool:
     """Whether the fields of a datapoint, as the application has given them, name its session."""
     return fields.get("session_id") is not None or fields.get("session_reference_id") is not None
+
+
+def meant_field(name: str) -> str | None:
+    """Return the field that a misspelt name is closest to, ``None`` if there is none."""
+    fields = Fields.__annotations__
+    if name in fields:
+        return None
+    with late_import:  # only a misspelt name needs it
+        from difflib import get_close_matches
+    return next(iter(get_close_matches(name, fields, 1)), None)
 
 
 class _WrongTypeError(TypeError):

@@ -615,13 +615,14 @@ def test_a_bare_decorator_logs_by_the_manager_of_the_scope(
 
 
 def test_fields_that_the_api_does_not_keep_are_named(
-    logging_manager: SessionManager, records: list[Any]
+    logging_manager: SessionManager, stored: Stored, records: list[Any]
 ) -> None:
-    """A misspelt one is not lost in silence."""
-    logging_manager.log(source="answer", ouput="42")  # type: ignore[call-arg]
+    """A misspelt one is not lost in silence. All others are kept."""
+    logging_manager.log(source="answer", colour="red", ouput="42", prompt_tokens=7)  # type: ignore[call-arg]
     assert logging_manager.flush(PATIENCE)
     wait_until(lambda: records)
-    assert "ouput" in records[0].getMessage()
+    assert records[0].getMessage().endswith(": colour, ouput (did you mean output?)")
+    assert stored.only()["prompt_tokens"] == 7
 
 
 def test_without_a_project_nothing_is_logged(
