@@ -85,6 +85,7 @@ class Recorder:
         self._sender = sender
         self._project = project
         self._redact = redact
+        self._has_redacted = False
         self._raises_errors = raises_errors
         self._warnings = Seldom()
         self._is_silent = False
@@ -301,6 +302,12 @@ class Recorder:
         if kept is not None and not isinstance(kept, dict):
             self.warn(f"{what} is not logged, as redact= returned {type(kept).__name__}, not a dict")
             return None
+        if kept is None and not self._has_redacted:  # the function may lack a return
+            self.warn(
+                f"{what} is not logged, as redact= returned None; it returns the fields to keep"
+                " (told of the first call only)"
+            )
+        self._has_redacted = True
         return kept
 
 

@@ -790,6 +790,26 @@ def test_redact_sees_each_datapoint_before_it_is_queued(
     assert "4711" not in record.getMessage()
 
 
+def test_a_redact_that_lacks_a_return_is_told_of_once(
+    make_logging_manager: Callable[..., SessionManager], stored: Stored, records: list[Any]
+) -> None:
+    """None drops a datapoint, so all would go missing in silence."""
+
+    def redact(fields: dict[str, Any]) -> dict[str, Any] | None:  # type: ignore[return]
+        fields["inputs"] = "***"
+
+    manager = make_logging_manager(redact=redact)
+    for number in range(3):
+        manager.log(source=f"plain {number}")
+        with manager.datapoint(source="open"):
+            pass
+    assert manager.flush(PATIENCE)
+    assert stored.datapoints() == []
+    [record] = records
+    assert record.levelname == "WARNING"
+    assert record.getMessage().startswith("a datapoint is not logged, as redact= returned None")
+
+
 @pytest.mark.parametrize(
     "name", ["\ud800", b"kind", ("kind", 1), object()], ids=lambda name: type(name).__name__
 )
