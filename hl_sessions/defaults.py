@@ -213,9 +213,9 @@ def datapoint(function: Function | None = None, /, **fields: Any) -> Function | 
             ``on_error="raise"``.
     """
     with late_import:
-        from hl_sessions.datapoints.datapoint import Datapoint
+        from hl_sessions.datapoints.datapoint import NewDatapoint
 
-    made = Datapoint(_surrounding_recorder, fields)
+    made = NewDatapoint(_surrounding_recorder, fields)
     return made if function is None else made(function)
 
 

@@ -251,9 +251,9 @@ class SessionManager:
 
     def datapoint(self, **fields: Unpack[Fields]) -> Datapoint:
         """Return a datapoint like :func:`hl_sessions.datapoint`, with this manager."""
-        from hl_sessions.datapoints.datapoint import Datapoint
+        from hl_sessions.datapoints.datapoint import NewDatapoint
 
-        return Datapoint(self._get_recorder, cast("dict[str, Any]", fields))
+        return NewDatapoint(self._get_recorder, cast("dict[str, Any]", fields))
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until all datapoints that this manager has logged so far are sent.

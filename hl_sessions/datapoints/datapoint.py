@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 import time
 from contextlib import suppress
 from types import MethodType
@@ -12,6 +14,8 @@ from hl_sessions.datapoints.fixed import fix, fixed_fields
 from hl_sessions.datapoints.queue import Entry
 from hl_sessions.datapoints.responses import StreamedFields, text_of_chunk
 from hl_sessions.process.late_imports import late_import
+from hl_sessions.process.saying import say
+from hl_sessions.process.seldom import Seldom
 from hl_sessions.scopes.decorator import parameters_of
 from hl_sessions.sessions.calls import Stay, call_staying
 from hl_sessions.sessions.context import along
@@ -27,9 +31,11 @@ if TYPE_CHECKING:
     from hl_sessions.sessions.calls import Call
     from hl_sessions.sessions.session import Session
 
-__all__ = ["Datapoint"]
+__all__ = ["Datapoint", "NewDatapoint"]
 
 Function = TypeVar("Function")
+
+_unused = Seldom()
 
 _CANCELLED = frozenset({"CancelledError", "Cancelled"})  # of asyncio and concurrent.futures, and of trio
 
@@ -73,6 +79,7 @@ class Datapoint:
         "_get_recorder",
         "_given",
         "_is_open",
+        "_is_used",
         "_outer",
         "_outputs",
         "_recorder",
@@ -95,6 +102,7 @@ class Datapoint:
         self._entry: Entry | None = None
         self._reference_id = ""
         self._is_open = False
+        self._is_used = False
         self._outputs: list[str] = []
         self._streamed: StreamedFields | None = None
         self._first_output_after: float | None = None
@@ -151,6 +159,7 @@ class Datapoint:
         with late_import:  # a program that decorates nothing needs no wrapt
             from hl_sessions.sessions.wrapping import wrap
 
+        self._is_used = True
         result: Function = wrap(function, lambda called: _call(called, self._get_recorder, self._given))
         return result
 
@@ -184,6 +193,7 @@ class Datapoint:
         """Copy the given fields, and note the session."""
         if self._reference_id:
             raise RuntimeError("a datapoint is entered once; call datapoint() for each")
+        self._is_used = True
         recorder = self._recorder = self._get_recorder()
         fields = self._given.copy()
         names_session = is_of_named_session(fields)
@@ -266,6 +276,23 @@ class Datapoint:
         except ValueError:  # a generator was closed in another context
             if along.get() is self:
                 along.set(self._outer)
+
+
+class NewDatapoint(Datapoint):
+    """A datapoint that the application has made, which tells if it is never used.
+
+    It is of this class until it ends, so those that have ended are freed without a call of ``__del__``.
+    """
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        if not self._is_used and not sys.is_finalizing() and _unused.is_due(None):
+            say(
+                logging.WARNING,
+                "a datapoint was made but not used, so nothing is logged: enter it by 'with', or decorate a"
+                " function with it; log() logs a complete one",
+            )
 
 
 class _EndedDatapoint(Datapoint):

@@ -4,6 +4,7 @@ import array
 import asyncio
 import contextvars
 import functools
+import gc
 import logging
 import os
 import signal
@@ -11,7 +12,7 @@ import sys
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -23,6 +24,7 @@ import trio.testing
 from hl_sessions import ConfigurationError, SessionManager, bind, configure, datapoint, flush, log
 from hl_sessions.carrying import carried, carry
 from hl_sessions.datapoints import sender
+from hl_sessions.process.seldom import Seldom
 from tests.datapoints.conftest import Stored
 from tests.datapoints.test_values import nested
 from tests.sessions_api import (
@@ -738,6 +740,32 @@ def test_what_is_nested_too_deeply_is_cut_and_the_rest_stored(
     for record, place in zip(records, ("metadata.deep[0]", "inputs.deep[0]"), strict=True):
         assert place in record.getMessage()
         assert "is nested too deeply" in record.getMessage()
+
+
+def test_a_datapoint_that_is_not_used_is_told_of(
+    make_logging_manager: Callable[..., SessionManager], records: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that was taken for log(). All uses are uses, those that fail included."""
+    monkeypatch.setattr("hl_sessions.datapoints.datapoint._unused", Seldom())
+    manager = make_logging_manager(on_error="raise")
+
+    @manager.datapoint(source="decorator")
+    def answer() -> str:
+        return "42"
+
+    answer()
+    with ExitStack() as stack:
+        stack.enter_context(manager.datapoint(source="stack"))
+    with suppress(ConfigurationError), manager.datapoint(project=""):
+        pass
+    with suppress(TypeError):
+        manager.datapoint()(str)
+    gc.collect()
+    assert not records
+    manager.datapoint(source="answer", output="42")
+    gc.collect()
+    [record] = records
+    assert (record.levelname, "not used" in record.getMessage()) == ("WARNING", True)
 
 
 def test_a_datapoint_is_entered_once(logging_manager: SessionManager) -> None:
