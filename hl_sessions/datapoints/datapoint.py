@@ -128,8 +128,8 @@ class Datapoint:
         """Add a piece to the output, such as a part of a streamed answer.
 
         Args:
-            output: a text, or a chunk of a stream of OpenAI's or Anthropic's client. The tokens, the model
-                and the calls of tools are logged, too.
+            output: a text, or a chunk of a stream of OpenAI's or Anthropic's client, or a whole response. The
+                tokens, the model and the calls of tools are logged, too.
         """
         if self._entry is not None and not self._is_open:
             self._recorder.warn("output was added to a datapoint that has ended or has not begun: it is lost")

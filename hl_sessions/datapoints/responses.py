@@ -19,6 +19,8 @@ _PROVIDERS: Final = frozenset({"anthropic", "groq", "openai"})
 _TEXT_DELTAS: Final = frozenset(
     {"content.delta", "refusal.delta", "response.output_text.delta", "response.refusal.delta"}
 )
+#: The types of whole responses: OpenAI's have none.
+_KINDS_OF_RESPONSES: Final = frozenset({None, "message"})
 _LAST_EVENTS: Final = frozenset({"response.completed", "response.failed", "response.incomplete"})
 
 
@@ -46,7 +48,7 @@ def text_of_chunk(chunk: Any) -> str | None:
     """Return the text in a chunk of a streamed response, ``None`` for any other object.
 
     A chunk may be a text, a ``ChatCompletionChunk``, or an event of OpenAI's responses or of Anthropic's
-    messages. The text of a chunk without text is empty.
+    messages; a whole response is like a single chunk. The text of a chunk without text is empty.
     """
     if isinstance(chunk, str):
         return chunk
@@ -57,6 +59,8 @@ def text_of_chunk(chunk: Any) -> str | None:
             if _get(choice, "index") == 0
         )
     kind = _kind(chunk, "type")
+    if kind in _KINDS_OF_RESPONSES and (whole := fields_of(chunk)) is not None:
+        return _text(whole.get("output"))
     if kind is None:
         return None
     delta = _get(chunk, "delta")
@@ -82,6 +86,8 @@ def fields_of_chunk(chunk: Any) -> dict[str, Any]:
         told = _of_message(chunk)
     elif kind in _LAST_EVENTS:
         told = fields_of(_get(chunk, "response")) or {}
+    elif kind in _KINDS_OF_RESPONSES:
+        told = fields_of(chunk) or {}
     else:
         return {}
     return {name: value for name, value in told.items() if name != "output"}

@@ -370,6 +370,9 @@ DELTA = {"item_id": "msg_1", "output_index": 0, "content_index": 0, "sequence_nu
         (as_dict, {"type": "content.delta", "delta": "Hel", "snapshot": "Hel"}, "Hel"),
         (as_dict, {"type": "refusal.delta", "delta": "I cannot", "snapshot": "I cannot"}, "I cannot"),
         (as_dict, {"type": "chunk", "chunk": chunk({"index": 0, "delta": {"content": "Hel"}})}, ""),
+        (chat_completion, CHAT, "Hello! How can I assist you today?"),
+        (response, RESPONSE, "In a peaceful grove, a unicorn."),
+        (message, MESSAGE, "Hi! My name is Claude."),
         (as_dict, b"Hel", None),
         (as_dict, None, None),
         (as_dict, {"delta": "Hel"}, None),
@@ -428,6 +431,15 @@ MESSAGE_DELTA = {
         (
             message_event,
             {"type": "message_start", "message": MESSAGE},
+            {
+                "prompt_tokens": 3210,
+                "output_tokens": 25,
+                "config": {"type": "model", "model": "claude-sonnet-4-20250514", "provider": "anthropic"},
+            },
+        ),
+        (
+            message,
+            MESSAGE,
             {
                 "prompt_tokens": 3210,
                 "output_tokens": 25,
