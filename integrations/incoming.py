@@ -157,8 +157,17 @@ class Incoming:
         if self._secret is None or session_id is None or len(signatures) != 1:
             return None
         waited = monotonic() - session._entered
-        is_good = self._secret.verify(session_id, signatures[0].strip(), request.host, waited=waited)
-        return session_id if is_good else None
+        if self._secret.verify(session_id, signatures[0].strip(), request.host, waited=waited):
+            return session_id
+        if "secret" not in self._failed:
+            self._failed.add("secret")
+            say(
+                logging.WARNING,
+                "a request names a session, but its X-Session-Signature is not valid, so that is ignored: the"
+                " caller has another secret, or has signed for another host or more than five minutes ago"
+                " (said once)",
+            )
+        return None
 
     def conversation_key(self, session: RequestSession, scope: Any) -> str | None:
         """Return the conversation key of a request, ``None`` if there is none."""

@@ -47,9 +47,9 @@ class Failures:
 
     def __init__(self, base_url: str, api_key: str | None) -> None:
         self._base_url = base_url
-        self._hint = ""
-        if not _VERSION.search(base_url):
-            self._hint = f"is base_url={base_url!r} complete? It ends with a version, as in /v4"
+        is_complete = _VERSION.search(base_url) is not None
+        doubt = "that of a sessions API?" if is_complete else "complete? It ends with a version, as in /v4"
+        self._hint = f"is base_url={base_url!r} {doubt}"
         # The key may also stand in a repr or in JSON, with backslashes before some characters.
         self._shown_key = api_key and re.compile(r"\\*".join(map(re.escape, api_key)))
 
@@ -99,7 +99,7 @@ class Failures:
             f"the sessions API answered {answer.status_code} with a body that is not JSON"
             f" ({len(answer.content)} bytes)"
         )
-        return InvalidResponseError(f"{said}; {self._hint}" if self._hint else said)
+        return InvalidResponseError(f"{said}; {self._hint}")
 
     def _scrubbed(self, value: Any) -> Any:
         """Return a text, or decoded JSON, without the key."""

@@ -150,9 +150,14 @@ class Recorder:
         Args:
             is_needed: whether it has to be created: the datapoint does not name another one.
         """
-        session = current_session()
+        session = current = current_session()
         while session is not None and session.manager is not self._manager:
             session = session._outer
+        if is_needed and session is None and current is not None:
+            self.warn(
+                "a datapoint is logged without a session, as the current one is of another manager:"
+                " log with that one, or open the session with this one, such as by manager= of the middleware"
+            )
         # Without an ID by now, the session is created when the datapoint is sent.
         if is_needed and session is not None and session._id is None and session._ready_id() is None:
             session._note_log()

@@ -113,7 +113,8 @@ def _failure(client: SessionsClient, place: str, error: HLSessionsError) -> Find
         return Finding(Mark.WRONG, text, "hl-sessions keys create makes a key, HL_SESSIONS_API_KEY sets it")
     if isinstance(error, (NotFoundError, InvalidResponseError)):
         said, _, _ = str(error).partition(";")
-        return Finding(Mark.WRONG, f"{place} is no API: {said}", "the URL ends with the version, as in /v4")
+        hint = "the URL is that of another server, or does not end with the version, as in /v4"
+        return Finding(Mark.WRONG, f"{place} is no API: {said}", hint)
     if isinstance(error, APIStatusError):
         return Finding(Mark.WRONG, f"{place} fails: {error}", "its log says more")
     reason = str(error).removeprefix(f"no answer from {client.base_url}: ")

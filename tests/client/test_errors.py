@@ -100,7 +100,8 @@ def test_the_reason_is_that_of_the_server(client: SessionsClient, sessions_api: 
     sessions_api.answer = lambda _: Answer(404)
     error = status_error(client)
     assert error.reason == "Not Found"
-    assert str(error) == "the sessions API answered 404 Not Found"
+    asked = f"is base_url={sessions_api.base_url!r} that of a sessions API?"
+    assert str(error) == f"the sessions API answered 404 Not Found; {asked}"
     assert repr(error) == "NotFoundError(404, 'Not Found')"
 
 

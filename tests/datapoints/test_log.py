@@ -838,6 +838,25 @@ def test_a_redact_that_lacks_a_return_is_told_of_once(
     assert record.getMessage().startswith("a datapoint is not logged, as redact= returned None")
 
 
+def test_a_log_in_the_session_of_another_manager_is_told_of(
+    logging_manager: SessionManager, stored: Stored, records: list[Any]
+) -> None:
+    """It has no session, as where a middleware was given no manager; a session that is named is enough."""
+    with SessionManager(stored.base_url) as other, other.session():
+        logging_manager.log(source="named", session_reference_id="chat-1")
+        assert not records
+        for _ in range(2):
+            logging_manager.log(source="plain")
+        with logging_manager.datapoint(source="open"):
+            pass
+    assert logging_manager.flush(PATIENCE)
+    found = {log["source"]: log.get("session_id") for log in stored.datapoints()}
+    assert found.keys() == {"named", "plain", "open"}
+    assert found["plain"] is found["open"] is None
+    [record] = records
+    assert "the current one is of another manager" in record.getMessage()
+
+
 @pytest.mark.parametrize(
     "name", ["\ud800", b"kind", ("kind", 1), object()], ids=lambda name: type(name).__name__
 )

@@ -616,8 +616,8 @@ class TestTrust:
         answer = foreign(headers={"x-session-id": SESSION_ID, "X-Forwarded-For": "10.1.2.3"})
         assert session_of(answer) != SESSION_ID
 
-    def test_shared_secret(self, framework: str, serve: Serve) -> None:
-        """A signature over the ID, the time and the host is needed, and enough."""
+    def test_shared_secret(self, framework: str, serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+        """A signature over the ID, the time and the host is needed, and enough; others are told of once."""
         secret = SharedSecret(SECRET)
         send = serve(framework, trust=secret)
         headers = {"host": HOST, **signed(secret)}
@@ -638,6 +638,9 @@ class TestTrust:
         for other in others:
             answer = send(headers={**headers, **other})
             assert session_of(answer) not in {SESSION_ID, other.get("x-session-id")}, other
+        [record] = [record for record in caplog.records if record.name == "hl_sessions"]
+        assert "its X-Session-Signature is not valid" in record.getMessage()
+        assert signature not in caplog.text
 
     def test_shared_secret_behind_a_proxy(self, framework: str, serve: Serve) -> None:
         """One that changes the host: the service says by which names it is called, and believes no other."""
