@@ -231,6 +231,8 @@ class HLSessionMiddleware(MiddlewareBase):
             trust=trust,
             via_proxies=via_proxies,
         )
+        if not isinstance(eager, bool):
+            raise ConfigurationError(f"eager={eager!r} must be True or False")
         self._eager = eager
         if eager and self._incoming is not None and self._incoming.needs_route:
             raise ConfigurationError(f"key={key!r} is not known yet when eager=True creates the session")

@@ -822,3 +822,10 @@ def test_what_is_no_manager_is_a_configuration_error(manager: Any) -> None:
     """It is refused when the middleware is made."""
     with pytest.raises(ConfigurationError, match="manager must be a SessionManager"):
         HLSessionMiddleware(plain_app, manager)
+
+
+@pytest.mark.parametrize("eager", ["yes", 1, None], ids=repr)
+def test_eager_is_true_or_false(eager: Any, manager: SessionManager) -> None:
+    """Anything else is refused when the middleware is made."""
+    with pytest.raises(ConfigurationError, match=rf"^eager={eager!r} must be True or False$"):
+        HLSessionMiddleware(plain_app, manager, eager=eager)
