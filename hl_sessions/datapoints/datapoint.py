@@ -9,7 +9,7 @@ from contextlib import suppress
 from types import MethodType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hl_sessions.datapoints.fields import check, is_of_named_session
+from hl_sessions.datapoints.fields import OF_BEGINNING, changes, check, is_of_named_session
 from hl_sessions.datapoints.fixed import fix, fixed_fields
 from hl_sessions.datapoints.queue import Entry
 from hl_sessions.datapoints.responses import StreamedFields, text_of_chunk
@@ -38,21 +38,6 @@ Function = TypeVar("Function")
 _unused = Seldom()
 
 _CANCELLED = frozenset({"CancelledError", "Cancelled"})  # of asyncio and concurrent.futures, and of trio
-
-#: The fields that the API does not change on a stored datapoint.
-_OF_BEGINNING = frozenset(
-    {
-        *("project", "project_id", "session_id", "session_reference_id", "parent_id", "parent_reference_id"),
-        *("source", "environment", "feedback", "created_at", "config_id", "source_datapoint_id", "save"),
-    }
-)
-#: The fields that are not kept with ``save=False``.
-_CONTENTS = frozenset(
-    {
-        *("inputs", "messages", "output", "output_message", "error", "stdout", "judgment"),
-        *("provider_request", "provider_response"),
-    }
-)
 
 
 class Datapoint:
@@ -239,13 +224,20 @@ class Datapoint:
         reference_id, root = entry.reference_id, entry.root
         if entry.is_dropped:
             parts = entry.parts if fixed is None else (*entry.parts, fixed)
-            self._recorder.put(Entry(entry.session, reference_id, root, *parts))
+            again = Entry(
+                entry.session,
+                reference_id,
+                root,
+                *parts,
+                is_completion=entry.is_completion,
+                owns_reference_id=entry.owns_reference_id,
+            )
+            self._recorder.put(again)
         elif fixed is not None:
-            late = self._warn_of_late(fields)
-            left_out = late | _CONTENTS if fields.get("save") is False else late
-            if left_out:
+            self._warn_of_late(fields)
+            if not OF_BEGINNING.isdisjoint(fields):
                 known = fixed_fields([fixed])
-                fixed, _ = fix({name: known[name] for name in known.keys() - left_out})
+                fixed, _ = fix(changes({**known, "save": fields.get("save", True)}))
             self._recorder.put(Entry(entry.session, reference_id, root, fixed, is_completion=True))
 
     def _metadata(self, fields: Mapping[str, Any], entry: Entry) -> Mapping[str, Any]:
@@ -256,15 +248,14 @@ class Datapoint:
         metadata: Mapping[str, Any] = kept.get("metadata", {})
         return metadata
 
-    def _warn_of_late(self, fields: Mapping[str, Any]) -> frozenset[str]:
-        """Warn of fields that were set too late, and return them."""
-        late = _OF_BEGINNING.intersection(fields)
+    def _warn_of_late(self, fields: Mapping[str, Any]) -> None:
+        """Warn of fields that were set too late."""
+        late = OF_BEGINNING.intersection(fields)
         if late:
             self._recorder.warn(
                 f"a datapoint was sent before {', '.join(sorted(late))} was set, which has no effect:"
                 " pass it to datapoint()"
             )
-        return late
 
     def _note_output(self) -> None:
         if self._first_output_after is None and self._is_open:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from zlib import crc32
 
 from hl_sessions.client.deadline import Deadline
-from hl_sessions.datapoints.fields import NAMES_OF_A_SESSION, check, meant_field
+from hl_sessions.datapoints.fields import NAMES_OF_A_SESSION, changes, check, meant_field
 from hl_sessions.datapoints.fixed import fix, fixed_fields
 from hl_sessions.datapoints.values import freeze
 from hl_sessions.errors import APIStatusError, HLSessionsError, NotFoundError, ValidationError
@@ -105,13 +105,16 @@ class Delivery:
             sent = [entry for entry in sent if entry in self._open]
         told = [entry for entry in sent if entry.is_of_session]
         new = [entry for entry in sent if not (entry.is_completion or entry.is_of_session)]
-        completions = [entry for entry in sent if entry.is_completion]
         error = (
             self._send_all("POST", new, params)
-            or self._send_all("PATCH", completions, params)
+            or self._send_all("PATCH", self._completions(sent), params)
             or self._tell(told, params)
         )
         return error or failure
+
+    def _completions(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Return the completions, and with them what has turned out to be stored already."""
+        return [entry for entry in entries if entry.is_completion and entry in self._open]
 
     def _settle(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
@@ -302,6 +305,8 @@ class Delivery:
             refusal = refusals.get(index)
             if refusal is None or index in late or self._is_mended(entry, refusal):
                 rest.append(entry)
+            elif entry.owns_reference_id and refusal.field == "reference_id" and not entry.is_completion:
+                self._complete(entry)
             else:
                 self._refuse(entry, refusal)
         return [rest] if rest else []
@@ -315,11 +320,16 @@ class Delivery:
         entry.parts += (fix({refusal.field: None})[0],)  # its size stays the one that the queue has counted
         return True
 
+    def _complete(self, entry: Entry) -> None:
+        """Change a new entry to a completion, as its datapoint was stored, perhaps without its end."""
+        fields = fixed_fields(entry.parts)
+        fixed, _ = fix({name: fields[name] for name in changes(fields).keys() - {"reference_id"}})
+        entry.is_completion = True
+        entry.parts = (fixed,)  # its size stays the one that the queue has counted
+
     def _refuse(self, entry: Entry, refusal: _Refusal) -> None:
         entry.is_refused = True
         self._settle([entry])
-        if entry.owns_reference_id and refusal.field == "reference_id":
-            return  # the datapoint was stored, and the answer lost
         what = "the description of a session" if entry.is_of_session else "a datapoint"
         self._say(
             f"the sessions API refuses {what}, which is not sent again: %s%s",

@@ -19,10 +19,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from datetime import timedelta
 
-__all__ = ["NAMES_OF_A_SESSION", "Checked", "Fields", "check", "is_of_named_session", "meant_field"]
+__all__ = [
+    "NAMES_OF_A_SESSION",
+    "OF_BEGINNING",
+    "Checked",
+    "Fields",
+    "changes",
+    "check",
+    "is_of_named_session",
+    "meant_field",
+]
 
 #: The fields by which a datapoint names its session.
 NAMES_OF_A_SESSION: Final = frozenset({"session_id", "session_reference_id"})
+#: The fields that the API does not change on a stored datapoint.
+OF_BEGINNING: Final = NAMES_OF_A_SESSION | {
+    *("project", "project_id", "parent_id", "parent_reference_id", "source", "environment", "feedback"),
+    *("created_at", "config_id", "source_datapoint_id", "save"),
+}
+#: The fields that are not kept with ``save=False``.
+_CONTENTS: Final = frozenset(
+    {
+        *("inputs", "messages", "output", "output_message", "error", "stdout", "judgment"),
+        *("provider_request", "provider_response"),
+    }
+)
 
 
 class _Dataclass(Protocol):
@@ -138,6 +159,12 @@ def check(fields: Mapping[str, Any]) -> Checked:
 def is_of_named_session(fields: Mapping[str, Any]) -> bool:
     """Whether the fields of a datapoint, as the application has given them, name its session."""
     return fields.get("session_id") is not None or fields.get("session_reference_id") is not None
+
+
+def changes(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that the API changes on a stored datapoint, without those that it is not to keep."""
+    left_out = OF_BEGINNING | _CONTENTS if fields.get("save") is False else OF_BEGINNING
+    return {name: value for name, value in fields.items() if name not in left_out}
 
 
 def meant_field(name: str) -> str | None:

@@ -15,6 +15,7 @@ class CuttingProxy:
 
     def __init__(self, base_url: str, every: int) -> None:
         proxy = self
+        self.every = every
         self.handed_on = 0
         self.cut = 0
         counted = iter(range(1, sys.maxsize))
@@ -38,7 +39,7 @@ class CuttingProxy:
                     self.close_connection = True
                     return
                 proxy.handed_on += 1
-                if next(counted) % every == 0:
+                if next(counted) % proxy.every == 0:
                     proxy.cut += 1
                     self.close_connection = True
                     return

@@ -106,6 +106,34 @@ def test_a_datapoint_that_was_dropped_while_it_was_open_is_sent_when_it_ends(
     api.close()
 
 
+@pytest.mark.parametrize("ends_first", [True, False])
+def test_a_datapoint_that_was_stored_unanswered_is_completed(
+    make_logging_manager: Callable[..., SessionManager],
+    cut_answers: CuttingProxy,
+    stored: Stored,
+    records: list[logging.LogRecord],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    ends_first: bool,
+) -> None:
+    """Whether it ends before it is sent again, and the server refuses it, or after that."""
+    monkeypatch.setattr("hl_sessions.availability.outage.FIRST_COOL_OFF", 0.5)
+    cut_answers.every = 1
+    manager = make_logging_manager(base_url=cut_answers.base_url, retries=0)
+    with manager.datapoint(source="open", inputs={"question": "?"}) as opened:
+        manager.log(source="other")  # the next batch is smaller, so the server does not know its key
+        wait_until(lambda: cut_answers.cut and len(manager.recorder._queue) == 2)
+        cut_answers.every = sys.maxsize
+        if not ends_first:
+            assert manager.flush(PATIENCE)
+        opened.output = "42"
+    assert manager.flush(PATIENCE)
+    completed = stored.by_source()["open"]
+    assert (completed["inputs"], completed["output"]) == ({"question": "?"}, "42")
+    assert completed["duration"] > 0
+    assert all("the sessions API is back" in record.getMessage() for record in records)
+
+
 @pytest.mark.usefixtures("only_asked")
 @pytest.mark.parametrize("end", ["redacted", "x" * LIMIT])
 def test_a_dropped_datapoint_whose_end_is_not_logged_is_sent_without_it(
