@@ -60,6 +60,7 @@ class Datapoint:
         "__weakref__",
         "_begun",
         "_entry",
+        "_first_id_part",
         "_first_output_after",
         "_get_recorder",
         "_given",
@@ -76,6 +77,7 @@ class Datapoint:
     )
 
     _recorder: Recorder
+    _first_id_part: str
     _session: Session | None
     _root: str
     _outer: Parent | None
@@ -196,6 +198,7 @@ class Datapoint:
     def begin(self) -> None:
         """Begin the datapoint: its duration counts from now on."""
         self._begun = time.perf_counter()
+        self._first_id_part = self._recorder.first_part
         if self._entry is not None:
             self._is_open = self._entry.is_open = True
             self._recorder.put(self._entry)
@@ -206,6 +209,8 @@ class Datapoint:
         if entry is None or not self._is_open:
             return
         self._is_open = False
+        if self._first_id_part is not self._recorder.first_part:
+            return  # its beginning is that of the process that has forked this one, and so is its end
         streamed = {} if self._streamed is None else self._streamed.fields("".join(self._outputs))
         fields = {**streamed, **vars(self)}
         self.__class__ = _EndedDatapoint

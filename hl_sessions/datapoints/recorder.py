@@ -94,7 +94,7 @@ class Recorder:
 
     def _renew_after_fork(self) -> None:
         # A reference ID is a part that no other process has, and a number.
-        self._first_part = f"log_{secrets.token_hex(8)}_"
+        self.first_part = f"log_{secrets.token_hex(8)}_"
         self._numbers = itertools.count(1)
 
     def log(self, fields: dict[str, Any]) -> str:
@@ -182,7 +182,7 @@ class Recorder:
         """Add the fields that every datapoint has to a new one; return its reference ID."""
         get = fields.get
         given = self._given_reference_id(fields) if "reference_id" in fields else None
-        reference_id = fields["reference_id"] = given or f"{self._first_part}{next(self._numbers):x}"
+        reference_id = fields["reference_id"] = given or f"{self.first_part}{next(self._numbers):x}"
         if self._project is not None and get("project") is None and get("project_id") is None:
             fields["project"] = self._project
         if parent is not None:
@@ -208,7 +208,7 @@ class Recorder:
         return Entry(session, reference_id, root, fixed, owns_reference_id=self._owns(reference_id))
 
     def _owns(self, reference_id: str) -> bool:
-        return reference_id.startswith(self._first_part)
+        return reference_id.startswith(self.first_part)
 
     def fix(self, fields: dict[str, Any], *, is_new: bool) -> bytes | None:
         """Return a copy of the fields as they are now; ``None``: they are dropped.

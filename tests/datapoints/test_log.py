@@ -981,6 +981,28 @@ def test_a_forked_child_has_a_queue_of_its_own(logging_manager: SessionManager, 
     assert len(found) == 101
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_child_does_not_end_the_datapoints_of_its_parent(
+    logging_manager: SessionManager, stored: Stored
+) -> None:
+    """A child that leaves the block, by an exit in it, completes nothing; the parent does."""
+    with logging_manager.datapoint(source="parent") as opened:
+        assert logging_manager.flush(PATIENCE)
+        child = os.fork()
+        if not child:
+            try:
+                opened.__exit__(SystemExit, SystemExit(0), None)
+                os._exit(0 if logging_manager.flush(PATIENCE) else 1)
+            finally:
+                os._exit(2)
+        assert os.waitpid(child, 0)[1] == 0
+        opened.output = "42"
+    assert logging_manager.flush(PATIENCE)
+    completed = stored.only()
+    assert (completed["output"], completed.get("error")) == ("42", None)
+
+
 def test_the_fields_of_an_entry_are_named_by_the_application(
     logging_manager: SessionManager, stored: Stored
 ) -> None:
