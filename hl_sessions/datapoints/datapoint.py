@@ -283,7 +283,8 @@ class NewDatapoint(Datapoint):
     __slots__ = ()
 
     def __del__(self) -> None:
-        if not self._is_used and not sys.is_finalizing() and _unused.is_due(None):
+        is_used = getattr(self, "_is_used", True)  # a copy that fails has no attributes
+        if not is_used and not sys.is_finalizing() and _unused.is_due(None):
             say(
                 logging.WARNING,
                 "a datapoint was made but not used, so nothing is logged: enter it by 'with', or decorate a"

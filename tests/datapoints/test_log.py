@@ -13,6 +13,7 @@ import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import ExitStack, suppress
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -760,6 +761,8 @@ def test_a_datapoint_that_is_not_used_is_told_of(
         pass
     with suppress(TypeError):
         manager.datapoint()(str)
+    with suppress(TypeError), manager.datapoint(source="copy") as opened:
+        deepcopy(opened)
     gc.collect()
     assert not records
     manager.datapoint(source="answer", output="42")
