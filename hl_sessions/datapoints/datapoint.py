@@ -116,11 +116,12 @@ class Datapoint:
 
         Args:
             output: a text, or a chunk of a stream of OpenAI's or Anthropic's client, or a whole response. The
-                tokens, the model and the calls of tools are logged, too.
+                tokens, the model and the calls of tools are logged, too. ``None``, as the content of some
+                chunks, adds nothing.
         """
         if self._entry is not None and not self._is_open:
             self._recorder.warn("output was added to a datapoint that has ended or has not begun: it is lost")
-        elif not self._add_piece(output):
+        elif output is not None and not self._add_piece(output):
             self._note_output()
             self._outputs.append(_text(output))
 

@@ -498,6 +498,7 @@ def test_a_generator_that_is_left_early_ends(logging_manager: SessionManager, st
 
 def test_output_can_be_told_piece_by_piece(logging_manager: SessionManager, stored: Stored) -> None:
     with logging_manager.datapoint(source="answer", metadata={"model": "x"}) as answer:
+        answer.add_output(None)  # the content of the first and the last chunk of some streams
         answer.add_output("forty-")
         answer.add_output("two")
     assert logging_manager.flush(PATIENCE)
