@@ -481,6 +481,61 @@ def test_keys_lead_through_the_list_and_its_sessions(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("path", ["/sessions/SESSION?project=PROJECT", "/judging?project=PROJECT"])
+def test_no_key_takes_a_note_away(
+    sqlite_reader: Any, unique: str, open_page: Callable[..., Page], path: str
+) -> None:
+    """A note has the focus once it is open. While it is open or not saved, keys do nothing else."""
+    created = sqlite_reader.log(
+        *({"project": unique, "session_reference_id": f"{unique}-{n}", "output": "said"} for n in range(3))
+    )
+    path = path.replace("SESSION", created[1]["session_id"]).replace("PROJECT", created[0]["project_id"])
+    page = open_page(sqlite_reader.url + path)
+    summary = page.locator(".turn .typed summary")
+    note = page.locator(".turn .typed textarea")
+    body = page.locator("body")
+    address = page.url
+    keys = "jgbkn/p?"
+    for opening_key in (None, "Enter", "Space"):
+        if opening_key is None:
+            summary.click()
+        else:
+            summary.press(opening_key)
+        expect(note).to_be_focused()
+        page.keyboard.type(keys)
+        expect(note).to_have_value(keys)
+        # This one is for an input method.
+        note.dispatch_event("keydown", {"key": "Escape", "isComposing": True})
+        expect(note).to_be_focused()
+        summary.focus()
+        page.keyboard.type(keys)
+        page.keyboard.press("Escape")
+        expect(body).to_be_focused()
+        page.keyboard.type(keys)
+        page.keyboard.press("ArrowRight")
+        # It is not saved, so it stays open; folded by the reader, it is not lost either.
+        summary.click()
+        expect(note).to_be_hidden()
+        page.keyboard.press("Escape")
+        page.keyboard.type(keys)
+        page.keyboard.press("ArrowRight")
+        summary.click()
+        expect(note).to_have_value(keys)
+        note.fill("")
+        page.keyboard.press("Escape")
+        expect(note).to_be_hidden()
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("Shift+ArrowLeft")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_hidden()
+    assert page.url == address
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    expect(page).not_to_have_url(address)
+
+
+@pytest.mark.slow
 def test_a_name_or_an_id_is_all_it_takes_to_get_there(
     reader: Any, unique: str, open_page: Callable[..., Page]
 ) -> None:
