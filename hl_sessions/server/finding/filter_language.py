@@ -12,9 +12,10 @@ A filter consists of terms, and finds the sessions for which all of them hold::
     text      = word { word } | quoted        words side by side are one text; a minus is for one of them
     quoted    = '"' characters '"'            in which \" is a quote, and \\ a backslash
 
-``FIELDS`` has the names, and ``metadata.KEY`` is one with any key. ``:`` is the same as ``=``, except for
-``name``, of which it finds a part. ``!=`` is the same as ``=`` after a minus. A condition on datapoints holds
-for a session if it holds for one of its datapoints.
+``FIELDS`` has the names, which may be in any case, and ``metadata.KEY`` is one with any key. ``:`` is the
+same as ``=``, except for ``name``, of which it finds a part. ``!=`` is the same as ``=`` after a minus. A
+condition on datapoints holds for a session if it holds for one of its datapoints. Other languages of filters
+have ``cost > 0.05`` and ``OR``; here they are errors.
 """
 
 import re
@@ -152,13 +153,18 @@ class InvalidTermError(ValueError):
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _WORD: Final = re.compile(r"\S+")
 _FEEDBACK_TYPE: Final = re.compile(r"[^\s=]+")
-_HEAD: Final = re.compile(r'(?P<name>metadata\.[^\s":=<>!]*|[a-z]+)(?P<operator>!=|>=|<=|[:=<>])')
-"""The start of a condition: its name and its operator."""
+_NAME: Final = r'(?P<name>(?i:metadata)\.[^\s":=<>!]*|[A-Za-z]+)'
+_OPERATOR: Final = r"(?P<operator>!=|>=|<=|[:=<>])"
+_HEAD: Final = re.compile(rf"{_NAME}(?P<before>\s*){_OPERATOR}(?P<after>\s*)")
+"""The start of a condition: its name and its operator, which are not to have spaces around."""
 
 _UNFINISHED: Final = re.compile(
-    rf'(?P<sign>-?)(?:{_HEAD.pattern})?(?:"(?P<quoted>(?:[^"\\]|\\.)*)"?|(?P<word>\S*))'
+    rf'(?P<sign>-?)(?:{_NAME}{_OPERATOR})?(?:"(?P<quoted>(?:[^"\\]|\\.)*)"?|(?P<word>\S*))'
 )
 """A term that may be unfinished."""
+
+_CONNECTIVES: Final = ("AND", "OR", "NOT")
+"""The words that stand between terms in other languages."""
 
 _NUMBER: Final = re.compile(r"-?\d{1,15}(\.\d{1,15})?([eE][+-]?\d{1,2})?", re.ASCII)
 _SECONDS: Final = re.compile(r"(?P<number>\d{1,12}(\.\d{1,9})?)(?P<unit>ms|s|m|h)?", re.ASCII)
@@ -219,10 +225,10 @@ def unfinished(filter_text: str) -> Unfinished:
         term = _UNFINISHED.match(filter_text, place)
         assert term is not None  # noqa: S101 - it takes anything
         if term.end() == len(filter_text):
-            name, value = term["name"] or "", re.sub(r"\\(.)", r"\1", term["quoted"] or term["word"] or "")
-            if not term["operator"]:
-                name, value = term["word"] or '"', ""
-            return Unfinished(term[0], term["sign"], name, term["operator"] or "", value)
+            operator = term["operator"] or ""
+            name = _in_small((term["name"] if operator else term["word"]) or '"')
+            value = re.sub(r"\\(.)", r"\1", term["quoted"] or term["word"] or "") if operator else ""
+            return Unfinished(term[0], term["sign"], name, operator, value)
         place = _next(filter_text, term.end())
     return Unfinished("", "", "", "", "")
 
@@ -273,6 +279,12 @@ def _read(filter_text: str, place: int) -> tuple[Term | None, int]:
     head = _HEAD.match(filter_text, place)
     if head is not None and not _is_in_text(head, filter_text):
         return _read_condition(filter_text, head, negated=negated)
+    if word[0] in _CONNECTIVES:
+        raise InvalidTermError(
+            begin + 1,
+            f"there is no {word[0]}: all terms have to match, and a minus before a term excludes its"
+            f" sessions, such as -errors>0. A text with {word[0]} in it is put in quotes",
+        )
     if negated:
         return _text(word[0][1:], begin, negated=True), word.end()
     return None, word.end()
@@ -280,21 +292,39 @@ def _read(filter_text: str, place: int) -> tuple[Term | None, int]:
 
 def _is_in_text(head: re.Match[str], filter_text: str) -> bool:
     """Tell whether an apparent condition is a part of a text: an address, or a word before a colon."""
-    following = filter_text[head.end() :]
-    is_of_text = not following[:1].strip() or following.startswith(("//", "="))
-    return is_of_text and field_of(head["name"]) is None
+    name, operator = _in_small(head["name"]), head["operator"]
+    field = field_of(name)
+    is_address = filter_text.startswith("//", head.end("operator"))
+    ends = head["after"] != "" or head.end() == len(filter_text)
+    if field is None:
+        is_comparison = filter_text.startswith("=", head.end("operator"))
+        return name != head["name"] or head["before"] != "" or ends or is_address or is_comparison
+    if head["before"]:
+        return operator not in _operators_of(field)
+    return name != head["name"] and operator == ":" and (ends or is_address)
+
+
+def _in_small(name: str) -> str:
+    """Return a name in small letters, but not the key of metadata."""
+    first, dot, key = name.partition(".")
+    return f"{first.lower()}{dot}{key}"
+
+
+def _operators_of(field: Field) -> tuple[str, ...]:
+    return _OPERATORS if field.kind not in {Kind.TEXT, Kind.FEEDBACK} else _EQUALITIES
 
 
 def _read_condition(filter_text: str, head: re.Match[str], *, negated: bool) -> tuple[Condition, int]:
-    name, operator, place = head["name"], head["operator"], head.end()
+    name, operator, place = _in_small(head["name"]), head["operator"], head.end()
     field = field_of(name)
+    has_spaces = bool(head["before"] or head["after"])
+    way_to_a_text = f"A text with {operator} in it is put in quotes"
     if field is None:
         raise InvalidTermError(
             head.start() + 1,
-            f"no filter is called {name}; there are {_listed_names()}. A text with {operator} in it is put in"
-            ' quotes, such as "a:b"',
+            f'no filter is called {name}; there are {_listed_names()}. {way_to_a_text}, such as "a:b"',
         )
-    allowed = _OPERATORS if field.kind not in {Kind.TEXT, Kind.FEEDBACK} else _EQUALITIES
+    allowed = _operators_of(field)
     if operator not in allowed:
         raise InvalidTermError(
             head.start("operator") + 1, f"{name} may be followed by {' or '.join(allowed)}"
@@ -309,7 +339,13 @@ def _read_condition(filter_text: str, head: re.Match[str], *, negated: bool) -> 
         expected = (
             Kind.NUMBER if operator in {">", ">=", "<", "<="} and field.kind is Kind.METADATA else field.kind
         )
-        raise InvalidTermError(place + 1, f"{name}{operator} has to be followed by {expected.value}")
+        ending = f", without a space. {way_to_a_text}" if has_spaces else ""
+        raise InvalidTermError(place + 1, f"{name}{operator} has to be followed by {expected.value}{ending}")
+    if has_spaces:
+        raise InvalidTermError(
+            head.end("name" if head["before"] else "operator") + 1,
+            f"no space may be there: {name}{operator}{filter_text[place:end]}. {way_to_a_text}",
+        )
     if operator == "!=":
         return Condition(name, "=", read, not negated), end
     return Condition(name, operator, read, negated), end

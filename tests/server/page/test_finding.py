@@ -138,6 +138,7 @@ def finding_reader(
         ("active:2026-03-01T12:07", ["expensive"]),
         ("began<2026-03-02", []),
         ("model:large-1 cost>0.05 -environment:test", ["expensive"]),
+        ("MODEL:large-1 Cost>0.05 -Environment:test", ["expensive"]),
     ],
 )
 def test_a_filter_finds_the_sessions_of_which_all_terms_hold(
@@ -178,6 +179,23 @@ def test_a_filter_finds_the_sessions_of_which_all_terms_hold(
         ('"red"shoes', "at character 6: a space has to follow"),
         ('""', "at character 1: a text has to have 1 to 200 characters."),
         (" ".join(["-a"] * 21), "a filter may have up to 20 terms."),
+        (
+            "cost > 0.05",
+            "at character 5: no space may be there: cost>0.05. A text with > in it is put in quotes",
+        ),
+        ("red -Cost >=0.05 -a", "at character 10: no space may be there: cost>=0.05."),
+        ("cost> 0.05", "at character 6: no space may be there: cost>0.05."),
+        ('model : "large 1"', 'at character 6: no space may be there: model:"large 1".'),
+        ("METADATA.Score = 3", "at character 15: no space may be there: metadata.Score=3."),
+        (
+            "the cost = high",
+            "at character 12: cost= has to be followed by a number such as 0.05, without a space.",
+        ),
+        (
+            "model:large-1 OR model:small-2",
+            "at character 15: there is no OR: all terms have to match, and a minus",
+        ),
+        ("NOT model:large-1", "at character 1: there is no NOT: all terms have to match, and a minus"),
     ],
 )
 def test_a_filter_that_cannot_be_understood_leaves_the_list(
@@ -209,11 +227,18 @@ def test_a_filter_that_cannot_be_understood_leaves_the_list(
         "C:\\x",
         "- and --flag and a - b",
         "{key",
+        "Model: HTTP://x.example, Source://x and Name:",
+        "a > b, user <a@b.example> and x = y",
+        "or and not Or",
+        '"cost > 0.05 OR model : large-1"',
     ],
 )
 def test_what_is_no_filter_is_a_text(reader: Any, unique: str, text: str) -> None:
     """Even if it looks like one."""
-    created = reader.log(project=unique, session_reference_id=unique, inputs={"text": f"{unique} {text}"})
+    logged = f"{unique} {text}"
+    created = reader.log(
+        project=unique, session_reference_id=unique, inputs={"text": logged, "quoted": text.strip('"')}
+    )
     reader.log(project=unique, session_reference_id=f"{unique}-other", inputs={"text": unique})
     answer = reader.get("/", params={"q": f"{unique} {text}"})
     assert [row["id"] for row in rows_of(answer.text)] == [created["session_id"]]
@@ -400,8 +425,8 @@ def test_a_filter_is_completed(finding_reader: tuple[Reader, str]) -> None:
     assert completed(reader, f"project:{unique}")[1] == [f"project:{unique} ", f'project:"{unique} other" ']
     typed, options = completed(reader, f'cost>1 project:"{unique} o')
     assert (typed, options) == (f'project:"{unique} o', [f'project:"{unique} other" '])
-    assert "model:large-1 " in completed(reader, "model:LARGE")[1]
-    assert "metadata.customer=" in completed(reader, "metadata.cus")[1]
+    assert "model:large-1 " in completed(reader, "MODEL:LARGE")[1]
+    assert "metadata.customer=" in completed(reader, "Metadata.cus")[1]
     assert completed(reader, "metadata.a")[1] == ["metadata.a\\b="]
     assert 'metadata.customer="best of all" ' in completed(reader, "metadata.customer=best")[1]
     for nothing in ("shoes", "cost>", "nothing:a", '"mod', "\0", "-"):
@@ -409,7 +434,7 @@ def test_a_filter_is_completed(finding_reader: tuple[Reader, str]) -> None:
 
 
 def test_phones_leave_the_first_letter_of_a_filter_small(finding_reader: tuple[Reader, str]) -> None:
-    """Names of filters are small: ``Model:large-1`` is a text."""
+    """Values of filters are often small: ``Large-1`` is another model."""
     reader, _ = finding_reader
     field = re.search(r'<input id="q"[^>]*>', reader.read("/"))
     assert field
