@@ -180,6 +180,26 @@ def test_a_tree_shows_what_is_nested_in_what_and_when(reader: Any, unique: str) 
     assert "1.0 s 1,234 tokens $0.5000" in text
 
 
+@pytest.mark.parametrize(
+    ("seconds", "labels"),
+    [
+        (0.00006, ["0", "<0.1 ms", "0.1 ms"]),
+        (0.0003, ["0", "0.1 ms", "0.3 ms"]),
+        (0.00002, ["0", "<0.1 ms"]),
+        (0, ["0"]),
+        (1e12, ["0", "over 30 years"]),
+    ],
+)
+def test_no_two_labels_of_the_time_line_say_the_same(
+    sqlite_reader: Any, unique: str, seconds: float, labels: list[str]
+) -> None:
+    """The axis of a session that is too short or too long for them has fewer."""
+    created = sqlite_reader.log(project=unique, session_reference_id=unique, duration=seconds)
+    page = sqlite_reader.read(f"/sessions/{created['session_id']}?view=timeline")
+    scale = page.partition('<span class="scale">')[2].partition("\n")[0]
+    assert [html.unescape(label) for label in re.findall(r"<span>([^<]*)</span>", scale)] == labels
+
+
 def test_a_turn_leads_to_what_is_nested_in_it(reader: Any, unique: str) -> None:
     """At any depth. The conversation itself has only the outermost datapoints."""
     session = {"project": "agent", "session_reference_id": unique}

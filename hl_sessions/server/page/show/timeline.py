@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from hl_sessions.server.page.queries.datapoints import Datapoint
+from hl_sessions.server.page.show.formatting import format_seconds
 
 WIDTH: Final = 1000
 """The width of the time line, in units of its pictures."""
@@ -44,6 +45,15 @@ class Timeline:
 
     branches: Sequence[Branch]
     seconds: float
+
+    @property
+    def scale(self) -> list[str]:
+        """The labels of its axis at equal distances, of which no two say the same."""
+        for parts in (4, 2, 1):
+            labels = ["0", *(format_seconds(self.seconds * part / parts) for part in range(1, parts + 1))]
+            if len(set(labels)) == len(labels) and self.seconds:
+                return labels
+        return ["0"]
 
     @property
     def has_computed_costs(self) -> bool:
