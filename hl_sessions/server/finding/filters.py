@@ -141,6 +141,22 @@ class SessionFilter:
         except InvalidFilterError:
             return None
 
+    def written(self, project: str | None = None) -> str:
+        """Return the whole filter as it can be typed into the field to search.
+
+        Args:
+            project: The name of its project, to be written in place of the ID.
+        """
+        project = project or self.project_id
+        terms = (
+            self.search,
+            project and f"project:{write_value(project)}",
+            self.from_day and f"began>={self.from_day}",
+            self.until_day and f"began<={self.until_day}",
+            "errors>0" if self.errors else None,
+        )
+        return " ".join(term for term in terms if term)
+
     def query(self, **more: str | None) -> str:
         """Return the query of an address, with its question mark; empty without parameters.
 

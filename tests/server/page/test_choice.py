@@ -116,6 +116,19 @@ def test_all_that_the_filter_finds_are_those_that_the_reader_was_asked_about(
     assert sessions_of(reader, f"other-{unique}") == other
 
 
+def test_the_question_has_the_filter(reader: Any, unique: str) -> None:
+    """As it can be typed into the field to search, also those parts that have fields of their own."""
+    created = reader.log(project=f"{unique} <b>", session_reference_id=unique, output=unique, error="Oh")
+    fields = {"q": unique, "project": created["project_id"], "from": "2026-01-01", "until": "2999-12-31"}
+    answer = reader.post("/sessions/delete", params=fields | {"errors": "1"}, data={"all": "1"})
+    shown = re.search("all sessions that the filter <code>(.*?)</code> finds.", answer.text)
+    assert shown
+    filter_text = html.unescape(shown[1])
+    assert filter_text == f'{unique} project:"{unique} <b>" began>=2026-01-01 began<=2999-12-31 errors>0'
+    assert f'<tr data-id="{created["session_id"]}"' in reader.get("/", params={"q": filter_text}).text
+    assert "These are all sessions." in reader.post("/sessions/delete", data={"all": "1"}).text
+
+
 def test_a_deleted_session_leads_back_to_the_list(reader: Any, unique: str) -> None:
     """The page of a session has the button, and keeps the filter."""
     (session_id,) = log(reader, unique, 1)

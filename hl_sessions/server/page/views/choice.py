@@ -19,8 +19,9 @@ from hl_sessions.server.http.access import organisation_of
 from hl_sessions.server.http.exchange import exchange_of
 from hl_sessions.server.http.parts_response import parts_response
 from hl_sessions.server.http.placement import prefix_of
-from hl_sessions.server.http.reading import database_of, scan_for
+from hl_sessions.server.http.reading import database_of, read_for, scan_for
 from hl_sessions.server.page.queries.choice import Choice, count_chosen, find_chosen
+from hl_sessions.server.page.queries.project_list import name_projects
 from hl_sessions.server.page.show.rendering import render
 from hl_sessions.server.page.views.problems import problem
 from hl_sessions.server.records.deleting import Deleted, delete_some_of_sessions
@@ -54,7 +55,9 @@ async def ask_to_delete(request: Request) -> Response:
         return await problem(request, 404, "Nothing to delete", "The chosen sessions are already deleted.")
     if choice.are_all:
         choice = choice.as_known(chosen.changed_at)
-    return await render(request, "delete.html", choice=choice, chosen=chosen)
+    names = {project.id: project.name for project in await read_for(request, name_projects)}
+    written = choice.wanted.written(names.get(choice.wanted.project_id or ""))
+    return await render(request, "delete.html", choice=choice, chosen=chosen, filter_text=written)
 
 
 async def delete_chosen(request: Request) -> Response:
