@@ -118,16 +118,20 @@ async def get_arrivals(
     after: Annotated[str | None, Query(pattern=_PLACE)] = None,
     project: SearchText | None = None,
     session_id: SessionId | None = None,
+    open_ids: Annotated[Sequence[LogId], Query(alias="open", max_length=100)] = (),
     size: PageSize = 100,
 ) -> Response:
     """Answer the datapoints that have arrived since ``after``, which is the ``next`` of the previous answer.
 
     They can be limited to one project, by its name, or to one session. Without ``after`` the list is empty,
-    and ``next`` stands for everything that arrives from now on. Status 404 means that the datapoint that
-    ``after`` stands for was deleted.
+    and ``next`` stands for everything that arrives from now on. ``open`` names datapoints of earlier answers
+    that had no output, error or duration: those that have one now come first, beyond ``size``. Status 404
+    means that the datapoint that ``after`` stands for was deleted.
     """
     arrivals: Arrivals = request.app.state.arrivals
-    parts = await scan_for(request, arrivals.find, after, size, project=project, session_id=session_id)
+    parts = await scan_for(
+        request, arrivals.find, after, size, project=project, session_id=session_id, open_ids=open_ids
+    )
     return found_parts(request, parts, "datapoint", after or START)
 
 

@@ -15,6 +15,7 @@ import requests
 from hl_sessions.errors import ConfigurationError
 from hl_sessions.process.checks import checked_api_key, checked_base_url
 from hl_sessions.server.commands.text import require_utf8
+from hl_sessions.server.protocol.answers import RESULTS
 from hl_sessions.server.protocol.identifiers import SESSION, identifier_pattern
 
 _PAUSE: Final = 1.0
@@ -22,6 +23,9 @@ _PAUSE: Final = 1.0
 
 _TIMEOUT: Final = 30.0
 _AT_ONCE: Final = 100
+_MOST_OPEN: Final = 100
+"""The number of open datapoints that the server is asked about."""
+
 _PLACES: Final = 100
 """The number of earlier places that are remembered, in case the datapoints of later ones are deleted."""
 
@@ -85,7 +89,8 @@ def tail(
 ) -> None:
     """Print the datapoints that a server receives from now on, until Ctrl-C.
 
-    Each is printed once. A `datapoint` that is still open is printed without output and duration.
+    A `datapoint` that is still open is printed without output and duration, and again when it has ended, if
+    it is one of the newest 100 open ones.
 
     If the server goes away, the command waits for it. A server that cannot be reached at the start is an
     error.
@@ -102,7 +107,7 @@ def tail(
 
 
 class _Tail:
-    """Yields the datapoints that a server receives, each once, in the order of their arrival.
+    """Yields the datapoints that a server receives, in the order of their arrival, and again at their end.
 
     Args:
         http: Makes the calls.
@@ -118,10 +123,11 @@ class _Tail:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         places = deque([self._begin()], _PLACES)
         click.echo(f"Watching {self._url}", err=True)
-        # The places, in the order of the answers.
-        given: dict[str, None] = {}
+        # Whether the datapoints that have been yielded had ended.
+        given: dict[str, bool] = {}
         while True:
-            answer = self._ask_until_answered({"after": places[-1], "size": _AT_ONCE})
+            are_open = [name for name, has_ended in given.items() if not has_ended][-_MOST_OPEN:]
+            answer = self._ask_until_answered({"after": places[-1], "size": _AT_ONCE, "open": are_open})
             if answer is None:
                 # The datapoint at this place was deleted. Ask again from an earlier place; what has been
                 # yielded is left out.
@@ -130,8 +136,9 @@ class _Tail:
                     raise click.ClickException("all datapoints that it could continue from were deleted")
                 continue
             for datapoint in answer["records"]:
-                if datapoint["id"] not in given:
-                    given[datapoint["id"]] = None
+                has_ended = any(name in datapoint for name in RESULTS)
+                if datapoint["id"] not in given or (has_ended and not given[datapoint["id"]]):
+                    given[datapoint["id"]] = has_ended
                     yield datapoint
             for old in list(given)[: -_PLACES * _AT_ONCE]:
                 del given[old]

@@ -1,7 +1,7 @@
 """The answers of the calls, for the OpenAPI document. Fields without a value are left out, never ``null``."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 # Pydantic needs the backport before Python 3.12.
 from typing_extensions import NotRequired, TypedDict
@@ -140,8 +140,12 @@ class LogPage(TypedDict):
     total: int
 
 
+RESULTS: Final = ("output", "error", "duration")
+"""The fields of which a datapoint that has ended has at least one."""
+
+
 class Arrived(TypedDict):
-    """Datapoints in the order of their arrival, and the ``after`` that asks for the following ones."""
+    """Datapoints that have ended or arrived, and the ``after`` that asks for the following ones."""
 
     next: str
     records: list[LogAnswer]

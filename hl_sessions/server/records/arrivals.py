@@ -6,9 +6,10 @@ from threading import Lock
 from typing import Any, Final
 
 from pydantic_core import to_json
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, or_, select
 
 from hl_sessions.server.database.tables import logs, projects
+from hl_sessions.server.protocol.answers import RESULTS
 from hl_sessions.server.records.log_parts import parts_of_logs
 from hl_sessions.server.records.parts import Part, read_on
 
@@ -42,6 +43,15 @@ _BEHIND: Final = (
     .order_by(logs.c.sequence)
     .limit(_AT_ONCE)
 )
+_ENDED: Final = (
+    select(logs.c.sequence)
+    .where(
+        logs.c.id.in_(bindparam("ids", expanding=True)),
+        logs.c.organisation_id == bindparam("organisation"),
+        or_(*(logs.c[name].is_not(None) for name in RESULTS)),
+    )
+    .order_by(logs.c.sequence)
+)
 
 
 class Arrivals:
@@ -62,17 +72,21 @@ class Arrivals:
         *,
         project: str | None = None,
         session_id: str | None = None,
+        open_ids: Sequence[str] = (),
     ) -> list[Part] | None:
         """Return the datapoints that have arrived after another one, in parts, with the next place.
+
+        Those before them have arrived earlier, and have ended since.
 
         Args:
             connection: The connection of a transaction that reads.
             organisation_id: The organisation of the datapoints.
             after: The ``next`` of the previous answer; ``None`` begins with everything that arrives from now
                 on.
-            size: The greatest number of datapoints.
+            size: The greatest number of datapoints that have arrived.
             project: The name of their project, to select those of one project.
             session_id: The ID of their session, to select those of one session.
+            open_ids: The IDs of datapoints that had not ended when they were answered.
 
         Returns:
             The answer; ``None`` when the datapoint of ``after`` was deleted.
@@ -83,6 +97,9 @@ class Arrivals:
         last = self._last_looked_at(connection, organisation_id, after)
         if last is None:
             return None
+        ended: list[int] = []
+        if open_ids:
+            ended += connection.scalars(_ENDED, {"ids": open_ids, "organisation": organisation_id})
         found: list[int] = []
         looked_at = begin = after
         for row in _arrived(connection, last):
@@ -95,7 +112,7 @@ class Arrivals:
                         break
         if looked_at != begin:
             self._remember((organisation_id, after), looked_at)
-        return _answer(connection, after, found)
+        return _answer(connection, after, list(dict.fromkeys([*ended, *found])))
 
     def _last_looked_at(self, connection: Connection, organisation_id: int, after: str) -> int | None:
         """Return the sequence of the last datapoint that was looked at when this one was answered."""

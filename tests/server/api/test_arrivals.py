@@ -60,6 +60,21 @@ def test_those_of_a_project_and_of_a_session(client: Client, unique: str) -> Non
     assert arrivals(client, after, session_id=first["session_id"], project=unique)[0] == [first["id"]]
 
 
+def test_open_datapoints_come_again_when_they_have_ended(client: Client, unique: str) -> None:
+    """Before those that have arrived, and beyond their number."""
+    ids = [client.log(project=unique)["id"] for _ in range(4)]
+    asked = {"after": ids[-1], "size": 1, "open": [*reversed(ids), ids[0]]}
+    assert client.ok("GET", "/arrivals", params=asked) == {"next": ids[-1], "records": []}
+    for log_id, end in zip(ids, ({"output": ""}, {"error": "late"}, {"duration": 0}), strict=False):
+        client.ok("PATCH", f"/logs/{log_id}", json=end)
+    arrived = client.log(project=unique)["id"]
+    answer = client.ok("GET", "/arrivals", params=asked)
+    assert answer["next"] == arrived
+    assert answer["records"] == [client.ok("GET", f"/logs/{log_id}") for log_id in (*ids[:3], arrived)]
+    asked["after"] = ids[0]
+    assert [log["id"] for log in client.ok("GET", "/arrivals", params=asked)["records"]] == ids[:3]
+
+
 def test_a_place_that_is_gone_is_not_found(
     client: Client, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,7 +85,7 @@ def test_a_place_that_is_gone_is_not_found(
     assert client("DELETE", "/logs", params={"id": second}).ok
     assert client("GET", "/arrivals", params={"after": second}).status_code == 404
     assert arrivals(client, first, project=unique) == ([third], third)
-    for name, value in (("after", "x"), ("session_id", "x"), ("size", "101")):
+    for name, value in (("after", "x"), ("session_id", "x"), ("size", "101"), ("open", [first] * 101)):
         assert client("GET", "/arrivals", params={name: value}).status_code == 422
 
 
@@ -92,6 +107,8 @@ def test_an_organisation_gets_its_own_only(database: str) -> None:
         assert arrivals(ours, begin) == ([mine], mine)
         assert arrivals(others, begin)[0] == [log["id"] for log in theirs]
         assert ours("GET", "/arrivals", params={"after": theirs[0]["id"]}).status_code == 404
+        others.ok("PATCH", f"/logs/{theirs[0]['id']}", json={"output": "theirs"})
+        assert arrivals(ours, mine, open=[theirs[0]["id"]]) == ([], mine)
 
 
 def test_what_is_numbered_first_and_stored_later_is_not_missed(

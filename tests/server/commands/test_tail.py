@@ -51,7 +51,10 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 @pytest.mark.slow
 def test_datapoints_are_printed_as_they_come_in(database: str, start: Start) -> None:
-    """A line for each, without characters that a terminal acts on. Ctrl-C ends it without a message."""
+    """A line for each, without characters that a terminal acts on. An open one has another line at its end.
+
+    Ctrl-C ends the command without a message.
+    """
     with served(database) as base_url:
         client = Client(base_url)
         client.log(project="p", output="before")
@@ -64,6 +67,10 @@ def test_datapoints_are_printed_as_they_come_in(database: str, start: Start) -> 
         assert line.startswith(beginning)
         assert line.endswith("xxx...\n")
         assert next_line(process).endswith("  p  -  -  -  error: no answer\n")
+        opened = client.log(project="p", source="answer")["id"]
+        assert next_line(process).endswith("  p  -  answer  -\n")
+        client.ok("PATCH", f"/logs/{opened}", json={"output": "Because", "duration": 2})
+        assert next_line(process).endswith("  p  -  answer  2.00 s  Because\n")
         assert end(process) == (130, "")
 
 
@@ -87,17 +94,21 @@ def test_those_of_a_project_or_of_a_session_as_json(database: str, start: Start,
 def test_none_is_missed_or_repeated_when_the_server_restarts(
     tmp_path: Path, start: Start, spawn: Callable[..., Any]
 ) -> None:
-    """Even if the latest datapoints are deleted."""
+    """Even if the latest datapoints are deleted. One that has ended comes once more, also from before."""
     port = str(free_port())
     server = spawn(tmp_path, "--port", port)
     client = Client(server.base_url)
     process = start(server.base_url, "--json")
     created = [client.log(project="p")["id"] for _ in range(3)]
     assert [json.loads(next_line(process))["id"] for _ in created] == created
+    client.ok("PATCH", f"/logs/{created[0]}", json={"duration": 1})
+    assert json.loads(next_line(process)) == client.ok("GET", f"/logs/{created[0]}")
     server.process.kill()
     assert next_error(process) == f"Waiting for {server.base_url}\n"
     server = spawn(tmp_path, "--port", port)
     assert next_error(process) == f"Watching {server.base_url} again\n"
+    client.ok("PATCH", f"/logs/{created[1]}", json={"error": "late"})
+    assert json.loads(next_line(process)) == client.ok("GET", f"/logs/{created[1]}")
     created = client.ok("POST", "/logs", json=[{"project": "p"}] * 250)
     assert [json.loads(next_line(process))["id"] for _ in created] == [log["id"] for log in created]
     assert client("DELETE", "/logs", params={"id": [log["id"] for log in created[-60:]]}).ok
