@@ -66,10 +66,8 @@ def upgrade(database: str) -> None:
     "--format",
     "format_",
     type=click.Choice(list(_FORMATS)),
-    default="jsonl",
-    show_default=True,
     help="JSON Lines of all records, which 'import' reads; CSV with a row for each datapoint; or the "
-    "datapoints as spans of OpenTelemetry.",
+    "datapoints as spans of OpenTelemetry. By default CSV if the name of FILE ends in .csv, else JSON Lines.",
 )
 @click.option(
     "--project",
@@ -84,13 +82,15 @@ def upgrade(database: str) -> None:
 )
 @click.argument("file", type=click.File("wb", lazy=True), default="-")
 def export_data(
-    database: str, format_: str, project: str | None, since: datetime | None, file: BinaryIO
+    database: str, format_: str | None, project: str | None, since: datetime | None, file: BinaryIO
 ) -> None:
     """Write all sessions, datapoints, feedback and projects to FILE, or to stdout.
 
     A server may keep running: the export shows one moment. Keys are not exported. In CSV, an apostrophe is
     put before a text that a spreadsheet would take for a formula.
     """
+    if format_ is None:
+        format_ = "csv" if file.name.lower().endswith(".csv") else "jsonl"
     selection = Selection.of_datapoints(project, since)
     with opened_database(database, is_made=False, is_written=False) as opened:
         if project is not None and not opened.read_now(partial(is_project_name, name=project)):

@@ -118,8 +118,11 @@ def test_an_export_may_hold_one_project_since_a_time(database: str, lines: str, 
     assert exported(database, "--since", "2000-01-01T12:30") == exported(database)
 
 
-def test_an_export_may_be_csv(database: str, lines: str) -> None:
-    """A row for each datapoint; without datapoints only the row of names."""
+def test_an_export_may_be_csv(database: str, lines: str, tmp_path: Path) -> None:
+    """A row for each datapoint; without datapoints only the row of names.
+
+    The name of the file asks for it, unless another format is given.
+    """
     done(import_data, "--db", database, "-", text=lines)
     table = done(export_data, "--db", database, "--format", "csv").stdout_bytes.decode("utf-8-sig")
     rows = list(csv.DictReader(io.StringIO(table, newline="")))
@@ -131,6 +134,11 @@ def test_an_export_may_be_csv(database: str, lines: str) -> None:
     assert json.loads(rows[0]["feedback"])[1] == {"type": "mark", "value": False, "user": None}
     alone = done(export_data, "--db", database, "--format", "csv", "--project", "alone").stdout
     assert len(list(csv.reader(io.StringIO(alone, newline="")))) == 4
+    for name, *arguments in (("out.CSV",), ("out.csv.jsonl", "--format", "csv")):
+        done(export_data, "--db", database, *arguments, str(tmp_path / name))
+        assert (tmp_path / name).read_text("utf-8-sig") == table.replace("\r\n", "\n")
+    done(export_data, "--db", database, "--format", "jsonl", str(tmp_path / "lines.csv"))
+    assert (tmp_path / "lines.csv").read_text() == done(export_data, "--db", database).stdout
 
 
 @pytest.mark.parametrize(
