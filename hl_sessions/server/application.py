@@ -49,6 +49,19 @@ class OpenServerError(Exception):
         )
 
 
+def require_out_of_reach(settings: ServerSettings) -> None:
+    """Refuse the settings of a server without any key if other machines could call it.
+
+    Raises:
+        OpenServerError: When they could.
+    """
+    if not is_loopback(settings.host):
+        raise OpenServerError(f"the server listens on loopback only, not on {settings.host!r}")
+    if parse_prefix(settings.root_path):
+        # Not every proxy adds a header that gives it away.
+        raise OpenServerError("nothing is served to a proxy, so there can be no root path")
+
+
 def create_application(settings: ServerSettings) -> FastAPI:
     """Open the database and make the ASGI application on it; the application closes the database (lifespan).
 
@@ -160,9 +173,6 @@ def _add_routes(application: FastAPI, database: Database, page: ASGIApp, metrics
 
 def _open_keys(database: Database, settings: ServerSettings) -> KeyRing:
     keys = KeyRing(database, settings.api_key)
-    if keys.is_open() and not is_loopback(settings.host):
-        raise OpenServerError(f"the server listens on loopback only, not on {settings.host!r}")
-    if keys.is_open() and parse_prefix(settings.root_path):
-        # Not every proxy adds a header that gives it away.
-        raise OpenServerError("nothing is served to a proxy, so there can be no root path")
+    if keys.is_open():
+        require_out_of_reach(settings)
     return keys

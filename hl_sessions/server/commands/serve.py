@@ -13,10 +13,16 @@ from hl_sessions.server.application import (
     OpenServerError,
     create_application,
     create_metrics_application,
+    require_out_of_reach,
 )
 from hl_sessions.server.commands.age import parse_age
 from hl_sessions.server.commands.config_file import config_option
-from hl_sessions.server.commands.database_option import database_failures, database_option, upgrade_database
+from hl_sessions.server.commands.database_option import (
+    database_failures,
+    database_option,
+    is_missing,
+    upgrade_database,
+)
 from hl_sessions.server.commands.price_file import parse_prices
 from hl_sessions.server.commands.text import require_utf8
 from hl_sessions.server.database.place import place_of
@@ -153,8 +159,11 @@ def serve(**options: Any) -> None:
                 _listening(settings.host, settings.metrics_port, "--metrics-port")
             )
             greetings.append(f"Metrics on {base_url(metrics_listener, METRICS)}")
-        upgrade_database(settings.database_url)
         try:
+            if settings.api_key is None and is_missing(settings.database_url):
+                # There are no keys in a file that is yet to be made.
+                require_out_of_reach(settings)
+            upgrade_database(settings.database_url)
             with database_failures(settings.database_url):
                 application = create_application(settings)
         except OpenServerError as error:

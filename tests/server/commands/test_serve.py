@@ -218,7 +218,7 @@ def test_wrong_settings_are_usage_errors(
     variables: dict[str, str],
     message: str,
 ) -> None:
-    """The command exits with 2 and says what is wrong, without any secret in it."""
+    """The command exits with 2 and says what is wrong, without any secret in it, and has made no database."""
     monkeypatch.chdir(tmp_path)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
@@ -227,6 +227,7 @@ def test_wrong_settings_are_usage_errors(
     assert message in result.output
     assert KEY not in result.output
     assert "secret" not in result.output
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
