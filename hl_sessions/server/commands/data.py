@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, BinaryIO, Final
 
@@ -25,7 +26,7 @@ from hl_sessions.server.commands.progress import progress
 from hl_sessions.server.commands.text import require_utf8
 from hl_sessions.server.database.errors import is_passing
 from hl_sessions.server.records.deleting import Deleted
-from hl_sessions.server.records.export_format import InvalidLineError, numbered
+from hl_sessions.server.records.export_format import InvalidLineError, numbered, parse_line
 from hl_sessions.server.records.exporting import (
     CSV,
     JSON_LINES,
@@ -180,16 +181,23 @@ def prune(database: str, age: timedelta) -> None:
 
 
 def _import_lines(database: str, file: IO[bytes]) -> None:
+    lines = numbered(file)
+    first = list(islice(lines, 1))
     importer = Importer()
-    read = imported = 0
-    with opened_database(database) as opened, progress("Importing", _size(file)) as done:
-        for some in in_transactions(numbered(file)):
-            try:
+    read = imported = last = 0
+    try:
+        for number, line in first:
+            # A file that is no export is refused before a database is made.
+            parse_line(number, line)
+        with opened_database(database) as opened, progress("Importing", _size(file)) as done:
+            for some in in_transactions(chain(first, lines)):
                 imported += opened.write_now(partial(importer.import_lines, lines=some))
-            except InvalidLineError as error:
-                raise click.ClickException(f"{error}; the lines before have been imported") from None
-            read += len(some)
-            done(sum(len(line) for _, line in some))
+                read += len(some)
+                last, _ = some[-1]
+                done(sum(len(line) for _, line in some))
+    except InvalidLineError as error:
+        until = f"the lines up to {last} have been imported" if last else "nothing has been imported"
+        raise click.ClickException(f"{error}; {until}") from None
     click.echo(f"Imported {imported:,} records; {read - imported:,} were there already", err=True)
 
 

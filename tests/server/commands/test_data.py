@@ -384,11 +384,35 @@ def test_an_export_that_breaks_off_says_so(postgresql: Any) -> None:
 )
 def test_a_line_that_is_none_is_named(database: str, line: str, message: str) -> None:
     """The command exits with 1, and names the line but nothing of its content."""
+    done(db, "upgrade", "--db", database)
     result = run(import_data, "--db", database, "-", text=f"{line}\n")
     assert result.exit_code == 1
     assert result.stderr.startswith(f"Error: {message}")
+    assert result.stderr.endswith("; nothing has been imported\n")
     assert "SECRET" not in result.stderr
     assert exported(database) == []
+
+
+def test_a_file_that_is_no_export_leaves_no_database_behind(tmp_path: Path) -> None:
+    table = tmp_path / "out.csv"
+    table.write_text("id,output\n")
+    result = run(import_data, "--db", str(tmp_path / "database.sqlite3"), str(table))
+    assert result.output == "Error: line 1: this is not JSON; nothing has been imported\n"
+    assert list(tmp_path.iterdir()) == [table]
+
+
+def test_an_import_that_breaks_off_tells_what_it_has_done(database: str) -> None:
+    """Lines are imported some at a time."""
+    named = (
+        '{"record": "organisations", "name": "%d", "team_id": "%d", "created_at": "2025-01-01T00:00:00Z"}\n'
+    )
+    text = "".join(named % (number, number) for number in range(510))
+    result = run(import_data, "--db", database, "-", text=f"{text}id,output\n")
+    told = re.fullmatch(
+        r"Error: line 511: this is not JSON; the lines up to (\d+) have been imported\n", result.output
+    )
+    assert told is not None
+    assert len(exported(database)) == int(told[1])
 
 
 def test_a_reference_id_names_one_record(database: str, lines: str) -> None:
