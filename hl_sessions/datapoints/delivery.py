@@ -194,7 +194,7 @@ class Delivery:
                 return error
             except HLSessionsError as error:
                 for entry in group:
-                    entry.owns_reference_id = True  # it may have been stored
+                    entry.may_be_stored = True
                 return error
             self._failures = 0
             self._settle(group)
@@ -330,6 +330,9 @@ class Delivery:
     def _refuse(self, entry: Entry, refusal: _Refusal) -> None:
         entry.is_refused = True
         self._settle([entry])
+        is_whole = not (entry.is_completion or entry.is_open or len(entry.parts) > 1)
+        if entry.may_be_stored and is_whole and refusal.field == "reference_id":
+            return  # it was probably stored, and the answer lost
         what = "the description of a session" if entry.is_of_session else "a datapoint"
         self._say(
             f"the sessions API refuses {what}, which is not sent again: %s%s",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import re
 import uuid
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
 __all__ = [
+    "MADE_REFERENCE_ID",
     "NAMES_OF_A_SESSION",
     "OF_BEGINNING",
     "Checked",
@@ -32,6 +34,8 @@ __all__ = [
 
 #: The fields by which a datapoint names its session.
 NAMES_OF_A_SESSION: Final = frozenset({"session_id", "session_reference_id"})
+#: The reference IDs that the recorders make. Those that are given may name another datapoint, too.
+MADE_REFERENCE_ID: Final = re.compile(r"log_[0-9a-f]{16}_[0-9a-f]+")
 #: The fields that the API does not change on a stored datapoint.
 OF_BEGINNING: Final = NAMES_OF_A_SESSION | {
     *("project", "project_id", "parent_id", "parent_reference_id", "source", "environment", "feedback"),

@@ -33,6 +33,7 @@ class Entry:
         is_open: whether its datapoint has not ended. At the end it is queued again if it was dropped before.
         is_dropped: whether the queue had no room for it.
         is_refused: whether the API has refused it.
+        may_be_stored: whether it was sent before, perhaps by another process, and the answer was lost.
         owns_reference_id: whether a stored datapoint with its reference ID can only be this one.
         has_waited: whether it has waited for a parent that another process was still sending.
         number: its row in the spool; 0: it has none.
@@ -46,6 +47,7 @@ class Entry:
         "is_open",
         "is_refused",
         "is_waiting",
+        "may_be_stored",
         "number",
         "owns_reference_id",
         "parts",
@@ -77,6 +79,7 @@ class Entry:
         self.is_open = False
         self.is_dropped = False
         self.is_refused = False
+        self.may_be_stored = False
         self.owns_reference_id = owns_reference_id
         self.has_waited = False
         self.number = 0

@@ -9,7 +9,7 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from hl_sessions.datapoints.fields import NAMES_OF_A_SESSION, check
+from hl_sessions.datapoints.fields import MADE_REFERENCE_ID, NAMES_OF_A_SESSION, check
 from hl_sessions.datapoints.fixed import fix, fixed_fields
 from hl_sessions.datapoints.queue import Entry, Queue
 from hl_sessions.datapoints.spool import BUSY_TIMEOUT, Row, SpoolError
@@ -382,7 +382,14 @@ def _entry(row: Row) -> Entry:
     fixed, _ = fix(fields)
     # The root decides about the sample, so it is the name of the session, as in the former process.
     root = row.session or row.root
-    entry = Entry(None, row.reference_id, root, fixed, is_completion=bool(row.is_completion))
+    entry = Entry(
+        None,
+        row.reference_id,
+        root,
+        fixed,
+        is_completion=bool(row.is_completion),
+        owns_reference_id=MADE_REFERENCE_ID.fullmatch(row.reference_id) is not None,
+    )
     entry.number = row.number
-    entry.owns_reference_id = True  # it may have been stored before
+    entry.may_be_stored = True
     return entry

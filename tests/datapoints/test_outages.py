@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -132,6 +133,30 @@ def test_a_datapoint_that_was_stored_unanswered_is_completed(
     assert (completed["inputs"], completed["output"]) == ({"question": "?"}, "42")
     assert completed["duration"] > 0
     assert all("the sessions API is back" in record.getMessage() for record in records)
+
+
+def test_an_earlier_datapoint_with_a_given_reference_id_stays_as_it_was(
+    make_logging_manager: Callable[..., SessionManager],
+    cut_answers: CuttingProxy,
+    stored: Stored,
+    records: list[logging.LogRecord],
+) -> None:
+    """It may be that of another chat, so what is sent again after a lost answer does not complete it."""
+    cut_answers.every = 1
+    given: dict[str, Any] = {"source": "answer", "reference_id": f"{stored.project}-1"}
+    earlier = make_logging_manager()
+    earlier.log(**given, output="42")
+    assert earlier.flush(PATIENCE)
+    manager = make_logging_manager(base_url=cut_answers.base_url, retries=0)
+    manager.log(**given, output="of another chat")
+    with manager.datapoint(**given) as opened:
+        wait_until(lambda: cut_answers.cut and len(manager.recorder._queue) == 2)
+        cut_answers.every = sys.maxsize
+        opened.output = "of another chat"
+    assert manager.flush(PATIENCE)
+    assert stored.only()["output"] == "42"
+    refused = "the sessions API refuses a datapoint, which is not sent again: reference_id"
+    wait_until(lambda: any(record.getMessage().startswith(refused) for record in records))
 
 
 @pytest.mark.usefixtures("only_asked")

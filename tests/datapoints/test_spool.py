@@ -21,6 +21,7 @@ from hl_sessions.datapoints import spool as spool_module
 from hl_sessions.datapoints import spooled_queue
 from hl_sessions.process import seldom
 from tests.datapoints.conftest import Stored
+from tests.datapoints.cutting_proxy import CuttingProxy
 from tests.faults import FaultServer, Play, Wire
 from tests.servers import free_port
 from tests.sessions_api import Answer, Request, SessionsAPI, new_session_id
@@ -247,6 +248,19 @@ def test_managers_of_one_process_share_a_spool(path: Path, stored: Stored) -> No
     with SessionManager(stored.base_url, spool=path) as third:
         assert third.flush(PATIENCE)
     assert set(stored.by_source()) == {"first", "second"}
+
+
+def test_what_was_stored_unanswered_is_completed_by_the_next_manager(path: Path, stored: Stored) -> None:
+    """The row has its end, which the stored datapoint lacks."""
+    proxy = CuttingProxy(stored.base_url, every=1)
+    settings: dict[str, Any] = {"project": stored.project, "spool": path, "retries": 0}
+    with SessionManager(proxy.base_url, timeout=0.1, **settings) as first, first.datapoint() as opened:
+        wait_until(lambda: proxy.cut and len(first.recorder._queue))
+        proxy.close()
+        opened.output = "42"
+    with SessionManager(stored.base_url, **settings) as second:
+        assert second.flush(PATIENCE)
+    assert stored.only()["output"] == "42"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
