@@ -65,7 +65,7 @@ LATELY = 60.0  # seconds in which another request has started
 LOOKING = 0.01  # the share of the time that the search for parents may take
 LONGEST_NAME = 200
 
-_Names = tuple["str | None", "str | None"]
+_Names = tuple[str | None, str | None]
 
 # If threads inherit the context, the parent of a task may be a thread.
 _THREADS_INHERIT: bool = getattr(sys.flags, "thread_inherit_context", 0) == 1
