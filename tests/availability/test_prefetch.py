@@ -17,8 +17,8 @@ import hl_sessions.availability.ready_sessions
 import hl_sessions.sessions.session
 from hl_sessions import ConfigurationError, Session, SessionManager
 from hl_sessions.availability.ready_sessions import MAX_AGE
-from tests.client.test_client_fork import exit_code_of_child
 from tests.faults import FaultServer, Play, Wire
+from tests.forking import exit_code_of_child, forks
 from tests.sessions_api import Answer, Gate, Request, SessionsAPI, create_sessions, fail
 from tests.waiting import PATIENCE, StillClock, in_threads, wait_until
 
@@ -343,8 +343,7 @@ def test_the_interpreter_exits_at_once(serve: Callable[[Play], FaultServer]) -> 
     assert process.returncode == 0
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@forks
 class TestFork:
     def test_a_child_has_its_own(
         self, manager: SessionManager, made: Made, sessions_api: SessionsAPI, gate: Gate

@@ -2,34 +2,14 @@
 
 import asyncio
 import os
-import traceback
-from collections.abc import Callable
 
 import pytest
 
 from hl_sessions import SessionsClient
+from tests.forking import FORKS, exit_code_of_child
 from tests.sessions_api import SessionsAPI
 
-pytestmark = [
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork"),
-    # Python 3.12 warns of a fork beside threads; that it goes well with ours is what is tested here.
-    pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning"),
-]
-
-
-def exit_code_of_child(work: Callable[[], object]) -> int:
-    """The exit code of a forked child: 0 if ``work`` ended well."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        except BaseException:  # noqa: BLE001 - nothing may go on in the child
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+pytestmark = FORKS
 
 
 def test_a_child_has_a_connection_of_its_own(client: SessionsClient, sessions_api: SessionsAPI) -> None:

@@ -6,7 +6,6 @@ import contextvars
 import functools
 import gc
 import logging
-import os
 import signal
 import sys
 import threading
@@ -28,6 +27,7 @@ from hl_sessions.datapoints import sender
 from hl_sessions.process.seldom import Seldom
 from tests.datapoints.conftest import Stored
 from tests.datapoints.test_values import nested
+from tests.forking import exit_code_of_child, forks
 from tests.sessions_api import (
     Answer,
     Gate,
@@ -965,42 +965,36 @@ def test_a_signal_handler_may_log(logging_manager: SessionManager, stored: Store
     assert len(stored.by_source()) == number + count
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@forks
 def test_a_forked_child_has_a_queue_of_its_own(logging_manager: SessionManager, stored: Stored) -> None:
     """The parent sends the waiting datapoints, once each; the child goes on logging."""
     with logging_manager.session():
         for number in range(100):
             logging_manager.log(source=f"parent {number}")
-        child = os.fork()
-        if not child:
-            try:
-                logging_manager.log(source="child")
-                os._exit(0 if logging_manager.flush(PATIENCE) else 1)
-            finally:
-                os._exit(2)
-        assert os.waitpid(child, 0)[1] == 0
+
+        def work() -> None:
+            logging_manager.log(source="child")
+            assert logging_manager.flush(PATIENCE)
+
+        assert exit_code_of_child(work) == 0
     assert logging_manager.flush(PATIENCE)
     found = stored.by_source()
     assert len(found) == 101
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@forks
 def test_a_forked_child_does_not_end_the_datapoints_of_its_parent(
     logging_manager: SessionManager, stored: Stored
 ) -> None:
     """A child that leaves the block, by an exit in it, completes nothing; the parent does."""
     with logging_manager.datapoint(source="parent") as opened:
         assert logging_manager.flush(PATIENCE)
-        child = os.fork()
-        if not child:
-            try:
-                opened.__exit__(SystemExit, SystemExit(0), None)
-                os._exit(0 if logging_manager.flush(PATIENCE) else 1)
-            finally:
-                os._exit(2)
-        assert os.waitpid(child, 0)[1] == 0
+
+        def work() -> None:
+            opened.__exit__(SystemExit, SystemExit(0), None)
+            assert logging_manager.flush(PATIENCE)
+
+        assert exit_code_of_child(work) == 0
         opened.output = "42"
     assert logging_manager.flush(PATIENCE)
     completed = stored.only()

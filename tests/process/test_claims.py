@@ -1,6 +1,5 @@
 """A number belongs to one process at a time, until it ends."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hl_sessions.process.claims import Claims
+from tests.forking import exit_code_of_child, forks
 
 pytest.importorskip("fcntl")
 
@@ -15,6 +15,7 @@ CLAIM_AND_STAY = """
 import sys, time
 from pathlib import Path
 from hl_sessions.process.claims import Claims
+from tests.forking import exit_code_of_child, forks
 claims = Claims(Path(sys.argv[1]))
 print(claims.claim(7), flush=True)
 time.sleep(600)
@@ -55,18 +56,19 @@ def test_a_number_is_claimed_once_in_a_process(path: Path) -> None:
     third.close()
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@forks
 def test_a_forked_child_has_none(path: Path) -> None:
     """The parent keeps its numbers, whether the child claims or closes."""
     claims = Claims(path)
     assert claims.claim(7)
-    child = os.fork()
-    if not child:
-        is_right = not claims.numbers and not claims.claim(7) and claims.claim(8)
+
+    def work() -> None:
+        assert not claims.numbers
+        assert not claims.claim(7)
+        assert claims.claim(8)
         claims.close()
-        os._exit(0 if is_right else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    assert exit_code_of_child(work) == 0
     other = subprocess.run(
         [sys.executable, "-c", CLAIM_AND_STAY.replace("time.sleep(600)", ""), str(path)],
         check=True,

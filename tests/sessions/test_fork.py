@@ -17,17 +17,13 @@ from urllib.request import urlopen
 import pytest
 
 from hl_sessions import SessionManager, SessionThreadPoolExecutor, current_session_id, unbound
-from tests.client.test_client_fork import exit_code_of_child
+from tests.forking import FORKS, exit_code_of_child
 from tests.gunicorn_server import running_gunicorn
 from tests.interpreters import needs
 from tests.sessions_api import Gate, SessionsAPI, create_sessions, fail
 from tests.waiting import PATIENCE, in_threads, wait_until
 
-pytestmark = [
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork"),
-    # Python 3.12 warns of a fork beside threads; that it goes well with ours is what is tested here.
-    pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning"),
-]
+pytestmark = FORKS
 
 Managers = Callable[..., SessionManager]
 
@@ -57,7 +53,6 @@ def in_child(work: Callable[[], object]) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)  # each child writes down what is measured, where coverage is
 @pytest.mark.parametrize("prefetch", [0, 4])
 def test_while_others_create(make_manager: Managers, sessions_api: SessionsAPI, prefetch: int) -> None:
     """Forty children of a process whose threads create all the time read in time, and have their own IDs."""

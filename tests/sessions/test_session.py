@@ -25,6 +25,7 @@ from hl_sessions import (
     current_session_id,
 )
 from hl_sessions.client.answers import CreatedSession, Response
+from tests.forking import exit_code_of_child, forks
 from tests.interpreters import traced_bytes, traces_of_memory
 from tests.sessions_api import Answer, Gate, Request, SessionsAPI, create_sessions, fail
 from tests.waiting import PATIENCE, in_threads, wait_until, waiting_threads
@@ -567,20 +568,16 @@ class TestLogging:
             root.removeHandler(handler)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@forks
 class TestFork:
     def in_child(self, function: Callable[[], object]) -> None:
         """Call a function in a forked child; it must come to an end, and return something true."""
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                threading.Timer(PATIENCE, os._exit, [2]).start()
-                status = 0 if function() else 1
-            finally:
-                os._exit(status)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+        def work() -> None:
+            threading.Timer(PATIENCE, os._exit, [2]).start()
+            assert function()
+
+        assert exit_code_of_child(work) == 0
 
     @pytest.mark.parametrize("key", [None, "chat"])
     def test_creation_under_way(
