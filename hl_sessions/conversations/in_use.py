@@ -100,8 +100,12 @@ class ConversationsInUse:
                     del self._sessions[session._key]
         self._touch(session)
 
-    def end(self, conversation_key: str) -> None:
-        """Note the end of a conversation, which its open scopes do not use any more."""
+    def end(self, conversation_key: str) -> Episode | None:
+        """Note the end of a conversation, which its open scopes do not use any more.
+
+        Returns:
+            The episode that is over, if a handle needs to know.
+        """
         with self._lock:
             self._ended[conversation_key] = _End(time.monotonic(), new_reference_id())
             self._ended.move_to_end(conversation_key)
@@ -112,6 +116,7 @@ class ConversationsInUse:
                 episode.is_over = True
             if len(self._ended) > MAX_ENDED:
                 self._ended.popitem(last=False)
+            return episode
 
     def has_ended(self, session: ConversationSession) -> bool:
         """Whether the conversation of a scope was ended since it was entered, as far as remembered."""

@@ -218,8 +218,7 @@ class Keeper:
         key = self._store.entry_key(self._base_url, conversation_key)
         with self._lock:
             self._searches.pop(key, None)
-        self._in_use.end(conversation_key)
-        self._teller.end(key, told)
+        self._teller.end(key, told, self._in_use.end(conversation_key))
 
     def has_ended(self, session: ConversationSession) -> bool:
         """Whether the conversation of a scope was ended since it was entered, as far as remembered."""
@@ -228,6 +227,18 @@ class Keeper:
     def episode(self, conversation_key: str) -> Episode:
         """Return the episode of a conversation until its next end in this process."""
         return self._in_use.episode(conversation_key)
+
+    async def former(self, session: ConversationSession, episode: Episode) -> Conversation | None:
+        """Return what the store had at the end of an episode; ``None``: nothing, or the store fails."""
+        key = self._entry_key(session)
+        if episode.conversation is None and self._teller.is_behind(key) and self._rest.is_over():
+            try:
+                await self._ask(partial(self._teller.catch_up, key))
+            except Exception as error:  # noqa: BLE001 - a store that is down costs the conversation only
+                self._rest.begin(error)
+            else:
+                self._rest.end()
+        return episode.conversation
 
     def tell_last_ends(self) -> None:
         """Tell the store the ends that wait since a failure, unless it still fails."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,7 +12,7 @@ from hl_sessions.conversations.telling import ended_now
 from hl_sessions.errors import APIConnectionError
 from hl_sessions.process.reentry import creating, is_creating
 from hl_sessions.process.waits import Blocking
-from hl_sessions.sessions.creation import agreement
+from hl_sessions.sessions.creation import Obtained, agreement
 from hl_sessions.sessions.session import Session, SessionSource, warn_that_a_read_blocked
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from hl_sessions.client.deadline import Deadline
     from hl_sessions.conversations.episode import Episode
     from hl_sessions.errors import HLSessionsError
-    from hl_sessions.sessions.creation import Obtained
     from hl_sessions.stores.base import Conversation
 
 __all__ = [
@@ -61,6 +61,9 @@ class Conversations(Protocol):
 
     def episode(self, conversation_key: str) -> Episode:
         """Return the episode of the conversation until its next end in this process."""
+
+    async def former(self, session: ConversationSession, episode: Episode) -> Conversation | None:
+        """Return what the store had at the end of an episode; ``None``: nothing, or the store fails."""
 
 
 class ConversationSource(SessionSource, Protocol):
@@ -104,10 +107,12 @@ class ConversationSession(Session):
     def end(self) -> None:
         """End the conversation: the next scope with the same key starts a new session.
 
-        This handle keeps its ID. Without an ID, it gets its own session at the first read. If there is a
-        session, the API is told the time of its end.
+        This handle keeps its ID, or gets that of the ended conversation. If that had no session, it gets a
+        session of its own at the first read. If there is a session, the API is told the time of its end.
         """
         if self.key is not None:
+            if self._id is None:
+                self._note_episode()
             is_begun = not self._ended and (self._id is not None or self._is_logged)
             ended, told = ended_now(), self._told()
             set_here = {} if told is None or self._ended else told.fields
@@ -161,11 +166,13 @@ class ConversationSession(Session):
     async def obtain_log_params(self) -> dict[str, str]:
         """Return the fields that name the session that was current at the log call.
 
-        If the conversation was ended before there was an ID, all its datapoints name the same reference ID,
-        as the next conversation has another session.
+        If the conversation was ended before there was a session, all its datapoints name the same reference
+        ID, as the next conversation has another session.
         """
-        if self._id is None and self._is_of_former():
-            self._log_by_reference()
+        if self._id is None and self._episode is not None and self._episode.is_over:
+            await self._find_former(self._episode)
+            if self._id is None and self._episode.logged is not None:
+                self._log_by_reference()
         return await super().obtain_log_params()
 
     async def _find_log_params(self) -> dict[str, str] | None:
@@ -181,6 +188,9 @@ class ConversationSession(Session):
 
     def _note_log(self) -> None:
         self._note_episode()
+        episode = self._episode
+        if episode is not None and episode.logged is None and not episode.is_over:
+            episode.logged = weakref.ref(self)
         super()._note_log()
 
     def _note_episode(self) -> None:
@@ -215,7 +225,26 @@ class ConversationSession(Session):
             return None  # the store may have the ID
         return super()._refusal()
 
+    async def _find_former(self, episode: Episode) -> Conversation | None:
+        """Become the session that the conversation had at the end of an episode, if it had one."""
+        former = await self._conversations.former(self, episode)
+        if former is not None:
+            with agreement.lock:
+                if self._id is None:
+                    self._conversation = former
+                self._keep(former.session_id)
+            self._tell()
+        return former
+
     async def _create_id(self, deadline: Deadline) -> Obtained:
+        episode = self._episode
+        if episode is not None and episode.is_over:
+            former = await self._find_former(episode)
+            if former is not None:
+                return Obtained(former.session_id, is_created=False)
+            if episode.logged is not None:
+                told = {**self._take_along(), "reference_id": episode.reference_id}
+                return Obtained(await self.manager.create_session_id(deadline, told), is_created=True)
         if not self._key or self._ended:
             return await super()._create_id(deadline)
         return await self._conversations.obtain_id(self, deadline)

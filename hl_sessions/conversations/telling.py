@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from contextlib import suppress
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hl_sessions.process.ending import end_with_process
 from hl_sessions.process.event_loop import is_event_loop_running
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from hl_sessions.availability.reports import Reports
     from hl_sessions.availability.store_rest import StoreRest
+    from hl_sessions.conversations.episode import Episode
     from hl_sessions.process.worker_threads import WorkerThreads
     from hl_sessions.stores.base import ConversationStore
 
@@ -34,6 +35,13 @@ LONGEST_END = 2.0  # seconds for those that wait at the end of the manager or th
 def ended_now() -> dict[str, str]:
     """Return the field that tells the API the end of a session, with the current time."""
     return {"ended_at": datetime.now(timezone.utc).isoformat()}
+
+
+class _End(NamedTuple):
+    """An end that the store is to be told; see :meth:`Teller.end`."""
+
+    told: Mapping[str, Any]
+    episode: Episode | None
 
 
 class Teller:
@@ -72,8 +80,8 @@ class Teller:
     def _renew_after_fork(self) -> None:
         self._lock = threading.RLock()
         self._tellings: dict[str, _Telling] = {}  # the messages to the store in the background
-        # Ends that the store was not told, with the fields for the sessions that only the store knows.
-        self._untold_ends: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
+        # Of several ends of a conversation the first, as the store has at most the session of that one.
+        self._untold_ends: OrderedDict[str, _End] = OrderedDict()
         self._has_lost_ends = False
 
     def touch(self, key: str, session_id: str) -> None:
@@ -81,15 +89,16 @@ class Teller:
         if self._rest.is_over():
             self._tell(key, lambda: self._store.touch(key, session_id))
 
-    def end(self, key: str, told: Mapping[str, Any]) -> None:
+    def end(self, key: str, told: Mapping[str, Any], episode: Episode | None) -> None:
         """Tell the store the end of a conversation.
 
         Args:
             key: the conversation.
-            told: the fields to tell the API of its session, if the store has one.
+            told: the fields to tell the API of its session, if there is one.
+            episode: the episode that is over; it is told what the store had.
         """
         with self._lock:
-            self._untold_ends[key] = self._untold_ends.get(key) or told
+            self._untold_ends.setdefault(key, _End(told, episode))
             if len(self._untold_ends) > MAX_UNTOLD:
                 self._untold_ends.popitem(last=False)
                 self._warn_of_lost_ends()
@@ -153,14 +162,21 @@ class Teller:
             self._rest.end()
 
     def _tell_end(self, key: str) -> None:
-        told = self._untold_ends.get(key)
-        if told is None:  # it was told meanwhile, and the conversation may have begun anew
+        end = self._untold_ends.get(key)
+        if end is None:  # it was told meanwhile, and the conversation may have begun anew
             return
-        ended = self._store.get(key, max_idle=self._idle_timeout) if told else None
+        is_needed = end.told or end.episode is not None
+        ended = self._store.get(key, max_idle=self._idle_timeout) if is_needed else None
         self._store.end(key)
+        if end.episode is not None:
+            end.episode.conversation = ended
         self._untold_ends.pop(key, None)
-        if told and ended is not None:
-            self._tell_api(ended.session_id, told)
+        if ended is not None and end.told:
+            self._tell_api(ended.session_id, end.told)
+        elif end.told and end.episode is not None and end.episode.logged is not None:
+            session = end.episode.logged()
+            if session is not None:
+                session.manager.tell(session, end.told)
 
     def _tell(self, key: str, tell: Callable[[], None]) -> None:
         if not (self._store.blocking and is_event_loop_running()):
