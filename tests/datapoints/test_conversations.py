@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,7 +93,7 @@ def test_what_waits_at_the_end_is_in_the_ended_conversation(
 
 @pytest.mark.parametrize("reads", [False, True])
 def test_an_ended_handle_that_is_read_has_the_session_of_its_datapoints(
-    reads: bool,
+    reads: Any,
     store: ConversationStore,
     make_logging_manager: Callable[..., SessionManager],
     stored: Stored,
