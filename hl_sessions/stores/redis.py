@@ -51,7 +51,7 @@ _PREFIX = "hl-sessions:"
 # last use, "ended", claimant, end of the lease, reference. Times are in seconds; "-" stands for no value.
 # Each script has one key, so that a cluster knows where to run it. Its last two arguments are the longest
 # time for which a claim may be valid, in seconds, and the time after which Redis drops the string, in
-# milliseconds.
+# milliseconds; a claim stays until its lease ends.
 _WORDS = 7
 _NOTHING = "-"
 _BEGIN = """
@@ -69,7 +69,7 @@ if #words == 7 then
     entry.reference = words[7]
 end
 if not (entry.used and entry.lease and entry.reference) then entry = {} end  -- somebody else's
-local longest_claim, milliseconds = tonumber(ARGV[#ARGV - 1]), ARGV[#ARGV]
+local longest_claim, milliseconds = tonumber(ARGV[#ARGV - 1]), tonumber(ARGV[#ARGV])
 local is_claimed = entry.claimant and now < entry.lease and entry.lease <= now + longest_claim
 local function is_idle(max_idle)
     return max_idle ~= '' and now - entry.used > tonumber(max_idle)
@@ -88,7 +88,8 @@ local function keep()
     local sessions = {entry.session or '-', entry.previous or '-', used}
     local claim = {entry.ended or '-', entry.claimant or '-', lease}
     local words = {table.concat(sessions, ' '), table.concat(claim, ' '), entry.reference}
-    redis.call('SET', KEYS[1], table.concat(words, ' '), 'PX', milliseconds)
+    local of_claim = entry.claimant and math.ceil((entry.lease - now) * 1000) or 0
+    redis.call('SET', KEYS[1], table.concat(words, ' '), 'PX', math.max(milliseconds, of_claim))
 end
 """
 _GET = (

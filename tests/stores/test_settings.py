@@ -1,6 +1,7 @@
 """How stores are set up, and what of a conversation they keep."""
 
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,16 @@ def test_what_nobody_uses_is_not_kept(store: ConversationStore) -> None:
         return len(keys_in(store))
 
     wait_until(lambda: kept() <= 1)
+
+
+@pytest.mark.parametrize("store", ["sqlite", "valkey"], indirect=True)
+def test_a_claim_outlives_the_time_to_forget(store: ConversationStore) -> None:
+    """The session that is created meanwhile is kept."""
+    store.forget_after = 0.001
+    assert store.claim("chat", "one", lease=5, max_idle=None)
+    pause_until = time.monotonic() + 0.01
+    wait_until(lambda: time.monotonic() > pause_until)
+    assert store.save("chat", "one", "sesh_A")
 
 
 @pytest.mark.parametrize("ahead", [130, 3600])
