@@ -177,6 +177,7 @@ class SessionManager:
             tell_api=self._tell_api,
             workers=self.workers,
             reports=self._reports,
+            has_spool=spool is not None,
         )
         queue = _make_queue(queue_size, spool, self._reports)
         delivery = Delivery(queue, client, sample, self._reports)

@@ -17,7 +17,7 @@ from hl_sessions.errors import APIConnectionError, APITimeoutError
 from hl_sessions.process.fork import renew_after_fork
 from hl_sessions.process.interruptions import is_interruption
 from hl_sessions.process.outcome import Outcome
-from hl_sessions.process.reentry import creating, is_creating
+from hl_sessions.process.reentry import creating
 from hl_sessions.process.threads import start_thread
 from hl_sessions.process.waits import Blocking, Known
 from hl_sessions.sessions.creation import LONGEST_DELAY, LOOK_INTERVAL, Obtained, agreement
@@ -86,6 +86,8 @@ class Keeper:
         tell_api: called with the ID of the session of an ended conversation, and the fields to tell.
         workers: threads for blocking calls on an event loop.
         reports: takes the reports of failures of the store.
+        has_spool: whether datapoints of a former process may name the session by its reference ID: then the
+            API is told it at the creation.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class Keeper:
         tell_api: Callable[[str, Mapping[str, Any]], object],
         workers: WorkerThreads,
         reports: Reports,
+        has_spool: bool,
     ) -> None:
         self._store = store
         self._base_url = base_url
@@ -108,6 +111,7 @@ class Keeper:
         self.is_blocking = store.blocking
         self._is_quiet = type(store) is MemoryStore  # other stores may log, and more
         self.create = create
+        self._has_spool = has_spool
         self._reports = reports
         self._rest = StoreRest(reports)
         self._teller = Teller(
@@ -186,14 +190,13 @@ class Keeper:
                 await Blocking(search.creation.finish_if_stuck)
             await _KnownSearch(search, LOOK_INTERVAL)
 
-    def reference_id(self, session: ConversationSession) -> str:
+    def reference_id(self, session: ConversationSession, *, may_ask: bool) -> str:
         """Return the reference ID of a conversation.
 
-        While the store fails, it is a hash on which all processes agree, or a new one if this process has
-        ended the conversation.
+        While the store fails, or may not be asked, it is a hash on which all processes agree, or a new one if
+        this process has ended the conversation.
         """
-        # Inside a creation, the caller may be a logging handler, for a record of the store itself.
-        if (self._is_quiet or not is_creating()) and self._rest.is_over():
+        if (self._is_quiet or may_ask) and self._rest.is_over():
             try:
                 with creating():
                     reference_id = self._ask_for_reference_id(session)
@@ -279,7 +282,7 @@ class Keeper:
         self._rest.end()
         if isinstance(found, Conversation):
             return _Found(found, is_kept=True, is_created=False)
-        create = partial(self._create, session, deadline, found.previous_id)
+        create = partial(self._create, session, deadline, found)
         try:
             session_id = await self._create_while_renewing(key, claimant, deadline, create)
         except GeneratorExit:  # no wait is possible here: the claim ends by itself
@@ -298,10 +301,14 @@ class Keeper:
         return _Found(conversation, is_kept=True, is_created=conversation.session_id == session_id)
 
     async def _create(
-        self, session: ConversationSession, deadline: Deadline, previous_id: str | None = None
+        self, session: ConversationSession, deadline: Deadline, claim: Claim | None = None
     ) -> str:
-        previous = {} if previous_id is None else {"previous_id": previous_id}
-        return await self.create(deadline, {**session._take_along(), **previous})
+        told = dict(session._take_along())
+        if claim is not None and claim.previous_id is not None:
+            told["previous_id"] = claim.previous_id
+        if claim is not None and self._has_spool:
+            told["reference_id"] = claim.reference_id
+        return await self.create(deadline, told)
 
     async def _ask(self, ask: Callable[[], Result]) -> Result:
         """Return the result of a call of the store, without blocking an event loop."""

@@ -47,8 +47,8 @@ class Conversations(Protocol):
     async def obtain_id(self, session: ConversationSession, deadline: Deadline) -> Obtained:
         """Return the ID of the conversation's session, which is created if there is none."""
 
-    def reference_id(self, session: ConversationSession) -> str:
-        """Return the reference ID of the conversation."""
+    def reference_id(self, session: ConversationSession, *, may_ask: bool) -> str:
+        """Return the reference ID of the conversation, from the store if that may be asked."""
 
     def leave(self, session: ConversationSession) -> None:
         """Note the end of a scope."""
@@ -208,12 +208,18 @@ class ConversationSession(Session):
             return self._episode.reference_id
         if not self._key or self._ended:
             return super()._find_reference_id()
-        reference_id = self._conversations.reference_id(self)
+        # Inside a creation, the caller may be a logging handler, for a record of the store itself.
+        reference_id = self._conversations.reference_id(self, may_ask=not is_creating())
         if not is_creating():
             self.manager.report()
         if self._conversations.is_blocking:
             warn_that_a_read_blocked()
         return reference_id
+
+    def _learn_reference_id(self) -> str:
+        if self._key and not self._ended and not self._is_of_former() and self._known_reference_id() is None:
+            self._keep_reference_id(self._conversations.reference_id(self, may_ask=True))
+        return self.reference_id
 
     async def _alearn_reference_id(self) -> None:
         if self._conversations.is_blocking and self._key and self._known_reference_id() is None:

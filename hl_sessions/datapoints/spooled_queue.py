@@ -351,9 +351,9 @@ def _session_id(session: Session) -> str | None:
 def _name(session: Session) -> tuple[str, str]:
     """Return the field that names a session in the API, and its value."""
     session_id = _session_id(session)
-    return (
-        ("session_reference_id", session.reference_id) if session_id is None else ("session_id", session_id)
-    )
+    if session_id is not None:
+        return "session_id", session_id
+    return "session_reference_id", session._learn_reference_id()
 
 
 def _row(entry: Entry) -> Row:

@@ -235,7 +235,9 @@ class Session:
         """
         if self._details is not None and self._details.reference_id is not None:
             return self._details.reference_id
-        reference_id = self._find_reference_id()  # outside the lock, as it may wait
+        return self._keep_reference_id(self._find_reference_id())  # outside the lock, as it may wait
+
+    def _keep_reference_id(self, reference_id: str) -> str:
         with agreement.lock:
             details = self._ensure_details()
             if details.reference_id is None:
@@ -419,6 +421,10 @@ class Session:
 
     def _find_reference_id(self) -> str:
         return uuid.uuid4().hex
+
+    def _learn_reference_id(self) -> str:
+        """Return the reference ID, in a thread that may ask the store."""
+        return self.reference_id
 
     async def _alearn_reference_id(self) -> None:
         """Find the reference ID while the event loop keeps running, if finding it may wait."""

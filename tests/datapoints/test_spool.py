@@ -20,6 +20,7 @@ from hl_sessions import ConfigurationError, SessionManager
 from hl_sessions.datapoints import spool as spool_module
 from hl_sessions.datapoints import spooled_queue
 from hl_sessions.process import seldom
+from hl_sessions.stores import SQLiteStore
 from tests.datapoints.conftest import Stored
 from tests.datapoints.cutting_proxy import CuttingProxy
 from tests.faults import FaultServer, Play, Wire
@@ -163,6 +164,34 @@ with manager.session(key="chat") as session:
     assert (logged["name"], logged["metadata"]) == ("logged into", {"turns": 1, "plan": "pro"})
     assert "ended_at" in logged
     assert rows(path) == 0
+
+
+def test_a_conversation_of_a_killed_process_goes_on(
+    path: Path, stored: Stored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has logged in an outage, and what another process logs or reads later, has one session."""
+    store = tmp_path / "conversations.sqlite3"
+    script = f"""
+from hl_sessions.stores import SQLiteStore
+manager.close()
+store = SQLiteStore({str(store)!r})
+manager = SessionManager(base_url, project=project, spool=spool, timeout=1.0, retries=0, store=store)
+with manager.session(key="chat"):
+    manager.log(source="question")
+"""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with monkeypatch.context() as outage:
+        outage.setenv("http_proxy", unreachable())
+        with running(script, path, stored.base_url, stored.project):
+            wait_until(lambda: rows(path) == 1)
+    run(FLUSH, path, stored.base_url, stored.project)
+    with (
+        SQLiteStore(store) as conversations,
+        SessionManager(stored.base_url, project=stored.project, spool=path, store=conversations) as manager,
+        manager.session(key="chat") as session,
+    ):
+        assert session.id == stored.only()["session_id"]
 
 
 def test_what_was_stored_before_the_kill_is_not_stored_again(
