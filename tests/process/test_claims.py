@@ -15,7 +15,6 @@ CLAIM_AND_STAY = """
 import sys, time
 from pathlib import Path
 from hl_sessions.process.claims import Claims
-from tests.forking import exit_code_of_child, forks
 claims = Claims(Path(sys.argv[1]))
 print(claims.claim(7), flush=True)
 time.sleep(600)
