@@ -57,7 +57,8 @@ def test_a_full_list_is_a_short_load(reader: Any, unique: str, browser: Browser)
     loaded: list[Request] = []
 
     def note(request: Request) -> None:
-        loaded.append(request)
+        if request.resource_type != "fetch":  # of rows that a busy machine shows as new ones
+            loaded.append(request)
 
     with browser.new_context() as context:
         page = context.new_page()
