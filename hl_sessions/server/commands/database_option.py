@@ -12,11 +12,12 @@ from sqlalchemy.exc import DBAPIError
 from hl_sessions.server.commands.progress import told_if_long
 from hl_sessions.server.commands.text import require_utf8
 from hl_sessions.server.database.database import Database
-from hl_sessions.server.database.engines import for_writing, open_engine
+from hl_sessions.server.database.engines import for_reading, for_writing, open_engine
 from hl_sessions.server.database.errors import DatabaseError, cannot_open, cannot_write, is_full, is_passing
 from hl_sessions.server.database.migrating import upgrade
 from hl_sessions.server.database.place import file_path
 from hl_sessions.server.database.tables import idempotency_keys
+from hl_sessions.server.records.keys import has_keys
 from hl_sessions.server.settings import ServerSettings
 
 _option: Final = partial(
@@ -86,6 +87,22 @@ def is_missing(url: URL) -> bool:
         return True
     except OSError:
         return False  # SQLite says why it cannot open it
+
+
+def is_open(url: URL) -> bool:
+    """Tell whether there was never a key in a database, which is left as it is.
+
+    Raises:
+        click.ClickException: When the database cannot be opened.
+    """
+    if is_missing(url):
+        return True
+    engine = open_engine(url)
+    try:
+        with database_failures(url), for_reading(engine).connect() as connection:
+            return not has_keys(connection)
+    finally:
+        engine.dispose()
 
 
 def upgrade_database(url: URL, *, is_written: bool = True) -> tuple[str | None, str]:

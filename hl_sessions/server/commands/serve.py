@@ -20,7 +20,7 @@ from hl_sessions.server.commands.config_file import config_option
 from hl_sessions.server.commands.database_option import (
     database_failures,
     database_option,
-    is_missing,
+    is_open,
     upgrade_database,
 )
 from hl_sessions.server.commands.price_file import parse_prices
@@ -160,8 +160,8 @@ def serve(**options: Any) -> None:
             )
             greetings.append(f"Metrics on {base_url(metrics_listener, METRICS)}")
         try:
-            if settings.api_key is None and is_missing(settings.database_url):
-                # There are no keys in a file that is yet to be made.
+            if settings.api_key is None and is_open(settings.database_url):
+                # Before the database is made or upgraded.
                 require_out_of_reach(settings)
             upgrade_database(settings.database_url)
             with database_failures(settings.database_url):

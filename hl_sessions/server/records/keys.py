@@ -5,7 +5,7 @@ from hashlib import sha256
 from secrets import token_urlsafe
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, inspect, select, update
 
 from hl_sessions.server.database.tables import keys, organisations, sign_ins
 from hl_sessions.server.protocol.identifiers import KEY, new_identifier
@@ -70,6 +70,13 @@ def count_keys(connection: Connection) -> tuple[int, int]:
         select(func.count(), func.count(keys.c.revoked_at)).select_from(keys)
     ).one()
     return made, revoked
+
+
+def has_keys(connection: Connection) -> bool:
+    """Tell whether a key was ever made; the tables may be missing, or those of an earlier version."""
+    return (
+        inspect(connection).has_table(keys.name) and connection.scalar(select(keys.c.id).limit(1)) is not None
+    )
 
 
 def valid_keys(connection: Connection) -> list[tuple[str, str, int, str]]:

@@ -26,6 +26,7 @@ from hl_sessions.server.database.engines import for_writing, open_engine
 from hl_sessions.server.database.migrating import alembic_config, upgrade
 from hl_sessions.server.database.tables import (
     feedback,
+    keys,
     logs,
     metadata,
     organisations,
@@ -114,6 +115,21 @@ def test_a_later_version_upgrades_and_an_earlier_one_refuses(
         assert result.exit_code == 1
         assert result.output.startswith("Error: the database has the revision '9999', which this version")
         assert result.output.count("\n") == 1
+
+
+@pytest.mark.parametrize("revision", [None, REVISIONS[-1]])
+def test_a_server_that_is_refused_leaves_the_database_as_it_was(database: str, revision: str | None) -> None:
+    """It has made no tables, and upgraded none: the version that uses them goes on."""
+    engine = opened(database)
+    if revision is not None:
+        with for_writing(engine).begin() as connection:
+            command.upgrade(alembic_config(connection), revision)
+    result = CliRunner().invoke(serve, ["--port", "0", "--host", "0.0.0.0", "--db", database])
+    assert (result.exit_code, "without an API key" in result.output) == (2, True)
+    with engine.connect() as connection:
+        assert MigrationContext.configure(connection).get_current_revision() == revision
+        assert inspect(connection).has_table(keys.name) == (revision is not None)
+    engine.dispose()
 
 
 def test_an_upgrade_that_takes_long_says_so(
