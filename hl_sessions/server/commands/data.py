@@ -1,7 +1,8 @@
 """The commands for the data as a whole: ``db upgrade``, ``export``, ``import`` and ``prune``."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from itertools import chain, islice
@@ -96,7 +97,9 @@ def export_data(
     with opened_database(database, is_made=False, is_written=False) as opened:
         if project is not None and not opened.read_now(partial(is_project_name, name=project)):
             raise click.BadParameter(f"there is no project {project!r}", param_hint="--project")
-        opened.read_now(lambda connection: _write(connection, selection, _FORMATS[format_], file))
+        with _file_failures(file):
+            opened.read_now(lambda connection: _write(connection, selection, _FORMATS[format_], file))
+            file.flush()
 
 
 @click.command("import")
@@ -217,6 +220,22 @@ def _write(connection: Connection, selection: Selection, format_: ExportFormat, 
             raise click.ClickException(
                 "the database broke off, so the output is incomplete: export again"
             ) from None
+
+
+@contextmanager
+def _file_failures(file: BinaryIO) -> Iterator[None]:
+    """Turn the errors of a file that is written, such as that of a full disk, into one clear line."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # its reader has gone, and is told nothing
+    except OSError as error:
+        with suppress(OSError):
+            file.close()  # or else the rest is written at the end, and fails again
+        name = "the standard output" if file.name == "-" else file.name
+        raise click.ClickException(
+            f"cannot write to {name}: {error.strerror}; the output is incomplete"
+        ) from None
 
 
 def _size(file: IO[bytes]) -> int:

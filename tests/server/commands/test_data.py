@@ -26,7 +26,7 @@ from hl_sessions.server.run.serving import serving_in_background
 from hl_sessions.server.settings import ServerSettings
 from tests.commands import LINE, done, exported, run
 from tests.memory import memory_of
-from tests.servers import served
+from tests.servers import HL_SESSIONS, served
 from tests.waiting import PATIENCE
 
 
@@ -296,6 +296,45 @@ def test_what_is_nested_as_deep_as_can_be_is_imported(tmp_path: Path) -> None:
     assert "[" * 199 in lines
     done(import_data, "--db", other, "-", text=lines)
     assert done(export_data, "--db", other).stdout == lines
+
+
+@pytest.fixture
+def full_disk() -> Path:
+    """A file that nothing can be written to."""
+    path = Path("/dev/full")
+    if not path.exists():
+        pytest.skip("there is no device that is always full")
+    return path
+
+
+def test_an_export_to_a_full_disk_is_one_clear_line(tmp_path: Path, lines: str, full_disk: Path) -> None:
+    """Also if it is so short that it is only written at its end."""
+    database = str(tmp_path / "database")
+    for text in (lines.splitlines()[0], lines):
+        done(import_data, "--db", database, "-", text=text)
+        result = run(export_data, "--db", database, str(full_disk))
+        assert result.exit_code == 1
+        assert result.output == (
+            f"Error: cannot write to {full_disk}: No space left on device; the output is incomplete\n"
+        )
+
+
+@pytest.mark.slow
+def test_an_export_to_a_redirected_output_on_a_full_disk_is_one_clear_line(
+    tmp_path: Path, lines: str, full_disk: Path
+) -> None:
+    """Python tells nothing of its own at the end."""
+    database = str(tmp_path / "database")
+    done(import_data, "--db", database, "-", text=lines)
+    command: list[str | Path] = [HL_SESSIONS, "export", "--db", database]
+    with full_disk.open("wb") as full:
+        process = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE, check=False
+        )
+    assert process.returncode == 1
+    assert process.stderr == (
+        "Error: cannot write to the standard output: No space left on device; the output is incomplete\n"
+    )
 
 
 @pytest.mark.slow
