@@ -80,7 +80,9 @@ def create_application(settings: ServerSettings) -> FastAPI:
         database.close()
         raise
 
-    access_log = AccessLog(sys.stdout.fileno(), metrics) if settings.access_log else None
+    # Python has no standard output if it was closed when the process started.
+    is_logged = settings.access_log and sys.stdout is not None
+    access_log = AccessLog(sys.stdout.fileno(), metrics) if is_logged else None
     retention = Retention(database, settings.keep, metrics)
 
     @asynccontextmanager

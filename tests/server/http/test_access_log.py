@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hl_sessions.server.http.access_log import AccessLog
 from hl_sessions.server.http.exchange import Exchange
 from hl_sessions.server.http.line_writer import MOST_WAITING
 from hl_sessions.server.http.metrics import Metrics
+from tests.servers import served
 from tests.waiting import PATIENCE
 
 LONG_PATH = "/v4/" + 1020 * "x"
@@ -43,6 +45,13 @@ def test_a_log_whose_reader_has_gone_stops_nothing() -> None:
     log.close()
     os.close(writer)
     assert lost_lines(metrics.render().decode()) == 3
+
+
+def test_a_server_without_an_output_has_no_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So Python starts if a shell or a supervisor has closed its standard output."""
+    monkeypatch.setattr(sys, "stdout", None)
+    with served(tmp_path / "database", access_log=True) as base_url:
+        assert requests.post(f"{base_url}/sessions", timeout=PATIENCE).status_code == 201
 
 
 @pytest.mark.slow
