@@ -7,7 +7,9 @@ from urllib.parse import unquote
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 LONGEST_HEAD: Final = 64 * 1024
-"""The longest head of a request, in bytes, not counting its first packet."""
+"""The longest head of a request, in bytes, not counting its first packet.  This also limits any part of a
+body that is no content, such as a trailer.
+"""
 
 _USUAL: Final = re.compile(rb"(?:DELETE|GET|HEAD|OPTIONS|PATCH|POST|PUT) /")
 _UNUSUAL: Final = re.compile(
@@ -25,29 +27,35 @@ class ParsingInC(HttpToolsProtocol):
     """A connection that passes on requests for exactly one host, with any method and any whole target.
 
     The parser by itself refuses methods that it has no name for. If the target is a URL, as for a proxy,
-    uvicorn passes on only its path, although its host takes precedence over the header (RFC 9112, 3.2.2).
+    uvicorn passes on only its path, although its host takes precedence over the header (RFC 9112, 3.2.2). The
+    trailer of a chunked body is dropped, because no part of it is meant for the head (RFC 9110, 6.5.1).
     """
 
     _is_between = True
     _reads_head = False
-    _head = 0
+    _beside_body = 0
     _unusual: re.Match[bytes] | None = None
 
     def data_received(self, data: bytes) -> None:
         """Read what has arrived."""
-        if self._reads_head:
-            self._head += len(data)
-        elif self._is_between and not _USUAL.match(data):
+        if not self._is_between:
+            self._beside_body += len(data)
+        elif not _USUAL.match(data):
             self._unusual = _UNUSUAL.match(data)
             if self._unusual is not None:
                 data = self._unusual.expand(_AS_USUAL) + data[self._unusual.end() :]
         super().data_received(data)
-        if self._reads_head and self._head > LONGEST_HEAD and not self.transport.is_closing():
+        if self._is_between or self._beside_body <= LONGEST_HEAD or self.transport.is_closing():
+            return
+        if self._reads_head:
             self.send_400_response(f"The head of the request is longer than {LONGEST_HEAD} bytes.")
+        else:
+            # There may be an answer already.
+            self.transport.close()
 
     def on_message_begin(self) -> None:
         """Begin to read a head."""
-        self._is_between, self._reads_head, self._head = False, True, 0
+        self._is_between, self._reads_head, self._beside_body = False, True, 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -57,6 +65,8 @@ class ParsingInC(HttpToolsProtocol):
         if len(hosts) > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
             raise _HostError
         super().on_headers_complete()
+        # The scope has those of the head.
+        self.headers = []
         if self._unusual is not None:
             # The application is called in the next turn of the loop.
             target = self._unusual["target"]
@@ -66,6 +76,11 @@ class ParsingInC(HttpToolsProtocol):
             self.scope["raw_path"] = path
             self.scope["query_string"] = query
             self._unusual = None
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self._beside_body = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Begin to wait for the next request."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -117,3 +117,42 @@ def test_a_head_that_does_not_end_is_refused(base_url: str) -> None:
             # It was closed while there were more bytes to come.
             return
         assert read_answer(answers)[0] == 400
+
+
+CHUNKED = b"POST /v4/sessions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def test_the_trailer_of_a_body_is_no_part_of_the_head(base_url: str) -> None:
+    """A proxy that sets headers of its own may let it pass."""
+    with connected(base_url) as (connection, answers):
+        for trailer, status in ((b"X-Forwarded-For: 1.2.3.4\r\n", 201), (b"", 201)):
+            connection.sendall(CHUNKED + b"2\r\n{}\r\n0\r\n" + trailer + b"\r\n")
+            assert read_answer(answers)[0] == status
+        # In the head, it shows that a proxy has passed on the request.
+        connection.sendall(
+            CHUNKED.replace(b"\r\n\r\n", b"\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n") + b"0\r\n\r\n"
+        )
+        assert read_answer(answers)[0] == 403
+
+
+@pytest.mark.parametrize(
+    ("begin", "more"), [(b"0\r\n", b"X-More: %b\r\n"), (b"0\r\nX-More: ", b"%b"), (b"1;", b"%b")]
+)
+def test_what_is_around_the_chunks_of_a_body_has_an_end(base_url: str, begin: bytes, more: bytes) -> None:
+    """Otherwise it would fill the memory, or be read for ever."""
+    with connected(base_url) as (connection, _answers):
+        connection.sendall(CHUNKED + begin)
+        with suppress(ConnectionError):
+            for _ in range(1024):
+                connection.sendall(more % (b"x" * 16 * 1024))
+            pytest.fail("16 MB were read")
+
+
+def test_a_long_body_may_arrive_in_short_chunks(base_url: str) -> None:
+    """The lines between them are longer than any head, all together."""
+    with connected(base_url) as (connection, answers):
+        connection.sendall(CHUNKED)
+        for _ in range(12):
+            connection.sendall(b"1\r\n \r\n" * 1024)
+        connection.sendall(b"2\r\n{}\r\n0\r\n\r\n")
+        assert read_answer(answers)[0] == 201
