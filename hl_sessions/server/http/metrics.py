@@ -1,6 +1,7 @@
 """The metrics for Prometheus: counts and times, without names, IDs or payloads."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,9 @@ from hl_sessions.server.records.deleting import Deleted
 
 SHARED_DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
 """The variable with the folder where processes share their counts; read when ``Metrics`` is created."""
+
+_ROOM: Final = {"counter": 128 * 1024, "gauge_livesum": 4 * 1024, "histogram": 512 * 1024}
+"""Bytes in each kind of file of the shared folder, for calls of more than a hundred routes."""
 
 _METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 # Other methods share one label, because a caller can make up any number of them.
@@ -42,6 +46,9 @@ class Metrics:
     """The metrics of one application, or with ``SHARED_DIRECTORY`` those of all processes that share it."""
 
     def __init__(self) -> None:
+        if SHARED_DIRECTORY in os.environ and not _take_room(Path(os.environ[SHARED_DIRECTORY])):
+            # This process reports only itself.
+            del os.environ[SHARED_DIRECTORY]
         # The library looked for the folder when it was loaded, which in a forked worker was too early.
         values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
@@ -157,3 +164,30 @@ def forget_process(process_id: int, directory: Path) -> None:
         directory: The folder that ``SHARED_DIRECTORY`` named for it.
     """
     mark_process_dead(process_id, str(directory))  # type: ignore[no-untyped-call]
+    for path in _files(directory, process_id):
+        if path.exists():
+            with path.open("r+b") as file:
+                # Its room is needed no longer. The length of its content comes first, unless it has none yet.
+                file.truncate(int.from_bytes(file.read(4), sys.byteorder) or 8)
+
+
+def _files(directory: Path, process_id: int) -> list[Path]:
+    return [directory / f"{kind}_{process_id}.db" for kind in _ROOM]
+
+
+def _take_room(directory: Path) -> bool:
+    """Take room on the disk for the counts of this process, and tell whether there is any.
+
+    The library writes to files that are mapped into the memory. If the disk were full then, the system would
+    kill the process.
+    """
+    files = _files(directory, os.getpid())
+    try:
+        for path, length in zip(files, _ROOM.values(), strict=True):
+            if not path.exists():
+                path.write_bytes(bytes(length))
+    except OSError:
+        for path in files:
+            path.unlink(missing_ok=True)
+        return False
+    return True

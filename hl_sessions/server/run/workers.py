@@ -173,7 +173,7 @@ class _Workers:
         has_served = dead.has_served()
         dead.forget()
         if dead.process.pid is not None:
-            forget_process(dead.process.pid, self._metrics.directory)
+            self._metrics.forget(dead.process.pid)
         if has_served or any(worker.process.is_alive() and worker.has_served() for worker in self._workers):
             self._failed_starts = 0
             return
@@ -213,33 +213,42 @@ def _work(
 
 
 class _SharedMetrics:
-    """The folder where the workers share their metrics."""
+    """The folder where the workers share their metrics. If none can be made, each worker has its own."""
 
     def __init__(self) -> None:
-        self._folder = self._new()
-
-    @property
-    def directory(self) -> Path:
-        """The path of the folder."""
-        return Path(self._folder.name)
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def ensure(self) -> None:
-        """Make a new folder if it is gone, because some programs clean the temporary directory."""
-        if not self.directory.is_dir():
-            self._folder.cleanup()
+        """Make a folder if there is none, or it is gone: some programs clean the temporary directory."""
+        if self._folder is not None:
+            if Path(self._folder.name).is_dir():
+                return
+            self.remove()
+        # Python remembers the temporary directory, which may be gone, too.
+        tempfile.tempdir = None
+        try:
             # Under a new name, which no other user can have taken in the meantime.
-            self._folder = self._new()
+            self._folder = tempfile.TemporaryDirectory(
+                prefix="hl-sessions-metrics-", ignore_cleanup_errors=True
+            )
+        except OSError as error:
+            _logger.warning("workers do not share their metrics: %s", error)
+        else:
+            os.environ[SHARED_DIRECTORY] = self._folder.name
+
+    def forget(self, process_id: int) -> None:
+        """Remove what only holds for a process that runs."""
+        if self._folder is not None:
+            # It may be cleaned meanwhile.
+            with suppress(OSError):
+                forget_process(process_id, Path(self._folder.name))
 
     def remove(self) -> None:
         """Remove the folder."""
-        del os.environ[SHARED_DIRECTORY]
-        self._folder.cleanup()
-
-    @staticmethod
-    def _new() -> "tempfile.TemporaryDirectory[str]":
-        folder = tempfile.TemporaryDirectory(prefix="hl-sessions-metrics-")
-        os.environ[SHARED_DIRECTORY] = folder.name
-        return folder
+        os.environ.pop(SHARED_DIRECTORY, None)
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
 
 
 @contextmanager
