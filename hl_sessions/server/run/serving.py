@@ -20,6 +20,7 @@ from hl_sessions.server.http.access import BASE_PATH
 from hl_sessions.server.run.accepting import accept
 from hl_sessions.server.run.allocation import keep_little_memory
 from hl_sessions.server.run.connections import Connections, most_connections
+from hl_sessions.server.run.error_output import warnings_on_a_thread
 from hl_sessions.server.run.garbage import search_less
 from hl_sessions.server.run.patience import Connection
 from hl_sessions.server.settings import ServerSettings
@@ -81,7 +82,8 @@ def serve(application: FastAPI, listener: socket.socket, greet: Callable[[], Non
     before = {number: signal.signal(number, server.handle_exit) for number in HANDLED_SIGNALS}
     try:
         greet()
-        server.run(sockets=[listener])
+        with warnings_on_a_thread():
+            server.run(sockets=[listener])
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -136,7 +138,7 @@ def make_server(application: ASGIApp, grace: int, most: int | None = None) -> uv
         application,
         http=Connection,
         ws="none",
-        # The process that serves sets logging up. Warnings and errors reach stderr without any setup.
+        # The process that serves sets logging up. Warnings and errors reach stderr without uvicorn's setup.
         log_config=None,
         log_level="warning",
         access_log=False,

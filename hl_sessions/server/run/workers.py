@@ -21,6 +21,7 @@ from hl_sessions.server.application import create_application
 from hl_sessions.server.http.metrics import SHARED_DIRECTORY, forget_process
 from hl_sessions.server.run.allocation import keep_little_memory
 from hl_sessions.server.run.ending import Ending
+from hl_sessions.server.run.error_output import warnings_on_a_thread
 from hl_sessions.server.run.garbage import search_less
 from hl_sessions.server.run.serving import GRACE, make_server
 from hl_sessions.server.settings import ServerSettings
@@ -209,7 +210,8 @@ def _work(
         server.should_exit = True
 
     threading.Thread(target=end_in_time, name="hl-sessions-end", daemon=True).start()
-    server.run(sockets=[listener])
+    with warnings_on_a_thread():
+        server.run(sockets=[listener])
 
 
 class _SharedMetrics:
