@@ -16,6 +16,12 @@ from hl_sessions.server.protocol.storable import parse_storable
 
 _REPLACED_CHARACTERS: Final = b"x-replaced-characters"
 
+_LIMITS: Final = {
+    "recursion limit exceeded": "The body is nested deeper than 200 levels",
+    "number out of range": "A number has more than 4300 digits",
+}
+"""The limits of the parser, by the beginning of its message."""
+
 _QUICKLY_PARSED: Final = 256 * 1024
 """The longest body, in bytes, that is parsed on the event loop; ten megabytes can take a second."""
 
@@ -71,12 +77,18 @@ def _parse(body: bytes | bytearray) -> tuple[Any, int]:
     try:
         json, replaced_halves = in_utf_8(body)
         value, replaced = parse_storable(json)
-    except ValueError:
-        # The parser's message has the place of the error, but may also have parts of the body.
-        raise InvalidRequestError.at(("body",), "The body is not valid JSON", "json_invalid") from None
+    except ValueError as error:
+        raise InvalidRequestError.at(("body",), _problem_of(error), "json_invalid") from None
     if not _clean(value):
         raise InvalidRequestError.at(("body", *_place_of_problem(value)), "A number is too large")
     return value, replaced_halves + replaced
+
+
+def _problem_of(error: ValueError) -> str:
+    """Return what is wrong with a body. The parser's own message may have parts of it."""
+    message = str(error)
+    exceeded = (problem for begin, problem in _LIMITS.items() if message.startswith(begin))
+    return next(exceeded, "The body is not valid JSON")
 
 
 def _clean(value: Any) -> bool:

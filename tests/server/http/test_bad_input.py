@@ -57,6 +57,21 @@ def test_a_body_that_is_no_json_object_is_refused(client: Any, method: str, body
 
 
 @pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (b"[" * 250 + b"]" * 250, "The body is nested deeper than 200 levels"),
+        (b"9" * 4301, "A number has more than 4300 digits"),
+        (b"09", "The body is not valid JSON"),
+    ],
+    ids=["deep", "long", "wrong"],
+)
+def test_json_beyond_a_limit_is_told_of(client: Any, value: bytes, message: str) -> None:
+    """It is valid, so readers would look for the error in vain."""
+    response = client("POST", "/logs", data=b'{"project": "bad", "judgment": ' + value + b"}")
+    assert response.json()["detail"] == [{"loc": ["body"], "msg": message, "type": "json_invalid"}]
+
+
+@pytest.mark.parametrize(
     ("entry", "field"),
     [
         ({"metadata": {"a": float("inf")}}, None),
