@@ -7,7 +7,7 @@ from urllib.parse import unquote
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 LONGEST_HEAD: Final = 64 * 1024
-"""The longest head of a request, in bytes, not counting its first packet.  This also limits any part of a
+"""The longest head of a request, in bytes, not counting its first packet. This also limits any part of a
 body that is no content, such as a trailer.
 """
 
