@@ -119,8 +119,9 @@ async def get_sessions(
     """Answer a page of all sessions, or of those with a datapoint of the project, newest first.
 
     ``q`` is a filter of the page, such as ``model:large-1 cost>0.05 "red shoes"``. ``sort`` is an order of
-    the page, such as ``-cost``. With either of them, only the first 10,000 sessions have pages. ``total`` is
-    exact for a project without a filter; otherwise it counts up to a limit.
+    the page, such as ``-cost``. With either of them, only the first 10,000 sessions have pages, and ``total``
+    counts up to 200 sessions beyond this page. Without them it is exact for a project, and for all sessions
+    up to 10,000.
     """
     refuse_other_filters(request, _FILTERS)
     wanted = Page(page, size)

@@ -43,12 +43,16 @@ class Page:
         """The greatest length that is counted for this page."""
         return self.number * self.size + MOST_COUNTED
 
-    def counting(self, query: Select[Any]) -> Select[Any]:
+    def counting(self, query: Select[Any], at_least: int = 0) -> Select[Any]:
         """Build the query that counts the list, up to ``MOST_COUNTED`` records beyond this page.
 
         So its time is bounded, and a client that asks for page after page still gets to the end.
+
+        Args:
+            query: The list.
+            at_least: The number of records that are counted on any page, if there are so many.
         """
-        counted = query.limit(self.most_counted).subquery()
+        counted = query.limit(max(self.most_counted, at_least)).subquery()
         return select(func.count()).select_from(counted)
 
     def answer(self, records: Sequence[Any], total: int) -> dict[str, Any]:
