@@ -43,9 +43,13 @@ class LogFeedback(WireModel):
 
 
 class FeedbackRequest(WireModel):
-    """Feedback on a datapoint or a session, or with ``unset`` the removal of one."""
+    """Feedback on a datapoint or a session, or with ``unset`` the removal of one.
+
+    ``reference_id`` is the caller's own ID for the datapoint, in place of ``data_id``.
+    """
 
     data_id: LogId | None = None
+    reference_id: Reference | None = None
     session_id: SessionId | None = None
     type: str
     value: Judgment | None = None

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 from sqlalchemy import Connection, delete, select
@@ -25,6 +25,9 @@ from hl_sessions.server.records.feedback import (
 )
 from hl_sessions.server.records.refusals import InvalidEntryError, UnknownSubjectError
 from hl_sessions.server.records.sessions import touch_sessions
+
+_NAMES: Final = ("data_id", "reference_id", "session_id")
+"""The fields of which a request names its subject by one."""
 
 
 class KnownSubject(NamedTuple):
@@ -54,7 +57,8 @@ def create_feedback(
     taken_back: list[str] = []
     answers = []
     try:
-        given = [(_subject_of(index, request), request) for index, request in enumerate(requests)]
+        log_ids = _find_by_reference(connection, organisation_id, requests)
+        given = [(_subject_of(index, request, log_ids), request) for index, request in enumerate(requests)]
         known = lock_subjects(connection, organisation_id, {on for on, _ in given})
         there = _rows_on(connection, {on for on, request in given if request.unset})
         for index, (on, request) in enumerate(given):
@@ -156,14 +160,33 @@ def _rows_on(connection: Connection, subjects: Collection[Subject]) -> dict[Subj
     return rows
 
 
-def _subject_of(index: int, request: FeedbackRequest) -> Subject:
-    if request.data_id is not None and request.session_id is not None:
-        raise InvalidEntryError(index, "session_id", "At most one of 'data_id' and 'session_id' is allowed")
+def _find_by_reference(
+    connection: Connection, organisation_id: int, requests: Sequence[FeedbackRequest]
+) -> Mapping[str, str]:
+    """Look up the IDs of the datapoints that requests name by their reference IDs."""
+    references = {request.reference_id for request in requests if request.reference_id is not None}
+    log_ids: dict[str, str] = {}
+    for some in in_parts(sorted(references)):
+        query = select(logs.c.reference_id, logs.c.id).where(
+            logs.c.organisation_id == organisation_id, logs.c.reference_id.in_(some)
+        )
+        log_ids.update((row.reference_id, row.id) for row in connection.execute(query))
+    return log_ids
+
+
+def _subject_of(index: int, request: FeedbackRequest, log_ids: Mapping[str, str]) -> Subject:
+    named = [name for name in _NAMES if getattr(request, name) is not None]
+    if len(named) != 1:
+        problem = "Exactly one of 'data_id', 'reference_id' and 'session_id' is required"
+        raise InvalidEntryError(index, named[-1] if named else "data_id", problem)
     if request.data_id is not None:
         return Subject("log_id", request.data_id)
     if request.session_id is not None:
         return Subject("session_id", request.session_id)
-    raise InvalidEntryError(index, "data_id", "One of 'data_id' and 'session_id' is required")
+    reference_id = request.reference_id or ""
+    if reference_id not in log_ids:
+        raise UnknownSubjectError("datapoint with the reference ID", reference_id)
+    return Subject("log_id", log_ids[reference_id])
 
 
 def _check(index: int, on: Subject, known: KnownSubject | None, request: FeedbackRequest) -> None:

@@ -48,7 +48,7 @@ class UnknownSubjectError(Exception):
 
     Args:
         kind: The kind of the subject, such as ``session``.
-        subject_id: Its ID.
+        subject_id: The ID that the feedback names it by.
     """
 
     def __init__(self, kind: str, subject_id: str) -> None:

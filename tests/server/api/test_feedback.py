@@ -44,6 +44,22 @@ def test_the_value_keeps_its_type(client: Any, unique: str, value: Any) -> None:
     assert (type(feedback["value"]), feedback["value"]) == (type(value), value)
 
 
+def test_feedback_names_its_datapoint_by_the_reference_id(client: Any, unique: str) -> None:
+    """As the caller has it from ``log``. The answer has the ID of the datapoint, also in a list."""
+    reference_ids = [f"{unique} {n}" for n in range(2)]
+    logs = [{"project": unique, "reference_id": reference_id} for reference_id in reference_ids]
+    first, second = (log["id"] for log in client.ok("POST", "/logs", json=logs))
+    kind = {"type": "rating", "value": "good"}
+    answer = client.ok("POST", "/feedback", json={**kind, "reference_id": reference_ids[0]})
+    assert answer == {**kind, "data_id": first, "id": answer["id"], "created_at": answer["created_at"]}
+    given = [{**kind, "reference_id": reference_ids[1]}, {**kind, "data_id": second}]
+    answers = client.ok("POST", "/feedback", json=given)
+    assert [feedback_on(client, log_id) for log_id in (first, second)] == [[answer], answers]
+    about = {"type": "rating", "reference_id": reference_ids[0], "unset": True}
+    assert client.ok("POST", "/feedback", json=about) == answer
+    assert feedback_on(client, first) == []
+
+
 def test_feedback_is_taken_back(client: Any, unique: str) -> None:
     """The latest one of the type is removed, or the one with the given value and user."""
     log_id = client.log(project=unique)["id"]
@@ -62,13 +78,16 @@ def test_feedback_is_taken_back(client: Any, unique: str) -> None:
 
 def test_feedback_that_breaks_a_rule_is_refused_with_its_place(client: Any, unique: str) -> None:
     """The 422 names the field, in a list the index too, and nothing of the list is stored."""
-    log_id = client.log(project=unique)["id"]
+    log_id = client.log(project=unique, reference_id=unique)["id"]
     good = {"type": "rating", "value": "good", "data_id": log_id}
     cases: list[tuple[dict[str, Any], str | None]] = [
         ({"data_id": "x"}, "data_id"),
         ({"data_id": None}, "data_id"),
         ({"session_id": "sesh_AAAAAAAAAAAAAAAAAAAAAAAA"}, "session_id"),
         ({"session_id": "x"}, "session_id"),
+        ({"reference_id": unique}, "reference_id"),
+        ({"reference_id": ""}, "reference_id"),
+        ({"data_id": None, "reference_id": unique, "session_id": f"sesh_{unique}"}, "session_id"),
         ({"type": None}, "type"),
         ({"type": 5}, "type"),
         ({"value": {}}, "value"),
@@ -124,6 +143,7 @@ def test_feedback_on_what_is_gone_is_not_found(client: Any, unique: str) -> None
     for field, name, gone in (
         ("data_id", "datapoint", "data_AAAAAAAAAAAAAAAAAAAAAAAA"),
         ("session_id", "session", "sesh_AAAAAAAAAAAAAAAAAAAAAAAA"),
+        ("reference_id", "datapoint with the reference ID", unique),
     ):
         for about in ({}, {"unset": True}):
             given = [{**kind, "data_id": log_id}, {**kind, **about, field: gone}]

@@ -84,6 +84,7 @@ def test_every_call_that_makes_or_changes_something_is_made_once(client: Client,
         ("POST", "/feedback", feedback),
         ("POST", "/feedback", [feedback, {**feedback, "value": 0.1 + 0.2}]),
         ("POST", "/feedback", {"data_id": log["id"], "type": "rating", "unset": True}),
+        ("POST", "/feedback", {"reference_id": unique, "type": "rating", "value": "bad"}),
         ("PATCH", f"/logs/{log['id']}", {"output": "done"}),
         ("PATCH", f"/logs?reference_id={unique}", {"error": "none"}),
         ("PATCH", "/logs", [{"id": log["id"], "stdout": "1"}, {"reference_id": unique, "stdout": "2"}]),
@@ -95,7 +96,7 @@ def test_every_call_that_makes_or_changes_something_is_made_once(client: Client,
         assert [answer.ok for answer in answers] == [True, True], answers[0].text
         assert answers[0].status_code == answers[1].status_code
         assert answers[0].json() == answers[1].json()
-    assert len(client.ok("GET", f"/logs/{log['id']}")["feedback"]) == 2
+    assert len(client.ok("GET", f"/logs/{log['id']}")["feedback"]) == 3
 
 
 def test_a_change_that_is_sent_again_changes_nothing(client: Client, unique: str) -> None:

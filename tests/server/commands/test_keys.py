@@ -256,6 +256,8 @@ def test_an_organisation_sees_nothing_of_another(database: Path) -> None:
             assert answer.status_code == 404, subject
         changed = call("PATCH", "/logs?reference_id=same", ours, json={"output": "ours"}).json()
         assert changed["id"] == our["id"]
+        rating = {"reference_id": "same", "type": "rating", "value": "bad"}
+        assert call("POST", "/feedback", ours, json=rating).json()["data_id"] == our["id"]
 
         kept = call("GET", f"/logs/{their['id']}", theirs).json()
         assert (kept["output"], "feedback" in kept) == ("secret", False)
