@@ -61,7 +61,7 @@ _LOG_REQUESTS: Final = TypeAdapter(Entries[ConsistentLogRequest])
 _UPDATE_LOG_ENTRIES: Final = TypeAdapter(Entries[UpdateLogEntry])
 _CREATE_LOGS: Final = partial(make_once, create_logs)
 _FILTERS: Final = {
-    *("project_id", "page", "size", "search", "metadata_search", "start_date", "end_date"),
+    *("project_id", "session_id", "page", "size", "search", "metadata_search", "start_date", "end_date"),
     "version_status",
 }
 
@@ -83,8 +83,9 @@ async def post_logs(request: Request) -> Response:
 @router.get("/logs", responses={200: {"model": LogPage}, **NOT_FOUND})
 async def get_logs(
     request: Request,
-    project_id: ProjectId,
     *,
+    project_id: ProjectId | None = None,
+    session_id: SessionId | None = None,
     page: PageNumberOrZero = 1,
     size: PageSize = 50,
     search: SearchText = "",
@@ -93,22 +94,28 @@ async def get_logs(
     end_date: LastTime | None = None,
     version_status: Literal["uncommitted", "committed", "deleted"] = "uncommitted",
 ) -> Response:
-    """Answer a page of the datapoints of the project, newest first.
+    """Answer a page of the datapoints of a project, of a session, or of both, newest first.
 
-    A search finds a text regardless of case: ``search`` in inputs, messages and outputs, and
-    ``metadata_search`` in the metadata. A date stands for its whole day. The version of every config is
-    uncommitted here.
+    One of ``project_id`` and ``session_id`` is required. A search finds a text regardless of case:
+    ``search`` in inputs, messages and outputs, and ``metadata_search`` in the metadata. A date stands for its
+    whole day. The version of every config is uncommitted here.
     """
     refuse_other_filters(request, _FILTERS)
+    if project_id is None and session_id is None:
+        problem = "One of 'project_id' and 'session_id' is required"
+        raise InvalidRequestError.at(("query", "project_id"), problem, "missing")
     wanted = LogFilter(
+        project_id=project_id,
+        session_id=session_id,
         search=search or None,
         metadata_search=metadata_search or None,
         start=start_date,
         end=end_date,
         nothing=version_status != "uncommitted",
     )
-    found = await scan_for(request, list_logs, project_id, wanted, Page(page, size))
-    return found_parts(request, found, "project", project_id)
+    found = await scan_for(request, list_logs, wanted, Page(page, size))
+    kind = "project" if session_id is None else "session"
+    return found_parts(request, found, kind, session_id or project_id or "")
 
 
 @router.get("/arrivals", responses={200: {"model": Arrived}, **NOT_FOUND})

@@ -41,6 +41,8 @@ class LogFilter:
     """The conditions for the wanted datapoints; ``None`` is no condition.
 
     Args:
+        project_id: The project of the datapoint.
+        session_id: The session of the datapoint.
         search: A text in the inputs, messages or outputs, regardless of case.
         metadata_search: A text in the metadata, regardless of case.
         start: The earliest time of the datapoint, in UTC.
@@ -48,6 +50,8 @@ class LogFilter:
         nothing: Whether no datapoint is wanted at all.
     """
 
+    project_id: str | None = None
+    session_id: str | None = None
     search: str | None = None
     metadata_search: str | None = None
     start: datetime | None = None
@@ -59,8 +63,22 @@ class LogFilter:
         """The texts to search for."""
         return [text for text in (self.search, self.metadata_search) if text is not None]
 
+    def place(self, *, by_index: bool = True) -> Sequence[ColumnElement[bool]]:
+        """Return the conditions for session and project.
+
+        Args:
+            by_index: Whether an index may be used for the first of them, which has the order of the list.
+        """
+        names = ((logs.c.session_id, self.session_id), (logs.c.project_id, self.project_id))
+        given = [(column, name) for column, name in names if name is not None]
+        # No index on a column is used for an expression.
+        return [
+            (column if by_index and number == 0 else column.concat("")) == name
+            for number, (column, name) in enumerate(given)
+        ]
+
     def conditions(self) -> Iterator[ColumnElement[bool]]:
-        """Yield the conditions on a row of the table of logs."""
+        """Yield the other conditions on a row of the table of logs."""
         if self.search is not None:
             in_json = [json_contains(column, self.search) for column in _JSON_TO_SEARCH]
             yield or_(text_contains(logs.c.output, self.search), *in_json)

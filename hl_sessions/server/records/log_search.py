@@ -1,4 +1,4 @@
-"""Finds the newest datapoints of a project that hold a text."""
+"""Finds the newest datapoints of a project or a session that hold a text."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -10,26 +10,23 @@ from hl_sessions.server.database.tables import logs
 from hl_sessions.server.records.log_filter import LogFilter
 
 
-def find_logs(
-    connection: Connection, project_id: str, wanted: LogFilter, most: int, datapoints: int
-) -> list[int] | None:
+def find_logs(connection: Connection, wanted: LogFilter, most: int, datapoints: int) -> list[int] | None:
     """Find the newest datapoints that match a filter with texts.
 
     Args:
         connection: The connection of the transaction.
-        project_id: The ID of their project.
         wanted: The filter.
         most: The greatest number of results.
-        datapoints: The number of datapoints of the project.
+        datapoints: The number of datapoints of their project or session.
 
     Returns:
-        Their sequences, newest first; ``None`` if reading the whole project is less work.
+        Their sequences, newest first; ``None`` if reading the whole project or session is less work.
     """
     parts = parts_to_search(connection, wanted.texts, datapoints)
     if parts is None:
         return None
-    # An expression, so that no index on it is used: the sequences find the rows.
-    passing = [logs.c.project_id.concat("") == project_id, *wanted.conditions()]
+    # The sequences find the rows.
+    passing = [*wanted.place(by_index=False), *wanted.conditions()]
 
     def find(sequences: Sequence[int]) -> Iterable[tuple[datetime, int]]:
         query = select(logs.c.created_at, logs.c.sequence)

@@ -11,7 +11,7 @@ from sqlalchemy import BindParameter, Connection, bindparam, delete, select, upd
 
 from hl_sessions.server.database.in_parts import in_parts
 from hl_sessions.server.database.search_index import note_changes
-from hl_sessions.server.database.tables import logs, projects, sessions
+from hl_sessions.server.database.tables import logs, projects, session_totals, sessions
 from hl_sessions.server.protocol.configs import described_config
 from hl_sessions.server.protocol.identifiers import CONFIG, new_identifier
 from hl_sessions.server.protocol.paging import Page
@@ -22,7 +22,6 @@ from hl_sessions.server.records.log_filter import LogFilter
 from hl_sessions.server.records.log_parts import parts_of_each_log, parts_of_log, parts_of_logs
 from hl_sessions.server.records.log_search import find_logs
 from hl_sessions.server.records.parts import Part, parts_of_page, read_on
-from hl_sessions.server.records.projects import project_exists
 from hl_sessions.server.records.refusals import UnknownLogError
 from hl_sessions.server.records.session_totals import ADDED, COUNTED, MATTERING, Datapoints, change_totals
 from hl_sessions.server.records.sessions import touch_sessions
@@ -218,20 +217,20 @@ def get_log(connection: Connection, organisation_id: int, log_id: str) -> list[P
 
 
 def list_logs(
-    connection: Connection, organisation_id: int, project_id: str, wanted: LogFilter, page: Page
+    connection: Connection, organisation_id: int, wanted: LogFilter, page: Page
 ) -> list[Part] | None:
-    """Return one page of the wanted logs of the project, newest first, in parts.
+    """Return one page of the wanted logs of a session or of a project, newest first, in parts.
 
     Returns:
-        The page, or ``None`` when the organisation has no such project.
+        The page, or ``None`` when the organisation has no such session or, without a session, no such
+        project.
     """
-    if not project_exists(connection, organisation_id, project_id):
+    datapoints = _count_datapoints(connection, organisation_id, wanted)
+    if datapoints is None:
         return None
-    conditions = [logs.c.project_id == project_id, *wanted.conditions()]
-    counted = select(projects.c.datapoints_count).where(projects.c.id == project_id)
+    conditions = [*wanted.place(), *wanted.conditions()]
     if wanted.texts:
-        datapoints = connection.scalar(counted) or 0
-        found = find_logs(connection, project_id, wanted, page.most_counted, datapoints)
+        found = find_logs(connection, wanted, page.most_counted, datapoints)
         if found is not None:
             parts = parts_of_logs(connection, page.part_of(found))
             return read_on(connection, parts_of_page(page, parts, len(found)))
@@ -240,8 +239,24 @@ def list_logs(
     sequences = connection.scalars(page.of(newest_first)).all()
     total = page.count_at_end(sequences)
     if total is None:
-        total = connection.scalar(counted if len(conditions) == 1 else page.counting(query)) or 0
+        total = datapoints if len(conditions) == 1 else connection.scalar(page.counting(query)) or 0
     return read_on(connection, parts_of_page(page, parts_of_logs(connection, sequences), total))
+
+
+def _count_datapoints(connection: Connection, organisation_id: int, wanted: LogFilter) -> int | None:
+    """Return the number of datapoints of the session or, without one, of the project, if it exists."""
+    if wanted.session_id is None:
+        query = select(projects.c.datapoints_count).where(
+            projects.c.id == wanted.project_id, projects.c.organisation_id == organisation_id
+        )
+    else:
+        query = (
+            select(session_totals.c.datapoints)
+            .join(sessions, sessions.c.sequence == session_totals.c.session_sequence)
+            .where(sessions.c.id == wanted.session_id, sessions.c.organisation_id == organisation_id)
+        )
+    datapoints: int | None = connection.scalar(query)
+    return datapoints
 
 
 def delete_logs(connection: Connection, organisation_id: int, log_ids: Sequence[str]) -> bool:

@@ -150,6 +150,34 @@ def test_a_filter_that_cannot_be_is_refused(client: Any, project_id: str, name: 
     assert response.json()["detail"][0]["loc"] == ["query", name]
 
 
+def test_the_datapoints_of_a_session_are_listed(client: Any, unique: str) -> None:
+    """Newest first, in pages, all of them or those that pass a filter, such as one project."""
+    session_id, other = client.new_session(), client.new_session()
+    logs = [
+        {"project": f"{unique} {n % 2}", "session_id": session_id, "output": f"word {n}"} for n in range(5)
+    ]
+    created = client.ok("POST", "/logs", json=[*logs, {**logs[0], "session_id": other}])
+    ids = [log["id"] for log in reversed(created[:5])]
+
+    def page(**parameters: Any) -> tuple[list[str], int]:
+        answer = client.ok("GET", "/logs", params={"session_id": session_id, **parameters})
+        return [log["id"] for log in answer["records"]], answer["total"]
+
+    assert page() == (ids, 5)
+    assert [page(size=2, page=number) for number in (1, 2, 3, 4)] == [
+        (ids[:2], 5),
+        (ids[2:4], 5),
+        (ids[4:], 5),
+        ([], 5),
+    ]
+    assert page(search="WORD 3") == (ids[1:2], 1)
+    assert page(project_id=created[1]["project_id"]) == (ids[1::2], 2)
+    assert page(project_id=created[0]["project_id"], size=1) == (ids[:1], 3)
+    gone = client("GET", "/logs", params={"session_id": "sesh_AAAAAAAAAAAAAAAAAAAAAAAA"})
+    assert gone.status_code == 404
+    assert "no session 'sesh_A" in gone.json()["detail"]
+
+
 def test_datapoints_are_deleted(client: Any, unique: str) -> None:
     """Their feedback is deleted, too. Their session, and datapoints nested under them, stay."""
     session_id = client.new_session()

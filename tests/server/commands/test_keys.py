@@ -234,6 +234,7 @@ def test_an_organisation_sees_nothing_of_another(database: Path) -> None:
             ("GET", f"/sessions/{their['session_id']}"),
             ("GET", f"/sessions?project_id={their['project_id']}"),
             ("GET", f"/logs?project_id={their['project_id']}"),
+            ("GET", f"/logs?session_id={their['session_id']}&project_id={our['project_id']}"),
             ("GET", f"/logs/{their['id']}"),
             ("PATCH", f"/logs/{their['id']}"),
             ("DELETE", f"/logs?id={our['id']}&id={their['id']}"),

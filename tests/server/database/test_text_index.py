@@ -117,11 +117,12 @@ class Server:
         while self.indexing.step():
             pass
 
-    def search(self, project_id: str, size: int = 1000, **texts: Any) -> list[str]:
+    def search(self, project_id: str | None, size: int = 1000, **texts: Any) -> list[str]:
         """Return the IDs of the found datapoints, as the API lists them."""
+        wanted = LogFilter(project_id, **texts)
 
         def query(connection: Connection) -> Any:
-            pending = list_logs(connection, self.organisation, project_id, LogFilter(**texts), Page(1, size))
+            pending = list_logs(connection, self.organisation, wanted, Page(1, size))
             assert pending is not None
             read = b""
             while pending:
@@ -238,10 +239,12 @@ def random_part(draw: random.Random, text: str) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_the_index_finds_what_reading_finds(server: Server, seed: int) -> None:
-    """Any part of any text, in any script and case, in the same order."""
+    """Any part of any text, in any script and case, in the same order, also in one session."""
     draw = random.Random(seed)
-    given = [random_log(draw) for _ in range(150)]
-    project_id = server.log(*given)[0]["project_id"]
+    given = [random_log(draw) | {"session_reference_id": str(number % 2)} for number in range(150)]
+    created = server.log(*given)
+    project_id, session_id = created[0]["project_id"], created[0]["session_id"]
+    of_session = {log["id"] for log in created if log["session_id"] == session_id}
     server.index()
     assert len(server.segments()) > 2
     for _ in range(75):
@@ -252,8 +255,11 @@ def test_the_index_finds_what_reading_finds(server: Server, seed: int) -> None:
             wanted["metadata_search"] = random_part(draw, log["metadata"]["text"])
         found = server.read(project_id, **wanted)
         assert server.search(project_id, **wanted) == found, wanted
+        in_session = [log_id for log_id in found if log_id in of_session]
+        assert server.search(None, session_id=session_id, **wanted) == in_session, wanted
         if found:
             assert server.search(project_id, size=2, **wanted) == found[:2]
+            assert server.search(project_id, size=2, session_id=session_id, **wanted) == in_session[:2]
 
 
 def test_a_rare_word_is_found_without_reading_all(server: Server) -> None:
