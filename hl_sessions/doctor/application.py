@@ -93,8 +93,9 @@ class Application:
         problems = [problem for part in self._parts for problem in examine_middlewares(part)]
         yield from problems
         if own is not None and own > 0:
+            # No error: the application has its session, and many middlewares need none, such as ProxyFix.
             yield Finding(
-                Mark.WRONG,
+                Mark.WARNING,
                 f"outside of {names[own]} is {', '.join(names[:own])}: code there, and requests that are"
                 " answered there, have no session",
                 self._framework.first,

@@ -101,7 +101,7 @@ def test_what_stands_around_the_middleware_is_named(make: Callable[[], Any], aro
     """In lists and layers of frameworks, and in wrappers of all sorts."""
     (finding,) = Application(ModuleType("shop"), make()).examine()
     if around:
-        assert finding.mark is Mark.WRONG
+        assert finding.mark is Mark.WARNING
         assert finding.text.startswith(f"outside of HLSessionMiddleware is {around}: ")
     else:
         assert finding == Finding(Mark.OK, "HLSessionMiddleware stands outermost")
@@ -129,7 +129,7 @@ def test_an_application_may_have_a_method_for_its_routes() -> None:
             return ["/"]
 
     (finding,) = Application(ModuleType("shop"), Routed(wsgi.HLSessionMiddleware(plain))).examine()
-    assert finding.mark is Mark.WRONG
+    assert finding.mark is Mark.WARNING
 
 
 def test_a_dependency_may_have_been_given_arguments() -> None:
