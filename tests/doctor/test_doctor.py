@@ -360,10 +360,11 @@ def _read_all(terminal: int) -> str:
 
 
 def test_the_commands_tell_of_it(doctor: Doctor) -> None:
-    """``--help`` says what it does, in the width of a terminal, and the list of the commands has it."""
+    """``--help`` says what it does, in the width of a terminal. The list of the commands has it, uncut."""
     own = doctor("--help")
     assert own.stdout.startswith("usage: hl-sessions doctor [-h] [module:app]\n")
     assert "HL_SESSIONS_BASE_URL" in said(own)
     pytest.importorskip("fastapi")
     every: Any = subprocess.run([HL_SESSIONS, "--help"], capture_output=True, text=True, check=True)
     assert "\n  doctor  Say what is wrong with the API, an application or its libraries.\n" in every.stdout
+    assert "..." not in every.stdout.partition("\nCommands:")[2]

@@ -68,8 +68,9 @@ def upgrade(database: str) -> None:
     "--format",
     "format_",
     type=click.Choice(list(_FORMATS)),
-    help="JSON Lines of all records, which 'import' reads; CSV with a row for each datapoint; or the "
-    "datapoints as spans of OpenTelemetry. By default CSV if the name of FILE ends in .csv, else JSON Lines.",
+    help="JSON Lines of all records, which 'import' reads; CSV with a row for each datapoint; or, with "
+    "otlp-json, JSON Lines of requests to a collector of OpenTelemetry, with the datapoints as spans. By "
+    "default CSV if the name of FILE ends in .csv, else JSON Lines.",
 )
 @click.option(
     "--project",
@@ -86,7 +87,7 @@ def upgrade(database: str) -> None:
 def export_data(
     database: str, format_: str | None, project: str | None, since: datetime | None, file: BinaryIO
 ) -> None:
-    """Write all sessions, datapoints, feedback and projects to FILE, or to stdout.
+    """Write sessions, datapoints and other records to FILE or stdout.
 
     A server may keep running: the export shows one moment. Keys are not exported. In CSV, an apostrophe is
     put before a text that a spreadsheet would take for a formula.
@@ -131,7 +132,7 @@ def export_data(
 def import_data(
     database: str, origin: str, organisation: str, paths: Sequence[Path], *, dry_run: bool
 ) -> None:
-    """Read a file of 'export' (stdin as '-'), or data that was saved at Humanloop.
+    """Read a file of 'export' (stdin as '-'), or data of Humanloop.
 
     Records that the database has already stay as they are: after an interruption, run the same command again.
     A server may keep running.
@@ -168,10 +169,11 @@ def import_data(
     help="Time since the last change, such as 90d: a number of hours (h), days (d) or weeks (w).",
 )
 def prune(database: str, age: timedelta) -> None:
-    """Delete sessions with their datapoints, and datapoints without a session, unchanged for that long.
+    """Delete records that have not changed for some time.
 
-    A server may keep running. Projects and keys stay. SQLite files become smaller. Files made by an earlier
-    version keep their size, and reuse the freed space.
+    These are sessions with their datapoints, and datapoints without a session. Projects and keys stay. A
+    server may keep running. SQLite files become smaller. Files made by an earlier version keep their size,
+    and reuse the freed space.
     """
     before = datetime.now(timezone.utc) - age
     pruned = Deleted()

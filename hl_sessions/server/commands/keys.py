@@ -21,7 +21,7 @@ _LONGEST_NAME: Final = 200
 
 @click.group()
 def keys() -> None:
-    """Create, list and revoke the keys that callers of a server must send.
+    """Create, list and revoke the keys of callers of a server.
 
     Once its database has had a key, a server refuses calls without one, even if every key has been revoked.
     Running servers notice a change within a second.
@@ -62,7 +62,10 @@ def create(name: str, organisation: str, database: str) -> None:
 def list_all(database: str) -> None:
     """List the keys: ID, name, organisation, and dates. The keys themselves are not shown."""
     with opened_database(database, is_made=False, is_written=False) as opened:
-        for key in opened.read_now(list_keys):
+        found = opened.read_now(list_keys)
+        if not found:
+            click.echo("There is no key yet. One is made by: hl-sessions keys create --name NAME", err=True)
+        for key in found:
             state = f"created {key['created_at']:%Y-%m-%d %H:%M} UTC"
             if key["revoked_at"] is not None:
                 state += f", revoked {key['revoked_at']:%Y-%m-%d %H:%M} UTC"

@@ -87,7 +87,7 @@ def tail(
     *,
     as_json: bool,
 ) -> None:
-    """Print the datapoints that a server receives from now on, until Ctrl-C.
+    """Print datapoints as a server receives them, until Ctrl-C.
 
     A `datapoint` that is still open is printed without output and duration, and again when it has ended, if
     it is one of the newest 100 open ones.

@@ -76,6 +76,12 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> str:
     return done(export_data, "--db", database).stdout
 
 
+def test_the_help_of_the_export_tells_the_form_of_each_file() -> None:
+    """Spans are lines, too, so no JSON parser reads the file as a whole."""
+    text = " ".join(done(export_data, "--help").stdout.split())
+    assert "with otlp-json, JSON Lines of requests to a collector" in text
+
+
 def test_an_export_holds_everything_but_keys(lines: str) -> None:
     """There is a line for each record, in an order in which they can be read again, and no key or hash."""
     records = [json.loads(line) for line in LINE.findall(lines)]
@@ -213,7 +219,7 @@ def test_a_database_that_is_read_only_is_told_or_only_read(tmp_path: Path) -> No
         assert result.output == (
             f"Error: cannot write to the database file:{path}: attempt to write a readonly database\n"
         )
-    assert done(keys, "list", "--db", url).output == done(export_data, "--db", url).output == ""
+    assert done(keys, "list", "--db", url).stdout == done(export_data, "--db", url).stdout == ""
 
 
 def test_an_import_is_what_was_exported(database: str, lines: str, tmp_path: Path) -> None:

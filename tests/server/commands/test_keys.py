@@ -13,6 +13,7 @@ import requests
 from click.testing import CliRunner, Result
 
 from hl_sessions.server.application import OpenServerError, create_application
+from hl_sessions.server.commands.data import db
 from hl_sessions.server.commands.keys import keys
 from hl_sessions.server.database import lanes
 from hl_sessions.server.database.engines import SCANNERS
@@ -99,6 +100,14 @@ def test_a_key_for_a_new_database_names_it(database: Path, monkeypatch: pytest.M
     first = run(database.name, "create", "--name", "first")
     assert first.stderr == f"Made the database {database}\n"
     assert run(database.name, "create", "--name", "second").stderr == ""
+
+
+def test_a_list_of_no_keys_tells_how_to_make_one(database: Path) -> None:
+    """Not among the lines of the list, which programs read."""
+    CliRunner().invoke(db, ["upgrade", "--db", str(database)])
+    result = run(database, "list")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "There is no key yet. One is made by: hl-sessions keys create" in result.stderr
 
 
 def test_a_key_of_nobody_cannot_be_revoked(database: Path) -> None:
