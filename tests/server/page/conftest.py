@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import requests
-from playwright.sync_api import Page
+from playwright.sync_api import Dialog, Page
 
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.page.prices import Price
@@ -173,6 +173,11 @@ def open_page(browser: Any) -> Iterator[Callable[..., Page]]:
     complaints: list[str] = []
     contexts = []
 
+    def note(dialog: Dialog) -> None:
+        # Whether the reader may be asked before leaving is a matter of each test.
+        if dialog.type != "beforeunload":
+            complaints.append(dialog.message)
+
     def open_one(address: str, **options: Any) -> Page:
         context = browser.new_context(**options)
         context.set_default_timeout(1000 * PATIENCE)
@@ -180,7 +185,7 @@ def open_page(browser: Any) -> Iterator[Callable[..., Page]]:
         page: Page = context.new_page()
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("dialog", lambda dialog: complaints.append(dialog.message))
+        page.on("dialog", note)
         page.clock.install()
         page.goto(address)
         return page

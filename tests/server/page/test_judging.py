@@ -3,13 +3,18 @@
 import html
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Dialog, Page, expect
 
-from tests.waiting import PATIENCE
+from hl_sessions.server.run.serving import serving_in_background
+from hl_sessions.server.settings import ServerSettings
+from tests.server.page.conftest import Reader, url_of
+from tests.servers import served
+from tests.waiting import PATIENCE, wait_until
 
 
 def question_on(page: str) -> str | None:
@@ -252,3 +257,109 @@ def test_a_key_that_is_held_judges_one_session(
         [("rating", "bad")],
         [("rating", "good")],
     ]
+
+
+@pytest.mark.slow
+def test_what_could_not_be_stored_stays_and_says_so(
+    tmp_path: Path, unique: str, open_page: Callable[..., Page]
+) -> None:
+    """A rating and a note. Once the server is back, and accepts them, one click stores both."""
+    database = tmp_path / "database"
+    with served(database) as base_url:
+        reader = Reader(url_of(base_url))
+        logged = log_sessions(reader, unique, 2)
+        pages = [
+            open_page(f"{reader.url}{path}") for path in (f"/sessions/{logged[0]['session_id']}", "/judging")
+        ]
+        expect(pages[1].locator("h1")).to_have_text("Question 1")
+    session, judging = pages
+    part, verdict = session.locator(".of-session"), judging.locator(".verdict")
+    good = part.get_by_role("button", name="Good")
+    for note, rating in ((part, good), (verdict, verdict.get_by_role("button", name="Bad"))):
+        note.page.get_by_text("Note", exact=True).first.click()
+        note.get_by_role("textbox").fill("Not lost")
+        rating.click()
+        expect(note.get_by_role("alert")).to_have_text("Not stored. The server does not answer.")
+        expect(rating).to_have_attribute("aria-pressed", "false")
+        expect(note.get_by_role("textbox")).to_have_value("Not lost")
+    # At the address that the pages know.
+    with serving_in_background(
+        ServerSettings(port=int(reader.url.rpartition(":")[2]), database=str(database))
+    ):
+        part.get_by_role("textbox").fill("ü" * 4096)
+        good.click()
+        expect(part.get_by_role("alert")).to_contain_text("may be a text of up to 4,096 bytes")
+        part.get_by_role("textbox").fill("Not lost")
+        good.click()
+        expect(good).to_have_attribute("aria-pressed", "true")
+        expect(good).to_be_focused()
+        expect(part).to_contain_text("note: Not lost")
+        expect(part.get_by_role("alert")).to_be_hidden()
+        expect(part.get_by_role("textbox")).to_be_hidden()
+        judging.keyboard.press("Escape")
+        judging.keyboard.press("b")
+        expect(judging.get_by_role("heading", name="No more sessions to judge")).to_be_visible()
+        assert [feedback_on(reader, one["session_id"]) for one in logged] == [
+            [("note", "Not lost"), ("rating", "good")],
+            [("note", "Not lost"), ("rating", "bad")],
+        ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("path", "part"), [("sessions", ".of-session"), ("judging", ".verdict")])
+def test_leaving_an_unsent_note_asks_and_a_key_sends_it(
+    sqlite_reader: Any, unique: str, open_page: Callable[..., Page], path: str, part: str
+) -> None:
+    """On the page of a session and in the queue, which both stay where they are."""
+    [one] = log_sessions(sqlite_reader, unique, 1)
+    page = open_page(f"{sqlite_reader.url}/{path}/{one['session_id']}")
+    note, leave = page.locator(f"{part} textarea"), page.get_by_role("link", name="Projects")
+    asked: list[str] = []
+
+    def stay(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.dismiss()
+
+    page.once("dialog", stay)
+    page.get_by_text("Note", exact=True).first.click()
+    note.fill("Typed")
+    leave.click()
+    wait_until(lambda: asked == ["beforeunload"])
+    expect(note).to_have_value("Typed")
+    note.press("Control+Enter")
+    expect(note).not_to_be_focused()
+    expect(page.get_by_role("status")).to_have_text(re.compile("[Ss]tored"))
+    assert feedback_on(sqlite_reader, one["session_id"]) == [("note", "Typed")]
+    leave.click()
+    expect(page.get_by_role("heading", name="Projects")).to_be_visible()
+
+
+@pytest.mark.slow
+def test_a_note_outlives_the_sign_in_of_its_reader(
+    locked_server: Any, unique: str, open_page: Callable[..., Page]
+) -> None:
+    """The page, which otherwise shows the form to sign in, stays. A sign-in in another tab helps."""
+    reader = locked_server.reader_with_the_key_of_the_settings()
+    [one] = log_sessions(reader, unique, 1)
+    page = open_page(f"{reader.url}/sessions/{one['session_id']}")
+
+    def sign_in(page: Page) -> None:
+        page.get_by_label("API key").fill(reader.api_key)
+        page.keyboard.press("Enter")
+
+    sign_in(page)
+    part = page.locator(".of-session")
+    part.get_by_text("Note", exact=True).first.click()
+    part.get_by_role("textbox").fill("Kept")
+    page.context.clear_cookies()
+    with page.expect_response("**/version"):
+        page.clock.run_for(2000)
+    good = part.get_by_role("button", name="Good")
+    good.click()
+    expect(part.get_by_role("alert")).to_have_text("Not stored. Sign in first.")
+    other = page.context.new_page()
+    other.goto(f"{reader.url}/projects")
+    sign_in(other)
+    expect(other.get_by_role("heading", name="Projects")).to_be_visible()
+    good.click()
+    expect(part).to_contain_text("note: Kept")

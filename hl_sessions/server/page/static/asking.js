@@ -1,11 +1,21 @@
+import { losesText } from "./writing.js";
+
 const ASKED_BY_SCRIPT = { "X-Requested-With": "fetch" };
 
-/** Asks the server. If the reader is no longer signed in, shows the form to sign in. */
+/** Asks the server. If the reader is no longer signed in, shows the form to sign in, unless that loses a text. */
 export async function ask(address, options = {}) {
-  const response = await fetch(address, { ...options, headers: ASKED_BY_SCRIPT });
-  if (response.status === 401) location.reload();
-  if (!response.ok) throw new Error(`The server answered with status ${response.status}.`);
+  const response = await fetch(address, { ...options, headers: ASKED_BY_SCRIPT }).catch(() => {
+    throw new Error("The server does not answer.");
+  });
+  if (response.status === 401 && !losesText(null)) location.reload();
+  if (!response.ok) throw new Error(await problemIn(response));
   return response;
+}
+
+/** Returns the reason of a failure: the server's own, or that of a proxy, which has a page for it. */
+async function problemIn(response) {
+  const isText = response.headers.get("Content-Type")?.startsWith("text/plain");
+  return isText ? response.text() : `The server answered with status ${response.status}.`;
 }
 
 /** Repeats an action, with a pause after each time, while the page is visible. */

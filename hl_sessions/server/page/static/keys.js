@@ -13,7 +13,7 @@ export function obeyKeys() {
     // With Shift, arrow keys select text. They scroll an element that is wider than its place.
     if (event.key.startsWith("Arrow") && (event.shiftKey || event.target.closest("main [tabindex='0']"))) return;
     const element = elementOf(event.key) ?? rowFor(event.key);
-    if (!element || losesText(element)) return;
+    if (!element || losesText(element.form)) return;
     event.preventDefault();
     if (element.matches("input, textarea, tr a")) element.focus();
     // A key that is held down goes on to press what stands in its place on the next page.

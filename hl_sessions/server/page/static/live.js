@@ -124,7 +124,7 @@ export function followSession() {
   const pill = document.getElementById("changed");
   pill.addEventListener("click", () => location.reload());
   let isOwn = false;
-  document.addEventListener("rated", () => {
+  document.addEventListener("given", () => {
     isOwn = true;
   });
   repeat(async () => {

@@ -12,7 +12,7 @@ from hl_sessions.server.http.reading import scan_for
 from hl_sessions.server.page.queries.giving import UnfitFeedbackError
 from hl_sessions.server.page.queries.judging import Left, count_left, find_next, judge
 from hl_sessions.server.page.queries.session_detail import SessionDetail, read_session
-from hl_sessions.server.page.requests import identifier_in, prices_of
+from hl_sessions.server.page.requests import identifier_in, is_from_script, prices_of
 from hl_sessions.server.page.show.conversation import tell
 from hl_sessions.server.page.show.rendering import render
 from hl_sessions.server.page.views.feedback import text_in
@@ -66,7 +66,10 @@ async def show_queue(request: Request) -> Response:
 
 
 async def judge_session(request: Request) -> Response:
-    """Store the reader's rating and note on a session, and go on to the next one."""
+    """Store the reader's rating and note on a session, and go on to the next one.
+
+    A script is answered with the address to go on to, so that it can stay if nothing could be stored.
+    """
     wanted, session_id = (
         SessionFilter.read(request.query_params),
         identifier_in(request, "session_id", SESSION),
@@ -91,7 +94,10 @@ async def judge_session(request: Request) -> Response:
     except UnfitFeedbackError as error:
         raise HTTPException(422, f"{error}.") from None
     query = wanted.query(before=session_id, late=None if is_kept else "1")
-    return RedirectResponse(f"{prefix_of(request.scope)}/judging{query}", 303)
+    following = f"{prefix_of(request.scope)}/judging{query}"
+    if is_from_script(request):
+        return Response(status_code=204, headers={"Location": following})
+    return RedirectResponse(following, 303)
 
 
 def _late(request: Request) -> str | None:

@@ -2,7 +2,7 @@
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from hl_sessions.server.database.errors import (
     DatabaseBusyError,
@@ -14,11 +14,14 @@ from hl_sessions.server.database.errors import (
 from hl_sessions.server.database.lanes import BUDGET
 from hl_sessions.server.finding.filters import InvalidFilterError
 from hl_sessions.server.http.rejections import FILE_REPLACED, answer_nobody
+from hl_sessions.server.page.requests import is_from_script
 from hl_sessions.server.page.show.rendering import render
 
 
 async def problem(request: Request, status: int, title: str, text: str) -> Response:
-    """Answer with a page that describes a problem, with a link back."""
+    """Answer with a page that describes a problem, with a link back; a script is answered with the text."""
+    if is_from_script(request):
+        return PlainTextResponse(f"{title}. {text}", status)
     return await render(request, "problem.html", status, title=title, text=text)
 
 
