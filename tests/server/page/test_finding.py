@@ -370,6 +370,7 @@ def test_the_parts_of_a_sorted_list_have_each_session_once(reader: Any, unique: 
     assert 'aria-sort="descending"' in page
     assert "sort=-duration" in link_of(page, "After →")
     page = reader.read(f"/?q=project:{unique}&sort=cost")
+    assert re.search(r'aria-sort="ascending"><a [^>]*>Cost</a>', page)
     parts = [page]
     while "After →" in page:
         page = reader.read(link_of(page, "After →"))
@@ -378,6 +379,10 @@ def test_the_parts_of_a_sorted_list_have_each_session_once(reader: Any, unique: 
     assert seen == [str(number) for number in range(120)]
     back = reader.read(link_of(parts[-1], "← Before"))
     assert rows_of(back) == rows_of(parts[-2])
+    # The values of a comparison are shown, too.
+    compared = rows_of(reader.read(f"/?q=project:{unique}+cost>1"))
+    assert {row["cost"] for row in compared} == {"$2.00"}
+    assert "cost" not in rows_of(reader.read(f"/?q=project:{unique}"))[0]
 
 
 def test_columns_are_chosen_and_remembered(reader: Any, unique: str) -> None:

@@ -4,6 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from hl_sessions.server.finding.filter_language import Condition
+from hl_sessions.server.finding.filters import SessionFilter
+
 
 @dataclass(frozen=True)
 class ListColumn:
@@ -44,6 +47,8 @@ COLUMNS: Final = (
 )
 """All columns, in their order."""
 
+_COMPARISONS: Final = ("<", "<=", ">", ">=")
+
 _SEPARATOR: Final = "."
 """Separates their names; neither cookies nor addresses have to quote it."""
 
@@ -52,6 +57,16 @@ def choose(names: Iterable[str]) -> Sequence[ListColumn]:
     """Return the columns of these names, and the one that is always shown; unknown names are ignored."""
     chosen = {LINKING, *names}
     return [column for column in COLUMNS if column.name in chosen]
+
+
+def with_compared(columns: Iterable[ListColumn], wanted: SessionFilter) -> Sequence[ListColumn]:
+    """Return the columns, and those that the list is sorted by, or whose values its filter compares."""
+    compared = {
+        term.name for term in wanted.terms if isinstance(term, Condition) and term.operator in _COMPARISONS
+    }
+    if wanted.sort is not None:
+        compared.add(wanted.sort.removeprefix("-"))
+    return choose(column.name for column in COLUMNS if column in columns or column.sort in compared)
 
 
 def read_columns(text: str | None) -> Sequence[ListColumn]:

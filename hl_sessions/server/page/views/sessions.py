@@ -18,7 +18,7 @@ from hl_sessions.server.page.queries.project_list import count_outside_sessions,
 from hl_sessions.server.page.queries.session_detail import SessionDetail, read_session, read_version
 from hl_sessions.server.page.queries.session_list import describe_sessions
 from hl_sessions.server.page.requests import identifier_in, prices_of
-from hl_sessions.server.page.show.columns import COLUMNS, read_columns
+from hl_sessions.server.page.show.columns import COLUMNS, read_columns, with_compared
 from hl_sessions.server.page.show.conversation import MOST_MESSAGES, tell
 from hl_sessions.server.page.show.rendering import render
 from hl_sessions.server.page.show.timeline import lay_out
@@ -52,7 +52,7 @@ async def show_sessions(request: Request) -> Response:
         422 if errors else 200,
         errors=[f"{_LABELS.get(error.parameter, error.parameter)} {error.problem}" for error in errors],
         typed=request.query_params,
-        columns=read_columns(request.cookies.get(COLUMNS_COOKIE)),
+        columns=with_compared(read_columns(request.cookies.get(COLUMNS_COOKIE)), wanted),
         all_columns=COLUMNS,
         **values,
     )
