@@ -57,16 +57,27 @@ def test_a_row_tells_what_happened_in_a_session(reader: Any, unique: str) -> Non
 
 
 def test_the_last_output_is_that_of_an_answer_and_not_of_its_steps(reader: Any, unique: str) -> None:
-    """The steps of an answer begin after it, and are nested under it."""
+    """They begin after it, and are nested under it. A step after it without an output does not hide it."""
     answer = {"reference_id": f"{unique}-answer", "output": "Because", "created_at": "2026-03-01T12:00:00"}
     step = {
         "parent_reference_id": f"{unique}-answer",
         "output": "A page",
         "created_at": "2026-03-01T12:00:01",
     }
-    reader.log(*({"project": unique, "session_reference_id": unique, **log} for log in (answer, step)))
+    usage = {"created_at": "2026-03-01T12:00:02", "output": "", "error": "Not counted"}
+    session = {"project": unique, "session_reference_id": unique}
+    reader.log(*(session | log for log in (answer, step, usage)))
     (row,) = rows_of(reader.read(f"/?q={unique}"))
     assert row["output"] == "Because"
+
+
+def test_the_error_of_a_session_that_has_no_output_is_shown_in_its_place(reader: Any, unique: str) -> None:
+    """If its last step has failed."""
+    for error in ("Out of\nmoney", None):
+        session = {"project": unique, "session_reference_id": f"{unique}-{error}"}
+        reader.log({"output": None, "error": "Again", **session}, {"error": error, **session})
+    rows = rows_of(reader.read(f"/?q=project:{unique}"))
+    assert [row["output"] for row in rows] == ["", "Out of money"]
 
 
 @pytest.mark.parametrize(

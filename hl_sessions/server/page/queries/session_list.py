@@ -45,7 +45,8 @@ class ListedSession:
         created_at: The time of its start.
         projects: The projects of its datapoints.
         first_input: The input of its first datapoint, in one line.
-        last_output: The output of its last datapoint that is not nested, in one line.
+        last_output: The output of its last datapoint that has one and is not nested, in one line.
+        last_error: The error of its last datapoint that is not nested, in one line.
         datapoints: The number of its datapoints.
         errors: The number of those with an error.
         seconds: The time from its first datapoint to the end of the last one; ``None`` without datapoints.
@@ -63,6 +64,7 @@ class ListedSession:
     projects: Sequence[ProjectLink]
     first_input: str
     last_output: str
+    last_error: str
     datapoints: int
     errors: int
     seconds: float | None
@@ -81,6 +83,8 @@ def describe_sessions(connection: Connection, session_ids: Sequence[str]) -> lis
         connection: The connection of the transaction.
         session_ids: The IDs of sessions that are known to belong to the reader's organisation.
     """
+    # Nested datapoints begin after the answer that they are steps of.
+    is_outermost = logs.c.parent_id.is_(None)
     query = select(
         sessions.c.id,
         sessions.c.reference_id,
@@ -90,8 +94,8 @@ def describe_sessions(connection: Connection, session_ids: Sequence[str]) -> lis
         session_totals,
         of_first_log(_beginning(logs.c.inputs)).label("inputs"),
         of_first_log(_beginning(logs.c.messages)).label("messages"),
-        # Nested datapoints begin after the answer that they are steps of.
-        of_last_log(_beginning(logs.c.output), logs.c.parent_id.is_(None)).label("output"),
+        of_last_log(_beginning(logs.c.output), is_outermost, logs.c.output != "").label("output"),
+        of_last_log(_beginning(logs.c.error), is_outermost).label("error"),
     ).where(sessions.c.id.in_(session_ids), session_totals.c.session_sequence == sessions.c.sequence)
     rows = {row.id: row for row in connection.execute(query)}
     projects_of = find_projects_of(connection, session_ids, projects.c.name)
@@ -111,6 +115,7 @@ def _listed(row: Any, of_projects: Sequence[tuple[str, str]], models: Sequence[s
         projects=[ProjectLink(project_id, name) for project_id, name in of_projects],
         first_input=inputs or preview_messages(row.messages or "[]"),
         last_output=preview_text(row.output or ""),
+        last_error=preview_text(row.error or ""),
         datapoints=row.datapoints,
         errors=row.errors,
         seconds=None if row.first_at is None else row.last_at - row.first_at,
