@@ -669,10 +669,10 @@ def test_a_phone_shows_it_without_scrolling_sideways(
 
 
 @pytest.mark.slow
-def test_a_phone_gives_fields_the_whole_width(
+def test_a_phone_gives_fields_the_width_that_they_need(
     reader: Any, unique: str, open_page: Callable[..., Page]
 ) -> None:
-    """The fields to find a text, and to choose the datapoint to compare with."""
+    """The fields to find a text, and to choose the datapoint to compare with: all of it. Days are not cut."""
     shared = {"project": unique, "session_reference_id": unique}
     created, _ = reader.log(*({"source": "answer", "output": output, **shared} for output in "ab"))
     page = open_page(f"{reader.url}/sessions/{created['session_id']}", viewport=PHONE)
@@ -685,6 +685,12 @@ def test_a_phone_gives_fields_the_whole_width(
     assert page.get_by_label("With", exact=True).evaluate("field => field.offsetWidth") == pytest.approx(
         width, abs=1
     )
+    page.goto(f"{reader.url}/?q={unique}")
+    for phone in (PHONE["width"], 390, 430):
+        page.set_viewport_size({"width": phone, "height": PHONE["height"]})
+        for day in page.locator("[type=date]").all():
+            needed = "day => [day.style.width = 'max-content', day.offsetWidth, day.style.width = ''][1]"
+            assert day.evaluate("day => day.offsetWidth") >= day.evaluate(needed)
 
 
 @pytest.mark.slow

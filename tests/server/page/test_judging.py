@@ -323,6 +323,8 @@ def test_leaving_an_unsent_note_asks_and_a_key_sends_it(
     page.once("dialog", stay)
     page.get_by_text("Note", exact=True).first.click()
     note.fill("Typed")
+    look = "element => [getComputedStyle(element).color, getComputedStyle(element).fontSize]"
+    assert note.evaluate(look) == page.locator("main").evaluate(look)
     leave.click()
     wait_until(lambda: asked == ["beforeunload"])
     expect(note).to_have_value("Typed")

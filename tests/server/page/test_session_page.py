@@ -53,6 +53,23 @@ def test_a_text_that_is_json_is_shown_as_json(reader: Any, unique: str, text: st
         assert "<em>" not in page
 
 
+def test_every_value_is_labelled_once(reader: Any, unique: str) -> None:
+    """A number or a constant is shown as a text is. So is a judgment, beside what it is about."""
+    created = reader.log(
+        project=unique,
+        session_reference_id=unique,
+        inputs={"answer": 1227},
+        output='{"place": "Oslo"}',
+        judgment=False,
+    )
+    for view in ("conversation", "timeline"):
+        page = reader.read(f"/sessions/{created['session_id']}?view={view}")
+        shown = text_of(page.partition("All that was logged")[0])
+        assert " answer 1227 Copy output output as JSON 21 B {" in shown
+        assert '<span class="visually-hidden">output as </span>JSON' in page
+        assert " judgment false Copy" in shown
+
+
 @pytest.mark.parametrize("text", ["[a *link*](/x)", "{*", "[" * 5000 + "]" * 5000])
 def test_a_text_that_is_no_json_is_shown_as_a_text(reader: Any, unique: str, text: str) -> None:
     """So is one that is nested too deep to be read."""

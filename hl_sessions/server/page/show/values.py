@@ -51,7 +51,9 @@ def show_plainly(text: str) -> ShownValue:
 
 
 def show_json(value: Any) -> ShownValue:
-    """Show any other value."""
+    """Show any other value: as JSON that can be folded; a number or a constant as plain text."""
+    if not isinstance(value, (list, dict)):
+        return show_plainly(format_json(value))
     text = format_json(value)
     cut = list(_cut_texts(value))
     size = len(text.encode()) + sum(part.size - len(part.encode()) for part in cut)

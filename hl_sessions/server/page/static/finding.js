@@ -1,6 +1,6 @@
 import { say } from "./status.js";
 
-const AREAS = ".value-text, .json, .value > pre, .error pre, .name, .role, .given, .inputs dt, .inputs dd > code, .identity dd";
+const AREAS = ".value-text, .json, .value > pre, .error pre, .name, .role, .given, .inputs dt, .identity dd";
 const MOST = 1000;
 
 /** Marks all places of a text in the session, and moves between them, also in folded parts. */
