@@ -22,24 +22,34 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\u
 """Characters that begin a formula in some spreadsheet, or hide its beginning; East Asian ones included."""
 
 _COLUMNS: Final = exported_columns(logs)
+OF_SESSION: Final = ("name", "user", "reference_id", "ended_at")
+"""The columns of the session, which are repeated in the row of each of its datapoints."""
+
 _JSON: Final = {name for name in _COLUMNS if isinstance(logs.c[name].type, ExactJSON)}
 
 
 def csv_header() -> bytes:
     """Return the byte order mark, and the row with the names of the columns."""
-    return BOM_UTF8 + _row([*_COLUMNS, "project", "feedback"])
+    return BOM_UTF8 + _row([*_COLUMNS, "project", "feedback", *(f"session_{name}" for name in OF_SESSION)])
 
 
-def csv_line(log: Mapping[str, Any], project: str, feedback: Sequence[Mapping[str, Any]]) -> bytes:
+def csv_line(
+    log: Mapping[str, Any],
+    project: str,
+    feedback: Sequence[Mapping[str, Any]],
+    session: Mapping[str, Any],
+) -> bytes:
     """Return the row of a datapoint.
 
     Args:
         log: The columns of the datapoint.
         project: The name of its project.
         feedback: Its feedback: objects with ``type``, ``value`` and ``user``.
+        session: The columns of its session; empty if it has none.
     """
     cells = [_cell(log[name], is_json=name in _JSON) for name in _COLUMNS]
-    return _row([*cells, _cell(project), _cell(feedback or None, is_json=True)])
+    of_session = (_cell(session.get(name)) for name in OF_SESSION)
+    return _row([*cells, _cell(project), _cell(feedback or None, is_json=True), *of_session])
 
 
 def _cell(value: Any, *, is_json: bool = False) -> str:

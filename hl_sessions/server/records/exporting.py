@@ -18,7 +18,7 @@ from hl_sessions.server.database.tables import (
     projects,
     sessions,
 )
-from hl_sessions.server.records.csv_format import csv_header, csv_line
+from hl_sessions.server.records.csv_format import OF_SESSION, csv_header, csv_line
 from hl_sessions.server.records.export_format import EXPORTED, json_line
 from hl_sessions.server.records.otlp_format import otlp_line
 from hl_sessions.server.records.parts import Part
@@ -265,7 +265,19 @@ def _write_csv(connection: Connection, _table: Table, records: Records, _conditi
     query = select(feedback).where(feedback.c.log_id.in_(given)).order_by(feedback.c.sequence)
     for row in connection.execute(query):
         given[row.log_id].append({"type": row.type, "value": row.value, "user": row.user})
-    return b"".join(csv_line(record, names[record["project_id"]], given[record["id"]]) for record in records)
+    session_ids = {record["session_id"] for record in records} - {None}
+    of_sessions = select(sessions.c.id, *(sessions.c[name] for name in OF_SESSION))
+    found = connection.execute(of_sessions.where(sessions.c.id.in_(session_ids))).mappings()
+    session_of: dict[str | None, Mapping[str, Any]] = {row["id"]: dict(row) for row in found}
+    return b"".join(
+        csv_line(
+            record,
+            names[record["project_id"]],
+            given[record["id"]],
+            session_of.get(record["session_id"], {}),
+        )
+        for record in records
+    )
 
 
 def _write_otlp(connection: Connection, _table: Table, records: Records, _conditions: Conditions) -> bytes:

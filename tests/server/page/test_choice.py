@@ -278,6 +278,9 @@ def test_csv_has_a_row_for_each_datapoint(reader: Any, unique: str) -> None:
         },
         {"project": unique, "session_reference_id": unique},
     )
+    told = {"name": "=Shoes", "user": "alice", "ended_at": "2026-03-01T12:00:05Z"}
+    session = f"{reader.url}/v4/sessions/{created[0]['session_id']}"
+    requests.patch(session, json=told, timeout=PATIENCE).raise_for_status()
     answer = export(reader, "csv", session=created[0]["session_id"])
     assert answer.headers["Content-Type"] == "text/csv; charset=utf-8; header=present"
     assert answer.content.startswith(codecs.BOM_UTF8 + b"id,")
@@ -292,6 +295,13 @@ def test_csv_has_a_row_for_each_datapoint(reader: Any, unique: str) -> None:
     assert json.loads(row["feedback"]) == [{"type": "rating", "value": "good", "user": "me"}]
     assert (row["judgment"], row["duration"], row["prompt_tokens"]) == ("-0.5", "0.25", "7")
     assert row["created_at"] == "2026-03-01T12:00:00+00:00"
+    for one in rows:
+        assert [one[f"session_{name}"] for name in ("name", "user", "reference_id", "ended_at")] == [
+            "'=Shoes",
+            "alice",
+            unique,
+            "2026-03-01T12:00:05+00:00",
+        ]
     assert rows[1]["output"] == rows[1]["metadata"] == rows[1]["feedback"] == ""
 
 
