@@ -63,7 +63,7 @@ INSERT INTO project_sessions SELECT printf('pr_%024d', 1), sequence, 1 FROM sess
 INSERT INTO project_sessions SELECT printf('pr_%024d', 2 + sequence % {parts}), sequence, 1 FROM sessions;
 INSERT INTO session_totals
   SELECT sequence, organisation_id, strftime('%s', created_at), strftime('%s', created_at),
-    1, 1 << sequence % 2, 1, 1 | (2 << sequence % {parts}), 0, 0, 0,
+    1, 1 << sequence % 2, 1, 1 | (2 << sequence % {parts}), 0, 0, 0, 0,
     sequence % 1000 * 1000, 1200, 2, sequence % 1000 = 0, strftime('%s', created_at), 1000, 200
   FROM sessions;
 INSERT INTO labels (sequence, organisation_id, kind, value, bit)

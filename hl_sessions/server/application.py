@@ -30,7 +30,7 @@ from hl_sessions.server.http.placement import PlacementMiddleware, parse_prefix
 from hl_sessions.server.http.rejections import add_rejections
 from hl_sessions.server.page.application import create_page
 from hl_sessions.server.records.arrivals import Arrivals
-from hl_sessions.server.records.retention import Retention
+from hl_sessions.server.records.upkeep import Upkeep
 from hl_sessions.server.settings import ServerSettings
 
 _BODIES_AT_ONCE: Final = 8
@@ -83,7 +83,7 @@ def create_application(settings: ServerSettings) -> FastAPI:
     # Python has no standard output if it was closed when the process started.
     is_logged = settings.access_log and sys.stdout is not None
     access_log = AccessLog(sys.stdout.fileno(), metrics) if is_logged else None
-    retention = Retention(database, settings.keep, metrics)
+    upkeep = Upkeep(database, settings.keep, metrics)
 
     @asynccontextmanager
     async def lifespan(_application: FastAPI) -> AsyncIterator[None]:
@@ -91,10 +91,10 @@ def create_application(settings: ServerSettings) -> FastAPI:
             access_log.start()
         indexing = SearchIndexing(database)
         indexing.start()
-        retention.start()
+        upkeep.start()
         yield
         database.begin_to_close()
-        retention.close()
+        upkeep.close()
         indexing.close()
         database.close()
         if access_log is not None:

@@ -238,6 +238,8 @@ session_totals = Table(
     # What members the metadata of the session and its datapoints may have: see ``records.session_metadata``.
     Column("metadata_low", BigInteger, nullable=False),
     Column("metadata_high", BigInteger, nullable=False),
+    # Which frequent members they certainly have, as bits: see ``records.frequent_members``.
+    Column("members", BigInteger, nullable=False),
     # Exact integers, however large the sum: sums of fractions depend on the order of additions and
     # subtractions.
     Column("nanodollars", Float, nullable=False),
@@ -250,7 +252,8 @@ session_totals = Table(
     Column("output_tokens", Float, nullable=False),
 )
 
-# Sources, models, environments and projects of datapoints: see ``records.labels``.
+# Sources, models, environments and projects of datapoints: see ``records.labels``. Members of metadata that
+# many sessions have: see ``records.frequent_members``.
 labels = Table(
     "labels",
     metadata,

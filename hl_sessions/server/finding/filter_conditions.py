@@ -41,6 +41,7 @@ from hl_sessions.server.database.text_search import json_contains, text_contains
 from hl_sessions.server.finding.filter_language import METADATA, Condition, GivenFeedback, Moment, Term, Text
 from hl_sessions.server.finding.json_members import NumberMember, TextMember
 from hl_sessions.server.records.feedback import feedback_bit
+from hl_sessions.server.records.frequent_members import find_bit
 from hl_sessions.server.records.labels import BITS_OF, COUNTED_KINDS, has_label
 from hl_sessions.server.records.session_metadata import may_have_members
 from hl_sessions.server.records.session_totals import NANODOLLARS
@@ -55,6 +56,7 @@ _COMPARISONS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
 }
 
 _OF_SESSION: Final = logs.c.session_id == sessions.c.id
+_OF_TOTALS: Final = sessions.c.sequence == session_totals.c.session_sequence
 
 TOTALS: Final[Mapping[str, ColumnElement[Any]]] = {
     "began": session_totals.c.began_at,
@@ -71,7 +73,7 @@ TOTALS: Final[Mapping[str, ColumnElement[Any]]] = {
 def is_of_totals(term: Term) -> bool:
     """Tell whether a term is about columns of the table of totals only."""
     of_totals = (*TOTALS, *BITS_OF, "feedback")
-    return isinstance(term, Condition) and term.name in of_totals
+    return is_member(term) or (isinstance(term, Condition) and term.name in of_totals)
 
 
 def is_member(term: Term) -> TypeGuard[Condition]:
@@ -158,7 +160,7 @@ def has_member(
 ) -> ColumnElement[bool]:
     """Return the condition that a session has a member of metadata, without regard to a minus.
 
-    It is on the table of sessions and, without a minus, on the table of totals, too, which rules most out.
+    It is on the table of totals, whose bits decide for most sessions.
 
     Args:
         connection: The connection of the transaction.
@@ -167,21 +169,40 @@ def has_member(
         is_in_datapoint: Whether a datapoint of the session has it, if that is known.
     """
     if is_in_datapoint is None:
-        logged = select(literal(1)).where(_OF_SESSION, _has_metadata(term))
-        is_in_datapoint = _is_there(logged, sessions)
+        logged = (
+            select(literal(1)).join_from(sessions, logs, _OF_SESSION).where(_OF_TOTALS, _has_metadata(term))
+        )
+        is_in_datapoint = _is_there(logged, session_totals)
     has_it = [is_in_datapoint]
     told = sessions_with_metadata(organisation_id, term)
     # Most often none is told, which takes less time to find out than to look for it in each session.
     if told is not None and connection.scalar(told.limit(1)) is not None:
-        of_session = session_metadata.c.session_sequence == sessions.c.sequence
-        has_it.append(_is_there(told.where(of_session), sessions))
-    return or_(*has_it) if term.negated else and_(*may_hold([term]), or_(*has_it))
+        of_session = session_metadata.c.session_sequence == session_totals.c.session_sequence
+        has_it.append(_is_there(told.where(of_session), session_totals))
+    bit = find_bit(connection, organisation_id, *_member_of(term))
+    certainly = [session_totals.c.members.bitwise_and(bit) != 0] if bit else []
+    return or_(*certainly, and_(*may_have_members([_member_of(term)]), or_(*has_it)))
 
 
-def may_hold(terms: Iterable[Term]) -> list[ColumnElement[bool]]:
-    """Return the conditions on the table of totals that rule out most sessions without members in terms."""
-    members = filter(is_member, terms)
-    return may_have_members((term.name.removeprefix(METADATA), str(term.value)) for term in members)
+def may_hold(
+    connection: Connection, organisation_id: int, terms: Iterable[Term]
+) -> list[ColumnElement[bool]]:
+    """Return conditions on the table of totals that rule out most sessions of which terms do not hold.
+
+    Args:
+        connection: The connection of the transaction.
+        organisation_id: The organisation of the reader.
+        terms: The terms, of which those about members of metadata count.
+    """
+    members = list(filter(is_member, terms))
+    conditions = may_have_members(_member_of(term) for term in members if not term.negated)
+    excluded = 0
+    for term in members:
+        if term.negated:
+            excluded |= find_bit(connection, organisation_id, *_member_of(term))
+    if excluded:
+        conditions.append(session_totals.c.members.bitwise_and(excluded) == 0)
+    return conditions
 
 
 def has_datapoint(inside: ColumnElement[bool]) -> ColumnElement[bool]:
@@ -243,6 +264,10 @@ def numbers_of(term: Term) -> Numbers | None:
     return Numbers(key, least=value) if term.operator.startswith(">") else Numbers(key, greatest=value)
 
 
+def _member_of(term: Condition) -> tuple[str, str]:
+    return term.name.removeprefix(METADATA), str(term.value)
+
+
 def _holds(term: Condition) -> ColumnElement[bool]:
     if term.name not in TOTALS:
         return is_told(term, by_index=False)
@@ -290,12 +315,11 @@ def _has_feedback(term: Condition) -> ColumnElement[bool]:
         bits |= feedback_bit(kind, value)
     # By an expression, which no index has: what is given on one thing is found by that.
     given = is_given(term, feedback.c.type.concat(""))
-    of_session = sessions.c.sequence == session_totals.c.session_sequence
     on_session = select(literal(1)).join_from(sessions, feedback, feedback.c.session_id == sessions.c.id)
     on_log = select(literal(1)).join_from(sessions, logs, logs.c.session_id == sessions.c.id)
     on_log = on_log.join(feedback, feedback.c.log_id == logs.c.id)
     is_there = or_(
-        *(_is_there(query.where(of_session, *given), session_totals) for query in (on_session, on_log))
+        *(_is_there(query.where(_OF_TOTALS, *given), session_totals) for query in (on_session, on_log))
     )
     # Most sessions are ruled out by the bits.
     return and_(session_totals.c.feedback.bitwise_and(bits) != 0, is_there)

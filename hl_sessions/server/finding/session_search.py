@@ -200,14 +200,12 @@ def sort_limit(connection: Connection, organisation_id: int, wanted: SessionFilt
 
 def _plan(connection: Connection, organisation_id: int, wanted: SessionFilter) -> _Search:
     # First and together, because they take the least time.
-    conditions = may_hold(term for term in wanted.terms if not term.negated)
+    conditions = may_hold(connection, organisation_id, wanted.terms)
     inside: list[Term] = []
     few, terms = find_few(connection, organisation_id, wanted.terms)
     of_project, project = _find_smallest_project(connection, organisation_id, terms)
     uses_totals = wanted.sort not in {None, "began"} or any(
-        (is_member(term) and not term.negated) or (is_of_totals(term) and not _is_begin(term))
-        for term in terms
-        if term is not of_project
+        is_of_totals(term) and not _is_begin(term) for term in terms if term is not of_project
     )
     if project is not None and uses_totals and project.sessions > _SMALL_PROJECT:
         project = None
@@ -224,6 +222,7 @@ def _plan(connection: Connection, organisation_id: int, wanted: SessionFilter) -
                 conditions.append(told)
             else:
                 inside.append(term)
+            uses_sessions = uses_sessions or known is not None or told is not None
         elif _is_begin(term) and not uses_totals:
             conditions.append(began(term))
         else:

@@ -5,7 +5,7 @@ alone. The first 63 labels of a kind in an organisation have a bit each; further
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, exists, false, func, select
@@ -73,12 +73,16 @@ def find_or_create_labels(connection: Connection, wanted: Collection[LabelName])
     missing = wanted - found.keys()
     if missing:
         organisation_ids = sorted({organisation_id for organisation_id, _, _ in missing})
-        # Locked, because simultaneous transactions would give their new labels the same bits.
-        connection.execute(_LOCK, {"organisations": organisation_ids}).all()
+        lock_organisations(connection, organisation_ids)
         found.update(_find(connection, missing))
         _create(connection, organisation_ids, sorted(missing - found.keys()))
         found.update(_find(connection, missing))
     return found
+
+
+def lock_organisations(connection: Connection, organisation_ids: Sequence[int]) -> None:
+    """Let no other transaction make labels of organisations: it would give them the same bits."""
+    connection.execute(_LOCK, {"organisations": organisation_ids}).all()
 
 
 def label_value(text: str) -> str:

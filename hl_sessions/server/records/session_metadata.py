@@ -8,8 +8,8 @@ without them.
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache, reduce
 from math import isfinite
-from operator import or_
-from typing import Any, Final, TypeAlias
+from operator import itemgetter, or_
+from typing import Any, Final
 from zlib import crc32
 
 from pydantic_core import to_json
@@ -18,6 +18,12 @@ from sqlalchemy import ColumnElement, Connection, bindparam, delete, select, upd
 from hl_sessions.server.database.bulk_insert import insert_rows
 from hl_sessions.server.database.in_parts import in_parts
 from hl_sessions.server.database.tables import session_metadata, session_totals, sessions
+from hl_sessions.server.records.frequent_members import (
+    KEEP_ALL,
+    FrequentMembers,
+    Metadata,
+    read_frequent_members,
+)
 from hl_sessions.server.records.labels import BITS
 
 LONGEST: Final = 200
@@ -37,57 +43,90 @@ _STARTS_OF_OTHERS: Final = "[{-0123456789I"
 
 _COLUMNS: Final = (session_totals.c.metadata_low, session_totals.c.metadata_high)
 
-Metadata: TypeAlias = Mapping[str, Any]
-
 _SESSIONS: Final = select(sessions.c.id, sessions.c.sequence, sessions.c.organisation_id).where(
     sessions.c.id.in_(bindparam("wanted", expanding=True))
 )
-_FORGET: Final = delete(session_metadata).where(
-    session_metadata.c.session_sequence.in_(
-        select(sessions.c.sequence).where(sessions.c.id == bindparam("session_id"))
+_FORGET: Final = (
+    delete(session_metadata)
+    .where(
+        session_metadata.c.session_sequence.in_(
+            select(sessions.c.sequence).where(sessions.c.id == bindparam("session_id"))
+        )
     )
+    .returning(session_metadata.c.organisation_id, session_metadata.c.key, session_metadata.c.text)
 )
 _NOTE: Final = (
     update(session_totals)
     .where(session_totals.c.session_sequence == bindparam("session"))
-    .values({column.name: column.bitwise_or(bindparam(f"{column.name}_bits")) for column in _COLUMNS})
+    .values(
+        {column.name: column.bitwise_or(bindparam(f"{column.name}_bits")) for column in _COLUMNS}
+        | {
+            "members": session_totals.c.members.bitwise_and(bindparam("kept_members")).bitwise_or(
+                bindparam("members_bits")
+            )
+        }
+    )
 )
 
 
 def keep_metadata(connection: Connection, rows: Collection[Mapping[str, Any]]) -> None:
     """Store the metadata of sessions with totals, given as rows of their table, and note them."""
     told = {row["id"]: row["metadata"] for row in rows if row.get("metadata")}
-    members: list[dict[str, Any]] = []
-    noted: dict[int, int] = {}
-    for wanted in in_parts(sorted(told)):
-        for session in connection.execute(_SESSIONS, {"wanted": wanted}):
-            members += _members(session.sequence, session.organisation_id, told[session.id])
-            noted[session.sequence] = metadata_bits(told[session.id])
-    if members:
-        insert_rows(connection, session_metadata, members)
-    if noted:
-        # In the order in which others lock them: see ``records.counts``.
-        connection.execute(_NOTE, [_noting(session, bits) for session, bits in sorted(noted.items())])
+    _keep(connection, told, KEEP_ALL)
 
 
 def replace_metadata(connection: Connection, session_id: str, told: Metadata) -> None:
     """Replace the metadata of a session."""
-    connection.execute(_FORGET, {"session_id": session_id})
-    keep_metadata(connection, [{"id": session_id, "metadata": told}])
+    forgotten = connection.execute(_FORGET, {"session_id": session_id}).all()
+    kept = KEEP_ALL
+    if forgotten:
+        frequent = read_frequent_members(connection)[forgotten[0].organisation_id]
+        kept = frequent.left_without({row.key: row.text for row in forgotten})
+    _keep(connection, {session_id: told}, kept)
 
 
-def metadata_bits(told: Metadata) -> int:
-    """Return the bits of all members of metadata.
+def _keep(connection: Connection, told: Mapping[str, Metadata], kept: int) -> None:
+    members: list[dict[str, Any]] = []
+    noted: list[dict[str, int]] = []
+    frequent = read_frequent_members(connection)
+    for wanted in in_parts(sorted(told)):
+        for session in connection.execute(_SESSIONS, {"wanted": wanted}):
+            of_session = told[session.id]
+            members += _members(session.sequence, session.organisation_id, of_session)
+            bits, proving_bits = metadata_bits(of_session, frequent[session.organisation_id])
+            noted.append(
+                {
+                    "session": session.sequence,
+                    **_named_columns(bits),
+                    "kept_members": kept,
+                    "members_bits": proving_bits,
+                }
+            )
+    if members:
+        insert_rows(connection, session_metadata, members)
+    if noted:
+        # In the order in which others lock them: see ``records.counts``.
+        connection.execute(_NOTE, sorted(noted, key=itemgetter("session")))
 
-    They stay in the totals when metadata change or are deleted, so they only rule out sessions.
+
+def metadata_bits(told: Metadata, frequent: FrequentMembers) -> tuple[int, int]:
+    """Return the bits of all members of metadata, and those of the frequent ones.
+
+    The first ones stay in the totals when metadata change or are deleted, so they only rule out sessions.
     """
-    bits = 0
+    bits = proving_bits = 0
     for key, value in told.items():
         if isinstance(value, str):
-            bits |= _member_bits(key, value)
+            text = value
         elif isinstance(value, (int, float)):
-            bits |= _member_bits(key, to_json(value).decode())
-    return bits
+            text = to_json(value).decode()
+        else:
+            continue
+        bits |= _member_bits(key, text)
+        bit_of = frequent.bits.get(key)
+        if bit_of is not None:
+            proving_bits |= bit_of.get(text, 0)
+    return bits, proving_bits
 
 
 def columns_of_bits(bits: int) -> tuple[int, int]:
@@ -109,9 +148,9 @@ def may_have_members(members: Iterable[tuple[str, str]]) -> list[ColumnElement[b
     return [column.bitwise_and(some) == some for column, some in wanted]
 
 
-def _noting(session: int, bits: int) -> dict[str, int]:
+def _named_columns(bits: int) -> dict[str, int]:
     values = zip(_COLUMNS, columns_of_bits(bits), strict=True)
-    return {"session": session} | {f"{column.name}_bits": some for column, some in values}
+    return {f"{column.name}_bits": some for column, some in values}
 
 
 def _member_bits(key: str, text: str) -> int:

@@ -36,6 +36,7 @@ from hl_sessions.server.database.tables import (
     session_totals,
     sessions,
 )
+from hl_sessions.server.records.frequent_members import KEEP_ALL, FrequentMembers, read_frequent_members
 from hl_sessions.server.records.labels import (
     BITS_OF,
     COUNTED_KINDS,
@@ -142,6 +143,8 @@ class _Change:
         last_taken_at: The latest end of a removed datapoint.
         labels: The change of the number of datapoints with a label, by its kind and value.
         metadata: The bits of the metadata of the added datapoints.
+        members: The bits of their frequent members.
+        kept_members: Those that removed datapoints cannot have taken from the session.
     """
 
     session: TotalledSession
@@ -156,6 +159,8 @@ class _Change:
     last_taken_at: float | None = None
     labels: dict[tuple[str, str], int] = field(default_factory=dict)
     metadata: int = 0
+    members: int = 0
+    kept_members: int = KEEP_ALL
 
     def row(self, known: Mapping[tuple[int, str, str], Label]) -> tuple[Any, ...]:
         """Return the change, in the order of the columns."""
@@ -173,6 +178,7 @@ class _Change:
                 *bits.values(),
                 0,
                 *columns_of_bits(self.metadata),
+                self.members,
             ),
             # As floats, because a sum may be larger than any integer of a database.
             *(float(self.nanodollars), float(self.prompt_tokens + self.output_tokens)),
@@ -208,7 +214,7 @@ def note_beginnings(connection: Connection, session_ids: Sequence[str]) -> None:
 def add_to_totals(connection: Connection, datapoints: Datapoints) -> None:
     """Add datapoints to the totals of their sessions."""
     changes: dict[int, _Change] = {}
-    _add(changes, datapoints)
+    _add(changes, datapoints, read_frequent_members(connection))
     _store(connection, changes)
 
 
@@ -221,7 +227,7 @@ def take_from_totals(connection: Connection, datapoints: Datapoints, gone: Colle
         gone: The sequences of sessions whose totals are no longer needed.
     """
     changes: dict[int, _Change] = {}
-    _take(changes, datapoints)
+    _take(changes, datapoints, read_frequent_members(connection))
     for sequence in gone:
         changes.pop(sequence, None)
     _store(connection, changes)
@@ -231,8 +237,9 @@ def take_from_totals(connection: Connection, datapoints: Datapoints, gone: Colle
 def change_totals(connection: Connection, before: Datapoints, after: Datapoints) -> None:
     """Replace the former state of datapoints by the current one, in the totals of their sessions."""
     changes: dict[int, _Change] = {}
-    _take(changes, before)
-    _add(changes, after)
+    frequent = read_frequent_members(connection)
+    _take(changes, before, frequent)
+    _add(changes, after, frequent)
     _store(connection, changes)
     _find_anew(connection, changes)
 
@@ -243,7 +250,9 @@ def find_projects_anew(connection: Connection, sequences: Collection[int]) -> No
         connection.execute(_FIND_PROJECTS, {"changed": some})
 
 
-def _add(changes: dict[int, _Change], datapoints: Datapoints) -> None:
+def _add(
+    changes: dict[int, _Change], datapoints: Datapoints, frequent: Mapping[int, FrequentMembers]
+) -> None:
     """Note additions."""
     for change, begin, end in _count(changes, datapoints, 1):
         if change.first_at is None or change.first_at > begin:
@@ -254,16 +263,31 @@ def _add(changes: dict[int, _Change], datapoints: Datapoints) -> None:
     for session, told in zip(datapoints.sessions, metadata):  # noqa: B905 - there may be no metadata
         # An import may have other JSON.
         if session is not None and isinstance(told, dict):
-            changes[session.sequence].metadata |= metadata_bits(told)
+            change = changes[session.sequence]
+            bits, proving_bits = metadata_bits(told, frequent[session.organisation_id])
+            change.metadata |= bits
+            change.members |= proving_bits
 
 
-def _take(changes: dict[int, _Change], datapoints: Datapoints) -> None:
+def _take(
+    changes: dict[int, _Change], datapoints: Datapoints, frequent: Mapping[int, FrequentMembers]
+) -> None:
     """Note removals."""
     for change, begin, end in _count(changes, datapoints, -1):
         if change.first_taken_at is None or change.first_taken_at > begin:
             change.first_taken_at = begin
         if change.last_taken_at is None or change.last_taken_at < end:
             change.last_taken_at = end
+    metadata = datapoints.columns.get("metadata")
+    for place, session in enumerate(datapoints.sessions):
+        if session is None:
+            continue
+        change = changes[session.sequence]
+        if metadata is None:
+            # Deleted datapoints are read without theirs.
+            change.kept_members = 0
+        elif isinstance(metadata[place], dict):
+            change.kept_members &= frequent[session.organisation_id].left_without(metadata[place])
 
 
 def _count(
@@ -326,7 +350,17 @@ def _store(connection: Connection, changes: Mapping[int, _Change]) -> None:
 
 
 def _find_anew(connection: Connection, changes: Mapping[int, _Change]) -> None:
-    """Compute times and labels of sessions again if the stored ones may be those of removed datapoints."""
+    """Compute times and labels of sessions again if the stored ones may be those of removed datapoints.
+
+    Frequent members are only forgotten.
+    """
+    forgetting = [
+        {"session": sequence, "kept": change.kept_members | change.members}
+        for sequence, change in sorted(changes.items())
+        if change.kept_members != KEEP_ALL
+    ]
+    if forgetting:
+        connection.execute(_FORGET_MEMBERS, forgetting)
     for some in in_parts(sorted(changes)):
         untimely = [
             sequence
@@ -348,7 +382,12 @@ _ADDED_TO_TOTALS: Final = {
     **_added(session_totals, *_SUMS),
     **{
         name: f"session_totals.{name} | excluded.{name}"
-        for name in (*(column.name for column in BITS_OF.values()), "metadata_low", "metadata_high")
+        for name in (
+            *(column.name for column in BITS_OF.values()),
+            "metadata_low",
+            "metadata_high",
+            "members",
+        )
     },
     "first_at": "CASE WHEN session_totals.first_at <= excluded.first_at THEN session_totals.first_at "
     "ELSE coalesce(excluded.first_at, session_totals.first_at) END",
@@ -392,7 +431,11 @@ _CREATED: Final = {
     "organisation_id": sessions.c.organisation_id,
     "began_at": cast(EpochSeconds(sessions.c.created_at), Float),
     **dict.fromkeys(
-        (*(column.name for column in BITS_OF.values()), "feedback", "metadata_low", "metadata_high", *_SUMS),
+        (
+            *(column.name for column in BITS_OF.values()),
+            *("feedback", "metadata_low", "metadata_high", "members"),
+            *_SUMS,
+        ),
         _ZERO,
     ),
 }
@@ -432,6 +475,11 @@ _FORGET_LABELS: Final = (
         session_labels.c.datapoints == 0,
     )
     .returning(session_labels.c.session_sequence)
+)
+_FORGET_MEMBERS: Final = (
+    update(session_totals)
+    .where(session_totals.c.session_sequence == bindparam("session"), session_totals.c.members != 0)
+    .values(members=session_totals.c.members.bitwise_and(bindparam("kept")))
 )
 _IS_LABEL: Final = labels.c.sequence == session_labels.c.label_sequence
 _FIND_BITS: Final = (

@@ -17,9 +17,9 @@ from sqlalchemy import Connection, Table, func, insert, select, update
 from hl_sessions.server.commands.data import prune
 from hl_sessions.server.database.leases import hold_lease
 from hl_sessions.server.database.tables import idempotency_keys, leases, logs, organisations, sessions
-from hl_sessions.server.records import retention as retention_module
+from hl_sessions.server.records import upkeep
 from hl_sessions.server.records.deleting import Deleted
-from hl_sessions.server.records.retention import Retention
+from hl_sessions.server.records.upkeep import Upkeep
 from tests.servers import opened_database, served
 from tests.waiting import PATIENCE, in_threads, wait_until
 
@@ -43,7 +43,7 @@ def pruned(base_url: str) -> dict[str, float]:
 
 
 class Told:
-    """Collects the reports of a ``Retention``."""
+    """Collects the reports of a ``Upkeep``."""
 
     def __init__(self) -> None:
         self.sum = Deleted()
@@ -93,7 +93,7 @@ def test_without_an_age_a_server_deletes_nothing(database: str) -> None:
 @pytest.mark.slow
 def test_idempotency_keys_are_deleted_after_a_day(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even without an age for other records. Their results stay, and so do younger keys."""
-    monkeypatch.setattr(retention_module, "_LOOK", 0.01)
+    monkeypatch.setattr(upkeep, "_LOOK", 0.01)
 
     def post(base_url: str, key: str) -> None:
         headers = {"Idempotency-Key": key}
@@ -106,7 +106,7 @@ def test_idempotency_keys_are_deleted_after_a_day(database: str, monkeypatch: py
             return there.read_now(lambda connection: connection.scalar(query)) or 0
 
         with monkeypatch.context() as without_deleting:
-            without_deleting.setattr(retention_module, "_LOOK", PATIENCE)
+            without_deleting.setattr(upkeep, "_LOOK", PATIENCE)
             with served(database) as url:
                 for n in range(250):
                     post(url, f"old-key-{n}")
@@ -152,7 +152,7 @@ def test_who_is_told_to_end_leaves_the_rest_to_others(database: str) -> None:
         rows = [{"id": f"{n}", "organisation_id": organisation_id, **past} for n in range(2000)]
         there.write_now(lambda connection: connection.execute(insert(sessions), rows))
         one, other = Told(), Told()
-        first = Retention(there, HOUR, one)
+        first = Upkeep(there, HOUR, one)
         first.start()
         assert one.began.wait(PATIENCE)
         [end] = in_threads(first.close)
@@ -161,7 +161,7 @@ def test_who_is_told_to_end_leaves_the_rest_to_others(database: str) -> None:
         end.result(PATIENCE)
         assert 0 < one.sum.sessions < len(rows)
         other.may_go_on.set()
-        second = Retention(there, HOUR, other)
+        second = Upkeep(there, HOUR, other)
         second.start()
         running.callback(second.close)
         wait_until(lambda: one.sum.sessions + other.sum.sessions == len(rows))
@@ -187,14 +187,14 @@ def test_what_another_one_is_at_is_left_to_it(database: str) -> None:
         assert there.write_now(ours)
         assert hold(HOUR)
         assert there.write_now(ours) is False
-        refused = Retention(there, HOUR, Told())
+        refused = Upkeep(there, HOUR, Told())
         refused.start()
         refused.close()
         assert not taken()
         assert hold(timedelta(0))
-        retention = Retention(there, HOUR, Told())
-        retention.start()
-        running.callback(retention.close)
+        next_one = Upkeep(there, HOUR, Told())
+        next_one.start()
+        running.callback(next_one.close)
         wait_until(taken)
 
 

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 import requests
-from sqlalchemy import Connection, event, select
+from sqlalchemy import Connection, event, func, select
 
 from hl_sessions.server.database.database import Database
-from hl_sessions.server.database.tables import sessions
+from hl_sessions.server.database.tables import session_totals, sessions
 from hl_sessions.server.finding import few_sessions, session_search
 from hl_sessions.server.finding.filters import Cursor, SessionFilter
 from hl_sessions.server.finding.session_search import find_sessions, matching, sort_limit
+from hl_sessions.server.records.frequent_members import give_bits
+from hl_sessions.server.records.member_noting import set_some
 from hl_sessions.server.records.organisations import DEFAULT_ORGANISATION, find_or_create_organisation
 from hl_sessions.server.records.sessions import NewSession, create_sessions
 from tests.servers import opened_database, served
@@ -58,6 +60,9 @@ FREQUENT = [
     ("metadata.tier=gold -metadata.parity=even", [11, 9, 7]),
     ("-metadata.parity=even -metadata.parity=odd", []),
     ("-metadata.tier=gold model:large-1", [5, 0]),
+    ("-metadata.tier=gold", [5, 4, 3, 2, 1, 0]),
+    ("-metadata.plan=free -metadata.tier=gold -metadata.number=2", [4, 0]),
+    ("-metadata.score=0.5 -metadata.parity=odd", [8, 6, 4, 2]),
     ("metadata.parity=even cost>0.05 name:shoes", [10, 8, 6]),
     ("metadata.parity=odd began>2026-01-01", [11, 9, 7, 5, 3, 1]),
     ("metadata.tier=none", []),
@@ -111,6 +116,18 @@ def fill(database: str | Path) -> None:
         for number in range(0, SESSIONS, 4):
             value = "bad" if number == 4 else "good"
             post("/feedback", {"type": "rating", "value": value, "data_id": logged[number]["id"]})
+    with opened_database(database) as opened:
+        opened.write_now(note_some_members)
+
+
+def note_some_members(connection: Connection) -> None:
+    """Note members for the newer half of the sessions, as if the server had ended meanwhile."""
+    organisation_id = find_or_create_organisation(connection, DEFAULT_ORGANISATION)
+    members = [("parity", "even"), ("parity", "odd"), ("plan", "free"), ("tier", "gold"), ("score", "0.5")]
+    give_bits(connection, organisation_id, members)
+    assert set_some(connection, after=SESSIONS // 2) == SESSIONS
+    noted = select(func.count()).where(session_totals.c.members != 0)
+    assert connection.scalar(noted) == SESSIONS // 2
 
 
 def datapoint(number: int) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from itertools import count
-from math import floor
+from math import floor, inf
+from threading import Event
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from alembic import command
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement, Connection, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, select, text, update
 
 from hl_sessions.server.database.database import Database
 from hl_sessions.server.database.engines import for_migrating, open_engine
@@ -29,28 +31,41 @@ from hl_sessions.server.database.tables import (
     session_totals,
     sessions,
 )
-from hl_sessions.server.finding.filter_conditions import holds
+from hl_sessions.server.finding.filter_conditions import holds, may_hold
 from hl_sessions.server.finding.filter_language import Condition
 from hl_sessions.server.finding.json_members import TextMember
 from hl_sessions.server.protocol.requests import FeedbackRequest, LogRequest, UpdateLogRequest
+from hl_sessions.server.records import frequent_members, member_noting
 from hl_sessions.server.records import labels as labels_module
 from hl_sessions.server.records.deleting import delete_some_of_project, delete_some_of_session
 from hl_sessions.server.records.exporting import JSON_LINES, Selection, export_records
 from hl_sessions.server.records.feedback import feedback_bit
 from hl_sessions.server.records.feedback_creation import create_feedback
+from hl_sessions.server.records.frequent_members import (
+    give_bits,
+    members_of,
+    read_all_frequent_members,
+)
 from hl_sessions.server.records.importing import Importer
-from hl_sessions.server.records.labels import has_label
+from hl_sessions.server.records.labels import BITS_OF, has_label
 from hl_sessions.server.records.log_creation import create_logs
 from hl_sessions.server.records.logs import LogUpdate, delete_logs, update_logs
+from hl_sessions.server.records.member_noting import note_members, set_some
 from hl_sessions.server.records.organisations import find_or_create_organisation
 from hl_sessions.server.records.pruning import prune
 from hl_sessions.server.records.sessions import NewSession, create_sessions, update_session
 from hl_sessions.server.settings import ServerSettings
 from tests.servers import opened_database
+from tests.waiting import PATIENCE, wait_until
 
 LOG_REQUESTS = TypeAdapter(list[LogRequest])
 LONG_AGO = datetime(2020, 1, 1, tzinfo=timezone.utc)
-BITS = {"sources", "models", "environments", "projects", "feedback", "metadata_low", "metadata_high"}
+BITS = {
+    *("sources", "models", "environments", "projects", "feedback"),
+    *("metadata_low", "metadata_high", "members"),
+}
+
+AT_ONCE = 100  # conditions in a statement
 
 amounts = st.one_of(st.none(), st.integers(0, 10**12), st.integers(0, 9))
 costs = st.one_of(st.none(), st.floats(0, 1).map(lambda cost: round(cost, 4)), st.floats(-1000, 1000))
@@ -69,6 +84,7 @@ VALUES = [
     ".5",
     "-1",
     "Inf",
+    "1e22",
     0.1 + 0.2,
     4.5,
     -0.0,
@@ -124,6 +140,7 @@ operations = st.one_of(
     st.tuples(st.just("tell"), st.tuples(places, members)),
     st.tuples(st.just("import_again"), places),
     st.tuples(st.just("judge"), st.tuples(places, judgments, st.booleans())),
+    st.tuples(st.just("note"), st.booleans()),
 )
 
 
@@ -215,6 +232,16 @@ class Kept:
         self.delete_session(place)
         self.write(partial(Importer().import_lines, lines=lines))
 
+    def note(self, at_once: bool, share: int = 1) -> None:  # noqa: FBT001 - drawn
+        """Take members for frequent ones; writers hear of them at once or never."""
+        vars(frequent_members)["REFRESHED"] = -1.0 if at_once else inf
+        members = [member for value in VALUES for member in members_of(dict.fromkeys(KEYS, value))]
+        wanted = members[::share]
+        self.write(partial(give_bits, organisation_id=self.organisation, wanted=wanted))
+        last: int | None = 0
+        while last is not None:
+            last = self.write(partial(set_some, after=last))
+
     def totals(self, connection: Connection) -> dict[int, Any]:
         query = select(session_totals).where(session_totals.c.organisation_id == self.organisation)
         return {
@@ -251,6 +278,7 @@ class Kept:
     def labelled(self, connection: Connection) -> Iterator[tuple[str, str, set[int], set[int]]]:
         """Return for each label the sessions that have it, and those that do not, by a search."""
         query = select(labels).where(labels.c.organisation_id == self.organisation)
+        query = query.where(labels.c.kind.in_(BITS_OF))
         for label in connection.execute(query).all():
             condition = has_label(connection, self.organisation, label.kind, label.value)
             found = select(session_totals.c.session_sequence).where(
@@ -295,9 +323,23 @@ class Kept:
         query = select(session_totals.c.session_sequence).order_by(session_totals.c.session_sequence)
         query = query.join(sessions, sessions.c.sequence == session_totals.c.session_sequence)
         query = query.where(session_totals.c.organisation_id == self.organisation)
-        conditions = [holds(connection, self.organisation, term) for term in wanted]
-        found = connection.execute(query.add_columns(*conditions)).all()
-        assert found == connection.execute(query.add_columns(*map(has_member_by_itself, wanted))).all()
+        wanted += [replace(term, negated=True) for term in wanted[::4]]
+        for begin in range(0, len(wanted), AT_ONCE):
+            some = wanted[begin : begin + AT_ONCE]
+            found = [
+                and_(
+                    *may_hold(connection, self.organisation, [term]),
+                    holds(connection, self.organisation, term),
+                )
+                for term in some
+            ]
+            expected = [
+                ~has_member_by_itself(term) if term.negated else has_member_by_itself(term) for term in some
+            ]
+            assert (
+                connection.execute(query.add_columns(*found)).all()
+                == connection.execute(query.add_columns(*expected)).all()
+            )
 
     def labelled_anew(self, connection: Connection) -> dict[tuple[str, str], set[int]]:
         """Return the sessions of each label, from the datapoints themselves."""
@@ -347,6 +389,7 @@ def test_totals_are_what_is_counted_anew(
 ) -> None:
     """After logging, changes, deletions and imports in any order, even if labels share bits."""
     monkeypatch.setattr(labels_module, "BITS", 2)
+    monkeypatch.setattr(frequent_members, "REFRESHED", 0.0)
     with opened_database(database) as opened:
 
         @settings(
@@ -356,14 +399,73 @@ def test_totals_are_what_is_counted_anew(
             derandomize=True,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         )
-        @given(st.lists(operations, min_size=1, max_size=12))
-        def hold(operations: list[tuple[str, Any]]) -> None:
+        @given(st.lists(operations, min_size=1, max_size=12), st.booleans())
+        def hold(operations: list[tuple[str, Any]], at_once: bool) -> None:  # noqa: FBT001 - drawn
             kept = Kept(opened, f"organisation {next(numbers)}")
+            kept.note(at_once, share=2)
             for name, argument in operations:
                 getattr(kept, name)(argument)
             opened.read_now(kept.hold)
 
         hold()
+
+
+@pytest.mark.parametrize(
+    "database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True
+)
+def test_members_that_many_sessions_have_are_noted(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what has them, by writers that have heard of them, and forgotten by all."""
+    for name, value in {"_MANY_SESSIONS": 9, "_SAMPLE": 10, "_FEWEST": 10, "_FREQUENT": 0.5}.items():
+        monkeypatch.setattr(member_noting, name, value)
+    monkeypatch.setattr(frequent_members, "REFRESHED", inf)
+    with opened_database(database) as opened:
+        kept = Kept(opened, "default")
+
+        def log(number: int, plan: str, **reference: str) -> None:
+            told = {"plan": plan, "seats": 5, "customer": f"c{number}"}
+            session = {"project": "p", "session_reference_id": f"{number}"}
+            kept.log([{**session, "metadata": told, **reference}])
+
+        def change(reference: str, fields: dict[str, Any]) -> None:
+            request = UpdateLogRequest(**fields)
+            given = (None, LogUpdate(kept.organisation, "reference_id", reference, request))
+            kept.write(lambda connection: update_logs(connection, [given]))
+
+        def noted(member: str) -> set[int]:
+            bit = select(labels.c.bit).where(labels.c.value == member).scalar_subquery()
+            query = select(sessions.c.reference_id).join_from(sessions, session_totals)
+            query = query.where(session_totals.c.members.bitwise_and(bit) != 0)
+            return set(map(int, opened.read_now(lambda connection: connection.scalars(query).all())))
+
+        for number in range(10):
+            log(number, "free" if number else "paid", reference_id=f"log {number}")
+        assert len(list(note_members(opened))) == 3
+        assert kept.ids(labels.c.value).count("plan=free") == 1
+        assert not {"plan=paid", "customer=c1"} & set(kept.ids(labels.c.value))
+        assert noted("plan=free") == set(range(1, 10))
+        assert noted("seats=5") == set(range(10))
+        # Nothing is lacking.
+        assert len(list(note_members(opened))) == 1
+
+        log(10, "free")
+        kept.log([{"project": "p", "session_reference_id": "5", "reference_id": "bare"}])
+        change("bare", {"duration": 2})
+        change("log 1", {"metadata": {"plan": "free", "seats": 6}})
+        assert noted("plan=free") == set(range(2, 10))
+        monkeypatch.setattr(frequent_members, "REFRESHED", -1.0)
+        log(11, "free")
+        log(2, "free")
+        change("log 3", {"metadata": {"plan": "free", "seats": 6}})
+        change("log 6", {"duration": 2})
+        kept.tell((0, {"plan": "free"}))
+        kept.tell((0, {"tier": "gold"}))
+        assert noted("plan=free") == {*range(2, 10), 11}
+        assert noted("seats=5") == {0, 2, *range(4, 10), 11}
+        change("log 2", {"metadata": {"plan": "paid"}})
+        assert noted("plan=free") == {*range(3, 10), 11}
+        monkeypatch.setattr(member_noting, "_SAMPLE", 12)
+        list(note_members(opened))
+        assert noted("plan=free") == set(range(1, 12))
 
 
 @pytest.mark.parametrize(
@@ -388,6 +490,39 @@ def test_writers_side_by_side_lose_nothing(database: str) -> None:
         totals = opened.read_now(kept.totals)
     assert [one["datapoints"] for one in totals.values()] == [17] * 3
     assert [one["tokens"] for one in totals.values()] == [sum(range(16))] * 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_member_that_goes_while_it_is_noted_is_forgotten(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The change waits until the bit is set, and takes it back."""
+    has_read, may_set = Event(), Event()
+
+    def read_late(connection: Connection) -> Any:
+        has_read.set()
+        assert may_set.wait(PATIENCE)
+        return read_all_frequent_members(connection)
+
+    monkeypatch.setattr(member_noting, "read_all_frequent_members", read_late)
+    monkeypatch.setattr(frequent_members, "REFRESHED", -1.0)
+    with opened_database(database) as opened, ThreadPoolExecutor(2) as threads:
+        kept = Kept(opened, "default")
+        kept.log([{"project": "p", "session_reference_id": "a", "metadata": {"plan": "free"}}])
+        members = [("plan", "free")]
+        kept.write(partial(give_bits, organisation_id=kept.organisation, wanted=members))
+        noting = threads.submit(kept.write, partial(set_some, after=0))
+        assert has_read.wait(PATIENCE)
+        changing = threads.submit(kept.change, [(0, {"metadata": {"plan": "acme"}})])
+        waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        wait_until(
+            lambda: changing.done() or opened.read_now(lambda connection: connection.scalar(waiting)) > 0
+        )
+        may_set.set()
+        noting.result(PATIENCE)
+        changing.result(PATIENCE)
+        opened.read_now(kept.holds_metadata)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""Deletes records that have not changed for long while the server runs, in one process at a time."""
+"""Looks after the records while the server runs, in one process at a time.
+
+It deletes those that have not changed for long, and gives bits to frequent members of metadata.
+"""
 
 import logging
 import secrets
@@ -17,6 +20,7 @@ from hl_sessions.server.database.database import Database
 from hl_sessions.server.database.errors import DatabaseError
 from hl_sessions.server.database.leases import hold_lease
 from hl_sessions.server.records.deleting import Deleted
+from hl_sessions.server.records.member_noting import note_members
 from hl_sessions.server.records.pruning import give_back, prune, prune_idempotency_keys
 
 _LEASE: Final = timedelta(minutes=1)
@@ -34,10 +38,13 @@ _LOOK: Final = 60.0
 _PAUSE: Final = 0.05
 """Seconds between two steps, which leave most of the processor's time to requests."""
 
+_NOT_DELETED: Final = "old records could not be deleted"
+_NOT_NOTED: Final = "frequent members of metadata could not be noted"
+
 _logger = logging.getLogger(__name__)
 
 
-class RetentionObserver(Protocol):
+class UpkeepObserver(Protocol):
     """Told on any thread how many records were deleted."""
 
     def pruned(self, pruned: Deleted) -> None:
@@ -50,17 +57,19 @@ class _Work:
 
     Args:
         lease: The name of its lease.
+        undone: What the log says of it when the database fails.
         steps: Does the work in steps.
         begins: The time of its next turn, by ``time.monotonic``.
     """
 
     lease: str
+    undone: str
     steps: Callable[[], Generator[Deleted, None, None]]
     begins: float
 
 
-class Retention:
-    """Deletes old records on a thread of its own, beside the work of the server.
+class Upkeep:
+    """Deletes old records, and notes members of metadata, on a thread beside the work of the server.
 
     Args:
         database: The database.
@@ -69,20 +78,23 @@ class Retention:
         observer: Told how many records were deleted.
     """
 
-    def __init__(self, database: Database, keep: timedelta | None, observer: RetentionObserver) -> None:
+    def __init__(self, database: Database, keep: timedelta | None, observer: UpkeepObserver) -> None:
         self._database = database
         self._observer = observer
         self._holder = secrets.token_hex(8)
         self._ending = Event()
-        # Each has its own lease, because only some of the servers may be set to delete old records. Keys can
-        # wait until a starting server has done its other work.
-        self._works = [_Work("idempotency keys", self._delete_keys, monotonic() + _LOOK)]
+        # Each has its own lease, because only some of the servers may be set to delete old records. The first
+        # two can wait until a starting server has done its other work.
+        later = monotonic() + _LOOK
+        self._works = [
+            _Work("idempotency keys", _NOT_DELETED, self._delete_keys, later),
+            _Work("frequent members", _NOT_NOTED, self._note_members, later),
+        ]
         if keep is not None:
-            self._works.append(_Work("retention", partial(self._delete_what_is_old, keep), monotonic()))
+            is_old = partial(self._delete_what_is_old, keep)
+            self._works.append(_Work("retention", _NOT_DELETED, is_old, monotonic()))
         # Runs in an empty context. A daemon, so that a process that must end at once does not wait for it.
-        self._thread = Thread(
-            target=Context().run, args=(self._run,), name="hl-sessions-retention", daemon=True
-        )
+        self._thread = Thread(target=Context().run, args=(self._run,), name="hl-sessions-upkeep", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
@@ -100,7 +112,7 @@ class Retention:
                     try:
                         self._do(work)
                     except DatabaseError as error:
-                        _logger.warning("old records could not be deleted; this is tried again: %s", error)
+                        _logger.warning("%s; this is tried again: %s", work.undone, error)
             self._ending.wait(_LOOK)
 
     def _do(self, work: _Work) -> None:
@@ -124,6 +136,10 @@ class Retention:
 
     def _delete_keys(self) -> Generator[Deleted, None, None]:
         for _ in prune_idempotency_keys(self._database):
+            yield Deleted()
+
+    def _note_members(self) -> Generator[Deleted, None, None]:
+        for _ in note_members(self._database):
             yield Deleted()
 
     def _delete_what_is_old(self, keep: timedelta) -> Generator[Deleted, None, None]:
