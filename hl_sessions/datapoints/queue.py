@@ -130,8 +130,8 @@ class Queue:
         self.put_in_all = 0
         #: The number of those that are stored, refused or dropped.
         self.settled = 0
-        #: The number of those that were dropped for good since the last take_dropped().
-        self._dropped = 0
+        #: The number of those for which there was no room for good, since the last take_dropped().
+        self.dropped = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -213,16 +213,18 @@ class Queue:
         return self.put_in_all - self.settled
 
     def take_dropped(self) -> int:
-        """Return how many entries were dropped for good since the last call."""
+        """Return how many entries were dropped for good, as there was no room, since the last call."""
         with self._lock:
-            dropped, self._dropped = self._dropped, 0
+            dropped, self.dropped = self.dropped, 0
         return dropped
 
     def drop_all(self) -> int:
         """Drop the waiting entries at the end; return how many another process will send."""
         with self._lock:
+            dropped = self.dropped
             while self._waiting:
                 self._drop_oldest()
+            self.dropped = dropped
         return 0
 
     def save(self) -> None:
@@ -246,4 +248,4 @@ class Queue:
         entry.is_waiting, entry.is_dropped = False, True
         self.size -= entry.size
         self.settled += 1
-        self._dropped += not entry.is_open
+        self.dropped += not entry.is_open

@@ -94,6 +94,8 @@ class Sender:
         self._timeout = timeout
         #: Whether sending has ended for good.
         self.is_closed = False
+        #: Whether the close has counted the datapoints that are lost by it.
+        self._is_counted = False
         self._warnings = Seldom()
         self._renew_after_fork()
         renew_after_fork(self)
@@ -106,7 +108,6 @@ class Sender:
         self._thread = ThreadOnDemand(self._work, "hl-sessions-datapoints", INTERVAL)
         self._flushes: deque[_Flush] = deque()
         self._outage = Outage(self._incident)
-        self._dropped = 0
         self._most_entries = MOST_ENTRIES
         self._waited_for = 0
 
@@ -159,11 +160,9 @@ class Sender:
         self.is_closed = True
         self._delivery.abort()
         self.retire()
-        self._dropped += self._queue.take_dropped()
-        unsent, dropped = self._queue.unsettled(), self._dropped
+        unsent, dropped = self._queue.unsettled(), self._queue.take_dropped()
         left = self._queue.drop_all()
-        self._queue.take_dropped()
-        self._dropped = 0
+        self._is_counted = True
         if left:
             self._reports.add(
                 logging.WARNING,
@@ -195,7 +194,7 @@ class Sender:
 
     def _end_at_last(self) -> None:
         self._end_with_process()
-        if self._queue.unsettled() or self._dropped:
+        if self._queue.unsettled() or self._queue.dropped:
             self.close(0.0)
         self._queue.save()
 
@@ -204,7 +203,7 @@ class Sender:
         with creating():
             self._send_all()
         self._tell()
-        if self.is_closed:
+        if self._is_counted:  # what the thread was sending at the close
             self._queue.drop_all()
         if not len(self._queue) and not self._flushes:
             return None
@@ -231,7 +230,6 @@ class Sender:
             show(error)
 
     def _note(self, failure: Exception | None, size: int) -> None:
-        self._dropped += self._queue.take_dropped()
         if failure is not None:
             # The batch may be too large, or the API may fail at one of its datapoints.
             self._most_entries = max(1, size // 2)
@@ -241,16 +239,14 @@ class Sender:
             return
         self._most_entries = min(2 * self._most_entries, MOST_ENTRIES)
         if self._outage.is_on:
-            self._outage.end("datapoints that were dropped", self._dropped, is_loss=True)
-            self._dropped = 0
-        elif self._dropped and self._warnings.is_due("dropped"):
+            self._outage.end("datapoints that were dropped", self._queue.take_dropped(), is_loss=True)
+        elif self._queue.dropped and self._warnings.is_due("dropped"):
             self._reports.add(
                 logging.WARNING,
                 "datapoints that were dropped, as more are logged than can be sent: %d; queue_size is the"
                 " most bytes that may wait",
-                self._dropped,
+                self._queue.take_dropped(),
             )
-            self._dropped = 0
 
     def _answer_flushes(self) -> None:
         for _ in range(len(self._flushes)):

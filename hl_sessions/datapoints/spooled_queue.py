@@ -298,7 +298,7 @@ class SpooledQueue(Queue):
 
     def _give_up_spilled(self) -> None:
         self.settled += self._spilled
-        self._dropped += self._spilled
+        self.dropped += self._spilled
         self._spilled = 0
 
     def _fail(self, error: Exception) -> None:

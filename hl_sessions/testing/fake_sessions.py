@@ -363,7 +363,7 @@ def _own_queue() -> Callable[..., Queue]:
 def _drop_waiting() -> None:
     for each in sender.senders():
         each._queue.drop_all()
-        each._queue.take_dropped()  # else a warning would say that there was no room for them
+        each._queue.take_dropped()  # else a warning would tell a later test of them
 
 
 def _end_outages() -> None:
