@@ -306,6 +306,12 @@ class RequestSession(ConversationSession):
         """The conversation key, ``None`` if the request has none, or its route is not known yet."""
         return self._found_key(is_final=False)
 
+    def end(self) -> None:
+        """End the conversation of the key that is known by now, which stays that of the request."""
+        if self.key is not None:
+            self._found_key(is_final=True)
+        super().end()
+
     def _begin_in_background(self) -> None:
         """Create the session in the background, unless its key needs the route, which is not known yet."""
         if self._is_key_found or not self._reader.needs_route:

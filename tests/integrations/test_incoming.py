@@ -1375,6 +1375,28 @@ class TestLife:
         with manager.session(key="1") as session:
             assert (session.id, session.previous_id) == (second, first)
 
+    @pytest.mark.parametrize("key", [header("X-Chat-ID"), path_param("chat")])
+    def test_request_that_ends_its_conversation(self, manager: SessionManager, key: Any) -> None:
+        """Before it has read its ID: it is of that conversation, also if only the route has the key."""
+
+        async def end(request: Request) -> PlainTextResponse:
+            session = current_session()
+            assert session is not None
+            session.end()
+            return PlainTextResponse(f"{await session.aid()} ")
+
+        async def read(request: Request) -> PlainTextResponse:
+            return PlainTextResponse(f"{await acurrent_session_id()} ")
+
+        app = Starlette(
+            routes=[Route("/chats/{chat}", read), Route("/chats/{chat}/end", end)],
+            middleware=[Middleware(starlette.HLSessionMiddleware, manager, key=key)],
+        )
+        paths = ("/chats/1", "/chats/1/end", "/chats/1")
+        with TestClient(app, headers={"X-Chat-ID": "1"}) as client:
+            first, ending, next_one = (session_of(client.get(path)) for path in paths)
+        assert first == ending != next_one
+
     def test_decorated_handler_of_the_same_conversation(self, manager: SessionManager) -> None:
         """A handler with the key of the request joins it; one with another key does not."""
 
