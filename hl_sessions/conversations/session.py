@@ -216,6 +216,12 @@ class ConversationSession(Session):
             warn_that_a_read_blocked()
         return reference_id
 
+    def _keep_reference_id(self, reference_id: str) -> str:
+        kept = super()._keep_reference_id(reference_id)
+        if self._episode is not None and not self._episode.is_over:
+            self._episode.reference_id = kept  # a row of the spool may name the session by it
+        return kept
+
     def _learn_reference_id(self) -> str:
         if self._key and not self._ended and not self._is_of_former() and self._known_reference_id() is None:
             self._keep_reference_id(self._conversations.reference_id(self, may_ask=True))

@@ -194,6 +194,23 @@ with manager.session(key="chat"):
         assert session.id == stored.only()["session_id"]
 
 
+def test_what_is_logged_before_the_end_of_a_conversation_is_together(path: Path, stored: Stored) -> None:
+    """In an outage, in which a part of it has a row already when the conversation is ended."""
+    script = """
+with manager.session(key="chat"):
+    manager.log(source="question")
+manager.recorder._queue.save()
+with manager.session(key="chat") as session:
+    manager.log(source="goodbye")
+    session.end()
+"""
+    with running(script, path, unreachable(), stored.project):
+        wait_until(lambda: rows(path) == 3)
+    run(FLUSH, path, stored.base_url, stored.project)
+    assert len(stored.by_source()) == 2
+    assert stored.sessions() == 1
+
+
 def test_what_was_stored_before_the_kill_is_not_stored_again(
     path: Path, stored: Stored, tmp_path: Path
 ) -> None:
