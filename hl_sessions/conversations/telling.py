@@ -168,7 +168,8 @@ class Teller:
         is_needed = end.told or end.episode is not None
         ended = self._store.get(key, max_idle=self._idle_timeout) if is_needed else None
         self._store.end(key)
-        if end.episode is not None:
+        # Of two threads that tell it at once, only the first one finds a session.
+        if end.episode is not None and ended is not None:
             end.episode.conversation = ended
         self._untold_ends.pop(key, None)
         if ended is not None and end.told:

@@ -207,6 +207,31 @@ class TestEnd:
         assert after not in {before, first, None}
         assert read(manager, "a") == after
 
+    def test_what_two_threads_tell_the_store(self, make_manager: Managers) -> None:
+        """The later one finds no session there any more; the ended handle has that of the conversation."""
+        has_ended, has_looked, is_told = (threading.Event() for _ in range(3))
+
+        class Store(MemoryStore):
+            def end(self, key: str) -> None:
+                super().end(key)
+                if has_ended.is_set():
+                    has_looked.set()
+                    assert is_told.wait(PATIENCE)
+                else:
+                    has_ended.set()
+                    assert has_looked.wait(PATIENCE)
+
+        manager = make_manager(store=Store())
+        before = read(manager, "a")
+        with manager.session(key="a") as session:
+            [ending] = in_threads(session.end)
+            assert has_ended.wait(PATIENCE)
+            [reading] = in_threads(lambda: read(manager, "a"))
+            ending.result(PATIENCE)
+            is_told.set()
+            assert reading.result(PATIENCE) != before
+            assert session.id == before
+
     @pytest.mark.parametrize("blocking", [False, True])
     def test_without_a_session(self, make_manager: Managers, blocking: Any) -> None:
         """A handle that was ended before the conversation had a session gets one of its own."""
