@@ -33,7 +33,10 @@ _MANY_SESSIONS: Final = 20_000
 """The number of sessions from which on a search takes long without the bits."""
 
 _SAMPLE: Final = 2_000
-"""The number of sessions of a sample."""
+"""The number of sessions of a sample, as long as they have no more than its datapoints."""
+
+_SAMPLED_DATAPOINTS: Final = 20_000
+"""The number of datapoints of a sample, whose metadata take some 20 MB of memory."""
 
 _FEWEST: Final = 100
 """The number of sessions of an organisation in a sample that show which members are frequent."""
@@ -109,7 +112,14 @@ def _read_sample(connection: Connection) -> Sequence[_ReadSession]:
     if first is None or last - first < _MANY_SESSIONS:
         return []
     drawn = Random().sample(range(first, last + 1), _SAMPLE)  # noqa: S311 - nothing secret
-    return _read(connection, _some(drawn))
+    sizes = select(_TOTALS.session_sequence, _TOTALS.datapoints).where(
+        is_one_of(_TOTALS.session_sequence, drawn), _TOTALS.datapoints <= _DATAPOINTS_AT_ONCE
+    )
+    datapoints_of = {row.session_sequence: row.datapoints for row in connection.execute(sizes)}
+    # As drawn, so that those left out are of any age, too.
+    there = ((sequence, datapoints_of[sequence]) for sequence in drawn if sequence in datapoints_of)
+    some = next(in_parts_of_size(there, _SAMPLED_DATAPOINTS, count=_SAMPLE), [])
+    return _read(connection, _some(some))
 
 
 def _give_bits(connection: Connection, sample: Sequence[_ReadSession]) -> Mapping[int, FrequentMembers]:

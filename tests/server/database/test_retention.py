@@ -43,7 +43,7 @@ def pruned(base_url: str) -> dict[str, float]:
 
 
 class Told:
-    """Collects the reports of a ``Upkeep``."""
+    """Collects the reports of an ``Upkeep``."""
 
     def __init__(self) -> None:
         self.sum = Deleted()

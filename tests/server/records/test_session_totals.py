@@ -439,6 +439,10 @@ def test_members_that_many_sessions_have_are_noted(database: str, monkeypatch: p
 
         for number in range(10):
             log(number, "free" if number else "paid", reference_id=f"log {number}")
+        with monkeypatch.context() as with_less_memory:
+            with_less_memory.setattr(member_noting, "_SAMPLED_DATAPOINTS", 5)
+            # So few sessions show nothing.
+            assert len(list(note_members(opened))) == 1
         assert len(list(note_members(opened))) == 3
         assert kept.ids(labels.c.value).count("plan=free") == 1
         assert not {"plan=paid", "customer=c1"} & set(kept.ids(labels.c.value))
