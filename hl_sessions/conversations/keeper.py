@@ -232,11 +232,17 @@ class Keeper:
         return self._in_use.episode(conversation_key)
 
     async def former(self, session: ConversationSession, episode: Episode) -> Conversation | None:
-        """Return what the store had at the end of an episode; ``None``: nothing, or the store fails."""
+        """Return what the store had at the end of an episode; ``None``: nothing, or the store fails.
+
+        Raises:
+            APIConnectionError: no thread can be started to ask the store in.
+        """
         key = self._entry_key(session)
         if episode.conversation is None and self._teller.is_behind(key) and self._rest.is_over():
             try:
                 await self._ask(partial(self._teller.catch_up, key))
+            except APIConnectionError:  # no thread can be started, which tells nothing about the store
+                raise
             except Exception as error:  # noqa: BLE001 - a store that is down costs the conversation only
                 self._rest.begin(error)
             else:

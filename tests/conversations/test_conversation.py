@@ -769,6 +769,20 @@ class TestBlockingStore:
             with manager.session(key="a") as other:
                 assert other.id not in {session.id, None}
 
+    def test_an_end_without_threads(self, make_manager: Managers) -> None:
+        """On a loop the ended conversation is read as soon as there are threads; no other session is made."""
+        manager = make_manager(store=OutsideStore())
+        before = read(manager, "a")
+
+        async def main() -> None:
+            async with manager.session(key="a") as session:
+                with no_threads():
+                    session.end()
+                    assert await session.aid() in {None, before}
+                assert await session.aid() == before
+
+        asyncio.run(main())
+
     def test_interpreter_that_shuts_down(
         self, make_manager: Managers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
