@@ -661,11 +661,13 @@ class Machine(RuleBasedStateMachine):
             return
         actor.do(handle.real.end)
         if handle.key is not None:
+            ended = self.conversations.pop((handle.manager, handle.key), None)
+            if handle.id is None and not handle.is_ended and ended is not None:
+                handle.id = ended.id
             handle.is_ended = True
             for other in self.handles:
                 if (other.manager, other.key) == (handle.manager, handle.key):
                     other.is_over = True
-            self.conversations.pop((handle.manager, handle.key), None)
 
     # -- what must hold --
 
