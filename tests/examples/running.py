@@ -74,7 +74,7 @@ class RunningExample:
         assert self._process.stdout is not None
         printed = self._process.stdout.read()  # communicate() would leave out what was read ahead of its line
         assert self._process.wait(PATIENCE) == 0, printed
-        assert "Traceback" not in printed
+        assert "Traceback" not in printed, printed
         return printed
 
     def wait(self) -> int:
