@@ -510,8 +510,8 @@ class Machine(RuleBasedStateMachine):
     def called(self, actor: Actor, entry: Entry) -> None:
         actor.calls.append(entry)
         entry.is_call = True
-        # It runs in what surrounds it, unless a scope around it was left elsewhere: then it sets what is current,
-        # and its end resets that.
+        # It runs in what surrounds it, unless a scope around it was left elsewhere: then it sets what is
+        # current, and its end resets that.
         if entry.handle is entry.before and actor.stack[-2].handle is entry.handle:
             actor.stack.pop()
 
