@@ -63,7 +63,11 @@ class Conversations(Protocol):
         """Return the episode of the conversation until its next end in this process."""
 
     async def former(self, session: ConversationSession, episode: Episode) -> Conversation | None:
-        """Return what the store had at the end of an episode; ``None``: nothing, or the store fails."""
+        """Return what the store had at the end of an episode; ``None``: nothing, or the store fails.
+
+        Raises:
+            APIConnectionError: no thread can be started to ask the store in.
+        """
 
 
 class ConversationSource(SessionSource, Protocol):
@@ -169,14 +173,15 @@ class ConversationSession(Session):
         If the conversation was ended before there was a session, all its datapoints name the same reference
         ID, as the next conversation has another session.
         """
-        if self._id is None and self._episode is not None and self._episode.is_over:
-            await self._find_former(self._episode)
-            if self._id is None and self._episode.logged is not None:
+        episode = self._ended_episode()
+        if self._id is None and episode is not None:
+            await self._find_former(episode)
+            if self._id is None and episode.logged is not None:
                 self._log_by_reference()
         return await super().obtain_log_params()
 
     async def _find_log_params(self) -> dict[str, str] | None:
-        if self._id is None and not self._is_of_former():
+        if self._id is None and self._ended_episode() is None:
             await Blocking(partial(self._ready_id, may_wait=True))
         return await super()._find_log_params()
 
@@ -197,15 +202,16 @@ class ConversationSession(Session):
         if self._key and not self._ended and self._episode is None:
             self._episode = self._conversations.episode(self._key)
 
-    def _is_of_former(self) -> bool:
-        """Whether the episode is over in which something was logged or told without an ID."""
-        return self._episode is not None and self._episode.is_over
+    def _ended_episode(self) -> Episode | None:
+        """Return the episode in which something was logged or told without an ID, if it is over."""
+        return self._episode if self._episode is not None and self._episode.is_over else None
 
     def _find_reference_id(self) -> str:
         if self._conversation is not None:
             return self._conversation.reference_id
-        if self._episode is not None and self._episode.is_over:
-            return self._episode.reference_id
+        episode = self._ended_episode()
+        if episode is not None:
+            return episode.reference_id
         if not self._key or self._ended:
             return super()._find_reference_id()
         # Inside a creation, the caller may be a logging handler, for a record of the store itself.
@@ -223,7 +229,8 @@ class ConversationSession(Session):
         return kept
 
     def _learn_reference_id(self) -> str:
-        if self._key and not self._ended and not self._is_of_former() and self._known_reference_id() is None:
+        is_current = self._key and not self._ended and self._ended_episode() is None
+        if is_current and self._known_reference_id() is None:
             self._keep_reference_id(self._conversations.reference_id(self, may_ask=True))
         return self.reference_id
 
@@ -249,8 +256,8 @@ class ConversationSession(Session):
         return former
 
     async def _create_id(self, deadline: Deadline) -> Obtained:
-        episode = self._episode
-        if episode is not None and episode.is_over:
+        episode = self._ended_episode()
+        if episode is not None:
             former = await self._find_former(episode)
             if former is not None:
                 return Obtained(former.session_id, is_created=False)
