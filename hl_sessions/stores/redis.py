@@ -88,8 +88,9 @@ local function keep()
     local sessions = {entry.session or '-', entry.previous or '-', used}
     local claim = {entry.ended or '-', entry.claimant or '-', lease}
     local words = {table.concat(sessions, ' '), table.concat(claim, ' '), entry.reference}
-    local of_claim = entry.claimant and math.ceil((entry.lease - now) * 1000) or 0
-    redis.call('SET', KEYS[1], table.concat(words, ' '), 'PX', math.max(milliseconds, of_claim))
+    local of_claim = entry.claimant and math.min(entry.lease - now, longest_claim) or 0
+    milliseconds = math.max(milliseconds, math.ceil(of_claim * 1000))
+    redis.call('SET', KEYS[1], table.concat(words, ' '), 'PX', milliseconds)
 end
 """
 _GET = (
