@@ -224,7 +224,7 @@ class Queue:
             dropped = self.dropped
             while self._waiting:
                 self._drop_oldest()
-            self.dropped = dropped
+            self.dropped = dropped  # not for lack of room: the caller tells of these
         return 0
 
     def save(self) -> None:
